@@ -1,0 +1,1 @@
+"""Audio in memory: decoding, resampling, front ends and augmentation, on batched tensors."""

@@ -1,0 +1,101 @@
+"""Settings as plain data: frozen dataclasses that know their JSON form.
+
+Every configurable part of auricle nests one `Config` beside the class it builds. A config is printable, comparable,
+overridable from the command line with its types checked, and travels as JSON inside every checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+from auricle.errors import ConfigError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the closest of the known names, or their list if none is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Base of all settings. Subclasses are frozen dataclasses; each is registered under its class name."""
+
+    _known: ClassVar[dict[str, type[Config]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Register the subclass under its name, which is the `kind` in its JSON form."""
+        super().__init_subclass__(**kwargs)
+        other = Config._known.get(cls.__name__)
+        if other is not None and other.__module__ != cls.__module__:
+            raise TypeError(
+                f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}"
+            )
+        Config._known[cls.__name__] = cls
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready data; `kind` names the class."""
+        fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {"kind": type(self).__name__, **fields}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Rebuild settings from `to_json`'s data.
+
+        Raises:
+            ConfigError: the kind or a field is unknown, or the kind is not a `cls`.
+        """
+        kind = data.get("kind")
+        found = Config._known.get(str(kind))
+        if found is None:
+            raise ConfigError(f"unknown kind of settings {kind!r}{nearest(str(kind), Config._known)}")
+        if not issubclass(found, cls):
+            raise ConfigError(f"expected settings of kind {cls.__name__}, found {kind}")
+        hints = typing.get_type_hints(found)
+        names = {f.name for f in dataclasses.fields(found)}
+        values = {}
+        for name, value in data.items():
+            if name == "kind":
+                continue
+            if name not in names:
+                raise ConfigError(f"{kind} has no setting {name!r}{nearest(name, names)}")
+            values[name] = _typed(value, hints[name])
+        return typing.cast("Self", found(**values))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that change when any setting changes."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_json()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    """Turn JSON data back into what the field's annotation asks for (configs and tuples; the rest is itself)."""
+    if isinstance(value, dict) and "kind" in value:
+        return Config.from_json(value)
+    if isinstance(value, list):
+        origin = typing.get_origin(hint)
+        if origin in (typing.Union, types.UnionType):
+            hint = next((h for h in typing.get_args(hint) if typing.get_origin(h) is tuple), hint)
+        inner = typing.get_args(hint)
+        return tuple(_typed(v, inner[0] if inner else Any) for v in value)
+    return value

@@ -1,0 +1,1 @@
+"""Encoders: features in, token maps out. One file per architecture family."""

@@ -1,0 +1,137 @@
+"""What every encoder promises.
+
+An encoder works in two steps, because every masking method acts between them:
+
+    tokenize(features)                -> Tokens   before context: patches or conv features, positions added
+    contextualize(tokens, layers=...) -> Tokens   after context
+
+Letters in shapes: B clips, T time tokens, F frequency tokens, N tokens (N = T * F), D width, K kept tokens,
+P class tokens. Time-major: token index = t * F + f.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.batch import Features
+
+
+class Ability(Enum):
+    """What an encoder can do beyond encoding; objectives name what they need."""
+
+    DROP = "takes a subset of its tokens"
+    MASK = "takes tokens replaced by a mask vector"
+    CLS = "has a class token"
+    CAUSAL = "a token never depends on later input"
+    STREAM = "runs chunk by chunk with carried state"
+    EXACT_PADDING = "padding never changes a valid token"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where tokens lie: `time` x `freq` of them, `rate` time steps per second (Hz)."""
+
+    time: int
+    freq: int
+    rate: float
+
+    @property
+    def tokens(self) -> int:
+        """N, the number of tokens on the grid."""
+        return self.time * self.freq
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's hidden states: block output `(B, N, D)`, feed-forward output, class tokens, its own grid."""
+
+    block: Tensor
+    grid: Grid
+    feedforward: Tensor | None = None
+    cls: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of token maps.
+
+    Attributes:
+        x: `(B, N, D)`, or `(B, K, D)` where tokens were dropped.
+        grid: the full grid that the tokens lie on.
+        valid: `(B, N)` (or `(B, K)`) bool, False where a token holds padding only; None: all valid.
+        index: `(B, K)` int64 places on the grid where tokens were dropped; None: all N, in order.
+        cls: `(B, P, D)` class tokens, or None.
+        layers: hidden states of the layers that were asked for, in the order asked, or None.
+    """
+
+    x: Tensor
+    grid: Grid
+    valid: Tensor | None = None
+    index: Tensor | None = None
+    cls: Tensor | None = None
+    layers: tuple[Layer, ...] | None = None
+
+    def keep(self, index: Tensor) -> Tokens:
+        """Keep the tokens at `index (B, K)` and drop the others."""
+        x = self.x.gather(1, index.unsqueeze(-1).expand(-1, -1, self.x.shape[-1]))
+        valid = None if self.valid is None else self.valid.gather(1, index)
+        place = index if self.index is None else self.index.gather(1, index)
+        return replace(self, x=x, valid=valid, index=place)
+
+    def mean(self, with_cls: bool = False) -> Tensor:
+        """Return the mean of the valid tokens, `(B, D)`; the class tokens take part if asked.
+
+        A clip without any valid token yields zeros.
+        """
+        x, valid = self.x, self.valid
+        if with_cls and self.cls is not None:
+            x = torch.cat([self.cls, x], 1)
+            if valid is not None:
+                valid = torch.cat([valid.new_ones(valid.shape[0], self.cls.shape[1]), valid], 1)
+        if valid is None:
+            return x.mean(1)
+        weight = valid.unsqueeze(-1).to(x.dtype)
+        return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+class Encoder(nn.Module, ABC):
+    """Base of all encoders.
+
+    Attributes:
+        abilities: what this encoder can do (class or instance attribute).
+        width: D, the size of a token.
+        depth: L, the number of layers; layers are counted 1 ... L, 0 is the tokenizer's output.
+        max_frames: longest input (frames) that the encoder takes at once, or None for any.
+    """
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    width: int
+    depth: int
+    max_frames: int | None = None
+
+    @abstractmethod
+    def tokenize(self, features: Features) -> Tokens:
+        """Turn features `(B, T', F')` into tokens before context, positions added."""
+
+    @abstractmethod
+    def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
+        """Let tokens see each other. `layers` (1 ... L; 0: before the first block) are returned in `Tokens.layers`."""
+
+    def forward(self, features: Features, layers: Sequence[int] = ()) -> Tokens:
+        """Encode: `contextualize(tokenize(features))`."""
+        return self.contextualize(self.tokenize(features), layers)
+
+    @abstractmethod
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Return the clip vector `(B, D)` as the encoder's own pre-training defines it; masked tokens never count."""
+
+    @abstractmethod
+    def grid(self, frames: int) -> Grid:
+        """Return the token grid of an input of so many frames."""

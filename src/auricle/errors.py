@@ -1,0 +1,39 @@
+"""The errors that auricle raises on purpose.
+
+Each message says what was found, what was expected and what to do about it. The command line prints such a
+message without a traceback and ends with exit code 2; anything else that escapes is a defect of auricle.
+"""
+
+from __future__ import annotations
+
+
+class AuricleError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class AudioError(AuricleError):
+    """A recording can't be used: unreadable, truncated, empty, not finite. Names the file."""
+
+
+class CorpusError(AuricleError):
+    """A folder, table or label set can't serve as a corpus, or not for what was asked of it."""
+
+
+class ConfigError(AuricleError):
+    """A setting is unknown, of the wrong type, out of range, or contradicts another one."""
+
+
+class NeedError(AuricleError):
+    """An objective needs an ability that the encoder does not have."""
+
+
+class CheckpointError(AuricleError):
+    """A checkpoint or run folder is missing, damaged, unsafe to read, or belongs to another model."""
+
+
+class StaleCacheError(AuricleError):
+    """A token cache was made from other weights, another front end or another corpus."""
+
+
+class TrainingError(AuricleError):
+    """Training can't go on: the loss is not finite, the disk is full, the run is already complete."""

@@ -1,0 +1,1 @@
+"""Objectives: what an encoder is trained on. One file per paradigm."""
