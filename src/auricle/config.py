@@ -36,9 +36,7 @@ class Config:
         super().__init_subclass__(**kwargs)
         other = Config._known.get(cls.__name__)
         if other is not None and other.__module__ != cls.__module__:
-            raise TypeError(
-                f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}"
-            )
+            raise TypeError(f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}")
         Config._known[cls.__name__] = cls
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +66,7 @@ class Config:
             if name not in names:
                 raise ConfigError(f"{kind} has no setting {name!r}{nearest(name, names)}")
             values[name] = _typed(value, hints[name])
-        return typing.cast("Self", found(**values))
+        return found(**values)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some settings changed."""

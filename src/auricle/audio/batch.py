@@ -36,9 +36,7 @@ class Audio:
 
     def to(self, device: torch.device | str) -> Audio:
         """Move to a device."""
-        return Audio(
-            self.wave.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True), self.rate
-        )
+        return Audio(self.wave.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True), self.rate)
 
     def __len__(self) -> int:
         return self.wave.shape[0]

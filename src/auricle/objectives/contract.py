@@ -101,15 +101,11 @@ class BatchCoupled(Objective):
     """
 
     @abstractmethod
-    def draw(
-        self, encoder: Encoder, views: Sequence[View], generator: torch.Generator
-    ) -> tuple[IndexSet, ...]:
+    def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
         """Draw all that is random (masks), once, for the whole batch: one index set per view."""
 
     @abstractmethod
-    def represent(
-        self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]
-    ) -> tuple[Tensor, ...]:
+    def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
         """Return one representation `(b, D)` per view for some rows of the batch."""
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""Readers of frozen tokens, and their search."""

@@ -1,0 +1,1 @@
+"""Comparisons that answer a question."""

@@ -1,0 +1,1 @@
+"""What a downstream task is, and the cards of known ones."""

@@ -1,0 +1,1 @@
+"""Frozen token maps on disk: extraction and cache."""
