@@ -74,7 +74,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Compute the loss of one batch directly, on this rank's rows coupled with the other ranks' where it must be."""
+        """Compute the loss of one batch, this rank's rows coupled with the other ranks' where they must be."""
 
     def after_step(self, encoder: Encoder, step: int) -> None:
         """Do what follows an optimiser step (moving averages, codebooks). Nothing by default."""
