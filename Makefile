@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Each sets up its own virtual environment first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# OpenMP threads that spin while they wait make every process that shares the cores crawl.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: demo test check format bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "auricle needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed ## pre-train on the built-in corpus, probe, write report.html
+	$(BIN)/auricle demo --out runs/demo
+
+test: $(VENV)/.installed ## run every test
+	$(BIN)/pytest
+
+check: $(VENV)/.installed ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed ## mend what lint and format can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The published chains that we are measured against live in an environment of their own.
+.venv-bench/.installed: pyproject.toml constraints.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: .venv-bench/.installed ## measure speed and memory, as ratios in one run
+	.venv-bench/bin/python benchmarks/run_all.py
+
+clean: ## remove environments and caches (never runs/)
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,205 @@
+"""The record of one evaluation: never a bare number, always how it came about.
+
+A `Result` holds one encoder read by one probe on one task. Results are lines of JSON in `results.jsonl`, so that a
+study that was stopped goes on where it was, and a report needs nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from auricle.errors import CorpusError
+
+Role = Literal["pretrained", "random", "log-mel"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One encoder, read by one probe, on one task.
+
+    Every list over folds or seeds is in the order of `fold_names` and `seeds`.
+
+    Attributes:
+        task: name of the task card.
+        kind: `single` (one label a clip) or `multi` (any number of labels a clip).
+        encoder: name of the encoder.
+        encoder_fingerprint: of its weights and front end.
+        role: `pretrained`, or the control that it is: `random` weights, `log-mel` statistics.
+        probe: name of the probe.
+        metric: name of the headline metric (`accuracy`, `macro_f1`, `mAP`).
+        value: the headline metric in [0, 1]: mean over seeds.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        confidence: coverage of the interval, 0.95 unless told.
+        interval: what was resampled to get the interval, in words.
+        metrics: every metric of this kind of task, mean over seeds.
+        per_fold: headline metric of each test fold (one entry for a split), mean over seeds.
+        per_seed: headline metric of each seed over all folds.
+        values: `[seed][fold]` headline metric of each trained probe.
+        per_class: class name -> numbers of that class (`recall`, `precision`, `f1`, `clips` for single; `ap`,
+            `positives` for multi; an undefined number is None).
+        classes: class names in the order of the confusion matrix.
+        confusion: `[truth][predicted]` number of clips, mean over seeds; None for multi-label tasks.
+        protocol: `folds` or `split`.
+        split: how training, validation and test clips were chosen, in words.
+        fold_names: names of the test folds (`["test"]` for a split).
+        sizes: per fold, `[training, validation, test]` numbers of clips.
+        refit: True where the probe was trained again on training and validation clips with the chosen settings.
+        clips: test clips that were scored.
+        clips_total: clips that the corpus holds for this task.
+        missing: file -> reason, for clips that could not be read.
+        notes: what a reader must know (labels unseen in training, classes without positives ...).
+        chosen: per fold, the settings that validation chose: `{fold, lr, wd, validation, ...}`.
+        tried: number of settings tried per fold.
+        settings: what was searched and how: grids, epochs, batch, loss ...
+        seeds: seeds of the probe's initial weights and batches.
+        params: number of trained parameters of the probe.
+        width: size of a token (or of the pooled vector, where tokens have none).
+        corpus: name of the corpus.
+        corpus_fingerprint: of its table.
+        heard: True if the encoder was pre-trained on audio of this corpus (without its labels), None if not known.
+        predictions: file with truth and scores of each test clip, relative to the folder of `results.jsonl`.
+        command: the command line or call that made this result.
+        versions: of auricle, torch, numpy, scikit-learn, Python.
+        seconds: wall time.
+        made: date and time (UTC, ISO 8601).
+        key: fingerprint of all that decides the value; equal keys are the same experiment.
+    """
+
+    task: str
+    kind: Literal["single", "multi"]
+    encoder: str
+    encoder_fingerprint: str
+    role: Role
+    probe: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    confidence: float
+    interval: str
+    metrics: dict[str, float]
+    per_fold: list[float]
+    per_seed: list[float]
+    values: list[list[float]]
+    per_class: dict[str, dict[str, float | None]]
+    classes: list[str]
+    confusion: list[list[float]] | None
+    protocol: Literal["folds", "split"]
+    split: str
+    fold_names: list[str]
+    sizes: list[list[int]]
+    refit: bool
+    clips: int
+    clips_total: int
+    chosen: list[dict[str, Any]]
+    tried: int
+    settings: dict[str, Any]
+    seeds: list[int]
+    params: int
+    width: int
+    corpus: str
+    corpus_fingerprint: str
+    heard: bool | None
+    predictions: str | None
+    command: str
+    versions: dict[str, str]
+    seconds: float
+    made: str
+    key: str
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON-ready data; what is not a finite number becomes None."""
+        plain: dict[str, Any] = _finite(dataclasses.asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        """Rebuild a record; fields that this version does not know are left out.
+
+        Raises:
+            CorpusError: a field that every record has is missing.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        needed = {n for n, f in fields.items() if f.default_factory is dataclasses.MISSING}
+        absent = sorted(needed - data.keys())
+        if absent:
+            raise CorpusError(
+                f"a result record lacks {', '.join(absent)}; it was written by another version of auricle: run the probe again"
+            )
+        values = {n: v for n, v in data.items() if n in fields}
+        for name in ("value", "low", "high"):
+            values[name] = math.nan if values[name] is None else float(values[name])
+        return cls(**values)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def append_result(path: Path, result: Result) -> None:
+    """Add a record to a `results.jsonl`; an older record with the same key is replaced.
+
+    The file is written beside itself and moved into place, so a reader (or a kill) never meets half a line.
+    """
+    kept = [r for r in read_results(path) if r.key != result.key] if path.exists() else []
+    write_results(path, [*kept, result])
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Write all records to a `results.jsonl`, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in results)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read the records of a `results.jsonl` (or of the folder that holds one), oldest first.
+
+    Raises:
+        CorpusError: there is no such file, or a line is not a record.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "results.jsonl"
+    if not path.is_file():
+        raise CorpusError(f"no results at {path}; expected the file that `auricle probe` writes: run it first")
+    results = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise CorpusError(
+                f"line {number} of {path} is not JSON ({error.msg}); delete that line and run the probe again"
+            ) from error
+        if not isinstance(data, dict):
+            raise CorpusError(f"line {number} of {path} is not a result record; delete it and run the probe again")
+        results.append(Result.from_json(data))
+    return results
