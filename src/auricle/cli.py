@@ -66,17 +66,18 @@ def corpus(argv: Sequence[str]) -> None:
 
 def pretrain(argv: Sequence[str]) -> None:
     """Pre-train an encoder: `auricle pretrain audiomosaic --data FOLDER --out RUN`."""
-    from auricle.recipes.pretrain import pretrain as run
-    from auricle.recipes.recipe import get_recipe, recipe_names
+    from auricle.recipes import pretrain as run
+    from auricle.recipes import get_recipe
+    from auricle.recipes import recipes as registered
 
     # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
-    name = argv[0] if argv and not argv[0].startswith("-") else recipe_names()[0]
+    name = argv[0] if argv and not argv[0].startswith("-") else registered()[0].name
     size = _value_of("--size", argv) or "tiny"
     recipe = get_recipe(name, size)
     arguments = dataclasses.make_dataclass(
         "PretrainArguments",
         [
-            ("name", Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")]),
+            ("method", Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")]),
             (
                 "data",
                 Annotated[
@@ -216,9 +217,24 @@ def report(argv: Sequence[str]) -> None:
 def recipes(argv: Sequence[str]) -> None:
     """List the recipes with their sizes, papers and deviations."""
     _no_arguments("recipes", argv, "List the recipes that `auricle pretrain` knows.")
-    from auricle.recipes.recipe import render_recipes
+    from rich.table import Table
 
-    Console().print(render_recipes())
+    from auricle.recipes import get_recipe
+    from auricle.recipes import recipes as registered
+
+    console = Console()
+    for entry in registered():
+        example = get_recipe(entry.name, entry.sizes[0])
+        console.print(f"[bold]{entry.name}[/]: {entry.summary}")
+        console.print(f"{example.reference.title} (arXiv {example.reference.arxiv})")
+        table = Table("size", "steps", "batch", "seconds", "deviations from the publication")
+        for size in entry.sizes:
+            made = get_recipe(entry.name, size)
+            deviations = "\n".join(f"- {text}" for text in made.deviations)
+            table.add_row(
+                size, str(made.train.steps), str(made.loader.batch), f"{made.window.seconds:g}", deviations
+            )
+        console.print(table)
 
 
 def tasks(argv: Sequence[str]) -> None:

@@ -35,5 +35,9 @@ class StaleCacheError(AuricleError):
     """A token cache was made from other weights, another front end or another corpus."""
 
 
+class StorageError(AuricleError):
+    """Something can't be written: the disk is full, or the folder is not writable."""
+
+
 class TrainingError(AuricleError):
     """Training can't go on: the loss is not finite, the disk is full, the run is already complete."""

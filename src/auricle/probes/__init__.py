@@ -1,1 +1,22 @@
 """Readers of frozen tokens, and their search."""
+
+from auricle.probes.contract import Labelled, ProbeConfig
+from auricle.probes.fitted import FittedProbe, Trial
+from auricle.probes.losses import LOSSES, LossConfig, get_loss
+from auricle.probes.registry import PROBES, get_probe
+from auricle.probes.search import fit_probe
+from auricle.probes.search_config import SearchConfig
+
+__all__ = [
+    "LOSSES",
+    "PROBES",
+    "FittedProbe",
+    "Labelled",
+    "LossConfig",
+    "ProbeConfig",
+    "SearchConfig",
+    "Trial",
+    "fit_probe",
+    "get_loss",
+    "get_probe",
+]

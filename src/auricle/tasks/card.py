@@ -24,15 +24,15 @@ class TaskCard(Config):
     Attributes:
         name: short name, as on the command line.
         title: one line for people.
-        kind: `single` (one label a clip), `multi` (any number), or `auto`: `multi` if any clip has not exactly one
-            label, else `single`.
+        labels: `single` (one label a clip), `multi` (any number, none too), or `auto`: `multi` if any clip has several
+            labels, else `single`; clips without labels are left out.
         corpus: path, folder name or built-in id where the corpus is usually found; "" for the user's own.
         label: column of the corpus that holds the label (`;`-separated where there are several).
         protocol: `folds` (the corpus's own, or made ones), `split` (train / valid / test) or `auto`: a split if the
             corpus names training and test clips, else its folds, else folds made here.
         folds: number of folds to make where the corpus has none.
-        metric: headline metric; "" means `accuracy` or `mAP` by kind.
-        loss: training loss of the probes; "" means `ce` or `asl` by kind.
+        metric: headline metric; "" means `accuracy` (single) or `mAP` (multi).
+        loss: training loss of the probes; "" means `ce` (single) or `asl` (multi).
         source: column whose equal values must not be on both sides of a split (one recording, one animal, one day).
         made: how the folds were made or where they come from, in words.
         licence: of the audio.
@@ -42,7 +42,7 @@ class TaskCard(Config):
 
     name: str
     title: str = ""
-    kind: Kind = "auto"
+    labels: Kind = "auto"
     corpus: str = ""
     label: str = "label"
     protocol: Protocol = "auto"
@@ -57,13 +57,13 @@ class TaskCard(Config):
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
-        if self.kind not in ("single", "multi", "auto"):
-            raise ConfigError(f"task {self.name!r} has kind {self.kind!r}; expected 'single', 'multi' or 'auto'")
+        if self.labels not in ("single", "multi", "auto"):
+            raise ConfigError(f"task {self.name!r} has labels={self.labels!r}; expected 'single', 'multi' or 'auto'")
         if self.protocol not in ("folds", "split", "auto"):
             raise ConfigError(f"task {self.name!r} has protocol {self.protocol!r}; expected 'folds', 'split' or 'auto'")
         if self.folds < 2:
             raise ConfigError(f"task {self.name!r} asks for {self.folds} folds; expected at least 2")
-        known = [m for k, ms in METRICS.items() if self.kind in (k, "auto") for m in ms]
+        known = [m for k, ms in METRICS.items() if self.labels in (k, "auto") for m in ms]
         if self.metric and self.metric not in known:
             raise ConfigError(f"task {self.name!r} has metric {self.metric!r}; expected one of {', '.join(known)}")
 

@@ -135,7 +135,7 @@ class Result:
         absent = sorted(needed - data.keys())
         if absent:
             raise CorpusError(
-                f"a result record lacks {', '.join(absent)}; it was written by another version of auricle: run the probe again"
+                f"a result record lacks {', '.join(absent)}; another version of auricle wrote it: run the probe again"
             )
         values = {n: v for n, v in data.items() if n in fields}
         for name in ("value", "low", "high"):
@@ -190,7 +190,8 @@ def read_results(path: Path) -> list[Result]:
     if not path.is_file():
         raise CorpusError(f"no results at {path}; expected the file that `auricle probe` writes: run it first")
     results = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines(): names may hold other line separators, which JSON leaves as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,0 +1,203 @@
+"""Audio files to mono float32 samples at the rate asked for; ranges of long files without decoding the rest."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import soxr
+
+from auricle.audio.container import missing_bytes
+from auricle.errors import AudioError, ConfigError
+
+Source = str | os.PathLike[str] | bytes
+
+# Samples (at the lower of the two rates) read on each side of a range, so that the resampling filter finds there what
+# it would find in the whole file: beyond 256 its taps are below float32's resolution (measured with soxr HQ).
+_MARGIN = 256
+# An MP3 without a length in its header has an estimated one, up to two codec frames too long.
+_MP3_SLACK = 2 * 1152
+_BLOCK = 1 << 18
+_UNKNOWN_FRAMES = 1 << 62
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file's header says.
+
+    Attributes:
+        frames: samples per channel.
+        rate: sample rate in Hz.
+        channels: number of channels.
+        format: container, such as WAV, FLAC, OGG or MP3.
+    """
+
+    frames: int
+    rate: int
+    channels: int
+    format: str
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.frames / self.rate
+
+
+def probe(source: Source) -> FileInfo:
+    """Read a file's header; its samples are not decoded, unless the header does not say how many there are.
+
+    Args:
+        source: path of a file, or its content.
+
+    Raises:
+        AudioError: missing, unreadable, cut off (as far as the container shows it), or without samples.
+    """
+    with _opened(source) as file:
+        return FileInfo(_length(file), file.samplerate, file.channels, file.format)
+
+
+def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000) -> np.ndarray:
+    """Decode a file, or a range of it, to mono at `rate`.
+
+    Channels are averaged, then resampled by soxr (HQ). A range is what the same range of the whole decoded file would
+    be (to float32 rounding), but only it and a few milliseconds around it are read. A range that passes the end of the
+    file stops there. Every result has at least one sample.
+
+    Args:
+        source: path of a file, or its content.
+        start: start of the range in seconds.
+        seconds: length of the range; None: to the end.
+        rate: sample rate of the result in Hz.
+
+    Returns:
+        `(S,)` float32; integer formats are scaled to [-1, 1), float formats are as stored.
+
+    Raises:
+        AudioError: missing, unreadable, truncated or damaged, without samples, with NaN or infinite samples, or the
+            range begins after the end.
+        ConfigError: `start` is negative, or `seconds` or `rate` is not positive.
+    """
+    if not (math.isfinite(start) and start >= 0) or (seconds is not None and not seconds > 0) or rate <= 0:
+        raise ConfigError(
+            f"decode from {start} s for {seconds} s at {rate} Hz; expected a start from 0, a positive length and rate"
+        )
+    with _opened(source) as file:
+        length, native = _length(file), file.samplerate
+        total = max(1, (2 * length * rate + native) // (2 * native))
+        first = round(start * rate)
+        if first >= total:
+            raise AudioError(
+                f"{_name(source)}: asked to start at {start:g} s, but it ends at {length / native:.3f} s; "
+                "correct the start in the corpus table"
+            )
+        last = total if seconds is None else min(total, max(first + 1, round((start + seconds) * rate)))
+        if rate == native:
+            return _read(file, source, first, last, length)
+        # Ranges begin at samples that both rates share, so the resampler's phase is that of the whole file.
+        shared = math.gcd(rate, native)
+        step_in, step_out = native // shared, rate // shared
+        margin = math.ceil(_MARGIN * max(1.0, native / rate))
+        block = max(0, first * step_in // step_out - margin) // step_in
+        begin = block * step_in
+        end = min(length, -(-last * step_in // step_out) + margin)
+        wave = _read(file, source, begin, end, length)
+    skip = block * step_out
+    out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
+    if out.shape[0] < last - first:
+        # Only at the very end, where soxr drops a last part-sample: let it see the zeros that follow the file.
+        wave = np.concatenate([wave, np.zeros(margin + step_in, np.float32)])
+        out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
+    return np.ascontiguousarray(out)
+
+
+def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, length: int) -> np.ndarray:
+    """Read frames [begin, end) of a file of `length`, mixed down; checks that all came and are finite."""
+    try:
+        file.seek(begin)
+        frames = file.read(end - begin, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            f"{_name(source)}: truncated or damaged ({error.error_string.strip()}); copy it again from its source"
+        ) from error
+    missing = end - begin - frames.shape[0]
+    if missing > (_MP3_SLACK if file.format == "MP3" and end == length else 0) or not frames.shape[0]:
+        raise AudioError(
+            f"{_name(source)}: truncated: its header promises {length} samples, decoding ended after "
+            f"{begin + frames.shape[0]}; copy it again from its source"
+        )
+    wave = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    if not np.isfinite(wave).all():
+        bad = np.count_nonzero(~np.isfinite(frames).all(axis=1))
+        raise AudioError(
+            f"{_name(source)}: {bad} of the {frames.shape[0]} samples read are NaN or infinite; "
+            "export it again, or drop it from the corpus"
+        )
+    return wave
+
+
+class _File(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """Say no where the length is unknown: soundfile seeks after each read, which fails at such a file's end."""
+        return bool(self.frames < _UNKNOWN_FRAMES and super().seekable())
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
+    """Open a file or its content; refuse what is missing, no audio, or cut off."""
+    try:
+        stream = _stream(source)
+    except FileNotFoundError as error:
+        raise AudioError(f"{_name(source)}: no such file; check the path, or scan the corpus again") from error
+    except IsADirectoryError as error:
+        raise AudioError(f"{_name(source)}: is a folder, expected an audio file") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise AudioError(f"{_name(source)}: can't be opened ({reason}); check its permissions") from error
+    with stream:
+        if not stream.seek(0, os.SEEK_END):
+            raise AudioError(f"{_name(source)}: is empty (0 bytes); copy it again from its source")
+        missing = missing_bytes(stream)
+        if missing:
+            raise AudioError(
+                f"{_name(source)}: truncated: the container promises {missing} more bytes than there are; "
+                "copy it again from its source, or re-export what is left of it"
+            )
+        stream.seek(0)
+        try:
+            # A real file goes by its descriptor: libsndfile then reads it without calling back into Python.
+            file = _File(stream if isinstance(stream, io.BytesIO) else stream.fileno(), closefd=False)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{_name(source)}: not readable as audio ({error.error_string.strip()}); "
+                "expected wav, flac, ogg, opus, mp3 or aiff: convert other formats first"
+            ) from error
+        with file:
+            if not file.frames:
+                raise AudioError(f"{_name(source)}: holds no samples (zero length); drop it from the corpus")
+            yield file
+
+
+def _stream(source: Source) -> io.BytesIO | io.FileIO:
+    # Unbuffered: libsndfile goes on from where the descriptor stands, which a buffer would hide.
+    return io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
+
+
+def _length(file: soundfile.SoundFile) -> int:
+    """Return the samples per channel, counted by decoding where the header does not say (FLAC written to a pipe)."""
+    if file.frames < _UNKNOWN_FRAMES:
+        return file.frames
+    counted, got = 0, _BLOCK
+    while got == _BLOCK:
+        got = len(file.read(_BLOCK, dtype="int16", always_2d=True))
+        counted += got
+    return counted
+
+
+def _name(source: Source) -> str:
+    return "audio given as bytes" if isinstance(source, bytes) else repr(os.fspath(source))

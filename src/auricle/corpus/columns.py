@@ -1,0 +1,58 @@
+"""The columns of a corpus table and their types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from auricle.errors import CorpusError
+
+COLUMNS = {
+    "file": pa.string(),
+    "start": pa.float64(),
+    "seconds": pa.float64(),
+    "label": pa.string(),
+    "split": pa.string(),
+    "fold": pa.int64(),
+    "source": pa.string(),
+}
+HIDDEN = {
+    "_store": pa.int32(),
+    "_key": pa.string(),
+    "_offset": pa.int64(),
+    "_size": pa.int64(),
+    "_whole": pa.bool_(),
+}
+EVENT_COLUMNS = {"file": pa.string(), "onset": pa.float64(), "offset": pa.float64(), "label": pa.string()}
+# What a scan measured says nothing about which clips these are: it stays out of the fingerprint.
+SCAN_PREFIX = "scan_"
+
+
+def split_labels(text: str | None) -> tuple[str, ...]:
+    """Split a `;`-joined label text; None and blanks yield no labels."""
+    return tuple(part.strip() for part in (text or "").split(";") if part.strip())
+
+
+def typed(name: str, values: Any, kind: pa.DataType) -> pa.Array:
+    """Return values as an Arrow array of a known type.
+
+    Raises:
+        CorpusError: a value is of another type.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    try:
+        return values.cast(kind) if isinstance(values, pa.Array) else pa.array(list(values), type=kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+        raise CorpusError(f"column {name!r} can't be read as {kind}: {error}") from error
+
+
+def untyped(values: Any) -> pa.Array:
+    """Return values as an Arrow array of the type that they suggest; text where they are mixed."""
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    try:
+        return pa.array(list(values))
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])

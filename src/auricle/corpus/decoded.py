@@ -1,0 +1,69 @@
+"""Decoded clips in memory, 16 bits a sample, so that later epochs decode nothing."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A clip as int16 times a power of two.
+
+    The power follows the clip's peak, so a quiet recording keeps its 15 bits, and a 16-bit recording at its own rate
+    comes back exactly.
+
+    Attributes:
+        samples: `(S,)` int16.
+        scale: value of a full-scale sample.
+        peak: largest magnitude of the clip before quantising.
+    """
+
+    samples: np.ndarray
+    scale: float
+    peak: float
+
+    @classmethod
+    def of(cls, wave: np.ndarray) -> Quantised:
+        """Quantise a float32 clip `(S,)`."""
+        peak = float(np.abs(wave).max()) if len(wave) else 0.0
+        scale = 2.0 ** math.ceil(math.log2(peak)) if peak > 1e-30 else 1.0
+        if round(peak / scale * 32768) > 32767:
+            scale *= 2
+        return cls(np.rint(wave * np.float32(32768 / scale)).astype(np.int16), scale, peak)
+
+    def restore(self, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """Return the clip, or a range of its samples, as float32."""
+        return self.samples[begin:end] * np.float32(self.scale / 32768)
+
+
+class DecodedCache:
+    """Keeps clips until its memory is full, and then keeps those that it has.
+
+    Epochs visit every clip once in a random order: then any clip is as likely to come next as any other, and throwing
+    one out for another gains nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Make an empty cache of at most `limit` bytes."""
+        self.limit = limit
+        self.bytes = 0
+        self._clips: dict[int, Quantised] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def get(self, index: int) -> Quantised | None:
+        """Return a clip if it is kept."""
+        return self._clips.get(index)
+
+    def put(self, index: int, clip: Quantised) -> None:
+        """Keep a clip if there is room."""
+        with self._lock:
+            if index not in self._clips and self.bytes + clip.samples.nbytes <= self.limit:
+                self._clips[index] = clip
+                self.bytes += clip.samples.nbytes

@@ -1,0 +1,309 @@
+"""Batches of training windows, the same ones at any number of workers and after any resume.
+
+What a step holds is a pure function of (seed, step): the epoch's order, the crop of each clip, and which clip stands in
+for a broken one. Workers are threads: libsndfile and soxr release the interpreter's lock while they decode and
+resample, so threads decode in parallel, and all of them share one cache of decoded clips.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auricle.audio.batch import Audio
+from auricle.config import Config
+from auricle.corpus.decoded import DecodedCache, Quantised
+from auricle.corpus.order import Epoch, crop_generator, make_plan
+from auricle.corpus.table import Corpus
+from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
+from auricle.errors import AudioError, ConfigError, CorpusError
+
+# Clips longer than this many windows are not decoded whole for one crop, nor kept: only a range around it is read.
+_WHOLE_WINDOWS = 12
+# An energy crop of such a long clip is chosen inside a range of this many windows.
+_ENERGY_WINDOWS = 4
+# A unit of work for a background thread: large enough to keep the overhead of handing it over small.
+_GROUP = 8
+# After so many unusable clips in a row something else is wrong than a few bad files.
+_REPLACEMENTS = 100
+
+
+@dataclass(frozen=True)
+class LoaderConfig(Config):
+    """How clips become batches.
+
+    Attributes:
+        batch: clips in a step, over all ranks.
+        batch_seconds: instead of `batch`, the seconds of audio in a step over all ranks; a batch of short windows then
+            has more clips.
+        workers: background threads that decode; 0: in the training thread; -1: one on up to two cores, else half the
+            cores but at most eight.
+        prefetch: batches that are made ahead.
+        cache_mb: memory for decoded clips (16 bit), so that later epochs decode nothing; 0: none.
+        buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none.
+        drop_last: leave out an epoch's last incomplete batch.
+        shortest: clips below this many seconds are replaced by others: repeated, they are but a tone or a constant.
+        skip_silent: replace clips that are digitally silent (peak below -80 dB of full scale): all views of all silent
+            clips are equal, which no contrast can tell apart.
+        pin_memory: batches in page-locked memory, where a GPU is there to copy them to.
+    """
+
+    batch: int = 64
+    batch_seconds: float | None = None
+    workers: int = -1
+    prefetch: int = 2
+    cache_mb: int = 1024
+    buckets: int = 0
+    drop_last: bool = True
+    shortest: float = 0.05
+    skip_silent: bool = True
+    pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: a setting is out of range.
+        """
+        for name, least in (("batch", 1), ("workers", -1), ("prefetch", 1), ("cache_mb", 0), ("buckets", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"loader.{name} is {getattr(self, name)}; expected at least {least}")
+        if self.batch_seconds is not None and not self.batch_seconds > 0:
+            raise ConfigError(f"loader.batch_seconds is {self.batch_seconds}; expected a length above 0 s, or none")
+
+    def threads(self) -> int:
+        """Return the number of background threads that `workers` stands for on this machine."""
+        if self.workers >= 0:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+        return 1 if cores <= 2 else min(8, cores // 2)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on (this rank's part of it).
+
+    Attributes:
+        step: counts from 0 over all epochs.
+        epoch: counts from 0.
+        audio: `(B, S)` windows; the lengths are below S only where short clips were padded or windows are variable.
+        clip: `(B,)` int64, each window's clip in the corpus.
+    """
+
+    step: int
+    epoch: int
+    audio: Audio
+    clip: Tensor
+
+
+class Loader:
+    """Makes the batches of any step of a training run.
+
+    Attributes:
+        steps_per_epoch: batches in an epoch.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        window: WindowConfig,
+        config: LoaderConfig,
+        *,
+        rate: int = 16000,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """Plan the epochs.
+
+        Args:
+            corpus: the clips.
+            window: how a clip becomes a window.
+            config: how clips become batches.
+            rate: sample rate of the audio in Hz.
+            seed: all orders and crops follow from it.
+            rank: this process among `world`; each gets its own equal part of every batch.
+            world: how many processes train together.
+
+        Raises:
+            ConfigError: the batch does not divide by `world`, or is larger than the corpus.
+            CorpusError: the corpus is empty.
+        """
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank {rank} is not among {world} ranks; expected 0 to {world - 1}")
+        self.corpus, self.window, self.config = corpus, window, config
+        self.rate, self.seed, self.rank, self.world = rate, seed, rank, world
+        self._broken: dict[str, str] = {}
+        self._unusable: set[int] = set()
+        self._lock = threading.Lock()
+        self._samples = window.samples(rate)
+        self._seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
+        self._plan = make_plan(self._seconds, window, config, world)
+        self._epochs: dict[int, Epoch] = {}
+        self._cache = DecodedCache(config.cache_mb * 2**20)
+        self.steps_per_epoch = self._plan.steps
+        for index in np.flatnonzero(self._seconds < config.shortest):
+            self._note(int(index), f"too short: {self._seconds[index]:.3g} s")
+
+    def iterate(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
+        """Yield the batches from `start_step` on (to `stop_step`, else without end).
+
+        Raises:
+            CorpusError: hardly any recording can be used.
+        """
+        threads = self.config.threads()
+        step = start_step
+        if threads == 0:
+            while stop_step is None or step < stop_step:
+                yield self._begin(step, None).finish()
+                step += 1
+            return
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="auricle-loader")
+        ahead: deque[_Work] = deque()
+        try:
+            while True:
+                while len(ahead) < self.config.prefetch and (stop_step is None or step < stop_step):
+                    ahead.append(self._begin(step, pool))
+                    step += 1
+                if not ahead:
+                    return
+                yield ahead.popleft().finish()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Recordings that could not be used so far -> the reason; others took their places."""
+        with self._lock:
+            return dict(self._broken)
+
+    def padding(self) -> float:
+        """Return the share (0 ... 1) of the first epoch's batches that is padding, from the table's durations."""
+        if not self.window.variable:
+            return padding_share(self.corpus, self.window)
+        epoch = self._epoch(0)
+        heard = room = 0.0
+        for begin, end in pairwise(epoch.bounds):
+            seconds = np.minimum(self._seconds[epoch.order[begin:end]], self.window.seconds)
+            heard += float(seconds.sum())
+            room += float(seconds.max()) * len(seconds)
+        return 1 - heard / room
+
+    def _epoch(self, epoch: int) -> Epoch:
+        if epoch not in self._epochs:
+            # Prefetching reaches into the next epoch while the last one's batches are still being made.
+            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}
+            self._epochs[epoch] = self._plan.epoch(self.seed, epoch)
+        return self._epochs[epoch]
+
+    def _begin(self, step: int, pool: ThreadPoolExecutor | None) -> _Work:
+        epoch, number = divmod(step, self.steps_per_epoch)
+        order = self._epoch(epoch)
+        places = range(int(order.bounds[number]), int(order.bounds[number + 1]))[self.rank :: self.world]
+        pin = self.config.pin_memory and torch.cuda.is_available()
+        wave = torch.zeros(len(places), self._samples, pin_memory=pin)
+        lengths, clip = torch.zeros(2, len(places), dtype=torch.int64)
+        work = _Work(step, epoch, self.rate, self.window.variable, wave, lengths, clip)
+        if pool is None:
+            self._make(work, order, places, 0, len(places))
+        else:
+            groups = range(0, len(places), _GROUP)
+            work.parts = [pool.submit(self._make, work, order, places, row, row + _GROUP) for row in groups]
+        return work
+
+    def _make(self, work: _Work, order: Epoch, places: range, begin: int, end: int) -> None:
+        """Fill some rows of a batch."""
+        wave, lengths, clip = work.wave.numpy(), work.lengths.numpy(), work.clip.numpy()
+        for row in range(begin, min(end, len(places))):
+            index, part, valid = self._usable_window(work.epoch, order, places[row])
+            wave[row, : len(part)] = part
+            lengths[row], clip[row] = valid, index
+
+    def _usable_window(self, epoch: int, order: Epoch, place: int) -> tuple[int, np.ndarray, int]:
+        """Return a place's clip and window; where the clip can't be used, those of the next one that can."""
+        reason = ""
+        for attempt in range(_REPLACEMENTS):
+            index = order.replacement(place, attempt)
+            if index in self._unusable:
+                continue
+            try:
+                return index, *self._window(index, epoch, place)
+            except AudioError as error:
+                reason = str(error)
+                self._note(index, reason)
+                if not self._is_long(index):
+                    # Of a long recording only this range is known to be broken.
+                    self._unusable.add(index)
+        broken = self.broken
+        raise CorpusError(
+            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, {_REPLACEMENTS} of them "
+            f"in a row; the last one: {reason or list(broken.values())[-1]}. Run `auricle corpus scan` on it"
+        )
+
+    def _note(self, index: int, reason: str) -> None:
+        clip = self.corpus[index]
+        name = clip.file if self.corpus.is_whole(index) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
+        with self._lock:
+            self._broken[name] = reason
+
+    def _is_long(self, index: int) -> bool:
+        return bool(self._seconds[index] > _WHOLE_WINDOWS * self.window.seconds)
+
+    def _window(self, index: int, epoch: int, place: int) -> tuple[np.ndarray, int]:
+        generator = crop_generator(self.seed, epoch, place)
+        if self._is_long(index):
+            return self._window_of_long(index, generator)
+        clip = self._cache.get(index)
+        if clip is None:
+            # Quantised also where nothing is kept: the numbers must not depend on what the memory holds.
+            clip = Quantised.of(self.corpus.audio(index, self.rate))
+            self._cache.put(index, clip)
+        if len(clip.samples) < self.config.shortest * self.rate:
+            raise AudioError(f"too short: {len(clip.samples)} samples at {self.rate} Hz")
+        if self.config.skip_silent and clip.peak < 10 ** (SILENCE_DB / 20):
+            raise AudioError(f"silent: its peak is {clip.peak:.1e} of full scale")
+        return fill(clip.restore(), self._samples, self.window, generator)
+
+    def _window_of_long(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Read only a range of a long recording; a silent one is drawn again, as `fill` does for shorter clips."""
+        window = self.window
+        span = window.seconds * (_ENERGY_WINDOWS if window.crop == "energy" else 1)
+        # Durations in hand-made tables are rounded: stay clear of the end.
+        room = self._seconds[index] - span - 0.01
+        fixed = {"start": 0.0, "centre": room / 2}.get(window.crop)
+        starts = generator.uniform(0, room, size=window.tries) if fixed is None else np.array([fixed])
+        ranges = (Quantised.of(self.corpus.audio(index, self.rate, start=float(s), seconds=span)) for s in starts)
+        first = next(ranges)
+        floor = 10 ** (SILENCE_DB / 20)
+        chosen = first if first.peak > floor else next((r for r in ranges if r.peak > floor), first)
+        return fill(chosen.restore(), self._samples, window, generator)
+
+
+@dataclass
+class _Work:
+    """A batch in the making; background threads write its rows."""
+
+    step: int
+    epoch: int
+    rate: int
+    variable: bool
+    wave: Tensor
+    lengths: Tensor
+    clip: Tensor
+    parts: list[Future[None]] = field(default_factory=list)
+
+    def finish(self) -> Batch:
+        """Wait for all rows."""
+        for part in self.parts:
+            part.result()
+        wave = self.wave[:, : int(self.lengths.max())] if self.variable else self.wave
+        return Batch(self.step, self.epoch, Audio(wave, self.lengths, self.rate), self.clip)

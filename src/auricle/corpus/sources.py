@@ -1,0 +1,279 @@
+"""Opening a corpus from whatever holds it: a folder, a table, shards, a Hub data set, the built-in generator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from auricle.config import nearest
+from auricle.corpus.folder import open_label_table, open_loose_files, sub_corpora
+from auricle.corpus.joining import join
+from auricle.corpus.label_table import tidy_split
+from auricle.corpus.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
+from auricle.corpus.shards import arrow_rows, download_folder, index_tar, layout_of, load_split, splits_of
+from auricle.corpus.stores import TarStore
+from auricle.corpus.table import Corpus
+from auricle.corpus.table_file import is_table, read_table, table_listing
+from auricle.corpus.whole import make_corpus
+from auricle.errors import CorpusError
+
+_AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
+
+
+def open_corpus(
+    path_or_id: str | Path | Sequence[str | Path],
+    *,
+    split: str | None = None,
+    name: str | None = None,
+    exclude: Sequence[str] = (),
+) -> Corpus:
+    """Open a corpus.
+
+    Args:
+        path_or_id: one of
+            a folder of audio, with `metadata.csv` or `labels.csv` (`file,label,split,fold,source,start,seconds,...`) in
+            it or beside it, or else labels from sub-folders (and splits, where those are named `train`, `valid`,
+            `test`);
+            a folder of several such folders: their concatenation, with a column `corpus`;
+            a CSV, TSV or Parquet table of clips, or a table that a scan wrote;
+            a tar file or Parquet file with audio in it, or a folder of these (webdataset layout; column `audio`);
+            `hub:user/name?config=...`: a data set of the Hugging Face Hub;
+            `builtin:scenes?clips=600&seed=0`: the built-in corpus;
+            several of these in a list, or joined by `+`.
+        split: keep only this split.
+        name: what reports call it.
+        exclude: sub-folders of a folder of corpora that are left out.
+
+    Raises:
+        CorpusError: there is nothing, or nothing usable, or it can't be read.
+    """
+    corpus = _open(path_or_id, split, tuple(exclude))
+    if split is not None:
+        corpus = _only_split(corpus, split)
+    return replace(corpus, name=name) if name is not None else corpus
+
+
+def _only_split(corpus: Corpus, split: str) -> Corpus:
+    splits = corpus.column("split")
+    kept = np.array([s == tidy_split(split) for s in splits], dtype=bool)
+    if not kept.any():
+        known = sorted({s for s in splits if s})
+        raise CorpusError(
+            f"corpus {corpus.name} has no split {split!r}; it has {', '.join(known) or 'none (no clip names one)'}"
+        )
+    return corpus.select(kept)
+
+
+def _open(what: str | Path | Sequence[str | Path], split: str | None, exclude: tuple[str, ...]) -> Corpus:
+    if not isinstance(what, str | Path):
+        return join([_open(part, split, exclude) for part in what])
+    text = str(what)
+    if text.startswith("builtin:"):
+        from auricle.corpus.scenes import builtin_corpus
+
+        return _refuse_exclude(builtin_corpus(text), exclude)
+    if text.startswith("hub:"):
+        return _refuse_exclude(_open_hub(text.removeprefix("hub:"), split), exclude)
+    path = Path(text).expanduser()
+    if not _exists(path):
+        if "+" in text:
+            return join([_open(part, split, exclude) for part in text.split("+")])
+        raise _missing(path)
+    if path.is_dir():
+        return _open_folder(path, exclude)
+    return _refuse_exclude(_open_file(path), exclude)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long to be one
+        return False
+
+
+def _missing(path: Path) -> CorpusError:
+    parent = path.parent
+    beside = [p.name for p in parent.iterdir() if not p.name.startswith(".")] if parent.is_dir() else []
+    hint = nearest(path.name, beside) if beside else f"; its parent folder {parent} is not there either"
+    if len(hint) > 200:
+        hint = "; check the path"
+    return CorpusError(f"there is no folder or file {path}{hint}")
+
+
+def _refuse_exclude(corpus: Corpus, exclude: tuple[str, ...]) -> Corpus:
+    if exclude:
+        raise CorpusError(f"{corpus.name} is one corpus, not a folder of several: exclude {exclude} means nothing here")
+    return corpus
+
+
+def _open_file(path: Path) -> Corpus:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        if is_table(path):
+            return read_table(path)
+        try:
+            names = pq.read_schema(path)
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
+        audio = next((f for f in names if f.name == "audio"), None)
+        if audio is not None and str(audio.type) not in ("string", "large_string"):
+            return _open_parquets([path], path.parent, path.stem)
+        return open_label_table(path, path.parent, path.stem)
+    if suffix in (".csv", ".tsv"):
+        return open_label_table(path, path.parent, path.stem)
+    if suffix == ".tar":
+        return _open_tars([path], path.parent, path.stem)
+    if re.search(r"\.(tar\.(gz|bz2|xz|zst)|tgz|zip)$", path.name.lower()):
+        raise CorpusError(
+            f"{path} is compressed: its members can't be read one by one; unpack it to a folder or a .tar"
+        )
+    if suffix in AUDIO_SUFFIXES:
+        return make_corpus({"file": [path.name]}, path.parent, path.stem)
+    raise CorpusError(
+        f"{path} is no corpus: expected a folder, a table (.csv .tsv .parquet), a shard (.tar .parquet), "
+        f"or a recording ({_AUDIO_NAMES})"
+    )
+
+
+def _open_folder(folder: Path, exclude: tuple[str, ...]) -> Corpus:
+    listing = list_folder(folder)
+    notes: tuple[str, ...] = ()
+    table = folder / SCAN_TABLE
+    if table.is_file() and is_table(table):
+        alone = not (listing.audio or listing.tars or listing.parquets)
+        if alone or table_listing(table) == listing.digest():
+            return _without(read_table(table), exclude)
+        notes = (f"{SCAN_TABLE} is older than the files beside it and was not used; scan the folder again",)
+    corpus = _open_listed(listing, folder.resolve().name, exclude)
+    return replace(corpus, notes=notes + corpus.notes, problems={**listing.problems, **corpus.problems})
+
+
+def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpus:
+    folder = listing.root
+    inside = next((folder / t for t in LABEL_TABLES if t in listing.tables), None)
+    if inside is None:
+        parts = sub_corpora(listing)
+        if parts:
+            unknown = [e for e in exclude if e not in parts]
+            if unknown:
+                raise CorpusError(f"{folder} has no corpus {unknown[0]!r} to exclude{nearest(unknown[0], parts)}")
+            kept = [part for part in parts if part not in exclude]
+            if not kept:
+                raise CorpusError(f"all {len(parts)} corpora of {folder} are excluded; keep at least one")
+            return join([_with_split(_open_listed(listing.below(part), part, ()), part) for part in kept], name)
+    if exclude:
+        raise CorpusError(f"{folder} is one corpus, not a folder of several: exclude {exclude} means nothing here")
+    beside = next((folder.resolve().parent / t for t in LABEL_TABLES if (folder.resolve().parent / t).is_file()), None)
+    if listing.audio:
+        if inside is not None:
+            return open_label_table(inside, folder, name, listing)
+        if beside is not None:
+            corpus = open_label_table(beside, folder, name, listing, only_inside=True)
+            if len(corpus):
+                return corpus
+        return open_loose_files(listing, name)
+    if listing.tars:
+        return _open_tars([folder / t for t in listing.tars], folder, name)
+    if listing.parquets:
+        paths = [folder / p for p in listing.parquets]
+        return _open_parquets(paths, folder, name)
+    found = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.most_common(5))
+    raise CorpusError(
+        f"there is no audio in {folder}: found {found or 'no files'}; expected recordings ({_AUDIO_NAMES}), "
+        "tar shards or Parquet shards"
+    )
+
+
+def _with_split(corpus: Corpus, folder: str) -> Corpus:
+    """A folder `train` with a table of its own is a split, unless the table names splits itself."""
+    split = tidy_split(folder.lower())
+    if split not in ("train", "valid", "test") or any(corpus.column("split")):
+        return corpus
+    return corpus.with_column("split", [split] * len(corpus))
+
+
+def _without(corpus: Corpus, exclude: tuple[str, ...]) -> Corpus:
+    if not exclude:
+        return corpus
+    if "corpus" not in corpus.columns:
+        return _refuse_exclude(corpus, exclude)
+    parts = corpus.column("corpus")
+    unknown = [e for e in exclude if e not in parts]
+    if unknown:
+        raise CorpusError(f"{corpus.root} has no corpus {unknown[0]!r} to exclude{nearest(unknown[0], set(parts))}")
+    return corpus.select(np.array([part not in exclude for part in parts], dtype=bool))
+
+
+def _open_tars(tars: Sequence[Path], root: Path, name: str) -> Corpus:
+    parts: list[Corpus] = []
+    problems: dict[str, str] = {}
+    for tar in tars:
+        try:
+            columns, told = index_tar(tar)
+        except CorpusError as error:
+            if len(tars) == 1:
+                raise
+            problems[tar.name] = str(error)
+            continue
+        problems |= told
+        if columns:
+            parts.append(make_corpus(columns, root, tar.stem, store=TarStore(tar)))
+    if not parts:
+        reason = next(iter(problems.values()), f"no member is a recording ({_AUDIO_NAMES})")
+        raise CorpusError(f"there is no audio in the tar shards of {root}: {reason}")
+    corpus = parts[0] if len(tars) == 1 else _merged(parts, name)
+    return replace(corpus, name=name, problems={**problems, **corpus.problems})
+
+
+def _open_parquets(paths: Sequence[Path], root: Path, name: str) -> Corpus:
+    origin: dict[str, Any] = {"id": "parquet", "split": "train", "files": [str(path.resolve()) for path in paths]}
+    columns, store = arrow_rows(load_split(**origin), origin, name)
+    return make_corpus(columns, root, name, store=store)
+
+
+def _open_hub(text: str, split: str | None) -> Corpus:
+    """`user/name?config=...`: all splits (or the one asked for), with the column `split`."""
+    name, _, query = text.partition("?")
+    options = dict(parse_qsl(query))
+    unknown = sorted(set(options) - {"config", "split"})
+    if unknown or not name:
+        raise CorpusError(f"'hub:{text}' is not understood; write hub:user/name?config=...&split=...")
+    config = options.get("config")
+    asked = options.get("split")
+    layout = layout_of(name, config)
+    if layout in ("audiofolder", "webdataset"):
+        # The data sets library would need torchcodec to look into these; as plain files they need nothing.
+        if config is not None:
+            raise CorpusError(
+                f"hub:{name} is a folder of files ({layout}): it has no configuration {config!r} to choose"
+            )
+        folder = Path(name) if Path(name).is_dir() else download_folder(name)
+        opened = replace(_open_folder(folder, ()), name=name.rstrip("/").rpartition("/")[2])
+        return opened if asked is None else _only_split(opened, asked)
+    splits = splits_of(name, config) if asked is None else [asked]
+    if asked is None and split is not None:
+        splits = [s for s in splits if tidy_split(s) == tidy_split(split)] or splits
+    parts = []
+    for each in splits:
+        origin: dict[str, Any] = {"id": name, "split": each, "config": config}
+        columns, store = arrow_rows(load_split(**origin), origin, name)
+        if "split" not in columns and (len(splits) > 1 or split is not None):
+            columns["split"] = [tidy_split(each)] * len(columns["file"])
+        parts.append(make_corpus(columns, Path(name), each, store=store))
+    corpus = parts[0] if len(parts) == 1 else _merged(parts, name)
+    return replace(corpus, name=name.rstrip("/").rpartition("/")[2], root=Path(name))
+
+
+def _merged(parts: Sequence[Corpus], name: str) -> Corpus:
+    """Shards and splits of one corpus: joined, but they are no corpora of their own."""
+    joined = join(parts, name)
+    if any("corpus" in part.columns for part in parts):
+        return joined
+    return replace(joined, table=joined.table.drop_columns(["corpus"]))

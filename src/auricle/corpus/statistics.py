@@ -1,0 +1,113 @@
+"""Mean and standard deviation of a front end's raw features over a corpus."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from auricle.audio.batch import Audio
+from auricle.audio.frontend import FrontEnd
+from auricle.corpus.decoded import Quantised
+from auricle.corpus.table import Corpus
+from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill
+from auricle.errors import AudioError, CorpusError
+
+# Features of one batch are small beside the audio of a clip; batches only keep the front end's overhead low.
+_BATCH = 16
+_STREAM = 3
+
+
+def measure_statistics(
+    corpus: Corpus,
+    frontend: FrontEnd,
+    *,
+    window: WindowConfig | None = None,
+    clips: int = 2000,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[float, float]:
+    """Measure the raw features of random clips, as an encoder in training would get them.
+
+    A pure function of the corpus, the front end, the window policy and the seed. Only valid frames count. Broken and
+    digitally silent clips are passed over, as the loader does. Of a recording longer than four windows only a random
+    range is read.
+
+    Args:
+        corpus: the clips.
+        frontend: whose `raw` features are measured.
+        window: how a clip becomes a window; default settings if None. `crop` and `short` act as in training.
+        clips: how many clips, drawn without return.
+        seed: chooses clips and crops.
+        progress: show a progress bar.
+
+    Returns:
+        Mean and standard deviation over all valid cells of all frames.
+
+    Raises:
+        CorpusError: no clip can be used, or the features don't vary.
+    """
+    window = window or WindowConfig()
+    samples = window.samples(frontend.rate)
+    order = np.random.default_rng([_STREAM, seed]).permutation(len(corpus))[:clips]
+    # Sums of differences from the first mean keep their digits however many frames there are.
+    count, total, square, shift = 0, 0.0, 0.0, None
+    reason = "it has no clips"
+    pending: list[tuple[np.ndarray, int]] = []
+    steps = track(order, description="normalisation statistics", disable=not progress)
+    for place, index in enumerate(steps):
+        try:
+            clip = _clip(corpus, int(index), frontend.rate, samples, window, seed)
+        except AudioError as error:
+            reason = str(error)
+        else:
+            pending.append(clip)
+        if not pending or (len(pending) < _BATCH and place < len(order) - 1):
+            continue
+        values = _valid_cells(frontend, pending)
+        pending = []
+        shift = float(values.mean()) if shift is None else shift
+        count += values.numel()
+        total += float((values - shift).sum())
+        square += float((values - shift).square().sum())
+    if shift is None:
+        raise CorpusError(
+            f"corpus {corpus.name}: none of {len(order)} clips can be used for statistics; the last: {reason}"
+        )
+    mean = total / count
+    std = math.sqrt(max(square / count - mean**2, 0.0))
+    if not std > 1e-6:
+        raise CorpusError(
+            f"corpus {corpus.name}: the features of {len(order)} clips don't vary (standard deviation {std:.1e} around "
+            f"{mean + shift:.3g}); is all of it silent?"
+        )
+    return mean + shift, std
+
+
+def _clip(
+    corpus: Corpus, index: int, rate: int, samples: int, window: WindowConfig, seed: int
+) -> tuple[np.ndarray, int]:
+    generator = np.random.default_rng([_STREAM, seed, index + 1])
+    length = corpus[index].seconds
+    start = 0.0
+    if length > 4 * window.seconds:
+        # A recording of hours is not decoded whole for one window.
+        start = float(generator.uniform(0, length - 4 * window.seconds))
+        clip = Quantised.of(corpus.audio(index, rate, start=start, seconds=3.9 * window.seconds))
+    else:
+        clip = Quantised.of(corpus.audio(index, rate))
+    if clip.peak < 10 ** (SILENCE_DB / 20):
+        raise AudioError(f"{corpus[index].file}: silent")
+    return fill(clip.restore(), samples, window, generator)
+
+
+def _valid_cells(frontend: FrontEnd, clips: list[tuple[np.ndarray, int]]) -> torch.Tensor:
+    """All cells of all valid frames, in float64."""
+    stacked = Audio.stack([wave for wave, _ in clips], frontend.rate)
+    audio = Audio(stacked.wave, torch.tensor([valid for _, valid in clips]), frontend.rate)
+    with torch.no_grad():
+        features = frontend.raw(audio)
+    valid = torch.arange(features.x.shape[1]) < features.lengths[:, None]
+    return features.x[valid].double().flatten()

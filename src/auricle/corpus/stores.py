@@ -1,0 +1,167 @@
+"""Where the sound of a clip lies: loose files, members of a tar, rows of an Arrow table; decoding on demand.
+
+A corpus has a few stores and each of its rows names one. A store is found again from plain data (`describe`), so a
+corpus table on disk never holds audio.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from auricle.audio.decode import FileInfo, decode, probe
+from auricle.config import nearest
+from auricle.errors import AudioError, CorpusError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one recording lies inside its store.
+
+    Attributes:
+        key: the store's own name of the recording (a relative path, a member's name).
+        offset: first byte (tar) or row (Arrow); -1 where it has no meaning.
+        size: bytes of the encoded recording; -1 if unknown.
+    """
+
+    key: str
+    offset: int = -1
+    size: int = -1
+
+
+class Store(ABC):
+    """Base of all stores. A subclass gives `read`, or overrides `decode` and `probe` where nothing is encoded."""
+
+    kind: ClassVar[str]
+    _kinds: ClassVar[dict[str, type[Store]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Register the subclass under its `kind`, by which `from_description` finds it."""
+        super().__init_subclass__(**kwargs)
+        Store._kinds[cls.kind] = cls
+
+    @abstractmethod
+    def read(self, place: Place) -> Path | bytes:
+        """Return the encoded recording: its path, or its bytes.
+
+        Raises:
+            AudioError: it is not there.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return JSON-ready data from which `restore` makes this store again."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, data: dict[str, Any]) -> Store:
+        """Make the store from `describe`'s data."""
+
+    def path(self, place: Place) -> Path | None:
+        """Return the recording's own file, or None where it has none."""
+        return None
+
+    def decode(
+        self, place: Place, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000
+    ) -> np.ndarray:
+        """Decode a range to float32 `(S,)`, mono, at `rate` Hz; `seconds=None` reads to the end.
+
+        Raises:
+            AudioError: the recording is missing or broken.
+        """
+        source = self.read(place)
+        try:
+            return decode(source, start=start, seconds=seconds, rate=rate)
+        except AudioError as error:
+            raise _named(error, source, place) from error
+
+    def probe(self, place: Place) -> FileInfo:
+        """Read the header only.
+
+        Raises:
+            AudioError: the recording is missing or its header can't be read.
+        """
+        source = self.read(place)
+        try:
+            return probe(source)
+        except AudioError as error:
+            raise _named(error, source, place) from error
+
+    @staticmethod
+    def from_description(data: dict[str, Any]) -> Store:
+        """Make a store of any kind from its description.
+
+        Raises:
+            CorpusError: the kind is unknown.
+        """
+        kind = str(data.get("kind"))
+        found = Store._kinds.get(kind)
+        if found is None:
+            raise CorpusError(f"unknown kind of audio store {kind!r}{nearest(kind, Store._kinds)}")
+        return found.restore(data)
+
+
+def _named(error: AudioError, source: Path | bytes, place: Place) -> AudioError:
+    """The decoder can't know what bytes out of a shard are called."""
+    return AudioError(f"{place.key!r}: {error}") if isinstance(source, bytes) else error
+
+
+@dataclass(frozen=True)
+class FolderStore(Store):
+    """Loose audio files below `root`; a key is a path relative to it."""
+
+    root: Path
+    kind: ClassVar[str] = "folder"
+
+    def path(self, place: Place) -> Path:
+        """Return the file."""
+        return self.root / place.key
+
+    def read(self, place: Place) -> Path:
+        """Return the file."""
+        return self.root / place.key
+
+    def describe(self) -> dict[str, Any]:
+        """Return the root."""
+        return {"kind": self.kind, "root": str(self.root)}
+
+    @classmethod
+    def restore(cls, data: dict[str, Any]) -> FolderStore:
+        """Make the store from `describe`'s data."""
+        return cls(Path(data["root"]))
+
+
+@dataclass(frozen=True)
+class TarStore(Store):
+    """Members of one uncompressed tar file, read by their offset; nothing is unpacked."""
+
+    tar: Path
+    kind: ClassVar[str] = "tar"
+
+    def read(self, place: Place) -> bytes:
+        """Read the member's bytes."""
+        try:
+            with self.tar.open("rb") as f:
+                f.seek(place.offset)
+                data = f.read(place.size)
+        except OSError as error:
+            raise AudioError(f"{self.tar}: the tar shard can't be read: {error.strerror}") from error
+        if len(data) < place.size:
+            raise AudioError(
+                f"{self.tar}: member {place.key!r} is truncated: {len(data)} of {place.size} bytes; "
+                "copy the shard again"
+            )
+        return data
+
+    def describe(self) -> dict[str, Any]:
+        """Return the tar's path."""
+        return {"kind": self.kind, "root": str(self.tar)}
+
+    @classmethod
+    def restore(cls, data: dict[str, Any]) -> TarStore:
+        """Make the store from `describe`'s data."""
+        return cls(Path(data["root"]))

@@ -1,0 +1,364 @@
+"""A corpus: a table of clips, and where their sound lies.
+
+One row is one clip: a whole recording, or a range of one. Columns: `file` (unique name of the recording, with forward
+slashes), `start` and `seconds` (the range), `label` (None: unlabelled; several labels joined by `;`), `split`, `fold`,
+`source` (recordings of one source never belong on both sides of a split), and any others.
+
+Columns whose name begins with `_` are the machinery: `_store` (which of `Corpus.stores`), `_key`, `_offset` and `_size`
+(the place in that store), `_whole` (the clip is the whole recording, so that `seconds` only informs).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from auricle.config import nearest
+from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, split_labels, typed, untyped
+from auricle.corpus.stores import FolderStore, Place, Store
+from auricle.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a corpus.
+
+    Attributes:
+        index: its place in the corpus.
+        file: name of its recording, unique in the corpus.
+        path: the recording's own file, or None where it lies inside a shard.
+        start: where it begins in the recording, in seconds.
+        seconds: its length.
+        labels: its labels; empty if it is unlabelled.
+        split: `train`, `valid`, `test` ... or None.
+        fold: number of its fold, or None.
+        source: what it was cut or recorded from, or None.
+        extra: the other columns.
+    """
+
+    index: int
+    file: str
+    path: Path | None
+    start: float
+    seconds: float
+    labels: tuple[str, ...]
+    split: str | None
+    fold: int | None
+    source: str | None
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A labelled range of a recording: `onset` and `offset` in seconds from the recording's (or clip's) begin."""
+
+    file: str
+    onset: float
+    offset: float
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A table of clips and the stores that hold their sound. Frozen: every change is a new corpus.
+
+    Attributes:
+        table: Arrow table with the columns named above.
+        stores: where the sound lies; `table["_store"]` counts in here.
+        name: what reports call it.
+        root: the folder it was opened from (for messages; it is no part of the fingerprint).
+        event_table: strong labels (`file`, `onset`, `offset`, `label`, others) or None.
+        problems: recordings that were left out when it was opened -> the reason.
+        notes: what else a user should know of how it was opened.
+    """
+
+    table: pa.Table
+    stores: tuple[Store, ...]
+    name: str
+    root: Path
+    event_table: pa.Table | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_columns(
+        cls,
+        columns: Mapping[str, Sequence[Any]],
+        *,
+        root: Path | str,
+        name: str | None = None,
+        store: Store | None = None,
+        events: Iterable[Event] | pa.Table | None = None,
+        problems: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Corpus:
+        """Make a corpus from columns of equal length; `file` and `seconds` are needed, the others have defaults.
+
+        Args:
+            columns: values per column name. With `start` given the clips are ranges of their recordings, else whole.
+            root: folder that `file` is relative to.
+            name: what reports call it; the root's name by default.
+            store: where the sound lies; loose files below the root by default.
+            events: strong labels.
+            problems: recordings that were left out -> the reason.
+            notes: what else a user should know.
+
+        Raises:
+            CorpusError: a needed column is missing, or two columns differ in length.
+        """
+        for needed in ("file", "seconds"):
+            if needed not in columns:
+                raise CorpusError(f"a corpus needs the column {needed!r}; found {', '.join(columns)}")
+        lengths = {name: len(values) for name, values in columns.items()}
+        count = lengths["file"]
+        if len(set(lengths.values())) > 1:
+            raise CorpusError(f"the columns of a corpus differ in length: {lengths}")
+        defaults: dict[str, Any] = {
+            "start": [0.0] * count,
+            "_store": [0] * count,
+            "_key": columns["file"],
+            "_offset": [-1] * count,
+            "_size": [-1] * count,
+            "_whole": ["start" not in columns] * count,
+        }
+        arrays: dict[str, pa.Array] = {}
+        for column, kind in COLUMNS.items():
+            arrays[column] = typed(column, columns.get(column, defaults.get(column, [None] * count)), kind)
+        for column, values in columns.items():
+            if column not in COLUMNS and column not in HIDDEN:
+                arrays[column] = untyped(values)
+        for column, kind in HIDDEN.items():
+            arrays[column] = typed(column, columns.get(column, defaults[column]), kind)
+        if events is not None and not isinstance(events, pa.Table):
+            events = _event_table(events)
+        root = Path(root)
+        return cls(
+            pa.table(arrays),
+            (store or FolderStore(root),),
+            name or root.resolve().name,
+            root,
+            events,
+            problems or {},
+            notes,
+        )
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, index: int) -> Clip:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of a corpus of {len(self)}")
+        index %= len(self)
+        row = self._row(index)
+        place = Place(row["_key"], row["_offset"], row["_size"])
+        extra = {k: v for k, v in row.items() if k not in COLUMNS and k not in HIDDEN}
+        path = self.stores[row["_store"]].path(place)
+        labels = split_labels(row["label"])
+        known = (row["start"], row["seconds"], labels, row["split"], row["fold"], row["source"])
+        return Clip(index, row["file"], path, *known, extra)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[i] for i in range(len(self)))
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self.table.slice(index, 1).to_pylist()[0]
+
+    def is_whole(self, index: int) -> bool:
+        """Return whether a clip is its whole recording."""
+        return bool(self.table.column("_whole")[index].as_py())
+
+    def audio(self, index: int, rate: int = 16000, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+        """Decode a clip, or a range of it, to float32 `(S,)` in [-1, 1], mono, at `rate` Hz.
+
+        Args:
+            index: which clip.
+            rate: sample rate to resample to, in Hz.
+            start: where to begin, in seconds from the clip's own begin.
+            seconds: how much to read; None: to the clip's end.
+
+        Raises:
+            AudioError: the recording is missing or broken.
+        """
+        row = self._row(index % len(self))
+        place = Place(row["_key"], row["_offset"], row["_size"])
+        if not row["_whole"]:
+            left = row["seconds"] - start
+            seconds = left if seconds is None else min(seconds, left)
+        return self.stores[row["_store"]].decode(place, start=row["start"] + start, seconds=seconds, rate=rate)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the visible columns."""
+        return [name for name in self.table.column_names if name not in HIDDEN]
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column's values; None where a clip has none.
+
+        Raises:
+            CorpusError: there is no such column.
+        """
+        if name not in self.table.column_names:
+            raise CorpusError(f"corpus {self.name} has no column {name!r}{nearest(name, self.columns)}")
+        return self.table.column(name).to_pylist()
+
+    def with_column(self, name: str, values: Sequence[Any]) -> Corpus:
+        """Return a copy with a column added or replaced."""
+        kind = COLUMNS.get(name, HIDDEN.get(name))
+        array = typed(name, values, kind) if kind is not None else untyped(values)
+        if len(array) != len(self):
+            raise CorpusError(f"column {name!r} has {len(array)} values; corpus {self.name} has {len(self)} clips")
+        if name in self.table.column_names:
+            table = self.table.set_column(self.table.column_names.index(name), name, array)
+        else:
+            table = self.table.append_column(name, array)
+        return replace(self, table=table)
+
+    @cached_property
+    def labels(self) -> list[tuple[str, ...]]:
+        """The labels of each clip."""
+        return [split_labels(text) for text in self.column("label")]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The label vocabulary, sorted; empty where nothing is labelled."""
+        return tuple(sorted({label for labels in self.labels for label in labels}))
+
+    @property
+    def seconds(self) -> float:
+        """Length of all clips together, in seconds."""
+        return float(sum(self.column("seconds")))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the table's content: clips, sizes, ranges, labels and the other columns, in order.
+
+        Neither the folder that it lies in, nor what a scan measured, nor the rounding of whole recordings' durations
+        has a part in it.
+        """
+        digest = hashlib.sha256()
+        whole = self.table.column("_whole")
+        for name in ["_size", *self.columns]:
+            if name.startswith(SCAN_PREFIX):
+                continue
+            column = self.table.column(name)
+            if name == "seconds":
+                column = pc.if_else(whole, pa.scalar(None, pa.float64()), column)
+            if column.null_count == len(column):
+                continue
+            texts = ["\x00" if value is None else str(value) for value in column.to_pylist()]
+            digest.update(f"{name}\x1e".encode() + "\x1f".join(texts).encode() + b"\x1e")
+        return digest.hexdigest()[:16]
+
+    @property
+    def events(self) -> list[Event]:
+        """Strong labels of the recordings that this corpus holds, in the recording's own time."""
+        if self.event_table is None:
+            return []
+        files = pc.unique(self.table.column("file"))
+        kept = self.event_table.filter(pc.is_in(self.event_table.column("file"), value_set=files))
+        return [Event(**row) for row in kept.select(list(EVENT_COLUMNS)).to_pylist()]
+
+    @cached_property
+    def _events_by_file(self) -> dict[str, list[Event]]:
+        found: dict[str, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.file, []).append(event)
+        return found
+
+    def events_of(self, index: int) -> list[Event]:
+        """Return the strong labels inside a clip, in the clip's own time, cut at its ends."""
+        clip = self[index]
+        end = clip.start + clip.seconds
+        return [
+            Event(e.file, max(e.onset, clip.start) - clip.start, min(e.offset, end) - clip.start, e.label)
+            for e in self._events_by_file.get(clip.file, [])
+            if e.offset > clip.start and e.onset < end
+        ]
+
+    def select(self, rows: Sequence[int] | Sequence[bool] | np.ndarray) -> Corpus:
+        """Return the clips at these places (in this order), or where a mask is true."""
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool:
+            if len(chosen) != len(self):
+                raise CorpusError(f"a mask of {len(chosen)} rows can't select from a corpus of {len(self)} clips")
+            chosen = np.flatnonzero(chosen)
+        return replace(self, table=self.table.take(pa.array(chosen.astype(np.int64))))
+
+    def filter(self, keep: Callable[[Clip], bool]) -> Corpus:
+        """Return the clips for which `keep` is true."""
+        return self.select(np.fromiter((keep(clip) for clip in self), dtype=bool, count=len(self)))
+
+    def require_classes(self, minimum: int = 2) -> tuple[str, ...]:
+        """Return the label vocabulary.
+
+        Raises:
+            CorpusError: there are fewer classes than `minimum`.
+        """
+        if len(self.classes) < minimum:
+            found = f"only the class {self.classes[0]!r}" if self.classes else "no labels"
+            raise CorpusError(
+                f"corpus {self.name} has {found}; at least {minimum} classes are needed: "
+                "put clips in one sub-folder per class, or list file,label in a metadata.csv"
+            )
+        return self.classes
+
+    def cut(
+        self, seconds: float, hop: float | None = None, *, last: Literal["short", "shift", "drop"] = "short"
+    ) -> Corpus:
+        """Cut clips longer than `seconds` into ranges of that length; no sound is copied.
+
+        Args:
+            seconds: length of the pieces. Clips that are no longer stay as they are.
+            hop: from one piece's begin to the next one's; `seconds` by default.
+            last: what becomes of a remainder: a `short` piece of its own (if at least a tenth of `seconds`), a full
+                piece that is moved back (`shift`), or nothing (`drop`).
+
+        Raises:
+            ConfigError: a length is not above 0.
+        """
+        from auricle.corpus.cutting import cut
+
+        return cut(self, seconds, seconds if hop is None else hop, last)
+
+    @staticmethod
+    def concat(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
+        """Join corpora; files get their corpus's name as a prefix, and a column `corpus` says whence they came.
+
+        Raises:
+            CorpusError: there is nothing to join.
+        """
+        from auricle.corpus.joining import join
+
+        return join(corpora, name)
+
+    def to_parquet(self, path: Path | str) -> Path:
+        """Write the table (no sound) atomically; `from_parquet` opens it again, also after the folder was moved."""
+        from auricle.corpus.table_file import write_table
+
+        return write_table(self, Path(path))
+
+    @staticmethod
+    def from_parquet(path: Path | str) -> Corpus:
+        """Open a table that `to_parquet` wrote.
+
+        Raises:
+            CorpusError: the file is missing or is no corpus table.
+        """
+        from auricle.corpus.table_file import read_table
+
+        return read_table(Path(path))
+
+
+def _event_table(events: Iterable[Event]) -> pa.Table:
+    listed = list(events)
+    return pa.table(
+        {name: pa.array([getattr(e, name) for e in listed], type=kind) for name, kind in EVENT_COLUMNS.items()}
+    )

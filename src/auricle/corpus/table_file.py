@@ -1,0 +1,126 @@
+"""A corpus table on disk: Parquet, with the stores, strong labels and notes in the schema's metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from auricle.corpus.columns import HIDDEN
+from auricle.corpus.stores import Store
+from auricle.corpus.table import Corpus
+from auricle.errors import CorpusError
+
+_ABOUT = b"auricle.corpus"
+_EVENTS = b"auricle.events"
+
+
+def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Path:
+    """Write a corpus's table to Parquet, atomically. No sound is written.
+
+    Stores below the table's folder are named relative to it, so the folder can be moved as a whole.
+
+    Args:
+        corpus: what to write.
+        path: the Parquet file; its folder is made.
+        listing: a digest of the folder's files that the table stands for (`table_listing` returns it).
+
+    Raises:
+        CorpusError: the file can't be written.
+    """
+    here = path.resolve().parent
+    stores = [_relative(store.describe(), here) for store in corpus.stores]
+    about = {
+        "name": corpus.name,
+        "root": _relative({"root": str(corpus.root)}, here)["root"],
+        "stores": stores,
+        "problems": dict(corpus.problems),
+        "notes": list(corpus.notes),
+        "listing": listing,
+    }
+    metadata = {_ABOUT: json.dumps(about).encode()}
+    if corpus.event_table is not None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, corpus.event_table.schema) as writer:
+            writer.write_table(corpus.event_table)
+        metadata[_EVENTS] = sink.getvalue().to_pybytes()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        here.mkdir(parents=True, exist_ok=True)
+        pq.write_table(corpus.table.replace_schema_metadata(metadata), part, compression="zstd")
+        part.replace(path)
+    except OSError as error:
+        if part.is_file():
+            part.unlink()
+        raise CorpusError(f"the corpus table can't be written to {path}: {error.strerror or error}") from error
+    return path
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a Parquet file is a corpus table that `write_table` wrote."""
+    try:
+        return _ABOUT in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def read_table(path: Path) -> Corpus:
+    """Open a corpus table that `write_table` wrote.
+
+    Raises:
+        CorpusError: the file is missing, damaged, or no corpus table.
+    """
+    corpus, _ = _read(path)
+    return corpus
+
+
+def table_listing(path: Path) -> str | None:
+    """Return the digest of the files that a table stands for, as it was given to `write_table`."""
+    return json.loads((pq.read_schema(path).metadata or {})[_ABOUT]).get("listing")
+
+
+def _read(path: Path) -> tuple[Corpus, dict[str, Any]]:
+    if not path.is_file():
+        raise CorpusError(f"there is no corpus table {path}; make one with `auricle corpus scan FOLDER`")
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CorpusError(f"{path} is no readable Parquet file ({error}); scan the folder again") from error
+    metadata = table.schema.metadata or {}
+    if _ABOUT not in metadata or not set(HIDDEN) <= set(table.column_names):
+        raise CorpusError(f"{path} was not written by `auricle corpus scan`; open it as a table of clips instead")
+    about = json.loads(metadata[_ABOUT])
+    here = path.resolve().parent
+    events = None
+    if _EVENTS in metadata:
+        events = pa.ipc.open_stream(metadata[_EVENTS]).read_all()
+    corpus = Corpus(
+        table.replace_schema_metadata(None).combine_chunks(),
+        tuple(Store.from_description(_absolute(data, here)) for data in about["stores"]),
+        about["name"],
+        Path(_absolute({"root": about["root"]}, here)["root"]),
+        events,
+        about["problems"],
+        tuple(about["notes"]),
+    )
+    return corpus, about
+
+
+def _relative(data: dict[str, Any], here: Path) -> dict[str, Any]:
+    if "root" not in data:
+        return data
+    root = Path(data["root"]).resolve()
+    if root == here or here in root.parents:
+        return {**data, "root": os.fspath(root.relative_to(here)), "relative": True}
+    return {**data, "root": str(root), "relative": False}
+
+
+def _absolute(data: dict[str, Any], here: Path) -> dict[str, Any]:
+    if "root" not in data:
+        return data
+    # Joining an absolute path yields that path itself, so both kinds of root come out right.
+    return {**data, "root": str(here / data["root"])}

@@ -1,0 +1,264 @@
+"""An encoder that is only read from: front end and weights together, of any clip length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from auricle.audio.batch import Audio, Features
+from auricle.audio.frontend import FrontEnd
+from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
+from auricle.errors import AudioError, ConfigError
+
+
+def weights_fingerprint(encoder: Encoder, frontend: FrontEnd) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over the encoder's weights and settings and the front end's settings."""
+    digest = hashlib.sha256(json.dumps(frontend.config.to_json(), sort_keys=True).encode())
+    config = getattr(encoder, "config", None)
+    digest.update(
+        json.dumps(config.to_json() if config is not None else type(encoder).__name__, sort_keys=True).encode()
+    )
+    for name, tensor in sorted(encoder.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class FrozenEncoder:
+    """A front end and an encoder in evaluation mode, without gradients.
+
+    Clips longer than the encoder's `max_frames` are cut into windows of that length, which are encoded by themselves;
+    their token maps are joined along time and their clip vectors averaged, weighted by valid tokens.
+
+    Args:
+        frontend: makes the features.
+        encoder: reads them.
+        name: for tables.
+        fingerprint: identifies weights and front end; None: computed from them.
+        notes: what a reader of results should know about this encoder.
+        precision: `fp32`, or `bf16` (autocast).
+
+    Attributes:
+        rate: sample rate of its audio in Hz.
+        width: D of its tokens.
+        pooled_width: size of its clip vector.
+        depth: number of layers.
+    """
+
+    def __init__(
+        self,
+        frontend: FrontEnd,
+        encoder: Encoder,
+        *,
+        name: str,
+        fingerprint: str | None = None,
+        notes: Sequence[str] = (),
+        precision: str = "fp32",
+    ) -> None:
+        if precision not in ("fp32", "bf16"):
+            raise ConfigError(f"found precision {precision!r}, expected 'fp32' or 'bf16'")
+        self.frontend = frontend.eval()
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.name, self.notes, self.precision = name, tuple(notes), precision
+        self.fingerprint = fingerprint or weights_fingerprint(encoder, frontend)
+        self.rate, self.width, self.depth = frontend.rate, encoder.width, encoder.depth
+        self.pooled_width: int = getattr(encoder, "pooled_width", encoder.width)
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> FrozenEncoder:
+        """Move to a device, in place."""
+        self.device = torch.device(device)
+        self.frontend.to(self.device)
+        self.encoder.to(self.device)
+        return self
+
+    @torch.no_grad()
+    def encode(self, audio: Audio, layers: Sequence[int] = ()) -> tuple[Tokens, Tensor]:
+        """Return token maps and clip vectors `(B, D')` of a batch in one pass.
+
+        `Tokens.valid` is always set. Layers (0 ... depth) come in the order asked.
+
+        Raises:
+            ConfigError: the audio has another rate than the front end; resample it, or use `embed`.
+        """
+        features = self.frontend(audio.to(self.device))
+        longest = self.encoder.max_frames
+        frames = features.x.shape[1]
+        if longest is None or frames <= longest:
+            return self._window(features, layers)
+        parts = []
+        for start in range(0, frames, longest):
+            lengths = (features.lengths - start).clamp(0, min(longest, frames - start))
+            window = Features(features.x[:, start : start + longest], lengths, features.rate, features.pad)
+            parts.append(self._some_rows(window, layers))
+        return _join(parts)
+
+    def tokens(self, audio: Audio, layers: Sequence[int] = ()) -> Tokens:
+        """Return the token maps of a batch; see `encode`."""
+        return self.encode(audio, layers)[0]
+
+    def pooled(self, audio: Audio) -> Tensor:
+        """Return the clip vectors `(B, D')` of a batch; see `encode`."""
+        return self.encode(audio)[1]
+
+    def embed(self, wave: np.ndarray | Tensor | Sequence[np.ndarray], rate: int, *, batch: int = 16) -> np.ndarray:
+        """Return one vector per clip, as float32.
+
+        Args:
+            wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels (mixed down to
+                one), or a list of `(S,)` clips of any lengths. Floats in [-1, 1]; signed integers are scaled to that.
+            rate: sample rate in Hz; other rates than the encoder's are resampled.
+            batch: clips encoded at once.
+
+        Returns:
+            `(D',)` for one clip, else `(B, D')`.
+
+        Raises:
+            AudioError: empty or not finite, or of a shape that can't be told apart from (samples, channels).
+        """
+        single = isinstance(wave, np.ndarray | Tensor) and wave.ndim == 1
+        clips = [_resample(clip, rate, self.rate) for clip in _clips(wave)]
+        rows = [
+            self.pooled(Audio.stack(clips[start : start + batch], self.rate)).float().cpu().numpy()
+            for start in range(0, len(clips), batch)
+        ]
+        vectors = np.concatenate(rows)
+        return vectors[0] if single else vectors
+
+    def randomised(self, seed: int) -> FrozenEncoder:
+        """Return the control: the same front end and architecture with fresh random weights.
+
+        Raises:
+            ConfigError: the encoder has no weights, or no settings to be built from.
+        """
+        config: Any = getattr(self.encoder, "config", None)
+        if config is None or not hasattr(config, "build"):
+            raise ConfigError(f"{self.name} carries no settings that it could be built from afresh")
+        if not any(True for _ in self.encoder.parameters()):
+            raise ConfigError(f"{self.name} has no weights that could be random")
+        fresh = config.build(torch.Generator().manual_seed(seed))
+        name = f"{self.name}, random weights (seed {seed})"
+        return FrozenEncoder(self.frontend, fresh, name=name, precision=self.precision).to(self.device)
+
+    def _window(self, features: Features, layers: Sequence[int]) -> tuple[Tokens, Tensor]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            tokens = self.encoder(features, layers)
+            pooled = self.encoder.pool(tokens)
+        valid = tokens.valid
+        if valid is None:
+            valid = torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
+        return replace(tokens, valid=valid), pooled
+
+    def _some_rows(self, window: Features, layers: Sequence[int]) -> tuple[Tokens, Tensor]:
+        """Encode the clips that reach into this window; zeros, marked invalid, for the others."""
+        rows = (window.lengths > 0).nonzero().squeeze(1)
+        if len(rows) == len(window):
+            return self._window(window, layers)
+        part = Features(window.x[rows], window.lengths[rows], window.rate, window.pad)
+        tokens, pooled = self._window(part, layers)
+
+        def spread(x: Tensor) -> Tensor:
+            return x.new_zeros(len(window), *x.shape[1:]).index_copy_(0, rows, x)
+
+        return _map(tokens, spread), spread(pooled)
+
+
+def _map(tokens: Tokens, change: Any) -> Tokens:
+    """Apply a change of rows to every tensor of a token map."""
+    maybe = lambda x: None if x is None else change(x)  # noqa: E731
+    layers = tokens.layers and tuple(
+        Layer(change(layer.block), layer.grid, maybe(layer.feedforward), maybe(layer.cls)) for layer in tokens.layers
+    )
+    return replace(tokens, x=change(tokens.x), valid=maybe(tokens.valid), cls=maybe(tokens.cls), layers=layers)
+
+
+def _join(parts: Sequence[tuple[Tokens, Tensor]]) -> tuple[Tokens, Tensor]:
+    """Join windows along time; class tokens and clip vectors are means weighted by valid tokens."""
+    tokens = [t for t, _ in parts]
+    valid = [t.valid for t in tokens if t.valid is not None]
+    weight = torch.stack([v.sum(1) for v in valid]).to(parts[0][1].dtype)
+    weight = weight / weight.sum(0).clamp(min=1)
+
+    def mean(each: Sequence[Tensor]) -> Tensor:
+        return sum((x * w.view(-1, *[1] * (x.dim() - 1)) for x, w in zip(each, weight, strict=True)), torch.zeros(()))
+
+    def maybe(each: Sequence[Tensor | None], join: Any) -> Tensor | None:
+        there = [x for x in each if x is not None]
+        return join(there) if there else None
+
+    def time(each: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(each), 1)
+
+    def grid(grids: Sequence[Grid]) -> Grid:
+        return replace(grids[0], time=sum(g.time for g in grids))
+
+    layers = None
+    if tokens[0].layers is not None:
+        layers = tuple(
+            Layer(
+                time([layer.block for layer in column]),
+                grid([layer.grid for layer in column]),
+                maybe([layer.feedforward for layer in column], time),
+                maybe([layer.cls for layer in column], mean),
+            )
+            for column in zip(*(t.layers or () for t in tokens), strict=True)
+        )
+    joined = Tokens(
+        time([t.x for t in tokens]),
+        grid([t.grid for t in tokens]),
+        valid=time(valid),
+        cls=maybe([t.cls for t in tokens], mean),
+        layers=layers,
+    )
+    return joined, mean([pooled for _, pooled in parts])
+
+
+def _clips(wave: np.ndarray | Tensor | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return checked mono clips as float32."""
+    if isinstance(wave, list | tuple):
+        each = [np.asarray(clip) for clip in wave]
+    else:
+        array = np.asarray(wave)
+        if array.ndim == 2 and array.shape[1] <= 8 < array.shape[0]:
+            raise AudioError(
+                f"found an array of shape {array.shape}, which looks like (samples, channels); give `wave.mean(1)` for "
+                "one clip, or (clips, samples) or (clips, channels, samples)"
+            )
+        if array.ndim not in (1, 2, 3):
+            raise AudioError(f"found an array of shape {array.shape}, expected (S,), (B, S) or (B, C, S)")
+        each = [array] if array.ndim == 1 else list(array)
+    if not each:
+        raise AudioError("found no clips to embed, expected at least one")
+    return [_mono(clip, place) for place, clip in enumerate(each)]
+
+
+def _mono(clip: np.ndarray, place: int) -> np.ndarray:
+    if np.issubdtype(clip.dtype, np.signedinteger):
+        clip = clip / -float(np.iinfo(clip.dtype).min)
+    elif not np.issubdtype(clip.dtype, np.floating):
+        raise AudioError(f"clip {place} holds {clip.dtype}, expected floats in [-1, 1] or signed integers")
+    clip = clip.mean(0) if clip.ndim == 2 else clip
+    if clip.ndim != 1 or clip.size == 0:
+        raise AudioError(f"clip {place} has shape {clip.shape}, expected at least one sample on one axis")
+    if not np.isfinite(clip).all():
+        raise AudioError(f"clip {place} holds values that are not finite; mend or leave out the recording")
+    return clip.astype(np.float32)
+
+
+def _resample(clip: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    if rate <= 0:
+        raise AudioError(f"found a sample rate of {rate} Hz, expected a positive number")
+    if rate == wanted:
+        return clip
+    resampled = soxr.resample(clip, rate, wanted, quality="HQ")
+    # So short that no output sample fell due: one sample of silence is what is left of it.
+    return resampled if resampled.size else np.zeros(1, np.float32)

@@ -1,0 +1,139 @@
+"""How far a score could have been off: bootstrap over clips, Student's t over folds or seeds, paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from auricle.errors import ConfigError
+from auricle.metrics.classification import Floats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval `[low, high]` that covers `confidence`, and in words what it speaks about."""
+
+    low: float
+    high: float
+    confidence: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`first - second` of one metric on the same clips, with its interval.
+
+    Attributes:
+        value: the difference.
+        interval: bootstrap interval of the difference.
+        p: two-sided bootstrap p-value: twice the smaller share of resamples on one side of zero, at least 1 / R.
+    """
+
+    value: float
+    interval: Interval
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """True where the interval excludes zero."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+
+def bootstrap_weights(
+    clips: int, resamples: int, generator: np.random.Generator, groups: Sequence[object] | np.ndarray | None = None
+) -> Floats:
+    """Draw how often each clip occurs in each bootstrap sample.
+
+    Clips of one group (the same recording) are drawn together: they are not independent evidence.
+
+    Args:
+        clips: n.
+        resamples: R.
+        generator: source of all randomness.
+        groups: `(n,)` group of each clip; None: each clip on its own.
+
+    Returns:
+        `(R, n)` counts; groups have expected count 1.
+
+    Raises:
+        ConfigError: no clips, no resamples, or not one group per clip.
+    """
+    if clips < 1 or resamples < 1:
+        raise ConfigError(f"a bootstrap of {clips} clips with {resamples} resamples; expected at least 1 of each")
+    if groups is not None and len(groups) != clips:
+        raise ConfigError(f"{len(groups)} groups for {clips} clips; expected one per clip")
+    names = np.arange(clips) if groups is None else np.asarray([str(g) for g in groups])
+    _, member = np.unique(names, return_inverse=True)
+    count = int(member.max()) + 1
+    drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+    return drawn[:, member].astype(np.float64)
+
+
+def percentile_interval(samples: np.ndarray, method: str, confidence: float = 0.95) -> Interval:
+    """Return the central interval of bootstrap values `(R,)`; undefined (NaN) values don't take part.
+
+    Raises:
+        ConfigError: the confidence does not lie between 0 and 1.
+    """
+    _check_confidence(confidence)
+    samples = np.asarray(samples, dtype=np.float64)
+    defined = samples[~np.isnan(samples)]
+    if not defined.size:
+        return Interval(math.nan, math.nan, confidence, method)
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high), confidence, method)
+
+
+def t_interval(values: Sequence[float] | np.ndarray, method: str, confidence: float = 0.95) -> Interval:
+    """Return Student's t interval of the mean of a few values (folds, seeds); NaN ends for fewer than two values.
+
+    Folds share training clips, so over folds this is an approximation (Bengio and Grandvalet, 2004).
+
+    Raises:
+        ConfigError: the confidence does not lie between 0 and 1.
+    """
+    _check_confidence(confidence)
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2:
+        return Interval(math.nan, math.nan, confidence, method)
+    half = student.ppf((1 + confidence) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size)
+    return Interval(float(array.mean() - half), float(array.mean() + half), confidence, method)
+
+
+def paired_difference(
+    first: float, second: float, first_samples: np.ndarray, second_samples: np.ndarray, confidence: float = 0.95
+) -> Difference:
+    """Return `first - second`, from bootstrap values of both under the *same* weights.
+
+    Args:
+        first: the first one's score.
+        second: the second one's score.
+        first_samples: `(R,)` its bootstrap values.
+        second_samples: `(R,)` of the second, row by row from the same drawn clips.
+        confidence: coverage of the interval.
+
+    Raises:
+        ConfigError: the samples differ in number.
+    """
+    first_samples, second_samples = np.asarray(first_samples), np.asarray(second_samples)
+    if first_samples.shape != second_samples.shape:
+        raise ConfigError(
+            f"{first_samples.shape} and {second_samples.shape} bootstrap values; expected the same resamples of both"
+        )
+    gap = first_samples - second_samples
+    gap = gap[~np.isnan(gap)]
+    interval = percentile_interval(gap, "paired bootstrap over the same test clips", confidence)
+    if not gap.size:
+        return Difference(first - second, interval, math.nan)
+    # Ties count half, so that two equal systems get p = 1.
+    share = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
+    return Difference(first - second, interval, float(np.clip(2 * min(share, 1 - share), 1 / gap.size, 1.0)))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence is {confidence}; expected a number between 0 and 1, such as 0.95")

@@ -1,0 +1,129 @@
+"""A recipe: everything that a pre-training run is made of, as plain data, and the registry of published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from auricle.audio.augment import AugmentConfig
+from auricle.audio.frontend import FrontEndConfig
+from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.config import Config, nearest
+from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import ConfigError
+from auricle.objectives.contrastive import ContrastiveConfig
+from auricle.training.train_config import TrainConfig
+
+Size = Literal["tiny", "small", "base", "paper"]
+
+
+@dataclass(frozen=True)
+class Reference(Config):
+    """The publication that a recipe follows."""
+
+    title: str = ""
+    authors: str = ""
+    arxiv: str = ""
+    section: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe(Config):
+    """A pre-training run as plain data: printable, overridable by field, stored as JSON in every checkpoint.
+
+    Attributes:
+        name: of the method; `get_recipe` finds it by that.
+        size: which variant of it.
+        reference: the publication.
+        deviations: every known difference from the publication, in words.
+        measure_statistics: measure the front end's mean and standard deviation on the corpus, instead of taking those
+            of the recipe.
+        window: how a clip becomes a training window.
+        loader: how windows become batches.
+        frontend: how a wave becomes features.
+        augment: how features become views.
+        encoder: what is trained.
+        objective: what trains it.
+        train: how long, how fast, how carefully.
+    """
+
+    name: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
+    size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
+    reference: Annotated[Reference, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Reference)
+    deviations: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
+    measure_statistics: bool = True
+    window: WindowConfig = field(default_factory=WindowConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    frontend: FrontEndConfig = field(default_factory=KaldiFbankConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    encoder: Config = field(default_factory=SpectrogramTransformerConfig)
+    objective: Config = field(default_factory=ContrastiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def changes(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Return the settings in which another recipe differs: dotted name -> (this one's, the other's)."""
+        own, its = flatten(self.to_json()), flatten(other.to_json())
+        return {
+            name: (own.get(name), its.get(name))
+            for name in sorted(own.keys() | its.keys())
+            if own.get(name) != its.get(name)
+        }
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A published recipe in the registry: its name, its sizes, and one line on it."""
+
+    name: str
+    sizes: tuple[str, ...]
+    summary: str
+    make: Callable[..., Recipe]
+
+
+_REGISTRY: dict[str, RecipeEntry] = {}
+
+
+def recipe(name: str, sizes: tuple[str, ...]) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+    """Register a function `make(size) -> Recipe` under a name; the first line of its docstring describes it."""
+
+    def register(make: Callable[..., Recipe]) -> Callable[..., Recipe]:
+        summary = (make.__doc__ or "").strip().splitlines()[0] if make.__doc__ else ""
+        _REGISTRY[name] = RecipeEntry(name, sizes, summary, make)
+        return make
+
+    return register
+
+
+def recipes() -> list[RecipeEntry]:
+    """Return the registered recipes by name."""
+    return [_REGISTRY[name] for name in sorted(_REGISTRY)]
+
+
+def get_recipe(name: str, size: str = "tiny") -> Recipe:
+    """Return a registered recipe.
+
+    Raises:
+        ConfigError: there is no such recipe or size; the nearest name is given.
+    """
+    if name not in _REGISTRY:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, _REGISTRY)}")
+    entry = _REGISTRY[name]
+    if size not in entry.sizes:
+        raise ConfigError(f"recipe {name} has no size {size!r}{nearest(size, entry.sizes)}")
+    return entry.make(size)

@@ -1,0 +1,97 @@
+"use strict";
+// Draws the figures of the page in the reader's theme, and plays clips. No network, no state beyond the page.
+(() => {
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const clips = JSON.parse(document.getElementById("clips").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  const themed = (figure) => {
+    const ink = colour("--ink"), quiet = colour("--quiet"), line = colour("--line"), soft = colour("--soft");
+    const layout = structuredClone(figure.layout);
+    Object.assign(layout, {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+      font: { family: "system-ui, sans-serif", size: 12, color: ink },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: ink },
+      hoverlabel: { bgcolor: colour("--paper"), bordercolor: line, font: { color: ink } },
+    });
+    for (const name of ["xaxis", "yaxis"]) {
+      layout[name] = Object.assign(
+        { gridcolor: line, zerolinecolor: line, linecolor: line, tickfont: { color: quiet }, automargin: true, exponentformat: "e" },
+        layout[name],
+      );
+    }
+    const data = structuredClone(figure.data);
+    for (const trace of data) {
+      if (trace.marker?.line?.color === "ring") trace.marker.line.color = ink;
+      if (trace.type !== "heatmap") continue;
+      trace.colorscale = dark.matches
+        ? [[0, soft], [0.5, "#3f62b8"], [1, "#a9c2ff"]]
+        : [[0, soft], [0.5, "#7f9fe6"], [1, "#1f46a8"]];
+    }
+    return { data, layout };
+  };
+
+  const draw = (place) => {
+    const { data, layout } = themed(figures[place.dataset.figure]);
+    place.style.minHeight = `${layout.height}px`;
+    const drawn = Plotly.react(place, data, layout, {
+      displaylogo: false, responsive: true, modeBarButtons: [["pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
+      displayModeBar: place.dataset.map !== undefined,
+    });
+    place.dataset.drawn = "yes";
+    if (place.dataset.map !== undefined && !place.dataset.listening) {
+      place.dataset.listening = "yes";
+      drawn.then(() => place.on("plotly_click", (event) => choose(place, event.points[0].customdata)));
+    }
+  };
+
+  const choose = (place, point) => {
+    const panel = document.getElementById(place.dataset.map);
+    const clip = point.clip === null ? null : clips[place.dataset.clips][point.clip];
+    panel.querySelector(".name").textContent = point.label;
+    panel.querySelector(".file").textContent = point.file;
+    const image = panel.querySelector("img"), sound = panel.querySelector("audio"), hint = panel.querySelector(".hint");
+    image.hidden = sound.hidden = clip === null;
+    hint.hidden = clip !== null;
+    hint.textContent = "This clip's sound is not kept in the page. The ringed points can be played.";
+    sound.pause();
+    if (clip === null) return;
+    image.hidden = !clip.image;
+    if (clip.image) image.src = clip.image;
+    sound.src = clip.audio;
+    sound.play().catch(() => { hint.hidden = false; hint.textContent = "Press play: the browser did not start the sound by itself."; });
+  };
+
+  // Figures are drawn when they come near the screen: a page with many of them opens at once.
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
+    }
+  }, { rootMargin: "600px" });
+  document.querySelectorAll(".figure").forEach((place) => watcher.observe(place));
+  dark.addEventListener("change", () => document.querySelectorAll(".figure[data-drawn]").forEach(draw));
+
+  document.querySelectorAll("select.choose").forEach((menu) => menu.addEventListener("change", () => {
+    const place = menu.closest(".switch").querySelector(".figure");
+    place.dataset.figure = menu.value;
+    draw(place);
+  }));
+
+  document.querySelectorAll("img[data-clip], audio[data-clip]").forEach((part) => {
+    const [group, index] = part.dataset.clip.split(":");
+    part.src = part.tagName === "IMG" ? clips[group][index].image : clips[group][index].audio;
+  });
+  document.querySelectorAll("audio").forEach((sound) => sound.addEventListener("play", () => {
+    document.querySelectorAll("audio").forEach((other) => { if (other !== sound) other.pause(); });
+  }));
+
+  // A number's link leads into folded provenance: unfold what it points to.
+  const unfold = () => {
+    let target = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+    if (target) target.scrollIntoView();
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+})();

@@ -1,0 +1,178 @@
+"""The report: one HTML page that holds everything it shows and opens without a network."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+
+from auricle.errors import AuricleError
+from auricle.report.clips_view import ClipBook, map_section
+from auricle.report.curves_view import curves_section
+from auricle.report.evidence import TaskEvidence, gather
+from auricle.report.figures import COLOURS, FigureBook
+from auricle.report.markup import Markup, details, element, script_json
+from auricle.report.results_view import (
+    badge,
+    class_section,
+    confusion_section,
+    interval_figure,
+    provenance,
+    results_table,
+    verdict,
+)
+from auricle.report.run_data import RunData, read_runs
+from auricle.report.run_view import run_section
+
+# The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src data:; "
+    "form-action 'none'; base-uri 'none'"
+)
+
+
+def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | None = None) -> Path:
+    """Write the report of one run, or of several side by side.
+
+    Args:
+        runs: run folders. What is read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
+            `events.log`, `probes/<task>/results.jsonl`, `probes/<task>/map*.json`. What is missing is said on the page.
+        out: the HTML file, or a folder, which gets a `report.html`.
+        title: heading of the page; the runs' names if None.
+
+    Returns:
+        The file, written whole or not at all.
+
+    Raises:
+        CheckpointError: a run folder is missing or holds nothing to report.
+        AuricleError: the page can't be written.
+    """
+    found = read_runs([Path(run) for run in runs])
+    page = build_page(found, title)
+    target = Path(out)
+    if target.is_dir() or target.suffix.lower() not in {".html", ".htm"}:
+        target = target / "report.html"
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(page, encoding="utf-8", errors="replace")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise AuricleError(
+            f"can't write the report to {target}: {error}; free some space or give another --out"
+        ) from error
+    return target
+
+
+def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
+    """Return the whole page as text."""
+    book, clips = FigureBook(), ClipBook()
+    tasks = gather(runs)
+    sections = [
+        ("results", "Results", _results(tasks)),
+        ("runs", "What was run", _runs(runs)),
+        ("training", "Training", curves_section(runs, book)),
+        *((task.anchor, f"Task: {task.name}", _task(task, runs, book, clips)) for task in tasks),
+        *_maps_without_results(tasks, runs, book, clips),
+        ("provenance", "Provenance", _provenance(tasks)),
+    ]
+    heading = title or " · ".join(run.name for run in runs)
+    links = [element("a", name.removeprefix("Task: "), href=f"#{anchor}") for anchor, name, _ in sections]
+    body = [element("section", element("h2", name), content, id_=anchor) for anchor, name, content in sections]
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="generator", content="auricle"),
+        element("title", f"auricle report: {heading}"),
+        element("style", Markup(_own("page.css"))),
+    )
+    content = element(
+        "body",
+        element("header", element("h1", heading), element("p", f"auricle report, {made}"), class_="top"),
+        element("nav", element("div", links)),
+        element("main", body),
+        element("footer", "This page holds all that it shows; it loads nothing."),
+        element("script", script_json(book.figures), type="application/json", id_="figures"),
+        element("script", script_json(clips.groups), type="application/json", id_="clips"),
+        element("script", Markup(get_plotlyjs())) if book.figures else None,
+        element("script", Markup(_own("page.js"))),
+    )
+    return f"<!doctype html>\n{element('html', head, content, lang='en')}\n"
+
+
+def _own(name: str) -> str:
+    return (files("auricle.report") / name).read_text(encoding="utf-8")
+
+
+def _results(tasks: Sequence[TaskEvidence]) -> Markup:
+    if not tasks:
+        return element(
+            "p",
+            "No probes yet: these encoders were not read on any task. Run ",
+            element("code", "auricle probe RUN --task NAME --data FOLDER"),
+            " and write the report again.",
+            class_="missing",
+        )
+    return element("div", results_table(tasks), class_="card")
+
+
+def _runs(runs: Sequence[RunData]) -> Markup:
+    shown = [run_section(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs)]
+    return element("div", shown, class_="runs")
+
+
+def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup:
+    heard = {entry.record.get("heard") for entry in task.cells.values() if entry.row.role == "pretrained"}
+    # Where the encoders differ in this, the table says it for each.
+    mark = badge(heard.pop()) if len(heard) == 1 else None
+    lists = element(
+        "div",
+        element("div", element("h4", "Every value with its interval"), interval_figure(task, book)),
+        element("div", element("h4", "Per class"), class_section(task, book)),
+        class_="pair",
+    )
+    return element(
+        "article",
+        verdict(task),
+        element("p", "Audio of this task: ", mark, class_="quiet") if mark else None,
+        lists,
+        element("h4", "Confusion"),
+        confusion_section(task, book),
+        element("h4", "Map of embeddings"),
+        _maps(task.name, runs, book, clips),
+    )
+
+
+def _maps(name: str, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup:
+    found = [map_section(each, run.name, book, clips) for run in runs for each in run.maps.get(name, [])]
+    if not found:
+        return element("p", "No map of embeddings was made for this task.", class_="missing")
+    return Markup("".join(found))
+
+
+def _maps_without_results(
+    tasks: Sequence[TaskEvidence], runs: Sequence[RunData], book: FigureBook, clips: ClipBook
+) -> list[tuple[str, str, Markup]]:
+    known = {task.name for task in tasks}
+    names = list(dict.fromkeys(name for run in runs for name in run.maps if name not in known))
+    return [
+        (f"map-{place}", f"Map: {name}", element("article", _maps(name, runs, book, clips)))
+        for place, name in enumerate(names)
+    ]
+
+
+def _provenance(tasks: Sequence[TaskEvidence]) -> Markup:
+    if not tasks:
+        return element("p", "There are no numbers whose provenance could be told.", class_="missing")
+    parts = [details(task.name, provenance(task), open=len(tasks) == 1) for task in tasks]
+    return element("article", element("p", "How each number came about.", class_="quiet"), parts)

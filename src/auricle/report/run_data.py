@@ -1,0 +1,155 @@
+"""What a report is made of: run folders, read as data. A damaged or missing piece is told, never fatal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from auricle.errors import CheckpointError
+from auricle.report.numbers import number
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run folder.
+
+    Attributes:
+        name: how the page calls it; unique on the page.
+        path: the folder.
+        recipe: `recipe.json`, empty if there is none.
+        corpus: `corpus.json`, likewise.
+        environment: `environment.json`, likewise.
+        metrics: lines of `metrics.jsonl` by step, one a step.
+        events: lines of `events.log`.
+        checkpoints: steps of which there is a checkpoint.
+        results: records of every `probes/*/results.jsonl`.
+        maps: task -> maps of embeddings (each a `map*.json`).
+        problems: what could not be read and why.
+    """
+
+    name: str
+    path: Path
+    recipe: Record = field(default_factory=dict)
+    corpus: Record = field(default_factory=dict)
+    environment: Record = field(default_factory=dict)
+    metrics: list[Record] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    checkpoints: list[int] = field(default_factory=list)
+    results: list[Record] = field(default_factory=list)
+    maps: dict[str, list[Record]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_runs(paths: Sequence[Path]) -> list[RunData]:
+    """Read run folders.
+
+    Raises:
+        CheckpointError: a folder is missing, holds nothing that a report could show, or is given twice.
+    """
+    places = [Path(path) for path in paths]
+    if not places:
+        raise CheckpointError("a report needs at least one run folder, none was given")
+    seen: set[Path] = set()
+    for place in places:
+        if place.resolve() in seen:
+            raise CheckpointError(f"the run folder {place} is given twice; name each run once")
+        seen.add(place.resolve())
+    return [_read_run(place, name) for place, name in zip(places, _names(places), strict=True)]
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """Name each run by its folder, with as many parents as it takes to tell the runs apart."""
+    parts = [place.resolve().parts for place in places]
+    for depth in range(1, max(len(p) for p in parts) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _read_run(path: Path, name: str) -> RunData:
+    if not path.is_dir():
+        raise CheckpointError(f"there is no run folder {path}; expected what `auricle pretrain --out` wrote")
+    problems: list[str] = []
+    probes = sorted(path.glob("probes/*/results.jsonl"))
+    if not (path / "recipe.json").is_file() and not probes:
+        raise CheckpointError(
+            f"{path} is no run folder: it has neither recipe.json nor probes/*/results.jsonl; name a folder that "
+            "`auricle pretrain` or `auricle probe` wrote"
+        )
+    results = [
+        {**record, "task": str(record.get("task") or file.parent.name)}
+        for file in probes
+        for record in _json_lines(file, problems)
+    ]
+    maps: dict[str, list[Record]] = {}
+    for file in sorted(path.glob("probes/*/map*.json")):
+        found = _json_object(file, problems)
+        if found:
+            maps.setdefault(str(found.get("task") or file.parent.name), []).append(found)
+    steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]
+    # A resumed run may have repeated the steps after its last checkpoint: what came last holds.
+    metrics = {
+        int(m["step"]): m for m in _json_lines(path / "metrics.jsonl", problems) if number(m.get("step")) is not None
+    }
+    return RunData(
+        name=name,
+        path=path,
+        recipe=_json_object(path / "recipe.json", problems),
+        corpus=_json_object(path / "corpus.json", problems),
+        environment=_json_object(path / "environment.json", problems),
+        metrics=[metrics[step] for step in sorted(metrics)],
+        events=_text(path / "events.log", problems).split("\n"),
+        checkpoints=sorted(int(step) for step in steps if step.isdigit()),
+        results=results,
+        maps=maps,
+        problems=problems,
+    )
+
+
+def _text(path: Path, problems: list[str]) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        problems.append(f"{path.name} can't be read: {error}")
+        return ""
+
+
+def _json_object(path: Path, problems: list[str]) -> Record:
+    text = _text(path, problems)
+    if not text:
+        return {}
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.append(f"{path.parent.name}/{path.name} is damaged and was left out: {error}")
+        return {}
+    if not isinstance(data, dict):
+        problems.append(f"{path.parent.name}/{path.name} holds no JSON object and was left out")
+        return {}
+    return data
+
+
+def _json_lines(path: Path, problems: list[str]) -> list[Record]:
+    records = []
+    # Not splitlines(): JSON leaves other line separators in names as they are.
+    for count, line in enumerate(_text(path, problems).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.append(f"{path.parent.name}/{path.name}: line {count} is damaged and was left out: {error}")
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            problems.append(f"{path.parent.name}/{path.name}: line {count} is no record and was left out")
+    return records

@@ -1,0 +1,188 @@
+"""Evaluate frozen encoders on a task, beside their controls: every number with how it came about."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from auricle.audio.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.errors import ConfigError
+from auricle.probes import LossConfig, ProbeConfig, SearchConfig, get_loss, get_probe
+from auricle.studies.fold_fits import KNN
+from auricle.studies.study import Protocol, Study, Subject, cells, source_groups
+from auricle.tasks.card import TaskCard
+from auricle.tasks.folds import plan_folds
+from auricle.tasks.results import Result, append_result, read_results
+from auricle.tasks.targets import make_targets
+from auricle.tokens.extract import extract
+
+
+def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[Subject]:
+    """Return what stands beside an encoder in every table: its random-weight control and log-mel statistics.
+
+    Args:
+        encoder: the encoder under test; both controls use its front end (a Kaldi fbank where that is no spectrum).
+        seed: of the random weights.
+    """
+    frontend: FrontEnd = encoder.frontend
+    if not isinstance(frontend, SpectralFrontEnd):
+        frontend = KaldiFbankConfig(rate=encoder.rate).build()
+    plain = LogMelStatisticsConfig(mels=frontend.width, frame_rate=frontend.frame_rate).build()
+    return [
+        Subject(encoder.randomised(seed), "random", False),
+        Subject(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False),
+    ]
+
+
+def evaluate(
+    encoders: Sequence[FrozenEncoder | Subject],
+    card: TaskCard,
+    corpus: Corpus,
+    *,
+    out: Path | str,
+    probes: Sequence[str | ProbeConfig] = ("linear", "mhca", "protobin"),
+    seeds: Sequence[int] = (0, 1, 2),
+    with_controls: bool = True,
+    search: SearchConfig | None = None,
+    loss: str | LossConfig | None = None,
+    refit: bool = True,
+    heard: bool | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    split_seed: int = 0,
+    tokens: Path | str | None = None,
+    batch: int = 16,
+    device: str = "cpu",
+    command: str | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Evaluate encoders on a task with every probe, fold and seed.
+
+    Results go to `out/results.jsonl`, predictions to `out/predictions/`. What is there already (same encoder, corpus,
+    task, probe and settings) is not computed again, so a stopped evaluation continues, fold by fold.
+
+    Args:
+        encoders: the encoders under test.
+        card: the task.
+        corpus: its clips.
+        out: folder for results, usually `RUN/probes/TASK`.
+        probes: names of probes, their settings, or `knn`.
+        seeds: of the probes.
+        with_controls: add random weights and log-mel statistics (once each, however many encoders share them).
+        search: grid and training of the probes; the default is the published one.
+        loss: of the probes; None: the card's.
+        refit: see `auricle.studies.fold_fits`.
+        heard: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
+        resamples: bootstrap samples of the interval.
+        confidence: coverage of the interval.
+        split_seed: of folds and validation clips where the corpus has none.
+        tokens: folder of token caches; None: `out/tokens`.
+        batch: clips encoded at once.
+        device: where encoders and probes run.
+        command: what to record as the command; None: that of this process.
+        progress: show progress bars.
+
+    Returns:
+        One result per encoder and probe, encoders first, controls after them.
+
+    Raises:
+        CorpusError: the corpus can't serve the task (no labels, one class only, fewer clips than folds ...).
+        ConfigError: no encoder, no seed, or a setting that doesn't fit.
+    """
+    subjects = _subjects(encoders, with_controls, heard)
+    if not seeds or not probes:
+        raise ConfigError(f"{len(probes)} probes with {len(seeds)} seeds; expected at least one of each")
+    configs = [(p, p if p == KNN else get_probe(p)) for p in probes]
+    out = Path(out)
+    targets = make_targets(card, corpus.column(card.label))
+    plan = plan_folds(
+        card,
+        targets,
+        splits=cells(corpus, "split", targets),
+        folds=cells(corpus, "fold", targets),
+        groups=source_groups(card, corpus, targets),
+        seed=split_seed,
+    )
+    protocol = Protocol(
+        tuple(seeds),
+        search or SearchConfig(),
+        get_loss(loss or card.training_loss(targets.kind)),
+        refit,
+        resamples,
+        confidence,
+        split_seed,
+    )
+    study = Study(card, corpus, targets, plan, protocol, out, command or _command(), device)
+    known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
+    todo = [(s, p) for s in subjects for p in configs if study.key(s, p[1]) not in known]
+    caches = {
+        s.encoder.fingerprint: extract(
+            s.encoder.to(device),
+            corpus,
+            Path(tokens or out / "tokens") / s.encoder.fingerprint,
+            batch=batch,
+            progress=progress,
+        )
+        for s in {id(s): s for s, _ in todo}.values()
+    }
+    made: dict[str, Result] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not progress) as bar:
+        line = bar.add_task(f"probes of {card.name}", total=len(todo) * len(plan.folds))
+        for count, (subject, (name, config)) in enumerate(todo):
+            bar.update(line, description=f"{card.name}: {_name(name)} on {subject.encoder.name}")
+            start = count * len(plan.folds)
+
+            def tell(done: float, start: int = start) -> None:
+                bar.update(line, completed=start + done)
+
+            result = study.run(subject, _name(name), config, caches[subject.encoder.fingerprint], tell)
+            append_result(out / "results.jsonl", result)
+            made[result.key] = result
+    results = []
+    for subject in subjects:
+        for _, config in configs:
+            key = study.key(subject, config)
+            result = made[key] if key in made else known[key]
+            if (result.heard, result.role, result.encoder) != (subject.heard, subject.role, subject.encoder.name):
+                result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
+                append_result(out / "results.jsonl", result)
+            results.append(result)
+    return results
+
+
+def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
+    if not encoders:
+        raise ConfigError("no encoder to evaluate; give at least one")
+    tested = [e if isinstance(e, Subject) else Subject(e, heard=heard) for e in encoders]
+    beside = [c for s in tested if s.role == "pretrained" for c in controls(s.encoder)] if with_controls else []
+    # Encoders of one architecture share their controls. A stable order: encoders, random weights, log-mel.
+    beside.sort(key=lambda c: c.role != "random")
+    return list({s.encoder.fingerprint: s for s in [*beside[::-1], *tested[::-1]]}.values())[::-1]
+
+
+def _name(probe: str | ProbeConfig) -> str:
+    return (
+        probe
+        if isinstance(probe, str)
+        else f"{type(probe).__name__.removesuffix('Config').lower()}-{probe.fingerprint()[:6]}"
+    )
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

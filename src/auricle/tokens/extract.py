@@ -1,0 +1,234 @@
+"""Runs a frozen encoder over a corpus once and keeps its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from auricle.audio.batch import Audio
+from auricle.corpus.table import Corpus
+from auricle.encoders.contract import Ability, Grid, Tokens
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import AudioError, CorpusError, StaleCacheError, StorageError
+from auricle.tokens.cache import MANIFEST, TokenCache, wanted_manifest
+from auricle.tokens.storage import free_bytes
+from auricle.tokens.writer import CacheWriter, ClipTokens
+
+# Clips between two commits: each waits for the disk, and a kill loses at most these.
+_COMMIT_CLIPS = 128
+_COMMIT_BYTES = 2**26
+
+
+def estimate_size(encoder: FrozenEncoder, corpus: Corpus, *, layers: Sequence[int] | None = None) -> int:
+    """Estimate the bytes of a token cache before anything is encoded, from the clips' durations alone.
+
+    Exact for whole windows of an encoder whose layers share one grid, up to class tokens and the index.
+    """
+    depth = len(wanted_manifest(encoder, corpus, layers).layers)
+    seconds, counts = np.unique(np.asarray(corpus.column("seconds"), dtype=np.float64), return_counts=True)
+    tokens = sum(_tokens(encoder, s) * int(n) for s, n in zip(seconds, counts, strict=True))
+    vector = encoder.pooled_width * 4 + depth * encoder.width * 2 + 16 * depth
+    return tokens * (encoder.width * 2 + 1) * depth + len(corpus) * vector
+
+
+def extract(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    folder: Path | str,
+    *,
+    layers: Sequence[int] | None = None,
+    batch: int = 16,
+    batch_seconds: float = 160.0,
+    replace: bool = False,
+    progress: bool = True,
+) -> TokenCache:
+    """Encode every clip once and keep its tokens; a finished cache that matches is used as it is.
+
+    Killed at any moment, it goes on where it was when called again. Broken clips are skipped, counted and listed in
+    `TokenCache.missing`.
+
+    Args:
+        encoder: the frozen encoder.
+        corpus: the clips.
+        folder: where the cache lies or shall lie; one folder holds one cache.
+        layers: 0 ... depth; None: what the encoder returns after its last layer.
+        batch: clips encoded at once, at most. Clips of similar length go together; an encoder whose tokens depend on
+            padding gets clips of one length only.
+        batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
+        replace: overwrite a cache of something else, instead of refusing it.
+        progress: show a progress bar with an estimate.
+
+    Raises:
+        StaleCacheError: the folder holds the cache (or unfinished work) of another encoder, corpus or other layers.
+        StorageError: the disk has not the room, by estimate, or is full.
+        CorpusError: not one clip could be encoded.
+    """
+    folder = Path(folder)
+    plan = wanted_manifest(encoder, corpus, layers)
+    if (folder / MANIFEST).is_file():
+        try:
+            return TokenCache.open(folder, encoder=encoder, corpus=corpus, layers=layers)
+        except StaleCacheError:
+            if not replace:
+                raise
+    if len(corpus) == 0:
+        raise CorpusError(f"corpus {corpus.name} holds no clips to extract tokens of")
+    with CacheWriter(folder, plan, replace_other=replace) as writer:
+        _check_room(encoder, corpus, folder, layers, done=len(writer.done) / len(corpus))
+        bar = Progress(
+            TextColumn(f"tokens of {corpus.name}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            disable=not progress,
+        )
+        with bar:
+            task = bar.add_task("", total=len(corpus), completed=len(writer.done))
+            waiting = size = 0
+            for rows, audio, broken in _batches(encoder, corpus, writer.done, batch, batch_seconds):
+                for row, reason in broken.items():
+                    writer.skip(row, reason)
+                for row, clip in zip(rows, _encode(encoder, audio, layers) if audio else [], strict=True):
+                    if isinstance(clip, str):
+                        writer.skip(row, clip)
+                    else:
+                        writer.add(row, clip)
+                        size += sum(t.nbytes for t in clip.tokens)
+                waiting += len(rows) + len(broken)
+                bar.update(task, advance=len(rows) + len(broken))
+                if waiting >= _COMMIT_CLIPS or size >= _COMMIT_BYTES:
+                    writer.commit()
+                    waiting = size = 0
+            writer.commit()
+        if len(writer.missing) == len(corpus):
+            row, reason = min(writer.missing.items())
+            writer.discard()
+            raise CorpusError(
+                f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; clip {row}: {reason}"
+            )
+        writer.finish()
+    return TokenCache(folder)
+
+
+def _check_room(
+    encoder: FrozenEncoder, corpus: Corpus, folder: Path, layers: Sequence[int] | None, *, done: float
+) -> None:
+    needed = int(estimate_size(encoder, corpus, layers=layers) * (1 - done))
+    free = free_bytes(folder)
+    if needed * 1.02 > free:
+        raise StorageError(
+            f"the token cache of {corpus.name} needs about {needed / 1e6:,.0f} MB, and the disk of {folder} has "
+            f"{free / 1e6:,.0f} MB free; free some space, choose another folder, or extract fewer layers"
+        )
+
+
+def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
+    frames = encoder.frontend.frames(max(1, round(seconds * encoder.rate)))
+    longest = encoder.encoder.max_frames or frames
+    whole, left = divmod(frames, longest)
+    grid = encoder.encoder.grid
+    return whole * grid(longest).tokens + (grid(left).tokens if left else 0)
+
+
+def _batches(
+    encoder: FrozenEncoder, corpus: Corpus, done: set[int], batch: int, batch_seconds: float
+) -> Iterator[tuple[list[int], Audio | None, dict[int, str]]]:
+    """Yield rows, their audio, and rows that could not be decoded; the next batch is decoded meanwhile."""
+    seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
+    groups: list[list[int]] = []
+    for row in np.argsort(seconds, kind="stable").tolist():
+        if row in done:
+            continue
+        # Sorted by length: the newcomer is the longest, and pads the others.
+        full = not groups or len(groups[-1]) >= batch or (len(groups[-1]) + 1) * seconds[row] > batch_seconds
+        groups.append([row]) if full else groups[-1].append(row)
+    exact = Ability.EXACT_PADDING in encoder.encoder.abilities
+
+    def decode(rows: list[int]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+        clips: dict[int, np.ndarray] = {}
+        broken: dict[int, str] = {}
+        for row in rows:
+            try:
+                clips[row] = corpus.audio(row, encoder.rate)
+            except AudioError as error:
+                broken[row] = str(error)
+        return clips, broken
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(decode, groups[0]) if groups else None
+        for following in [*groups[1:], None]:
+            if coming is None:
+                return
+            clips, broken = coming.result()
+            coming = pool.submit(decode, following) if following else None
+            together: dict[int, list[int]] = {}
+            for row, clip in clips.items():
+                together.setdefault(0 if exact else len(clip), []).append(row)
+            if broken:
+                yield [], None, broken
+            for rows in together.values():
+                yield rows, Audio.stack([clips[row] for row in rows], encoder.rate), {}
+
+
+def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | str]:
+    """Yield each clip's tokens, or why there are none."""
+    tokens, pooled = encoder.encode(audio, layers or ())
+    maps, grids, classes = _layers(tokens, layers)
+    valid = _valid(tokens, grids)
+    kept = [(x.half().cpu().numpy(), v.cpu().numpy()) for x, v in zip(maps, valid, strict=True)]
+    vectors, cls = pooled.float().cpu().numpy(), classes.half().cpu().numpy()
+    for b in range(len(audio)):
+        cut = []
+        for (x, v), grid in zip(kept, grids, strict=True):
+            columns = np.flatnonzero(v[b].reshape(grid.time, grid.freq).any(1))
+            time = int(columns[-1]) + 1 if columns.size else 0
+            cut.append((x[b, : time * grid.freq], v[b, : time * grid.freq], time))
+        if any(time == 0 for _, _, time in cut):
+            yield "it has no valid token: it is shorter than what the encoder needs"
+        elif not all(np.isfinite(x[v]).all() for x, v, _ in cut) or not np.isfinite(vectors[b]).all():
+            yield "its tokens are not finite, or too large for fp16"
+        else:
+            yield ClipTokens(
+                tokens=tuple(x for x, _, _ in cut),
+                valid=tuple(v for _, v, _ in cut),
+                time=tuple(time for _, _, time in cut),
+                freq=tuple(grid.freq for grid in grids),
+                rate=tuple(grid.rate for grid in grids),
+                pooled=vectors[b],
+                cls=cls[b],
+            )
+
+
+def _layers(tokens: Tokens, layers: Sequence[int] | None) -> tuple[list[Tensor], list[Grid], Tensor]:
+    """Return the token maps `(B, N, D)`, their grids, and class tokens `(B, L, P, D)` (P may be 0)."""
+    B, _, D = tokens.x.shape
+    if layers is None:
+        cls = tokens.x.new_zeros(B, 1, 0, D) if tokens.cls is None else tokens.cls.unsqueeze(1)
+        return [tokens.x], [tokens.grid], cls
+    found = tokens.layers or ()
+    if any(layer.cls is None for layer in found):
+        cls = tokens.x.new_zeros(B, len(found), 0, D)
+    else:
+        cls = torch.stack([layer.cls for layer in found if layer.cls is not None], 1)
+    return [layer.block for layer in found], [layer.grid for layer in found], cls
+
+
+def _valid(tokens: Tokens, grids: Sequence[Grid]) -> list[Tensor]:
+    """Return each layer's validity; on a finer or coarser grid, that of the token at the same place in time."""
+    B = tokens.x.shape[0]
+    whole = torch.ones(tokens.x.shape[:2], dtype=torch.bool) if tokens.valid is None else tokens.valid
+    whole = whole.view(B, tokens.grid.time, tokens.grid.freq)
+    out = []
+    for grid in grids:
+        if (grid.time, grid.freq) == (tokens.grid.time, tokens.grid.freq):
+            out.append(whole.reshape(B, -1))
+            continue
+        place = torch.arange(grid.time, device=whole.device) * tokens.grid.time // grid.time
+        out.append(whole.any(2)[:, place].unsqueeze(2).expand(-1, -1, grid.freq).reshape(B, -1))
+    return out

@@ -1,0 +1,222 @@
+"""Checkpoints: weights and training state as safetensors and JSON. Nothing is pickled and nothing is unpickled.
+
+A checkpoint is a folder `step-00001000` with `encoder.safetensors`, `objective.safetensors`,
+`optimiser.safetensors` and `training.json` (step, progress, size and SHA-256 of each file). It is written beside its
+place and renamed, so a folder of that name is always a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from auricle.errors import CheckpointError
+from auricle.training.atomic_write import disk_errors, sync_folder, write_bytes
+from auricle.training.optimiser import named_parameters, optimiser_tensors, restore_optimiser
+
+FORMAT = 1
+_PREFIX = "step-"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the folder name of the checkpoint taken after so many steps."""
+    return f"{_PREFIX}{step:08d}"
+
+
+def find_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the whole checkpoints below a folder, by step, oldest first."""
+    found = {}
+    for path in sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []:
+        digits = path.name.removeprefix(_PREFIX)
+        if path.is_dir() and digits.isdigit():
+            found[int(digits)] = path
+    return found
+
+
+def checkpoint_bytes(encoder: nn.Module, objective: nn.Module) -> int:
+    """Return about how large a checkpoint of both will be: weights, and two moments for each trainable one."""
+    stored = sum(t.nbytes for module in (encoder, objective) for t in module.state_dict().values())
+    return stored + 2 * sum(p.nbytes for _, p in named_parameters(encoder, objective))
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    step: int,
+    encoder: nn.Module,
+    objective: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write the checkpoint of a step, then drop all but the latest `keep` (0: keep all).
+
+    Raises:
+        TrainingError: the disk is full; the earlier checkpoints are untouched.
+        CheckpointError: the folder can't be written.
+    """
+    final, temporary = folder / checkpoint_name(step), folder / f".writing-{checkpoint_name(step)}"
+    with disk_errors(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    card = {"recipe": json.dumps(recipe), "step": str(step), "format": str(FORMAT)}
+    try:
+        files = {}
+        for name, tensors in (
+            ("encoder", encoder.state_dict()),
+            ("objective", objective.state_dict()),
+            ("optimiser", optimiser_tensors(optimiser, encoder, objective)),
+        ):
+            # Tensors that share memory are refused by the format, hence the copies.
+            data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, card)
+            write_bytes(temporary / f"{name}.safetensors", data)
+            files[f"{name}.safetensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        state = {"format": FORMAT, "step": step, "progress": dict(progress), "files": files, "recipe": dict(recipe)}
+        write_bytes(temporary / "training.json", json.dumps(state, indent=2).encode())
+        sync_folder(temporary)
+        with disk_errors(final):
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.replace(final)
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if keep:
+        for old in list(find_checkpoints(folder).values())[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Return `training.json` of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of a newer format.
+    """
+    path = checkpoint / "training.json"
+    try:
+        state = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{checkpoint} is not a checkpoint of auricle: it has no training.json{_pickle_note(checkpoint)}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); {_remedy(checkpoint)}") from error
+    if not isinstance(state, dict) or "step" not in state or state.get("format", 0) > FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {state.get('format') if isinstance(state, dict) else None}, this auricle reads up to "
+            f"{FORMAT}; update auricle, or {_remedy(checkpoint)}"
+        )
+    return state
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; its tensors are on the CPU and own their memory.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or a pickle.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} has no {path.name}{_pickle_note(path.parent)}; {_remedy(path.parent)}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+            raise CheckpointError(
+                f"{path} is a pickle (torch.save), not safetensors: reading it could run code that it holds, so "
+                "auricle does not; where you trust it, read it with torch.load(weights_only=True) and write it "
+                "anew with safetensors.torch.save_file"
+            )
+        with safe_open(path, framework="pt", device="cpu") as file:
+            # Clones: a memory-mapped file could change or vanish below a running job.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({size} bytes; {error}); {_remedy(path.parent)}"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a module, every name and shape exactly.
+
+    Raises:
+        CheckpointError: the file is unreadable, or holds another model's weights: the differing names are listed.
+    """
+    load_tensors(module, read_tensors(path), str(path))
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load named tensors into a module, every name and shape exactly.
+
+    Raises:
+        CheckpointError: the tensors are another model's: the differing names are listed.
+    """
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} for {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if tensors[name].shape != own[name].shape
+    ]
+    if missing or extra or shapes:
+        parts = [
+            f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+            for what, names in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
+            if names
+        ]
+        raise CheckpointError(
+            f"{source} holds the weights of another model than {type(module).__name__}: {'; '.join(parts)}; load it "
+            "with the recipe that it was trained with"
+        )
+    module.load_state_dict(dict(tensors))
+
+
+def restore_checkpoint(
+    checkpoint: Path, *, encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put a checkpoint's weights and optimiser state in place and return its `training.json`.
+
+    Raises:
+        CheckpointError: a file is missing, damaged (size or SHA-256 differ), a pickle, or another model's.
+    """
+    state = read_state(checkpoint)
+    for name, expected in state.get("files", {}).items():
+        path = checkpoint / name
+        if path.is_file() and path.stat().st_size != expected["bytes"]:
+            raise CheckpointError(
+                f"{path} is truncated or damaged: {path.stat().st_size} bytes, {expected['bytes']} were written; "
+                f"{_remedy(checkpoint)}"
+            )
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != expected["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its content is not what was written; {_remedy(checkpoint)}")
+    load_weights(encoder, checkpoint / "encoder.safetensors")
+    load_weights(objective, checkpoint / "objective.safetensors")
+    restore_optimiser(optimiser, encoder, objective, read_tensors(checkpoint / "optimiser.safetensors"))
+    return state
+
+
+def _pickle_note(folder: Path) -> str:
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES) if folder.is_dir() else []
+    if not pickles:
+        return ""
+    return f" (it has {', '.join(pickles)}: pickles can run code when read, auricle reads safetensors only)"
+
+
+def _remedy(checkpoint: Path) -> str:
+    others = [p.name for p in find_checkpoints(checkpoint.parent).values() if p != checkpoint]
+    if others:
+        return f"delete the folder {checkpoint} to go on from {others[-1]}"
+    return "there is no earlier checkpoint to go on from: train anew, or copy the checkpoint again from its source"

@@ -1,0 +1,91 @@
+"""AdamW with the parameter groups that transformers are trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from auricle.errors import CheckpointError
+from auricle.training.train_config import TrainConfig
+
+
+def named_parameters(encoder: nn.Module, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the trainable parameters of both, each once, as `encoder.…` and `objective.…`, in a fixed order."""
+    seen: set[int] = set()
+    for room, module in (("encoder", encoder), ("objective", objective)):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield f"{room}.{name}", parameter
+
+
+def free_of_decay(encoder: nn.Module, objective: nn.Module) -> set[str]:
+    """Return the names of the trainable parameters without weight decay.
+
+    They are the 1-D ones, biases, and what a module lists in its `no_decay` (class tokens, positions: inputs that the
+    network learns, which shrinking to zero would only blur).
+    """
+    listed = {
+        ".".join(part for part in (room, place, name) if part)
+        for room, module in (("encoder", encoder), ("objective", objective))
+        for place, child in module.named_modules()
+        for name in getattr(child, "no_decay", ())
+    }
+    return {
+        name
+        for name, parameter in named_parameters(encoder, objective)
+        if parameter.ndim < 2 or name.endswith(".bias") or name in listed
+    }
+
+
+def build_optimiser(encoder: nn.Module, objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """Build AdamW (fused) over both modules, in two groups: with weight decay and without."""
+    named, free = list(named_parameters(encoder, objective)), free_of_decay(encoder, objective)
+    groups = [
+        {"params": [p for name, p in named if name not in free], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in named if name in free], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, encoder: nn.Module, objective: nn.Module) -> dict[str, Tensor]:
+    """Return the optimiser's state as named tensors: `exp_avg/encoder.blocks.0…`."""
+    tensors = {}
+    for name, parameter in named_parameters(encoder, objective):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = torch.as_tensor(value)
+    return tensors
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, encoder: nn.Module, objective: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Put the state of `optimiser_tensors` back.
+
+    Raises:
+        CheckpointError: the tensors are those of another model.
+    """
+    rest = dict(tensors)
+    for name, parameter in named_parameters(encoder, objective):
+        state = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            value = rest.pop(f"{key}/{name}", None)
+            if value is None:
+                continue
+            if key != "step" and value.shape != parameter.shape:
+                raise CheckpointError(
+                    f"the optimiser state of {name} has shape {tuple(value.shape)}, the model's is "
+                    f"{tuple(parameter.shape)}: the checkpoint is of another model; resume with its own recipe"
+                )
+            # The fused kernel wants its step counter beside the parameter.
+            state[key] = value.to(device=parameter.device)
+        if state:
+            optimiser.state[parameter] = state
+    if rest:
+        raise CheckpointError(
+            f"the optimiser state holds {len(rest)} tensors that the model lacks (first: {sorted(rest)[0]}): the "
+            "checkpoint is of another model; resume with its own recipe"
+        )

@@ -1,0 +1,125 @@
+"""One optimiser step: views, loss, gradients over all ranks, update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.batch import Audio, Features
+from auricle.encoders.contract import Encoder
+from auricle.objectives.contract import Loss, Objective, View
+from auricle.training.backward import backward
+from auricle.training.optimiser import build_optimiser, named_parameters
+from auricle.training.precision import autocast_dtype
+from auricle.training.randomness import seed_layers, step_generator
+from auricle.training.ranks import Ranks
+from auricle.training.schedule import learning_rate
+from auricle.training.train_config import TrainConfig
+
+
+class Augmenter(Protocol):
+    """What a step needs of an augmentation: normalised features and their certificate, once per view."""
+
+    def __call__(
+        self, audio: Audio, views: int, generator: torch.Generator
+    ) -> tuple[tuple[Features, dict[str, Tensor]], ...]:
+        """Make the views of a batch."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step tells of itself; nothing in it has waited for the device.
+
+    Attributes:
+        values: scalars of every step: `loss` and its parts, `grad_norm`, `accuracy` where the objective watches it.
+        watch: further scalars, computed when they are read.
+        skipped: 1 where loss or gradient was not finite and nothing was changed, else 0.
+    """
+
+    values: Mapping[str, Tensor]
+    watch: Mapping[str, Tensor]
+    skipped: Tensor
+
+
+class TrainingStep:
+    """Does optimiser steps. All randomness derives from (seed, step, rank).
+
+    Attributes:
+        optimiser: AdamW over encoder and objective.
+        dtype: what autocast computes in; None: float32.
+    """
+
+    def __init__(
+        self, encoder: Encoder, objective: Objective, augment: Augmenter, config: TrainConfig, ranks: Ranks
+    ) -> None:
+        """Move everything to the rank's device, in training mode."""
+        self.encoder, self.objective = encoder.to(ranks.device).train(), objective.to(ranks.device).train()
+        self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
+        self.config, self.ranks = config, ranks
+        self.optimiser = build_optimiser(encoder, objective, config)
+        self.dtype = autocast_dtype(config.precision, ranks.device)
+        self._parameters = [p for _, p in named_parameters(encoder, objective)]
+        self._buffers = [b for module in (encoder, objective) for b in module.buffers()]
+
+    def views(self, step: int, audio: Audio, clip: Tensor) -> list[View]:
+        """Return the augmented views of a batch, on the device."""
+        audio, clip = audio.to(self.ranks.device), clip.to(self.ranks.device)
+        generator = step_generator(self.config.seed, "augment", step, self.ranks.rank)
+        with torch.no_grad():
+            made = self.augment(audio, self.objective.views, generator)
+        return [View(features, clip, certificate) for features, certificate in made]
+
+    def __call__(self, step: int, views: list[View]) -> StepResult:
+        """Do step number `step` (from 0) on this rank's views of the batch."""
+        config, rank = self.config, self.ranks.rank
+        seed_layers(config.seed, step, rank)
+        before = [buffer.clone() for buffer in self._buffers]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = backward(
+            self.objective,
+            self.encoder,
+            views,
+            step_generator(config.seed, "objective", step, rank),
+            micro_batch=config.micro_batch,
+            autocast=self._autocast,
+        )
+        values = self._average(loss)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if config.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, config.clip_norm, norm)
+        skipped = (~(torch.isfinite(values["loss"]) & torch.isfinite(norm))).float()
+        self._update(step, skipped, before)
+        self.objective.after_step(self.encoder, step)
+        return StepResult({**values, "grad_norm": norm}, loss.watch, skipped)
+
+    def _update(self, step: int, skipped: Tensor, before: list[Tensor]) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(step, self.config)
+        # The fused kernel looks at `found_inf` on the device and leaves weights and moments alone where it is 1: no
+        # step waits for the host. Buffers (BatchNorm's statistics) are put back likewise.
+        self.optimiser.found_inf = skipped  # type: ignore[attr-defined]
+        self.optimiser.grad_scale = None  # type: ignore[attr-defined]
+        self.optimiser.step()
+        for buffer, old in zip(self._buffers, before, strict=True):
+            buffer.copy_(torch.where(skipped.bool(), old, buffer))
+
+    def _average(self, loss: Loss) -> dict[str, Tensor]:
+        """Average the gradients and the loss over the ranks; what is not finite on one rank is so on all of them."""
+        values = {"loss": loss.total, **loss.parts}
+        if "accuracy" in loss.watch:
+            values["accuracy"] = loss.watch["accuracy"]
+        values = {name: value.detach().float().clone() for name, value in values.items()}
+        if self.ranks.world > 1:
+            for parameter in self._parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self.ranks.average([*(p.grad for p in self._parameters if p.grad is not None), *values.values()])
+        return values
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.ranks.device.type, dtype=self.dtype, enabled=self.dtype is not None)

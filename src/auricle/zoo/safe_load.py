@@ -1,0 +1,104 @@
+"""Tensors out of files that somebody else made, without running what else may be in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from auricle.errors import CheckpointError
+
+_NESTS = ("model", "state_dict", "model_state_dict")
+
+
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a safetensors file, or from a torch file that holds nothing but tensors.
+
+    Prefixes that wrappers leave on names (`module.`, `_orig_mod.`) are removed, and one level of nesting under `model`,
+    `state_dict` or `model_state_dict` is opened.
+
+    Raises:
+        CheckpointError: missing, truncated, not a checkpoint, or a pickle that holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"found no checkpoint at {path}; check the path")
+    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for nest in _NESTS:
+        inner = found.get(nest)
+        if isinstance(inner, Mapping):
+            found = inner
+            break
+    tensors = {_strip(str(name)): value for name, value in found.items() if isinstance(value, Tensor)}
+    others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+    if others or not tensors:
+        what = f"entries that are no tensors ({', '.join(others[:5])})" if others else "no tensors"
+        raise CheckpointError(f"found {what} in {path}, expected a state dict of named tensors")
+    return tensors
+
+
+def check_keys(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a state dict that is not exactly what is expected.
+
+    Raises:
+        CheckpointError: listing missing and unexpected names and wrong shapes.
+    """
+    faults = []
+    for title, names in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
+        if names:
+            faults.append(f"{len(names)} {title}: {_list(names)}")
+    wrong = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in found.keys() & expected.keys()
+        if found[name].shape != expected[name].shape
+    ]
+    if wrong:
+        faults.append(f"{len(wrong)} of another shape: {_list(wrong)}")
+    if faults:
+        raise CheckpointError(
+            f"{source} holds another model; {'; '.join(faults)}. Load it with the model it belongs to"
+        )
+
+
+def _list(names: Mapping[str, Tensor] | set[str] | list[str], most: int = 6) -> str:
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _strip(name: str) -> str:
+    while name.startswith(("module.", "_orig_mod.")):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _read_safetensors(path: Path) -> Mapping[str, object]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"can't read {path} as safetensors ({error}); it is truncated or of another format: fetch it again"
+        ) from error
+
+
+def _read_torch(path: Path) -> Mapping[str, object]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"refused to unpickle {path}: it is damaged, or holds more than tensors, which could run code on reading. "
+            "Ask its author for a safetensors file, or convert it where you trust it: "
+            "safetensors.torch.save_file(torch.load(path)['model'], 'model.safetensors')"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"can't read {path} ({reason}); the file is truncated or damaged: fetch it again"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"found a {type(found).__name__} in {path}, expected a state dict of named tensors")
+    return found

@@ -1,0 +1,95 @@
+"""Training on two processes started by `accelerate launch`, against one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
+
+from toy_pretraining import write_corpus
+
+from auricle.training.run_folder import read_metrics
+
+pytestmark = pytest.mark.distributed
+SCRIPT = Path(__file__).parent / "train_ranks.py"
+# `--multi_gpu` is what makes accelerate start several processes, also where there is no GPU; `--cpu` starts one only.
+LAUNCH = [
+    "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+]  # fmt: skip
+PLAIN = {"steps": 4, "warmup_steps": 0, "lr": 1e-4}
+FULL = {"steps": 6, "save_every": 3}
+
+
+def start(launch: list[str], corpus: Path, *jobs: tuple[Path, str, bool, dict[str, object]]) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    text = json.dumps([(str(path), *rest) for path, *rest in jobs])
+    done = subprocess.run(
+        [sys.executable, *launch, SCRIPT, corpus, text], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process: `one`. Two: `direct` and `cached` do the same; `whole`, and `part`, which is stopped and resumed."""
+    folder = tmp_path_factory.mktemp("ranks")
+    corpus = write_corpus(folder / "clips")
+    start([], corpus, (folder / "one", "plain", False, PLAIN))
+    start(
+        LAUNCH,
+        corpus,
+        (folder / "direct", "plain", False, PLAIN),
+        (folder / "cached", "plain", False, PLAIN | {"micro_batch": 3}),
+        (folder / "whole", "full", False, FULL),
+        (folder / "part", "full", False, FULL | {"minutes": 1e-9}),
+        (folder / "part", "full", True, FULL),
+    )
+    return folder
+
+
+def weights(run: Path, step: int, name: str = "encoder") -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"step-{step:08d}" / f"{name}.safetensors")
+
+
+def ranks(run: Path) -> list[int]:
+    return [session["ranks"] for session in json.loads((run / "environment.json").read_text())["sessions"]]
+
+
+@pytest.mark.parametrize("kind", ["direct", "cached"])
+def test_two_ranks_take_the_steps_of_one(runs: Path, kind: str) -> None:
+    assert ranks(runs / "one") == [1]
+    assert ranks(runs / kind) == [2]
+    alone, together = read_metrics(runs / "one"), read_metrics(runs / kind)
+    assert [line["step"] for line in together] == [1, 2, 3, 4]
+    for a, b in zip(alone, together, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
+        assert b["accuracy"] == pytest.approx(a["accuracy"], abs=1e-6)
+        assert b["rank_z"] == pytest.approx(a["rank_z"], rel=1e-3)
+        assert b["batch"] == a["batch"] == 8
+    for name in ("encoder", "objective"):
+        expected, found = weights(runs / "one", 4, name), weights(runs / kind, 4, name)
+        for key, tensor in expected.items():
+            # AdamW turns the sign of a near-zero gradient into a whole step: compare on the scale of the steps taken.
+            torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_resumed_run_on_two_ranks_equals_an_uninterrupted_one(runs: Path) -> None:
+    assert ranks(runs / "part") == [2, 2]
+    events = (runs / "part" / "events.log").read_text()
+    assert "train.minutes" in events
+    assert "resumed at step 1" in events
+    part, whole = read_metrics(runs / "part"), read_metrics(runs / "whole")
+    assert [line["loss"] for line in part] == [line["loss"] for line in whole]
+    for name in ("encoder", "objective", "optimiser"):
+        expected, found = weights(runs / "whole", 6, name), weights(runs / "part", 6, name)
+        assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())

@@ -1,0 +1,32 @@
+"""Pre-trains on a toy corpus, once per job; started by `accelerate launch`, or alone.
+
+Arguments: the corpus folder, and a JSON list of jobs: the run folder, `plain` (nothing random that differs between
+ranks) or `full` (augmentation, masks and drop path), whether to resume, and training settings.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
+
+import torch
+from toy_pretraining import toy_recipe
+
+from auricle.audio.augment import AugmentConfig
+from auricle.recipes import pretrain
+
+torch.set_num_threads(1)
+data, jobs = sys.argv[1:]
+for out, kind, resume, settings in json.loads(jobs):
+    recipe = toy_recipe(**settings)
+    if kind == "plain":
+        mask = recipe.objective.mask.replace(mode="none")
+        recipe = recipe.replace(
+            augment=AugmentConfig.off(),
+            objective=recipe.objective.replace(mask=mask),
+            encoder=recipe.encoder.replace(drop_path=0.0),
+        )
+    pretrain(recipe, data, out, resume=resume, progress=False)

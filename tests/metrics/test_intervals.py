@@ -1,0 +1,109 @@
+"""Intervals against closed forms and their own promise: coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from auricle.errors import ConfigError
+from auricle.metrics import bootstrap_weights, paired_difference, percentile_interval, t_interval
+from auricle.metrics.resampled import weighted_accuracy
+
+
+def test_clips_of_a_group_are_drawn_together() -> None:
+    groups = ["a", "b", "a", "c", "c"]
+    weights = bootstrap_weights(5, 400, np.random.default_rng(0), groups)
+    assert weights.shape == (400, 5)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, 3], weights[:, 4])
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(1), np.full(400, 3))
+    assert weights.mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_same_generator_same_draws() -> None:
+    one, two = (bootstrap_weights(9, 5, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_bootstrap_of_accuracy_agrees_with_the_binomial_error() -> None:
+    truth = np.zeros(400, dtype=int)
+    said = (np.arange(400) < 80).astype(int)
+    weights = bootstrap_weights(400, 4000, np.random.default_rng(0))
+    interval = percentile_interval(weighted_accuracy(truth, said, weights), "clips")
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
+    assert interval.low == pytest.approx(0.8 - half, abs=0.004)
+    assert interval.high == pytest.approx(0.8 + half, abs=0.004)
+
+
+def test_groups_widen_the_interval_when_their_clips_agree() -> None:
+    truth = np.zeros(400, dtype=int)
+    said = np.repeat(np.random.default_rng(0).random(100) < 0.3, 4).astype(int)
+    widths = []
+    for groups in (None, np.repeat(np.arange(100), 4)):
+        weights = bootstrap_weights(400, 2000, np.random.default_rng(1), groups)
+        interval = percentile_interval(weighted_accuracy(truth, said, weights), "")
+        widths.append(interval.high - interval.low)
+    assert widths[1] / widths[0] == pytest.approx(2.0, rel=0.15)
+
+
+def test_coverage_of_the_bootstrap_interval() -> None:
+    generator = np.random.default_rng(5)
+    hits = 0
+    for _ in range(200):
+        said = (generator.random(150) < 0.25).astype(int)
+        weights = bootstrap_weights(150, 400, generator)
+        interval = percentile_interval(weighted_accuracy(np.zeros(150, int), said, weights), "")
+        hits += interval.low <= 0.75 <= interval.high
+    assert hits / 200 > 0.88
+
+
+def test_t_interval_matches_scipy() -> None:
+    values = [0.7, 0.8, 0.75, 0.9, 0.85]
+    low, high = stats.t.interval(0.9, 4, loc=np.mean(values), scale=stats.sem(values))
+    interval = t_interval(values, "folds", 0.9)
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert math.isnan(t_interval([0.5], "one fold").low)
+
+
+def test_undefined_resamples_are_left_out() -> None:
+    interval = percentile_interval(np.array([0.1, math.nan, 0.3, 0.2]), "")
+    assert 0.1 <= interval.low < interval.high <= 0.3
+    assert math.isnan(percentile_interval(np.array([math.nan]), "").low)
+
+
+def test_paired_difference_sees_what_separate_intervals_do_not() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.zeros(300, dtype=int)
+    second = (generator.random(300) < 0.30).astype(int)
+    first = second.copy()
+    first[np.flatnonzero(second)[:15]] = 0
+    weights = bootstrap_weights(300, 2000, generator)
+    a, b = (weighted_accuracy(truth, said, weights) for said in (first, second))
+    difference = paired_difference(1 - first.mean(), 1 - second.mean(), a, b)
+    assert difference.value == pytest.approx(0.05)
+    assert difference.clear
+    assert difference.p < 0.01
+    one, two = percentile_interval(a, ""), percentile_interval(b, "")
+    assert one.low < two.high
+    same = paired_difference(0.7, 0.7, b, b)
+    assert not same.clear
+    assert same.p == 1.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: bootstrap_weights(0, 5, np.random.default_rng(0)),
+        lambda: bootstrap_weights(5, 0, np.random.default_rng(0)),
+        lambda: bootstrap_weights(3, 5, np.random.default_rng(0), ["a"]),
+        lambda: percentile_interval(np.ones(3), "", 1.5),
+        lambda: t_interval([1.0, 2.0], "", 0.0),
+        lambda: paired_difference(1.0, 1.0, np.ones(3), np.ones(4)),
+    ],
+)
+def test_wrong_input_is_refused(call) -> None:
+    with pytest.raises(ConfigError):
+        call()

@@ -1,0 +1,343 @@
+"""Tokens of real front ends and encoders, written to disk and read back."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections import namedtuple
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from torch import Tensor
+
+from auricle.audio.batch import Audio, Features
+from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.corpus.table import Corpus
+from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import ConfigError, CorpusError, StaleCacheError, StorageError
+from auricle.tokens import storage, writer
+from auricle.tokens.cache import MANIFEST, TOKENS, TokenCache
+from auricle.tokens.extract import estimate_size, extract
+
+RATE = 16000
+LENGTHS = [0.5, 1.3, 0.4, 0.5, 0.9, 0.02]
+
+
+def make_encoder(seed: int = 0) -> FrozenEncoder:
+    config = SpectrogramTransformerConfig(width=16, depth=3, heads=2, mels=32, frames=64)
+    encoder = config.build(torch.Generator().manual_seed(seed))
+    return FrozenEncoder(KaldiFbankConfig(mels=32).build(), encoder, name="toy")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> FrozenEncoder:
+    return make_encoder()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    names = [f"{i}.wav" for i in range(len(LENGTHS))]
+    for name, seconds in zip(names, LENGTHS, strict=True):
+        sf.write(folder / name, 0.1 * draw.standard_normal(int(seconds * RATE)), RATE)
+    return Corpus.from_columns({"file": names, "seconds": LENGTHS, "label": list("abcabc")}, root=folder)
+
+
+def run(encoder: FrozenEncoder, corpus: Corpus, folder: Path, **settings: object) -> TokenCache:
+    return extract(encoder, corpus, folder, progress=False, **settings)  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".bin", ".json")}
+
+
+def test_each_clip_has_the_tokens_it_has_alone(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    cache = run(encoder, corpus, tmp_path / "cache", layers=(1, 3), batch=4)
+    assert len(cache) == 6
+    assert cache.missing == {}
+    for place, layer in enumerate((1, 3)):
+        tokens = cache.select(layer=layer)
+        assert (tokens.encoder, tokens.corpus, tokens.layer) == (encoder.fingerprint, corpus.fingerprint, layer)
+        for row in range(6):
+            alone, pooled = encoder.encode(Audio.stack([corpus.audio(row)], RATE), (1, 3))
+            assert alone.layers is not None
+            hidden = alone.layers[place]
+            batch = tokens.batch([row])
+            keep = int(alone.valid.sum())
+            assert batch.x.shape[1] == keep
+            assert batch.valid.all()
+            torch.testing.assert_close(batch.x, hidden.block[:, :keep], rtol=2e-3, atol=2e-3)
+            torch.testing.assert_close(batch.cls, hidden.cls, rtol=2e-3, atol=2e-3)
+            torch.testing.assert_close(batch.pooled, pooled, rtol=1e-4, atol=1e-5)
+            assert (batch.grid.freq, batch.grid.rate) == (hidden.grid.freq, hidden.grid.rate)
+    cache.verify()
+
+
+def test_default_layer_is_the_encoders_output(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    tokens = run(encoder, corpus, tmp_path / "cache").select([1])
+    alone = encoder.tokens(Audio.stack([corpus.audio(1)], RATE))
+    torch.testing.assert_close(tokens.batch([0]).x[0], alone.x[0, alone.valid[0]], rtol=2e-3, atol=2e-3)
+    assert tokens.layer == 3
+
+
+def test_a_batch_is_padded_and_marked(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    tokens = run(encoder, corpus, tmp_path / "cache").select([1, 2, 4])
+    batch = tokens.batch([2, 0, 1])
+    assert batch.valid.sum(1).tolist() == tokens.counts[[2, 0, 1]].tolist()
+    assert batch.x.shape[1] == tokens.counts.max()
+    assert not batch.x[~batch.valid].any()
+    assert torch.equal(tokens.select([1, 0]).batch([0]).x, tokens.batch([1]).x)
+
+
+def test_a_matching_cache_is_used_again(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(encoder, corpus, tmp_path / "cache")
+    monkeypatch.setattr(encoder, "encode", None)
+    assert len(run(encoder, corpus, tmp_path / "cache").select()) == 6
+
+
+def test_a_stale_cache_is_refused(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    run(encoder, corpus, folder)
+    before = contents(folder)
+    with pytest.raises(StaleCacheError, match="weights or front end"):
+        run(make_encoder(1), corpus, folder)
+    with pytest.raises(StaleCacheError, match=r"corpus: .* number of clips: cached 6, wanted 2"):
+        run(encoder, corpus.select([0, 1]), folder)
+    with pytest.raises(StaleCacheError, match="layers"):
+        TokenCache.open(folder, encoder=encoder, corpus=corpus, layers=(2,))
+    other = FrozenEncoder(KaldiFbankConfig(mels=32, mean=0.0).build(), encoder.encoder, name="toy")
+    with pytest.raises(StaleCacheError, match="front end"):
+        run(other, corpus, folder)
+    assert contents(folder) == before
+    assert run(make_encoder(1), corpus, folder, replace=True).manifest.encoder != encoder.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["short", "manifest", "clips", "byte", "none"])
+def test_a_damaged_cache_is_refused(damage: str, encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    run(encoder, corpus, folder)
+    name = {"short": TOKENS, "manifest": MANIFEST, "clips": "clips.npz", "byte": TOKENS, "none": MANIFEST}[damage]
+    data = (folder / name).read_bytes()
+    if damage == "none":
+        (folder / name).unlink()
+    elif damage == "byte":
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        TokenCache(folder)
+    else:
+        (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(StaleCacheError, match=str(folder)):
+        TokenCache(folder).verify()
+
+
+def test_broken_clips_are_skipped_counted_and_listed(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    (corpus.root / "1.wav").write_bytes(b"not audio")
+    (corpus.root / "4.wav").unlink()
+    cache = run(encoder, corpus, tmp_path / "cache")
+    assert sorted(cache.missing) == [1, 4]
+    assert "1.wav" in cache.missing[1]
+    assert cache.present.tolist() == [0, 2, 3, 5]
+    assert len(TokenCache(tmp_path / "cache").select()) == 4
+    with pytest.raises(CorpusError, match=r"clip 4 has no tokens \(.*4.wav"):
+        cache.select([0, 4])
+    with pytest.raises(CorpusError, match="the corpus has 6 clips"):
+        cache.select([6])
+    with pytest.raises(ConfigError, match="layer 1 is not in this cache"):
+        cache.select(layer=1)
+
+
+def test_no_clip_at_all(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    for path in corpus.root.iterdir():
+        path.write_bytes(b"not audio")
+    with pytest.raises(CorpusError, match="not one of the 6 clips"):
+        run(encoder, corpus, tmp_path / "cache")
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_killed_and_resumed_equals_uninterrupted(
+    after: int, encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (corpus.root / "0.wav").write_bytes(b"not audio")
+    monkeypatch.setattr("auricle.tokens.extract._COMMIT_CLIPS", 1)
+    whole = run(encoder, corpus, tmp_path / "whole", batch=1)
+    calls = 0
+    real = encoder.encode
+
+    def dying(audio: Audio, layers: Sequence[int] = ()) -> tuple[Tokens, Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise KeyboardInterrupt
+        return real(audio, layers)
+
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(encoder, "encode", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(encoder, corpus, folder, batch=1)
+    with pytest.raises(StaleCacheError, match="no complete token cache"):
+        TokenCache(folder)
+    # What a killed process left behind the last commit: half a clip, half a line.
+    for name in (TOKENS, "valid.bin", writer.SIDE):
+        with (folder / name).open("ab") as file:
+            file.write(b"\x01" * 7)
+    with (folder / writer.JOURNAL).open("a") as journal:
+        journal.write('{"clips": [{"row"')
+    calls = -100
+    run(encoder, corpus, folder, batch=1)
+    assert calls == -100 + 5 - after
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert np.array_equal(TokenCache(folder).select().pooled, whole.select().pooled)
+
+
+def test_unfinished_work_of_something_else_is_refused(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder, "encode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(encoder, corpus, folder)
+    with pytest.raises(StaleCacheError, match=r"unfinished tokens of something else .*weights"):
+        run(make_encoder(1), corpus, folder)
+    assert len(run(make_encoder(1), corpus, folder, replace=True).select()) == 6
+
+
+def test_two_writers_are_refused(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    from auricle.tokens.cache import wanted_manifest
+
+    plan = wanted_manifest(encoder, corpus, None)
+    with writer.CacheWriter(tmp_path / "cache", plan), pytest.raises(StaleCacheError, match="another process"):
+        run(encoder, corpus, tmp_path / "cache")
+
+
+def test_size_is_estimated_before_writing(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    for layers in (None, (1, 2, 3)):
+        cache = run(encoder, corpus, tmp_path / f"cache{layers}", layers=layers)
+        assert estimate_size(encoder, corpus, layers=layers) == pytest.approx(cache.nbytes, rel=0.1, abs=1500)
+
+
+def test_too_little_room_is_refused_before_writing(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    with pytest.raises(StorageError, match=r"needs about .* MB free; free some space"):
+        run(encoder, corpus, tmp_path / "cache")
+    assert not (tmp_path / "cache" / TOKENS).exists() or (tmp_path / "cache" / TOKENS).stat().st_size == 0
+
+
+def test_a_disk_that_fills_up(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("auricle.tokens.extract._COMMIT_CLIPS", 1)
+    synced = 0
+
+    def full(_: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced > 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.os, "fsync", full)
+        with pytest.raises(StorageError, match=r"no space left .*start again: what is written already is kept"):
+            run(encoder, corpus, folder, batch=1)
+    assert len((folder / writer.JOURNAL).read_text().splitlines()) == 2
+    assert len(run(encoder, corpus, folder, batch=1).select()) == 6
+
+
+def test_a_folder_that_cannot_be_written(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="choose a folder that can be written"):
+        run(encoder, corpus, tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize("layers", [(), (4,), (-1,), (1, 1)])
+def test_layers_that_do_not_exist(
+    layers: tuple[int, ...], encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="from 0 to 3"):
+        run(encoder, corpus, tmp_path / "cache", layers=layers)
+
+
+class Inexact(Encoder):
+    """Tokens depend on the batch's length; layers have grids of their own; nothing promises exact padding."""
+
+    width, depth, max_frames = 4, 2, None
+    seen: list[int]
+    scale = 1.0
+
+    def grid(self, frames: int) -> Grid:
+        return Grid(frames, 1, 100.0)
+
+    def tokenize(self, features: Features) -> Tokens:
+        self.seen.append(len(features))
+        B, T, _ = features.x.shape
+        valid = torch.arange(T) < features.lengths[:, None]
+        x = torch.full((B, T, 4), float(T)) * self.scale
+        x[~valid] = float("nan")
+        return Tokens(x, self.grid(T), valid=valid)
+
+    def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
+        T = tokens.x.shape[1]
+        half = -(-T // 2)
+        hidden = {1: Layer(tokens.x[:, : 2 * half : 2], Grid(half, 1, 50.0)), 2: Layer(tokens.x, tokens.grid)}
+        return replace(tokens, layers=tuple(hidden[layer] for layer in layers) or None)
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        return tokens.mean().nan_to_num()
+
+
+def inexact(scale: float = 1.0) -> FrozenEncoder:
+    toy = Inexact()
+    toy.seen, toy.scale = [], scale
+    return FrozenEncoder(KaldiFbankConfig(mels=32).build(), toy, name="inexact", fingerprint=f"inexact {scale}")
+
+
+def test_an_encoder_that_feels_padding_gets_clips_of_one_length(corpus: Corpus, tmp_path: Path) -> None:
+    encoder = inexact()
+    cache = run(encoder, corpus, tmp_path / "cache", layers=(1, 2))
+    assert sorted(encoder.encoder.seen) == [1, 1, 1, 1, 2]
+    fine, coarse = cache.select(layer=2), cache.select(layer=1)
+    for row in range(6):
+        assert fine.batch([row]).x.unique().tolist() == [float(fine.time[row])]
+        assert coarse.time[row] == -(-fine.time[row] // 2)
+    assert (fine.rate, coarse.rate) == (100.0, 50.0)
+    assert fine.cls is None
+
+
+def test_tokens_beyond_fp16_are_listed(corpus: Corpus, tmp_path: Path) -> None:
+    cache = run(inexact(600.0), corpus, tmp_path / "cache")
+    assert cache.missing == {1: "its tokens are not finite, or too large for fp16"}
+
+
+def test_manifest_says_what_it_was_made_from(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    run(encoder, corpus, tmp_path / "cache")
+    data = json.loads((tmp_path / "cache" / MANIFEST).read_text())
+    assert data["encoder"] == encoder.fingerprint
+    assert data["corpus"] == corpus.fingerprint
+    assert data["frontend"]["kind"] == "KaldiFbankConfig"
+    assert data["layers"] == [3]
+    assert data["dtype"] == "float16"
+
+
+@pytest.mark.real
+def test_real_clips(shared_audio: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    from auricle.corpus.sources import open_corpus
+
+    corpus = open_corpus(shared_audio / "esc10").select(range(0, 400, 50))
+    cache = run(encoder, corpus, tmp_path / "cache")
+    assert cache.present.tolist() == list(range(8))
+    assert estimate_size(encoder, corpus) == pytest.approx(cache.nbytes, rel=0.05, abs=1500)

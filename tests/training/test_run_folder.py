@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auricle.errors import CheckpointError
+from auricle.training.run_folder import RunFolder, read_metrics
+
+RECIPE = {"kind": "Toy", "train": {"steps": 10, "lr": 0.1, "keep": 2}, "betas": [0.9, 0.99]}
+
+
+def test_a_new_run_has_its_recipe(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "a" / "run", RECIPE)
+    assert RunFolder.open(run.path).recipe == RECIPE
+    assert run.checkpoints == {}
+
+
+def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", RECIPE)
+    with pytest.raises(CheckpointError, match=r"already holds a run.*--resume"):
+        RunFolder.create(tmp_path / "run", RECIPE)
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("")
+    with pytest.raises(CheckpointError, match="not empty"):
+        RunFolder.create(tmp_path, RECIPE)
+    with pytest.raises(CheckpointError, match="is a file"):
+        RunFolder.create(tmp_path / "thesis.doc", RECIPE)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no run folder"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(CheckpointError, match=r"no recipe.json"):
+        RunFolder.open(tmp_path)
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        run.checkpoint()
+    (run.path / "recipe.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        RunFolder.open(run.path)
+
+
+def test_a_step_without_checkpoint_lists_those_there_are(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    for step in (10, 20):
+        (run.path / "checkpoints" / f"step-{step:08d}").mkdir()
+    assert run.checkpoint().name == "step-00000020"
+    assert run.checkpoint(10).name == "step-00000010"
+    with pytest.raises(CheckpointError, match="it has 10, 20"):
+        run.checkpoint(15)
+
+
+def test_a_changed_recipe_is_refused_by_name_but_not_what_leaves_numbers_alone(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.check_recipe(RECIPE | {"train": {"steps": 10, "lr": 0.1, "keep": 5}})
+    with pytest.raises(CheckpointError, match=r"train.lr: 0.1 then, 0.2 now"):
+        run.check_recipe(RECIPE | {"train": {"steps": 10, "lr": 0.2, "keep": 2}})
+    with pytest.raises(CheckpointError, match="betas"):
+        run.check_recipe(RECIPE | {"betas": [0.9, 0.95]})
+
+
+def test_metrics_are_whole_lines_and_valid_json(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.metrics({"step": 1, "loss": float("nan")})
+    run.metrics({"step": 2, "loss": 0.5})
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[0], parse_constant=pytest.fail) == {"step": 1, "loss": None}
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    assert [line["step"] for line in read_metrics(run.path)] == [1, 2]
+
+
+def test_rewinding_drops_later_and_half_written_lines_and_leftovers(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    for step in range(1, 6):
+        run.metrics({"step": step})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6')
+    (run.path / "checkpoints" / ".writing-step-00000004").mkdir()
+    run.rewind(3)
+    run.metrics({"step": 4})
+    assert [line["step"] for line in read_metrics(run.path)] == [1, 2, 3, 4]
+    assert list((run.path / "checkpoints").iterdir()) == []
+
+
+def test_other_ranks_write_nothing(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE, writes=False)
+    run.log("hello")
+    run.metrics({"step": 1})
+    run.write("corpus.json", {})
+    assert not run.path.exists()
+
+
+def test_events_carry_the_time(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.log("hello")
+    text = (run.path / "events.log").read_text()
+    assert text.endswith(" hello\n")
+    assert text[:2] == "20"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from auricle.errors import ConfigError
+from auricle.training.schedule import learning_rate
+from auricle.training.train_config import TrainConfig
+
+CONFIG = TrainConfig(steps=1000, warmup_steps=100, lr=6e-4, min_lr=1e-6)
+
+
+def test_begins_at_zero_peaks_after_warm_up_and_ends_at_the_minimum() -> None:
+    assert learning_rate(0, CONFIG) == 0.0
+    assert learning_rate(50, CONFIG) == pytest.approx(3e-4, abs=1e-12)
+    assert learning_rate(100, CONFIG) == pytest.approx(6e-4, abs=1e-12)
+    assert learning_rate(999, CONFIG) == pytest.approx(1e-6, abs=1e-12)
+
+
+def test_cosine_by_the_half_angle_formula() -> None:
+    for step in range(100, 1000):
+        progress = (step - 100) / 899
+        # (1 + cos x) / 2 = cos^2(x / 2): another way to the same curve
+        expected = 1e-6 + (6e-4 - 1e-6) * math.cos(math.pi * progress / 2) ** 2
+        assert learning_rate(step, CONFIG) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 10), (5, 10), (11, 10), (10, 9), (2, 0)])
+def test_short_runs_have_a_finite_positive_peak(steps: int, warmup: int) -> None:
+    config = CONFIG.replace(steps=steps, warmup_steps=warmup)
+    rates = [learning_rate(step, config) for step in range(steps)]
+    assert all(math.isfinite(rate) and 0 <= rate <= config.lr for rate in rates)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 0},
+        {"micro_batch": 0},
+        {"clip_norm": -1.0},
+        {"lr": 1e-9},
+        {"threads": 0},
+        {"minutes": 0.0},
+        {"keep": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(changes: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"train.{next(iter(changes))}"):
+        TrainConfig(**changes)
