@@ -9,6 +9,7 @@ import torch
 
 from auricle.corpus.decoded import DecodedCache, Quantised
 from auricle.corpus.loader import Batch, Loader, LoaderConfig
+from auricle.corpus.order import make_plan
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import WindowConfig
@@ -304,3 +305,26 @@ def test_the_cache_stays_within_its_memory():
     assert cache.bytes == 1000
     assert cache.get(0) is not None
     assert cache.get(5) is None
+
+
+def test_sampling_by_duration_hears_every_second_alike() -> None:
+    """Windows per clip follow its length within one, and a clip's windows lie apart in the epoch."""
+    seconds = np.array([0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
+    plan = make_plan(seconds, WindowConfig(seconds=1.0), LoaderConfig(batch=4, sampling="duration"), 1)
+    total = np.zeros(len(seconds))
+    for number in range(200):
+        order = plan.epoch(seed=3, epoch=number).order
+        assert len(order) == 32
+        counts = np.bincount(order, minlength=len(seconds))
+        assert (np.abs(counts - seconds) < 1).all()
+        places = np.flatnonzero(order == 6)
+        assert np.diff(places).max() <= 6  # sixteen windows among 32: never far from every second place
+        total += counts
+    np.testing.assert_allclose(total / 200, seconds, atol=0.12)
+    assert plan.steps == 8
+
+
+def test_sampling_by_duration_keeps_at_least_as_many_windows_as_clips() -> None:
+    seconds = np.full(10, 0.2)
+    plan = make_plan(seconds, WindowConfig(seconds=5.0), LoaderConfig(batch=5, sampling="duration"), 1)
+    assert sorted(plan.epoch(0, 0).order) == list(range(10))

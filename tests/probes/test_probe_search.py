@@ -55,7 +55,7 @@ def make(n: int = 120, *, seed: int = 0, multi: bool = False, ragged: bool = Fal
 FAST = SearchConfig(epochs=8, batch=16, lr_count=3)
 
 
-def fit(probe: str, train: Labelled, valid: Labelled, **settings: object) -> FittedProbe:
+def fit(probe: str, train: Labelled, valid: Labelled | None, **settings: object) -> FittedProbe:
     settings.setdefault("search", FAST)
     return fit_probe(probe, train, valid, classes=CLASSES, **settings)  # type: ignore[arg-type]
 
@@ -144,17 +144,16 @@ def test_last_epoch_instead_of_best() -> None:
     assert all(t.epoch == FAST.epochs and t.score == t.scores[-1] for t in fitted.trials)
 
 
-def test_refit_trains_the_chosen_setting_on_all_clips() -> None:
-    train, valid, search = make(60), make(30, seed=1), FAST.replace(halving=())
-    plain = fit("linear", train, valid, search=search)
-    again = fit("linear", train, valid, search=search.replace(refit=True))
-    assert [t.scores for t in again.trials] == [t.scores for t in plain.trials]
-    assert again.chosen == plain.chosen
-    both = Labelled(train.tokens.join(valid.tokens), torch.cat([train.targets, valid.targets]))
-    only = search.replace(lr=(plain.trial.lr,), weight_decay=(plain.trial.weight_decay,), best_epoch=False)
-    alone = fit("linear", both, valid, search=only)
-    assert np.array_equal(again.predict(valid.tokens), alone.predict(valid.tokens))
-    assert not np.array_equal(again.predict(valid.tokens), plain.predict(valid.tokens))
+def test_without_validation_clips_one_setting_is_trained_to_the_end() -> None:
+    train, valid = make(60), make(30, seed=1)
+    only = FAST.replace(lr=(1e-2,), weight_decay=(1e-5,), best_epoch=False)
+    found, watched = (fit("linear", train, v, search=only) for v in (None, valid))
+    assert np.array_equal(found.predict(valid.tokens), watched.predict(valid.tokens))
+    assert found.trial.epoch == FAST.epochs
+    assert found.trial.scores == []
+    assert found.summary()["chosen"]["score"] is None  # type: ignore[index]
+    with pytest.raises(ConfigError, match="none of 6 settings can be chosen"):
+        fit("linear", train, None)
 
 
 def test_halving_prunes_by_validation_score() -> None:
@@ -165,6 +164,7 @@ def test_halving_prunes_by_validation_score() -> None:
     dropped = [max(t.scores[:2]) for t in fitted.trials if t.epochs == 2]
     kept = [max(t.scores[:2]) for t in fitted.trials if t.epochs > 2]
     assert max(dropped) <= min(kept)
+    assert fitted.trial.epochs == 10
     assert all(len(t.watched["flips"]) == t.epochs for t in fitted.trials)
     assert all(0 <= flip <= 1 for t in fitted.trials for flip in t.watched["flips"])
 

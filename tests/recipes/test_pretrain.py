@@ -182,3 +182,16 @@ def test_ctrl_c_saves_and_interrupts(toy_corpus: Path, tmp_path: Path, make_reci
     assert (tmp_path / "run" / "checkpoints" / "step-00000003").is_dir()
     assert "--resume" in (tmp_path / "run" / "events.log").read_text()
     pretrain(make_recipe(), toy_corpus, tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_corpus_that_would_be_mostly_padding_is_warned_about(
+    toy_corpus: Path, uninterrupted: Path, tmp_path: Path, make_recipe
+) -> None:
+    recipe = make_recipe(steps=1)
+    encoder = recipe.encoder.replace(frames=320)
+    recipe = recipe.replace(window=recipe.window.replace(seconds=3.2, short="pad"), encoder=encoder)
+    run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
+    assert "is padding" in (run / "events.log").read_text()
+    assert "set window.short to repeat" in (run / "events.log").read_text()
+    assert read_metrics(run)[0]["padding"] > 0.5
+    assert "is padding" not in (uninterrupted / "events.log").read_text()

@@ -107,13 +107,13 @@ def map_data() -> dict[str, Any]:
             clips.append(
                 {
                     "file": f"clips/{index} é\n.ogg",
-                    "label": label,
+                    "labels": [label],
                     "audio": base64.b64encode(ogg(draw)).decode(),
                     "mime": "audio/ogg",
                     "spectrogram": base64.b64encode(png(image.astype(np.uint8))).decode(),
                 }
             )
-        points.append({"x": x, "y": y, "label": label, "file": f"clips/{index}.ogg", "clip": place})
+        points.append({"x": x, "y": y, "labels": [label], "file": f"clips/{index}.ogg", "clip": place})
     return {
         "task": "esc10",
         "encoder": "audiomosaic-tiny",
@@ -129,7 +129,7 @@ def make_run(map_data: dict[str, Any]) -> Callable[..., Path]:
 
     def make(folder: Path, *, shift: float = 0.0, probes: bool = True, curves: bool = True) -> Path:
         folder.mkdir(parents=True)
-        draw = np.random.default_rng(int(100 * shift))
+        draw = np.random.default_rng(abs(int(100 * shift)))
         recipe = {
             "kind": "Recipe",
             "name": "audiomosaic",
@@ -180,11 +180,11 @@ def make_run(map_data: dict[str, Any]) -> Callable[..., Path]:
                         "rank_z": 10 + 30 * (1 - np.exp(-step / 100)),
                         "alignment": 1.2 * np.exp(-step / 200) + 0.3,
                         "uniformity": -1 - 2 * (1 - np.exp(-step / 80)),
-                        "gradient_norm": float(np.exp(draw.normal(0, 0.2))),
+                        "grad_norm": float(np.exp(draw.normal(0, 0.2))),
                         "lr": 6e-4 * min(1, step / 40),
                         "clips_per_second": 110 + draw.normal(0, 3),
                         "wait_share": abs(draw.normal(0.015, 0.01)),
-                        "memory_mb": 900.0 + step / 10,
+                        "memory_gb": 0.9 + step / 10000,
                         "batch": 256,
                         "seconds": step * 2.3,
                         "nan_at_times": None if step % 20 else 1.0,

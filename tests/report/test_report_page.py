@@ -128,6 +128,15 @@ def test_results_table_has_every_number_with_interval_control_and_mark(full: Pag
     assert "linear probe mhca probe protobin probe" in full.text
 
 
+def test_verdict_compares_with_the_best_of_each_control(make_run: MakeRun, tmp_path: Path, full: Page) -> None:
+    assert (
+        "Best pre-trained: audiomosaic-tiny with the protobin probe, 84.0 %; above random weights (55.0 %, protobin); "
+        "above log-mel statistics (68.0 %, protobin)." in full.text
+    )
+    weak = written(tmp_path, make_run(tmp_path / "weak", shift=-0.28))
+    assert "56.0 %; above, with overlapping intervals, random weights (55.0 %, protobin); below log-mel" in weak.text
+
+
 def test_recipe_deviations_corpus_and_environment_are_told(full: Page) -> None:
     for told in (
         "audiomosaic tiny",
@@ -153,7 +162,7 @@ def test_every_curve_is_drawn_with_its_values(full: Page) -> None:
     wait = next(trace for trace in lines if trace["name"] == "wait")
     assert wait["x"] == list(range(10, 401, 10))
     assert max(wait["y"]) > 1  # per cent
-    assert {"memory_mb", "nan_at_times"} <= names
+    assert {"memory_gb", "nan_at_times"} <= names
     gaps = next(trace for trace in lines if trace["name"] == "nan_at_times")
     assert gaps["x"] == list(range(20, 401, 20))
 
@@ -297,6 +306,24 @@ def test_a_map_can_only_hold_sounds_and_images(
     ((clip,),) = page.clips
     assert clip["audio"] == clip["image"] == ""
     assert "0 of them playable" in page.text
+
+
+def test_a_map_of_several_labels_has_one_trace_and_a_menu(
+    make_run: MakeRun, map_data: dict[str, Any], tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", probes=False)
+    points = [{**point, "labels": [*point["labels"], "rain </option>"]} for point in map_data["points"]]
+    where = run / "probes" / "tags"
+    where.mkdir(parents=True)
+    (where / "map.json").write_text(json.dumps({**map_data, "task": "tags", "points": points}))
+    page = written(tmp_path, run)
+    assert page.wrong == []
+    assert "Map: tags" in page.text
+    assert "Highlight: every clip" in page.text
+    assert "rain </option>" in page.text
+    (trace,) = [t for f in page.figures for t in f["data"] if t.get("customdata")]
+    assert trace["customdata"][0]["labels"] == ["bell", "rain </option>"]
+    assert trace["text"][0] == "bell + rain &lt;/option&gt;"
 
 
 def test_out_may_be_a_folder_and_is_replaced_whole(make_run: MakeRun, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a view reads, in numbers: the small arrays that the spectral augmentation works out before it touches a spectrum.
+"""What a view reads, in numbers: small arrays that the spectral augmentation works out before it touches a spectrum.
 
 Letters in shapes: B clips, T frames, K frequency bins, F mel bands, M bins that one bin may be carried to.
 """
@@ -114,14 +114,14 @@ class Planner:
         )
 
     def energy(self, audio: Audio) -> Tensor:
-        """Return the energy of each clip up to each hop, `(B, hops + 1)` float64."""
+        """Return the energy of each clip up to each hop, `(B, hops + 1)` float64 on the CPU."""
         hop = self._frontend.hop_samples
         B, S = audio.wave.shape
         energy = audio.wave.new_zeros(B, -(-S // hop) + 1)
         for part, wave in zip(energy[:, 1:].split(1), audio.wave.split(1), strict=True):
             padded = nn.functional.pad(wave, (0, -S % hop)) if S % hop else wave
             torch.linalg.vector_norm(padded.unflatten(1, (-1, hop)), dim=2, out=part)
-        return energy.double().square().cumsum(1)
+        return energy.cpu().double().square().cumsum(1)
 
     def _reading(self, lengths: Tensor, frames: int, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Return the frame of the circular clip that each frame reads, its weight and the next one's, `(B, T)`."""

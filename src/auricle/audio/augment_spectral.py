@@ -93,7 +93,7 @@ class SpectralChain:
     def _batched(self, audio: Audio, draws: Sequence[Draws], noise: Noise) -> tuple[Features, ...]:
         """Take some clips through each step together, for accelerators."""
         front, device = self.frontend, audio.wave.device
-        energy = self._planner.energy(audio).cpu() if noise.wave.shape[1] else None
+        energy = self._planner.energy(audio) if noise.wave.shape[1] else None
         power = front.power(self._circular_batch(audio) if rolled(draws) else audio).power
         coloured = self._coloured.to(power)
         parts = self._noise_spectrum(Noise(noise.wave.to(device)))

@@ -28,7 +28,7 @@ class Epoch:
     """The order of one epoch.
 
     Attributes:
-        order: every usable clip once; those that fill no batch stand at the end.
+        order: the clips drawn (by `clip`: every usable one once); those that fill no batch stand at the end.
         bounds: `(steps + 1,)`; step k has the clips `order[bounds[k] : bounds[k + 1]]`.
         stride: how far ahead a replacement is looked for; it has no divisor in common with the number of clips, so
             that in the end all clips are tried.
@@ -54,11 +54,36 @@ class Plan:
         groups: clips of similar length, and how many of them make a batch (over all ranks).
         drop_last: incomplete batches are left out.
         world: ranks that share a batch evenly.
+        seconds: `(n,)` length of each clip where clips are drawn in proportion to it; None: each once in an epoch.
+        window: seconds of a window.
     """
 
     groups: tuple[tuple[np.ndarray, int], ...]
     drop_last: bool
     world: int
+    seconds: np.ndarray | None = None
+    window: float = 1.0
+
+    def windows(self, members: np.ndarray) -> int:
+        """Windows that an epoch takes from a group: by duration as many as fill it, at least one per clip."""
+        total = 0.0 if self.seconds is None else float(self.seconds[members].sum()) / self.window
+        return max(len(members), round(total))
+
+    def _draw(self, members: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        mixed = generator.permutation(members)
+        if self.seconds is None:
+            return mixed
+        # Systematic sampling: a clip worth 2.3 windows comes up twice or three times, never more or less. Its windows
+        # are spread evenly over the epoch, so that (nearly) none meet in a batch.
+        count = self.windows(members)
+        ends = np.cumsum(self.seconds[mixed])
+        points = (np.arange(count) + generator.random()) * (ends[-1] / count)
+        copies = np.bincount(np.searchsorted(ends, points, side="right").clip(max=len(mixed) - 1), minlength=len(mixed))
+        drawn = np.repeat(np.arange(len(mixed)), copies)
+        first = np.cumsum(copies) - copies
+        nth = np.arange(count) - first[drawn]
+        order = (nth + generator.random(len(mixed))[drawn]) / copies[drawn]
+        return mixed[drawn[np.argsort(order, kind="stable")]]
 
     def _sizes(self, clips: int, count: int) -> list[int]:
         full, left = divmod(clips, count)
@@ -68,16 +93,16 @@ class Plan:
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return sum(len(self._sizes(len(members), count)) for members, count in self.groups)
+        return sum(len(self._sizes(self.windows(members), count)) for members, count in self.groups)
 
     def epoch(self, seed: int, epoch: int) -> Epoch:
-        """Return an epoch's order: clips drawn without return inside each group, batches of all groups mixed."""
+        """Return an epoch's order: each group's clips as they are drawn, batches of all groups mixed."""
         generator = np.random.default_rng([_ORDER, seed, epoch])
         batches: list[np.ndarray] = []
         rest: list[np.ndarray] = []
         for members, count in self.groups:
-            drawn = generator.permutation(members)
-            ends = np.cumsum(self._sizes(len(members), count)).astype(np.int64)
+            drawn = self._draw(members, generator)
+            ends = np.cumsum(self._sizes(len(drawn), count)).astype(np.int64)
             *parts, left = np.split(drawn, ends)
             batches += parts
             rest.append(left)
@@ -120,9 +145,10 @@ def make_plan(seconds: np.ndarray, window: WindowConfig, config: LoaderConfig, w
             count = int(config.batch_seconds / lengths[rows].max())
             count = max(world, count - count % world)
         groups.append((usable[rows], count))
-    plan = Plan(tuple(groups), config.drop_last, world)
+    by_duration = seconds if config.sampling == "duration" else None
+    plan = Plan(tuple(groups), config.drop_last, world, by_duration, window.seconds)
     if plan.steps == 0:
-        largest = max(len(members) for members, _ in groups)
+        largest = max(plan.windows(members) for members, _ in groups)
         count = min(count for _, count in groups)
         raise ConfigError(
             f"a batch has {count} clips and the corpus only {len(usable)} (of {len(seconds)} long enough; at most "

@@ -141,9 +141,18 @@ def padding_share(corpus: Corpus, window: WindowConfig) -> float:
     return 0.0 if window.short == "repeat" else float(1 - seconds.mean() / window.seconds)
 
 
-def padding_warning(corpus: Corpus, window: WindowConfig, limit: float = 0.5) -> str | None:
-    """Return a warning where more than `limit` of what an encoder would see is padding, else None."""
-    share = padding_share(corpus, window)
+def padding_warning(
+    corpus: Corpus, window: WindowConfig, limit: float = 0.5, *, share: float | None = None
+) -> str | None:
+    """Return a warning where more than `limit` of what an encoder would see is padding, else None.
+
+    Args:
+        corpus: the clips.
+        window: how they become windows.
+        limit: share from which on to warn.
+        share: the padding's share where it is known better (`Loader.padding` knows of buckets); None: `padding_share`.
+    """
+    share = padding_share(corpus, window) if share is None else share
     if share <= limit:
         return None
     remedy = "set loader.buckets to 4 or more" if window.variable else "set window.short to repeat"

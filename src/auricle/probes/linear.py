@@ -77,10 +77,23 @@ class Linear(ProbeHead):
         """Measure mean and standard deviation of the training vectors; constant dimensions are left at zero."""
         if self.config.normalise == "none":
             return
-        x = torch.cat([i.x for i in inputs]).double()
-        std, mean = torch.std_mean(x, 0, correction=0)
+        count, shift = 0, None
+        for piece in inputs:
+            x = piece.x.double()
+            if shift is None:
+                # Sums of squares around a first mean stay exact where the mean is large beside the spread.
+                shift, peak = x.mean(0), torch.zeros_like(x[0])
+                total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
+            count += len(x)
+            total += (x - shift).sum(0)
+            squares += (x - shift).square().sum(0)
+            peak = torch.maximum(peak, x.abs().amax(0))
+        if shift is None:
+            raise ConfigError("no training clips to measure the vectors' mean and deviation on; check the split")
+        mean = shift + total / count
+        std = (squares / count - (total / count).square()).clamp(min=0).sqrt()
         # A dimension that never moves on the training clips says nothing: scale 0 keeps its rounding noise out.
-        moves = std > 1e-6 * x.abs().amax(0).clamp(min=1e-12)
+        moves = std > 1e-6 * peak.clamp(min=1e-12)
         self.mean.copy_(mean.to(self.mean).expand_as(self.mean))
         self.scale.copy_(torch.where(moves, 1 / std, 0).to(self.scale).expand_as(self.scale))
 

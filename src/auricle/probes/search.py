@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from auricle.probes.selection import default_metric, score, validate
 def fit_probe(
     probe: str | ProbeConfig,
     train: Labelled,
-    valid: Labelled,
+    valid: Labelled | None,
     *,
     classes: Sequence[str],
     loss: str | LossConfig = "ce",
@@ -38,7 +37,8 @@ def fit_probe(
     Args:
         probe: a name of `PROBES` or a probe's settings.
         train: training clips.
-        valid: validation clips; they choose setting and epoch and take no part in training.
+        valid: validation clips; they choose setting and epoch and take no part in training. None: nothing is chosen:
+            the search must hold one setting, which is trained for all epochs.
         classes: names of the C classes.
         loss: a name of `LOSSES` or its settings.
         search: grid, epochs, batch.
@@ -47,18 +47,17 @@ def fit_probe(
         progress: called with (epochs done, epochs) after each epoch.
 
     Raises:
-        ConfigError: targets, loss, classes and metric do not fit each other.
+        ConfigError: targets, loss, classes and metric do not fit each other, or nothing can choose among settings.
         TrainingError: every setting diverged.
     """
     config, loss, search = get_probe(probe), get_loss(loss), search or SearchConfig()
     metric = search.metric or default_metric(loss.single)
     _check(train, valid, classes, loss, metric)
-    fit = _Fit(config, loss, search, metric, len(classes), seed, device)
-    run = fit.train(train, valid, search.grid(config), progress)
+    grid = search.grid(config)
+    if valid is None and len(grid) > 1:
+        raise ConfigError(f"without validation clips none of {len(grid)} settings can be chosen; give one lr and decay")
+    run = _train(config, train, valid, grid, loss, search, metric, len(classes), seed, device, progress)
     trials, best, state = run.result()
-    if search.refit:
-        both = Labelled(train.tokens.join(valid.tokens), torch.cat([train.targets, valid.targets]))
-        state = fit.train(both, None, [(trials[best].lr, trials[best].weight_decay)], None).head.state_dict()
     head = config.build(train.tokens.shape, len(classes), settings=1, generator=torch.Generator())
     head.load_state_dict(state)
     return FittedProbe(
@@ -84,71 +83,64 @@ def predict_logits(head: ProbeHead, feed: Feed) -> Tensor:
     return torch.cat([head(inputs) for inputs in feed.all()], 1)
 
 
-def _check(train: Labelled, valid: Labelled, classes: Sequence[str], loss: LossConfig, metric: str) -> None:
+def _check(train: Labelled, valid: Labelled | None, classes: Sequence[str], loss: LossConfig, metric: str) -> None:
     C, fewest = len(classes), 2 if loss.single else 1
     if fewest > C:
         raise ConfigError(f"found {C} class(es) {list(classes)}; loss {loss.name!r} needs at least {fewest}")
-    if train.tokens.shape != valid.tokens.shape or train.tokens.encoder != valid.tokens.encoder:
+    parts = [("training", train)] + ([] if valid is None else [("validation", valid)])
+    if valid is not None and (train.tokens.shape != valid.tokens.shape or train.tokens.encoder != valid.tokens.encoder):
         raise ConfigError("training and validation tokens come from different encoders; extract both with one encoder")
-    for name, targets in (("training", train.targets), ("validation", valid.targets)):
+    for name, targets in ((name, part.targets) for name, part in parts):
         if loss.single and (targets.dim() != 1 or int(targets.min()) < 0 or int(targets.max()) >= C):
             raise ConfigError(f"loss 'ce' expects {name} targets (n,) in 0 ... {C - 1}, found {tuple(targets.shape)}")
         if not loss.single and tuple(targets.shape[1:]) != (C,):
             raise ConfigError(f"loss {loss.name!r} expects {name} targets (n, {C}), found {tuple(targets.shape)}")
-    validate(metric, valid.targets)
+    validate(metric, parts[-1][1].targets)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """What stays the same between the search and the refit."""
-
-    config: ProbeConfig
-    loss: LossConfig
-    search: SearchConfig
-    metric: str
-    classes: int
-    seed: int
-    device: torch.device | str
-
-    def train(
-        self,
-        train: Labelled,
-        valid: Labelled | None,
-        grid: list[tuple[float, float]],
-        progress: Callable[[int, int], None] | None,
-    ) -> _Run:
-        """Train every setting of a grid; without validation clips nothing is recorded and none is pruned."""
-        search, device = self.search, self.device
-        generator = torch.Generator().manual_seed(self.seed)
-        drops = torch.Generator(device=device).manual_seed(self.seed)
-        head = self.config.build(train.tokens.shape, self.classes, settings=len(grid), generator=generator).to(device)
-        feed = Feed(train.tokens, head, memory_mb=search.memory_mb, device=device)
-        head.calibrate(feed.all())
-        targets = train.targets.to(device)
-        check = None
-        if valid is not None:
-            check = Feed(valid.tokens, head, memory_mb=search.memory_mb, device=device)
-            expected = valid.targets.to(device)
-        run = _Run(head, grid, search, device)
-        steps = math.ceil(len(feed) / search.batch_size(len(feed)))
-        stops = {max(1, round(at * search.epochs)): share for at, share in search.halving}
-        for epoch in range(1, search.epochs + 1):
-            head.train()
-            order = torch.randperm(len(feed), generator=generator).numpy()
-            for i, places in enumerate(np.array_split(order, steps)):
-                logits = head(feed.batch(places), drops)
-                total = self.loss(logits, targets[torch.from_numpy(places).to(device)])
-                head.zero_grad()
-                total.sum().backward()
-                run.optimiser.step(cosine((epoch - 1) * steps + i, search.epochs * steps))
-            if check is not None:
-                logits = predict_logits(head, check)
-                run.record(epoch, score(logits, expected, self.metric), self.loss(logits, expected).double())
-                if epoch in stops and epoch < search.epochs:
-                    run.halve(max(1, math.ceil(stops[epoch] * len(grid))))
-            if progress is not None:
-                progress(epoch, search.epochs)
-        return run
+def _train(
+    config: ProbeConfig,
+    train: Labelled,
+    valid: Labelled | None,
+    grid: list[tuple[float, float]],
+    loss: LossConfig,
+    search: SearchConfig,
+    metric: str,
+    classes: int,
+    seed: int,
+    device: torch.device | str,
+    progress: Callable[[int, int], None] | None,
+) -> _Run:
+    generator = torch.Generator().manual_seed(seed)
+    drops = torch.Generator(device=device).manual_seed(seed)
+    head = config.build(train.tokens.shape, classes, settings=len(grid), generator=generator).to(device)
+    feed = Feed(train.tokens, head, memory_mb=search.memory_mb, device=device)
+    head.calibrate(feed.all())
+    targets = train.targets.to(device)
+    check = None if valid is None else Feed(valid.tokens, head, memory_mb=search.memory_mb, device=device)
+    expected = None if valid is None else valid.targets.to(device)
+    run = _Run(head, grid, search, device)
+    steps = math.ceil(len(feed) / search.batch_size(len(feed)))
+    stops = {max(1, round(at * search.epochs)): share for at, share in search.halving}
+    for epoch in range(1, search.epochs + 1):
+        head.train()
+        order = torch.randperm(len(feed), generator=generator).numpy()
+        for i, places in enumerate(np.array_split(order, steps)):
+            logits = head(feed.batch(places), drops)
+            total = loss(logits, targets[torch.from_numpy(places).to(device)])
+            head.zero_grad()
+            total.sum().backward()
+            run.optimiser.step(cosine((epoch - 1) * steps + i, search.epochs * steps))
+        if check is None or expected is None:
+            run.go_on(epoch)
+        else:
+            logits = predict_logits(head, check)
+            run.record(epoch, score(logits, expected, metric), loss(logits, expected).double())
+            if epoch in stops and epoch < search.epochs:
+                run.halve(max(1, math.ceil(stops[epoch] * len(grid))))
+        if progress is not None:
+            progress(epoch, search.epochs)
+    return run
 
 
 class _Run:
@@ -164,6 +156,12 @@ class _Run:
         self.trials = [Trial(lr=lr, weight_decay=wd) for lr, wd in grid]
         self.states: list[dict[str, Tensor]] = [{} for _ in grid]
         head.watch()
+
+    def go_on(self, epoch: int) -> None:
+        """Note an epoch of settings that nothing validates: the last one stands."""
+        for k in self.alive:
+            self.trials[k].epochs = self.trials[k].epoch = epoch
+            self.states[k] = self.head.state_dict()
 
     def record(self, epoch: int, scores: Tensor, losses: Tensor) -> None:
         """Note an epoch's validation scores and keep the state of each setting that improved."""
@@ -190,7 +188,8 @@ class _Run:
 
     def result(self) -> tuple[list[Trial], int, dict[str, Tensor]]:
         """Return all trials, the best one's place, and its state (settings axis of one)."""
-        best = min(range(len(self.trials)), key=self._rank)
+        # A pruned setting's score is of an unfinished schedule: only those that went to the end can be chosen.
+        best = min(self.alive, key=self._rank)
         if not self.states[best]:
             rates = sorted({t.lr for t in self.trials})
             raise TrainingError(

@@ -30,9 +30,6 @@ class SearchConfig(Config):
         metric: `accuracy` or `map` on the validation clips; None: accuracy for one label a clip, else `map`.
         best_epoch: each setting stands for its best epoch on the validation clips (ties: lower validation loss);
             False: for its last.
-        refit: train the chosen setting once more, on training and validation clips together, for all epochs, and keep
-            that. The paper doesn't; where labels are few, what the validation clips teach is worth more than an epoch
-            chosen by them.
         memory_mb: held inputs take at most this; larger token sets are streamed.
     """
 
@@ -45,7 +42,6 @@ class SearchConfig(Config):
     halving: tuple[tuple[float, float], ...] = ((0.2, 0.5), (0.4, 0.25))
     metric: str | None = None
     best_epoch: bool = True
-    refit: bool = False
     memory_mb: float = 2048.0
 
     def __post_init__(self) -> None:

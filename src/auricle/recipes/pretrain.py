@@ -18,6 +18,8 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
+from auricle.corpus.windows import padding_warning
+from auricle.corpus.windows import padding_warning
 from auricle.encoders.contract import Encoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.contract import Objective
@@ -27,6 +29,9 @@ from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
 from auricle.training.threads import step_threads, threads
+
+# Above this share of padding an encoder learns where the padding begins before it learns anything else.
+MOSTLY = 0.5
 
 
 def pretrain(
@@ -99,6 +104,7 @@ def pretrain(
         resume=resume,
         progress=progress,
         ranks=ranks,
+        warnings=_padding_warnings(corpus, recipe, loader),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
     run.write("corpus.json", _describe_corpus(corpus, exclude, broken))
@@ -150,6 +156,12 @@ def _resolve(recipe: Recipe, corpus: Corpus, earlier: RunFolder | None, ranks: R
             )
     mean, std = ranks.share(found)
     return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
+
+
+def _padding_warnings(corpus: Corpus, recipe: Recipe, loader: Loader) -> list[str]:
+    """Return a warning where most of what the encoder would see is padding; length buckets are taken into account."""
+    warning = padding_warning(corpus, recipe.window) if loader.padding() > MOSTLY else None
+    return [] if warning is None else [warning]
 
 
 def _check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
@@ -207,8 +219,9 @@ def _note_session(run: RunFolder, recipe: Recipe, ranks: Ranks) -> None:
                 )
     environment["sessions"].append(session)
     if any(entry.name == recipe.name for entry in recipes()):
-        published = get_recipe(recipe.name, recipe.size)
-        environment["overrides"] = {name: list(pair) for name, pair in published.changes(recipe).items()}
+        measured = {"frontend.mean", "frontend.std"} if recipe.measure_statistics else set()
+        changes = get_recipe(recipe.name, recipe.size).changes(recipe)
+        environment["overrides"] = {name: list(pair) for name, pair in changes.items() if name not in measured}
     run.write("environment.json", environment)
 
 

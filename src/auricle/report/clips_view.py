@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +31,8 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
     """Draw one map of embeddings with its player and its gallery.
 
     Args:
-        found: a `map.json`: `points` with `x`, `y`, `label` (or `labels`), `file` and `clip` (place in `clips`, or
-            None); `clips` with `file`, `label`, `audio` and `spectrogram` as base64.
+        found: a `map.json`: `points` with `x`, `y`, `labels`, `file` and `clip` (place in `clips`, or None);
+            `clips` with `file`, `labels`, `mime`, `audio` and `spectrogram` as base64.
         run: name of the run that it belongs to.
         book: takes the figure.
         clips: takes the clips.
@@ -45,13 +44,14 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
     playable = [_clip(clip) for clip in found.get("clips") or []]
     group = clips.add(playable)
     panel = f"player-{group}"
+    traces = _traces(points, playable)
     figure = book.add(
-        _traces(points, playable),
+        traces,
         height=520,
-        showlegend=True,
+        showlegend=len(traces) > 1,
         hovermode="closest",
-        xaxis=axis(showticklabels=False, zeroline=False, showgrid=False),
-        yaxis=axis(showticklabels=False, zeroline=False, showgrid=False, scaleanchor="x"),
+        xaxis=axis(visible=False),
+        yaxis=axis(visible=False, scaleanchor="x"),
         legend={"orientation": "h", "y": -0.04, "yanchor": "top", "x": 0, "font": {"size": 11}},
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
     )
@@ -78,7 +78,8 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
     )
     ringed = sum(_sound(p, playable) is not None for p in points)
     method = found.get("method")
-    about = f"{run} · {encoder}: {len(points)} clips by their pooled embedding, {ringed} of them playable (ringed)."
+    who = run if run == encoder else f"{run} · {encoder}"
+    about = f"{who}: {len(points)} clips by their pooled embedding, {ringed} of them playable (ringed)."
     told = element(
         "p",
         about,
@@ -87,15 +88,19 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
         class_="quiet",
     )
     gallery = _gallery(playable, group)
-    return Markup(element("div", element("div", place), player, class_="map") + told + (gallery or ""))
+    drawn = element("div", _highlight(points), place, class_="drawn")
+    return Markup(element("div", drawn, player, class_="map") + told + (gallery or ""))
+
+
+def _labels(point: Record) -> list[str]:
+    """The classes of a point or clip: of `labels`, or of a single `label`."""
+    found = point.get("labels", point.get("label"))
+    listed = found if isinstance(found, list | tuple) else [found]
+    return [str(one) for one in listed if one is not None and one != ""]
 
 
 def _label(point: Record) -> str:
-    """The class that colours a point; several labels of one clip are joined."""
-    label = point.get("label", point.get("labels"))
-    if isinstance(label, list | tuple):
-        label = " + ".join(str(one) for one in label)
-    return str(label) if label else "no label"
+    return " + ".join(_labels(point)) or "no label"
 
 
 def _sound(point: Record, clips: list[dict[str, Any]]) -> int | None:
@@ -105,47 +110,62 @@ def _sound(point: Record, clips: list[dict[str, Any]]) -> int | None:
 
 
 def _traces(points: list[Record], clips: list[dict[str, Any]]) -> list[Trace]:
-    counts = Counter(_label(point) for point in points)
-    # More classes than a legend can hold (combinations of tags are many): the rarest share one colour.
-    named = [name for name, _ in counts.most_common(40)]
-    traces: list[Trace] = []
-    for place, name in enumerate([*sorted(named), None]):
-        members = [p for p in points if (_label(p) == name if name is not None else _label(p) not in named)]
-        if not members:
-            continue
-        colour = COLOURS[place % len(COLOURS)] if name is not None else "#9aa3af"
-        sounds = [_sound(p, clips) for p in members]
-        title = plot_text(name) if name is not None else "rarer combinations"
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": title,
-                "x": [p["x"] for p in members],
-                "y": [p["y"] for p in members],
-                "text": [plot_text(_label(p)) for p in members],
-                "customdata": [
-                    {"label": readable(_label(p)), "file": readable(str(p.get("file", ""))), "clip": sound}
-                    for p, sound in zip(members, sounds, strict=True)
-                ],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {
-                    "color": colour,
-                    "symbol": SYMBOLS[(place // len(COLOURS)) % len(SYMBOLS)],
-                    "size": [7 if sound is None else 12 for sound in sounds],
-                    "opacity": [0.65 if sound is None else 1.0 for sound in sounds],
-                    "line": {"width": [0 if sound is None else 2 for sound in sounds], "color": "ring"},
-                },
-            }
-        )
+    """One trace per class; a single one where clips have several labels, as those are coloured by choice."""
+    if any(len(_labels(point)) > 1 for point in points):
+        return [_trace(points, clips, "clips", COLOURS[0], SYMBOLS[0])]
+    traces = []
+    for place, name in enumerate(sorted({_label(point) for point in points})):
+        members = [point for point in points if _label(point) == name]
+        symbol = SYMBOLS[(place // len(COLOURS)) % len(SYMBOLS)]
+        traces.append(_trace(members, clips, plot_text(name), COLOURS[place % len(COLOURS)], symbol))
     return traces
+
+
+def _trace(points: list[Record], clips: list[dict[str, Any]], name: str, colour: str, symbol: str) -> Trace:
+    sounds = [_sound(point, clips) for point in points]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [point["x"] for point in points],
+        "y": [point["y"] for point in points],
+        "text": [plot_text(_label(point)) for point in points],
+        "customdata": [
+            {
+                "label": readable(_label(point)),
+                "labels": _labels(point),
+                "file": readable(str(point.get("file", ""))),
+                "clip": sound,
+            }
+            for point, sound in zip(points, sounds, strict=True)
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": [7 if sound is None else 12 for sound in sounds],
+            "opacity": [0.65 if sound is None else 1.0 for sound in sounds],
+            "line": {"width": [0 if sound is None else 2 for sound in sounds], "color": "ring"},
+        },
+    }
+
+
+def _highlight(points: list[Record]) -> Markup | None:
+    """A menu that colours the points of one class, for maps whose clips have several labels."""
+    if not any(len(_labels(point)) > 1 for point in points):
+        return None
+    names = sorted({label for point in points for label in _labels(point)})
+    options = [element("option", "every clip", value=""), [element("option", name, value=name) for name in names]]
+    return element(
+        "p", element("label", "Highlight: ", element("select", options, class_="highlight", autocomplete="off"))
+    )
 
 
 def _clip(clip: Record) -> dict[str, Any]:
     return {
         "label": readable(_label(clip)),
         "file": readable(str(clip.get("file", ""))),
-        "audio": _data_url(clip.get("audio"), str(clip.get("mime", clip.get("audio_type", "audio/ogg")))),
+        "audio": _data_url(clip.get("audio"), str(clip.get("mime", ""))),
         "image": _data_url(clip.get("spectrogram"), "image/png"),
     }
 

@@ -60,7 +60,7 @@ PANELS = (
         100.0,
         (("rangemode", "tozero"),),
     ),
-    Panel("Gradient norm", {"gradient_norm": "norm", "grad_norm": "norm"}, axis=(("type", "log"),)),
+    Panel("Gradient norm", {"grad_norm": "norm"}, axis=(("type", "log"),)),
     Panel("Learning rate", {"lr": "rate"}, axis=(("rangemode", "tozero"),)),
 )
 NOT_CURVES = {"step", "epoch", "seconds", "skipped", "batch"}

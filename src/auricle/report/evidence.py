@@ -11,7 +11,7 @@ from auricle.report.run_data import Record, RunData
 
 ROLE_ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}
 ROLE_NAMES = {"log-mel": "log-mel statistics", "random": "random weights"}
-PROBE_ORDER = ("linear", "linear-cls", "linear-mean", "linear-freq", "mhca", "protobin")
+PROBE_ORDER = ("knn", "linear", "linear_cls", "linear_mean", "linear_time_mean", "mhca", "protobin")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,16 @@
     draw(place);
   }));
 
+  document.querySelectorAll("select.highlight").forEach((menu) => menu.addEventListener("change", () => {
+    const place = menu.closest(".drawn").querySelector(".figure");
+    const trace = figures[place.dataset.figure].data[0];
+    const base = trace.base ??= { color: trace.marker.color, opacity: trace.marker.opacity };
+    const has = trace.customdata.map((point) => point.labels.includes(menu.value));
+    trace.marker.color = menu.value ? has.map((yes) => (yes ? "#e8833a" : "#8c95a3")) : base.color;
+    trace.marker.opacity = menu.value ? has.map((yes) => (yes ? 1 : 0.3)) : base.opacity;
+    draw(place);
+  }));
+
   document.querySelectorAll("img[data-clip], audio[data-clip]").forEach((part) => {
     const [group, index] = part.dataset.clip.split(":");
     part.src = part.tagName === "IMG" ? clips[group][index].image : clips[group][index].audio;

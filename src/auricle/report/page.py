@@ -16,15 +16,8 @@ from auricle.report.curves_view import curves_section
 from auricle.report.evidence import TaskEvidence, gather
 from auricle.report.figures import COLOURS, FigureBook
 from auricle.report.markup import Markup, details, element, script_json
-from auricle.report.results_view import (
-    badge,
-    class_section,
-    confusion_section,
-    interval_figure,
-    provenance,
-    results_table,
-    verdict,
-)
+from auricle.report.provenance_view import badge, provenance
+from auricle.report.results_view import class_section, confusion_section, interval_figure, results_table, verdict
 from auricle.report.run_data import RunData, read_runs
 from auricle.report.run_view import run_section
 

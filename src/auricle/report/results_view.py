@@ -1,4 +1,4 @@
-"""The table of results and what lies behind each number: intervals, classes, confusions, provenance."""
+"""The table of results, and figures of what lies behind each number: intervals, classes, confusions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from typing import Any
 from auricle.report.evidence import Entry, Row, TaskEvidence
 from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, details, element, plot_text, table
-from auricle.report.numbers import ABSENT, duration, number, percent, short
+from auricle.report.numbers import ABSENT, number, percent, short
+from auricle.report.provenance_view import badge
 from auricle.report.run_data import Record
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mAP": "mean average precision"}
-HEARD = {
-    True: ("heard", "heard", "The encoder was pre-trained on this audio, without its labels."),
-    False: ("unheard", "never heard", "None of this audio was in the pre-training corpus."),
-    None: ("unknown", "heard?", "The record does not say whether this audio was in the pre-training corpus."),
-}
-
-
-def badge(heard: Any) -> Markup:
-    """Mark whether the encoder heard the task's audio in pre-training."""
-    class_, text, title = HEARD[heard if isinstance(heard, bool) else None]
-    return element("span", text, class_=f"badge {class_}", title=title)
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -94,16 +84,27 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
 
 
 def verdict(task: TaskEvidence) -> Markup:
-    """Say in a sentence what the task shows."""
-    best, random, plain = task.best("pretrained"), task.best("random"), task.best("log-mel")
+    """Say in a sentence what the task shows: the best pre-trained value against the best of each control."""
+    best = task.best("pretrained")
     if best is None:
         return element("p", "No pre-trained encoder was read on this task yet.", class_="missing")
-    parts = [f"Best: {best.row.label} with the {best.probe} probe, {percent(best.value)} %"]
-    for name, entry in (("random weights", random), ("log-mel statistics", plain)):
-        parts.append(
-            f"{name} reach {percent(entry.value)} % ({entry.probe})" if entry else f"{name} were not read on this task"
-        )
+    parts = [f"Best pre-trained: {best.row.label} with the {best.probe} probe, {percent(best.value)} %"]
+    for role, name in (("random", "random weights"), ("log-mel", "log-mel statistics")):
+        rival = task.best(role)
+        if rival is None:
+            parts.append(f"{name} were not read on this task")
+        else:
+            parts.append(f"{_standing(best, rival)} {name} ({percent(rival.value)} %, {rival.probe})")
     return element("p", "; ".join(parts) + ".", class_="verdict")
+
+
+def _standing(entry: Entry, rival: Entry) -> str:
+    ahead = (entry.value or 0.0) - (rival.value or 0.0)
+    winner, loser = (entry, rival) if ahead > 0 else (rival, entry)
+    apart = winner.low is not None and loser.high is not None and winner.low > loser.high
+    if ahead == 0:
+        return "equal to"
+    return f"{'above' if ahead > 0 else 'below'}{'' if apart else ', with overlapping intervals,'}"
 
 
 def interval_figure(task: TaskEvidence, book: FigureBook) -> Markup:
@@ -268,66 +269,3 @@ def _confusion(entry: Entry, book: FigureBook) -> int:
         yaxis=axis("truth", type="category", automargin=True, autorange="reversed", showgrid=False),
         margin={"l": 20, "r": 12, "t": 8, "b": 20},
     )
-
-
-def provenance(task: TaskEvidence) -> Markup:
-    """Everything that is known about how each number of a task came about."""
-    newest = sorted(task.cells.values(), key=lambda e: (task.rows.index(e.row), task.probes.index(e.probe)))
-    parts = [_provenance_of(entry) for entry in newest]
-    if task.older:
-        parts.append(element("h5", "Displaced by a newer record of the same encoder and probe"))
-        parts.extend(_provenance_of(entry) for entry in task.older)
-    return Markup("".join(parts))
-
-
-def _provenance_of(entry: Entry) -> Markup:
-    r = entry.record
-    summary = f"{entry.row.label} · {entry.probe}: {percent(entry.value)} [{percent(entry.low)}, {percent(entry.high)}]"
-    total = f" of {short(r['clips_total'])}" if r.get("clips_total") is not None else ""
-    facts: list[tuple[str, Any]] = [
-        ("command", element("code", r.get("command", "not recorded"))),
-        ("run folder", entry.run),
-        ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
-        ("interval", r.get("interval", "not recorded")),
-        ("split", r.get("split", "not recorded")),
-        ("test clips scored", f"{short(r.get('clips'))}{total}"),
-        ("per fold", _listed(r.get("per_fold"), r.get("fold_names"))),
-        ("per seed", _listed(r.get("per_seed"), r.get("seeds"))),
-        ("all metrics", ", ".join(f"{k} {percent(v)}" for k, v in (r.get("metrics") or {}).items())),
-        ("settings tried", f"{short(r.get('tried'))} per fold, chosen on validation clips"),
-        ("settings searched", short(r.get("settings") or {})),
-        ("refit", "yes: on training and validation clips" if r.get("refit") else "no"),
-        ("probe parameters", short(r.get("params"))),
-        ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
-        ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
-        ("audio heard in pre-training", HEARD[r["heard"] if isinstance(r.get("heard"), bool) else None][2]),
-        ("versions", short(r.get("versions") or {})),
-    ]
-    rows = [[element("th", name, scope="row"), value] for name, value in facts]
-    chosen = [c for c in r.get("chosen") or [] if isinstance(c, dict)]
-    keys = list(dict.fromkeys(key for c in chosen for key in c))
-    settings = table(keys, [[short(c.get(key)) for key in keys] for c in chosen]) if chosen else None
-    notes = [element("p", "Note: ", note, class_="quiet") for note in r.get("notes") or []]
-    missing = r.get("missing") or {}
-    broken = (
-        details(f"{len(missing)} clips could not be read", table(["file", "reason"], missing.items()))
-        if missing
-        else None
-    )
-    return details(
-        summary,
-        table(["", ""], rows, class_="facts"),
-        element("h6", "Chosen settings") if settings else None,
-        settings,
-        notes,
-        broken,
-        class_="provenance",
-        id_=entry.anchor,
-    )
-
-
-def _listed(values: Any, names: Any) -> str:
-    if not values:
-        return "not recorded"
-    names = names if isinstance(names, list) and len(names) == len(values) else range(1, len(values) + 1)
-    return ", ".join(f"{name}: {percent(value)}" for name, value in zip(names, values, strict=True))

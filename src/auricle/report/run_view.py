@@ -26,6 +26,7 @@ def run_section(run: RunData, colour: str) -> Markup:
 def _summary(run: RunData) -> Markup:
     recipe, corpus = run.recipe, run.corpus
     last = run.metrics[-1] if run.metrics else {}
+    step = max([last.get("step", 0), *run.checkpoints])
     wanted = (recipe.get("train") or {}).get("steps")
     seen = _clips_seen(run)
     session = _sessions(run.environment)[-1] if _sessions(run.environment) else {}
@@ -33,7 +34,7 @@ def _summary(run: RunData) -> Markup:
         ("recipe", " ".join(str(v) for v in (recipe.get("name"), recipe.get("size")) if v) or "unknown"),
         (
             "steps",
-            f"{short(last.get('step', 0))} of {short(wanted)}" if wanted is not None else short(last.get("step", 0)),
+            f"{short(step)} of {short(wanted)}" if wanted is not None else short(step),
         ),
         ("clips seen", short(seen) if seen else ABSENT),
         ("training time", duration(last.get("seconds"))),

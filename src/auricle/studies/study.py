@@ -203,6 +203,7 @@ class Study:
 
 
 def cells(corpus: Corpus, column: str, targets: Targets) -> list[Any]:
+    """Return a column's values for the clips that take part."""
     values = corpus.column(column)
     return [values[row] for row in targets.rows]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.table import Table
+
 from auricle.config import nearest
 from auricle.errors import ConfigError
 from auricle.tasks.card import TaskCard
@@ -84,7 +86,7 @@ CARDS: dict[str, TaskCard] = {
             name="scenes_single",
             title="Built-in sounds: one synthetic source a clip",
             labels="single",
-            corpus="builtin:scenes?clips=600&seed=0&kind=single",
+            corpus="builtin:single?clips=600&seed=0",
             protocol="folds",
             made="five folds; every fold has voices of its own",
             licence="Apache-2.0 (made by auricle)",
@@ -118,3 +120,16 @@ def get_task(name: str) -> TaskCard:
     if name not in CARDS:
         raise ConfigError(f"no task is called {name!r}{nearest(name, CARDS)}")
     return CARDS[name]
+
+
+def render_cards() -> Table:
+    """Return a table of all known tasks for a terminal."""
+    table = Table(title="tasks", title_justify="left")
+    for column in ("task", "what", "labels", "protocol", "metric", "corpus", "licence"):
+        table.add_column(column, overflow="fold")
+    for card in CARDS.values():
+        metric = card.metric or {"single": "accuracy", "multi": "mAP"}.get(card.labels, "accuracy or mAP")
+        table.add_row(
+            card.name, card.title, card.labels, card.protocol, metric, card.corpus or "--data", card.licence or "-"
+        )
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -57,6 +57,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     ranks: Ranks | None = None,
+    warnings: Sequence[str] = (),
 ) -> Ending:
     """Train an encoder by an objective, writing metrics, events and checkpoints into a run folder.
 
@@ -73,6 +74,7 @@ def train(
         resume: go on from the latest checkpoint.
         progress: show a progress line on rank 0.
         ranks: the processes that train together; None: those of this launch.
+        warnings: what to tell the user before the first step.
 
     Returns:
         How it ended: all steps are done, `config.minutes` are over, or it was asked to stop (Ctrl-C, SIGTERM). A
@@ -88,7 +90,9 @@ def train(
     run.writes = run.writes and ranks.main
     count = step_threads(config.threads, local_world=ranks.local_world)
     with threads(count) if ranks.device.type == "cpu" else nullcontext():
-        return _Session(run, loader, augment, encoder, objective, config, ranks, progress and ranks.main).go(resume)
+        return _Session(run, loader, augment, encoder, objective, config, ranks, progress and ranks.main).go(
+            resume, warnings
+        )
 
 
 class _Session:
@@ -116,7 +120,7 @@ class _Session:
         self.alarm = CollapseAlarm(patience=max(200, 2 * config.warmup_steps))
         self.known_broken: set[str] = set()
 
-    def go(self, resume: bool) -> Ending:
+    def go(self, resume: bool, warnings: Sequence[str] = ()) -> Ending:
         """Run the session."""
         if resume:
             self._restore()
@@ -132,6 +136,8 @@ class _Session:
                 stack.callback(tracker.close)
             stop = stack.enter_context(stop_signals())
             self._announce(line)
+            for warning in warnings:
+                self._note(line, warning, "bold yellow")
             # Closing it ends the loader's own threads, also when a step raises.
             batches = self.loader.iterate(self.step)
             stack.callback(getattr(batches, "close", lambda: None))
@@ -236,7 +242,7 @@ class _Session:
         verb = f"resumed at step {self.step}" if self.step else "started"
         self._note(
             line,
-            f"{verb}: {self.config.steps} steps on {place or self.ranks.device}, {precision}, {self.ranks.world} ranks",
+            f"{verb}: {self.config.steps} steps on {place or self.ranks.device}, {precision}, ranks: {self.ranks.world}",
         )
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
             self._note(line, "this processor emulates bfloat16: --train.precision fp32 is faster here", "yellow")

@@ -64,7 +64,9 @@ class ProgressLine:
             if now - self._last >= self.quiet_seconds or step >= self.steps:
                 self._last = now
                 left = (now - self._begin) / max(1, step - self.start) * (self.steps - step)
-                self.console.print(f"step {step}/{self.steps} {self._text}, {duration(left)} left", highlight=False)
+                self.console.print(
+                    f"step {step}/{self.steps} {self._text}, {duration(left)} left", highlight=False, soft_wrap=True
+                )
 
     def note(self, text: str, style: str | None = None) -> None:
         """Print a message above the line."""

@@ -43,8 +43,10 @@ class Ranks:
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device is cuda, but torch finds no CUDA device; use auto or cpu")
-        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-        place = state.device if state.device.type == "cuda" else torch.device("cpu")
+        on_cpu = device == "cpu" or not torch.cuda.is_available()
+        state = PartialState(cpu=on_cpu)
+        # The state is made once a process: an earlier run on another device must not decide for this one.
+        place = torch.device("cpu") if on_cpu else torch.device("cuda", state.local_process_index)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
         return cls(state.process_index, state.num_processes, place, local)
 

@@ -1,0 +1,91 @@
+"""How each number came about, and whether the encoder had heard the task's audio before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auricle.report.evidence import Entry, TaskEvidence
+from auricle.report.markup import Markup, details, element, table
+from auricle.report.numbers import ABSENT, duration, percent, short
+
+HEARD = {
+    True: ("heard", "heard", "The encoder was pre-trained on this audio, without its labels."),
+    False: ("unheard", "never heard", "None of this audio was in the pre-training corpus."),
+    None: ("unknown", "heard?", "The record does not say whether this audio was in the pre-training corpus."),
+}
+
+
+def badge(heard: Any) -> Markup:
+    """Mark whether the encoder heard the task's audio in pre-training."""
+    class_, text, title = HEARD[heard if isinstance(heard, bool) else None]
+    return element("span", text, class_=f"badge {class_}", title=title)
+
+
+def provenance(task: TaskEvidence) -> Markup:
+    """Everything that is known about how each number of a task came about."""
+    newest = sorted(task.cells.values(), key=lambda e: (task.rows.index(e.row), task.probes.index(e.probe)))
+    parts = [_provenance_of(entry) for entry in newest]
+    if task.older:
+        parts.append(element("h5", "Displaced by a newer record of the same encoder and probe"))
+        parts.extend(_provenance_of(entry) for entry in task.older)
+    return Markup("".join(parts))
+
+
+def _provenance_of(entry: Entry) -> Markup:
+    r = entry.record
+    summary = f"{entry.row.label} · {entry.probe}: {percent(entry.value)} [{percent(entry.low)}, {percent(entry.high)}]"
+    total = f" of {short(r['clips_total'])}" if r.get("clips_total") is not None else ""
+    facts: list[tuple[str, Any]] = [
+        ("command", element("code", r.get("command", "not recorded"))),
+        ("run folder", entry.run),
+        ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
+        ("interval", r.get("interval", "not recorded")),
+        ("split", r.get("split", "not recorded")),
+        ("test clips scored", f"{short(r.get('clips'))}{total}"),
+        ("per fold", _listed(r.get("per_fold"), r.get("fold_names"))),
+        ("per seed", _listed(r.get("per_seed"), r.get("seeds"))),
+        ("all metrics", ", ".join(f"{k} {percent(v)}" for k, v in (r.get("metrics") or {}).items())),
+        ("settings tried", f"{short(r.get('tried'))} per fold, chosen on validation clips"),
+        ("settings searched", short(r.get("settings") or {})),
+        ("refit", "yes: on training and validation clips" if r.get("refit") else "no"),
+        ("probe parameters", short(r.get("params"))),
+        ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
+        ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
+        ("audio heard in pre-training", _heard(entry)),
+        ("versions", short(r.get("versions") or {})),
+    ]
+    rows = [[element("th", name, scope="row"), value] for name, value in facts]
+    chosen = [c for c in r.get("chosen") or [] if isinstance(c, dict)]
+    keys = list(dict.fromkeys(key for c in chosen for key in c))
+    settings = table(keys, [[short(c.get(key)) for key in keys] for c in chosen]) if chosen else None
+    notes = [element("p", "Note: ", note, class_="quiet") for note in r.get("notes") or []]
+    missing = r.get("missing") or {}
+    broken = (
+        details(f"Clips that could not be read: {len(missing)}", table(["file", "reason"], missing.items()))
+        if missing
+        else None
+    )
+    return details(
+        summary,
+        table(["", ""], rows, class_="facts"),
+        element("h6", "Chosen settings") if settings else None,
+        settings,
+        notes,
+        broken,
+        class_="provenance",
+        id_=entry.anchor,
+    )
+
+
+def _heard(entry: Entry) -> str:
+    if entry.row.role != "pretrained":
+        return "This control was not pre-trained."
+    heard = entry.record.get("heard")
+    return HEARD[heard if isinstance(heard, bool) else None][2]
+
+
+def _listed(values: Any, names: Any) -> str:
+    if not values:
+        return "not recorded"
+    names = names if isinstance(names, list) and len(names) == len(values) else range(1, len(values) + 1)
+    return ", ".join(f"{name}: {percent(value)}" for name, value in zip(names, values, strict=True))

@@ -1,0 +1,113 @@
+"""`auricle probe` as a function: a run, a task, its audio; results, predictions and a map in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import CorpusError
+from auricle.probes import ProbeConfig, SearchConfig
+from auricle.recipes.load import load
+from auricle.studies.embedding_map import embedding_map, read_map, write_map
+from auricle.studies.evaluate import evaluate
+from auricle.studies.heard import heard
+from auricle.studies.study import Subject
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards import get_task
+from auricle.tasks.results import Result
+from auricle.tasks.targets import make_targets
+from auricle.tokens.extract import extract
+
+
+def probe(
+    run: Path | str,
+    *,
+    task: str | TaskCard,
+    data: str | Path | Corpus | None = None,
+    probes: Sequence[str | ProbeConfig] = ("linear", "mhca", "protobin"),
+    seeds: Sequence[int] = (0, 1, 2),
+    controls: bool = True,
+    search: SearchConfig | None = None,
+    refit: bool = True,
+    out: Path | str | None = None,
+    command: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> list[Result]:
+    """Probe a pre-trained encoder on a task and write what `auricle report` shows.
+
+    Args:
+        run: run folder of a pre-trained encoder, or one of its checkpoints.
+        task: name of a task card, or a card.
+        data: the task's audio; None: where its card says (tasks on the built-in corpus need none).
+        probes: readers of the frozen tokens.
+        seeds: of the probes.
+        controls: probe random weights and log-mel statistics too.
+        search: grid and training of the probes.
+        refit: train again on training and validation clips at the chosen setting.
+        out: where results go; None: `RUN/probes/TASK`.
+        command: what to record as the command.
+        device: where encoders and probes run.
+        progress: show progress bars.
+
+    Raises:
+        CorpusError: there is no such audio, or it can't serve the task.
+        CheckpointError: there is no such run.
+    """
+    card = get_task(task) if isinstance(task, str) else task
+    corpus = _open(card, data)
+    encoder = load(run)
+    folder = _run_folder(Path(run))
+    out = Path(out) if out is not None else folder / "probes" / card.name
+    results = evaluate(
+        [Subject(encoder, "pretrained", heard(folder, corpus))],
+        card,
+        corpus,
+        out=out,
+        probes=probes,
+        seeds=seeds,
+        with_controls=controls,
+        search=search,
+        refit=refit,
+        command=command,
+        device=device,
+        progress=progress,
+    )
+    draw_map(encoder.to(device), card, corpus, out, progress=progress)
+    return results
+
+
+def draw_map(encoder: FrozenEncoder, card: TaskCard, corpus: Corpus, out: Path, *, progress: bool = True) -> Path:
+    """Write `out/map.json` unless this very map is there; the encoder's token cache is used, or made."""
+    path = out / "map.json"
+    old = read_map(path)
+    mine = (card.name, encoder.fingerprint, corpus.fingerprint)
+    if old is not None and (old.get("task"), old.get("encoder_fingerprint"), old.get("corpus_fingerprint")) == mine:
+        return path
+    cache = extract(encoder, corpus, out / "tokens" / encoder.fingerprint, progress=progress)
+    targets = make_targets(card, corpus.column(card.label))
+    labels: list[tuple[str, ...]] = [()] * len(corpus)
+    for row, truth in zip(targets.rows, targets.truth, strict=True):
+        labels[row] = tuple(name for name, true in zip(targets.classes, truth, strict=True) if true)
+    write_map(path, embedding_map(encoder, corpus, cache, task=card.name, labels=labels))
+    return path
+
+
+def _open(card: TaskCard, data: str | Path | Corpus | None) -> Corpus:
+    if isinstance(data, Corpus):
+        return data
+    if data is not None:
+        return open_corpus(data)
+    if card.corpus.startswith("builtin:"):
+        return open_corpus(card.corpus)
+    raise CorpusError(
+        f"task {card.name!r} needs its audio: give --data with the folder of {card.corpus or 'your labelled clips'}"
+    )
+
+
+def _run_folder(run: Path) -> Path:
+    """The run folder of a run or of one of its checkpoints."""
+    return run.resolve().parent.parent if (run / "training.json").is_file() else run

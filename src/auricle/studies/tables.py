@@ -1,0 +1,68 @@
+"""Results as tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from auricle.tasks.results import Result
+
+ROLES = {"log-mel": 0, "random": 1, "pretrained": 2}
+
+
+def render_results(results: Sequence[Result]) -> Group:
+    """Return one table per task: a row per encoder (controls first), a column per probe, values in percent.
+
+    Below each: what the interval is, how clips were divided, and what a reader must know.
+    """
+    shown: list[Table | Text] = []
+    for task in dict.fromkeys(r.task for r in results):
+        here = [r for r in results if r.task == task]
+        shown += [_table(task, here), _caption(here)]
+    return Group(*shown)
+
+
+def interval_text(result: Result) -> str:
+    """Return `87.3 [84.0, 90.5]`, in percent."""
+    ends = f" [{_percent(result.low)}, {_percent(result.high)}]" if math.isfinite(result.low) else ""
+    return _percent(result.value) + ends
+
+
+def _table(task: str, results: Sequence[Result]) -> Table:
+    first = results[0]
+    table = Table(title=Text(f"{task}: {first.metric} in %"), title_justify="left")
+    table.add_column("encoder", overflow="fold")
+    probes = list(dict.fromkeys(r.probe for r in results))
+    for probe in probes:
+        table.add_column(probe, justify="right", no_wrap=True)
+    rows = sorted({(ROLES.get(r.role, 3), r.encoder, r.encoder_fingerprint) for r in results})
+    for role, encoder, fingerprint in rows:
+        mine = {r.probe: r for r in results if r.encoder_fingerprint == fingerprint}
+        heard = any(r.heard for r in mine.values())
+        name = Text(encoder + (" (heard this audio, without labels)" if heard else ""))
+        cells = [Text(interval_text(mine[p])) if p in mine else Text("-") for p in probes]
+        table.add_row(name, *cells, style="bold" if role == 2 else None)
+    return table
+
+
+def _caption(results: Sequence[Result]) -> Text:
+    first = results[0]
+    seeds = max(len(r.seeds) for r in results)
+    lines = [
+        f"{first.clips} of {first.clips_total} test clips; {first.split}; mean over {seeds} seed(s).",
+        f"Intervals: {first.confidence:.0%}, {first.interval}.",
+    ]
+    shared = [n for n in dict.fromkeys(first.notes) if all(n in r.notes for r in results)]
+    lines += [f"Note: {note}." for note in shared]
+    if first.missing:
+        file, reason = next(iter(first.missing.items()))
+        lines.append(f"Not read: {len(first.missing)} clips, the first {file!r}: {reason}")
+    return Text("\n".join(lines) + "\n", style="dim")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
