@@ -46,7 +46,7 @@ def main() -> None:
                 # The second half: the first fills the pipeline and warms the kernels up.
                 line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
                 seen[workers, threads].append((line["clips_per_second"], line["wait_share"]))
-    print(f"AudioMosaic tiny, batch {recipe.loader.batch}, {recipe.window.seconds} s windows, {cores()} cores, no cache")
+    print(f"AudioMosaic tiny, batch {recipe.loader.batch}, {recipe.window.seconds} s windows, {cores()} cores")
     print("| step threads | loader threads | pairs/s | waiting for data |")
     print("|---|---|---|---|")
     for (workers, threads), values in sorted(seen.items(), key=lambda item: (item[0][1], item[0][0])):

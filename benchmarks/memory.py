@@ -50,7 +50,7 @@ def main() -> None:
         return
     base = peak(2, 0, args.size)
     print(f"{args.size}, 5.12-s windows, precision auto; a step of two clips takes {base:.0f} MiB, libraries included")
-    print(f"| batch (pairs) | input features, MiB | direct, MiB more | gradient caching in {args.micro}s, MiB more | ratio |")
+    print(f"| batch (pairs) | input features, MiB | direct, MiB more | in {args.micro}s, MiB more | ratio |")
     print("|---|---|---|---|---|")
     for batch in args.batches:
         data = 2 * batch * 512 * 128 * 4 / 2**20

@@ -75,7 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(cores())
     print(f"{cores()} threads; 5.12-s windows (256 tokens)")
-    print("| size | precision | tokens | pairs/s | GFLOP/pair | matrix rate, GFLOP/s | share of it | speed-up by dropping |")
+    print("| size | precision | tokens | pairs/s | GFLOP/pair | matrix GFLOP/s | share of it | speed-up by dropping |")
     print("|---|---|---|---|---|---|---|---|")
     for size in args.sizes:
         batch = {"tiny": 64, "small": 32, "base": 8}[size]

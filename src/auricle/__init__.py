@@ -1,1 +1,59 @@
-"""auricle."""
+"""auricle: pre-train, probe and compare self-supervised audio encoders.
+
+The verbs of the command line as functions; everything else lives in the rooms (`auricle.audio`, `auricle.encoders`,
+...). Names are imported when they are first used, so that `import auricle` is quick.
+
+    import auricle
+
+    vector = auricle.load("runs/mine").embed(wave, rate)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auricle.corpus.scan import scan
+    from auricle.corpus.sources import open_corpus
+    from auricle.recipes import get_recipe, load, pretrain
+    from auricle.report import write_report
+    from auricle.studies.evaluate import evaluate
+    from auricle.studies.probing import probe
+    from auricle.tasks.cards import get_task
+    from auricle.tokens.embeddings import embed_corpus
+
+__version__ = version("auricle")
+
+_WHERE = {
+    "embed_corpus": "auricle.tokens.embeddings",
+    "evaluate": "auricle.studies.evaluate",
+    "get_recipe": "auricle.recipes",
+    "get_task": "auricle.tasks.cards",
+    "load": "auricle.recipes",
+    "open_corpus": "auricle.corpus.sources",
+    "pretrain": "auricle.recipes",
+    "probe": "auricle.studies.probing",
+    "scan": "auricle.corpus.scan",
+    "write_report": "auricle.report",
+}
+
+__all__ = [
+    "embed_corpus",
+    "evaluate",
+    "get_recipe",
+    "get_task",
+    "load",
+    "open_corpus",
+    "pretrain",
+    "probe",
+    "scan",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'auricle' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

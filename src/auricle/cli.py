@@ -61,13 +61,13 @@ def corpus(argv: Sequence[str]) -> None:
     from auricle.corpus.scan import scan
 
     report = scan(args.path, out=args.out, exclude=args.exclude)
-    Console().print(report.render())
+    report.render(Console())
 
 
 def pretrain(argv: Sequence[str]) -> None:
     """Pre-train an encoder: `auricle pretrain audiomosaic --data FOLDER --out RUN`."""
-    from auricle.recipes import pretrain as run
     from auricle.recipes import get_recipe
+    from auricle.recipes import pretrain as run
     from auricle.recipes import recipes as registered
 
     # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
@@ -77,7 +77,10 @@ def pretrain(argv: Sequence[str]) -> None:
     arguments = dataclasses.make_dataclass(
         "PretrainArguments",
         [
-            ("method", Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")]),
+            (
+                "method",
+                Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")],
+            ),
             (
                 "data",
                 Annotated[
@@ -100,7 +103,7 @@ def pretrain(argv: Sequence[str]) -> None:
                 Annotated[bool, tyro.conf.arg(help="Continue the run in --out from its last checkpoint.")],
                 False,
             ),
-            # Wrapped in a default that tyro narrows to the types the recipe really has.
+            # Without a prefix: its fields are flags of the first level.
             ("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], recipe),
         ],
         frozen=True,
@@ -231,9 +234,7 @@ def recipes(argv: Sequence[str]) -> None:
         for size in entry.sizes:
             made = get_recipe(entry.name, size)
             deviations = "\n".join(f"- {text}" for text in made.deviations)
-            table.add_row(
-                size, str(made.train.steps), str(made.loader.batch), f"{made.window.seconds:g}", deviations
-            )
+            table.add_row(size, str(made.train.steps), str(made.loader.batch), f"{made.window.seconds:g}", deviations)
         console.print(table)
 
 
@@ -265,9 +266,7 @@ class DemoArguments:
 
 def demo(argv: Sequence[str]) -> None:
     """See it work on the built-in corpus: pre-train, probe three ways beside controls, write the report."""
-    about = (
-        "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
-    )
+    about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
     args = _parse(DemoArguments, argv, "demo", about)
     from auricle.studies.demo import demo as run
     from auricle.studies.tables import render_results

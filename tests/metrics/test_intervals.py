@@ -10,7 +10,7 @@ from scipy import stats
 
 from auricle.errors import ConfigError
 from auricle.metrics import bootstrap_weights, paired_difference, percentile_interval, t_interval
-from auricle.metrics.resampled import weighted_accuracy
+from auricle.metrics.resampled import weighted_accuracy, weighted_mean_average_precision
 
 
 def test_clips_of_a_group_are_drawn_together() -> None:
@@ -107,3 +107,26 @@ def test_paired_difference_sees_what_separate_intervals_do_not() -> None:
 def test_wrong_input_is_refused(call) -> None:
     with pytest.raises(ConfigError):
         call()
+
+
+def test_interval_of_map_covers_what_other_test_sets_of_the_same_size_score() -> None:
+    """Plain percentiles sit too high where positives are few; centred ones do not."""
+    generator = np.random.default_rng(0)
+
+    def draw() -> tuple[np.ndarray, np.ndarray]:
+        positive = generator.random((200, 15)) < 0.1
+        positive[0] = True
+        return positive, positive + generator.normal(size=(200, 15))
+
+    ones = np.ones((1, 200))
+    expected = np.mean([weighted_mean_average_precision(*draw(), ones)[0] for _ in range(400)])
+    hits = {"plain": 0, "centred": 0}
+    for _ in range(100):
+        positive, scores = draw()
+        samples = weighted_mean_average_precision(positive, scores, bootstrap_weights(200, 150, generator))
+        here = weighted_mean_average_precision(positive, scores, ones)[0]
+        for name, centre in (("plain", None), ("centred", here)):
+            interval = percentile_interval(samples, "", centre=centre)
+            hits[name] += bool(interval.low <= expected <= interval.high)
+    assert hits["centred"] >= 88
+    assert hits["centred"] > hits["plain"]

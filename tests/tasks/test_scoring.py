@@ -109,7 +109,7 @@ def test_comparison_is_paired_and_orders_clips() -> None:
 
 def test_comparison_of_other_clips_is_refused() -> None:
     p = made()
-    with pytest.raises(CorpusError, match="60 and 40 clips"):
+    with pytest.raises(CorpusError, match="40 and 60 clips, of which 40"):
         compare_predictions(p, made(clips=40), "accuracy")
     other = replace(p, truth=np.roll(p.truth, 1, axis=1))
     with pytest.raises(CorpusError, match="differ in what is true"):

@@ -73,8 +73,18 @@ def bootstrap_weights(
     return drawn[:, member].astype(np.float64)
 
 
-def percentile_interval(samples: np.ndarray, method: str, confidence: float = 0.95) -> Interval:
+def percentile_interval(
+    samples: np.ndarray, method: str, confidence: float = 0.95, centre: float | None = None
+) -> Interval:
     """Return the central interval of bootstrap values `(R,)`; undefined (NaN) values don't take part.
+
+    Args:
+        samples: bootstrap values.
+        method: what they are, in words.
+        confidence: coverage.
+        centre: the score itself. Some metrics rise when clips are drawn twice (average precision: a clip's copies
+            stand next to each other in the ranking), and with few clips by points: the values are then moved so that
+            their mean is the score.
 
     Raises:
         ConfigError: the confidence does not lie between 0 and 1.
@@ -84,6 +94,8 @@ def percentile_interval(samples: np.ndarray, method: str, confidence: float = 0.
     defined = samples[~np.isnan(samples)]
     if not defined.size:
         return Interval(math.nan, math.nan, confidence, method)
+    if centre is not None:
+        defined = defined + (centre - defined.mean())
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high), confidence, method)
 
@@ -124,11 +136,13 @@ def paired_difference(
         raise ConfigError(
             f"{first_samples.shape} and {second_samples.shape} bootstrap values; expected the same resamples of both"
         )
+    method = "paired bootstrap over the same test clips"
     gap = first_samples - second_samples
     gap = gap[~np.isnan(gap)]
-    interval = percentile_interval(gap, "paired bootstrap over the same test clips", confidence)
     if not gap.size:
-        return Difference(first - second, interval, math.nan)
+        return Difference(first - second, Interval(math.nan, math.nan, confidence, method), math.nan)
+    gap = gap + (first - second - gap.mean())
+    interval = percentile_interval(gap, method, confidence)
     # Ties count half, so that two equal systems get p = 1.
     share = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
     return Difference(first - second, interval, float(np.clip(2 * min(share, 1 - share), 1 / gap.size, 1.0)))

@@ -19,7 +19,6 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
-from auricle.corpus.windows import padding_warning
 from auricle.encoders.contract import Encoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.contract import Objective

@@ -55,7 +55,8 @@ def project(vectors: np.ndarray, *, seed: int = 0, perplexity: float = 30.0) -> 
         raise ConfigError(f"a map needs finite vectors of shape (n, D), found {vectors.shape}")
     scaled = StandardScaler().fit_transform(vectors)
     count = min(DIMENSIONS, *scaled.shape)
-    reduced = PCA(count, svd_solver="full").fit_transform(scaled) if len(scaled) > 1 else np.zeros((1, 2))
+    # PCA of clips that are all alike divides by their variance.
+    reduced = PCA(count, svd_solver="full").fit_transform(scaled) if scaled.any() else np.zeros((len(scaled), 2))
     if len(reduced) < 8:
         plane = np.zeros((len(reduced), 2))
         plane[:, : min(2, reduced.shape[1])] = reduced[:, :2]

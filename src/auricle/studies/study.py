@@ -30,7 +30,7 @@ from auricle.tasks.targets import Targets
 from auricle.tokens.cache import TokenCache
 from auricle.tokens.token_set import TokenSet
 
-SCHEME = 1  # raise when a change here changes numbers, so that older results are not taken for new ones
+SCHEME = 2  # raise when a change here changes numbers, so that older results are not taken for new ones
 
 
 @dataclass(frozen=True)

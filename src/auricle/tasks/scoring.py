@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +79,12 @@ def score_predictions(
     by_seed = {name: _by_seed(predictions, name, ones)[:, 0] for name in known}
     (samples,), drawn = _bootstrap([predictions], metric, resamples, seed)
     values = _by_seed_and_fold(predictions, metric)
+    value = float(by_seed[metric].mean())
+    words = f"bootstrap, {resamples} draws of {drawn}, centred on the score"
+    interval = percentile_interval(samples, words, confidence, centre=value)
     return Scores(
-        value=float(by_seed[metric].mean()),
-        interval=percentile_interval(samples, f"bootstrap, {resamples} draws of {drawn}", confidence),
+        value=value,
+        interval=replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)),
         metrics={name: float(found.mean()) for name, found in by_seed.items()},
         per_fold=[float(v) for v in values.mean(0)],
         per_seed=[float(v) for v in by_seed[metric]],

@@ -238,11 +238,13 @@ class _Session:
 
     def _announce(self, line: ProgressLine) -> None:
         precision = "fp32" if self.update.dtype is None else "bf16 autocast"
-        place = f"{self.ranks.device}, {torch.get_num_threads()} threads" if self.ranks.device.type == "cpu" else ""
+        place = str(self.ranks.device)
+        if self.ranks.device.type == "cpu":
+            place += f", {torch.get_num_threads()} threads"
         verb = f"resumed at step {self.step}" if self.step else "started"
         self._note(
             line,
-            f"{verb}: {self.config.steps} steps on {place or self.ranks.device}, {precision}, ranks: {self.ranks.world}",
+            f"{verb}: {self.config.steps} steps on {place}, {precision}, {self.ranks.world} rank(s)",
         )
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
             self._note(line, "this processor emulates bfloat16: --train.precision fp32 is faster here", "yellow")

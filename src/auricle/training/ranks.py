@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,11 @@ class Ranks:
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device is cuda, but torch finds no CUDA device; use auto or cpu")
         on_cpu = device == "cpu" or not torch.cuda.is_available()
+        joined = dist.is_available() and dist.is_initialized()
         state = PartialState(cpu=on_cpu)
+        if state.num_processes > 1 and not joined:
+            # A process that ends with the group's threads still running is aborted.
+            atexit.register(_leave)
         # The state is made once a process: an earlier run on another device must not decide for this one.
         place = torch.device("cpu") if on_cpu else torch.device("cuda", state.local_process_index)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
@@ -104,6 +109,11 @@ class Ranks:
         """Wait until every rank is here."""
         if self.world > 1:
             dist.barrier()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -1,0 +1,61 @@
+"""The demonstration: the whole way on the built-in corpus, in minutes on two cores, as users would go it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from auricle.errors import CheckpointError
+from auricle.recipes import get_recipe, pretrain
+from auricle.report.page import write_report
+from auricle.studies.probing import probe
+from auricle.tasks.cards import get_task
+from auricle.tasks.results import Result
+
+# Other scenes, from another seed, than those that the encoder is judged on.
+TRAINING = "builtin:scenes?clips=1200&seed=1"
+TASKS = {"scenes": "builtin:scenes?clips=400&seed=0", "scenes_single": "builtin:single?clips=400&seed=0"}
+STEPS, BATCH = 130, 64
+
+
+def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
+    """Pre-train AudioMosaic (tiny) on synthesised scenes, probe it three ways beside its controls, write the report.
+
+    Nothing is downloaded. Called again with the same folder it goes on where it was stopped.
+
+    Args:
+        out: run folder.
+        minutes: most time for pre-training; the schedule is made for about two on two cores.
+
+    Returns:
+        The results of both tasks, and the path of `report.html`.
+
+    Raises:
+        CheckpointError: `out` holds a run of something else.
+    """
+    console, out = Console(), Path(out)
+    recipe = get_recipe("audiomosaic", "tiny")
+    train = replace(recipe.train, steps=STEPS, warmup_steps=STEPS // 10, save_every=25, log_every=5, minutes=minutes)
+    recipe = recipe.replace(train=train, loader=replace(recipe.loader, batch=BATCH))
+    begun = (out / "recipe.json").is_file()
+    if begun and (out / "checkpoints").is_dir() and _finished(out):
+        console.print(f"{out} holds a finished pre-training run; probing it")
+    else:
+        console.rule("1. pre-training without labels, on synthesised sound scenes")
+        pretrain(recipe, TRAINING, out, resume=begun)
+    results = []
+    for number, (task, data) in enumerate(TASKS.items(), 2):
+        console.rule(f"{number}. probing the frozen encoder: {get_task(task).title}")
+        # One split instead of five folds: a demonstration, not a benchmark.
+        results += probe(out, task=get_task(task).replace(protocol="split"), data=data, seeds=(0, 1))
+    return results, write_report([out], out / "report.html")
+
+
+def _finished(run: Path) -> bool:
+    events = run / "events.log"
+    if not events.is_file():
+        raise CheckpointError(f"{run} holds something else than a run of auricle; give another --out")
+    text = events.read_text()
+    return "complete:" in text or "are over" in text
