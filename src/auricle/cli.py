@@ -268,7 +268,7 @@ def demo(argv: Sequence[str]) -> None:
     """See it work on the built-in corpus: pre-train, probe three ways beside controls, write the report."""
     about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
     args = _parse(DemoArguments, argv, "demo", about)
-    from auricle.studies.demo import demo as run
+    from auricle.demo import demo as run
     from auricle.studies.tables import render_results
 
     results, page = run(args.out, minutes=args.minutes)

@@ -1,0 +1,82 @@
+"""What pre-training buys: the table of benchmarks/foundation.md from run folders that `auricle probe` filled.
+
+    python benchmarks/foundation.py RUN [RUN ...]
+
+One table per task: {log-mel statistics, random weights, each run} x {probes}, with 95 % intervals; below it the paired
+differences (same test clips, bootstrap over source recordings) of each run from both controls and of tokens from the
+pooled vector.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auricle.studies.compare import compare
+from auricle.studies.tables import interval_text
+from auricle.tasks.results import Result, read_results
+
+PROBES = ("linear", "mhca", "protobin")
+ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}
+
+
+def load(runs: list[Path], task: str) -> list[tuple[Path, Result]]:
+    """Return each run's results on a task with their folder; controls that runs share appear once."""
+    found: dict[tuple[str, str], tuple[Path, Result]] = {}
+    for run in runs:
+        folder = run / "probes" / task
+        if (folder / "results.jsonl").is_file():
+            for result in read_results(folder):
+                found[result.encoder_fingerprint, result.probe] = (folder, result)
+    return sorted(found.values(), key=lambda item: (ORDER[item[1].role], item[1].encoder))
+
+
+def table(task: str, results: list[tuple[Path, Result]]) -> None:
+    first = results[0][1]
+    print(f"\n### {task}: {first.metric} in %\n")
+    heard = any(r.heard for _, r in results)
+    if heard:
+        print("The pre-trained encoders have heard this audio, without labels.\n")
+    print("| encoder | " + " | ".join(PROBES) + " |")
+    print("|---|" + "---|" * len(PROBES))
+    for fingerprint in dict.fromkeys(r.encoder_fingerprint for _, r in results):
+        mine = {r.probe: r for _, r in results if r.encoder_fingerprint == fingerprint}
+        name = next(iter(mine.values())).encoder
+        print(f"| {name} | " + " | ".join(interval_text(mine[p]) if p in mine else "-" for p in PROBES) + " |")
+    print(f"\n{first.clips} of {first.clips_total} test clips; {first.split}; {first.interval}.\n")
+
+
+def differences(results: list[tuple[Path, Result]]) -> None:
+    def said(label: str, one: tuple[Path, Result], two: tuple[Path, Result]) -> None:
+        gap = compare(one[1], two[1], one[0], two[0])
+        print(f"| {label} | {100 * gap.value:+.1f} [{100 * gap.interval.low:+.1f}, {100 * gap.interval.high:+.1f}] |")
+
+    print("| paired difference | points |")
+    print("|---|---|")
+    trained = [item for item in results if item[1].role == "pretrained"]
+    for item in trained:
+        for role in ("random", "log-mel"):
+            for control in results:
+                if control[1].role == role and control[1].probe == item[1].probe:
+                    said(f"{item[1].encoder} - {control[1].encoder}, {item[1].probe}", item, control)
+    for name in dict.fromkeys(item[1].encoder for item in trained):
+        mine = {item[1].probe: item for item in trained if item[1].encoder == name}
+        for probe in ("mhca", "protobin"):
+            if probe in mine and "linear" in mine:
+                said(f"{name}: {probe} - linear", mine[probe], mine["linear"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--tasks", nargs="+", default=["esc10", "sed_synth", "esc50_dev20"])
+    args = parser.parse_args()
+    for task in args.tasks:
+        results = load(args.runs, task)
+        if results:
+            table(task, results)
+            differences(results)
+
+
+if __name__ == "__main__":
+    main()
