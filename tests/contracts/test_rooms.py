@@ -26,8 +26,9 @@ BUILT_ON: dict[str, tuple[str, ...]] = {
     "tasks": ("probes", "metrics", "corpus"),
     "studies": ("tasks", "recipes", "zoo"),
     "report": (),
+    "demo": ("studies", "report"),
     "__init__": ("studies", "report"),
-    "cli": ("studies", "report"),
+    "cli": ("demo",),
     "__main__": ("cli",),
 }
 
