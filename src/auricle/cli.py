@@ -179,7 +179,15 @@ def probe(argv: Sequence[str]) -> None:
         "Probe a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
         "chosen on validation data inside the training part; the test part is scored once per seed."
     )
-    args = _parse(ProbeArguments, argv, "probe", about)
+    from auricle.probes import SearchConfig
+
+    search = ("search", SearchConfig, SearchConfig())
+    args: Any = _parse(
+        dataclasses.make_dataclass("ProbeArguments", [search], bases=(ProbeArguments,), frozen=True),
+        argv,
+        "probe",
+        about,
+    )
     from auricle.studies.probing import probe as run
     from auricle.studies.tables import render_results
 
@@ -190,6 +198,7 @@ def probe(argv: Sequence[str]) -> None:
         probes=args.probes,
         seeds=tuple(range(args.seeds)),
         controls=args.controls,
+        search=args.search,
         out=args.out,
         command=_command(),
     )

@@ -79,8 +79,18 @@ def test_two_ranks_take_the_steps_of_one(runs: Path, kind: str) -> None:
     for name in ("encoder", "objective"):
         expected, found = weights(runs / "one", 4, name), weights(runs / kind, 4, name)
         for key, tensor in expected.items():
+            if key == "fc_norm.bias":
+                # BatchNorm takes any shift out again, so its gradient is rounding alone, and AdamW makes whole steps
+                # of rounding. That gradients agree is shown in float64 in test_ntxent_ranks.py.
+                continue
             # AdamW turns the sign of a near-zero gradient into a whole step: compare on the scale of the steps taken.
             torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_no_thread_of_the_process_group_outlives_it(runs: Path) -> None:
+    # A thread that is still there when the interpreter ends aborts the process, about once in ten times.
+    for rank in (0, 1):
+        assert "gloo" not in (runs / f"threads-{rank}").read_text()
 
 
 def test_a_resumed_run_on_two_ranks_equals_an_uninterrupted_one(runs: Path) -> None:

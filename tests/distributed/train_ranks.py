@@ -6,7 +6,9 @@ ranks) or `full` (augmentation, masks and drop path), whether to resume, and tra
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +22,16 @@ from auricle.recipes import pretrain
 
 torch.set_num_threads(1)
 data, jobs = sys.argv[1:]
+
+
+def note_threads() -> None:
+    tasks = Path("/proc/self/task")
+    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()] if tasks.exists() else []
+    (Path(data).parent / f"threads-{os.environ.get('RANK', 'alone')}").write_text("\n".join(names))
+
+
+# Registered first, so it runs after everything that auricle registers.
+atexit.register(note_threads)
 for out, kind, resume, settings in json.loads(jobs):
     recipe = toy_recipe(**settings)
     if kind == "plain":

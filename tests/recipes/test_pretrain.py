@@ -79,7 +79,7 @@ def test_a_run_folder_holds_what_is_needed_to_repeat_it(toy_corpus: Path, uninte
     assert corpus["fingerprint"] == open_corpus(toy_corpus).fingerprint
     assert corpus["broken"] == {}
     environment = json.loads((uninterrupted / "environment.json").read_text())
-    assert environment["overrides"]["train.steps"] == [3000, 10]
+    assert environment["overrides"]["train.steps"] == [1500, 10]
     session = environment["sessions"][0]
     assert session["versions"]["torch"] == torch.__version__
     assert session["threads"] == 1

@@ -10,6 +10,10 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+
+# Imported before any process group exists: its functions take the group that they find at import as a default, and a
+# group that is still referred to when the process ends keeps its threads, which then abort the process now and then.
+import torch.distributed.nn.functional
 from accelerate import PartialState
 from torch import Tensor, nn
 
@@ -47,8 +51,8 @@ class Ranks:
         on_cpu = device == "cpu" or not torch.cuda.is_available()
         joined = dist.is_available() and dist.is_initialized()
         state = PartialState(cpu=on_cpu)
-        if state.num_processes > 1 and not joined:
-            # A process that ends with the group's threads still running is aborted.
+        if dist.is_available() and dist.is_initialized() and not joined:
+            # The group's threads must have ended before the interpreter does.
             atexit.register(_leave)
         # The state is made once a process: an earlier run on another device must not decide for this one.
         place = torch.device("cpu") if on_cpu else torch.device("cuda", state.local_process_index)
@@ -112,7 +116,7 @@ class Ranks:
 
 
 def _leave() -> None:
-    if dist.is_initialized():
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
