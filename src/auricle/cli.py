@@ -27,6 +27,8 @@ from auricle.errors import AuricleError
 
 Arguments = TypeVar("Arguments")
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def _parse(arguments: type[Arguments], argv: Sequence[str], verb: str, about: str) -> Arguments:
     return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about)
@@ -113,6 +115,10 @@ def pretrain(argv: Sequence[str]) -> None:
         f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
     )
     args: Any = _parse(arguments, argv, "pretrain", about)
+    if args.method != recipe.name:
+        # The flags above are those of the recipe that stands first; any other place is a slip.
+        get_recipe(args.method, args.size)
+        raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
     run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude)
 
 
@@ -333,9 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        print(f"auricle: {error.strerror}: {error.filename or ''}: free some space or write elsewhere", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        remedy = "free some space or write elsewhere" if error.errno in FULL else "check the path"
+        print(f"auricle: {error.strerror or error}{where}: {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("auricle: interrupted", file=sys.stderr)
