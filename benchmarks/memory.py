@@ -22,13 +22,13 @@ def one(batch: int, micro_batch: int, size: str) -> None:
     from auricle.recipes.pretrain import build
     from auricle.training.ranks import Ranks
     from auricle.training.step import TrainingStep
-    from training_step import views
+    from training_step import FRAMES, views
 
     recipe = get_recipe("audiomosaic", size)
     train = recipe.train.replace(device="cpu", micro_batch=micro_batch or None)
-    _, encoder, objective = build(recipe.replace(train=train), 0)
+    _, encoder, objective = build(recipe.replace(train=train, encoder=recipe.encoder.replace(frames=FRAMES)), 0)
     step = TrainingStep(encoder, objective, lambda *_: (), train, Ranks.start("cpu"))
-    step(0, views(batch, 512))
+    step(0, views(batch, FRAMES))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -41,9 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=2, type=int, metavar=("BATCH", "MICRO"), help=argparse.SUPPRESS)
     parser.add_argument("--size", default="tiny")
-    parser.add_argument("--batches", nargs="+", type=int, default=[32, 64, 128, 256, 512])
+    parser.add_argument("--batches", nargs="+", type=int, default=[32, 64, 128, 256])
+    parser.add_argument("--large", nargs="*", type=int, default=[1024], help="batches for gradient caching only")
     parser.add_argument("--micro", type=int, default=32)
-    parser.add_argument("--data", help="not used; accepted so that every benchmark takes the same flags")
     args = parser.parse_args()
     if args.one:
         one(*args.one, args.size)
@@ -56,8 +56,9 @@ def main() -> None:
         data = 2 * batch * 512 * 128 * 4 / 2**20
         direct, cached = peak(batch, 0, args.size) - base, peak(batch, args.micro, args.size) - base
         print(f"| {batch} | {data:.0f} | {direct:.0f} | {cached:.0f} | {direct / max(cached, 1):.1f} |", flush=True)
-    cached = peak(6144, args.micro, args.size) - base
-    print(f"| 6144 | {2 * 6144 * 512 * 128 * 4 / 2**20:.0f} | not run | {cached:.0f} | |")
+    for batch in args.large:
+        cached = peak(batch, args.micro, args.size) - base
+        print(f"| {batch} | {2 * batch * 512 * 128 * 4 / 2**20:.0f} | not run | {cached:.0f} | |", flush=True)
 
 
 if __name__ == "__main__":

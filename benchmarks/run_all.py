@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 QUICK = ("fbank", "augmentation", "augmentation_closeness", "training_step", "end_to_end", "memory", "speedrun")
+WITH_DATA = ("augmentation_closeness", "end_to_end", "speedrun")
 
 
 def main() -> int:
@@ -27,8 +28,8 @@ def main() -> int:
         parser.error(f"no folder {args.data}: give --data, a folder of audio with esc10 and esc50_dev20 in it")
     failed = []
     for name in args.names:
-        command = [sys.executable, str(HERE / f"{name}.py"), "--data", str(args.data)]
-        shown = f"python benchmarks/{name}.py"
+        command = [sys.executable, str(HERE / f"{name}.py"), *(["--data", str(args.data)] if name in WITH_DATA else [])]
+        shown = f"python benchmarks/{name}.py" + (" --data CORPORA" if name in WITH_DATA else "")
         print(f"== {shown}", flush=True)
         run = subprocess.run(
             command, env={"OMP_WAIT_POLICY": "passive", **os.environ}, stdout=subprocess.PIPE, text=True, check=False

@@ -142,7 +142,9 @@ class EmbedArguments:
     out: Path
     """Parquet file to write: one row per clip with its table columns and `embedding`, a list of floats."""
     batch: int = 16
-    """Clips encoded at once."""
+    """Clips encoded at once, at most."""
+    cut: float | None = None
+    """Cut longer recordings into clips of this many seconds: one row per piece, with its `start` and `seconds`."""
 
 
 def embed(argv: Sequence[str]) -> None:
@@ -153,7 +155,10 @@ def embed(argv: Sequence[str]) -> None:
     from auricle.recipes.load import load
     from auricle.tokens.embeddings import embed_corpus
 
-    table = embed_corpus(load(args.run), open_corpus(args.data), args.out, batch=args.batch)
+    clips = open_corpus(args.data)
+    if args.cut is not None:
+        clips = clips.cut(args.cut)
+    table = embed_corpus(load(args.run), clips, args.out, batch=args.batch)
     print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)
@@ -169,6 +174,8 @@ class ProbeArguments:
     """Task: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
     data: str | None = None
     """The task's audio; tasks on the built-in corpus need none."""
+    cut: float | None = None
+    """Cut longer recordings of the data into clips of this many seconds, each with its recording's labels."""
     probes: tuple[str, ...] = ("linear", "mhca", "protobin")
     """Readers of the frozen tokens."""
     seeds: int = 3
@@ -194,13 +201,16 @@ def probe(argv: Sequence[str]) -> None:
         "probe",
         about,
     )
+    from auricle.corpus.sources import open_corpus
     from auricle.studies.probing import probe as run
     from auricle.studies.tables import render_results
 
+    if args.cut is not None and args.data is None:
+        raise AuricleError("--cut needs --data: name the audio that is to be cut")
     results = run(
         args.run,
         task=args.task,
-        data=args.data,
+        data=args.data if args.cut is None else open_corpus(args.data).cut(args.cut),
         probes=args.probes,
         seeds=tuple(range(args.seeds)),
         controls=args.controls,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from auricle.errors import CheckpointError
-from auricle.recipes import get_recipe, pretrain
+from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.report.page import write_report
 from auricle.studies.probing import probe
 from auricle.tasks.cards import get_task
 from auricle.tasks.results import Result
+from auricle.training.run_folder import RunFolder
 
 # Other scenes, from another seed, than those that the encoder is judged on.
 TRAINING = "builtin:scenes?clips=1200&seed=1"
@@ -40,7 +40,7 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
     train = replace(recipe.train, steps=STEPS, warmup_steps=STEPS // 10, save_every=25, log_every=5, minutes=minutes)
     recipe = recipe.replace(train=train, loader=replace(recipe.loader, batch=BATCH))
     begun = (out / "recipe.json").is_file()
-    if begun and (out / "checkpoints").is_dir() and _finished(out):
+    if begun and _finished(out, recipe):
         console.print(f"{out} holds a finished pre-training run; probing it")
     else:
         console.rule("1. pre-training without labels, on synthesised sound scenes")
@@ -53,9 +53,13 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
     return results, write_report([out], out / "report.html")
 
 
-def _finished(run: Path) -> bool:
-    events = run / "events.log"
-    if not events.is_file():
-        raise CheckpointError(f"{run} holds something else than a run of auricle; give another --out")
-    text = events.read_text()
-    return "complete:" in text or "are over" in text
+def _finished(out: Path, recipe: Recipe) -> bool:
+    """Whether pre-training is over: all steps are done, or their time was; events alone are no checkpoint to probe."""
+    run = RunFolder.open(out)
+    # But for the statistics that were measured: another run must not pass for the demonstration.
+    run.check_recipe(recipe.replace(frontend=load_recipe(out).frontend).to_json())
+    if not run.checkpoints:
+        return False
+    events = out / "events.log"
+    late = events.is_file() and "train.minutes" in events.read_text(encoding="utf-8", errors="replace")
+    return late or max(run.checkpoints) >= recipe.train.steps

@@ -245,6 +245,70 @@ def test_not_finite(tmp_path: Path, bad: float, native: int) -> None:
     refused(path, rf"2 of the {native // 10} samples read are NaN or infinite")
 
 
+@pytest.mark.parametrize("peak", [2e4, 1e30, 3e38])
+def test_absurd_samples(tmp_path: Path, peak: float) -> None:
+    wave = noise(0.1, channels=2)
+    wave[7] = -peak
+    refused(written(tmp_path / "a.wav", wave, subtype="FLOAT"), "its samples reach .* at most 10000; export it again")
+    wave[7] = 9e3
+    assert np.abs(decode(written(tmp_path / "b.wav", wave, subtype="FLOAT"))).max() == 9e3
+
+
+def promising(path: Path, frames: int, seconds: float = 1.0) -> Path:
+    """An MP3 whose Xing header promises this many codec frames."""
+    data = bytearray(written(path, noise(seconds)).read_bytes())
+    place = max(data.find(b"Xing"), data.find(b"Info"))
+    data[place + 8 : place + 12] = struct.pack(">I", frames)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("frames", [0x7FFFFFFF, 10**6, 1000])
+def test_lengths_that_the_file_cannot_hold(tmp_path: Path, frames: int) -> None:
+    path = promising(tmp_path / "a.mp3", frames)
+    for read in (probe, decode, lambda file: decode(file, start=100.0, seconds=1.0)):
+        with pytest.raises(AudioError, match=rf"{path.name}.*header promises .* bytes can't hold"):
+            read(path)
+
+
+def test_promised_lengths_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.flac", noise(1.0))
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = struct.pack(">I", 8000 * len(data))  # 16 GB of samples would fit by the bytes alone
+    path.write_bytes(data)
+    asked: list[int] = []
+    empty = soundfile.SoundFile._create_empty_array
+
+    def counted(self: soundfile.SoundFile, frames: int, *args: object) -> np.ndarray:
+        asked.append(frames)
+        return empty(self, frames, *args)
+
+    monkeypatch.setattr(soundfile.SoundFile, "_create_empty_array", counted)
+    refused(path, "truncated: its header promises .* samples, decoding ended after 16000")
+    assert max(asked) <= 1 << 18
+
+
+def test_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.wav", noise(1.0))
+
+    def full(*args: object, **kwargs: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", full)
+    refused(path, "memory is not enough; cut it")
+
+
+def test_files_of_several_blocks(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path / f"a.{suffix}", noise(40.0, channels=2))
+    expected = soundfile.read(path, dtype="float32")[0].mean(axis=1)
+    np.testing.assert_array_equal(decode(path), expected)
+
+
+def test_silent_files_are_as_short_as_they_say(tmp_path: Path, suffix: str) -> None:
+    assert len(decode(written(tmp_path / f"a.{suffix}", np.zeros(80 * RATE), RATE))) == 80 * RATE
+
+
 @pytest.mark.parametrize(
     "wrong", [{"start": -1.0}, {"start": float("nan")}, {"seconds": 0.0}, {"seconds": -1.0}, {"rate": 0}]
 )

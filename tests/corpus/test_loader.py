@@ -214,7 +214,9 @@ def test_silent_clips_can_be_kept(tmp_path, record):
     record(tmp_path / "a.wav", np.zeros(4000), rate=8000)
     corpus = open_corpus(tmp_path)
     assert not next(loader(corpus, batch=1, skip_silent=False).iterate()).audio.wave.any()
-    with pytest.raises(CorpusError, match="1 recordings can't be used, 100 of them in a row; the last one: silent"):
+    with pytest.raises(
+        CorpusError, match="1 recordings can't be used, and none was found for a window; the last one: silent"
+    ):
         next(loader(corpus, batch=1).iterate())
 
 
@@ -228,6 +230,35 @@ def test_nothing_usable_ends_with_a_reason(tmp_path, record, workers):
     with pytest.raises(CorpusError, match=r"4 recordings can't be used.*Run `auricle corpus scan`"):
         next(loader(corpus, batch=2, workers=workers).iterate())
     assert threading.active_count() < 20
+
+
+@pytest.fixture
+def dominated(tmp_path, record):
+    """A recording that its table takes for 400 s, half of a minute of which is there, among five short clips."""
+    for i in range(5):
+        record(tmp_path / f"{i}.wav", seconds=0.3, rate=8000, seed=i)
+    record(tmp_path / "long.wav", seconds=30, rate=8000)
+    files = [*(f"{i}.wav" for i in range(5)), "long.wav"]
+    return Corpus.from_columns({"file": files, "seconds": [0.3] * 5 + [400.0]}, root=tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_bad_recording_that_fills_the_epoch_stops_nothing(dominated, workers):
+    (dominated.root / "long.wav").write_bytes(b"no audio")
+    batches = loader(dominated, batch=4, sampling="duration", workers=workers)
+    assert batches.steps_per_epoch == 401
+    steps = take(batches, 0, 30)
+    assert {int(i) for b in steps for i in b.clip} <= set(range(5))
+    assert list(batches.broken) == ["long.wav"]
+    assert same(take(loader(dominated, batch=4, sampling="duration"), 20, 30), steps[20:])
+
+
+def test_the_sound_ranges_of_a_broken_recording_are_used_also_after_a_resume(dominated):
+    steps = take(loader(dominated, batch=4, sampling="duration"), 0, 60)
+    clips = Counter(int(i) for b in steps for i in b.clip)
+    assert clips[5] > 0.03 * 240  # 30 s of 400 s: one place in thirteen
+    assert sum(clips.values()) == 240
+    assert same(take(loader(dominated, batch=4, sampling="duration", workers=2), 40, 60), steps[40:])
 
 
 def test_long_recordings_are_read_by_range(tmp_path, record, monkeypatch):

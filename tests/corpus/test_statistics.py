@@ -61,6 +61,23 @@ def test_bad_and_silent_clips_are_passed_over(corpus, frontend, tmp_path, record
     assert measure_statistics(corpus, frontend, window=WINDOW) == pytest.approx(expected, abs=1e-6)
 
 
+def test_clips_without_finite_features_are_passed_over(corpus, frontend, monkeypatch):
+    expected = measure_statistics(corpus.select([i for i in range(20) if i != 4]), frontend, window=WINDOW)
+    real = frontend.raw
+    loudest = float(np.abs(corpus.audio(4, 16000)[:8000]).max())
+
+    def raw(audio):
+        features = real(audio)
+        hit = (audio.wave.abs().amax(1) - loudest).abs() < 1e-4
+        features.x[hit, 2, 3] = torch.inf
+        return features
+
+    monkeypatch.setattr(frontend, "raw", raw)
+    assert measure_statistics(corpus, frontend, window=WINDOW) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(CorpusError, match=r"none of 1 clips .*04\.wav: its features are not finite"):
+        measure_statistics(corpus.select([4]), frontend, window=WINDOW)
+
+
 def test_long_recordings_are_measured_by_range(tmp_path, record, frontend):
     record(tmp_path / "long.wav", seconds=8)
     mean, std = measure_statistics(open_corpus(tmp_path), frontend, window=WINDOW)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
 from toy_pretraining import write_corpus
 
 from auricle.training.run_folder import read_metrics
+from auricle.training.threads import cores
 
 pytestmark = pytest.mark.distributed
 SCRIPT = Path(__file__).parent / "train_ranks.py"
@@ -25,7 +26,8 @@ LAUNCH = [
     "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 ]  # fmt: skip
-PLAIN = {"steps": 4, "warmup_steps": 0, "lr": 1e-4}
+# With its usual eps AdamW turns the rounding noise of a gradient that should be zero into a whole step.
+PLAIN = {"steps": 4, "warmup_steps": 0, "lr": 1e-3, "eps": 1e-3}
 FULL = {"steps": 6, "save_every": 3}
 
 
@@ -83,8 +85,9 @@ def test_two_ranks_take_the_steps_of_one(runs: Path, kind: str) -> None:
                 # BatchNorm takes any shift out again, so its gradient is rounding alone, and AdamW makes whole steps
                 # of rounding. That gradients agree is shown in float64 in test_ntxent_ranks.py.
                 continue
-            # AdamW turns the sign of a near-zero gradient into a whole step: compare on the scale of the steps taken.
-            torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(
+                found[key], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+            )
 
 
 def test_no_thread_of_the_process_group_outlives_it(runs: Path) -> None:
@@ -103,3 +106,27 @@ def test_a_resumed_run_on_two_ranks_equals_an_uninterrupted_one(runs: Path) -> N
     for name in ("encoder", "objective", "optimiser"):
         expected, found = weights(runs / "whole", 6, name), weights(runs / "part", 6, name)
         assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())
+
+
+def test_the_documented_command_trains_on_two_processes(tmp_path: Path) -> None:
+    corpus, out = write_corpus(tmp_path / "clips"), tmp_path / "run"
+    settings = {
+        "window.seconds": 0.64, "loader.batch": 8, "loader.workers": 0, "encoder.width": 24, "encoder.depth": 1,
+        "encoder.heads": 2, "encoder.frames": 64, "train.steps": 2, "train.warmup-steps": 1, "train.log-every": 1,
+        "train.device": "cpu",
+    }  # fmt: skip
+    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
+        "1", "-m", "auricle.cli", "pretrain", "audiomosaic", "--data", str(corpus), "--out", str(out), *flags,
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (session,) = json.loads((out / "environment.json").read_text())["sessions"]
+    assert session["ranks"] == 2
+    # Both ranks are on this machine: each takes its share of the cores.
+    assert session["threads"] == max(1, cores() // 2)
+    assert [(line["step"], line["batch"]) for line in read_metrics(out)] == [(1, 8), (2, 8)]
+    assert (out / "checkpoints" / "step-00000002").is_dir()
+    assert (out / "recordings.parquet").is_file()

@@ -72,6 +72,30 @@ def test_a_truncated_checkpoint(copy: Path) -> None:
         load(copy)
 
 
+def test_overwritten_weights_of_the_right_size(copy: Path) -> None:
+    file = copy / "checkpoints/step-00000010/encoder.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-40:] = b"\xff" * 40
+    file.write_bytes(data)
+    # The format itself has no check: only the SHA-256 beside it can tell.
+    assert not all(tensor.isfinite().all() for tensor in load_file(file).values())
+    for path in (copy, file.parent):
+        with pytest.raises(CheckpointError, match=r"not what was written.*step-00000008"):
+            load(path)
+
+
+def test_a_damaged_training_state(copy: Path) -> None:
+    (copy / "checkpoints/step-00000010/training.json").write_text('{"step": "abc"}')
+    with pytest.raises(CheckpointError, match=r"training.json is damaged"):
+        load(copy)
+
+
+def test_a_run_without_a_checkpoint(copy: Path) -> None:
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(CheckpointError, match="--resume, which begins at step 0"):
+        load(copy)
+
+
 def test_a_pickled_checkpoint(copy: Path) -> None:
     file = copy / "checkpoints/step-00000010/encoder.safetensors"
     torch.save({name: tensor.clone() for name, tensor in load_file(file).items()}, file)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,36 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
     assert mine.keys() == expected.keys()
     assert all(torch.equal(mine[name], expected[name]) for name in expected)
     assert len(json.loads((run / "environment.json").read_text())["sessions"]) == 3
+
+
+@pytest.mark.parametrize("missing", [(), ("corpus.json", "recordings.parquet", "environment.json", "events.log")])
+def test_killed_before_the_first_checkpoint_it_begins_again_with_the_same_numbers(
+    toy_corpus: Path, uninterrupted: Path, tmp_path: Path, make_recipe, missing: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    killed(toy_corpus, run, 0, "metrics:3")
+    assert not any((run / "checkpoints").iterdir())
+    with pytest.raises(CheckpointError, match=r"without a checkpoint yet.*--resume"):
+        pretrain(make_recipe(), toy_corpus, run)
+    with pytest.raises(CheckpointError, match=r"train.lr: 0.0006 then, 0.001 now"):
+        pretrain(make_recipe(lr=0.001), toy_corpus, run, resume=True)
+    for name in missing:  # as if killed while the folder was being made
+        (run / name).unlink()
+    pretrain(make_recipe(), toy_corpus, run, resume=True, progress=False)
+    assert numbers(run) == numbers(uninterrupted)
+    mine, expected = weights(run, 10), weights(uninterrupted, 10)
+    assert all(torch.equal(mine[name], expected[name]) for name in expected)
+    assert {path.name for path in run.iterdir()} == {path.name for path in uninterrupted.iterdir()}
+    assert json.loads((run / "corpus.json").read_text()) == json.loads((uninterrupted / "corpus.json").read_text())
+
+
+def test_checkpoints_without_what_they_heard_are_refused(
+    toy_corpus: Path, uninterrupted: Path, tmp_path: Path, make_recipe
+) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    (run / "corpus.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no readable corpus.json"):
+        pretrain(make_recipe(), toy_corpus, run, resume=True)
 
 
 def test_a_run_folder_holds_what_is_needed_to_repeat_it(toy_corpus: Path, uninterrupted: Path, make_recipe) -> None:

@@ -44,6 +44,19 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         RunFolder.open(run.path)
 
 
+def test_what_a_start_killed_at_once_leaves_is_a_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    (path / "checkpoints").mkdir(parents=True)
+    (path / ".writing-recipe.json").write_text("{")
+    with pytest.raises(CheckpointError, match="without --resume"):
+        RunFolder.open(path)
+    assert RunFolder.open(RunFolder.create(path, RECIPE).path).recipe == RECIPE
+    (path / "recipe.json").unlink()
+    (path / "checkpoints" / "step-00000010").mkdir()
+    with pytest.raises(CheckpointError, match="not empty"):
+        RunFolder.create(path, RECIPE)
+
+
 def test_a_step_without_checkpoint_lists_those_there_are(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", RECIPE)
     for step in (10, 20):

@@ -126,6 +126,37 @@ def test_a_damaged_training_state_is_named(toy, tmp_path: Path) -> None:
         read_state(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "abc"},
+        {"step": True},
+        {"step": -1},
+        {"format": "one"},
+        {"files": ["encoder"]},
+        {"files": {"encoder.safetensors": {"bytes": "many", "sha256": "0"}}},
+        {"progress": None},
+        {"recipe": "tiny"},
+    ],
+)
+def test_a_value_of_another_type_in_the_training_state_is_damage(toy, tmp_path: Path, change: dict) -> None:
+    folder = Parts(toy).save(tmp_path, 1)
+    state = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps(state | change))
+    with pytest.raises(CheckpointError, match=r"training.json is damaged"):
+        read_state(folder)
+
+
+def test_a_file_that_the_training_state_does_not_list_is_not_trusted(toy, tmp_path: Path) -> None:
+    parts = Parts(toy)
+    folder = parts.save(tmp_path, 1)
+    state = json.loads((folder / "training.json").read_text())
+    del state["files"]["objective.safetensors"]
+    (folder / "training.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"does not list objective.safetensors"):
+        parts.restore(folder)
+
+
 def test_a_checkpoint_of_another_encoder_is_refused_with_the_names(toy, tmp_path: Path) -> None:
     folder = Parts(toy).save(tmp_path, 1)
     toy.width = 48

@@ -122,11 +122,27 @@ def test_a_complete_run_says_so(toy) -> None:
         toy.go(resume=True)
 
 
-def test_resuming_without_a_checkpoint(toy) -> None:
+def test_resuming_without_a_checkpoint_begins_at_step_0(toy, tmp_path: Path) -> None:
+    _, encoder, _ = toy.go()
+    whole, toy.path = toy.path, tmp_path / "resumed"
     toy.loader.end = 1
     with pytest.raises(TrainingError):
         toy.go()
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    toy.loader.end = None
+    _, again, _ = toy.go(resume=True)
+    assert numbers(toy.path) == numbers(whole)
+    assert same_weights(encoder, again)
+
+
+@pytest.mark.parametrize("progress", [{}, {"seconds": "x"}, {"seconds": 1.0, "interval": 3, "skips": None}])
+def test_damaged_progress_is_named(toy, progress: dict) -> None:
+    toy.loader.end = 4
+    with pytest.raises(TrainingError):
+        toy.go()
+    toy.loader.end = None
+    file = toy.path / "checkpoints" / "step-00000003" / "training.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"progress": progress}))
+    with pytest.raises(CheckpointError, match=r"progress in .*training.json is damaged"):
         toy.go(resume=True)
 
 

@@ -25,6 +25,12 @@ _MARGIN = 256
 _MP3_SLACK = 2 * 1152
 _BLOCK = 1 << 18
 _UNKNOWN_FRAMES = 1 << 62
+# Shortest encodings of a length: MP3 begins at 8 kbit/s, and the emptiest block of FLAC, Vorbis or Opus (no format
+# has longer ones than FLAC's 65535 samples in 11 bytes) stays below this many samples a byte.
+_MP3_LEAST_BYTES_PER_SECOND = 500
+_MOST_SAMPLES_PER_BYTE = 8192
+# Full scale is 1, and float formats may pass it; this far beyond, squares of features overflow.
+_LOUDEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ def probe(source: Source) -> FileInfo:
         source: path of a file, or its content.
 
     Raises:
-        AudioError: missing, unreadable, cut off (as far as the container shows it), or without samples.
+        AudioError: missing, unreadable, cut off (as far as the container shows it), without samples, or with a length
+            that a file of its size can't hold.
     """
     with _opened(source) as file:
         return FileInfo(_length(file), file.samplerate, file.channels, file.format)
@@ -79,14 +86,23 @@ def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, 
         `(S,)` float32; integer formats are scaled to [-1, 1), float formats are as stored.
 
     Raises:
-        AudioError: missing, unreadable, truncated or damaged, without samples, with NaN or infinite samples, or the
-            range begins after the end.
+        AudioError: missing, unreadable, truncated or damaged, without samples, with samples that are NaN, infinite or
+            beyond 10000 times full scale, too long for the memory, or the range begins after the end.
         ConfigError: `start` is negative, or `seconds` or `rate` is not positive.
     """
     if not (math.isfinite(start) and start >= 0) or (seconds is not None and not seconds > 0) or rate <= 0:
         raise ConfigError(
             f"decode from {start} s for {seconds} s at {rate} Hz; expected a start from 0, a positive length and rate"
         )
+    try:
+        return _decode(source, start, seconds, rate)
+    except MemoryError as error:
+        raise AudioError(
+            f"{_name(source)}: too long to be decoded at once: the memory is not enough; cut it into shorter clips"
+        ) from error
+
+
+def _decode(source: Source, start: float, seconds: float | None, rate: int) -> np.ndarray:
     with _opened(source) as file:
         length, native = _length(file), file.samplerate
         total = max(1, (2 * length * rate + native) // (2 * native))
@@ -117,34 +133,51 @@ def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, 
 
 
 def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, length: int) -> np.ndarray:
-    """Read frames [begin, end) of a file of `length`, mixed down; checks that all came and are finite."""
+    """Read frames [begin, end) of a file of `length`, mixed down; checks that all came and are sound."""
+    parts: list[np.ndarray] = []
+    got = bad = 0
     try:
         file.seek(begin)
-        frames = file.read(end - begin, dtype="float32", always_2d=True)
+        # Memory follows what is there: a damaged header promises any length.
+        while got < end - begin:
+            wanted = min(_BLOCK, end - begin - got)
+            frames = file.read(wanted, dtype="float32", always_2d=True)
+            got += len(frames)
+            with np.errstate(over="ignore"):  # An infinite mean is refused below.
+                parts.append(frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1))
+            if not np.isfinite(parts[-1]).all():
+                bad += int(np.count_nonzero(~np.isfinite(frames).all(axis=1)))
+            if len(frames) < wanted:
+                break
     except soundfile.LibsndfileError as error:
         raise AudioError(
             f"{_name(source)}: truncated or damaged ({error.error_string.strip()}); copy it again from its source"
         ) from error
-    missing = end - begin - frames.shape[0]
-    if missing > (_MP3_SLACK if file.format == "MP3" and end == length else 0) or not frames.shape[0]:
+    missing = end - begin - got
+    if missing > (_MP3_SLACK if file.format == "MP3" and end == length else 0) or not got:
         raise AudioError(
             f"{_name(source)}: truncated: its header promises {length} samples, decoding ended after "
-            f"{begin + frames.shape[0]}; copy it again from its source"
+            f"{begin + got}; copy it again from its source"
         )
-    wave = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
-    if not np.isfinite(wave).all():
-        bad = np.count_nonzero(~np.isfinite(frames).all(axis=1))
+    if bad:
         raise AudioError(
-            f"{_name(source)}: {bad} of the {frames.shape[0]} samples read are NaN or infinite; "
+            f"{_name(source)}: {bad} of the {got} samples read are NaN or infinite; "
             "export it again, or drop it from the corpus"
+        )
+    wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    peak = float(max(wave.max(), -wave.min()))
+    if peak > _LOUDEST:
+        raise AudioError(
+            f"{_name(source)}: its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            "export it again at full scale 1, or drop it from the corpus"
         )
     return wave
 
 
 class _File(soundfile.SoundFile):
     def seekable(self) -> bool:
-        """Say no where the length is unknown: soundfile seeks after each read, which fails at such a file's end."""
-        return bool(self.frames < _UNKNOWN_FRAMES and super().seekable())
+        """Say no: soundfile would seek after each read, which fails at the end of a file of unknown length."""
+        return False
 
 
 @contextmanager
@@ -160,7 +193,8 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"{_name(source)}: can't be opened ({reason}); check its permissions") from error
     with stream:
-        if not stream.seek(0, os.SEEK_END):
+        size = stream.seek(0, os.SEEK_END)
+        if not size:
             raise AudioError(f"{_name(source)}: is empty (0 bytes); copy it again from its source")
         missing = missing_bytes(stream)
         if missing:
@@ -180,6 +214,13 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
         with file:
             if not file.frames:
                 raise AudioError(f"{_name(source)}: holds no samples (zero length); drop it from the corpus")
+            if _MOST_SAMPLES_PER_BYTE * size < file.frames < _UNKNOWN_FRAMES or (
+                file.format == "MP3" and file.frames * _MP3_LEAST_BYTES_PER_SECOND > size * file.samplerate
+            ):
+                raise AudioError(
+                    f"{_name(source)}: damaged: its header promises {file.frames / file.samplerate:.0f} s, which "
+                    f"{size} bytes can't hold; copy it again from its source, or re-encode it"
+                )
             yield file
 
 

@@ -34,7 +34,7 @@ _WHOLE_WINDOWS = 12
 _ENERGY_WINDOWS = 4
 # A unit of work for a background thread: large enough to keep the overhead of handing it over small.
 _GROUP = 8
-# After so many unusable clips in a row something else is wrong than a few bad files.
+# After so many unusable clips for one window something else is wrong than a few bad files.
 _REPLACEMENTS = 100
 
 
@@ -237,22 +237,27 @@ class Loader:
     def _usable_window(self, epoch: int, order: Epoch, place: int) -> tuple[int, np.ndarray, int]:
         """Return a place's clip and window; where the clip can't be used, those of the next one that can."""
         reason = ""
-        for attempt in range(_REPLACEMENTS):
+        # Of a long recording only the range that this place gets is known to be broken. No other place learns of it:
+        # a resumed run would differ from an uninterrupted one.
+        failed: set[int] = set()
+        for attempt in range(len(order.order)):
             index = order.replacement(place, attempt)
-            if index in self._unusable:
+            if index in failed or index in self._unusable:
                 continue
+            if len(failed) == _REPLACEMENTS:
+                break
             try:
                 return index, *self._window(index, epoch, place)
             except AudioError as error:
                 reason = str(error)
                 self._note(index, reason)
+                failed.add(index)
                 if not self._is_long(index):
-                    # Of a long recording only this range is known to be broken.
                     self._unusable.add(index)
         broken = self.broken
         raise CorpusError(
-            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, {_REPLACEMENTS} of them "
-            f"in a row; the last one: {reason or list(broken.values())[-1]}. Run `auricle corpus scan` on it"
+            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, and none was found for a window; "
+            f"the last one: {reason or list(broken.values())[-1]}. Run `auricle corpus scan` on it"
         )
 
     def _note(self, index: int, reason: str) -> None:

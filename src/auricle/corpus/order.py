@@ -41,7 +41,9 @@ class Epoch:
     def replacement(self, place: int, attempt: int) -> int:
         """Return the clip for a place: its own at attempt 0, then those a whole batch further on each time.
 
-        A replacement from the same batch would put one clip twice before an objective that contrasts clips.
+        A replacement from the same batch would put one clip twice before an objective that contrasts clips. Where
+        clips are drawn by duration, one clip comes up for several attempts; as many attempts as there are places meet
+        every clip.
         """
         return int(self.order[(place + attempt * self.stride) % len(self.order)])
 

@@ -101,7 +101,11 @@ def _exists(path: Path) -> bool:
 def _missing(path: Path) -> CorpusError:
     parent = path.parent
     beside = [p.name for p in parent.iterdir() if not p.name.startswith(".")] if parent.is_dir() else []
-    hint = nearest(path.name, beside).replace("; known:", "; its parent folder holds") if beside else f"; its parent folder {parent} is not there either"
+    hint = (
+        nearest(path.name, beside).replace("; known:", "; its parent folder holds")
+        if beside
+        else f"; its parent folder {parent} is not there either"
+    )
     if len(hint) > 200:
         hint = "; check the path"
     return CorpusError(f"there is no folder or file {path}{hint}")

@@ -32,8 +32,8 @@ def measure_statistics(
     """Measure the raw features of random clips, as an encoder in training would get them.
 
     A pure function of the corpus, the front end, the window policy and the seed. Only valid frames count. Broken and
-    digitally silent clips are passed over, as the loader does. Of a recording longer than four windows only a random
-    range is read.
+    digitally silent clips are passed over, as the loader does, and so are clips whose features are not finite. Of a
+    recording longer than four windows only a random range is read.
 
     Args:
         corpus: the clips.
@@ -55,19 +55,23 @@ def measure_statistics(
     # Sums of differences from the first mean keep their digits however many frames there are.
     count, total, square, shift = 0, 0.0, 0.0, None
     reason = "it has no clips"
-    pending: list[tuple[np.ndarray, int]] = []
+    pending: list[tuple[np.ndarray, int, int]] = []
     steps = track(order, description="normalisation statistics", disable=not progress)
     for place, index in enumerate(steps):
         try:
-            clip = _clip(corpus, int(index), frontend.rate, samples, window, seed)
+            wave, length = _clip(corpus, int(index), frontend.rate, samples, window, seed)
         except AudioError as error:
             reason = str(error)
         else:
-            pending.append(clip)
+            pending.append((wave, length, int(index)))
         if not pending or (len(pending) < _BATCH and place < len(order) - 1):
             continue
-        values = _valid_cells(frontend, pending)
+        values, wrong = _valid_cells(frontend, pending)
         pending = []
+        if wrong:
+            reason = f"{corpus[wrong[-1]].file}: its features are not finite"
+        if not values.numel():
+            continue
         shift = float(values.mean()) if shift is None else shift
         count += values.numel()
         total += float((values - shift).sum())
@@ -103,11 +107,13 @@ def _clip(
     return fill(clip.restore(), samples, window, generator)
 
 
-def _valid_cells(frontend: FrontEnd, clips: list[tuple[np.ndarray, int]]) -> torch.Tensor:
-    """All cells of all valid frames, in float64."""
-    stacked = Audio.stack([wave for wave, _ in clips], frontend.rate)
-    audio = Audio(stacked.wave, torch.tensor([valid for _, valid in clips]), frontend.rate)
+def _valid_cells(frontend: FrontEnd, clips: list[tuple[np.ndarray, int, int]]) -> tuple[torch.Tensor, list[int]]:
+    """All cells of all valid frames in float64, and the clips left out because theirs are not all finite."""
+    stacked = Audio.stack([wave for wave, _, _ in clips], frontend.rate)
+    audio = Audio(stacked.wave, torch.tensor([length for _, length, _ in clips]), frontend.rate)
     with torch.no_grad():
         features = frontend.raw(audio)
     valid = torch.arange(features.x.shape[1]) < features.lengths[:, None]
-    return features.x[valid].double().flatten()
+    sound = (features.x.isfinite().all(2) | ~valid).all(1)
+    wrong = [index for (_, _, index), good in zip(clips, sound.tolist(), strict=True) if not good]
+    return features.x[valid & sound[:, None]].double().flatten(), wrong

@@ -56,7 +56,10 @@ def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Pa
     except OSError as error:
         if part.is_file():
             part.unlink()
-        raise CorpusError(f"the corpus table can't be written to {path}: {error.strerror or error}") from error
+        raise CorpusError(
+            f"the corpus table can't be written to {path}: {error.strerror or error}; free some space, or write it "
+            "elsewhere (--out)"
+        ) from error
     return path
 
 

@@ -9,7 +9,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.recipes.pretrain import build
 from auricle.recipes.recipe import Recipe
-from auricle.training.checkpoint import load_weights, read_state
+from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
 
 
@@ -25,9 +25,9 @@ def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
     """
     recipe, checkpoint, name = _find(Path(run), step)
     frontend, encoder, _ = build(recipe, recipe.train.seed)
-    load_weights(encoder, checkpoint / "encoder.safetensors")
-    steps = int(read_state(checkpoint)["step"])
-    notes = (f"{recipe.name} {recipe.size}, step {steps} of {recipe.train.steps}",)
+    state = read_state(checkpoint)
+    load_weights(encoder, verify_file(checkpoint, "encoder.safetensors", state))
+    notes = (f"{recipe.name} {recipe.size}, step {state['step']} of {recipe.train.steps}",)
     return FrozenEncoder(frontend, encoder, name=name, notes=notes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import platform
 import sys
@@ -10,6 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from auricle.audio.batch import Audio
@@ -17,12 +22,14 @@ from auricle.audio.frontend import FrontEnd
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
+from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
 from auricle.encoders.contract import Encoder
-from auricle.errors import CheckpointError, ConfigError
+from auricle.errors import AudioError, CheckpointError, ConfigError
 from auricle.objectives.contract import Objective
 from auricle.recipes.recipe import Recipe, get_recipe, recipes
+from auricle.training.atomic_write import write_atomic
 from auricle.training.loop import train
 from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks
@@ -31,6 +38,9 @@ from auricle.training.threads import step_threads, threads
 
 # Above this share of padding an encoder learns where the padding begins before it learns anything else.
 MOSTLY = 0.5
+RECORDINGS = "recordings.parquet"
+# Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
+PIECE = 1 << 14
 
 
 def pretrain(
@@ -45,18 +55,20 @@ def pretrain(
     """Pre-train an encoder on a corpus and return its run folder.
 
     The folder gets `recipe.json` (resolved: with the statistics that were measured), `corpus.json`,
-    `environment.json`, metrics, events and checkpoints: everything needed to repeat the run.
+    `recordings.parquet` (see `recording_ids`), `environment.json`, metrics, events and checkpoints: everything needed
+    to repeat the run.
 
     Args:
         recipe: what to do.
         data: a corpus, or anything that `open_corpus` takes.
         out: the run folder; it must not hold a run, unless `resume`.
-        resume: go on from the latest checkpoint in `out`, with the same recipe and corpus.
+        resume: go on from the latest checkpoint in `out`, with the same recipe and corpus; a run that was killed before
+            its first checkpoint begins again at step 0, with the statistics that it had measured.
         exclude: sub-corpora to leave out.
         progress: show a progress line.
 
     Raises:
-        CheckpointError: `out` holds a run already, there is nothing to resume, or recipe or corpus are others now.
+        CheckpointError: `out` holds a run already, there is no run to resume, or recipe or corpus are others now.
         CorpusError: the corpus can't be opened, or is empty.
         ConfigError: settings contradict each other.
         TrainingError: training can't go on (see `training.loop.train`).
@@ -66,7 +78,6 @@ def pretrain(
     earlier = None
     if resume:
         earlier = RunFolder.open(out, writes=ranks.main)
-        earlier.checkpoint()
     elif ranks.main:
         RunFolder.check_new(Path(out))
     corpus = _open(data, exclude, ranks)
@@ -90,8 +101,11 @@ def pretrain(
         run = earlier
     else:
         run = RunFolder.create(out, recipe.to_json(), writes=ranks.main)
+    # Each file on its own: a run may have been killed between any two of them.
+    if ranks.main and not (run.path / "corpus.json").exists():
         run.write("corpus.json", _describe_corpus(corpus, exclude, {}))
-        run.write("environment.json", {"sessions": []})
+    if ranks.main and not (run.path / RECORDINGS).exists():
+        _write_recordings(run, corpus)
     _note_session(run, recipe, ranks)
     ending = train(
         run=run,
@@ -171,7 +185,14 @@ def _check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
 
 
 def _check_corpus(run: RunFolder, corpus: Corpus) -> None:
-    began = run.read("corpus.json") or {}
+    began = run.read("corpus.json")
+    if began is None and not run.checkpoints:
+        return  # killed before it was written: nothing was heard yet
+    if not isinstance(began, dict):
+        raise CheckpointError(
+            f"{run.path} has checkpoints and no readable corpus.json, so what they were trained on is not known; copy "
+            "the run folder again from its source, or start a new run in another --out"
+        )
     if began.get("fingerprint") != corpus.fingerprint:
         raise CheckpointError(
             f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
@@ -194,6 +215,56 @@ def _describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, s
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
     return described
+
+
+def recording_ids(corpus: Corpus) -> np.ndarray:
+    """Identify the recordings of a corpus by their encoded bytes, whatever they are called and wherever they lie.
+
+    Of each recording the size and three pieces (begin, middle, end: 16 KiB each) are hashed; nothing is decoded, and
+    little is read. A recording in another encoding is another one here. One that can't be read has no identity.
+
+    Returns:
+        `(N,)` uint64, sorted, each once.
+    """
+    columns = [corpus.table.column(name).to_pylist() for name in ("_store", "_key", "_offset", "_size")]
+    places = sorted(set(zip(*columns, strict=True)))
+    found = {_recording_id(corpus.stores[store], Place(*place)) for store, *place in places}
+    return np.array(sorted(each for each in found if each is not None), dtype=np.uint64)
+
+
+def _recording_id(store: Store, place: Place) -> int | None:
+    try:
+        source = store.read(place)
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+            size = file.seek(0, io.SEEK_END)
+            digest = hashlib.sha256(str(size).encode())
+            for begin in (0, (size - PIECE) // 2, size - PIECE):
+                file.seek(max(0, begin))
+                digest.update(file.read(PIECE))
+    except (AudioError, OSError):
+        return None
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+def _write_recordings(run: RunFolder, corpus: Corpus) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"recording": recording_ids(corpus)}), buffer)
+    write_atomic(run.path / RECORDINGS, buffer.getvalue())
+
+
+def read_recordings(run: Path) -> np.ndarray | None:
+    """Return the identities (see `recording_ids`) of what a run was pre-trained on, or None if it does not hold them.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = run / RECORDINGS
+    if not path.is_file():
+        return None
+    try:
+        return np.asarray(pq.read_table(path).column("recording").to_numpy(), dtype=np.uint64)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy the run folder again from its source") from error
 
 
 def _note_session(run: RunFolder, recipe: Recipe, ranks: Ranks) -> None:

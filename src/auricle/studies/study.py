@@ -104,7 +104,9 @@ class Study:
         began = time.monotonic()
         card, targets, protocol = self.card, self.targets, self.protocol
         here = np.isin(targets.rows, cache.present)
-        missing = {str(self.corpus[int(r)].file): cache.missing[int(r)] for r in targets.rows[~here]}
+        # What the corpus left out on opening never got a row, and is missing all the same.
+        missing = dict(self.corpus.problems)
+        missing |= {str(self.corpus[int(r)].file): cache.missing[int(r)] for r in targets.rows[~here]}
         tokens, present = self._tokens(cache, here)
         folds = [_without(fold, here, present) for fold in self.plan.folds]
         known = replace(targets, rows=targets.rows[here], truth=targets.truth[here])

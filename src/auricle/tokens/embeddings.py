@@ -14,7 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from auricle.audio.batch import Audio
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, CorpusError
+from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.tokens.storage import disk_errors
+
+_REMEDY = "free some space or write elsewhere"
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,34 @@ class EmbeddedCorpus:
 
 
 def embed_corpus(
-    encoder: FrozenEncoder, corpus: Corpus, out: Path | str, *, batch: int = 16, progress: bool = True
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    out: Path | str,
+    *,
+    batch: int = 16,
+    batch_seconds: float = 160.0,
+    progress: bool = True,
 ) -> EmbeddedCorpus:
     """Encode every clip once and write a Parquet table.
 
     Args:
         encoder: the frozen encoder.
         corpus: the clips.
-        out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32).
-        batch: clips encoded at once. Clips of similar length go together; rows keep the corpus's order.
+        out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32). Clips that
+            can't be decoded, or whose vector is not finite, have no row and are listed in `EmbeddedCorpus.broken`.
+        batch: clips encoded at once, at most. Clips of similar length go together; rows keep the corpus's order.
+        batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
         progress: show a progress bar with an estimate.
 
     Raises:
-        CorpusError: not one clip could be read.
+        ConfigError: a batch has no clip or no length.
+        CorpusError: not one clip could be embedded.
+        StorageError: `out` can't be written (found before any clip is encoded), or the disk is full.
     """
+    if batch < 1 or not batch_seconds > 0:
+        raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
     out = Path(out)
+    partial = _check_writable(out)
     vectors = np.zeros((len(corpus), 0), dtype=np.float32)
     done = np.zeros(len(corpus), dtype=bool)
     broken: dict[str, str] = {}
@@ -50,11 +66,15 @@ def embed_corpus(
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task("", total=len(corpus))
-        for rows, audio in _batches(corpus, order, encoder.rate, batch, broken):
+        for rows, audio in _batches(corpus, order, encoder.rate, batch, batch_seconds, broken):
             found = encoder.pooled(audio).float().cpu().numpy()
             if vectors.shape[1] == 0:
                 vectors = np.zeros((len(corpus), found.shape[1]), dtype=np.float32)
-            vectors[rows], done[rows] = found, True
+            finite = np.isfinite(found).all(1)
+            vectors[rows], done[rows] = found, finite
+            for row, good in zip(rows, finite.tolist(), strict=True):
+                if not good:
+                    broken[_clip_name(corpus, row)] = "its embedding is not finite"
             bar.update(task, completed=int(done.sum()) + len(broken))
     if not done.any():
         reason = next(iter(broken.values()), "it holds no clips")
@@ -64,30 +84,54 @@ def embed_corpus(
     flat = pa.array(vectors[done].reshape(-1))
     table = table.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
     table = table.replace_schema_metadata({"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        pq.write_table(table, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with disk_errors(out, _REMEDY):
+        try:
+            # Through Python's file, whose errors keep their number: a full disk is told apart.
+            with partial.open("wb") as file:
+                pq.write_table(table, file)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
     return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], broken)
 
 
+def _check_writable(out: Path) -> Path:
+    """Return the file to write first; refuse a place where none can be made, before hours of work are lost."""
+    if out.is_dir():
+        raise StorageError(f"{out} is a folder; name a file in it, such as {out / 'embeddings.parquet'}")
+    above = next((p for p in out.absolute().parents if p.exists()), None)
+    if above is not None and not above.is_dir():
+        raise StorageError(f"can't write {out}: {above} is a file, not a folder; choose another place")
+    partial = out.with_name(out.name + ".partial")
+    with disk_errors(out, _REMEDY):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        partial.unlink()
+    return partial
+
+
+def _clip_name(corpus: Corpus, row: int) -> str:
+    clip = corpus[row]
+    return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
+
+
 def _batches(
-    corpus: Corpus, order: np.ndarray, rate: int, size: int, broken: dict[str, str]
+    corpus: Corpus, order: np.ndarray, rate: int, size: int, seconds: float, broken: dict[str, str]
 ) -> Iterator[tuple[list[int], Audio]]:
     rows: list[int] = []
     clips: list[np.ndarray] = []
     for index in order.tolist():
         try:
-            clips.append(corpus.audio(index, rate))
+            clip = corpus.audio(index, rate)
         except AudioError as error:
-            broken[corpus.column("file")[index]] = str(error)
+            broken[_clip_name(corpus, index)] = str(error)
             continue
-        rows.append(index)
-        if len(rows) == size:
+        # The longest pads the others; the table's lengths may be wrong, those of the samples are not.
+        longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
+        if rows and (len(rows) == size or (len(rows) + 1) * longest > seconds * rate):
             yield rows, Audio.stack(clips, rate)
             rows, clips = [], []
+        rows.append(index)
+        clips.append(clip)
     if rows:
         yield rows, Audio.stack(clips, rate)

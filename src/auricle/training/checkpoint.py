@@ -112,12 +112,56 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); {_remedy(checkpoint)}") from error
-    if not isinstance(state, dict) or "step" not in state or state.get("format", 0) > FORMAT:
+    form = state.get("format") if isinstance(state, dict) else None
+    if isinstance(form, int) and form > FORMAT:
         raise CheckpointError(
-            f"{path} is of format {state.get('format') if isinstance(state, dict) else None}, this auricle reads up to "
-            f"{FORMAT}; update auricle, or {_remedy(checkpoint)}"
+            f"{path} is of format {form}, this auricle reads up to {FORMAT}; update auricle, or {_remedy(checkpoint)}"
         )
-    return state
+    wrong = _misfits(state)
+    if wrong:
+        raise CheckpointError(f"{path} is damaged: {wrong}; {_remedy(checkpoint)}")
+    return dict(state)
+
+
+def _misfits(state: Any) -> str | None:
+    """Say what in `training.json` is not of the type that it was written with."""
+    if not isinstance(state, dict):
+        return f"it holds a {type(state).__name__} where an object was written"
+    for name, kind in (("format", int), ("step", int), ("files", dict), ("progress", dict), ("recipe", dict)):
+        value = state.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"{name!r} is {str(value)[:40]!r} where {kind.__name__} was written"
+    if state["step"] < 0:
+        return f"its step is {state['step']}"
+    for name, entry in state["files"].items():
+        if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)):
+            return f"the size and SHA-256 of {name!r} are {str(entry)[:40]!r}"
+    return None
+
+
+def verify_file(checkpoint: Path, name: str, state: Mapping[str, Any]) -> Path:
+    """Compare a file of a checkpoint with the size and SHA-256 that `training.json` (`state`) gives; return its path.
+
+    Raises:
+        CheckpointError: it is missing, a pickle, or not what was written.
+    """
+    path, expected = checkpoint / name, state["files"].get(name)
+    if expected is None:
+        raise CheckpointError(f"{checkpoint / 'training.json'} does not list {name}; {_remedy(checkpoint)}")
+    _refuse_other(path)
+    try:
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(
+                f"{path} is truncated or damaged: {size} bytes, {expected['bytes']} were written; {_remedy(checkpoint)}"
+            )
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+    if found != expected["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its content is not what was written; {_remedy(checkpoint)}")
+    return path
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -126,17 +170,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, truncated, or a pickle.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path.parent} has no {path.name}{_pickle_note(path.parent)}; {_remedy(path.parent)}")
+    _refuse_other(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-            raise CheckpointError(
-                f"{path} is a pickle (torch.save), not safetensors: reading it could run code that it holds, so "
-                "auricle does not; where you trust it, read it with torch.load(weights_only=True) and write it "
-                "anew with safetensors.torch.save_file"
-            )
         with safe_open(path, framework="pt", device="cpu") as file:
             # Clones: a memory-mapped file could change or vanish below a running job.
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
@@ -147,6 +182,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse a file that is missing, can't be read, or is a pickle."""
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} has no {path.name}{_pickle_note(path.parent)}; {_remedy(path.parent)}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        raise CheckpointError(
+            f"{path} is a pickle (torch.save), not safetensors: reading it could run code that it holds, so "
+            "auricle does not; where you trust it, read it with torch.load(weights_only=True) and write it "
+            "anew with safetensors.torch.save_file"
+        )
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -193,18 +245,12 @@ def restore_checkpoint(
         CheckpointError: a file is missing, damaged (size or SHA-256 differ), a pickle, or another model's.
     """
     state = read_state(checkpoint)
-    for name, expected in state.get("files", {}).items():
-        path = checkpoint / name
-        if path.is_file() and path.stat().st_size != expected["bytes"]:
-            raise CheckpointError(
-                f"{path} is truncated or damaged: {path.stat().st_size} bytes, {expected['bytes']} were written; "
-                f"{_remedy(checkpoint)}"
-            )
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its content is not what was written; {_remedy(checkpoint)}")
-    load_weights(encoder, checkpoint / "encoder.safetensors")
-    load_weights(objective, checkpoint / "objective.safetensors")
-    restore_optimiser(optimiser, encoder, objective, read_tensors(checkpoint / "optimiser.safetensors"))
+    weights, head, moments = (
+        verify_file(checkpoint, f"{name}.safetensors", state) for name in ("encoder", "objective", "optimiser")
+    )
+    load_weights(encoder, weights)
+    load_weights(objective, head)
+    restore_optimiser(optimiser, encoder, objective, read_tensors(moments))
     return state
 
 

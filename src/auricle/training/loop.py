@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from auricle.encoders.contract import Encoder
-from auricle.errors import TrainingError
+from auricle.errors import CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
 from auricle.training.atomic_write import free_bytes
 from auricle.training.checkpoint import checkpoint_bytes, restore_checkpoint, save_checkpoint
@@ -71,7 +71,7 @@ def train(
         encoder: what is trained; changed in place and moved to the device.
         objective: what trains it, likewise.
         config: how long, how fast, how carefully.
-        resume: go on from the latest checkpoint.
+        resume: go on from the latest checkpoint; a run that was stopped before its first one begins again at step 0.
         progress: show a progress line on rank 0.
         ranks: the processes that train together; None: those of this launch.
         warnings: what to tell the user before the first step.
@@ -82,7 +82,7 @@ def train(
 
     Raises:
         TrainingError: the disk is full, too many steps in a row were not finite, or the run is complete already.
-        CheckpointError: there is nothing to resume from, or it is damaged or another model's.
+        CheckpointError: the checkpoint to resume from is damaged or another model's.
         NeedError: the encoder lacks an ability that the objective needs.
     """
     objective.check(encoder)
@@ -122,9 +122,11 @@ class _Session:
 
     def go(self, resume: bool, warnings: Sequence[str] = ()) -> Ending:
         """Run the session."""
-        if resume:
+        if resume and self.run.checkpoints:
             self._restore()
         else:
+            if resume:
+                self.run.rewind(0)
             for module in (self.encoder, self.objective):
                 self.ranks.broadcast(module)
         self._check_space()
@@ -292,7 +294,13 @@ class _Session:
                 f"{self.run.path} is complete: all its {self.step} steps are done; nothing is left to resume. Probe "
                 "it, or start a longer run in another --out"
             )
-        self.seconds = float(state["progress"]["seconds"])
-        self.interval = Interval(state["progress"]["interval"])
-        self.skips = SkipCounter(self.ranks.device, self.config.skip_limit, state["progress"]["skips"])
+        try:
+            self.seconds = float(state["progress"]["seconds"])
+            self.interval = Interval(state["progress"]["interval"])
+            self.skips = SkipCounter(self.ranks.device, self.config.skip_limit, state["progress"]["skips"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to go on "
+                "from the checkpoint before it, or from step 0"
+            ) from error
         self.run.rewind(self.step)

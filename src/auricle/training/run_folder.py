@@ -2,6 +2,7 @@
 
 recipe.json       the resolved recipe        corpus.json       what was heard
 environment.json  versions, device, threads  metrics.jsonl     one line per logged step
+recordings.parquet  which recordings those were, as 64 bits of content each
 events.log        what happened, with times  checkpoints/      step-00001000/ ...
 """
 
@@ -77,7 +78,9 @@ class RunFolder:
             )
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"{path} is a file, not a folder; give another --out")
-        if path.is_dir() and any(path.iterdir()):
+        # A start that was killed before the recipe was whole leaves these behind: nothing that could be lost.
+        remains = ("checkpoints", ".writing-recipe.json")
+        if path.is_dir() and (any(p.name not in remains for p in path.iterdir()) or any(path.glob("checkpoints/*"))):
             raise CheckpointError(f"{path} is not empty and holds no run of auricle; give another --out")
 
     @classmethod
@@ -94,7 +97,10 @@ class RunFolder:
         try:
             recipe = json.loads(file.read_text())
         except FileNotFoundError:
-            raise CheckpointError(f"{path} is not a run folder of auricle: it has no recipe.json") from None
+            raise CheckpointError(
+                f"{path} is not a run folder of auricle: it has no recipe.json; a run that was killed before it was "
+                "written begins anew without --resume"
+            ) from None
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file} is damaged ({error}); copy the run folder again from its source") from error
         return cls(path, recipe, writes=writes)
@@ -113,8 +119,8 @@ class RunFolder:
         found = self.checkpoints
         if not found:
             raise CheckpointError(
-                f"{self.path} holds no checkpoint yet: nothing to resume or load; train longer, save more often "
-                "(--train.save-every), or start anew in another --out"
+                f"{self.path} holds no checkpoint yet: nothing to load; go on with the run (auricle pretrain with "
+                "--resume, which begins at step 0 here), and save more often (--train.save-every)"
             )
         if step is not None and step not in found:
             raise CheckpointError(f"{self.path} has no checkpoint of step {step}; it has {', '.join(map(str, found))}")

@@ -1,0 +1,197 @@
+"""One vector per clip, in a table: what is refused, what is skipped, how batches are bounded."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+import torch
+
+from auricle.audio.batch import Audio
+from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.cli import main
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import ConfigError, CorpusError, StorageError
+from auricle.tokens import embeddings
+from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
+
+RATE = 16000
+LENGTHS = [0.5, 1.3, 0.4, 0.5, 0.9, 2.0]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> FrozenEncoder:
+    config = SpectrogramTransformerConfig(width=16, depth=1, heads=2, mels=32, frames=64)
+    encoder = config.build(torch.Generator().manual_seed(0))
+    return FrozenEncoder(KaldiFbankConfig(mels=32).build(), encoder, name="toy")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for i, seconds in enumerate(LENGTHS):
+        sf.write(folder / f"{i}.wav", 0.1 * draw.standard_normal(int(seconds * RATE)), RATE)
+    return open_corpus(folder)
+
+
+def embed(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: float) -> EmbeddedCorpus:
+    return embed_corpus(encoder, corpus, out, progress=False, **settings)  # type: ignore[arg-type]
+
+
+def spied(encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch) -> list[Audio]:
+    """Every batch that the encoder gets from here on."""
+    seen: list[Audio] = []
+    pooled = encoder.pooled
+
+    def spy(audio: Audio) -> torch.Tensor:
+        seen.append(audio)
+        return pooled(audio)
+
+    monkeypatch.setattr(encoder, "pooled", spy)
+    return seen
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch": 1}, {"batch": 2}, {"batch_seconds": 1.5}])
+def test_rows_are_each_clips_own_vector(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, settings: dict[str, float]
+) -> None:
+    done = embed(encoder, corpus, tmp_path / "new" / "e.parquet", **settings)
+    assert (done.clips, done.width, done.broken) == (6, encoder.pooled_width, {})
+    table = pq.read_table(done.path)
+    assert table["file"].to_pylist() == corpus.column("file")
+    for row in range(6):
+        alone = encoder.pooled(Audio.stack([corpus.audio(row)], RATE))[0]
+        np.testing.assert_allclose(table["embedding"][row].as_py(), alone.numpy(), atol=1e-4)
+
+
+def test_batches_are_bounded_by_seconds_and_by_clips(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(encoder, monkeypatch)
+    embed(encoder, corpus, tmp_path / "e.parquet", batch_seconds=1.5)
+    # Sorted: 0.4 0.5 0.5 | 0.9 | 1.3 | 2.0, and the last is beyond the bound by itself.
+    assert [tuple(audio.wave.shape) for audio in seen] == [(3, 8000), (1, 14400), (1, 20800), (1, 32000)]
+    seen.clear()
+    embed(encoder, corpus, tmp_path / "e.parquet", batch=4)
+    assert [len(audio) for audio in seen] == [4, 2]
+
+
+def test_wrong_tables_do_not_overfill_a_batch(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(encoder, monkeypatch)
+    embed(encoder, corpus.with_column("seconds", [0.1] * 6), tmp_path / "e.parquet", batch_seconds=2.0)
+    assert all(audio.wave.numel() <= 2 * RATE for audio in seen)
+
+
+@pytest.mark.parametrize("settings", [{"batch": 0}, {"batch_seconds": 0.0}])
+def test_empty_batches_are_refused(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, settings: dict[str, float]
+) -> None:
+    with pytest.raises(ConfigError, match="expected at least 1 clip"):
+        embed(encoder, corpus, tmp_path / "e.parquet", **settings)
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(encoder, monkeypatch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="is a folder; name a file in it"):
+        embed(encoder, corpus, tmp_path)
+    for out in (tmp_path / "file" / "e.parquet", tmp_path / "file" / "deeper" / "e.parquet"):
+        with pytest.raises(StorageError, match="file is a file, not a folder; choose another place"):
+            embed(encoder, corpus, out)
+
+    def denied(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Not by mode bits: a superuser writes where they forbid it.
+    monkeypatch.setattr(Path, "touch", denied)
+    with pytest.raises(StorageError, match="Permission denied; choose a folder that can be written"):
+        embed(encoder, corpus, tmp_path / "e.parquet")
+    assert not seen
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_part(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out" / "e.parquet"
+    embed(encoder, corpus, out)
+    before = out.read_bytes()
+
+    def full(table: object, file: object, **how: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(embeddings.pq, "write_table", full)
+    with pytest.raises(StorageError, match=r"no space left to write .*e\.parquet .*free some space or write elsewhere"):
+        embed(encoder, corpus, out)
+    assert [p.name for p in out.parent.iterdir()] == ["e.parquet"]
+    assert out.read_bytes() == before
+
+
+def test_broken_clips_and_vectors_have_no_row(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (corpus.root / "1.wav").write_bytes(b"no audio")
+    sf.write(corpus.root / "4.wav", np.full(8000, 1e30), RATE, subtype="FLOAT")
+    pooled = encoder.pooled
+
+    def overflowing(audio: Audio) -> torch.Tensor:
+        vectors = pooled(audio)
+        vectors[audio.lengths == 6400, 3] = torch.inf
+        return vectors
+
+    monkeypatch.setattr(encoder, "pooled", overflowing)
+    done = embed(encoder, corpus, tmp_path / "e.parquet")
+    assert sorted(done.broken) == ["1.wav", "2.wav", "4.wav"]
+    assert done.broken["2.wav"] == "its embedding is not finite"
+    table = pq.read_table(done.path)
+    assert table["file"].to_pylist() == ["0.wav", "3.wav", "5.wav"]
+    assert np.isfinite(np.array(table["embedding"].to_pylist())).all()
+    with pytest.raises(CorpusError, match=r"could be embedded .*not finite"):
+        embed(encoder, corpus.select([2]), tmp_path / "none.parquet")
+
+
+def test_broken_pieces_of_a_recording_are_told_apart(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    pieces = corpus.select([4, 5]).cut(1.0)
+    (corpus.root / "5.wav").write_bytes(b"no audio")
+    assert sorted(embed(encoder, pieces, tmp_path / "e.parquet").broken) == ["5.wav [0 s + 1 s]", "5.wav [1 s + 1 s]"]
+
+
+TINY = [
+    "--loader.batch", "4", "--loader.workers", "0", "--train.steps", "1", "--train.warmup-steps", "0",
+    "--train.threads", "1", "--encoder.depth", "1", "--encoder.width", "48", "--encoder.frames", "64",
+    "--window.seconds", "0.64",
+]  # fmt: skip
+
+
+def test_cut_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, long, out = tmp_path / "run", tmp_path / "long", tmp_path / "e.parquet"
+    assert main(["pretrain", "audiomosaic", "--data", str(corpus.root), "--out", str(run), *TINY]) == 0
+    long.mkdir()
+    sf.write(long / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(20 * RATE), RATE)
+    arguments = ["embed", str(run), "--data", str(long), "--out", str(out)]
+    assert main([*arguments, "--cut", "5"]) == 0
+    table = pq.read_table(out)
+    assert table["file"].to_pylist() == ["a.wav"] * 4
+    assert table["start"].to_pylist() == [0.0, 5.0, 10.0, 15.0]
+    assert table["seconds"].to_pylist() == [5.0] * 4
+    assert len({tuple(row) for row in table["embedding"].to_pylist()}) == 4
+    assert main(arguments) == 0
+    assert pq.read_table(out).num_rows == 1
+    capsys.readouterr()
+    assert main([*arguments, "--cut", "0"]) == 2
+    assert "can't cut into 0.0 s" in capsys.readouterr().err
+    assert main(["probe", str(run), "--task", "scenes", "--cut", "5"]) == 2
+    assert "--cut needs --data" in capsys.readouterr().err
