@@ -22,13 +22,19 @@ ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}
 
 def load(runs: list[Path], task: str) -> list[tuple[Path, Result]]:
     """Return each run's results on a task with their folder; controls that runs share appear once."""
-    found: dict[tuple[str, str], tuple[Path, Result]] = {}
+    found: dict[tuple[str, str, str], tuple[Path, Result]] = {}
     for run in runs:
         folder = run / "probes" / task
         if (folder / "results.jsonl").is_file():
             for result in read_results(folder):
-                found[result.encoder_fingerprint, result.probe] = (folder, result)
-    return sorted(found.values(), key=lambda item: (ORDER[item[1].role], item[1].encoder))
+                own = run.name if result.role == "pretrained" else ""
+                found.setdefault((own, result.encoder_fingerprint, result.probe), (folder, result))
+    return sorted(found.values(), key=lambda item: (ORDER[item[1].role], name_of(item)))
+
+
+def name_of(item: tuple[Path, Result]) -> str:
+    """Runs are called by their folder, controls by what they are."""
+    return item[0].parents[1].name if item[1].role == "pretrained" else item[1].encoder
 
 
 def table(task: str, results: list[tuple[Path, Result]]) -> None:
@@ -39,9 +45,8 @@ def table(task: str, results: list[tuple[Path, Result]]) -> None:
         print("The pre-trained encoders have heard this audio, without labels.\n")
     print("| encoder | " + " | ".join(PROBES) + " |")
     print("|---|" + "---|" * len(PROBES))
-    for fingerprint in dict.fromkeys(r.encoder_fingerprint for _, r in results):
-        mine = {r.probe: r for _, r in results if r.encoder_fingerprint == fingerprint}
-        name = next(iter(mine.values())).encoder
+    for name in dict.fromkeys(name_of(item) for item in results):
+        mine = {item[1].probe: item[1] for item in results if name_of(item) == name}
         print(f"| {name} | " + " | ".join(interval_text(mine[p]) if p in mine else "-" for p in PROBES) + " |")
     print(f"\n{first.clips} of {first.clips_total} test clips; {first.split}; {first.interval}.\n")
 
@@ -56,11 +61,12 @@ def differences(results: list[tuple[Path, Result]]) -> None:
     trained = [item for item in results if item[1].role == "pretrained"]
     for item in trained:
         for role in ("random", "log-mel"):
-            for control in results:
-                if control[1].role == role and control[1].probe == item[1].probe:
-                    said(f"{item[1].encoder} - {control[1].encoder}, {item[1].probe}", item, control)
-    for name in dict.fromkeys(item[1].encoder for item in trained):
-        mine = {item[1].probe: item for item in trained if item[1].encoder == name}
+            beside = [c for c in results if c[1].role == role and c[1].probe == item[1].probe]
+            # Each run against the control of its own architecture, where it was probed with one.
+            for control in [c for c in beside if c[0] == item[0]] or beside[-1:]:
+                said(f"{name_of(item)} - {name_of(control)}, {item[1].probe}", item, control)
+    for name in dict.fromkeys(name_of(item) for item in trained):
+        mine = {item[1].probe: item for item in trained if name_of(item) == name}
         for probe in ("mhca", "protobin"):
             if probe in mine and "linear" in mine:
                 said(f"{name}: {probe} - linear", mine[probe], mine["linear"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
 from auricle.metrics.classification import validate_multi
+from auricle.tokens.storage import write_atomic
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,24 @@ class Predictions:
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions to a compressed `.npz`, atomically; it holds arrays and text only, nothing is pickled."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                kind=np.array(predictions.kind),
-                classes=np.array(predictions.classes, dtype=np.str_),
-                clips=predictions.clips,
-                fold=predictions.fold,
-                group=predictions.group,
-                truth=predictions.truth,
-                scores=predictions.scores,
-                seeds=np.array(predictions.seeds, dtype=np.int64),
-            )
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write predictions to a compressed `.npz`, atomically; it holds arrays and text only, nothing is pickled.
+
+    Raises:
+        StorageError: the disk is full, or the place can't be written.
+    """
+    packed = io.BytesIO()
+    np.savez_compressed(
+        packed,
+        kind=np.array(predictions.kind),
+        classes=np.array(predictions.classes, dtype=np.str_),
+        clips=predictions.clips,
+        fold=predictions.fold,
+        group=predictions.group,
+        truth=predictions.truth,
+        scores=predictions.scores,
+        seeds=np.array(predictions.seeds, dtype=np.int64),
+    )
+    write_atomic(path, packed.getvalue())
 
 
 def load_predictions(path: Path) -> Predictions:

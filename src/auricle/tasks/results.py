@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from auricle.errors import CorpusError
+from auricle.tokens.storage import write_atomic
 
 Role = Literal["pretrained", "random", "log-mel"]
 
@@ -163,19 +162,13 @@ def append_result(path: Path, result: Result) -> None:
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write all records to a `results.jsonl`, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write all records to a `results.jsonl`, atomically.
+
+    Raises:
+        StorageError: the disk is full, or the place can't be written.
+    """
     text = "".join(json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in results)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomic(path, text.encode())
 
 
 def read_results(path: Path) -> list[Result]:

@@ -1,0 +1,68 @@
+"""Killed at any moment and called again, the demonstration goes on: what decides is the latest checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auricle import demo as module
+from auricle.demo import STEPS, demo
+from auricle.errors import CheckpointError
+from auricle.training.run_folder import RunFolder
+
+
+class StoppedError(Exception):
+    """Raised where probing would begin."""
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[bool]]:
+    """A folder in which the demonstration was killed at once, and whether each later call resumed pre-training."""
+    calls: list[bool] = []
+
+    def start(recipe, data, out, *, resume: bool) -> None:
+        calls.append(resume)
+        if not resume:
+            measured = recipe.replace(frontend=recipe.frontend.with_statistics(-3.0, 2.0))
+            RunFolder.create(out, measured.to_json())
+
+    def stop(*_args, **_options) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(module, "pretrain", start)
+    monkeypatch.setattr(module, "probe", stop)
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        demo(out)
+    return out, calls
+
+
+@pytest.mark.parametrize(
+    ("step", "events", "resumes"),
+    [
+        (None, None, True),
+        (None, "complete: 130 steps", True),
+        (25, "started", True),
+        (25, "train.minutes (3) are over: saved step 25", False),
+        (STEPS, "killed before the last line", False),
+        (STEPS, None, False),
+    ],
+)
+def test_it_goes_on(begun, step: int | None, events: str | None, resumes: bool) -> None:
+    out, calls = begun
+    if step is not None:
+        (out / "checkpoints" / f"step-{step:08d}").mkdir()
+    if events is not None:
+        (out / "events.log").write_text(events + "\n")
+    with pytest.raises(StoppedError):
+        demo(out)
+    assert calls == ([False, True] if resumes else [False])
+
+
+def test_another_run_is_refused(begun, tmp_path: Path) -> None:
+    out, _ = begun
+    recipe = RunFolder.open(out).recipe
+    other = RunFolder.create(tmp_path / "other", recipe | {"train": recipe["train"] | {"lr": 0.5}})
+    with pytest.raises(CheckpointError, match=r"train.lr: 0.5 then"):
+        demo(other.path)
