@@ -92,7 +92,7 @@ def embed_corpus(
             partial.replace(out)
         finally:
             partial.unlink(missing_ok=True)
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], broken)
+    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken})
 
 
 def _check_writable(out: Path) -> Path:
