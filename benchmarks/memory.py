@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=2, type=int, metavar=("BATCH", "MICRO"), help=argparse.SUPPRESS)
     parser.add_argument("--size", default="tiny")
-    parser.add_argument("--batches", nargs="+", type=int, default=[32, 64, 128, 256])
+    parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
     parser.add_argument("--large", nargs="*", type=int, default=[1024], help="batches for gradient caching only")
     parser.add_argument("--micro", type=int, default=32)
     args = parser.parse_args()

@@ -102,7 +102,7 @@ def pretrain(argv: Sequence[str]) -> None:
             ),
             (
                 "resume",
-                Annotated[bool, tyro.conf.arg(help="Continue the run in --out from its last checkpoint.")],
+                Annotated[bool, tyro.conf.arg(help="Continue the run in --out to the numbers it would have had.")],
                 False,
             ),
             # Without a prefix: its fields are flags of the first level.
