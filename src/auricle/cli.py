@@ -299,6 +299,10 @@ def demo(argv: Sequence[str]) -> None:
     results, page = run(args.out, minutes=args.minutes)
     console = Console()
     console.print(render_results(results))
+    console.print(
+        "Two minutes of pre-training show how it works, not what it can do: here the controls are as good. What fifty "
+        "minutes on real audio buy is in benchmarks/foundation.md.\n"
+    )
     console.print(f"report: {page.resolve()}", soft_wrap=True)
 
 
