@@ -119,7 +119,7 @@ class AugmentConfig(Config):
     def mild(cls) -> Self:
         """Return the whole chain, each step less often and noise from 15 dB on: for short runs on little audio.
 
-        Measured on two and a half hours of real audio: benchmarks/foundation.md.
+        How it was chosen, and how far that was measured: benchmarks/foundation.md.
         """
         return cls(stretch_p=0.3, pitch_p=0.3, noise_p=0.2, snr_db=(15.0, 50.0), high_pass_p=0.1, band_stop_p=0.15)
 
