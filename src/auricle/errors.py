@@ -41,3 +41,7 @@ class StorageError(AuricleError):
 
 class TrainingError(AuricleError):
     """Training can't go on: the loss is not finite, the disk is full, the run is already complete."""
+
+
+class MissingExtraError(AuricleError):
+    """A part of auricle needs a library that is not installed with it by default."""
