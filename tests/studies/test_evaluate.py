@@ -14,14 +14,14 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError, CorpusError
 from auricle.probes import SearchConfig
-from auricle.studies import study
+from auricle.studies import clips_task
 from auricle.studies.compare import compare
 from auricle.studies.evaluate import _subjects, evaluate
 from auricle.studies.heard import heard
 from auricle.studies.study import Subject
 from auricle.studies.tables import render_results
 from auricle.tasks import TaskCard, read_results
-from auricle.tasks.predictions import load_predictions
+from auricle.tasks.judged import load_judged
 
 SEARCH = SearchConfig(epochs=8, lr=(3e-3, 3e-2), weight_decay=(1e-4,), halving=(), min_batches=2)
 CARD = TaskCard(name="toys", folds=3)
@@ -59,7 +59,7 @@ def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..
     assert by_name["log-mel", "linear"] > 0.9
     assert by_name["log-mel", "knn"] > 0.9
     assert not (quick["out"] / "fits").exists() or not any((quick["out"] / "fits").iterdir())
-    saved = load_predictions(quick["out"] / first.predictions)
+    saved = load_judged(quick["out"] / first.predictions)
     assert np.mean([(said == saved.numbers).mean() for said in saved.said]) == pytest.approx(first.value)
     difference = compare(results[4], results[0], quick["out"])
     assert difference.value == pytest.approx(results[4].value - results[0].value)
@@ -88,7 +88,7 @@ def test_finished_work_is_not_done_again(
 ) -> None:
     corpus = tones()
     calls: list[str] = []
-    fit = study.fit_fold
+    fit = clips_task.fit_fold
 
     def counted(*args, **kwargs):
         calls.append(args[3].name)
@@ -96,7 +96,7 @@ def test_finished_work_is_not_done_again(
             raise KeyboardInterrupt
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(study, "fit_fold", counted)
+    monkeypatch.setattr(clips_task, "fit_fold", counted)
     with pytest.raises(KeyboardInterrupt):
         evaluate([encoder], CARD, corpus, with_controls=False, **quick)
     assert calls == ["1", "2", "3", "1", "2"]

@@ -22,7 +22,7 @@ def record(**changes) -> Result:
         "fold_names": ["test"], "sizes": [[1, 1, 1]], "refit": True, "clips": 1, "clips_total": 1,
         "chosen": [{"lr": 0.1}],
         "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "heard": None, "versions": {},
-        "seconds": 1.0, "missing": {}, "notes": [],
+        "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {},
     }  # fmt: skip
     return Result(**(values | changes))
 

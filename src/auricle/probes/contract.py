@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,9 +100,11 @@ class ProbeConfig(Config):
 
     Attributes:
         lr_range: learning rates that the search covers (arXiv 2509.24901, training protocol).
+        reads: the encoder's output (`tokens`), or the stack of its layers' outputs (`layers`).
     """
 
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 7e-3)
+    reads: ClassVar[Literal["tokens", "layers"]] = "tokens"
 
     def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> ProbeHead:
         """Build the head with `settings` equal copies of one random start."""

@@ -7,22 +7,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.audio.frontend import FrontEnd, SpectralFrontEnd
 from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError
-from auricle.probes import LossConfig, ProbeConfig, SearchConfig, get_loss, get_probe
-from auricle.studies.fold_fits import KNN
-from auricle.studies.study import Protocol, Study, Subject, cells, source_groups
+from auricle.probes import LossConfig, SearchConfig, get_loss
+from auricle.studies.study import Study, Subject
+from auricle.studies.task_type import Protocol
+from auricle.studies.task_types import task_type
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import plan_folds
 from auricle.tasks.results import Result, append_result, read_results
-from auricle.tasks.targets import make_targets
+from auricle.tokens.cache import TokenCache
 from auricle.tokens.extract import extract
 
 
@@ -49,7 +51,7 @@ def evaluate(
     corpus: Corpus,
     *,
     out: Path | str,
-    probes: Sequence[str | ProbeConfig] = ("linear", "mhca", "protobin"),
+    probes: Sequence[str | Config] = (),
     seeds: Sequence[int] = (0, 1, 2),
     with_controls: bool = True,
     search: SearchConfig | None = None,
@@ -65,7 +67,7 @@ def evaluate(
     command: str | None = None,
     progress: bool = True,
 ) -> list[Result]:
-    """Evaluate encoders on a task with every probe, fold and seed.
+    """Evaluate encoders on a task of any type with every reader, fold and seed.
 
     Results go to `out/results.jsonl`, predictions to `out/predictions/`. What is there already (same encoder, corpus,
     task, probe and settings) is not computed again, so a stopped evaluation continues, fold by fold.
@@ -75,7 +77,7 @@ def evaluate(
         card: the task.
         corpus: its clips.
         out: folder for results, usually `RUN/probes/TASK`.
-        probes: names of probes, their settings, or `knn`.
+        probes: names or settings of readers (probes, and what else serves this type of task); none: the type's usual.
         seeds: of the probes.
         with_controls: add random weights and log-mel statistics (once each, however many encoders share them).
         search: grid and training of the probes; the default is the published one.
@@ -99,40 +101,29 @@ def evaluate(
         ConfigError: no encoder, no seed, or a setting that doesn't fit.
     """
     subjects = _subjects(encoders, with_controls, heard)
-    if not seeds or not probes:
-        raise ConfigError(f"{len(probes)} probes with {len(seeds)} seeds; expected at least one of each")
-    configs = [(p, p if p == KNN else get_probe(p)) for p in probes]
+    kind = task_type(card)
+    if not seeds:
+        raise ConfigError("no seed to train probes with; expected at least one")
+    readers = [kind.reader(asked) for asked in probes or kind.default_readers]
     out = Path(out)
-    targets = make_targets(card, corpus.column(card.label))
-    plan = plan_folds(
-        card,
-        targets,
-        splits=cells(corpus, "split", targets),
-        folds=cells(corpus, "fold", targets),
-        groups=source_groups(card, corpus, targets),
-        seed=split_seed,
-    )
+    plan = kind.plan(card, corpus, split_seed)
     protocol = Protocol(
         tuple(seeds),
         search or SearchConfig(),
-        get_loss(loss or card.training_loss(targets.kind)),
+        None if loss is None else get_loss(loss),
         refit,
         resamples,
         confidence,
         split_seed,
     )
-    study = Study(card, corpus, targets, plan, protocol, out, command or _command(), device)
+    study = Study(card, corpus, kind, plan, protocol, out, command or _command(), device)
     known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    todo = [(s, p) for s in subjects for p in configs if study.key(s, p[1]) not in known]
+    todo = [(s, r) for s in subjects for r in readers if study.key(s, r[1]) not in known]
+    store = Path(tokens or out / "tokens")
+    wanted = {(s.encoder.fingerprint, kind.layers(reader)): s.encoder for s, (_, reader) in todo}
     caches = {
-        s.encoder.fingerprint: extract(
-            s.encoder.to(device),
-            corpus,
-            Path(tokens or out / "tokens") / s.encoder.fingerprint,
-            batch=batch,
-            progress=progress,
-        )
-        for s in {id(s): s for s, _ in todo}.values()
+        (name, layers): _cache(encoder.to(device), corpus, store / name, layers, batch, progress)
+        for (name, layers), encoder in wanted.items()
     }
     made: dict[str, Result] = {}
     columns = (
@@ -143,20 +134,20 @@ def evaluate(
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=not progress) as bar:
-        line = bar.add_task(f"probes of {card.name}", total=len(todo) * len(plan.folds))
+        line = bar.add_task(f"probes of {card.name}", total=len(todo))
         for count, (subject, (name, config)) in enumerate(todo):
-            bar.update(line, description=f"{card.name}: {_name(name)} on {subject.encoder.name}")
-            start = count * len(plan.folds)
+            bar.update(line, description=f"{card.name}: {name} on {subject.encoder.name}")
 
-            def tell(done: float, start: int = start) -> None:
-                bar.update(line, completed=start + done)
+            def tell(share: float, count: int = count) -> None:
+                bar.update(line, completed=count + share)
 
-            result = study.run(subject, _name(name), config, caches[subject.encoder.fingerprint], tell)
+            cache = caches[subject.encoder.fingerprint, kind.layers(config)]
+            result = study.run(subject, name, config, cache, tell)
             append_result(out / "results.jsonl", result)
             made[result.key] = result
     results = []
     for subject in subjects:
-        for _, config in configs:
+        for _, config in readers:
             key = study.key(subject, config)
             result = made[key] if key in made else known[key]
             if (result.heard, result.role, result.encoder) != (subject.heard, subject.role, subject.encoder.name):
@@ -176,12 +167,20 @@ def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, 
     return list({s.encoder.fingerprint: s for s in [*beside[::-1], *tested[::-1]]}.values())[::-1]
 
 
-def _name(probe: str | ProbeConfig) -> str:
-    return (
-        probe
-        if isinstance(probe, str)
-        else f"{type(probe).__name__.removesuffix('Config').lower()}-{probe.fingerprint()[:6]}"
-    )
+def _cache(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    folder: Path,
+    layers: Literal["all"] | None,
+    batch: int,
+    progress: bool,
+) -> TokenCache:
+    """Extract the tokens that readers want, or open them; outputs and stacks of layers lie in folders of their own."""
+    if layers is None:
+        return extract(encoder, corpus, folder, batch=batch, progress=progress)
+    blocks = tuple(range(1, encoder.depth + 1)) or (0,)
+    stack = folder.with_name(f"{folder.name}-layers")
+    return extract(encoder, corpus, stack, layers=blocks, batch=batch, progress=progress)
 
 
 def _command() -> str:

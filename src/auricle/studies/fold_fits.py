@@ -1,4 +1,4 @@
-"""One fold of one probe: choose settings on validation clips, train for each seed, score the test clips.
+"""One fold of one reader: choose settings on validation clips, train for each seed, score the test clips.
 
 Learning rate and weight decay are searched once per fold, with the first seed. Then, for each seed, the probe is
 trained again at the chosen setting on training and validation clips together, for as many epochs as in the search, and
@@ -7,26 +7,22 @@ only then meets the test clips. A setting stands for its last epoch: what was va
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auricle.metrics.knn import knn_scores
+from auricle.config import Config
+from auricle.errors import ConfigError
 from auricle.probes import FittedProbe, Labelled, LossConfig, ProbeConfig, SearchConfig, fit_probe
+from auricle.studies.training_free import TrainingFreeConfig, Vectors
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
-from auricle.training.atomic_write import write_atomic
-
-KNN = "knn"
-NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,30 @@ class FoldFit:
         chosen: the settings that validation chose, and how they validated.
         params: trained parameters.
         tried: number of settings tried.
+        macs: multiply-adds of the reader per clip; None: not counted.
+        notes: what a reader of the score must know.
     """
 
     scores: NDArray[np.float32]
     chosen: dict[str, Any]
     params: int
     tried: int
+    macs: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return JSON-ready data and arrays, to be kept on disk."""
+        head = {"chosen": self.chosen, "params": self.params, "tried": self.tried, "macs": self.macs}
+        return {**head, "notes": self.notes}, {"scores": self.scores}
+
+    @classmethod
+    def unpack(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        """Rebuild from `pack`'s data."""
+        return cls(arrays["scores"], **head)
 
 
 def fit_fold(
-    probe: ProbeConfig | str,
+    probe: Config,
     tokens: TokenSet,
     targets: Targets,
     fold: Fold,
@@ -62,7 +72,7 @@ def fit_fold(
     """Fit a probe on one fold.
 
     Args:
-        probe: the probe's settings, or `knn` (cosine, ten neighbours, nothing trained or chosen).
+        probe: settings of a probe, or of a reader without a training loop.
         tokens: of the clips of `targets`, in that order.
         targets: what is true of them.
         fold: places of training, validation and test clips.
@@ -73,12 +83,18 @@ def fit_fold(
             training clips alone and stop at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
+
+    Raises:
+        ConfigError: `probe` is neither of the two.
     """
     tell = progress or (lambda share: None)
-    if probe == KNN:
-        scores = _nearest(tokens, targets, fold)
+    if isinstance(probe, TrainingFreeConfig):
+        sides = [_vectors(tokens, targets, rows) for rows in (fold.train, fold.valid)]
+        found, choice = probe.fit_predict(*sides, tokens.pooled[fold.test], refit=refit)
         tell(1.0)
-        return FoldFit(scores[None], {"fold": fold.name, "k": NEIGHBOURS, "similarity": "cosine"}, 0, 0)
+        return FoldFit(found[None].astype(np.float32), {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
+    if not isinstance(probe, ProbeConfig):
+        raise ConfigError(f"{type(probe).__name__} reads no labelled clips; give the settings of a probe")
     parts = {name: _labelled(tokens, targets, rows) for name, rows in (("train", fold.train), ("valid", fold.valid))}
     test = tokens.select(fold.test)
     search = search.replace(best_epoch=not refit)
@@ -130,38 +146,11 @@ def fit_fold(
     return FoldFit(scores, chosen, fitted[0].params, tried)
 
 
-def save_fold(path: Path, fit: FoldFit) -> None:
-    """Keep a finished fold, atomically, so that a stopped evaluation goes on after it."""
-    head = json.dumps(
-        {"chosen": fit.chosen, "params": fit.params, "tried": fit.tried, "shape": fit.scores.shape}
-    ).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, len(head).to_bytes(8, "little") + head + np.ascontiguousarray(fit.scores, "<f4").tobytes())
-
-
-def load_fold(path: Path) -> FoldFit | None:
-    """Return a finished fold, or None if there is none (or not a whole one: it is then fitted again)."""
-    if not path.is_file():
-        return None
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    try:
-        head = json.loads(data[8 : 8 + size])
-        scores = np.frombuffer(data[8 + size :], "<f4").reshape(head["shape"]).astype(np.float32)
-        return FoldFit(scores, head["chosen"], head["params"], head["tried"])
-    except (ValueError, KeyError):
-        return None
-
-
 def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:
     if targets.kind == "single":
         return Labelled(tokens.select(rows), torch.from_numpy(targets.numbers[rows]))
     return Labelled(tokens.select(rows), torch.from_numpy(targets.truth[rows].astype(np.float32)))
 
 
-def _nearest(tokens: TokenSet, targets: Targets, fold: Fold) -> NDArray[np.float32]:
-    known = np.concatenate([fold.train, fold.valid])
-    labels = targets.numbers[known] if targets.kind == "single" else targets.truth[known]
-    votes = knn_scores(tokens.pooled[known], labels, tokens.pooled[fold.test], NEIGHBOURS, classes=len(targets.classes))
-    scores: NDArray[np.float32] = votes.astype(np.float32)
-    return scores
+def _vectors(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Vectors:
+    return Vectors(tokens.pooled[rows].astype(np.float32), targets.truth[rows], targets.kind == "single")

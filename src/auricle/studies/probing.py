@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auricle.config import Config
 from auricle.corpus.sources import open_corpus
-from auricle.corpus.table import Corpus
+from auricle.corpus.table import Corpus, split_labels
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CorpusError
-from auricle.probes import ProbeConfig, SearchConfig
+from auricle.probes import SearchConfig
 from auricle.recipes.load import load
 from auricle.studies.embedding_map import embedding_map, read_map, write_map
 from auricle.studies.evaluate import evaluate
@@ -18,7 +19,6 @@ from auricle.studies.study import Subject
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import get_task
 from auricle.tasks.results import Result
-from auricle.tasks.targets import make_targets
 from auricle.tokens.extract import extract
 
 
@@ -27,7 +27,7 @@ def probe(
     *,
     task: str | TaskCard,
     data: str | Path | Corpus | None = None,
-    probes: Sequence[str | ProbeConfig] = ("linear", "mhca", "protobin"),
+    probes: Sequence[str | Config] = (),
     seeds: Sequence[int] = (0, 1, 2),
     controls: bool = True,
     search: SearchConfig | None = None,
@@ -43,7 +43,7 @@ def probe(
         run: run folder of a pre-trained encoder, or one of its checkpoints.
         task: name of a task card, or a card.
         data: the task's audio; None: where its card says (tasks on the built-in corpus need none).
-        probes: readers of the frozen tokens.
+        probes: readers of the frozen tokens; none: those usual for the type of task.
         seeds: of the probes.
         controls: probe random weights and log-mel statistics too.
         search: grid and training of the probes.
@@ -88,10 +88,8 @@ def draw_map(encoder: FrozenEncoder, card: TaskCard, corpus: Corpus, out: Path, 
     if old is not None and (old.get("task"), old.get("encoder_fingerprint"), old.get("corpus_fingerprint")) == mine:
         return path
     cache = extract(encoder, corpus, out / "tokens" / encoder.fingerprint, progress=progress)
-    targets = make_targets(card, corpus.column(card.label))
-    labels: list[tuple[str, ...]] = [()] * len(corpus)
-    for row, truth in zip(targets.rows, targets.truth, strict=True):
-        labels[row] = tuple(name for name, true in zip(targets.classes, truth, strict=True) if true)
+    named = card.label in corpus.columns
+    labels = [split_labels(None if c is None else str(c)) for c in corpus.column(card.label)] if named else None
     write_map(path, embedding_map(encoder, corpus, cache, task=card.name, labels=labels))
     return path
 

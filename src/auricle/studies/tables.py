@@ -27,14 +27,17 @@ def render_results(results: Sequence[Result]) -> Group:
 
 
 def interval_text(result: Result) -> str:
-    """Return `87.3 [84.0, 90.5]`, in percent."""
-    ends = f" [{_percent(result.low)}, {_percent(result.high)}]" if math.isfinite(result.low) else ""
-    return _percent(result.value) + ends
+    """Return `87.3 [84.0, 90.5]`: shares in percent, other metrics in their own unit."""
+    low, high = _number(result.low, result.unit), _number(result.high, result.unit)
+    ends = f" [{low}, {high}]" if math.isfinite(result.low) else ""
+    return _number(result.value, result.unit) + ends
 
 
 def _table(task: str, results: Sequence[Result]) -> Table:
     first = results[0]
-    table = Table(title=Text(f"{task}: {first.metric} in %"), title_justify="left")
+    unit = f" in {first.unit}" if first.unit else ""
+    lower = " (lower is better)" if first.better == "lower" else ""
+    table = Table(title=Text(f"{task}: {first.metric}{unit}{lower}"), title_justify="left")
     table.add_column("encoder", overflow="fold")
     probes = list(dict.fromkeys(r.probe for r in results))
     for probe in probes:
@@ -53,7 +56,7 @@ def _caption(results: Sequence[Result]) -> Text:
     first = results[0]
     seeds = max(len(r.seeds) for r in results)
     lines = [
-        f"{first.clips} of {first.clips_total} test clips; {first.split}; mean over {seeds} seed(s).",
+        f"{first.clips} of {first.clips_total} test {_units(first)}; {first.split}; mean over {seeds} seed(s).",
         f"Intervals: {first.confidence:.0%}, {first.interval}.",
     ]
     shared = [n for n in dict.fromkeys(first.notes) if all(n in r.notes for r in results)]
@@ -64,5 +67,11 @@ def _caption(results: Sequence[Result]) -> Text:
     return Text("\n".join(lines) + "\n", style="dim")
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
+def _units(result: Result) -> str:
+    return "clips" if result.type_name == "clips" else f"units of {result.type_name}"
+
+
+def _number(value: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f}" if unit == "%" else f"{value:.3g}"

@@ -7,6 +7,7 @@ from typing import Literal
 
 from auricle.config import Config
 from auricle.errors import ConfigError
+from auricle.tasks.clips import ClipsRule
 
 Kind = Literal["single", "multi", "auto"]
 Protocol = Literal["folds", "split", "auto"]
@@ -38,6 +39,7 @@ class TaskCard(Config):
         licence: of the audio.
         citation: who made it.
         notes: anything else.
+        rule: what type of task this is, with its settings; `ClipsRule`: labelled clips.
     """
 
     name: str
@@ -54,6 +56,7 @@ class TaskCard(Config):
     licence: str = ""
     citation: str = ""
     notes: str = ""
+    rule: Config = ClipsRule()
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
@@ -64,7 +67,7 @@ class TaskCard(Config):
         if self.folds < 2:
             raise ConfigError(f"task {self.name!r} asks for {self.folds} folds; expected at least 2")
         known = [m for k, ms in METRICS.items() if self.labels in (k, "auto") for m in ms]
-        if self.metric and self.metric not in known:
+        if isinstance(self.rule, ClipsRule) and self.metric and self.metric not in known:
             raise ConfigError(f"task {self.name!r} has metric {self.metric!r}; expected one of {', '.join(known)}")
 
     def headline(self, kind: Literal["single", "multi"]) -> str:

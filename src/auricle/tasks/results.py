@@ -28,13 +28,13 @@ class Result:
 
     Attributes:
         task: name of the task card.
-        kind: `single` (one label a clip) or `multi` (any number of labels a clip).
+        kind: `single` (one label a clip) or `multi` (any number of labels a clip); "" for other types of task.
         encoder: name of the encoder.
         encoder_fingerprint: of its weights and front end.
         role: `pretrained`, or the control that it is: `random` weights, `log-mel` statistics.
         probe: name of the probe.
         metric: name of the headline metric (`accuracy`, `macro_f1`, `mAP`).
-        value: the headline metric in [0, 1]: mean over seeds.
+        value: the headline metric: mean over seeds; a metric in % is a share in [0, 1].
         low: lower end of the interval.
         high: upper end of the interval.
         confidence: coverage of the interval, 0.95 unless told.
@@ -71,10 +71,17 @@ class Result:
         seconds: wall time.
         made: date and time (UTC, ISO 8601).
         key: fingerprint of all that decides the value; equal keys are the same experiment.
+        type_name: type of the task: `clips`, `events`, `regression` ...
+        better: whether `higher` or `lower` values are better.
+        unit: of the value; `%`: a share, shown as a percentage.
+        protocol_name: `strict` (ours), or the kit whose protocol was followed (`hear`, `evar` ...).
+        leaks: what in that protocol flatters the value, in words.
+        macs: multiply-adds of the reader per clip; None: not counted.
+        details: what this type of task has beside numbers (curves, timelines), JSON-ready.
     """
 
     task: str
-    kind: Literal["single", "multi"]
+    kind: str
     encoder: str
     encoder_fingerprint: str
     role: Role
@@ -92,7 +99,7 @@ class Result:
     per_class: dict[str, dict[str, float | None]]
     classes: list[str]
     confusion: list[list[float]] | None
-    protocol: Literal["folds", "split"]
+    protocol: str
     split: str
     fold_names: list[str]
     sizes: list[list[int]]
@@ -116,6 +123,13 @@ class Result:
     key: str
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    type_name: str = "clips"
+    better: Literal["higher", "lower"] = "higher"
+    unit: str = "%"
+    protocol_name: str = "strict"
+    leaks: list[str] = field(default_factory=list)
+    macs: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready data; what is not a finite number becomes None."""
@@ -130,7 +144,7 @@ class Result:
             CorpusError: a field that every record has is missing.
         """
         fields = {f.name: f for f in dataclasses.fields(cls)}
-        needed = {n for n, f in fields.items() if f.default_factory is dataclasses.MISSING}
+        needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
         absent = sorted(needed - data.keys())
         if absent:
             raise CorpusError(

@@ -1,0 +1,130 @@
+"""What each metric is called, which way is better, in what unit and range it is stored.
+
+Plain data, so that results, tables and the report speak of a metric in the same way. A metric whose unit is `%` is
+stored as a share (0.87) and shown times 100 (87.0 %).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from auricle.config import nearest
+from auricle.errors import ConfigError
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """One metric.
+
+    Attributes:
+        name: its key in records and on the command line.
+        title: its name in tables and axes.
+        better: which way it should go.
+        unit: `%` (stored as a share), a unit such as `dB`, or empty.
+        low: the smallest value it can take, `-inf` where there is none.
+        high: the largest, `inf` where there is none.
+    """
+
+    name: str
+    title: str
+    better: Better = "higher"
+    unit: str = "%"
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        """What a stored value is multiplied with to be shown in `unit`."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def clip(self, value: float) -> float:
+        """Return a value (the end of an interval) moved into the metric's range; NaN stays NaN."""
+        return value if math.isnan(value) else min(max(value, self.low), self.high)
+
+
+_INF = math.inf
+
+_ALL = (
+    # Clips: classification.py, resampled.py, ranking.py
+    MetricInfo("accuracy", "accuracy"),
+    MetricInfo("balanced_accuracy", "balanced accuracy"),
+    MetricInfo("macro_f1", "macro-F1"),
+    MetricInfo("micro_f1", "micro-F1"),
+    MetricInfo("mAP", "mean average precision"),
+    MetricInfo("cmAP", "class-mean average precision"),
+    MetricInfo("macro_auc", "macro AUC"),
+    MetricInfo("d_prime", "d'", unit="", low=-_INF, high=_INF),
+    MetricInfo("lwlrap", "label-weighted label-ranking AP"),
+    # Two kinds of clips or trials: ranking.py, verification.py
+    MetricInfo("auc", "AUC"),
+    MetricInfo("pauc", "partial AUC"),
+    MetricInfo("eer", "equal error rate", better="lower"),
+    MetricInfo("min_dcf", "minimum detection cost", better="lower", unit=""),
+    # Sound events: events.py, psds.py
+    MetricInfo("segment_f1", "segment F1"),
+    MetricInfo("segment_f1_macro", "segment F1, class mean"),
+    MetricInfo("segment_error_rate", "segment error rate", better="lower", unit="", high=_INF),
+    MetricInfo("event_f1", "event F1 (onset)"),
+    MetricInfo("event_f1_macro", "event F1 (onset), class mean"),
+    MetricInfo("event_error_rate", "event error rate (onset)", better="lower", unit="", high=_INF),
+    MetricInfo("event_f1_offset", "event F1 (onset and offset)"),
+    MetricInfo("event_f1_offset_macro", "event F1 (onset and offset), class mean"),
+    MetricInfo("psds1", "PSDS 1", unit=""),
+    MetricInfo("psds2", "PSDS 2", unit=""),
+    # Sequences: transcription.py
+    MetricInfo("wer", "word error rate", better="lower", high=_INF),
+    MetricInfo("cer", "character error rate", better="lower", high=_INF),
+    MetricInfo("per", "phone error rate", better="lower", high=_INF),
+    # Signals and units: signal.py, abx.py
+    MetricInfo("mcd", "mel-cepstral distortion", better="lower", unit="dB", high=_INF),
+    MetricInfo("si_sdr", "SI-SDR", unit="dB", low=-_INF, high=_INF),
+    MetricInfo("abx_error", "ABX error", better="lower"),
+    # Retrieval: retrieval.py
+    MetricInfo("recall_at_1", "recall at 1"),
+    MetricInfo("recall_at_5", "recall at 5"),
+    MetricInfo("recall_at_10", "recall at 10"),
+    MetricInfo("precision_at_1", "precision at 1"),
+    MetricInfo("precision_at_5", "precision at 5"),
+    MetricInfo("precision_at_10", "precision at 10"),
+    MetricInfo("mrr", "mean reciprocal rank"),
+    MetricInfo("ndcg", "nDCG"),
+    MetricInfo("map_retrieval", "mean average precision of retrieval"),
+    # Captions and answers: text.py, answers.py
+    MetricInfo("bleu", "BLEU-4"),
+    MetricInfo("cider", "CIDEr", unit="", high=10.0),
+    MetricInfo("spice", "SPICE"),
+    MetricInfo("qa_accuracy", "answer accuracy"),
+    # Segmentation and clusters: segmentation.py, clustering.py
+    MetricInfo("miou", "mean intersection over union"),
+    MetricInfo("ari", "adjusted Rand index", unit="", low=-0.5),
+    MetricInfo("nmi", "normalised mutual information", unit=""),
+    MetricInfo("purity", "cluster purity"),
+    # Numbers: regression.py
+    MetricInfo("r2", "R²", unit="", low=-_INF),
+    MetricInfo("pearson", "Pearson correlation", unit="", low=-1.0),
+    MetricInfo("spearman", "rank correlation", unit="", low=-1.0),
+    MetricInfo("concordance", "concordance correlation", unit="", low=-1.0),
+    MetricInfo("mae", "mean absolute error", better="lower", unit="", high=_INF),
+    MetricInfo("rmse", "root mean square error", better="lower", unit="", high=_INF),
+    MetricInfo("mae_semitones", "mean absolute pitch error", better="lower", unit="semitones", high=_INF),
+    MetricInfo("mae_db", "mean absolute level error", better="lower", unit="dB", high=_INF),
+    MetricInfo("pitch_accuracy", "pitch accuracy"),
+    MetricInfo("chroma_accuracy", "chroma accuracy"),
+)
+
+METRICS: dict[str, MetricInfo] = {info.name: info for info in _ALL}
+
+
+def metric_info(name: str) -> MetricInfo:
+    """Return what is known of a metric.
+
+    Raises:
+        ConfigError: there is no metric of this name; says the nearest one.
+    """
+    if name not in METRICS:
+        raise ConfigError(f"unknown metric {name!r}{nearest(name, METRICS)}")
+    return METRICS[name]
