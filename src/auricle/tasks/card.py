@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from auricle.config import Config
@@ -56,7 +56,7 @@ class TaskCard(Config):
     licence: str = ""
     citation: str = ""
     notes: str = ""
-    rule: Config = ClipsRule()
+    rule: Config = field(default_factory=ClipsRule)
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
