@@ -89,10 +89,10 @@ def fit_fold(
     """
     tell = progress or (lambda share: None)
     if isinstance(probe, TrainingFreeConfig):
-        sides = [_vectors(tokens, targets, rows) for rows in (fold.train, fold.valid)]
-        found, choice = probe.fit_predict(*sides, tokens.pooled[fold.test], refit=refit)
+        train, valid = _vectors(tokens, targets, fold.train), _vectors(tokens, targets, fold.valid)
+        scored, choice = probe.fit_predict(train, valid, tokens.pooled[fold.test], refit=refit)
         tell(1.0)
-        return FoldFit(found[None].astype(np.float32), {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
+        return FoldFit(scored[None].astype(np.float32), {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
     if not isinstance(probe, ProbeConfig):
         raise ConfigError(f"{type(probe).__name__} reads no labelled clips; give the settings of a probe")
     parts = {name: _labelled(tokens, targets, rows) for name, rows in (("train", fold.train), ("valid", fold.valid))}

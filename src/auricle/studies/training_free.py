@@ -111,7 +111,7 @@ class CentroidConfig(TrainingFreeConfig):
     """
 
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Return cosines `(n, C)`; a class without known clips scores -1 (with several labels: -2)."""
+        """Return cosines `(n, C)`; a class without known clips scores the least there is, for every clip alike."""
         centre = known.x.mean(0, dtype=np.float64)
         unit, asked = _unit(known.x - centre), _unit(x - centre)
         truth = known.truth.astype(np.float64)
@@ -122,7 +122,11 @@ class CentroidConfig(TrainingFreeConfig):
             result: Scores = np.where(count > 0, found, -1.0)
             return result
 
-        return cosines(truth) if known.single else cosines(truth) - cosines(1 - truth)
+        if known.single:
+            return cosines(truth)
+        share = truth.mean(0)
+        told_apart: Scores = np.where(share == 0, -2.0, np.where(share == 1, 2.0, cosines(truth) - cosines(1 - truth)))
+        return told_apart
 
 
 @dataclass(frozen=True)
