@@ -1,0 +1,76 @@
+"""The command line. Each verb calls one public function.
+
+Heavy imports happen inside the verbs, so that `--help` answers at once and so that the thread policy is in the
+environment before torch reads it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+# OpenMP threads that spin while waiting make two processes on the same cores 10 to 100 times slower than one;
+# this must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from auricle.cli.corpora import corpus, embed
+from auricle.cli.evaluation import probe, report, tasks
+from auricle.cli.training import demo, pretrain, recipes
+from auricle.config import nearest
+from auricle.errors import AuricleError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "corpus": corpus,
+    "pretrain": pretrain,
+    "embed": embed,
+    "probe": probe,
+    "report": report,
+    "recipes": recipes,
+    "tasks": tasks,
+    "demo": demo,
+}
+
+
+def _overview() -> str:
+    lines = [
+        "usage: auricle COMMAND ...",
+        "",
+        "Pre-train, probe and compare self-supervised audio encoders.",
+        "",
+    ]
+    lines += [f"  {name:<10}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    lines += ["", "`auricle COMMAND --help` says more."]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a mistake that the user can mend, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"auricle {version('auricle')}")
+        return 0
+    try:
+        if words[0] not in VERBS:
+            raise AuricleError(f"no command {words[0]!r}{nearest(words[0], VERBS)}")
+        VERBS[words[0]](words[1:])
+    except AuricleError as error:
+        print(f"auricle: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        remedy = "free some space or write elsewhere" if error.errno in FULL else "check the path"
+        print(f"auricle: {error.strerror or error}{where}: {remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("auricle: interrupted", file=sys.stderr)
+        return 130
+    return 0

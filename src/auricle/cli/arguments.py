@@ -1,0 +1,43 @@
+"""How the verbs read their arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+Arguments = TypeVar("Arguments")
+
+
+def parse(arguments: type[Arguments], argv: Sequence[str], verb: str, about: str) -> Arguments:
+    """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does."""
+    return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about)
+
+
+def no_arguments(verb: str, argv: Sequence[str], about: str) -> None:
+    """Refuse arguments of a verb that takes none."""
+
+    @dataclasses.dataclass
+    class Nothing:
+        pass
+
+    parse(Nothing, argv, verb, about)
+
+
+def value_of(flag: str, argv: Sequence[str]) -> str | None:
+    """Return the value that a flag has on the command line, None if it isn't there."""
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def command() -> str:
+    """Return the command line as a record keeps it."""
+    return shlex.join(["auricle", *sys.argv[1:]])

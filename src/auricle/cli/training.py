@@ -1,0 +1,118 @@
+"""Verbs about pre-training: `pretrain`, `recipes` and `demo`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from auricle.cli.arguments import no_arguments, parse, value_of
+from auricle.errors import AuricleError
+
+
+def pretrain(argv: Sequence[str]) -> None:
+    """Pre-train an encoder: `auricle pretrain audiomosaic --data FOLDER --out RUN`."""
+    from auricle.recipes import get_recipe
+    from auricle.recipes import pretrain as run
+    from auricle.recipes import recipes as registered
+
+    # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
+    name = argv[0] if argv and not argv[0].startswith("-") else registered()[0].name
+    size = value_of("--size", argv) or "tiny"
+    recipe = get_recipe(name, size)
+    arguments = dataclasses.make_dataclass(
+        "PretrainArguments",
+        [
+            (
+                "method",
+                Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")],
+            ),
+            (
+                "data",
+                Annotated[
+                    str,
+                    tyro.conf.arg(
+                        help="Folder of audio, table (CSV, Parquet), shards, `hub:user/name` or `builtin:scenes`; "
+                        "`a+b` joins several."
+                    ),
+                ],
+            ),
+            ("out", Annotated[Path, tyro.conf.arg(help="Run folder to write.")]),
+            ("size", Annotated[str, tyro.conf.arg(help="Encoder size, with the schedule that belongs to it.")], size),
+            (
+                "exclude",
+                Annotated[tuple[str, ...], tyro.conf.arg(help="Corpora (sub-folders of the data) to leave out.")],
+                (),
+            ),
+            (
+                "resume",
+                Annotated[bool, tyro.conf.arg(help="Continue the run in --out to the numbers it would have had.")],
+                False,
+            ),
+            # Without a prefix: its fields are flags of the first level.
+            ("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], recipe),
+        ],
+        frozen=True,
+    )
+    about = (
+        "Pre-train an encoder on audio without labels. Every field of the recipe can be set; "
+        f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
+    )
+    args: Any = parse(arguments, argv, "pretrain", about)
+    if args.method != recipe.name:
+        # The flags above are those of the recipe that stands first; any other place is a slip.
+        get_recipe(args.method, args.size)
+        raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
+    run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude)
+
+
+def recipes(argv: Sequence[str]) -> None:
+    """List the recipes with their sizes, papers and deviations."""
+    no_arguments("recipes", argv, "List the recipes that `auricle pretrain` knows.")
+    from rich.table import Table
+
+    from auricle.recipes import get_recipe
+    from auricle.recipes import recipes as registered
+
+    console = Console()
+    for entry in registered():
+        example = get_recipe(entry.name, entry.sizes[0])
+        console.print(f"[bold]{entry.name}[/]: {entry.summary}")
+        console.print(f"{example.reference.title} (arXiv {example.reference.arxiv})")
+        table = Table("size", "steps", "batch", "seconds", "deviations from the publication")
+        for size in entry.sizes:
+            made = get_recipe(entry.name, size)
+            deviations = "\n".join(f"- {text}" for text in made.deviations)
+            table.add_row(size, str(made.train.steps), str(made.loader.batch), f"{made.window.seconds:g}", deviations)
+        console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoArguments:
+    """What `auricle demo` takes."""
+
+    out: Path = Path("runs/demo")
+    """Run folder to write."""
+    minutes: float = 3.0
+    """Time for pre-training; probing takes about as long again."""
+
+
+def demo(argv: Sequence[str]) -> None:
+    """See it work on the built-in corpus: pre-train, probe three ways beside controls, write the report."""
+    about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
+    args = parse(DemoArguments, argv, "demo", about)
+    from auricle.demo import demo as run
+    from auricle.studies.tables import render_results
+
+    results, page = run(args.out, minutes=args.minutes)
+    console = Console()
+    console.print(render_results(results))
+    console.print(
+        "Two minutes of pre-training show how it works, not what it can do: here the controls are as good. What fifty "
+        "minutes on real audio buy is in benchmarks/foundation.md.\n"
+    )
+    console.print(f"report: {page.resolve()}", soft_wrap=True)
