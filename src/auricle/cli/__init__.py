@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 # this must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from auricle.cli.checking import check
 from auricle.cli.corpora import corpus, embed
 from auricle.cli.evaluation import probe, report, tasks
 from auricle.cli.training import demo, pretrain, recipes
@@ -29,6 +30,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "embed": embed,
     "probe": probe,
     "report": report,
+    "check": check,
     "recipes": recipes,
     "tasks": tasks,
     "demo": demo,

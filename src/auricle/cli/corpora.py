@@ -51,8 +51,8 @@ def corpus(argv: Sequence[str]) -> None:
 class EmbedArguments:
     """What `auricle embed` takes."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder, or one of its checkpoints."""
+    run: tyro.conf.Positional[str]
+    """Run folder, one of its checkpoints, or `module:Class` of your own."""
     data: str
     """Folder of audio, table or shards: anything that `auricle corpus scan` reads."""
     out: Path
@@ -68,13 +68,13 @@ def embed(argv: Sequence[str]) -> None:
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
     from auricle.corpus.sources import open_corpus
-    from auricle.recipes.load import load
+    from auricle.studies.probing import open_encoder
     from auricle.tokens.embeddings import embed_corpus
 
     clips = open_corpus(args.data)
     if args.cut is not None:
         clips = clips.cut(args.cut)
-    table = embed_corpus(load(args.run), clips, args.out, batch=args.batch)
+    table = embed_corpus(open_encoder(args.run), clips, args.out, batch=args.batch)
     print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

@@ -18,8 +18,8 @@ from auricle.errors import AuricleError
 class ProbeArguments:
     """What `auricle probe` takes."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder of a pre-trained encoder."""
+    run: tyro.conf.Positional[str]
+    """Run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` of your own."""
     task: str
     """Task: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
     data: str | None = None
@@ -27,13 +27,13 @@ class ProbeArguments:
     cut: float | None = None
     """Cut longer recordings of the data into clips of this many seconds, each with its recording's labels."""
     probes: tuple[str, ...] = ()
-    """Readers of the frozen tokens; by default those usual for the type of task. `auricle tasks --readers` lists all."""
+    """Readers of the frozen tokens; by default those usual for the type of task; `auricle tasks` lists all."""
     seeds: int = 3
     """Seeds of each probe (0, 1, 2, ...)."""
     controls: bool = True
     """Probe the random-weight encoder and the log-mel statistics beside the run."""
     out: Path | None = None
-    """Where results go; by default RUN/probes/TASK."""
+    """Where results go; by default RUN/probes/TASK (for `module:Class`: runs/module-Class/probes/TASK)."""
 
 
 def probe(argv: Sequence[str]) -> None:

@@ -134,6 +134,12 @@ class FrozenEncoder:
         vectors = np.concatenate(rows)
         return vectors[0] if single else vectors
 
+    @property
+    def randomisable(self) -> bool:
+        """Whether fresh random weights can be drawn for it: the control that stands beside it in every table."""
+        buildable = hasattr(getattr(self.encoder, "config", None), "build")
+        return buildable and any(True for _ in self.encoder.parameters())
+
     def randomised(self, seed: int) -> FrozenEncoder:
         """Return the control: the same front end and architecture with fresh random weights.
 

@@ -39,10 +39,9 @@ def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[Subject]:
     if not isinstance(frontend, SpectralFrontEnd):
         frontend = KaldiFbankConfig(rate=encoder.rate).build()
     plain = LogMelStatisticsConfig(mels=frontend.width, frame_rate=frontend.frame_rate).build()
-    return [
-        Subject(encoder.randomised(seed), "random", False),
-        Subject(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False),
-    ]
+    beside = [Subject(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False)]
+    # An encoder whose weights can't be drawn anew says so itself, in its notes.
+    return [Subject(encoder.randomised(seed), "random", False), *beside] if encoder.randomisable else beside
 
 
 def evaluate(

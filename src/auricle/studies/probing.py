@@ -8,6 +8,7 @@ from pathlib import Path
 from auricle.config import Config
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, split_labels
+from auricle.encoders.foreign import open_foreign
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CorpusError
 from auricle.probes import SearchConfig
@@ -40,7 +41,8 @@ def probe(
     """Probe a pre-trained encoder on a task and write what `auricle report` shows.
 
     Args:
-        run: run folder of a pre-trained encoder, or one of its checkpoints.
+        run: run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` (see
+            `auricle.encoders.foreign`).
         task: name of a task card, or a card.
         data: the task's audio; None: where its card says (tasks on the built-in corpus need none).
         probes: readers of the frozen tokens; none: those usual for the type of task.
@@ -48,7 +50,7 @@ def probe(
         controls: probe random weights and log-mel statistics too.
         search: grid and training of the probes.
         refit: train again on training and validation clips at the chosen setting.
-        out: where results go; None: `RUN/probes/TASK`.
+        out: where results go; None: `RUN/probes/TASK`, and `runs/module-Class/probes/TASK` for `module:Class`.
         command: what to record as the command.
         device: where encoders and probes run.
         progress: show progress bars.
@@ -59,11 +61,10 @@ def probe(
     """
     card = get_task(task) if isinstance(task, str) else task
     corpus = _open(card, data)
-    encoder = load(run)
-    folder = _run_folder(Path(run))
+    subject, folder = open_subject(run, corpus)
     out = Path(out) if out is not None else folder / "probes" / card.name
     results = evaluate(
-        [Subject(encoder, "pretrained", heard(folder, corpus))],
+        [subject],
         card,
         corpus,
         out=out,
@@ -76,8 +77,39 @@ def probe(
         device=device,
         progress=progress,
     )
-    draw_map(encoder.to(device), card, corpus, out, progress=progress)
+    draw_map(subject.encoder.to(device), card, corpus, out, progress=progress)
     return results
+
+
+def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:
+    """Open an encoder under test and the folder that its results belong in.
+
+    Args:
+        what: a run folder, one of its checkpoints, or `module:Class`.
+        corpus: the task's clips, to tell whether the encoder has heard them.
+
+    Raises:
+        CheckpointError: there is no such run.
+        ConfigError: there is no such class, or it is no encoder.
+    """
+    if _is_name(what):
+        return Subject(open_encoder(what)), Path("runs") / str(what).replace(":", "-")
+    folder = _run_folder(Path(what))
+    return Subject(open_encoder(what), "pretrained", heard(folder, corpus)), folder
+
+
+def open_encoder(what: Path | str) -> FrozenEncoder:
+    """Open a run folder, one of its checkpoints, or `module:Class`.
+
+    Raises:
+        CheckpointError: there is no such run.
+        ConfigError: there is no such class, or it is no encoder.
+    """
+    return open_foreign(str(what)) if _is_name(what) else load(what)
+
+
+def _is_name(what: Path | str) -> bool:
+    return ":" in str(what) and not Path(what).exists()
 
 
 def draw_map(encoder: FrozenEncoder, card: TaskCard, corpus: Corpus, out: Path, *, progress: bool = True) -> Path:

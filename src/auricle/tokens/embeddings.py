@@ -13,8 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.audio.batch import Audio
 from auricle.corpus.table import Corpus
+from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.tokens.extract import alone
 from auricle.tokens.storage import disk_errors
 
 _REMEDY = "free some space or write elsewhere"
@@ -66,8 +68,10 @@ def embed_corpus(
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task("", total=len(corpus))
-        for rows, audio in _batches(corpus, order, encoder.rate, batch, batch_seconds, broken):
-            found = encoder.pooled(audio).float().cpu().numpy()
+        for rows, audio in _batches(encoder, corpus, order, batch, batch_seconds, broken):
+            rows, found = _vectors(encoder, corpus, rows, audio, broken)
+            if not rows:
+                continue
             if vectors.shape[1] == 0:
                 vectors = np.zeros((len(corpus), found.shape[1]), dtype=np.float32)
             finite = np.isfinite(found).all(1)
@@ -115,9 +119,27 @@ def _clip_name(corpus: Corpus, row: int) -> str:
     return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
 
 
+def _vectors(
+    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
+) -> tuple[list[int], np.ndarray]:
+    """Encode a batch; clips that the encoder can't read are told apart by going alone, and are listed."""
+    try:
+        return rows, encoder.pooled(audio).float().cpu().numpy()
+    except AudioError as error:
+        if len(rows) == 1:
+            broken[_clip_name(corpus, rows[0])] = str(error)
+            return [], np.zeros((0, 0), dtype=np.float32)
+    parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
+    kept = [(one, found) for one, found in parts if one]
+    if not kept:
+        return [], np.zeros((0, 0), dtype=np.float32)
+    return [one[0] for one, _ in kept], np.concatenate([found for _, found in kept])
+
+
 def _batches(
-    corpus: Corpus, order: np.ndarray, rate: int, size: int, seconds: float, broken: dict[str, str]
+    encoder: FrozenEncoder, corpus: Corpus, order: np.ndarray, size: int, seconds: float, broken: dict[str, str]
 ) -> Iterator[tuple[list[int], Audio]]:
+    rate, exact = encoder.rate, Ability.EXACT_PADDING in encoder.encoder.abilities
     rows: list[int] = []
     clips: list[np.ndarray] = []
     for index in order.tolist():
@@ -128,7 +150,9 @@ def _batches(
             continue
         # The longest pads the others; the table's lengths may be wrong, those of the samples are not.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
-        if rows and (len(rows) == size or (len(rows) + 1) * longest > seconds * rate):
+        # An encoder whose output depends on padding gets clips of one length only.
+        unlike = not exact and bool(clips) and len(clips[0]) != len(clip)
+        if rows and (unlike or len(rows) == size or (len(rows) + 1) * longest > seconds * rate):
             yield rows, Audio.stack(clips, rate)
             rows, clips = [], []
         rows.append(index)

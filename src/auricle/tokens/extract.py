@@ -116,6 +116,12 @@ def extract(
     return TokenCache(folder)
 
 
+def alone(audio: Audio, row: int) -> Audio:
+    """Return one clip of a batch without the padding that its neighbours made."""
+    samples = int(audio.lengths[row])
+    return Audio(audio.wave[row : row + 1, :samples], audio.lengths[row : row + 1], audio.rate)
+
+
 def _check_room(
     encoder: FrozenEncoder, corpus: Corpus, folder: Path, layers: Sequence[int] | None, *, done: float
 ) -> None:
@@ -178,7 +184,16 @@ def _batches(
 
 def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | str]:
     """Yield each clip's tokens, or why there are none."""
-    tokens, pooled = encoder.encode(audio, layers or ())
+    try:
+        tokens, pooled = encoder.encode(audio, layers or ())
+    except AudioError as error:
+        # Which clip of a batch an encoder can't read shows when each goes alone.
+        if len(audio) == 1:
+            yield str(error)
+        else:
+            for b in range(len(audio)):
+                yield from _encode(encoder, alone(audio, b), layers)
+        return
     maps, grids, classes = _layers(tokens, layers)
     valid = _valid(tokens, grids)
     kept = [(x.half().cpu().numpy(), v.cpu().numpy()) for x, v in zip(maps, valid, strict=True)]
