@@ -39,6 +39,10 @@ class StorageError(AuricleError):
     """Something can't be written: the disk is full, or the folder is not writable."""
 
 
+class DownloadError(AuricleError):
+    """A download broke off, has the wrong size or the wrong sum, or the server refuses it."""
+
+
 class TrainingError(AuricleError):
     """Training can't go on: the loss is not finite, the disk is full, the run is already complete."""
 

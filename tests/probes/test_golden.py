@@ -88,8 +88,8 @@ def test_aim_pooling_train() -> None:
     head = mhca("batch").train()
     check(head.pool(Inputs(tokens())), 0.238581, [-0.324545, 0.523879, -0.158134, -0.378181])
     flat = tokens().view(-1, D)
-    torch.testing.assert_close(head.running_mean[1], 0.1 * flat.mean(0))
-    torch.testing.assert_close(head.running_var[1], 0.9 + 0.1 * flat.var(0))
+    torch.testing.assert_close(head.token_mean[1], 0.1 * flat.mean(0))
+    torch.testing.assert_close(head.token_var[1], 0.9 + 0.1 * flat.var(0))
 
 
 def test_bird_mae_attentive() -> None:

@@ -9,13 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auricle.errors import ConfigError
-from auricle.probes import protobin as protobin_file
+from auricle.probes import best_tokens
+from auricle.probes.best_tokens import best_token
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead
 from auricle.probes.linear import LinearConfig
 from auricle.probes.mhca import Mhca, MhcaConfig
-from auricle.probes.protobin import Protobin, ProtobinConfig, best_token
+from auricle.probes.protobin import Protobin, ProtobinConfig
 from auricle.probes.registry import PROBES, get_probe
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
+
+TOKEN_PROBES = sorted(name for name, config in PROBES.items() if config.reads == "tokens")
 
 S, B, T, FREQ, D, C = 3, 5, 4, 2, 12, 4
 N = T * FREQ
@@ -56,7 +59,7 @@ def mhca_slow(head: Mhca, s: int, x: Tensor) -> Tensor:
     out = []
     for h in range(head.heads):
         part = slice(h * dh, (h + 1) * dh)
-        weight = (k[:, part] @ head.query[s, part] / dh**0.5).softmax(0)
+        weight = (k[:, part] @ head.query[s, 0, part] / dh**0.5).softmax(0)
         out.append(weight @ v[:, part])
     return torch.cat(out) @ head.weight[s].T + head.bias[s]
 
@@ -105,7 +108,7 @@ def protobin_slow(head: Protobin, x: Tensor, valid: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("chunk", [2**20, 7, 40, 400])
 def test_protobin_equals_autograd_at_any_chunk(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protobin_file, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(best_tokens, "_CPU_CHUNK", chunk)
     head = build(ProtobinConfig(per_class=3, precision="exact"))
     head.prototypes.data[0, 0, :2] = 0.0
     x, valid = ragged()
@@ -164,7 +167,7 @@ def test_dropout_acts_in_training_only_and_from_the_generator() -> None:
     assert torch.equal(head.eval()(inputs, generator(1)), head(inputs, generator(2)))
 
 
-@pytest.mark.parametrize("name", sorted(PROBES))
+@pytest.mark.parametrize("name", TOKEN_PROBES)
 @pytest.mark.parametrize("garbage", [1e4, float("nan"), float("inf")])
 def test_padding_never_counts(name: str, garbage: float) -> None:
     head = build(get_probe(name)).eval()
@@ -219,7 +222,7 @@ def test_linear_standardises_by_the_training_clips() -> None:
 def test_keep_cuts_settings_out() -> None:
     x, valid = ragged()
     batch = token_batch(x, valid)
-    for name in PROBES:
+    for name in TOKEN_PROBES:
         head = build(get_probe(name)).eval()
         before = head(head.read(batch))
         head.keep(torch.tensor([2, 0]))
@@ -231,7 +234,6 @@ def test_keep_cuts_settings_out() -> None:
     ("config", "shape", "match"),
     [
         (LinearConfig(source="cls"), TokenShape(8, 8, 0, 1), "no class token|has none"),
-        (LinearConfig(source="poled"), SHAPE, "did you mean 'pooled'"),
         (MhcaConfig(heads=5), SHAPE, "can't be split"),
         (ProtobinConfig(per_class=0), SHAPE, "at least one prototype"),
         (ProtobinConfig(dropout=1.0), SHAPE, "less than one|less than 1"),
@@ -242,6 +244,8 @@ def test_refused_settings(config: ProbeConfig, shape: TokenShape, match: str) ->
         config.build(shape, C, settings=1, generator=generator())
 
 
-def test_unknown_probe_names_the_nearest() -> None:
+def test_unknown_words_name_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'pooled'"):
+        LinearConfig(source="poled")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="did you mean 'protobin'"):
         get_probe("protbin")

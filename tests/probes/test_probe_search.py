@@ -25,6 +25,8 @@ from auricle.probes.search import fit_probe
 from auricle.probes.search_config import SearchConfig
 from auricle.tokens.token_set import TokenSet
 
+TOKEN_PROBES = sorted(name for name, config in PROBES.items() if config.reads == "tokens")
+
 C, N, D = 3, 12, 16
 CLASSES = ("bell", "rain", "siren")
 
@@ -60,7 +62,7 @@ def fit(probe: str, train: Labelled, valid: Labelled | None, **settings: object)
     return fit_probe(probe, train, valid, classes=CLASSES, **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("probe", sorted(PROBES))
+@pytest.mark.parametrize("probe", TOKEN_PROBES)
 def test_every_probe_learns_from_ragged_clips(probe: str) -> None:
     train, valid, test = (
         make(ragged=True, spread=4),
@@ -75,7 +77,8 @@ def test_every_probe_learns_from_ragged_clips(probe: str) -> None:
     # The class token is one token of twelve, seldom an event.
     assert accuracy > (0.3 if probe == "linear_cls" else 0.7)
     shuffled = fit(probe, replace(train, targets=train.targets.roll(1)), replace(valid, targets=valid.targets.roll(1)))
-    assert abs((shuffled.predict(test.tokens).argmax(1) == test.targets.numpy()).mean() - 1 / 3) < 0.22
+    # Targets of other clips can't be told from tokens: chance is 1/3, the best of six settings and epochs a bit more.
+    assert shuffled.trial.score < 0.62
 
 
 @pytest.mark.parametrize("loss", ["bce", "asl"])
@@ -194,12 +197,12 @@ def test_garbage_in_padding_changes_nothing() -> None:
     dirty_tokens[~clean.tokens.valid] = np.nan
     dirty = Labelled(replace(clean.tokens, tokens=dirty_tokens), clean.targets)
     valid = make(30, seed=1)
-    for probe in PROBES:
+    for probe in TOKEN_PROBES:
         a, b = (fit(probe, train, valid, search=FAST.replace(epochs=2)) for train in (clean, dirty))
         assert np.array_equal(a.predict(clean.tokens), b.predict(dirty.tokens))
 
 
-@pytest.mark.parametrize("probe", sorted(PROBES))
+@pytest.mark.parametrize("probe", TOKEN_PROBES)
 def test_saved_and_loaded(probe: str, tmp_path: Path) -> None:
     train, valid = make(40), make(30, seed=1)
     fitted = fit(probe, train, valid, search=FAST.replace(epochs=2))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from auricle.corpus.columns import EVENT_COLUMNS
 from auricle.corpus.label_table import read_csv, read_label_table, tidy_split
 from auricle.corpus.listing import EVENT_TABLE, LABEL_TABLES, SCAN_TABLE, Listing
+from auricle.corpus.side_tables import check_events
 from auricle.corpus.table import Corpus
 from auricle.corpus.whole import make_corpus
 from auricle.errors import CorpusError
@@ -112,7 +113,7 @@ def open_label_table(
         if extra:
             notes = (f"{extra} of {len(listing.audio)} audio files are not in {table.name} and were left out",)
     events = _read_events(table.with_name(EVENT_TABLE), locator, set(keys))
-    return make_corpus(kept, root, name, events=events, problems=problems, notes=notes)
+    return check_events(make_corpus(kept, root, name, events=events, problems=problems, notes=notes))
 
 
 def _read_events(path: Path, locator: Locator, files: set[str]) -> pa.Table | None:
@@ -167,7 +168,7 @@ def open_loose_files(listing: Listing, name: str) -> Corpus:
         "_size": list(listing.audio.values()),
     }
     events = _read_events(listing.root / EVENT_TABLE, Locator(listing.root, listing.root), set(files))
-    return make_corpus(columns, listing.root, name, events=events)
+    return check_events(make_corpus(columns, listing.root, name, events=events))
 
 
 def sub_corpora(listing: Listing) -> list[str]:

@@ -46,6 +46,8 @@ def open_corpus(
             a tar file or Parquet file with audio in it, or a folder of these (webdataset layout; column `audio`);
             `hub:user/name?config=...`: a data set of the Hugging Face Hub;
             `builtin:scenes?clips=600&seed=0`: the built-in corpus;
+            `layout:us8k:FOLDER`: a published data set in its publisher's own folders (`auricle data list` names them);
+            a folder that has the marks of one is recognised without it;
             several of these in a list, or joined by `+`.
         split: keep only this split.
         name: what reports call it.
@@ -79,6 +81,10 @@ def _open(what: str | Path | Sequence[str | Path], split: str | None, exclude: t
         from auricle.corpus.scenes import builtin_corpus
 
         return _refuse_exclude(builtin_corpus(text), exclude)
+    if text.startswith("layout:"):
+        from auricle.corpus.layouts.opening import open_named
+
+        return _refuse_exclude(open_named(text), exclude)
     if text.startswith("hub:"):
         return _refuse_exclude(_open_hub(text.removeprefix("hub:"), split), exclude)
     path = Path(text).expanduser()
@@ -155,8 +161,20 @@ def _open_folder(folder: Path, exclude: tuple[str, ...]) -> Corpus:
         if alone or table_listing(table) == listing.digest():
             return _without(read_table(table), exclude)
         notes = (f"{SCAN_TABLE} is older than the files beside it and was not used; scan the folder again",)
-    corpus = _open_listed(listing, folder.resolve().name, exclude)
+    layout = None if set(LABEL_TABLES) & set(listing.tables) else _published(folder)
+    if layout is not None:
+        corpus = _refuse_exclude(layout, exclude)
+    else:
+        corpus = _open_listed(listing, folder.resolve().name, exclude)
     return replace(corpus, notes=notes + corpus.notes, problems={**listing.problems, **corpus.problems})
+
+
+def _published(folder: Path) -> Corpus | None:
+    """The data set whose publisher's layout the folder has, or None."""
+    from auricle.corpus.layouts.opening import open_layout, recognise
+
+    layout = recognise(folder)
+    return None if layout is None else open_layout(layout, folder)
 
 
 def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpus:

@@ -53,7 +53,6 @@ _ALL = (
     MetricInfo("accuracy", "accuracy"),
     MetricInfo("balanced_accuracy", "balanced accuracy"),
     MetricInfo("macro_f1", "macro-F1"),
-    MetricInfo("micro_f1", "micro-F1"),
     MetricInfo("mAP", "mean average precision"),
     MetricInfo("cmAP", "class-mean average precision"),
     MetricInfo("macro_auc", "macro AUC"),

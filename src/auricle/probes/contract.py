@@ -7,6 +7,7 @@ and a setting can be cut out of a head by taking a row of each.
 
 from __future__ import annotations
 
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
 
@@ -95,7 +96,7 @@ class ProbeHead(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class ProbeConfig(Config):
+class ProbeConfig(Config, ABC):
     """Base of probe settings.
 
     Attributes:
@@ -106,9 +107,32 @@ class ProbeConfig(Config):
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 7e-3)
     reads: ClassVar[Literal["tokens", "layers"]] = "tokens"
 
+    def __post_init__(self) -> None:
+        """Check every setting that is one of a few words.
+
+        Raises:
+            ConfigError: a word is unknown; names the nearest.
+        """
+        for name, hint in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(hint) is not Literal:
+                continue
+            known, value = typing.get_args(hint), getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"{name} is {value!r}{nearest(str(value), [str(k) for k in known])}")
+
+    @abstractmethod
     def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> ProbeHead:
-        """Build the head with `settings` equal copies of one random start."""
-        raise NotImplementedError(f"{type(self).__name__} does not build a head")
+        """Build the head with `settings` equal copies of one random start.
+
+        Args:
+            shape: of the tokens that it will read.
+            classes: C.
+            settings: S.
+            generator: of the random start.
+
+        Raises:
+            ConfigError: the settings don't fit the tokens' shape.
+        """
 
 
 def linear_init(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
@@ -125,3 +149,11 @@ def repeat(start: Tensor, settings: int) -> nn.Parameter:
 def classify(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply each setting's linear layer: `(S, B, D)`, `(S, C, D)`, `(S, C)` -> `(S, B, C)`."""
     return torch.baddbmm(bias.unsqueeze(1), pooled, weight.transpose(1, 2))
+
+
+def drop(h: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout on `h (S, B, D)`: one mask for all settings, so that they differ by their optimiser alone."""
+    if share == 0:
+        return h
+    keep = torch.rand(h.shape[1:], generator=generator, device=h.device) >= share
+    return h * keep / (1 - share)

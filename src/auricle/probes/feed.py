@@ -10,38 +10,39 @@ import torch
 from auricle.probes.contract import Inputs, ProbeHead
 from auricle.tokens.token_set import TokenSet
 
-# Bytes of float32 tokens read at once outside training: evaluation and the pass that fills the memory.
-_READ_BYTES = 2**26
+# Bytes of float32 tokens read at once: more would only cost memory, and pages that the system has to clear each time.
+_READ_BYTES = 2**24
 
 
 class Feed:
     """Inputs of a head for the clips of one token set.
 
-    Clips whose inputs have one shape (vectors, or token maps of one length without padding) are held in float32 if
-    `memory_mb` allows. All others are read anew for each batch from the memory-mapped cache, which the operating
-    system keeps in memory while it can: memory stays bounded for any corpus.
+    Inputs of one shape for every clip (vectors, or token maps of one length without padding) are held in float32 if
+    `memory_mb` allows. All others are read anew for each batch from the cache on disk, whose files the operating
+    system keeps in memory while it can: the memory of the process stays bounded for any corpus.
 
     Args:
         tokens: the clips.
         head: whose `read` makes the inputs.
         memory_mb: megabytes that held inputs may take.
         device: where batches go.
+
+    Attributes:
+        held_mb: megabytes that held inputs take, 0 where they are streamed.
     """
 
     def __init__(
-        self, tokens: TokenSet, head: ProbeHead, *, memory_mb: float = 2048, device: torch.device | str = "cpu"
+        self, tokens: TokenSet, head: ProbeHead, *, memory_mb: float = 1024, device: torch.device | str = "cpu"
     ) -> None:
         self.tokens, self.head, self.device = tokens, head, device
         self.held: torch.Tensor | None = None
-        counts = tokens.counts
+        self.held_mb = 0.0
         probe = head.read(tokens.batch([0]))
-        vectors = probe.valid is None and probe.x.dim() == 2
-        uniform = bool((counts == counts[0]).all()) and all(
-            tokens.valid[s : s + c].all() for s, c in zip(tokens.start, counts, strict=True)
-        )
-        size = probe.x[0].numel() * 4 * len(tokens)
-        if (vectors or uniform) and size <= memory_mb * 1e6:
+        size = probe.x[0].numel() * 4 * len(tokens) / 1e6
+        self._shape = tuple(probe.x.shape[1:]) if self._one_shape(probe) else None
+        if size <= memory_mb and self._shape is not None:
             self.held = torch.empty(len(tokens), *probe.x.shape[1:], device=device)
+            self.held_mb = size
             for piece in self._pieces():
                 self.held[piece.start : piece.stop] = self._read(np.arange(piece.start, piece.stop)).x
 
@@ -62,11 +63,31 @@ class Feed:
             else:
                 yield Inputs(self.held[piece.start : piece.stop])
 
+    def _one_shape(self, probe: Inputs) -> bool:
+        """Whether the inputs of all clips have the shape of the first one's, and nothing in them is padding."""
+        if probe.valid is not None:
+            return False
+        # A head that pools shows no padding even where there is some.
+        unlike = self.tokens.unlike() if probe.x.dim() > 2 else []
+        return not unlike or self.head.read(self.tokens.batch(unlike)).valid is None
+
     def _pieces(self) -> list[range]:
-        longest = int(self.tokens.counts.max()) * self.tokens.shape.width * 4
-        step = max(1, _READ_BYTES // longest)
+        step = self._step()
         return [range(i, min(i + step, len(self))) for i in range(0, len(self), step)]
 
+    def _step(self) -> int:
+        """Clips that are read at once."""
+        sets = self.tokens.stack or (self.tokens,)
+        longest = sum(int(one.counts.max()) for one in sets) * self.tokens.shape.width * 4
+        return max(1, _READ_BYTES // longest)
+
     def _read(self, places: np.ndarray) -> Inputs:
-        inputs = self.head.read(self.tokens.batch(places))
-        return Inputs(inputs.x.to(self.device), None if inputs.valid is None else inputs.valid.to(self.device))
+        step = self._step()
+        if self._shape is None or len(places) <= step:
+            inputs = self.head.read(self.tokens.batch(places))
+            return Inputs(inputs.x.to(self.device), None if inputs.valid is None else inputs.valid.to(self.device))
+        # Tokens, and what a head makes of them on the way, are there for a few clips at a time.
+        x = torch.empty(len(places), *self._shape, device=self.device)
+        for i in range(0, len(places), step):
+            x[i : i + step] = self.head.read(self.tokens.batch(places[i : i + step])).x
+        return Inputs(x)

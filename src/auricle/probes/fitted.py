@@ -18,7 +18,9 @@ from auricle.errors import CheckpointError, ConfigError
 from auricle.probes.contract import ProbeConfig, ProbeHead
 from auricle.probes.feed import Feed
 from auricle.probes.losses import LossConfig
+from auricle.probes.scaling import Scaling
 from auricle.probes.search_config import SearchConfig
+from auricle.probes.selection import natural
 from auricle.tokens.storage import write_atomic
 from auricle.tokens.token_set import TokenSet, TokenShape
 
@@ -33,12 +35,14 @@ class Trial:
     Attributes:
         lr: peak learning rate.
         weight_decay: its weight decay.
-        score: validation metric at its best (or last) epoch; minus infinity if it never was finite.
+        score: validation metric at its best (or last) epoch, higher is better (`mae` and `rmse` with a minus sign);
+            minus infinity if it never was finite.
         loss: validation loss at that epoch.
         epoch: that epoch, counted from 1; 0: none.
         epochs: epochs it was trained for before it ended or was pruned.
         scores: validation metric after each epoch.
         watched: what the head recorded after each epoch (protobin: `flips`, share of signs that flipped).
+        reruns: validation metric by seed, for the few best settings that were compared over several seeds.
     """
 
     lr: float
@@ -49,6 +53,7 @@ class Trial:
     epochs: int = 0
     scores: list[float] = field(default_factory=list)
     watched: dict[str, list[float]] = field(default_factory=dict)
+    reruns: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class FittedProbe:
         seed: of start and order.
         encoder: fingerprint of the encoder whose tokens it reads.
         layer: the layer it reads.
+        scaling: how predicted numbers are put into their own units; None for labels.
+        notes: what a reader of its score must know (setting at the edge of the range, classes without clips ...).
     """
 
     config: ProbeConfig
@@ -82,6 +89,8 @@ class FittedProbe:
     seed: int
     encoder: str
     layer: int
+    scaling: Scaling | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def trial(self) -> Trial:
@@ -89,12 +98,17 @@ class FittedProbe:
         return self.trials[self.chosen]
 
     @property
+    def validation(self) -> float:
+        """Validation metric of the chosen setting as people state it: mean over re-run seeds; errors are positive."""
+        return natural(float(np.mean(self.trial.reruns or [self.trial.score])), self.metric)
+
+    @property
     def params(self) -> int:
         """Trainable parameters."""
         return self.head.params
 
     def logits(self, tokens: TokenSet) -> Tensor:
-        """Return logits `(n, C)` float32 of each clip.
+        """Return logits `(n, C)` float32 of each clip (standardised numbers, where numbers are predicted).
 
         Raises:
             ConfigError: the tokens are of another shape or another encoder than the probe was fitted on.
@@ -114,8 +128,9 @@ class FittedProbe:
             return torch.cat([self.head(inputs)[0] for inputs in feed.all()])
 
     def predict(self, tokens: TokenSet) -> np.ndarray:
-        """Return class probabilities `(n, C)` float32: softmax for `ce`, a sigmoid for each class otherwise."""
-        return self.loss.scores(self.logits(tokens)).numpy()
+        """Return `(n, C)` float32: softmax for `ce`, numbers in their own units, else a sigmoid for each class."""
+        logits = self.logits(tokens)
+        return (self.loss.scores(logits) if self.scaling is None else self.scaling.restore(logits)).numpy()
 
     def summary(self) -> dict[str, object]:
         """Return what a result must say of its probe: parameters, settings tried and chosen, seed, as JSON data."""
@@ -130,6 +145,7 @@ class FittedProbe:
             "tried": [
                 _finite({k: v for k, v in asdict(t).items() if k not in ("scores", "watched")}) for t in self.trials
             ],
+            "notes": list(self.notes),
         }
 
     def save(self, folder: Path | str) -> Path:
@@ -151,6 +167,8 @@ class FittedProbe:
             "seed": self.seed,
             "encoder": self.encoder,
             "layer": self.layer,
+            "scaling": None if self.scaling is None else asdict(self.scaling),
+            "notes": list(self.notes),
         }
         state = {name: t.contiguous() for name, t in self.head.state_dict().items()}
         path = Path(folder) / FILE
@@ -207,7 +225,13 @@ class FittedProbe:
             seed=record["seed"],
             encoder=record["encoder"],
             layer=record["layer"],
+            scaling=_scaling(record.get("scaling")),
+            notes=tuple(record.get("notes", ())),
         )
+
+
+def _scaling(data: dict[str, list[float]] | None) -> Scaling | None:
+    return None if data is None else Scaling(tuple(data["mean"]), tuple(data["spread"]))
 
 
 def _finite(trial: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +250,10 @@ def _infinite(trial: dict[str, Any]) -> dict[str, Any]:
     def restore(value: float | None) -> float:
         return -math.inf if value is None else value
 
-    fixed = {"score": restore(trial["score"]), "scores": [restore(x) for x in trial["scores"]]}
+    fixed = {
+        "score": restore(trial["score"]),
+        "scores": [restore(x) for x in trial["scores"]],
+        "reruns": [restore(x) for x in trial.get("reruns", [])],
+    }
     loss = math.inf if trial["loss"] is None else trial["loss"]
     return {**trial, **fixed, "loss": loss}

@@ -1,9 +1,12 @@
-"""Losses of the probes, one value a setting: cross-entropy, binary cross-entropy, asymmetric loss."""
+"""Losses of the probes, one value a setting: cross-entropy, binary and asymmetric for labels; squared, absolute, Huber.
+
+Labels may be soft: mixing two clips mixes their labels, and each loss is linear in them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,46 +15,82 @@ from torch.nn import functional as F
 from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 
+Name = Literal["ce", "bce", "asl", "mse", "mae", "huber"]
+_OF_NUMBERS = ("mse", "mae", "huber")
+
 
 @dataclass(frozen=True)
 class LossConfig(Config):
     """What a probe minimises.
 
     Attributes:
-        name: `ce` for one label a clip (softmax), `bce` and `asl` for any number (sigmoid a class).
+        name: `ce` for one label a clip (softmax), `bce` and `asl` for any number (sigmoid a class); `mse`, `mae` and
+            `huber` for numbers (`fit_probe` standardises them by the training clips' mean and deviation first).
         gamma_neg: focusing of negatives in `asl`.
         gamma_pos: focusing of positives in `asl`.
         margin: shift of the negatives' probability in `asl`.
+        delta: where `huber` turns from squared to absolute, in standard deviations of the target.
     """
 
-    name: Literal["ce", "bce", "asl"] = "ce"
+    name: Name = "ce"
     gamma_neg: float = 4.0
     gamma_pos: float = 1.0
     margin: float = 0.05
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check name and ranges.
+
+        Raises:
+            ConfigError: the name is unknown, or `delta` is not positive.
+        """
+        if self.name not in get_args(Name):
+            raise ConfigError(f"unknown loss {self.name!r}{nearest(self.name, get_args(Name))}")
+        if not self.delta > 0:
+            raise ConfigError(f"delta of the Huber loss is {self.delta}; expected a positive number")
 
     @property
     def single(self) -> bool:
         """Whether each clip has exactly one label."""
         return self.name == "ce"
 
+    @property
+    def regression(self) -> bool:
+        """Whether targets are numbers instead of labels."""
+        return self.name in _OF_NUMBERS
+
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over clips (and classes) for each setting, `(S,)`.
+        """Return the mean over clips (and classes, or target dimensions) for each setting, `(S,)`.
 
         Args:
             logits: `(S, B, C)`.
-            targets: `(B,)` int64 for `ce`, `(B, C)` zeros and ones for the others.
+            targets: `(B,)` int64 or `(B, C)` shares of one for `ce`, `(B, C)` zeros to ones for `bce` and `asl`,
+                `(B, C)` numbers for the others.
         """
         S, B, C = logits.shape
-        if self.name == "ce":
+        if self.name == "ce" and targets.dim() == 1:
             rows = targets.expand(S, B).reshape(S * B)
             return F.cross_entropy(logits.reshape(S * B, C), rows, reduction="none").view(S, B).mean(1)
         y = targets.to(logits.dtype).expand(S, B, C)
+        if self.name == "ce":
+            return -(y * logits.log_softmax(-1)).sum(-1).mean(1)
+        return self._elements(logits, y).mean((1, 2))
+
+    def _elements(self, logits: Tensor, y: Tensor) -> Tensor:
         if self.name == "bce":
-            return F.binary_cross_entropy_with_logits(logits, y, reduction="none").mean((1, 2))
-        return asymmetric(logits, y, self.gamma_neg, self.gamma_pos, self.margin).mean((1, 2))
+            return F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        if self.name == "mse":
+            return F.mse_loss(logits, y, reduction="none")
+        if self.name == "mae":
+            return F.l1_loss(logits, y, reduction="none")
+        if self.name == "huber":
+            return F.huber_loss(logits, y, reduction="none", delta=self.delta)
+        return asymmetric(logits, y, self.gamma_neg, self.gamma_pos, self.margin)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Turn logits `(..., C)` into probabilities of classes."""
+        """Turn logits `(..., C)` into probabilities of classes; numbers stay what they are."""
+        if self.regression:
+            return logits
         return logits.softmax(-1) if self.name == "ce" else logits.sigmoid()
 
 
@@ -61,6 +100,9 @@ LOSSES = {
     "bce": LossConfig(name="bce"),
     "asl": LossConfig(name="asl"),
     "asl_bat": LossConfig(name="asl", gamma_neg=1.0, gamma_pos=0.0, margin=0.0),
+    "mse": LossConfig(name="mse"),
+    "mae": LossConfig(name="mae"),
+    "huber": LossConfig(name="huber"),
 }
 
 

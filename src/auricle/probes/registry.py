@@ -4,19 +4,70 @@ from __future__ import annotations
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
+from auricle.probes.abmilp import AbmilpConfig
+from auricle.probes.cgp import CgpConfig
 from auricle.probes.contract import ProbeConfig
+from auricle.probes.conv import ConvConfig
+from auricle.probes.ep import EpConfig
+from auricle.probes.jepa import JepaConfig
+from auricle.probes.layer_attentive import LayerAttentiveConfig
+from auricle.probes.layer_gated import GatedLinearConfig, WeightedSumConfig
 from auricle.probes.linear import LinearConfig
+from auricle.probes.linear_concat import LinearConcatConfig
+from auricle.probes.linear_pre import LinearPreConfig
 from auricle.probes.mhca import MhcaConfig
+from auricle.probes.mlp import MlpConfig
+from auricle.probes.proto import ProtoConfig
 from auricle.probes.protobin import ProtobinConfig
+from auricle.probes.simpool import SimPoolConfig
 
-PROBES: dict[str, ProbeConfig] = {
+# One vector a clip.
+_VECTORS: dict[str, ProbeConfig] = {
     "linear": LinearConfig(),
     "linear_cls": LinearConfig(source="cls"),
     "linear_mean": LinearConfig(source="mean"),
     "linear_time_mean": LinearConfig(source="mean_t_flat_f"),
+    "mlp": MlpConfig(),
+}
+
+# The token map, without attention.
+_MAPS: dict[str, ProbeConfig] = {
+    "linearc": LinearConcatConfig(),
+    "linearc_map": LinearConcatConfig(parts=("map",)),
+    "conv": ConvConfig(),
+    "linpre": LinearPreConfig(),
+    "linpre_mean": LinearPreConfig(pool="mean"),
+    "linpre_logsumexp": LinearPreConfig(pool="logsumexp"),
+}
+
+# The token map, weighed.
+_ATTENTIVE: dict[str, ProbeConfig] = {
     "mhca": MhcaConfig(),
+    "mhca_raw": MhcaConfig(norm="none"),
+    "ep": EpConfig(),
+    "simpool": SimPoolConfig(),
+    "simpool_gamma": SimPoolConfig(gamma=2.0),
+    "abmilp": AbmilpConfig(),
+    "abmilp_depth1": AbmilpConfig(depth=1, activation="relu"),
+    "jepa": JepaConfig(),
+}
+
+# The token map, compared with prototypes.
+_PROTOTYPES: dict[str, ProbeConfig] = {
+    "proto": ProtoConfig(),
+    "protofloat": ProtobinConfig(values="float"),
     "protobin": ProtobinConfig(),
 }
+
+# All layers of the encoder.
+_LAYERS: dict[str, ProbeConfig] = {
+    "cgp": CgpConfig(),
+    "gated_linear": GatedLinearConfig(),
+    "weighted_sum": WeightedSumConfig(),
+    "layer_attentive": LayerAttentiveConfig(),
+}
+
+PROBES: dict[str, ProbeConfig] = {**_VECTORS, **_MAPS, **_ATTENTIVE, **_PROTOTYPES, **_LAYERS}
 
 
 def get_probe(probe: str | ProbeConfig) -> ProbeConfig:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.probes import LossConfig, ProbeConfig, get_loss
 from auricle.probes.registry import PROBES
+from auricle.studies.clip_answers import clip_answers, known_targets
 from auricle.studies.fold_fits import FoldFit, fit_fold
+from auricle.studies.layer_curve import LayerCurveConfig, run_layer_curve
 from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, clip_names, source_groups
 from auricle.studies.training_free import TRAINING_FREE
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Plan, plan_folds
 from auricle.tasks.judged import Judged
-from auricle.tasks.predictions import Predictions
 from auricle.tasks.targets import Targets, make_targets
 
 
@@ -25,7 +24,7 @@ class ClipsTask(TaskType):
     """Clips with one label or several: folds or a split, a probe or a reader of vectors, one score a class."""
 
     name: ClassVar[str] = "clips"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, **TRAINING_FREE}
+    readers: ClassVar[dict[str, Config]] = {**PROBES, **TRAINING_FREE, "layer_curve": LayerCurveConfig()}
     default_readers: ClassVar[tuple[str, ...]] = ("linear", "mhca", "protobin")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
@@ -39,8 +38,9 @@ class ClipsTask(TaskType):
         return TaskPlan(targets.rows, plan.protocol, plan.words, groups, (*targets.notes, *plan.notes), (targets, plan))
 
     def layers(self, reader: Config) -> Literal["all"] | None:
-        """Return `all` for probes that read layers."""
-        return "all" if isinstance(reader, ProbeConfig) and reader.reads == "layers" else None
+        """Return `all` for probes that read layers, and for curves over them."""
+        layered = isinstance(reader, ProbeConfig) and reader.reads == "layers"
+        return "all" if layered or isinstance(reader, LayerCurveConfig) else None
 
     def headline(self, card: TaskCard, judged: Judged) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
@@ -49,12 +49,14 @@ class ClipsTask(TaskType):
     def run(self, job: Job) -> Outcome:
         """Fit all folds and put their test clips in a row."""
         targets, plan = job.plan.payload
-        protocol, layered = job.protocol, self.layers(job.reader) == "all"
-        here = job.here
-        tokens = job.tokens(layers=layered)
-        folds = job.readable(plan.folds)
-        known = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
+        protocol = job.protocol
+        known = known_targets(job, targets)
         loss = protocol.loss or get_loss(job.card.training_loss(targets.kind))
+        if isinstance(job.reader, LayerCurveConfig):
+            found = run_layer_curve(job, job.reader, known, plan, loss, self.headline)
+            return replace(found, settings=settings_of(job, loss))
+        tokens = job.tokens(layers=self.layers(job.reader) == "all")
+        folds = job.readable(plan.folds)
         trained = isinstance(job.reader, ProbeConfig)
         seeds = protocol.seeds if trained else protocol.seeds[:1]
         fits: list[FoldFit] = []
@@ -77,19 +79,8 @@ class ClipsTask(TaskType):
 
             fits.append(FoldFit.unpack(*job.kept(f"fold-{place}", fit)))
             job.tell((place + 1) / len(folds))
-        judged = np.concatenate([fold.test for fold in folds])
-        predictions = Predictions(
-            kind=targets.kind,
-            classes=targets.classes,
-            clips=job.clip_names[here][judged],
-            fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-            group=job.plan.groups[here][judged],
-            truth=known.truth[judged],
-            scores=np.concatenate([fit.scores for fit in fits], axis=1),
-            seeds=seeds,
-        )
         return Outcome(
-            judged=predictions,
+            judged=clip_answers(job, known, folds, fits, seeds),
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in plan.folds),
@@ -125,6 +116,9 @@ def plan_clips(card: TaskCard, corpus: Corpus, seed: int) -> tuple[Targets, Plan
 def settings_of(job: Job, loss: LossConfig) -> dict[str, Any]:
     """Return what a record says of how a reader was trained and searched."""
     reader, search = job.reader, job.protocol.search
+    if isinstance(reader, LayerCurveConfig):
+        inner = settings_of(replace(job, reader=reader.inner), loss)
+        return {**inner, "reader": reader.to_json(), "vectors": "mean of each layer's tokens"}
     if not isinstance(reader, ProbeConfig):
         return {"reader": reader.to_json(), "vectors": "pooled"}
     return {

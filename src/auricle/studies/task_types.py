@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from auricle.config import Config
 from auricle.errors import ConfigError
+from auricle.studies.anomaly_task import AnomalyTask
 from auricle.studies.clips_task import ClipsTask
+from auricle.studies.clustering_task import ClusteringTask
+from auricle.studies.events_task import EventsTask
+from auricle.studies.few_shot_task import FewShotTask
+from auricle.studies.label_budget_task import BudgetTask
+from auricle.studies.retrieval_task import RetrievalTask
 from auricle.studies.task_type import TaskType
+from auricle.studies.verification_task import VerificationTask
+from auricle.tasks.anomaly import AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips import ClipsRule
+from auricle.tasks.clustering import ClusteringRule
+from auricle.tasks.event_rule import EventsRule
+from auricle.tasks.few_shot import FewShotRule
+from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.retrieval import RetrievalRule
+from auricle.tasks.verification import VerificationRule
 
 TASK_TYPES: dict[type[Config], TaskType] = {
     ClipsRule: ClipsTask(),
+    FewShotRule: FewShotTask(),
+    BudgetRule: BudgetTask(),
+    EventsRule: EventsTask(),
+    VerificationRule: VerificationTask(),
+    RetrievalRule: RetrievalTask(),
+    ClusteringRule: ClusteringTask(),
+    AnomalyRule: AnomalyTask(),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Each type's answers, so that files of them can be read back.
+from auricle.tasks import anomaly, clustering, events, few_shot, label_budget, predictions, retrieval, verification
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import get_task, tasks
 from auricle.tasks.folds import Fold, Plan, plan_folds
@@ -14,11 +16,19 @@ __all__ = [
     "Result",
     "Targets",
     "TaskCard",
+    "anomaly",
     "append_result",
+    "clustering",
+    "events",
+    "few_shot",
     "get_task",
+    "label_budget",
     "make_targets",
     "plan_folds",
+    "predictions",
     "read_results",
+    "retrieval",
     "tasks",
+    "verification",
     "write_results",
 ]

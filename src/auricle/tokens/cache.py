@@ -1,4 +1,4 @@
-"""A token cache on disk: every clip's frozen tokens once, fp16, memory-mapped, with the marks of what made them.
+"""A token cache on disk: every clip's frozen tokens once, fp16, with the marks of what made them.
 
 A cache is a folder: `tokens.bin` (fp16 rows of D, clip after clip, layer after layer), `valid.bin` (one byte a row),
 `clips.npz` (where each clip lies, its grid, its clip vector and class tokens), and `manifest.json`, written last: a
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError, StaleCacheError
+from auricle.tokens.row_file import RowFile
 from auricle.tokens.token_set import TokenSet
 
 FORMAT = 1
@@ -156,7 +157,6 @@ class TokenCache:
         self._check(CLIPS)
         with np.load(self.folder / CLIPS, allow_pickle=False) as clips:
             self._start, self._time = clips["start"], clips["time"]
-            self._pooled, self._cls = clips["pooled"], clips["cls"]
 
     @classmethod
     def open(
@@ -203,44 +203,72 @@ class TokenCache:
         return sum((self.folder / name).stat().st_size for name in (TOKENS, VALID, CLIPS))
 
     @cached_property
-    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
+    def _tables(self) -> tuple[RowFile, RowFile, RowFile, RowFile]:
+        """Tokens, validity, clip vectors, class tokens of all layers: shared by all selections, read on demand."""
         rows, width = self.manifest.rows, self.manifest.width
-        tokens = np.memmap(self.folder / TOKENS, dtype=np.float16, mode="r", shape=(rows, width))
-        return tokens, np.memmap(self.folder / VALID, dtype=bool, mode="r", shape=(rows,))
+        return (
+            RowFile(self.folder / TOKENS, np.float16, rows, (width,)),
+            RowFile(self.folder / VALID, bool, rows),
+            RowFile.in_archive(self.folder / CLIPS, "pooled"),
+            RowFile.in_archive(self.folder / CLIPS, "cls"),
+        )
 
-    def select(self, rows: Sequence[int] | np.ndarray | None = None, *, layer: int | None = None) -> TokenSet:
-        """Return clips of one layer, without copying their tokens.
+    @cached_property
+    def _class_rows(self) -> tuple[RowFile | None, ...]:
+        cls = self._tables[3]
+        return tuple(cls.column(place) if cls.shape[2] else None for place in range(len(self.manifest.layers)))
+
+    def select(
+        self,
+        rows: Sequence[int] | np.ndarray | None = None,
+        *,
+        layer: int | None = None,
+        layers: Literal["all"] | Sequence[int] | None = None,
+    ) -> TokenSet:
+        """Return clips of one layer, or of several, without reading their tokens.
 
         Args:
             rows: rows of the corpus, in the order wanted; None: all that are here (`present`).
             layer: one of the cached layers; None: the last of them.
+            layers: cached layers to stack, in the order wanted (`all`: as they were extracted); the set itself then
+                reads the last of them. None: one layer, and no stack.
 
         Raises:
             CorpusError: a row's clip is missing or beyond the corpus.
-            ConfigError: the layer is not cached.
+            ConfigError: a layer is not cached, or is named twice; or both `layer` and `layers` are given.
         """
         kept = self.manifest.layers
-        layer = kept[-1] if layer is None else layer
-        if layer not in kept:
-            raise ConfigError(f"layer {layer} is not in this cache of layers {list(kept)}; extract it")
+        if layer is not None and layers is not None:
+            raise ConfigError(f"found layer={layer} and layers={layers}; give one layer, or the layers to stack")
+        stacked = None if layers is None else kept if layers == "all" else tuple(layers)
+        if stacked is not None and (not stacked or len(set(stacked)) < len(stacked)):
+            raise ConfigError(f"found layers {list(stacked)} to stack, expected different ones of {list(kept)}")
+        wanted = (kept[-1] if layer is None else layer,) if stacked is None else stacked
+        for one in wanted:
+            if one not in kept:
+                raise ConfigError(f"layer {one} is not in this cache of layers {list(kept)}; extract it")
         chosen = self.present if rows is None else np.asarray(rows, dtype=np.int64)
         for row in chosen[~np.isin(chosen, self.present)][:1]:
             reason = self.missing.get(int(row), f"the corpus has {len(self)} clips")
             raise CorpusError(f"clip {row} has no tokens ({reason}); select among `present`")
-        place = kept.index(layer)
-        tokens, valid = self._maps
+        sets = [self._layer(chosen, kept.index(one)) for one in wanted]
+        return sets[0] if stacked is None else TokenSet.of_layers(sets)
+
+    def _layer(self, rows: np.ndarray, place: int) -> TokenSet:
+        tokens, valid, vectors, _ = self._tables
         return TokenSet(
             tokens=tokens,
             valid=valid,
-            start=self._start[chosen, place],
-            time=self._time[chosen, place],
+            start=self._start[rows, place],
+            time=self._time[rows, place],
             freq=self.manifest.freq[place],
             rate=self.manifest.rate[place],
-            pooled=self._pooled[chosen],
-            cls=self._cls[chosen, place] if self._cls.shape[2] else None,
+            vectors=vectors,
+            row=rows,
+            class_rows=self._class_rows[place],
             encoder=self.manifest.encoder,
             corpus=self.manifest.corpus,
-            layer=layer,
+            layer=self.manifest.layers[place],
         )
 
     def verify(self) -> None:

@@ -1,9 +1,10 @@
-"""Frozen tokens of many clips, ragged: what probes read, from memory or from a memory-mapped cache."""
+"""Frozen tokens of many clips, ragged: what probes read, from memory or from a cache on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -12,71 +13,58 @@ from torch import Tensor
 
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
+from auricle.tokens.row_file import RowFile
+from auricle.tokens.token_batch import TokenBatch
 
-
-@dataclass(frozen=True)
-class TokenBatch:
-    """Some clips' tokens, padded to the longest.
-
-    Attributes:
-        x: `(B, N, D)` float32, zeros beyond a clip's tokens.
-        valid: `(B, N)` bool, False where a token is padding; each clip has at least one valid token.
-        cls: `(B, P, D)` class tokens, or None.
-        pooled: `(B, D')` the encoder's own clip vector (its width may differ from D).
-        grid: the grid of the longest clip; token index = t * grid.freq + f.
-    """
-
-    x: Tensor
-    valid: Tensor
-    cls: Tensor | None
-    pooled: Tensor
-    grid: Grid
-
-    def to(self, device: torch.device | str) -> TokenBatch:
-        """Move to a device."""
-        cls = None if self.cls is None else self.cls.to(device)
-        return TokenBatch(self.x.to(device), self.valid.to(device), cls, self.pooled.to(device), self.grid)
+Rows = np.ndarray | RowFile
 
 
 @dataclass(frozen=True)
 class TokenShape:
-    """What a probe must know of the tokens it reads: widths, class tokens, frequency rows."""
+    """What a probe must know of the tokens it reads: widths, class tokens, frequency rows, layers of the stack."""
 
     width: int
     pooled_width: int
     cls: int
     freq: int
+    layers: int = 1
 
 
 @dataclass(frozen=True)
 class TokenSet:
     """Tokens of `n` clips in one ragged table; padding is not stored, or is marked invalid.
 
+    Tables are shared by all selections of them and may lie on disk (`RowFile`): rows are read when they are asked for.
+
     Attributes:
-        tokens: `(M, D)` tokens of all clips in a row (fp16 memory map, or an array), time-major within a clip.
+        tokens: `(M, D)` tokens of all clips in a row, time-major within a clip.
         valid: `(M,)` bool.
         start: `(n,)` int64, a clip's first row in `tokens`.
         time: `(n,)` int64, a clip's time columns; it has `time * freq` tokens.
         freq: F, frequency rows of every clip.
         rate: time columns per second (Hz).
-        pooled: `(n, D')` clip vectors.
-        cls: `(n, P, D)` class tokens, or None.
+        vectors: `(V, D')` table of clip vectors.
+        row: `(n,)` int64, a clip's row in `vectors` and in `class_rows`.
+        class_rows: `(V, P, D)` table of class tokens, or None.
         encoder: fingerprint of the encoder that made the tokens ('' if unknown).
         corpus: fingerprint of the corpus they were made of ('' if unknown).
         layer: the layer they were taken from.
+        stack: several layers of the same clips, each a `TokenSet`, where they were asked for; empty otherwise.
     """
 
-    tokens: np.ndarray
-    valid: np.ndarray
+    tokens: Rows
+    valid: Rows
     start: np.ndarray
     time: np.ndarray
     freq: int
     rate: float
-    pooled: np.ndarray
-    cls: np.ndarray | None = None
+    vectors: Rows
+    row: np.ndarray
+    class_rows: Rows | None = None
     encoder: str = ""
     corpus: str = ""
     layer: int = 0
+    stack: tuple[TokenSet, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_tensors(
@@ -89,6 +77,7 @@ class TokenSet:
         freq: int = 1,
         rate: float = 1.0,
         encoder: str = "",
+        layer: int = 0,
     ) -> Self:
         """Wrap dense tokens `(n, N, D)`; `pooled` defaults to the mean of the valid tokens.
 
@@ -111,10 +100,29 @@ class TokenSet:
             time=np.full(n, N // freq, dtype=np.int64),
             freq=freq,
             rate=rate,
-            pooled=pooled.numpy(),
-            cls=None if class_tokens is None else class_tokens.numpy(),
+            vectors=pooled.numpy(),
+            row=np.arange(n, dtype=np.int64),
+            class_rows=None if class_tokens is None else class_tokens.numpy(),
             encoder=encoder,
+            layer=layer,
         )
+
+    @classmethod
+    def of_layers(cls, layers: Sequence[Self]) -> Self:
+        """Stack layers of the same clips, in order; the set itself then reads the last of them.
+
+        Raises:
+            ConfigError: there is none, or they differ in clips, width, class tokens or encoder.
+        """
+        if not layers:
+            raise ConfigError("found no layers to stack; give at least one")
+        kinds = {(len(one), one.shape.width, one.shape.cls, one.encoder, one.corpus) for one in layers}
+        if len(kinds) > 1:
+            raise ConfigError(
+                f"layers {[one.layer for one in layers]} differ in (clips, width, class tokens, encoder, corpus): "
+                f"{sorted(kinds)}; stack layers of one encoder with the same clips, width and class tokens"
+            )
+        return replace(layers[-1], stack=tuple(replace(one, stack=()) for one in layers))
 
     def __len__(self) -> int:
         return len(self.start)
@@ -122,23 +130,39 @@ class TokenSet:
     @property
     def shape(self) -> TokenShape:
         """Widths and counts that a probe is built for."""
-        count = 0 if self.cls is None else self.cls.shape[1]
-        return TokenShape(self.tokens.shape[1], self.pooled.shape[1], count, self.freq)
+        count = 0 if self.class_rows is None else self.class_rows.shape[1]
+        width, layers = self.tokens.shape[1], max(1, len(self.stack))
+        return TokenShape(width, self.vectors.shape[1], count, self.freq, layers)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The stacked layers; the one layer where nothing is stacked."""
+        return tuple(one.layer for one in self.stack) or (self.layer,)
 
     @property
     def counts(self) -> np.ndarray:
         """Tokens of each clip, `(n,)` int64."""
         return self.time * self.freq
 
+    @cached_property
+    def pooled(self) -> np.ndarray:
+        """Clip vectors `(n, D')`, read once if they lie on disk."""
+        return self.vectors[self.row]
+
+    @cached_property
+    def cls(self) -> np.ndarray | None:
+        """Class tokens `(n, P, D)`, read once if they lie on disk; None where there are none."""
+        return None if self.class_rows is None else self.class_rows[self.row]
+
     def select(self, places: Sequence[int] | np.ndarray) -> Self:
-        """Return the clips at `places` (positions in this set), in that order; tokens are not copied."""
+        """Return the clips at `places` (positions in this set), in that order; nothing is copied."""
         places = np.asarray(places, dtype=np.int64)
         return replace(
             self,
             start=self.start[places],
             time=self.time[places],
-            pooled=self.pooled[places],
-            cls=None if self.cls is None else self.cls[places],
+            row=self.row[places],
+            stack=tuple(one.select(places) for one in self.stack),
         )
 
     def join(self, other: Self) -> Self:
@@ -147,36 +171,147 @@ class TokenSet:
         Raises:
             ConfigError: they are tokens of different encoders, layers or shapes.
         """
-        if (self.shape, self.rate, self.encoder, self.layer) != (other.shape, other.rate, other.encoder, other.layer):
+        if self._kind != other._kind:
             raise ConfigError("tokens of different encoders, layers or shapes can't be joined; extract both alike")
         tokens, valid, shift = self.tokens, self.valid, 0
         if other.tokens is not tokens:
-            tokens, valid = np.concatenate([tokens, other.tokens]), np.concatenate([valid, other.valid])
+            tokens, valid = np.concatenate([tokens[:], other.tokens[:]]), np.concatenate([valid[:], other.valid[:]])
             shift = len(self.tokens)
-        cls = None if self.cls is None or other.cls is None else np.concatenate([self.cls, other.cls])
+        vectors, class_rows, down = self.vectors, self.class_rows, 0
+        if other.vectors is not vectors:
+            vectors, down = np.concatenate([vectors[:], other.vectors[:]]), len(self.vectors)
+            if class_rows is not None and other.class_rows is not None:
+                class_rows = np.concatenate([class_rows[:], other.class_rows[:]])
         return replace(
             self,
             tokens=tokens,
             valid=valid,
             start=np.concatenate([self.start, other.start + shift]),
             time=np.concatenate([self.time, other.time]),
-            pooled=np.concatenate([self.pooled, other.pooled]),
-            cls=cls,
+            vectors=vectors,
+            row=np.concatenate([self.row, other.row + down]),
+            class_rows=class_rows,
+            stack=tuple(a.join(b) for a, b in zip(self.stack, other.stack, strict=True)),
         )
 
+    @property
+    def _kind(self) -> tuple[object, ...]:
+        return self.shape, self.rate, self.encoder, self.layers
+
     def batch(self, places: Sequence[int] | np.ndarray) -> TokenBatch:
-        """Read the clips at `places` in that order, as float32, padded to the longest of them."""
+        """Return the clips at `places` in that order, as float32, padded to the longest of them.
+
+        Tokens, vectors and layers are read when they are first looked at: a probe of clip vectors reads no tokens.
+        """
         places = np.asarray(places, dtype=np.int64)
+        return _Reading.of(self, places)
+
+    def unlike(self) -> list[int]:
+        """Return places of clips that can't stand in one dense array without padding, none if all clips can.
+
+        They are two clips of different length, or one with an invalid token, in this set or in a stacked layer.
+        """
+        counts = self.counts
+        if (counts != counts[:1]).any():
+            return [int(counts.argmin()), int(counts.argmax())]
+        for place, (start, count) in enumerate(zip(self.start, counts, strict=True)):
+            if not self.valid[start : start + count].all():
+                return [place]
+        return next((found for one in self.stack if (found := one.unlike())), [])
+
+    def _read(self, places: np.ndarray, longest: int | None = None) -> tuple[Tensor, Tensor]:
         counts = self.counts[places]
-        longest = int(counts.max(initial=0))
-        x = np.zeros((len(places), longest, self.tokens.shape[1]), dtype=np.float32)
+        longest = int(counts.max(initial=0)) if longest is None else longest
+        x = torch.empty(len(places), longest, self.tokens.shape[1])
         valid = np.zeros((len(places), longest), dtype=bool)
         for i, (start, count) in enumerate(zip(self.start[places], counts, strict=True)):
-            x[i, :count] = self.tokens[start : start + count]
+            # torch widens fp16 several times faster than numpy.
+            x[i, :count] = torch.from_numpy(_writeable(self.tokens[start : start + count]))
+            x[i, count:] = 0
             valid[i, :count] = self.valid[start : start + count]
-        # What an encoder left at masked places is arbitrary, even NaN: zero times anything must stay zero downstream.
-        x[~valid] = 0
-        cls = None if self.cls is None else torch.from_numpy(self.cls[places].astype(np.float32))
-        pooled = torch.from_numpy(self.pooled[places].astype(np.float32))
-        grid = Grid(longest // self.freq, self.freq, self.rate)
-        return TokenBatch(torch.from_numpy(x), torch.from_numpy(valid), cls, pooled, grid)
+            # What an encoder left at masked places is arbitrary, even NaN: zero times anything must stay zero.
+            if not valid[i, :count].all():
+                x[i, torch.from_numpy(~valid[i])] = 0
+        return x, torch.from_numpy(valid)
+
+
+class _Reading(TokenBatch):
+    """A batch whose parts are read when they are first looked at."""
+
+    _set: TokenSet
+    _places: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: TokenSet, places: np.ndarray) -> _Reading:
+        """Promise the clips at `places` of a token set."""
+        # Without the constructor, which would want everything read: the properties below stand where its fields would.
+        self = object.__new__(cls)
+        longest = int(tokens.time[places].max(initial=0))
+        self.__dict__.update(_set=tokens, _places=places, grid=Grid(longest, tokens.freq, tokens.rate))
+        return self
+
+    @cached_property
+    def _tokens(self) -> tuple[Tensor, Tensor]:
+        return self._set._read(self._places)
+
+    @cached_property
+    def _stacked(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        stack = self._set.stack
+        if not stack:
+            return None, None
+        B, D = len(self._places), stack[0].tokens.shape[1]
+        longest = max(int(one.counts[self._places].max(initial=0)) for one in stack)
+        x = torch.empty(B, len(stack), longest, D)
+        valid = torch.empty(B, len(stack), longest, dtype=torch.bool)
+        for place, one in enumerate(stack):
+            x[:, place], valid[:, place] = one._read(self._places, longest)
+        return x, valid
+
+    @cached_property
+    def x(self) -> Tensor:
+        return self._tokens[0]
+
+    @cached_property
+    def valid(self) -> Tensor:
+        return self._tokens[1]
+
+    @cached_property
+    def pooled(self) -> Tensor:
+        return _floats(self._set.vectors[self._set.row[self._places]])
+
+    @cached_property
+    def cls(self) -> Tensor | None:
+        rows = self._set.class_rows
+        return None if rows is None else _floats(rows[self._set.row[self._places]])
+
+    @cached_property
+    def stack(self) -> Tensor | None:
+        return self._stacked[0]
+
+    @cached_property
+    def stack_valid(self) -> Tensor | None:
+        return self._stacked[1]
+
+    @cached_property
+    def stack_cls(self) -> Tensor | None:
+        rows = [one.class_rows[one.row[self._places]] for one in self._set.stack if one.class_rows is not None]
+        return torch.stack([_floats(one) for one in rows], 1) if rows else None
+
+    @cached_property
+    def stack_grids(self) -> tuple[Grid, ...]:
+        return tuple(Grid(int(one.time[self._places].max(initial=0)), one.freq, one.rate) for one in self._set.stack)
+
+    @cached_property
+    def aligned(self) -> bool:
+        stack = self._set.stack
+        same = [(one.time[self._places] == stack[0].time[self._places]).all() for one in stack]
+        return all(same) and len({one.freq for one in stack}) <= 1
+
+
+def _writeable(rows: np.ndarray) -> np.ndarray:
+    """Copy what torch would warn of: a tensor can't be marked as read only."""
+    return rows if rows.flags.writeable else rows.copy()
+
+
+def _floats(rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(rows.astype(np.float32))

@@ -1,0 +1,72 @@
+"""Archives to folders: whole or not at all, and never outside of the folder that they are unpacked in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from auricle.errors import DownloadError, StorageError
+
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def can_unpack(name: str) -> bool:
+    """Return whether a file of this name is an archive that `unpack` knows."""
+    lower = name.lower()
+    return lower.endswith(".zip") or lower.endswith(_TARS)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .zip or .tar(.gz) into a folder; files that are there already are replaced, others stay.
+
+    Unpacked beside first and moved in when complete: killed at any moment, the folder holds no half files.
+
+    Raises:
+        DownloadError: the archive is damaged, of an unknown kind, or names files outside of the folder.
+        StorageError: the disk is full.
+    """
+    beside = folder / f".unpacking-{archive.name}"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        _extract(archive, beside)
+        _move_into(beside, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+        raise DownloadError(f"{archive} can't be unpacked: {error}; delete it and download it again") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(
+            f"{archive} can't be unpacked to {folder}: the disk is full; free some space and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as packed:
+            inside = folder.resolve()
+            for name in packed.namelist():
+                if not (inside / name).resolve().is_relative_to(inside):
+                    raise DownloadError(f"{archive} names a file outside of its folder ({name!r}); it is not unpacked")
+            packed.extractall(folder)  # noqa: S202 (names are checked above)
+    elif archive.name.lower().endswith(_TARS):
+        with tarfile.open(archive) as packed_tar:
+            # The filter refuses absolute names, names with .., links that leave the folder, and devices.
+            packed_tar.extractall(folder, filter="data")
+    else:
+        raise DownloadError(f"{archive} is no archive that can be unpacked here (.zip, .tar, .tar.gz)")
+
+
+def _move_into(beside: Path, folder: Path) -> None:
+    for here, folders, files in os.walk(beside):
+        target = folder / Path(here).relative_to(beside)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in [*files, *(f for f in folders if (Path(here) / f).is_symlink())]:
+            (Path(here) / name).replace(target / name)

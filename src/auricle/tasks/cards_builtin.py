@@ -1,0 +1,39 @@
+"""Cards of tasks on the built-in corpus, and of one's own folder."""
+
+from __future__ import annotations
+
+from auricle.tasks.card import TaskCard
+
+CARDS_BUILTIN: tuple[TaskCard, ...] = (
+    TaskCard(
+        name="scenes",
+        title="Built-in scenes: which synthetic sources occur in a clip",
+        labels="multi",
+        corpus="builtin:scenes?clips=600&seed=0",
+        protocol="folds",
+        made="five folds; every fold has voices of its own",
+        licence="Apache-2.0 (made by auricle)",
+        citation="auricle",
+        notes="Several short events over a background, all factors known.",
+    ),
+    TaskCard(
+        name="scenes_single",
+        title="Built-in sounds: one synthetic source a clip",
+        labels="single",
+        corpus="builtin:single?clips=600&seed=0",
+        protocol="folds",
+        made="five folds; every fold has voices of its own",
+        licence="Apache-2.0 (made by auricle)",
+        citation="auricle",
+        notes="One event a clip, all factors known.",
+    ),
+    TaskCard(
+        name="folder",
+        title="Your own labelled folder",
+        notes=(
+            "Labels come from sub-folders, or from a metadata.csv with columns file,label and, where known, split, "
+            "fold and source. Several labels are joined by ';'. The corpus's split comes first, then its folds; "
+            "where it has neither, stratified folds are made that keep clips of a source (else of a file) together."
+        ),
+    ),
+)

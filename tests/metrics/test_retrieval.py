@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from auricle.errors import ConfigError
+from auricle.metrics.catalogue import METRICS
+from auricle.metrics.retrieval import (
+    average_precision_of_queries,
+    first_ranks,
+    ndcg_of_queries,
+    precision_at_k_of_queries,
+    recall_at_k_of_queries,
+    reciprocal_rank_of_queries,
+    retrieval_of_queries,
+    retrieval_scores,
+)
+
+
+def test_by_hand() -> None:
+    scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4], [0.5, 0.4, 0.3, 0.2]])
+    relevant = np.array([[0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(first_ranks(scores, relevant), [2, 1, math.nan])
+    np.testing.assert_array_equal(recall_at_k_of_queries(scores, relevant, 1), [0, 1, math.nan])
+    np.testing.assert_array_equal(precision_at_k_of_queries(scores, relevant, 2), [0.5, 0.5, math.nan])
+    np.testing.assert_array_equal(reciprocal_rank_of_queries(scores, relevant), [0.5, 1, math.nan])
+    # Relevant at ranks 2 and 4: precisions 1/2 and 2/4; gains 1/log2(3) + 1/log2(5) of 1 + 1/log2(3).
+    np.testing.assert_allclose(average_precision_of_queries(scores, relevant), [0.5, 1, math.nan])
+    gain = (1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3))
+    np.testing.assert_allclose(ndcg_of_queries(scores, relevant), [gain, 1, math.nan])
+    found = retrieval_scores(scores, relevant)
+    assert found["recall_at_1"] == 0.5
+    assert found["mrr"] == 0.75
+    assert found.keys() <= METRICS.keys()
+
+
+def test_against_torchmetrics() -> None:
+    theirs = pytest.importorskip("torchmetrics.functional.retrieval")
+    torch = pytest.importorskip("torch")
+    generator = np.random.default_rng(0)
+    scores, relevant = generator.random((12, 30)), generator.random((12, 30)) < 0.15
+    relevant[:, 0] |= ~relevant.any(1)
+    ours = retrieval_of_queries(scores, relevant)
+    for i in range(12):
+        row, good = torch.tensor(scores[i]), torch.tensor(relevant[i])
+        for k in (1, 5, 10):
+            assert ours[f"recall_at_{k}"][i] == float(theirs.retrieval_hit_rate(row, good, top_k=k))
+            assert ours[f"precision_at_{k}"][i] == pytest.approx(float(theirs.retrieval_precision(row, good, top_k=k)))
+        assert ours["mrr"][i] == pytest.approx(float(theirs.retrieval_reciprocal_rank(row, good)))
+        assert ours["ndcg"][i] == pytest.approx(float(theirs.retrieval_normalized_dcg(row, good)), abs=1e-6)
+        assert ours["map_retrieval"][i] == pytest.approx(float(theirs.retrieval_average_precision(row, good)), abs=1e-6)
+
+
+def test_excluded_items_are_as_if_they_were_not_there() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.random((8, 8))
+    labels = np.array([0, 0, 1, 1, 2, 2, 0, 3])
+    relevant = labels[:, None] == labels[None, :]
+    np.fill_diagonal(scores, math.nan)
+    found = retrieval_of_queries(scores, relevant, np.eye(8, dtype=bool))
+    for i in range(8):
+        rest = np.arange(8) != i
+        alone = retrieval_of_queries(scores[i : i + 1, rest], relevant[i : i + 1, rest])
+        for name, values in found.items():
+            np.testing.assert_array_equal(values[i], alone[name][0], name)
+    assert math.isnan(found["mrr"][7])
+
+
+def test_one_vector_for_all_earns_nothing() -> None:
+    relevant = np.zeros((1, 20), dtype=bool)
+    relevant[0, :3] = True
+    found = retrieval_scores(np.ones((1, 20)), relevant)
+    assert found["recall_at_10"] == 0.0
+    assert found["precision_at_10"] == 0.0
+    assert found["mrr"] == pytest.approx(1 / 18)
+    assert found["map_retrieval"] == pytest.approx(3 / 20)
+
+
+def test_what_is_empty_has_a_defined_result() -> None:
+    for shape in ((0, 5), (3, 5), (3, 0)):
+        assert all(math.isnan(v) for v in retrieval_scores(np.zeros(shape), np.zeros(shape)).values())
+    assert set(retrieval_scores(np.ones((1, 1)), np.ones((1, 1))).values()) == {1.0}
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected \\(q, m\\)"):
+        retrieval_scores(np.ones((2, 3)), np.ones((3, 2)))
+    with pytest.raises(ConfigError, match="other than 0 and 1"):
+        retrieval_scores(np.ones((2, 3)), np.full((2, 3), 2))
+    with pytest.raises(ConfigError, match="1 of 6 scores are not finite"):
+        retrieval_scores(np.array([[1, 2, math.nan], [1, 2, 3]]), np.ones((2, 3)))
+    with pytest.raises(ConfigError, match="the first 0 items"):
+        recall_at_k_of_queries(np.ones((2, 3)), np.ones((2, 3)), 0)

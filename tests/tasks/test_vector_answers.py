@@ -1,0 +1,151 @@
+"""Answers of the tasks on clip vectors: against scikit-learn, under weights, on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
+
+from auricle.errors import ConfigError, CorpusError
+from auricle.tasks.anomaly import AnomalyAnswers, AnomalyRule
+from auricle.tasks.clustering import ClusteringAnswers, ClusteringRule
+from auricle.tasks.judged import Judged, load_judged, save_judged
+from auricle.tasks.retrieval import MEASURED, RetrievalAnswers
+from auricle.tasks.scoring import compare_judged, score
+from auricle.tasks.verification import VerificationAnswers, VerificationRule
+
+N = 60
+
+
+def base(seed: int = 0) -> dict:
+    return {
+        "names": np.array([f"unit {i}" for i in range(N)]),
+        "group": np.array([f"group {i % 12}" for i in range(N)]),
+        "fold": np.zeros(N, dtype=np.int64),
+        "seeds": (0,),
+    }
+
+
+def verification(noise: float = 1.0) -> VerificationAnswers:
+    generator = np.random.default_rng(3)
+    target = np.arange(N) % 3 == 0
+    scores = target + noise * generator.normal(size=(1, N))
+    return VerificationAnswers(**base(), target=target, scores=scores, target_prior=0.05)
+
+
+def clustering(seed: int = 0) -> ClusteringAnswers:
+    truth = np.arange(N) % 4
+    moved = np.random.default_rng(seed).random((2, N)) < 0.3
+    clusters = np.where(moved, np.random.default_rng(seed + 1).integers(0, 5, (2, N)), truth)
+    return ClusteringAnswers(**base() | {"seeds": (0, 1)}, truth=truth, clusters=clusters, classes=("a", "b", "c", "d"))
+
+
+def anomaly() -> AnomalyAnswers:
+    generator = np.random.default_rng(5)
+    strange, model = np.arange(N) % 2 == 0, np.arange(N) // 30
+    scores = strange + generator.normal(size=(1, N)) + 5 * model
+    return AnomalyAnswers(
+        **base(), anomalous=strange, scores=scores, model=model, models=("fan", "pump"), max_false_positives=0.1
+    )
+
+
+def retrieval() -> RetrievalAnswers:
+    values = np.random.default_rng(6).random((1, N, len(MEASURED)))
+    return RetrievalAnswers(**base(), relevant=np.full(N, 3), values=values)
+
+
+EACH = [verification, clustering, anomaly, retrieval]
+
+
+@pytest.mark.parametrize("make", EACH)
+def test_weights_count_units(make) -> None:
+    """Weights are multiplicities: drawing a unit twice equals having it twice."""
+    judged: Judged = make()
+    weights = np.random.default_rng(1).integers(0, 3, N).astype(float)
+    rows = np.repeat(np.arange(N), weights.astype(int))
+    changes = {name: np.take(getattr(judged, name), rows, axis=axis) for name, axis in judged._axes().items()}
+    changes["names"] = np.array([f"copy {i}" for i in range(len(rows))])
+    repeated = replace(judged, **changes)
+    for metric in judged.metrics:
+        expected = repeated.measure(metric, np.ones((1, len(rows))))
+        np.testing.assert_allclose(judged.measure(metric, weights[None]), expected, atol=1e-12, err_msg=metric)
+
+
+@pytest.mark.parametrize("make", EACH)
+def test_answers_travel_and_can_be_reordered(make, tmp_path: Path) -> None:
+    judged = make()
+    save_judged(tmp_path / "a.npz", judged)
+    back = load_judged(tmp_path / "a.npz")
+    assert type(back) is type(judged)
+    for name, array in judged.arrays().items():
+        np.testing.assert_array_equal(back.arrays()[name], array, err_msg=name)
+    order = np.random.default_rng(0).permutation(N)
+    mixed = judged.reorder(judged.units[order])
+    assert not judged.same_truth(mixed) or len(set(judged.truth_fields)) == 1
+    assert compare_judged(judged, mixed, judged.metrics[0], resamples=20).value == pytest.approx(0)
+    found = score(judged, judged.metrics[0], resamples=100)
+    assert found.interval.low <= found.value <= found.interval.high
+    assert "12 test sources" in found.interval.method
+    with pytest.raises(CorpusError, match="which 0 are the same"):
+        judged.reorder(np.array([f"other {i}" for i in range(N)]))
+
+
+def test_clusters_agree_with_scikit_learn() -> None:
+    judged = clustering()
+    ones = np.ones((1, N))
+    for seed, clusters in enumerate(judged.clusters):
+        assert judged.measure("ari", ones)[seed, 0] == pytest.approx(adjusted_rand_score(judged.truth, clusters))
+        expected = normalized_mutual_info_score(judged.truth, clusters)
+        assert judged.measure("nmi", ones)[seed, 0] == pytest.approx(expected)
+        counts = [np.bincount(judged.truth[clusters == k]).max() for k in np.unique(clusters)]
+        assert judged.measure("purity", ones)[seed, 0] == pytest.approx(sum(counts) / N)
+    one = replace(judged, clusters=np.zeros((2, N), dtype=np.int64))
+    assert one.measure("ari", ones)[0, 0] == pytest.approx(adjusted_rand_score(judged.truth, np.zeros(N)))
+    assert one.measure("nmi", ones)[0, 0] == pytest.approx(0)
+
+
+def test_strangeness_of_different_models_is_not_mixed() -> None:
+    judged = anomaly()
+    each = [roc_auc_score(judged.anomalous[judged.model == m], judged.scores[0][judged.model == m]) for m in (0, 1)]
+    assert judged.measure("auc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(each))
+    part = [
+        roc_auc_score(judged.anomalous[judged.model == m], judged.scores[0][judged.model == m], max_fpr=0.1)
+        for m in (0, 1)
+    ]
+    assert judged.measure("pauc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(part))
+    assert judged.detail()["per_class"]["pump"]["auc"] == pytest.approx(each[1])
+    only = np.where(judged.model == 1, 1.0, 0.0)
+    assert judged.measure("auc", only[None])[0, 0] == pytest.approx(each[1])
+
+
+def test_curve_of_errors_starts_and_ends_where_it_should() -> None:
+    curve = verification().detail()["details"]["det_curve"]
+    assert (curve[0]["false_alarm"], curve[0]["miss"]) == (0, 1)
+    assert (curve[-1]["false_alarm"], curve[-1]["miss"]) == (1, 0)
+    clear = verification(noise=0.01)
+    assert clear.measure("eer", np.ones((1, N)))[0, 0] == 0
+
+
+def test_what_can_not_be_is_refused() -> None:
+    judged = verification()
+    with pytest.raises(CorpusError, match="occur twice"):
+        replace(judged, names=np.full(N, "same"))
+    bad = judged.scores.copy()
+    bad[0, 3] = np.nan
+    with pytest.raises(ConfigError, match="1 numbers in scores are not finite"):
+        replace(judged, scores=bad)
+    with pytest.raises(CorpusError, match="target has 5 entries for 60"):
+        replace(judged, target=judged.target[:5])
+    with pytest.raises(CorpusError, match="can't be compared"):
+        compare_judged(judged, clustering(), "eer")
+    for make in (
+        lambda: VerificationRule(made=1),
+        lambda: VerificationRule(target_prior=1.0),
+        lambda: ClusteringRule(clusters=1),
+        lambda: AnomalyRule(max_false_positives=0.0),
+    ):
+        with pytest.raises(ConfigError, match="expected"):
+            make()
