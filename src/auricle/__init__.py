@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
+    from auricle.encoders.checking import check_encoder
     from auricle.recipes import get_recipe, load, pretrain
     from auricle.report import write_report
     from auricle.studies.evaluate import evaluate
+    from auricle.studies.finetune import finetune
+    from auricle.studies.finetuned import load_finetuned
     from auricle.studies.probing import probe
     from auricle.tasks.cards import get_task
     from auricle.tokens.embeddings import embed_corpus
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
 __version__ = version("auricle")
 
 _WHERE = {
+    "check_encoder": "auricle.encoders.checking",
     "embed_corpus": "auricle.tokens.embeddings",
     "evaluate": "auricle.studies.evaluate",
+    "finetune": "auricle.studies.finetune",
     "get_recipe": "auricle.recipes",
     "get_task": "auricle.tasks.cards",
     "load": "auricle.recipes",
+    "load_finetuned": "auricle.studies.finetuned",
     "open_corpus": "auricle.corpus.sources",
     "pretrain": "auricle.recipes",
     "probe": "auricle.studies.probing",
@@ -40,11 +46,14 @@ _WHERE = {
 }
 
 __all__ = [
+    "check_encoder",
     "embed_corpus",
     "evaluate",
+    "finetune",
     "get_recipe",
     "get_task",
     "load",
+    "load_finetuned",
     "open_corpus",
     "pretrain",
     "probe",

@@ -167,7 +167,7 @@ def toy(clips: int, seed: int, *, shuffled: bool = False) -> tuple[TokenSet, lis
     return tokens, tables
 
 
-SEARCH = SearchConfig(epochs=6, lr=(1e-4, 2e-2), weight_decay=(1e-5,), halving=())
+SEARCH = SearchConfig(epochs=20, lr=(1e-4, 2e-2), weight_decay=(1e-5,), halving=())
 
 
 @pytest.mark.parametrize("config", [FrameLinearConfig(), FrameConvConfig(hidden=16, layers=1)])
@@ -191,7 +191,7 @@ def test_a_fitted_reader_scores_frames_and_comes_back_from_disk(tmp_path) -> Non
     fitted = fit_frames(
         config, twice, twice, classes="abc", search=SEARCH, progress=lambda done, of: ticks.append((done, of))
     )
-    assert ticks[-1] == (6, 6)
+    assert ticks[-1] == (20, 20)
     assert fitted.trial.lr == 2e-2
     again = FittedProbe.load(fitted.save(tmp_path))
     assert isinstance(again.config, ProbeConfig)

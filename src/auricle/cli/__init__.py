@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from auricle.cli.checking import check
 from auricle.cli.corpora import corpus, embed
-from auricle.cli.evaluation import probe, report, tasks
+from auricle.cli.evaluation import finetune, probe, report, tasks
 from auricle.cli.training import demo, pretrain, recipes
 from auricle.config import nearest
 from auricle.errors import AuricleError
@@ -29,6 +29,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "pretrain": pretrain,
     "embed": embed,
     "probe": probe,
+    "finetune": finetune,
     "report": report,
     "check": check,
     "recipes": recipes,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import command, no_arguments, parse
+from auricle.cli.arguments import command, no_arguments, parse, value_of
 from auricle.errors import AuricleError
 
 
@@ -30,6 +30,8 @@ class ProbeArguments:
     """Readers of the frozen tokens; by default those usual for the type of task; `auricle tasks` lists all."""
     seeds: int = 3
     """Seeds of each probe (0, 1, 2, ...)."""
+    study: bool = False
+    """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True
     """Probe the random-weight encoder and the log-mel statistics beside the run."""
     out: Path | None = None
@@ -39,18 +41,14 @@ class ProbeArguments:
 def probe(argv: Sequence[str]) -> None:
     """Find out what an encoder is good for: `auricle probe RUN --task esc10 --data FOLDER`."""
     about = (
-        "Probe a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
-        "chosen on validation data inside the training part; the test part is scored once per seed."
+        "Read a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
+        "chosen on validation data inside the training part; the test part is scored once per seed. --rule.* are the "
+        "settings of the task's type; --search.* those of the probes' search."
     )
     from auricle.probes import SearchConfig
 
-    search = ("search", SearchConfig, SearchConfig())
-    args: Any = parse(
-        dataclasses.make_dataclass("ProbeArguments", [search], bases=(ProbeArguments,), frozen=True),
-        argv,
-        "probe",
-        about,
-    )
+    search = SearchConfig.study() if "--study" in argv else SearchConfig()
+    args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
     from auricle.corpus.sources import open_corpus
     from auricle.studies.probing import probe as run
     from auricle.studies.tables import render_results
@@ -59,7 +57,7 @@ def probe(argv: Sequence[str]) -> None:
         raise AuricleError("--cut needs --data: name the audio that is to be cut")
     results = run(
         args.run,
-        task=args.task,
+        task=_card(args),
         data=args.data if args.cut is None else open_corpus(args.data).cut(args.cut),
         probes=args.probes,
         seeds=tuple(range(args.seeds)),
@@ -69,6 +67,86 @@ def probe(argv: Sequence[str]) -> None:
         command=command(),
     )
     Console().print(render_results(results))
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneArguments:
+    """What `auricle finetune` takes."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` of your own."""
+    task: str
+    """Task of labelled clips: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
+    data: str | None = None
+    """The task's audio; tasks on the built-in corpus need none."""
+    seeds: int = 1
+    """Seeds (0, 1, 2, ...)."""
+    control: bool = True
+    """Fine-tune the same architecture from random weights beside it."""
+    save: bool = True
+    """Keep the encoder and classifier that validated best in OUT/finetuned (any command takes that folder as RUN)."""
+    out: Path | None = None
+    """Where results go; by default RUN/finetune/TASK."""
+
+
+def finetune(argv: Sequence[str]) -> None:
+    """Train an encoder further on labels: `auricle finetune RUN --task esc10 --data FOLDER`."""
+    from auricle.studies.finetune_config import FinetuneConfig
+
+    about = (
+        "Fine-tune an encoder on labelled clips: all of it, its last blocks, low-rank updates (LoRA), or a head alone "
+        "(--config.mode full|last_n|lora|head). The epoch is chosen on validation clips; folds and intervals are those "
+        "of `auricle probe`, so both can be compared clip by clip. A stopped run goes on where it was."
+    )
+    config = ("config", FinetuneConfig, FinetuneConfig())
+    args: Any = parse(_with_card(FinetuneArguments, argv, config), argv, "finetune", about)
+    from auricle.studies.finetune import finetune as run
+    from auricle.studies.probing import open_subject, open_task_corpus
+    from auricle.studies.tables import render_results
+
+    card = _card(args)
+    corpus = open_task_corpus(card, args.data)
+    subject, folder = open_subject(args.run, corpus)
+    results = run(
+        subject,
+        card,
+        corpus,
+        out=args.out or folder / "finetune" / card.name,
+        config=args.config,
+        seeds=tuple(range(args.seeds)),
+        with_control=args.control,
+        save=args.save,
+        command=command(),
+    )
+    Console().print(render_results(results))
+
+
+def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, type, Any]) -> type:
+    """Add the flags that depend on the task: its label column and the settings of its type."""
+    from auricle.tasks.cards import get_task
+
+    named = value_of("--task", argv)
+    fields: list[Any] = list(more)
+    if (named is not None and "--help" not in argv and "-h" not in argv) or named in _names():
+        card = get_task(str(named))
+        label = tyro.conf.arg(help="Column of the corpus that holds the labels (or what the task's type reads).")
+        fields.append(("label", Annotated[str, label], card.label))
+        if dataclasses.fields(card.rule):
+            fields.append(("rule", type(card.rule), card.rule))
+    return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True)
+
+
+def _names() -> set[str]:
+    from auricle.tasks.cards import tasks as known
+
+    return {card.name for card in known()}
+
+
+def _card(args: Any) -> Any:
+    from auricle.tasks.cards import get_task
+
+    card = get_task(args.task)
+    return card.replace(label=args.label, rule=getattr(args, "rule", card.rule))
 
 
 def tasks(argv: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe, Trial
 from auricle.probes.losses import LOSSES, LossConfig, get_loss
 from auricle.probes.registry import PROBES, get_probe
-from auricle.probes.search import fit_probe
+from auricle.probes.search import fit_probe, fit_probe_seeds
 from auricle.probes.search_config import SearchConfig
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "SearchConfig",
     "Trial",
     "fit_probe",
+    "fit_probe_seeds",
     "get_loss",
     "get_probe",
 ]

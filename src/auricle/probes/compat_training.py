@@ -15,7 +15,7 @@ from auricle.config import Config
 from auricle.errors import ConfigError, TrainingError
 from auricle.probes.compat_adam import SettingsAdam
 from auricle.probes.compat_head import CompatHeadConfig
-from auricle.probes.compat_stopping import Standing
+from auricle.probes.compat_stopping import Race, Standing
 from auricle.probes.contract import Inputs, Labelled, ProbeHead
 from auricle.probes.feed import Feed
 from auricle.probes.losses import get_loss
@@ -50,6 +50,8 @@ class CompatTraining(Config):
         per_class: divide the cross-entropy by the number of classes, as a mean over clips and classes does (EVAR).
         metric: what the checks compare, of `SearchConfig.metric`; "": accuracy for one label a clip, else `map`.
         multi_metric: the same for several labels a clip, where it differs.
+        race: no kit's rule, but auricle's: pairs of (checks, share). After so many checks a setting goes on only if it
+            is among the best share of all settings of the grid that were begun so far. Empty: all run as in the kit.
     """
 
     batch: int = 1024
@@ -68,6 +70,7 @@ class CompatTraining(Config):
     per_class: bool = False
     metric: str = ""
     multi_metric: str = ""
+    race: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -79,6 +82,8 @@ class CompatTraining(Config):
             raise ConfigError("batch, epochs and check_every must be at least 1, steps and patience at least 0")
         if self.check_every > (self.steps or self.epochs):
             raise ConfigError(f"the first check would come after {self.check_every}, and training ends before")
+        if any(checks < 1 or not 0 < share <= 1 for checks, share in self.race):
+            raise ConfigError(f"race is {self.race}; expected pairs of (checks from 1, share above 0 up to 1)")
         if self.schedule not in ("constant", "cosine", "plateau") or self.ties not in ("first", "last"):
             raise ConfigError(f"schedule {self.schedule!r}, ties {self.ties!r}; see `CompatTraining` for those known")
 
@@ -97,6 +102,7 @@ class CompatFit:
         at: epoch (or step) of that check, counted from 1.
         trained: epochs (or steps) it was trained for.
         scores: of all checks.
+        raced_out: it was stopped by the race, and its score is of an unfinished training.
         state: weights at the best check, with a settings axis of one.
     """
 
@@ -105,6 +111,7 @@ class CompatFit:
     at: int = 0
     trained: int = 0
     scores: list[float] = field(default_factory=list)
+    raced_out: bool = False
     state: State = field(default_factory=dict, repr=False)
 
 
@@ -134,6 +141,7 @@ def train_compat(
     device: torch.device | str = "cpu",
     memory_mb: float = 256.0,
     calibrate_on: TokenSet | None = None,
+    race: Race | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[CompatFit]:
     """Train a head at several learning rates.
@@ -153,6 +161,7 @@ def train_compat(
         device: where to train.
         memory_mb: bound on what settings hold while they train; inputs come on top.
         calibrate_on: clips whose mean and deviation standardise, where the kit takes other clips than the training's.
+        race: where settings of other heads stand, if the rules tell of a race; those of this call join it.
         progress: called with the share of the work that is done at most.
 
     Raises:
@@ -166,6 +175,7 @@ def train_compat(
     reader.calibrate((feeds[0] if calibrate_on is None else Feed(calibrate_on, reader, device=device)).all())
     buffers = {name: t for name, t in reader.named_buffers() if name in ("mean", "scale")}
     size = settings_per_pass(reader.params, min(training.batch, len(train.tokens)), sum(config.hidden), memory_mb)
+    race = race or Race(training.race)
     fits: list[CompatFit] = []
     for begin in range(0, len(rates), size):
         some = list(rates[begin : begin + size])
@@ -173,9 +183,13 @@ def train_compat(
         for name, buffer in head.named_buffers():
             if name in buffers:
                 buffer.copy_(buffers[name].expand_as(buffer))
-        work = _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device)
-        share = len(some) / len(rates)
-        fits += work.run(lambda done, b=begin, s=share: progress and progress(b / len(rates) + done * s))  # type: ignore[misc]
+        work = _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device, race)
+
+        def tell(done: float, begin: int = begin, count: int = len(some)) -> None:
+            if progress is not None:
+                progress((begin + done * count) / len(rates))
+
+        fits += work.run(tell)
     if not any(fit.state for fit in fits):
         raise TrainingError(
             f"no learning rate of {', '.join(f'{r:g}' for r in rates)} gave a finite validation score; check that the "
@@ -221,7 +235,9 @@ class _Pass:
         single: bool,
         seed: int,
         device: torch.device | str,
+        race: Race,
     ) -> None:
+        self.race = race
         self.head, self.training, self.feed, self.valid_feed = head, training, feed, valid_feed
         self.targets, self.valid_targets = train.targets.to(device), valid.targets.to(device)
         self.loss = get_loss("ce" if single else "bce")
@@ -234,8 +250,9 @@ class _Pass:
         self.order = torch.Generator().manual_seed(seed)
         self.drops = torch.Generator(device=device).manual_seed(seed)
         self.device = device
+        race.begin(len(rates))
 
-    def run(self, tell: Callable[[float], object]) -> list[CompatFit]:
+    def run(self, tell: Callable[[float], None]) -> list[CompatFit]:
         """Train until all settings have stopped."""
         rule = self.training
         end, step, epoch = rule.steps or rule.epochs, 0, 0
@@ -291,7 +308,8 @@ class _Pass:
         """Check if it is time, and let settings stop."""
         stopped: set[int] = set()
         if now % self.training.check_every == 0:
-            scores = score(predict_logits(self.head, self.valid_feed), self.valid_targets, self.metric).tolist()
+            logits = predict_logits(self.head, self.valid_feed)
+            scores = score(logits, self.valid_targets, self.metric).tolist()
             for row, k in enumerate(self.alive):
                 fit = self.fits[k]
                 fit.scores.append(scores[row])
@@ -299,6 +317,13 @@ class _Pass:
                     fit.score, fit.at = scores[row], now
                     fit.state = {n: t[row : row + 1].detach().clone() for n, t in self.head.state_dict().items()}
                 if self.standing.stops(k):
+                    stopped.add(k)
+            checks = now // self.training.check_every
+            if now < end and self.race.has(checks):
+                losses = self.loss(logits, self.valid_targets).tolist()
+                racing = {k: (-self.fits[k].score, losses[r]) for r, k in enumerate(self.alive) if k not in stopped}
+                for k in self.race.out(checks, racing):
+                    self.fits[k].raced_out = True
                     stopped.add(k)
         for k in self.alive:
             self.fits[k].trained = now

@@ -1,5 +1,6 @@
-"""Sequence readers: each time column becomes frames with one row of logits each, for connectionist temporal
-classification (Graves et al., ICML 2006).
+"""Sequence readers: each time column becomes frames, each frame a row of logits.
+
+They are trained by connectionist temporal classification (Graves et al., ICML 2006).
 
 An encoder's columns are often slower than the symbols of speech (160 ms a column against 15 letters a second), and
 such a loss needs at least one frame a symbol. So a column is split into U frames, each with weights of its own: the
@@ -74,7 +75,9 @@ class CtcConfig(ProbeConfig):
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ConfigError(f"kernel is {self.kernel}; expected an odd number of columns")
         if not 0 <= self.dropout < 1 or not self.frame_rate > 0:
-            raise ConfigError(f"dropout is {self.dropout}, frame_rate {self.frame_rate}; expected 0 <= p < 1 and > 0 Hz")
+            raise ConfigError(
+                f"dropout is {self.dropout}, frame_rate {self.frame_rate}; expected 0 <= p < 1 and > 0 Hz"
+            )
 
     def for_rate(self, rate: float) -> CtcConfig:
         """Return the settings for columns of this rate (Hz), with `upsample` decided."""
@@ -96,7 +99,7 @@ class CtcConfig(ProbeConfig):
         """
         if self.upsample is None:
             raise ConfigError("upsample is not decided; take `for_rate` of the tokens' columns a second")
-        heads = {"none": CtcLinear, "conv": CtcConv, "bilstm": CtcLstm}
+        heads: dict[str, type[CtcLinear | CtcConv | CtcLstm]] = {"none": CtcLinear, "conv": CtcConv, "bilstm": CtcLstm}
         return heads[self.context](self, self.upsample, shape, classes, settings, generator)
 
 
@@ -107,7 +110,13 @@ class CtcHead(ProbeHead):
     scale: Tensor
 
     def __init__(
-        self, config: CtcConfig, upsample: int, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
+        self,
+        config: CtcConfig,
+        upsample: int,
+        shape: TokenShape,
+        classes: int,
+        settings: int,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.config, self.upsample, self.freq, self.classes = config, upsample, shape.freq, classes
@@ -205,7 +214,7 @@ class CtcConv(CtcHead):
 
     def _neighbours(self, h: Tensor) -> Tensor:
         """Return each column beside its neighbours, `(S, B, T, kernel H)`."""
-        S, B, T, H = h.shape
+        S, B, T, _ = h.shape
         reach = self.config.kernel // 2
         return F.pad(h, (0, 0, reach, reach)).unfold(2, self.config.kernel, 1).transpose(3, 4).reshape(S, B, T, -1)
 

@@ -86,6 +86,6 @@ def _search(library: Any, table: NDArray[np.float32], beam: int) -> NDArray[np.i
     )
     # No symbol is a silence of its own here: the blank's place keeps the decoder from treating one so.
     decoder = library.LexiconFreeDecoder(options, library.ZeroLM(), BLANK, BLANK, [])
-    best = decoder.decode(table.ctypes.data, T, C)[0]
-    path = np.array([token for token in best.tokens if token >= 0], dtype=np.int64)
-    return path
+    path = np.array(decoder.decode(table.ctypes.data, T, C)[0].tokens, dtype=np.int64)
+    # The library gives one class a frame, with its silence before and after.
+    return path[(path != BLANK) & np.concatenate([[True], path[1:] != path[:-1]])]

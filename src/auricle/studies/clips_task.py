@@ -123,6 +123,7 @@ def settings_of(job: Job, loss: LossConfig) -> dict[str, Any]:
         return {"reader": reader.to_json(), "vectors": "pooled"}
     return {
         "probe": reader.to_json(),
+        **search.describe(reader),
         "epochs": search.epochs,
         "batch": search.batch,
         "search": search.to_json(),

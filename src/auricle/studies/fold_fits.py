@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.probes import FittedProbe, Labelled, LossConfig, ProbeConfig, SearchConfig, fit_probe
+from auricle.probes import FittedProbe, Labelled, LossConfig, ProbeConfig, SearchConfig, fit_probe, fit_probe_seeds
+from auricle.probes.cost import head_macs
 from auricle.studies.training_free import TrainingFreeConfig, Vectors
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
@@ -113,13 +114,30 @@ def fit_fold(
             progress=lambda done, of: tell((stage + done / of) / stages),
         )
 
+    def several() -> tuple[FittedProbe, ...]:
+        return fit_probe_seeds(
+            probe,
+            parts["train"],
+            parts["valid"],
+            classes=targets.classes,
+            loss=loss,
+            search=search,
+            seeds=seeds,
+            device=device,
+            progress=lambda done, of: tell(done / of),
+        )
+
+    found: FittedProbe | None = None
     if not refit:
-        fitted = [fit(parts["train"], search, seed, stage) for stage, seed in enumerate(seeds)]
+        # With `top_k` the search compares its best settings over seeds of its own: one setting stands for all seeds.
+        fitted = (
+            list(several()) if search.top_k > 1 else [fit(parts["train"], search, s, i) for i, s in enumerate(seeds)]
+        )
         chosen: dict[str, Any] = {
             "fold": fold.name,
             "lr": [f.trial.lr for f in fitted],
             "weight_decay": [f.trial.weight_decay for f in fitted],
-            "validation": [f.trial.score for f in fitted],
+            "validation": [f.validation for f in fitted],
             "epoch": [f.trial.epoch for f in fitted],
             "metric": fitted[0].metric,
         }
@@ -131,7 +149,7 @@ def fit_fold(
             "fold": fold.name,
             "lr": trial.lr,
             "weight_decay": trial.weight_decay,
-            "validation": trial.score,
+            "validation": found.validation,
             "metric": found.metric,
             "tried": [
                 {"lr": t.lr, "weight_decay": t.weight_decay, "validation": t.score if math.isfinite(t.score) else None}
@@ -143,7 +161,9 @@ def fit_fold(
         again = search.replace(lr=(trial.lr,), weight_decay=(trial.weight_decay,), halving=())
         fitted = [fit(everything, again, seed, stage) for stage, seed in enumerate(seeds, 1)]
     scores = np.stack([f.predict(test) for f in fitted]).astype(np.float32)
-    return FoldFit(scores, chosen, fitted[0].params, tried)
+    # Notes of the search: the probes trained again had one setting, of which there is nothing to say.
+    notes = list((found or fitted[0]).notes)
+    return FoldFit(scores, chosen, fitted[0].params, tried, head_macs(fitted[0].head, test), notes)
 
 
 def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:

@@ -15,6 +15,7 @@ from auricle.probes import SearchConfig
 from auricle.recipes.load import load
 from auricle.studies.embedding_map import embedding_map, read_map, write_map
 from auricle.studies.evaluate import evaluate
+from auricle.studies.finetuned import FILE, load_finetuned
 from auricle.studies.heard import heard
 from auricle.studies.study import Subject
 from auricle.tasks.card import TaskCard
@@ -60,7 +61,7 @@ def probe(
         CheckpointError: there is no such run.
     """
     card = get_task(task) if isinstance(task, str) else task
-    corpus = _open(card, data)
+    corpus = open_task_corpus(card, data)
     subject, folder = open_subject(run, corpus)
     out = Path(out) if out is not None else folder / "probes" / card.name
     results = evaluate(
@@ -99,13 +100,17 @@ def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:
 
 
 def open_encoder(what: Path | str) -> FrozenEncoder:
-    """Open a run folder, one of its checkpoints, or `module:Class`.
+    """Open a run folder, one of its checkpoints, a fine-tuned encoder's folder, or `module:Class`.
 
     Raises:
         CheckpointError: there is no such run.
         ConfigError: there is no such class, or it is no encoder.
     """
-    return open_foreign(str(what)) if _is_name(what) else load(what)
+    if _is_name(what):
+        return open_foreign(str(what))
+    if (Path(what) / FILE).is_file():
+        return load_finetuned(what).encoder
+    return load(what)
 
 
 def _is_name(what: Path | str) -> bool:
@@ -126,7 +131,12 @@ def draw_map(encoder: FrozenEncoder, card: TaskCard, corpus: Corpus, out: Path, 
     return path
 
 
-def _open(card: TaskCard, data: str | Path | Corpus | None) -> Corpus:
+def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus:
+    """Open the audio of a task; what its card names needs no `data` if it is built in.
+
+    Raises:
+        CorpusError: there is none.
+    """
     if isinstance(data, Corpus):
         return data
     if data is not None:

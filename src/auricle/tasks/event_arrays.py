@@ -45,5 +45,5 @@ class Listed:
         """Return the same events after the clips were put in the order `rows`."""
         where = np.argsort(rows)
         clip = where[self.clip]
-        order = np.lexsort((self.label, self.times[:, 0], clip, self.seed))
+        order = np.lexsort((clip, self.seed))  # stable: a clip keeps the order of its events
         return Listed(clip[order], self.times[order], self.label[order], self.seed[order])

@@ -99,10 +99,11 @@ def choose_decoding(
 ) -> tuple[Decoding, float, int]:
     """Choose thresholds, filter and shortest event by the F1 of validation clips.
 
-    Each class gets the threshold of its own best F1 (`rule.thresholds` = `class`; else all get one); filter and
-    shortest event are the same for all classes, since few validation events would choose them badly one by one: the
-    filter is chosen first, then the shortest event. Among equals the middle threshold and the least filter win. A
-    class without validation events gets the threshold that is best for all others together.
+    Each class gets its own threshold (`rule.thresholds` = `class`; else all get one), such that the F1 over all
+    classes is the best there is (of a `_macro` metric: the F1 of each class). Filter and shortest event are the same
+    for all classes, since few validation events would choose them badly one by one: the filter is chosen first, then
+    the shortest event. Among equals the middle threshold and the least filter win. A class without validation events
+    gets the threshold that is best for all others together.
 
     Args:
         scores: raw scores `(T, C)` of each validation clip.
@@ -177,21 +178,36 @@ def _counter(
 def _best_thresholds(totals: NDArray[np.float64], each: bool, macro: bool) -> NDArray[np.int64]:
     """Place of the threshold of each class `(C,)`, from `(K, 3, C)` hits, reference and estimates."""
     classes = totals.shape[2]
-    if each:
-        values = np.stack([_f1(totals[:, :, [c]], macro=False) for c in range(classes)], axis=1)
-    else:
-        values = np.repeat(_f1(totals, macro)[:, None], classes, axis=1)
-    # The middle of the first run of best thresholds: its ends are where the score breaks down.
+    if not each:
+        return np.repeat(_middle(_f1(totals, macro)[:, None]), classes)
+    known = totals[0, 1] > 0
+    if not known.all() and known.any():
+        # No validation event speaks for its own threshold: it gets the best one for all the others together.
+        places = np.repeat(_best_thresholds(totals[:, :, known], False, macro), classes)[:classes]
+        places[known] = _best_thresholds(totals[:, :, known], True, macro)
+        return places
+    if macro:
+        return _middle(np.stack([_f1(totals[:, :, [c]], macro=False) for c in range(classes)], axis=1))
+    # Of all choices of one threshold a class, the one of highest F1 over all classes (Dinkelbach 1967): at that F1,
+    # each class has the most of twice its hits less F1 times its events; F1 rises until it is its own.
+    places = np.repeat(_middle(_f1(totals, macro)[:, None]), classes)
+    value = -1.0
+    while True:
+        hits, true, said = totals[places, :, np.arange(classes)].sum(0)
+        now = float(2 * hits / (true + said)) if true + said else 0.0
+        if now <= value:
+            return places
+        value, places = now, _middle(2 * totals[:, 0] - now * totals[:, 2])
+
+
+def _middle(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Place of the best value of each column; in the middle of the first run of equals, since their ends are edges."""
     top = values == values.max(0)
     first = top.argmax(0)
-    run = np.array([np.flatnonzero(~np.append(top[f:, c], False))[0] for c, f in enumerate(first)])
-    places: NDArray[np.int64] = (first + (run - 1) // 2).astype(np.int64)
-    # A class that is there and never found, whatever the threshold: silence costs least.
-    places[values.max(0) == 0] = len(totals) - 1
-    unknown = totals[0, 1] == 0
-    if each and unknown.any() and not unknown.all():
-        # No validation event speaks for its own threshold: it gets the best one for all the others together.
-        places[unknown] = _best_thresholds(totals[:, :, ~unknown], False, macro)[0]
+    run = np.array([np.flatnonzero(~np.append(top[f:, c], False))[0] for c, f in enumerate(first)], dtype=np.int64)
+    places: NDArray[np.int64] = first + (run - 1) // 2
+    # Never found, whatever the threshold: the highest one is the most silent.
+    places[(values == values[0]).all(0)] = len(values) - 1
     return places
 
 
