@@ -27,7 +27,7 @@ def test_cards_travel_and_say_where_their_data_come_from() -> None:
         assert card.name == name
         assert TaskCard.from_json(card.to_json()) == card
         assert card.title
-        if name == "folder":
+        if name.startswith("folder"):
             continue
         assert card.licence, name
         assert card.citation, name
@@ -43,7 +43,7 @@ def test_cards_travel_and_say_where_their_data_come_from() -> None:
 def test_every_data_set_is_used_or_its_use_is_known() -> None:
     used = {card.corpus.removeprefix("layout:") for card in tasks()}
     unused = {d.name for d in DATA_SETS.values() if d.layout and d.layout not in used}
-    assert unused <= {"clotho", "emomusic", "librispeech"}
+    assert unused <= {"clotho"}
 
 
 def test_two_cards_of_one_name_are_refused() -> None:

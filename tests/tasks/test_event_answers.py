@@ -36,7 +36,12 @@ def events_of(generator: np.random.Generator) -> list[Event]:
 
 
 def answers(
-    clips: int = 8, *, noise: float = 0.25, seed: int = 0, rule: EventsRule | None = None, names: list[int] | None = None
+    clips: int = 8,
+    *,
+    noise: float = 0.25,
+    seed: int = 0,
+    rule: EventsRule | None = None,
+    names: list[int] | None = None,
 ) -> EventAnswers:
     """Answers of two seeds to random clips in two folds; `names` repeats clips under new names."""
     generator = np.random.default_rng(7)

@@ -113,9 +113,7 @@ def test_frames_are_ones_where_an_event_covers_half_of_them(seed: int, rate: flo
     found = frame_targets(events, ("a", "b"), frames, rate)
     expected = np.zeros((frames, 2))
     for onset, offset, label in events:
-        share = [
-            max(0.0, min(offset, (t + 1) / rate) - max(onset, t / rate)) * rate for t in range(int(12 * rate) + 1)
-        ]
+        share = [max(0.0, min(offset, (t + 1) / rate) - max(onset, t / rate)) * rate for t in range(int(12 * rate) + 1)]
         on = [t for t, s in enumerate(share) if s >= 0.5] or [int(np.argmax(share))]
         expected[[t for t in on if t < frames], "ab".index(label)] = 1
     np.testing.assert_array_equal(found, expected)

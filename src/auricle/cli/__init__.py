@@ -17,7 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from auricle.cli.checking import check
 from auricle.cli.corpora import corpus, embed
+from auricle.cli.data import data
 from auricle.cli.evaluation import finetune, probe, report, tasks
+from auricle.cli.results import results
 from auricle.cli.training import demo, pretrain, recipes
 from auricle.config import nearest
 from auricle.errors import AuricleError
@@ -26,10 +28,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "corpus": corpus,
+    "data": data,
     "pretrain": pretrain,
     "embed": embed,
     "probe": probe,
     "finetune": finetune,
+    "results": results,
     "report": report,
     "check": check,
     "recipes": recipes,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import command, no_arguments, parse, value_of
+from auricle.cli.arguments import command, parse, value_of
 from auricle.errors import AuricleError
 
 
@@ -149,12 +149,28 @@ def _card(args: Any) -> Any:
     return card.replace(label=args.label, rule=getattr(args, "rule", card.rule))
 
 
-def tasks(argv: Sequence[str]) -> None:
-    """List the tasks with their corpora, protocols, metrics and licences."""
-    no_arguments("tasks", argv, "List the tasks that `auricle probe` knows.")
-    from auricle.tasks.cards import render_cards
+@dataclasses.dataclass(frozen=True)
+class TasksArguments:
+    """What `auricle tasks` takes."""
 
-    Console().print(render_cards())
+    task: tyro.conf.Positional[str] = ""
+    """One task, to see all of its card and the readers that serve it; none: a list of all."""
+
+
+def tasks(argv: Sequence[str]) -> None:
+    """List the tasks by type, or say everything about one: `auricle tasks [TASK]`."""
+    args = parse(TasksArguments, argv, "tasks", "List the tasks that `auricle probe` knows, or describe one of them.")
+    from auricle.tasks.cards import get_task, render_card, render_cards
+
+    if not args.task:
+        Console().print(render_cards())
+        return
+    from auricle.studies.task_types import task_type
+
+    card = get_task(args.task)
+    kind = task_type(card)
+    Console().print(render_card(card))
+    Console().print(f"--probes: {' '.join(kind.readers)}\n(without the flag: {' '.join(kind.default_readers)})")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Point(Config):
+class GridPoint(Config):
     """A point of a grid.
 
     Attributes:
@@ -36,7 +36,7 @@ class Point(Config):
 
 
 def fit_points(
-    points: Sequence[Point],
+    points: Sequence[GridPoint],
     training: CompatTraining,
     train: Labelled,
     valid: Labelled,
@@ -129,7 +129,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], workers: int) -> list[T]:
         torch.set_num_threads(threads)
 
 
-def _by_head(points: Sequence[Point]) -> dict[CompatHeadConfig, list[int]]:
+def _by_head(points: Sequence[GridPoint]) -> dict[CompatHeadConfig, list[int]]:
     groups: dict[CompatHeadConfig, list[int]] = {}
     for place, point in enumerate(points):
         groups.setdefault(point.head, []).append(place)

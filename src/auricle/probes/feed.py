@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -62,6 +62,21 @@ class Feed:
                 yield self._read(np.arange(piece.start, piece.stop))
             else:
                 yield Inputs(self.held[piece.start : piece.stop])
+
+    def gather(self, function: Callable[[Inputs], torch.Tensor]) -> torch.Tensor:
+        """Return `(S, n, ...)`, what a function makes of all clips in order, from its `(S, B, ...)` of each piece.
+
+        Pieces' results must not be kept one by one while others are read: each small one would lie where a large
+        buffer was, the next buffer would not fit there any more, and memory would grow with the number of pieces.
+        """
+        out, at = torch.empty(0), 0
+        for inputs in self.all():
+            piece = function(inputs)
+            if at == 0:
+                out = piece.new_empty(piece.shape[0], len(self), *piece.shape[2:])
+            out[:, at : at + piece.shape[1]] = piece
+            at += piece.shape[1]
+        return out
 
     def _one_shape(self, probe: Inputs) -> bool:
         """Whether the inputs of all clips have the shape of the first one's, and nothing in them is padding."""

@@ -125,7 +125,7 @@ class FittedProbe:
         with torch.no_grad():
             # Nothing is held: one pass reads each clip once.
             feed = Feed(tokens, self.head, memory_mb=0)
-            return torch.cat([self.head(inputs)[0] for inputs in feed.all()])
+            return feed.gather(self.head)[0]
 
     def predict(self, tokens: TokenSet) -> np.ndarray:
         """Return `(n, C)` float32: softmax for `ce`, numbers in their own units, else a sigmoid for each class."""

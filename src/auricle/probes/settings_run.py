@@ -166,7 +166,7 @@ def train_settings(
 def predict_logits(head: ProbeHead, feed: Feed) -> Tensor:
     """Return logits `(S, n, C)` of all clips, in evaluation mode."""
     head.eval()
-    return torch.cat([head(inputs) for inputs in feed.all()], 1)
+    return feed.gather(head)
 
 
 def _validate(work: Work, head: ProbeHead, *, first: bool) -> tuple[Tensor, Tensor]:

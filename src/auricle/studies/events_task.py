@@ -1,4 +1,9 @@
-"""Sound events: frame-wise readers, thresholds chosen on validation clips, events of the test clips."""
+"""Sound events: frame-wise readers, thresholds chosen on validation clips, events of the test clips.
+
+Learning rate and weight decay are chosen by the mean average precision of validation frames, then thresholds, filter
+and shortest event by the F1 of validation clips. Then, for each seed, the reader is trained again on training and
+validation clips together, and its scores of the test clips are read with the thresholds chosen before.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +63,8 @@ class EventsTask(TaskType):
                 f"task {card.name!r} has metric {card.metric!r}, which events of {rule.sounds} sounds don't have"
                 f"{nearest(card.metric, rule.metrics())}"
             )
+        if card.loss and (get_loss(card.loss).single or get_loss(card.loss).regression):
+            raise ConfigError(f"task {card.name!r} has loss {card.loss!r}; frames are learnt with 'bce' or 'asl'")
         lists = make_events(card, rule, corpus)
         targets = lists.targets()
         groups = source_groups(card, corpus, targets.rows)

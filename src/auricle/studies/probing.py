@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auricle.config import Config
+from auricle.corpus.data_sets import DATA_SETS
+from auricle.corpus.layouts.opening import PREFIX, open_for
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, split_labels
 from auricle.encoders.foreign import open_foreign
@@ -140,11 +142,14 @@ def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus
     if isinstance(data, Corpus):
         return data
     if data is not None:
-        return open_corpus(data)
+        return open_for(card.corpus, data)
     if card.corpus.startswith("builtin:"):
         return open_corpus(card.corpus)
+    name = card.corpus.removeprefix(PREFIX)
+    known = name in DATA_SETS
+    remedy = f"; `auricle data download {name} --to FOLDER` fetches it, or says how to get it" if known else ""
     raise CorpusError(
-        f"task {card.name!r} needs its audio: give --data with the folder of {card.corpus or 'your labelled clips'}"
+        f"task {card.name!r} needs its audio: give --data with the folder of {name or 'your labelled clips'}{remedy}"
     )
 
 

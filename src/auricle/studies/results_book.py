@@ -6,12 +6,12 @@ a `Condition`; results of another corpus or protocol get a table of their own, a
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +21,7 @@ from auricle.metrics.catalogue import METRICS, metric_info
 from auricle.tasks.results import Result, read_results
 
 FILE = "results.jsonl"
+_ASIDE = {"tokens", "fits", "predictions", "checkpoints"}
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Condition:
     metric: str
     better: str
     unit: str
-    corpus: str
     corpus_fingerprint: str
     protocol: str
     protocol_name: str
     split: str
-    name: str = dataclasses.field(default="", compare=False)
+    corpus: str = field(default="", compare=False)
+    name: str = field(default="", compare=False)
 
     @property
     def factor(self) -> float:
@@ -113,7 +114,7 @@ class ResultBook:
         for path in map(Path, paths):
             if not path.exists():
                 raise CorpusError(f"there is no {path}; give run folders, or folders that hold a {FILE}")
-            here = [path] if path.is_file() else sorted(path.rglob(FILE))
+            here = [path] if path.is_file() else _below(path)
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
             files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
@@ -228,6 +229,16 @@ class ResultBook:
         return [_block(_named(c, listed), groups[c]) for c in listed]
 
 
+def _below(folder: Path) -> list[Path]:
+    """Return all files of results below a folder, without looking into hidden folders and what holds no results."""
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _ASIDE)
+        if FILE in names:
+            files.append(Path(root) / FILE)
+    return files
+
+
 def _fits(pattern: str, name: str) -> bool:
     return fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
@@ -244,9 +255,7 @@ def _measured(found: Found, metric: str) -> Found:
     value = result.metrics[metric]
     # A metric that was undefined is None in the file.
     value = math.nan if value is None else float(value)
-    other = replace(
-        result, metric=metric, value=value, low=math.nan, high=math.nan, better=info.better, unit=info.unit
-    )
+    other = replace(result, metric=metric, value=value, low=math.nan, high=math.nan, better=info.better, unit=info.unit)
     return Found(other, found.folder)
 
 
@@ -257,11 +266,11 @@ def _condition(r: Result) -> Condition:
         r.metric,
         r.better,
         r.unit,
-        r.corpus,
         r.corpus_fingerprint,
         r.protocol,
         r.protocol_name,
         r.split,
+        r.corpus,
     )
 
 

@@ -10,7 +10,9 @@ from auricle.studies.clustering_task import ClusteringTask
 from auricle.studies.events_task import EventsTask
 from auricle.studies.few_shot_task import FewShotTask
 from auricle.studies.label_budget_task import BudgetTask
+from auricle.studies.regression_task import RegressionTask
 from auricle.studies.retrieval_task import RetrievalTask
+from auricle.studies.sequence_task import SequenceTask
 from auricle.studies.task_type import TaskType
 from auricle.studies.verification_task import VerificationTask
 from auricle.tasks.anomaly import AnomalyRule
@@ -20,15 +22,19 @@ from auricle.tasks.clustering import ClusteringRule
 from auricle.tasks.event_rule import EventsRule
 from auricle.tasks.few_shot import FewShotRule
 from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.regression import RegressionRule
 from auricle.tasks.retrieval import RetrievalRule
+from auricle.tasks.sequence import SequenceRule
 from auricle.tasks.verification import VerificationRule
 
 TASK_TYPES: dict[type[Config], TaskType] = {
     ClipsRule: ClipsTask(),
     FewShotRule: FewShotTask(),
     BudgetRule: BudgetTask(),
+    SequenceRule: SequenceTask(),
     EventsRule: EventsTask(),
     VerificationRule: VerificationTask(),
+    RegressionRule: RegressionTask(),
     RetrievalRule: RetrievalTask(),
     ClusteringRule: ClusteringTask(),
     AnomalyRule: AnomalyTask(),

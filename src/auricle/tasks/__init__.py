@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 # Each type's answers, so that files of them can be read back.
-from auricle.tasks import anomaly, clustering, events, few_shot, label_budget, predictions, retrieval, verification
+from auricle.tasks import (
+    anomaly,
+    clustering,
+    events,
+    few_shot,
+    label_budget,
+    predictions,
+    retrieval,
+    sequence,
+    verification,
+)
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import get_task, tasks
 from auricle.tasks.folds import Fold, Plan, plan_folds
@@ -27,7 +37,9 @@ __all__ = [
     "plan_folds",
     "predictions",
     "read_results",
+    "regression",
     "retrieval",
+    "sequence",
     "tasks",
     "verification",
     "write_results",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.console import Group
 from rich.table import Table
 
 from auricle.config import nearest
@@ -11,8 +12,10 @@ from auricle.tasks.cards_animals import CARDS_ANIMALS
 from auricle.tasks.cards_builtin import CARDS_BUILTIN
 from auricle.tasks.cards_events import CARDS_EVENTS
 from auricle.tasks.cards_few import CARDS_FEW
+from auricle.tasks.cards_folder import CARDS_FOLDER
 from auricle.tasks.cards_machines import CARDS_MACHINES
 from auricle.tasks.cards_music import CARDS_MUSIC
+from auricle.tasks.cards_regression import CARDS_REGRESSION
 from auricle.tasks.cards_sound import CARDS_SOUND
 from auricle.tasks.cards_speech import CARDS_SPEECH
 from auricle.tasks.cards_vectors import CARDS_VECTORS
@@ -26,6 +29,8 @@ _FAMILIES = (
     CARDS_EVENTS,
     CARDS_VECTORS,
     CARDS_FEW,
+    CARDS_REGRESSION,
+    CARDS_FOLDER,
     CARDS_BUILTIN,
 )
 
@@ -63,24 +68,41 @@ def get_task(name: str) -> TaskCard:
     return CARDS[name]
 
 
-def render_cards() -> Table:
-    """Return a table of all known tasks for a terminal."""
-    table = Table(title="tasks", title_justify="left")
-    for column in ("task", "what", "type", "labels", "protocol", "metric", "corpus", "licence"):
-        table.add_column(column, overflow="fold")
-    for card in CARDS.values():
-        kind = card_type(card)
-        metric = card.metric or {"single": "accuracy", "multi": "mAP"}.get(card.labels, "accuracy or mAP")
-        table.add_row(
-            card.name,
-            card.title,
-            kind,
-            card.labels if kind == "clips" else "",
-            card.protocol,
-            metric if kind == "clips" or card.metric else "",
-            card.corpus or "--data",
-            card.licence or "-",
-        )
+def render_cards() -> Group:
+    """Return tables of all known tasks for a terminal, one for each type."""
+    shown: list[Table] = []
+    for kind in dict.fromkeys(card_type(card) for card in CARDS.values()):
+        table = Table(title=f"tasks of type {kind}", title_justify="left")
+        table.add_column("task", no_wrap=True)
+        table.add_column("what", overflow="fold")
+        table.add_column("data", overflow="fold")
+        for card in CARDS.values():
+            if card_type(card) == kind:
+                table.add_row(card.name, card.title, card.corpus or "your own: --data")
+        shown.append(table)
+    return Group(*shown)
+
+
+def render_card(card: TaskCard) -> Table:
+    """Return everything that a card says, for a terminal."""
+    table = Table(title=card.name, title_justify="left", show_header=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    kind = card_type(card)
+    for name, value in (
+        ("what", card.title),
+        ("type", f"{kind}, {card.labels} labels" if kind == "clips" else kind),
+        ("data", card.corpus or "your own folder or table: --data"),
+        ("label column", card.label),
+        ("division", f"{card.protocol}: {card.made}" if card.made else card.protocol),
+        ("metric", card.metric or "the type's usual"),
+        ("licence", card.licence),
+        ("citation", card.citation),
+        ("notes", card.notes),
+        ("settings", ", ".join(f"--rule.{k} {v}" for k, v in card.rule.to_json().items() if k != "kind")),
+    ):
+        if value:
+            table.add_row(name, str(value))
     return table
 
 

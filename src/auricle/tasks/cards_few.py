@@ -5,6 +5,7 @@ from __future__ import annotations
 from auricle.tasks.card import TaskCard
 from auricle.tasks.few_shot import FewShotRule
 from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.sequence import SequenceRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 
@@ -42,5 +43,48 @@ CARDS_FEW: tuple[TaskCard, ...] = (
         citation=_ESC,
         notes="The score is the mean over budgets; chance is 10 %.",
         rule=BudgetRule(budgets=(1, 2, 5, 10, 20), draws=3),
+    ),
+    TaskCard(
+        name="fsdd_asr",
+        title="Free spoken digits: spell the word",
+        corpus="fsdd",
+        label="transcript",
+        protocol="folds",
+        made="leave one speaker out",
+        licence="CC BY-SA 4.0",
+        citation="Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401",
+        notes=(
+            "3,000 words of 15 letters by six speakers at 8 kHz. Only ten words: a word is spelt letter by letter, "
+            "but never a new one."
+        ),
+        rule=SequenceRule(),
+    ),
+    TaskCard(
+        name="nemo_asr",
+        title="nEMO: Polish sentences, said with six emotions",
+        corpus="nemo_pl",
+        label="transcript_norm",
+        protocol="split",
+        metric="cer",
+        made="the corpus's split: one actor validates, two are the test, none of them in training",
+        licence="CC BY-NC-SA 4.0",
+        citation="I. Christop, nEMO: Dataset of Emotional Speech in Polish, LREC-COLING 2024, pp. 12111-12116",
+        notes="360 utterances of 32 sentences: every actor says the same ones, so what is said is known from training.",
+        rule=SequenceRule(),
+    ),
+    TaskCard(
+        name="ljspeech_asr",
+        title="LJ Speech, eight utterances: does sequence recognition run",
+        corpus="ljspeech_mini",
+        label="transcript_norm",
+        protocol="folds",
+        folds=4,
+        metric="cer",
+        source="file",
+        made="four folds of two utterances by the same reader",
+        licence="public domain",
+        citation="K. Ito, L. Johnson, The LJ Speech Dataset, 2017",
+        notes="A smoke test: one minute of speech teaches no reader to spell.",
+        rule=SequenceRule(),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.published import published
+from auricle.tasks.sequence import SequenceRule
 from auricle.tasks.verification import VerificationRule
 
 _FSDD = "Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401"
@@ -147,6 +148,16 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         labels="single",
         protocol="split",
         made="train-clean-100, dev-clean and test-clean; readers are disjoint",
+    ),
+    published(
+        "librispeech",
+        "librispeech_asr",
+        label="transcript",
+        title="LibriSpeech, 100 hours: what is said",
+        protocol="split",
+        rule=SequenceRule(),
+        made="train-clean-100, dev-clean and test-clean; readers are disjoint",
+        notes="Known from SUPERB and X-ARES, whose readers are larger (a BiLSTM, a frozen language model).",
     ),
     published(
         "crema_d",

@@ -123,7 +123,7 @@ class Transcripts(UnitAnswers):
             for metric, counts in self.counts.items()
         }
         rows = range(0, len(self.names), max(1, len(self.names) // _SHOWN))
-        shown = [
-            {"unit": str(self.names[i]), "truth": str(self.truth[i]), "said": str(self.said[0, i])} for i in rows
-        ][:_SHOWN]
+        shown = [{"unit": str(self.names[i]), "truth": str(self.truth[i]), "said": str(self.said[0, i])} for i in rows][
+            :_SHOWN
+        ]
         return {"details": {"errors": errors, "transcripts": shown}}

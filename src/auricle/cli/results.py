@@ -1,0 +1,106 @@
+"""The verb `results`: list, filter, compare and export what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from auricle.cli.arguments import parse
+from auricle.errors import AuricleError
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultsArguments:
+    """What `auricle results` takes."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (Path(),)
+    """Run folders, folders of runs, or results.jsonl files; by default all below the current folder."""
+    task: tuple[str, ...] = ()
+    """Tasks to show, by name or pattern (`esc*`)."""
+    encoder: tuple[str, ...] = ()
+    """Encoders, by name, pattern or fingerprint, or `random` and `log-mel`."""
+    probe: tuple[str, ...] = ()
+    """Probes, by name or pattern."""
+    role: tuple[Literal["pretrained", "random", "log-mel"], ...] = ()
+    """Only pretrained encoders, or only controls."""
+    type_: Annotated[tuple[str, ...], tyro.conf.arg(name="type")] = ()
+    """Types of tasks: clips, events, regression ..."""
+    protocol: tuple[str, ...] = ()
+    """Protocols: strict (ours), hear, evar, x-ares ..."""
+    metric: str | None = None
+    """Another metric than each task's headline."""
+    compare: tuple[str, str] | None = None
+    """Two encoders (or two probes): which one is better, with paired bootstrap, and Wilcoxon over tasks."""
+    ranks: bool = False
+    """Average ranks with critical differences, and whether ranks are stable (Kendall's tau)."""
+    format: Literal["table", "markdown", "csv", "latex"] = "table"
+    """How to write it."""
+    out: Path | None = None
+    """File to write instead of the screen."""
+    resamples: int = 2000
+    """Bootstrap samples of each comparison."""
+    confidence: float = 0.95
+    """Coverage of the intervals of comparisons."""
+    seed: int = 0
+    """Of bootstrap and permutations."""
+
+
+def results(argv: Sequence[str]) -> None:
+    """List, compare and export results: `auricle results RUN... --compare A B`."""
+    about = (
+        "List what was measured: one table for each task, metric, corpus and protocol. --compare says which of two "
+        "encoders or probes is better, --ranks ranks them over tasks. Names are patterns."
+    )
+    args = parse(ResultsArguments, argv, "results", about)
+    from auricle.studies.results_book import ResultBook
+    from auricle.studies.results_compare import compare_results, rank_results
+    from auricle.studies.results_export import render_sheets, to_csv, to_latex, to_markdown
+    from auricle.studies.results_sheets import compare_sheets, list_sheets, rank_sheets
+    from auricle.tokens.storage import write_atomic
+
+    if args.resamples < 1 or not 0 < args.confidence < 1:
+        raise AuricleError(
+            f"{args.resamples} resamples at confidence {args.confidence}: expected at least one, and a number "
+            "between 0 and 1"
+        )
+    book = ResultBook.collect(args.paths).where(
+        task=args.task,
+        encoder=args.encoder,
+        probe=args.probe,
+        role=args.role,
+        type_name=args.type_,
+        protocol=args.protocol,
+        metric=args.metric,
+    )
+    sheets = []
+    if args.compare is not None:
+        first, second = args.compare
+        found = compare_results(
+            book, first, second, resamples=args.resamples, confidence=args.confidence, seed=args.seed
+        )
+        sheets += compare_sheets(found)
+    if args.ranks:
+        sheets += rank_sheets([rank_results(book, axis, seed=args.seed) for axis in ("encoder", "probe")])
+    sheets = sheets or list_sheets(book)
+    if args.format == "table":
+        shown = render_sheets(sheets)
+        if args.out is None:
+            Console().print(shown)
+            return
+        console = Console(width=160, color_system=None)
+        with console.capture() as captured:
+            console.print(shown)
+        text = captured.get()
+    else:
+        text = {"markdown": to_markdown, "csv": to_csv, "latex": to_latex}[args.format](sheets)
+    if args.out is None:
+        print(text, end="")
+        return
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(args.out, text.encode())
+    print(args.out)

@@ -1,0 +1,121 @@
+"""Evaluate frozen encoders by the protocol of an evaluation kit, so that the number can be set beside the kit's own."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import ConfigError
+from auricle.probes import SearchConfig
+from auricle.studies.compat_task import CompatTask, require_clips
+from auricle.studies.evaluate import controls
+from auricle.studies.study import Study, Subject
+from auricle.studies.task_type import Protocol
+from auricle.tasks.card import TaskCard
+from auricle.tasks.protocol_tasks import for_task
+from auricle.tasks.protocols import ProtocolConfig, get_protocol
+from auricle.tasks.results import Result, append_result, read_results
+from auricle.tokens.cache import TokenCache
+from auricle.tokens.extract import extract
+
+
+def compat_evaluate(
+    encoders: Sequence[FrozenEncoder | Subject],
+    card: TaskCard,
+    corpus: Corpus,
+    *,
+    out: Path | str,
+    protocol: str | ProtocolConfig = "hear",
+    with_controls: bool = True,
+    heard: bool | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    split_seed: int = 0,
+    memory_mb: float = 256.0,
+    workers: int | None = None,
+    tokens: Path | str | None = None,
+    batch: int = 16,
+    device: str = "cpu",
+    command: str | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Evaluate encoders on labelled clips as HEAR, EVAR, X-ARES, MARBLE or SUPERB do.
+
+    A result says whose protocol it followed (`protocol_name`), what in it flatters the score (`leaks`), and what cached
+    tokens can't repeat (`notes`); the mean as the kit prints it is in `details["kit"]`. Results are kept, found again
+    and continued like those of `evaluate`.
+
+    Args:
+        encoders: the encoders under test.
+        card: a task of labelled clips; what a kit does otherwise on a task that it knows is applied.
+        corpus: its clips.
+        out: folder for results, usually `RUN/probes/TASK`.
+        protocol: `hear` (8 of 16 points, as the kit draws them), `hear_full` (all 16), `hear_raced` (all 16 begun,
+            those that fall behind stop: auricle's variant), `evar`, `xares`, `marble`, `superb`; or settings of one,
+            which are taken as they are.
+        with_controls: add random weights and log-mel statistics.
+        heard: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
+        resamples: bootstrap samples of the interval.
+        confidence: coverage of the interval.
+        split_seed: of folds that are made here, and of the bootstrap.
+        memory_mb: bound on what the points of a grid hold while they train, however many they are.
+        workers: folds or heads that train side by side; None: as many as torch has threads.
+        tokens: folder of token caches; None: `out/tokens`.
+        batch: clips encoded at once.
+        device: where encoders and heads run.
+        command: what to record as the command; None: that of this process.
+        progress: show progress bars.
+
+    Returns:
+        One result per encoder and reader of the kit, encoders first, controls after them.
+
+    Raises:
+        CorpusError: the corpus can't serve the task.
+        ConfigError: no encoder, no such protocol, or a task that is not of labelled clips.
+    """
+    require_clips(card)
+    subjects = _subjects(encoders, with_controls, heard)
+    asked = (protocol,) if isinstance(protocol, ProtocolConfig) else get_protocol(protocol)
+    kits = asked if isinstance(protocol, ProtocolConfig) else tuple(for_task(kit, card.name) for kit in asked)
+    out = Path(out)
+    known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
+    store = Path(tokens or out / "tokens")
+    words = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    studies = [_study(kit, card, corpus, out, words, device, (resamples, confidence, split_seed), memory_mb, workers)
+               for kit in kits]  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    results: list[Result] = []
+    todo = {(s, k) for s in range(len(subjects)) for k, kit in enumerate(kits)
+            if studies[k].key(subjects[s], kit) not in known}  # fmt: skip
+    caches = {
+        (s, kits[k].layered): _cache(subjects[s].encoder.to(device), corpus, store, kits[k], batch, progress)
+        for s, k in sorted(todo)
+    }
+    with Progress(*columns, disable=not progress) as bar:
+        line = bar.add_task(f"{kits[0].name} on {card.name}", total=len(todo))
+        count = 0
+        for s, subject in enumerate(subjects):
+            for k, kit in enumerate(kits):
+                key = studies[k].key(subject, kit)
+                if (s, k) not in todo:
+                    results.append(known[key])
+                    continue
+                bar.update(line, description=f"{card.name}: {kit.reader} on {subject.encoder.name}")
+
+                def tell(share: float, count: int = count) -> None:
+                    bar.update(line, completed=count + share)
+
+                result = studies[k].run(subject, kit.reader, kit, caches[s, kit.layered], tell)
+                leaks = [] if result.protocol == "split" and not _leaks_anyway(kit) else list(kit.leaks)
+                result = replace(result, protocol_name=kit.name, leaks=leaks)
+                append_result(out / "results.jsonl", result)
+                results.append(result)
+                count += 1
+    return results

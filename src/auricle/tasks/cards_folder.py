@@ -1,0 +1,29 @@
+"""Cards for a user's own folder or table, one for each type of task; `--label` and `--rule.*` fit them to it."""
+
+from __future__ import annotations
+
+from auricle.config import Config
+from auricle.tasks.anomaly import AnomalyRule
+from auricle.tasks.card import TaskCard
+from auricle.tasks.clustering import ClusteringRule
+from auricle.tasks.event_rule import EventsRule
+from auricle.tasks.few_shot import FewShotRule
+from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.regression import RegressionRule
+from auricle.tasks.retrieval import RetrievalRule
+from auricle.tasks.verification import VerificationRule
+
+_OWN: tuple[tuple[str, str, str, Config], ...] = (
+    ("folder_events", "when does which sound occur (events.csv: file,onset,offset,label)", "label", EventsRule()),
+    ("folder_regression", "a number for each clip (--label names its column)", "value", RegressionRule()),
+    ("folder_verification", "same individual or not (trials.csv: enroll,test,target)", "label", VerificationRule()),
+    ("folder_retrieval", "find clips with the same label by example", "label", RetrievalRule()),
+    ("folder_few_shot", "learn new classes from a few clips", "label", FewShotRule()),
+    ("folder_budget", "how many labels are enough?", "label", BudgetRule()),
+    ("folder_anomaly", "what is not like the normal clips (--rule.normal LABEL)", "label", AnomalyRule()),
+    ("folder_clustering", "do labels fall out of the vectors?", "label", ClusteringRule()),
+)
+
+CARDS_FOLDER: tuple[TaskCard, ...] = tuple(
+    TaskCard(name=name, title=f"Your own folder: {title}", label=label, rule=rule) for name, title, label, rule in _OWN
+)
