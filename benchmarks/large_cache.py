@@ -114,7 +114,7 @@ def probe(folder: Path, name: str, share: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=30.0)
-    parser.add_argument("--share", type=float, default=0.5, help="of the clips that streamed probes read each epoch")
+    parser.add_argument("--share", type=float, default=0.2, help="of the clips that streamed probes read each epoch")
     parser.add_argument("--folder", type=Path, help="where to make the cache; by default a temporary folder")
     parser.add_argument("--one", nargs=2, metavar=("CACHE", "ROW"), help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from auricle.errors import ConfigError
 from auricle.probes import SearchConfig
 from auricle.probes.contract import ProbeConfig
-from auricle.probes.fitted import FittedProbe
 from auricle.probes.frame_contract import FrameConfig, FrameLabelled, FrameLossConfig, cut_pieces, valid_frames
+from auricle.probes.frame_feed import FittedFrames, FrameFeed
 from auricle.probes.frame_protobin import FrameProtobinConfig
 from auricle.probes.frame_search import fit_frames, frame_scores
 from auricle.probes.frame_stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
@@ -193,12 +193,15 @@ def test_a_fitted_reader_scores_frames_and_comes_back_from_disk(tmp_path) -> Non
     )
     assert ticks[-1] == (20, 20)
     assert fitted.trial.lr == 2e-2
-    again = FittedProbe.load(fitted.save(tmp_path))
+    again = FittedFrames.load(fitted.save(tmp_path))
     assert isinstance(again.config, ProbeConfig)
     scores, same = frame_scores(fitted, tokens), frame_scores(again, tokens)
     assert [s.shape for s in scores] == [(t * 2, 3) for t in tokens.time]
     for a, b in zip(scores, same, strict=True):
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(ConfigError, match="fitted on encoder"):
+        fitted.predict(replace(tokens, encoder="another"))
+    assert fitted.predict(tokens.select([])).shape == (0, 3)
     # One setting by itself is trained to the same weights as among others.
     alone = fit_frames(config, twice, None, classes="abc", search=SEARCH.replace(lr=(2e-2,), best_epoch=False))
     last = fit_frames(config, twice, twice, classes="abc", search=SEARCH.replace(best_epoch=False))
@@ -218,6 +221,18 @@ def test_columns_that_are_not_valid_take_no_part() -> None:
         assert (scores[0][4:6] == 0).all()
         assert np.isfinite(scores[0]).all()
         assert (np.delete(scores[0], [4, 5], axis=0) > 0).all()
+
+
+def test_pieces_of_a_feed_come_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = ragged((5, 9, 2, 7))
+    for config in CONFIGS:
+        head = config.build(tokens.shape, C, settings=1, generator=torch.Generator().manual_seed(1)).eval()
+        with torch.no_grad():
+            whole = FrameFeed(tokens, head).gather(head)
+            assert whole.shape == (1, 23 * config.upsample, C)
+            with monkeypatch.context() as patch:
+                patch.setattr("auricle.probes.feed._READ_BYTES", 1)
+                torch.testing.assert_close(FrameFeed(tokens, head).gather(head), whole)
 
 
 def test_guided_search_and_reruns_work_on_frames() -> None:

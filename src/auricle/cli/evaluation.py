@@ -30,6 +30,9 @@ class ProbeArguments:
     """Readers of the frozen tokens; by default those usual for the type of task; `auricle tasks` lists all."""
     seeds: int = 3
     """Seeds of each probe (0, 1, 2, ...)."""
+    protocol: str = "strict"
+    """`strict`: ours. `hear`, `hear_full`, `evar`, `xares`, `marble`, `superb`: labelled clips as that kit does them,
+    its own readers, seeds and quirks included; what flatters the score is said beside it."""
     study: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True
@@ -51,14 +54,30 @@ def probe(argv: Sequence[str]) -> None:
     args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
     from auricle.corpus.sources import open_corpus
     from auricle.studies.probing import probe as run
+    from auricle.studies.probing import probe_compat as run_compat
     from auricle.studies.tables import render_results
 
     if args.cut is not None and args.data is None:
         raise AuricleError("--cut needs --data: name the audio that is to be cut")
+    data = args.data if args.cut is None else open_corpus(args.data).cut(args.cut)
+    if args.protocol != "strict":
+        if args.probes:
+            raise AuricleError(f"protocol {args.protocol!r} brings its own readers; leave --probes out")
+        results = run_compat(
+            args.run,
+            task=_card(args),
+            data=data,
+            protocol=args.protocol,
+            controls=args.controls,
+            out=args.out,
+            command=command(),
+        )
+        Console().print(render_results(results))
+        return
     results = run(
         args.run,
         task=_card(args),
-        data=args.data if args.cut is None else open_corpus(args.data).cut(args.cut),
+        data=data,
         probes=args.probes,
         seeds=tuple(range(args.seeds)),
         controls=args.controls,

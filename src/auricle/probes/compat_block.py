@@ -69,7 +69,7 @@ class _FastLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor]:
         x, weight = ctx.saved_tensors
-        return _linear_backward(grads[0].bfloat16(), x, weight, ctx.needs_input_grad[0])
+        return _linear_backward(grads[0].bfloat16(), x, weight, ctx.needs_input_grad[0], torch.float32)
 
 
 class _HiddenBlock(torch.autograd.Function):
@@ -79,7 +79,7 @@ class _HiddenBlock(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if fast:
             x, weight = x.bfloat16(), weight.bfloat16()
-        z = _times(x, weight.transpose(1, 2)).float()
+        z = _times(x, weight.transpose(1, 2)).to(gain.dtype)
         mean = z.mean(1)
         z.sub_(mean.unsqueeze(1))
         variance = z.square().mean(1)
@@ -103,15 +103,17 @@ class _HiddenBlock(torch.autograd.Function):
         # d loss / d z = gain * rate * (g - mean(g) - z^ * mean(g z^)), z^ = z * rate
         g.mul_(ctx.scale).sub_((to_shift / B).unsqueeze(1)).addcmul_(z, (along * rate / B).unsqueeze(1), value=-1)
         g.mul_((gain * rate).unsqueeze(1))
-        to_x, to_weight = _linear_backward(g.to(x.dtype), x, weight, ctx.needs_input_grad[0])
+        to_x, to_weight = _linear_backward(g.to(x.dtype), x, weight, ctx.needs_input_grad[0], gain.dtype)
         return to_x, to_weight, along, to_shift, None, None
 
 
-def _linear_backward(g: Tensor, x: Tensor, weight: Tensor, wants_x: bool) -> tuple[Tensor | None, Tensor]:
-    to_weight = _times(g.transpose(1, 2), x).float()
+def _linear_backward(
+    g: Tensor, x: Tensor, weight: Tensor, wants_x: bool, dtype: torch.dtype
+) -> tuple[Tensor | None, Tensor]:
+    to_weight = _times(g.transpose(1, 2), x).to(dtype)
     if not wants_x:
         return None, to_weight
-    to_x = _times(g, weight).float()
+    to_x = _times(g, weight).to(dtype)
     return (to_x.sum(0) if x.dim() == 2 else to_x), to_weight
 
 

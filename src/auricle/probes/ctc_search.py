@@ -30,6 +30,7 @@ Labels = NDArray[np.int64]
 # Numbers of the widest layer that are held at once, over settings, clips and frames (256 MiB of float32): a step goes
 # through its clips in parts where it needs more, and adds their gradients.
 _HELD = 2**26
+_ALIKE = 0.6  # shortest clip of a part, in lengths of its longest: less is padding that costs as much as sound
 _CLIP = 5.0  # longest gradient of a setting: recurrent cells explode now and then
 
 
@@ -315,19 +316,26 @@ def _validate(head: CtcHead, feed: Feed, valid: Utterances) -> tuple[Tensor, Ten
 def _outputs(head: CtcHead, feed: Feed) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """Yield places, logits `(S, B, T U, C)` and lengths `(B,)` of all clips, similar lengths together."""
     head.eval()
-    for part in _parts(head, feed.tokens, np.argsort(feed.tokens.time, kind="stable")):
+    for part in _parts(head, feed.tokens, np.arange(len(feed))):
         inputs = feed.batch(part)
         yield part, head(inputs), head.lengths(inputs)
 
 
 def _parts(head: CtcHead, tokens: TokenSet, places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut clips into parts whose frames fit into the memory that a head may take."""
+    """Cut clips into parts of similar length that fit into the memory that a head may take, longest first."""
     widest = {"none": head.classes, "conv": 3 * head.config.kernel * head.config.hidden // head.upsample}
     # An LSTM keeps its gates, cells and outputs of both directions at each frame.
     width = max(head.classes, widest.get(head.config.context, 20 * head.config.hidden))
-    longest = int(tokens.time[places].max()) * head.upsample
-    step = max(1, _HELD // (head.settings * longest * width))
-    return [places[i : i + step] for i in range(0, len(places), step)]
+    ordered = places[np.argsort(-tokens.time[places], kind="stable")]
+    times = tokens.time[ordered]
+    parts, begin = [], 0
+    for i, time in enumerate(times.tolist()):
+        longest = int(times[begin])
+        full = (i - begin + 1) * head.settings * longest * head.upsample * width > _HELD
+        if i > begin and (full or time < _ALIKE * longest):
+            parts.append(ordered[begin:i])
+            begin = i
+    return [*parts, ordered[begin:]]
 
 
 def _clip(head: CtcHead) -> None:

@@ -53,7 +53,13 @@ class FrameConfig(ProbeConfig):
 
 
 class FrameHead(ProbeHead):
-    """Base of frame-wise heads: `forward` returns `(S, M, C)`, the valid frames of all clips in a row."""
+    """Base of frame-wise heads: `forward` returns `(S, M, C)`, the valid frames of all clips in a row.
+
+    Attributes:
+        upsample: U, frames of each column.
+    """
+
+    upsample: int
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class FrameProtobin(Protobin, FrameHead):
             precision=config.precision,
         )
         super().__init__(plain, shape.width, classes, settings, generator)
-        self._freq, self._upsample = shape.freq, config.upsample
+        self._freq, self.upsample = shape.freq, config.upsample
         # One output a frame of each column in place of one a clip.
         count, wide = classes * config.per_class, config.upsample * classes
         self.weight = repeat(linear_init((wide, count), count, generator), settings)
@@ -72,4 +72,4 @@ class FrameProtobin(Protobin, FrameHead):
         if inputs.valid is not None:
             h = h[:, inputs.valid.view(-1, self._freq).any(1)]
         h = drop(h, self.dropout if self.training else 0.0, generator)
-        return split_columns(classify(h, self.weight, self.bias), self._upsample)
+        return split_columns(classify(h, self.weight, self.bias), self.upsample)

@@ -12,7 +12,7 @@ from torch import Tensor
 from auricle.errors import ConfigError, TrainingError
 from auricle.probes.contract import Labelled
 from auricle.probes.edges import edge_notes
-from auricle.probes.fitted import FittedProbe
+from auricle.probes.feed import Feed
 from auricle.probes.frame_contract import (
     FrameConfig,
     FrameLabelled,
@@ -20,6 +20,7 @@ from auricle.probes.frame_contract import (
     cut_pieces,
     valid_frames,
 )
+from auricle.probes.frame_feed import FittedFrames, FrameFeed
 from auricle.probes.label_checks import check_targets
 from auricle.probes.losses import LossConfig, get_loss
 from auricle.probes.search_config import SearchConfig
@@ -35,6 +36,16 @@ _STEP = 8
 @dataclass
 class FrameWork(Work):
     """`Work` whose targets are of frames: picked piece by piece in training, in a row for validation."""
+
+    def feed(self, side: str) -> Feed:
+        """Return the inputs of the `training` or the `validation` clips."""
+        if side not in self._feeds:
+            part = self.train if side == "training" else self.valid
+            if part is None:
+                raise ConfigError("there are no validation clips to read")
+            reader = self.head(1, torch.Generator())
+            self._feeds[side] = FrameFeed(part.tokens, reader, memory_mb=self.search.memory_mb, device=self.device)
+        return self._feeds[side]
 
     def expected(self, part: Labelled) -> Tensor:
         """Return a side's targets on the device."""
@@ -53,7 +64,7 @@ def fit_frames(
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> FittedProbe:
+) -> FittedFrames:
     """Train a frame-wise reader at every setting of the search and return the one that validates best.
 
     What chooses is the mean average precision over validation frames, class by class: it needs no threshold.
@@ -118,7 +129,7 @@ def fit_frames(
         state = states[0]
     head = config.build(known.tokens.shape, len(classes), settings=1, generator=torch.Generator())
     head.load_state_dict(state)
-    return FittedProbe(
+    return FittedFrames(
         config=config,
         head=head.eval(),
         shape=known.tokens.shape,
@@ -135,11 +146,11 @@ def fit_frames(
     )
 
 
-def frame_scores(fitted: FittedProbe, tokens: TokenSet) -> list[np.ndarray]:
+def frame_scores(fitted: FittedFrames, tokens: TokenSet) -> list[np.ndarray]:
     """Return the probabilities of each clip's frames, `(time * upsample, C)` float32; zeros where one is not valid.
 
     Raises:
-        ConfigError: the tokens are of another encoder, or the probe reads clips, not frames.
+        ConfigError: the tokens are of another encoder, or the settings are not those of a frame-wise reader.
     """
     if not isinstance(fitted.config, FrameConfig):
         raise ConfigError(f"{type(fitted.config).__name__} reads clips; frame scores need a frame-wise reader")

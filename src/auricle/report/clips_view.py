@@ -165,12 +165,12 @@ def _clip(clip: Record) -> dict[str, Any]:
     return {
         "label": readable(_label(clip)),
         "file": readable(str(clip.get("file", ""))),
-        "audio": _data_url(clip.get("audio"), str(clip.get("mime", ""))),
-        "image": _data_url(clip.get("spectrogram"), "image/png"),
+        "audio": data_url(clip.get("audio"), str(clip.get("mime", ""))),
+        "image": data_url(clip.get("spectrogram"), "image/png"),
     }
 
 
-def _data_url(value: Any, media: str) -> str:
+def data_url(value: Any, media: str) -> str:
     """Make a data URL of base64, or keep one that is an audio or image; anything else becomes empty.
 
     A map is data: whatever else stands in it (a link, a script) does not reach the page.

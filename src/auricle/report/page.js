@@ -96,6 +96,21 @@
     document.querySelectorAll("audio").forEach((other) => { if (other !== sound) other.pause(); });
   }));
 
+  // A line moves over spectrogram and events with the sound.
+  document.querySelectorAll(".timeline").forEach((part) => {
+    const track = part.querySelector(".track"), sound = part.querySelector("audio"), head = part.querySelector(".playhead");
+    if (!track || !sound) return;
+    const { seconds, left, right } = track.dataset;
+    const move = () => {
+      const room = track.clientWidth - left - right;
+      head.hidden = sound.currentTime > seconds;
+      head.style.left = `${Number(left) + room * sound.currentTime / seconds}px`;
+      if (!sound.paused) requestAnimationFrame(move);
+    };
+    sound.addEventListener("play", move);
+    sound.addEventListener("seeked", move);
+  });
+
   // A number's link leads into folded provenance: unfold what it points to.
   const unfold = () => {
     let target = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;

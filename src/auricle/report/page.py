@@ -11,15 +11,20 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from auricle.errors import AuricleError
+from auricle.report.classes_view import class_section, confusion_section
 from auricle.report.clips_view import ClipBook, map_section
 from auricle.report.curves_view import curves_section
 from auricle.report.evidence import TaskEvidence, gather
 from auricle.report.figures import COLOURS, FigureBook
 from auricle.report.markup import Markup, details, element, script_json
+from auricle.report.prototypes_view import prototype_section
 from auricle.report.provenance_view import badge, provenance
-from auricle.report.results_view import class_section, confusion_section, interval_figure, results_table, verdict
-from auricle.report.run_data import RunData, read_runs
+from auricle.report.ranks_view import rank_section
+from auricle.report.results_view import interval_figure, leak_section, results_table, verdict
+from auricle.report.run_data import Record, RunData, read_runs
 from auricle.report.run_view import run_section
+from auricle.report.task_curves_view import curve_sections, heat_section
+from auricle.report.timelines_view import timeline_section
 
 # The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
 POLICY = (
@@ -33,7 +38,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
 
     Args:
         runs: run folders. What is read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
-            `events.log`, `probes/<task>/results.jsonl`, `probes/<task>/map*.json`. What is missing is said on the page.
+            `events.log`; in `probes/<task>/`: `results.jsonl`, `map*.json`, `events*.json`, `prototypes*.json`. What is
+            missing is said on the page.
         out: the HTML file, or a folder, which gets a `report.html`.
         title: heading of the page; the runs' names if None.
 
@@ -68,10 +74,12 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
     """Return the whole page as text."""
     book, clips = FigureBook(), ClipBook()
     tasks = gather(runs)
+    training = curves_section(runs, book)
     sections = [
         ("results", "Results", _results(tasks)),
+        *_ranks(tasks, book),
         ("runs", "What was run", _runs(runs)),
-        ("training", "Training", curves_section(runs, book)),
+        ("training", "Training", training),
         *((task.anchor, f"Task: {task.name}", _task(task, runs, book, clips)) for task in tasks),
         *_maps_without_results(tasks, runs, book, clips),
         ("provenance", "Provenance", _provenance(tasks)),
@@ -119,6 +127,11 @@ def _results(tasks: Sequence[TaskEvidence]) -> Markup:
     return element("div", results_table(tasks), class_="card")
 
 
+def _ranks(tasks: Sequence[TaskEvidence], book: FigureBook) -> list[tuple[str, str, Markup]]:
+    found = rank_section(tasks, book)
+    return [] if found is None else [("ranks", "Ranks over tasks", found)]
+
+
 def _runs(runs: Sequence[RunData]) -> Markup:
     shown = [run_section(run, COLOURS[place % len(COLOURS)]) for place, run in enumerate(runs)]
     return element("div", shown, class_="runs")
@@ -128,38 +141,57 @@ def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: 
     heard = {entry.record.get("heard") for entry in task.cells.values() if entry.row.role == "pretrained"}
     # Where the encoders differ in this, the table says it for each.
     mark = badge(heard.pop()) if len(heard) == 1 else None
+    classes, confusion = class_section(task, book), confusion_section(task, book)
     lists = element(
         "div",
         element("div", element("h4", "Every value with its interval"), interval_figure(task, book)),
-        element("div", element("h4", "Per class"), class_section(task, book)),
+        element("div", element("h4", "Per class"), classes) if classes else None,
         class_="pair",
     )
+    maps = _maps(task, runs, book, clips)
     return element(
         "article",
         verdict(task),
+        leak_section(task),
         element("p", "Audio of this task: ", mark, class_="quiet") if mark else None,
         lists,
-        element("h4", "Confusion"),
-        confusion_section(task, book),
-        element("h4", "Map of embeddings"),
-        _maps(task.name, runs, book, clips),
+        heat_section(task, book),
+        curve_sections(task, book),
+        timeline_section(task, [each for run in runs for each in _of(task, run.examples)], book),
+        [element("h4", "Confusion"), confusion] if confusion else None,
+        prototype_section([each for run in runs for each in _of(task, run.prototypes)]),
+        [element("h4", "Map of embeddings"), maps] if maps else None,
     )
 
 
-def _maps(name: str, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup:
-    found = [map_section(each, run.name, book, clips) for run in runs for each in run.maps.get(name, [])]
-    if not found:
+def _of(task: TaskEvidence, held: dict[str, list[Record]]) -> list[Record]:
+    """What lies beside the results of a task, unless it was made of another corpus than these."""
+    mine = str(task.first.get("corpus_fingerprint") or "")
+    return [
+        each
+        for each in held.get(task.task, [])
+        if not mine or not each.get("corpus_fingerprint") or each["corpus_fingerprint"] == mine
+    ]
+
+
+def _maps(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup | None:
+    found = [map_section(each, run.name, book, clips) for run in runs for each in _of(task, run.maps)]
+    if not found and task.type_name == "clips":
         return element("p", "No map of embeddings was made for this task.", class_="missing")
-    return Markup("".join(found))
+    return Markup("".join(found)) if found else None
 
 
 def _maps_without_results(
     tasks: Sequence[TaskEvidence], runs: Sequence[RunData], book: FigureBook, clips: ClipBook
 ) -> list[tuple[str, str, Markup]]:
-    known = {task.name for task in tasks}
+    known = {task.task for task in tasks}
     names = list(dict.fromkeys(name for run in runs for name in run.maps if name not in known))
     return [
-        (f"map-{place}", f"Map: {name}", element("article", _maps(name, runs, book, clips)))
+        (
+            f"map-{place}",
+            f"Map: {name}",
+            element("article", [map_section(m, run.name, book, clips) for run in runs for m in run.maps.get(name, [])]),
+        )
         for place, name in enumerate(names)
     ]
 

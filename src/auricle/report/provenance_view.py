@@ -6,7 +6,8 @@ from typing import Any
 
 from auricle.report.evidence import Entry, TaskEvidence
 from auricle.report.markup import Markup, details, element, table
-from auricle.report.numbers import ABSENT, duration, percent, short
+from auricle.report.measures import Measure, by_name
+from auricle.report.numbers import ABSENT, duration, short
 
 HEARD = {
     True: ("heard", "heard", "The encoder was pre-trained on this audio, without its labels."),
@@ -33,22 +34,32 @@ def provenance(task: TaskEvidence) -> Markup:
 
 def _provenance_of(entry: Entry) -> Markup:
     r = entry.record
-    summary = f"{entry.row.label} · {entry.probe}: {percent(entry.value)} [{percent(entry.low)}, {percent(entry.high)}]"
+    measure = Measure.of(r)
+    spread = f"[{measure.text(entry.low)}, {measure.text(entry.high)}]"
+    summary = f"{entry.row.label} · {entry.probe}: {measure.text(entry.value)} {spread}"
+    leaks = [str(leak) for leak in r.get("leaks") or []]
     total = f" of {short(r['clips_total'])}" if r.get("clips_total") is not None else ""
     facts: list[tuple[str, Any]] = [
         ("command", element("code", r.get("command", "not recorded"))),
         ("run folder", entry.run),
         ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
+        ("metric", measure.about),
+        ("protocol", f"{r.get('protocol_name') or 'strict'}, {r.get('protocol', 'division not recorded')}"),
+        ("what flatters it", element("ul", [element("li", leak) for leak in leaks]) if leaks else "nothing known"),
         ("interval", r.get("interval", "not recorded")),
         ("split", r.get("split", "not recorded")),
-        ("test clips scored", f"{short(r.get('clips'))}{total}"),
-        ("per fold", _listed(r.get("per_fold"), r.get("fold_names"))),
-        ("per seed", _listed(r.get("per_seed"), r.get("seeds"))),
-        ("all metrics", ", ".join(f"{k} {percent(v)}" for k, v in (r.get("metrics") or {}).items())),
+        (
+            "test clips scored" if r.get("type_name", "clips") == "clips" else "test units scored",
+            f"{short(r.get('clips'))}{total}",
+        ),
+        ("per fold", _listed(r.get("per_fold"), r.get("fold_names"), measure)),
+        ("per seed", _listed(r.get("per_seed"), r.get("seeds"), measure)),
+        ("all metrics", ", ".join(f"{k} {by_name(k, v)}" for k, v in (r.get("metrics") or {}).items())),
         ("settings tried", f"{short(r.get('tried'))} per fold, chosen on validation clips"),
         ("settings searched", short(r.get("settings") or {})),
         ("refit", "yes: on training and validation clips" if r.get("refit") else "no"),
         ("probe parameters", short(r.get("params"))),
+        ("multiply-adds of the probe per clip", "not counted" if r.get("macs") is None else short(r["macs"])),
         ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
         ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
         ("audio heard in pre-training", _heard(entry)),
@@ -84,8 +95,8 @@ def _heard(entry: Entry) -> str:
     return HEARD[heard if isinstance(heard, bool) else None][2]
 
 
-def _listed(values: Any, names: Any) -> str:
+def _listed(values: Any, names: Any, measure: Measure) -> str:
     if not values:
         return "not recorded"
     names = names if isinstance(names, list) and len(names) == len(values) else range(1, len(values) + 1)
-    return ", ".join(f"{name}: {percent(value)}" for name, value in zip(names, values, strict=True))
+    return ", ".join(f"{name}: {measure.text(value)}" for name, value in zip(names, values, strict=True))

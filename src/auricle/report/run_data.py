@@ -29,6 +29,8 @@ class RunData:
         checkpoints: steps of which there is a checkpoint.
         results: records of every `probes/*/results.jsonl`.
         maps: task -> maps of embeddings (each a `map*.json`).
+        examples: task -> example clips of sound events (each an `events*.json`).
+        prototypes: task -> maps of prototypes (each a `prototypes*.json`).
         problems: what could not be read and why.
     """
 
@@ -42,6 +44,8 @@ class RunData:
     checkpoints: list[int] = field(default_factory=list)
     results: list[Record] = field(default_factory=list)
     maps: dict[str, list[Record]] = field(default_factory=dict)
+    examples: dict[str, list[Record]] = field(default_factory=dict)
+    prototypes: dict[str, list[Record]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -87,11 +91,7 @@ def _read_run(path: Path, name: str) -> RunData:
         for file in probes
         for record in _json_lines(file, problems)
     ]
-    maps: dict[str, list[Record]] = {}
-    for file in sorted(path.glob("probes/*/map*.json")):
-        found = _json_object(file, problems)
-        if found:
-            maps.setdefault(str(found.get("task") or file.parent.name), []).append(found)
+    beside = {name: _beside(path, name, problems) for name in ("map", "events", "prototypes")}
     steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]
     # A resumed run may have repeated the steps after its last checkpoint: what came last holds.
     metrics = {
@@ -107,9 +107,21 @@ def _read_run(path: Path, name: str) -> RunData:
         events=_text(path / "events.log", problems).split("\n"),
         checkpoints=sorted(int(step) for step in steps if step.isdigit()),
         results=results,
-        maps=maps,
+        maps=beside["map"],
+        examples=beside["events"],
+        prototypes=beside["prototypes"],
         problems=problems,
     )
+
+
+def _beside(run: Path, name: str, problems: list[str]) -> dict[str, list[Record]]:
+    """Read what lies beside results under a name, by task."""
+    held: dict[str, list[Record]] = {}
+    for file in sorted(run.glob(f"probes/*/{name}*.json")):
+        found = _json_object(file, problems)
+        if found:
+            held.setdefault(str(found.get("task") or file.parent.name), []).append(found)
+    return held
 
 
 def _text(path: Path, problems: list[str]) -> str:

@@ -88,34 +88,64 @@ def compat_evaluate(
     known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
     store = Path(tokens or out / "tokens")
     words = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    studies = [_study(kit, card, corpus, out, words, device, (resamples, confidence, split_seed), memory_mb, workers)
-               for kit in kits]  # fmt: skip
+
+    def study(kit: ProtocolConfig) -> tuple[CompatTask, Study]:
+        kind = CompatTask(kit, memory_mb=memory_mb, workers=workers)
+        plan = kind.plan(card, corpus, split_seed)
+        rest = Protocol(kit.seeds, SearchConfig(), None, False, resamples, confidence, split_seed)
+        return kind, Study(card, corpus, kind, plan, rest, out, words, device)
+
+    laid = [(kit, *study(kit)) for kit in kits]
+    work = [(subject, *one) for subject in subjects for one in laid]
+    todo = sum(study.key(subject, kit) not in known for subject, kit, _, study in work)
+    caches: dict[tuple[str, str | None], TokenCache] = {}
+    for subject, kit, _, study_ in work:
+        wanted = (subject.encoder.fingerprint, kit.layered)
+        if wanted not in caches and study_.key(subject, kit) not in known:
+            caches[wanted] = _cache(subject.encoder.to(device), corpus, store, kit, batch, progress)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     results: list[Result] = []
-    todo = {(s, k) for s in range(len(subjects)) for k, kit in enumerate(kits)
-            if studies[k].key(subjects[s], kit) not in known}  # fmt: skip
-    caches = {
-        (s, kits[k].layered): _cache(subjects[s].encoder.to(device), corpus, store, kits[k], batch, progress)
-        for s, k in sorted(todo)
-    }
+    done = 0
     with Progress(*columns, disable=not progress) as bar:
-        line = bar.add_task(f"{kits[0].name} on {card.name}", total=len(todo))
-        count = 0
-        for s, subject in enumerate(subjects):
-            for k, kit in enumerate(kits):
-                key = studies[k].key(subject, kit)
-                if (s, k) not in todo:
-                    results.append(known[key])
-                    continue
-                bar.update(line, description=f"{card.name}: {kit.reader} on {subject.encoder.name}")
+        line = bar.add_task(f"{kits[0].name} on {card.name}", total=todo)
+        for subject, kit, kind, study_ in work:
+            key = study_.key(subject, kit)
+            if key in known:
+                results.append(known[key])
+                continue
+            bar.update(line, description=f"{card.name}: {kit.reader} on {subject.encoder.name}")
 
-                def tell(share: float, count: int = count) -> None:
-                    bar.update(line, completed=count + share)
+            def tell(share: float, done: int = done) -> None:
+                bar.update(line, completed=done + share)
 
-                result = studies[k].run(subject, kit.reader, kit, caches[s, kit.layered], tell)
-                leaks = [] if result.protocol == "split" and not _leaks_anyway(kit) else list(kit.leaks)
-                result = replace(result, protocol_name=kit.name, leaks=leaks)
-                append_result(out / "results.jsonl", result)
-                results.append(result)
-                count += 1
+            result = study_.run(subject, kit.reader, kit, caches[subject.encoder.fingerprint, kit.layered], tell)
+            result = replace(result, protocol_name=kit.name, leaks=kind.leaks(study_.plan))
+            append_result(out / "results.jsonl", result)
+            results.append(result)
+            done += 1
     return results
+
+
+def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
+    if not encoders:
+        raise ConfigError("no encoder to evaluate; give at least one")
+    tested = [e if isinstance(e, Subject) else Subject(e, heard=heard) for e in encoders]
+    beside = [c for s in tested if s.role == "pretrained" for c in controls(s.encoder)] if with_controls else []
+    beside.sort(key=lambda control: control.role != "random")
+    # The first of equal encoders stays: one that is tested itself before its control.
+    return list({s.encoder.fingerprint: s for s in [*tested, *beside][::-1]}.values())[::-1]
+
+
+def _cache(
+    encoder: FrozenEncoder, corpus: Corpus, store: Path, kit: ProtocolConfig, batch: int, progress: bool
+) -> TokenCache:
+    """Extract what a kit's head reads, or open it; the outputs of the blocks are shared with auricle's own probes."""
+    folder = store / encoder.fingerprint
+    if kit.layered is None:
+        return extract(encoder, corpus, folder, batch=batch, progress=progress)
+    blocks = tuple(range(1, encoder.depth + 1)) or (0,)
+    if kit.layered == "blocks":
+        layers, folder = blocks, folder.with_name(f"{folder.name}-layers")
+    else:
+        layers, folder = tuple(range(encoder.depth + 1)), folder.with_name(f"{folder.name}-states")
+    return extract(encoder, corpus, folder, layers=layers, batch=batch, progress=progress)

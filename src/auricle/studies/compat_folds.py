@@ -14,6 +14,7 @@ from auricle.tasks.protocols import ProtocolConfig
 from auricle.tasks.targets import Targets
 
 _ATTEMPTS = 100
+_KIND = "validation clips are drawn without regard to their source: they choose more kindly than clips of other sources"
 
 
 def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Sequence[object], seed: int) -> Plan:
@@ -36,7 +37,8 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     known = [np.sort(np.concatenate([fold.train, fold.valid])) for fold in plan.folds]
     if protocol.folds == "test_validates" and plan.protocol == "folds":
         folds = tuple(Fold(f.name, all_, f.test, f.test) for f, all_ in zip(plan.folds, known, strict=True))
-        words = _first_part(plan.words) + "; all other folds teach, and the test fold itself chooses the epoch"
+        words = _first_part(plan.words) + "; all other folds teach"
+        words += "" if protocol.neighbours else ", and the test fold itself chooses the epoch"
         return replace(plan, folds=folds, words=words)
     if protocol.folds == "test_validates":
         return plan
@@ -46,7 +48,7 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
         train, valid = _draw(rows, targets, protocol, generator, fold.name)
         drawn.append(Fold(fold.name, train, valid, fold.test))
     words = f"{_first_part(plan.words)}; {protocol.valid_share:.0%} of the training clips, drawn at random, validate"
-    return replace(plan, folds=tuple(drawn), words=words)
+    return replace(plan, folds=tuple(drawn), words=words, notes=(*plan.notes, _KIND))
 
 
 def _in_order_of_folds(plan: Plan) -> tuple[Fold, ...]:

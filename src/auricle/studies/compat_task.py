@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -22,7 +23,7 @@ from auricle.studies.compat_folds import kit_plan
 from auricle.studies.compat_knn import neighbour_votes
 from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold, Plan
+from auricle.tasks.folds import Fold
 from auricle.tasks.judged import Judged
 from auricle.tasks.predictions import Predictions
 from auricle.tasks.protocols import ProtocolConfig
@@ -64,18 +65,23 @@ class CompatTask(TaskType):
         """Make targets, and folds for each of the protocol's seeds.
 
         Raises:
-            CorpusError: no labels, one class only, fewer clips than folds, or no validation clips as the kit wants them.
+            CorpusError: no labels, one class only, fewer clips than folds, or no validation clips as the kit
+                wants them.
         """
         targets, official = plan_clips(card, corpus, seed)
         splits = cells(corpus, "split", targets.rows)
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
         groups = source_groups(card, corpus, targets.rows)
-        notes = (*targets.notes, *official.notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
+        notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
         return TaskPlan(targets.rows, official.protocol, plans[0].words, groups, notes, (targets, plans))
 
     def layers(self, reader: Config) -> Literal["all"] | None:
         """Return `all` for heads over layers."""
         return "all" if self.protocol.layered else None
+
+    def leaks(self, plan: TaskPlan) -> list[str]:
+        """Return what in the protocol flatters the score on a task laid out so."""
+        return [*self.protocol.leaks, *(self.protocol.fold_leaks if plan.protocol == "folds" else ())]
 
     def headline(self, card: TaskCard, judged: Judged) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
@@ -122,33 +128,48 @@ class CompatTask(TaskType):
     def _seed(self, job: Job, side: Side, folds: list[Fold], seed: int, before: float) -> list[Kept]:
         """Return each fold's scores for one seed."""
         protocol = self.protocol
+        workers = 1 if job.device != "cpu" else self.workers or torch.get_num_threads()
+        finished: set[int] = set()
 
         def tell(share: float) -> None:
-            job.tell(before + share / len(protocol.seeds))
+            job.tell(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
 
-        def made(place: int, points: tuple[GridPoint, ...], workers: int) -> Kept:
-            return job.kept(
-                f"seed-{seed}-fold-{place}",
-                lambda: self._fold(job, side, folds[place], points, seed, workers, tell if workers > 1 else None),
-            )
+        def made(place: int, points: tuple[GridPoint, ...], alone: bool) -> Kept:
+            def make() -> Kept:
+                if alone:
+                    return self._fold(job, side, folds[place], points, seed, self.memory_mb, workers, tell)
+                return self._fold(job, side, folds[place], points, seed, self.memory_mb / workers, 1, None)
 
-        workers = 1 if job.device != "cpu" else self.workers or torch.get_num_threads()
+            kept = job.kept(f"seed-{seed}-fold-{place}", make)
+            finished.add(place)
+            tell(0.0)
+            return kept
+
         first: list[Kept] = []
         points = protocol.tried
         if protocol.choose_once:
-            first = [made(0, points, workers)]
+            first = [made(0, points, True)]
             points = (points[first[0][0]["chosen"]["point"]],)
         rest = range(len(first), len(folds))
-        return first + side_by_side([lambda k=k: made(k, points, 1) for k in rest], workers)  # type: ignore[misc]
+        return first + side_by_side([lambda k=k: made(k, points, False) for k in rest], workers)  # type: ignore[misc]
 
     def _fold(
-        self, job: Job, side: Side, fold: Fold, points: tuple[GridPoint, ...], seed: int, workers: int, tell: Any
+        self,
+        job: Job,
+        side: Side,
+        fold: Fold,
+        points: tuple[GridPoint, ...],
+        seed: int,
+        memory_mb: float,
+        workers: int,
+        tell: Callable[[float], None] | None,
     ) -> Kept:
+        """Try the points on one fold and score its test clips by the best of them."""
         targets, protocol = side.targets, self.protocol
         test = side.tokens.select(fold.test)
         if protocol.neighbours is not None:
             votes = neighbour_votes(side.labelled(fold.train), test, len(targets.classes), protocol.neighbours)
-            return {"chosen": {"fold": fold.name}, "params": 0, "macs": None}, {"scores": votes}
+            return {"chosen": {"fold": fold.name, "seed": seed}, "params": 0, "macs": None}, {"scores": votes}
         both = np.concatenate([fold.train, fold.valid])
         fits = fit_points(
             points,
@@ -159,7 +180,7 @@ class CompatTask(TaskType):
             single=targets.kind == "single",
             seed=seed,
             device=job.device,
-            memory_mb=self.memory_mb,
+            memory_mb=memory_mb,
             workers=workers,
             calibrate_on=side.tokens.select(both) if protocol.standardise_with_valid else None,
             progress=tell,
@@ -219,6 +240,3 @@ def require_clips(card: TaskCard) -> None:
             f"task {card.name!r} is of type {type(card.rule).__name__}; the kits' protocols here judge labelled clips: "
             "use auricle's own protocol for it"
         )
-
-
-__all__ = ["CompatTask", "Plan", "Side", "require_clips"]

@@ -20,9 +20,10 @@ from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 from auricle.metrics.event_sweep import quick_segment_counts
 from auricle.metrics.events import Event
-from auricle.probes import FittedProbe, SearchConfig, get_loss
+from auricle.probes import SearchConfig, get_loss
 from auricle.probes.cost import head_macs
 from auricle.probes.frame_contract import FrameConfig
+from auricle.probes.frame_feed import FittedFrames
 from auricle.probes.frame_protobin import FrameProtobinConfig
 from auricle.probes.frame_search import fit_frames, frame_scores
 from auricle.probes.frame_stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
@@ -163,7 +164,7 @@ class _Run:
         def tell(stage: int) -> Callable[[int, int], None]:
             return lambda done, of: job.tell((place + (stage + done / of) / stages) / len(self.folds))
 
-        def fit(train: _Side, valid: _Side | None, search: SearchConfig, seed: int, stage: int) -> FittedProbe:
+        def fit(train: _Side, valid: _Side | None, search: SearchConfig, seed: int, stage: int) -> FittedFrames:
             return fit_frames(
                 self.reader,
                 (train.tokens, train.tables),
@@ -235,7 +236,7 @@ class _Run:
         truth = dict(zip(names, (self.events[i] for i in rows), strict=True))
         return _Side(tokens, tables, truth, dict(zip(names, (float(self.seconds[i]) for i in rows), strict=True)))
 
-    def _decoding(self, fitted: FittedProbe, valid: _Side) -> tuple[Decoding, float, int]:
+    def _decoding(self, fitted: FittedFrames, valid: _Side) -> tuple[Decoding, float, int]:
         scores = valid.named(frame_scores(fitted, valid.tokens))
         return choose_decoding(scores, valid.truth, valid.seconds, self.classes, self.rate, self.rule, self.metric)
 

@@ -15,6 +15,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CorpusError
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
+from auricle.studies.compat_evaluate import compat_evaluate
 from auricle.studies.embedding_map import embedding_map, read_map, write_map
 from auricle.studies.evaluate import evaluate
 from auricle.studies.finetuned import FILE, load_finetuned
@@ -22,6 +23,7 @@ from auricle.studies.heard import heard
 from auricle.studies.study import Subject
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import get_task
+from auricle.tasks.protocols import get_protocol
 from auricle.tasks.results import Result
 from auricle.tokens.extract import extract
 
@@ -82,6 +84,52 @@ def probe(
     )
     draw_map(subject.encoder.to(device), card, corpus, out, progress=progress)
     return results
+
+
+def probe_compat(
+    run: Path | str,
+    *,
+    task: str | TaskCard,
+    protocol: str,
+    data: str | Path | Corpus | None = None,
+    controls: bool = True,
+    out: Path | str | None = None,
+    command: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> list[Result]:
+    """Probe an encoder on a task of labelled clips by the protocol of another kit.
+
+    Args:
+        run: as for `probe`.
+        task: name of a task card, or a card.
+        protocol: `hear`, `hear_full`, `evar`, `xares`, `marble` or `superb`; see `compat_evaluate`.
+        data: the task's audio; None: where its card says.
+        controls: judge random weights and log-mel statistics too.
+        out: where results go; None: as for `probe`.
+        command: what to record as the command.
+        device: where encoders and heads run.
+        progress: show progress bars.
+
+    Raises:
+        CorpusError: there is no such audio, or it can't serve the task.
+        ConfigError: no such protocol, or it is not made for this type of task.
+    """
+    card = get_task(task) if isinstance(task, str) else task
+    get_protocol(protocol)
+    corpus = open_task_corpus(card, data)
+    subject, folder = open_subject(run, corpus)
+    return compat_evaluate(
+        [subject],
+        card,
+        corpus,
+        out=Path(out) if out is not None else folder / "probes" / card.name,
+        protocol=protocol,
+        with_controls=controls,
+        command=command,
+        device=device,
+        progress=progress,
+    )
 
 
 def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:

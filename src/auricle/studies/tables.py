@@ -61,6 +61,9 @@ def _caption(results: Sequence[Result]) -> Text:
     ]
     shared = [n for n in dict.fromkeys(first.notes) if all(n in r.notes for r in results)]
     lines += [f"Note: {note}." for note in shared]
+    if first.protocol_name != "strict":
+        lines.append(f"Protocol: {first.protocol_name}.")
+    lines += [f"Flatters: {leak}." for leak in dict.fromkeys(leak for r in results for leak in r.leaks)]
     if first.missing:
         file, reason = next(iter(first.missing.items()))
         lines.append(f"Not read: {len(first.missing)} clips, the first {file!r}: {reason}")

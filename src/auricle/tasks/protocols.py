@@ -70,7 +70,8 @@ class ProtocolConfig(Config):
         seeds: of start, order and random validation clips; the score is the mean over them.
         valid_seed: of random validation clips; -1: each seed draws its own.
         crop: what happens to clips before the encoder.
-        leaks: what flatters the score of a fold-wise corpus.
+        leaks: what flatters the score.
+        fold_leaks: what flatters the score of a fold-wise corpus besides.
         notes: what else a reader of the score must know.
     """
 
@@ -91,6 +92,7 @@ class ProtocolConfig(Config):
     valid_seed: int = -1
     crop: CropConfig = field(default_factory=CropConfig)
     leaks: tuple[str, ...] = ()
+    fold_leaks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -157,7 +159,7 @@ HEAR = ProtocolConfig(
     choose_once=True,
     training=CompatTraining(batch=1024, shuffle=False, epochs=500, check_every=3, patience=20),
     folds="next_validates",
-    leaks=(
+    fold_leaks=(
         "the point of the grid is chosen on the first fold only, with validation clips that other folds test on, and "
         "used on all folds",
     ),
@@ -181,7 +183,6 @@ EVAR = ProtocolConfig(
     standardise_with_valid=True,
     seeds=(42, 43, 44),
     crop=CropConfig(train="random", pad=True),
-    notes=("validation clips are drawn without regard to their source: they choose the epoch more kindly than others",),
 )
 
 XARES = ProtocolConfig(
@@ -191,7 +192,7 @@ XARES = ProtocolConfig(
     points=(GridPoint(head=CompatHeadConfig(source="mean", layer_norm=True), lr=1e-3),),
     training=CompatTraining(batch=32, epochs=10, check_every=1, patience=0, schedule="cosine", floor=0.1),
     folds="test_validates",
-    leaks=("the best epoch is chosen on the fold that is tested",),
+    fold_leaks=("the best epoch is chosen on the fold that is tested",),
     notes=("X-ARES calls its trained head MLP; it is a layer norm and one linear layer",),
 )
 

@@ -1,0 +1,98 @@
+"""Where a class's prototypes fired in a clip, drawn over its spectrogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auricle.report.clips_view import data_url
+from auricle.report.markup import Markup, element, readable
+from auricle.report.numbers import number
+from auricle.report.run_data import Record
+
+BOXES = 5
+
+
+def prototype_section(found: list[Record]) -> Markup | None:
+    """Show prototype maps.
+
+    Args:
+        found: `prototypes.json` of a task. Each has `encoder`, `probe`, `fold`, and `clips` with `file`, `labels`,
+            `seconds`, `mime`, `audio` and `spectrogram` as base64, and `maps`: of a class (`target`), whether it is
+            `true`, its `probability`, the `overlay` (a transparent PNG as base64) with the `seconds` that it spans, and
+            `firings`, each `prototype`, `strength`, `similarity`, `seconds` [from, to], `band` [from, to] of 0 ... 1.
+
+    Returns:
+        None if there is none.
+    """
+    parts = []
+    for each in found:
+        clips = [_clip(clip) for clip in each.get("clips") or [] if isinstance(clip, dict)]
+        about = (
+            f"{each.get('encoder', 'encoder')}, {each.get('probe', 'probe')}, test clips of fold "
+            f"{each.get('fold', '?')}. "
+            "Bright: where the prototypes that speak loudest for the class fired; boxes: each one's best token, "
+            "strongest first. Point at a picture to see the spectrogram alone."
+        )
+        if clips:
+            parts.append(element("p", about, class_="quiet") + element("div", clips, class_="gallery prototypes"))
+    return Markup(element("h4", "What the prototypes listened to") + "".join(parts)) if parts else None
+
+
+def _clip(clip: Record) -> Markup:
+    seconds = number(clip.get("seconds")) or 1.0
+    labels = " + ".join(str(label) for label in clip.get("labels") or []) or "no label"
+    sound = data_url(clip.get("audio"), str(clip.get("mime", "")))
+    maps = [_map(one, clip, seconds) for one in clip.get("maps") or [] if isinstance(one, dict)]
+    return element(
+        "figure",
+        element(
+            "figcaption", element("b", labels), element("span", readable(str(clip.get("file", ""))), class_="quiet")
+        ),
+        maps,
+        element("audio", src=sound, controls=True, preload="none") if sound else None,
+        class_="clip",
+    )
+
+
+def _map(one: Record, clip: Record, seconds: float) -> Markup:
+    image, overlay = (data_url(v, "image/png") for v in (clip.get("spectrogram"), one.get("overlay")))
+    span = number(one.get("seconds")) or seconds
+    boxes = [_box(f, place, seconds) for place, f in enumerate((one.get("firings") or [])[:BOXES])]
+    target = str(one.get("target", "?"))
+    probability = number(one.get("probability"))
+    said = f"{100 * probability:.0f} %" if probability is not None else ""
+    mark = "" if one.get("true") else ", not a label of this clip"
+    picture = element(
+        "div",
+        element("img", src=image, alt=f"spectrogram of {readable(str(clip.get('file', '')))}") if image else None,
+        element("img", src=overlay, alt="", class_="overlay", style=f"width:{100 * span / seconds:.3f}%")
+        if overlay
+        else None,
+        boxes,
+        class_="fired",
+    )
+    strengths = ", ".join(f"{number(f.get('strength')) or 0.0:+.2f}" for f in (one.get("firings") or [])[:BOXES])
+    none = "no prototype speaks for it here" if not strengths else f"adds {strengths} to its logit"
+    return element(
+        "div", picture, element("p", element("b", target), f" {said}{mark}; {none}", class_="quiet"), class_="map-of"
+    )
+
+
+def _box(firing: Any, place: int, seconds: float) -> Markup | None:
+    if not isinstance(firing, dict):
+        return None
+    ends, band = firing.get("seconds"), firing.get("band")
+    if not (isinstance(ends, list) and isinstance(band, list) and len(ends) == len(band) == 2):
+        return None
+    numbers = [number(v) for v in (*ends, *band)]
+    if any(v is None for v in numbers):
+        return None
+    start, end, low, high = (float(v) for v in numbers if v is not None)
+    style = (
+        f"left:{100 * start / seconds:.2f}%;width:{100 * (end - start) / seconds:.2f}%;"
+        f"bottom:{100 * low:.2f}%;height:{100 * (high - low):.2f}%"
+    )
+    told = (
+        f"prototype {firing.get('prototype')}: {number(firing.get('strength')) or 0.0:+.2f}, {start:.2f} to {end:.2f} s"
+    )
+    return element("span", element("i", place + 1), class_="box", style=style, title=told)

@@ -1,0 +1,152 @@
+"""Sound events in time: spectrogram, sound, what is true, what was found, and the scores that it was found by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auricle.report.clips_view import data_url
+from auricle.report.evidence import Entry, TaskEvidence
+from auricle.report.figures import FigureBook, Trace, axis
+from auricle.report.markup import Markup, details, element, plot_text, readable
+from auricle.report.numbers import number
+from auricle.report.run_data import Record
+
+LEFT, RIGHT = 118, 14  # pixels beside the plot: the spectrogram above it keeps to the same
+LONGEST = 15  # letters of a class name that fit beside the plot
+TRUE = "#37a06f"
+
+
+def timeline_section(task: TaskEvidence, found: list[Record], book: FigureBook) -> Markup | None:
+    """Draw the example clips of an event task.
+
+    Args:
+        task: its records; `details.timelines` of each holds what was said of the examples.
+        found: `events.json` of the task: `clips` with `name`, `file`, `seconds`, `audio`, `spectrogram`, `mime`.
+        book: takes the figures.
+
+    Returns:
+        None if no record holds timelines.
+    """
+    entries = [e for e in task.entries if _timelines(e)]
+    entries.sort(key=lambda e: (e.row.role != "pretrained", -task.merit(e)))
+    if not entries:
+        return None
+    names = list(dict.fromkeys(name for e in entries for name in _timelines(e)))
+    clips = {
+        str(clip.get("name")): clip for each in found for clip in each.get("clips") or [] if isinstance(clip, dict)
+    }
+    shown = []
+    for place, name in enumerate(names):
+        choices = []
+        for entry in entries:
+            line = _timelines(entry).get(name)
+            if line is not None:
+                value = task.measure.full(entry.value)
+                choices.append((f"{entry.row.label}, {entry.probe} ({value} on all clips)", _figure(line, entry, book)))
+        if choices:
+            seconds = next(number(_timelines(e)[name].get("seconds")) or 0.0 for e in entries if name in _timelines(e))
+            shown.append(_clip(name, clips.get(name, {}), choices, seconds, book, open_=place == 0))
+    note = element(
+        "p",
+        element("i", class_="swatch", style=f"background:{TRUE}"),
+        "true events; ",
+        element("i", class_="swatch", style="background:#4c78d8"),
+        "found events (in the encoder's colour); lines: scores from 0 to 1 in each row, before thresholds. "
+        "Play a clip: the line moves with it.",
+        class_="quiet",
+    )
+    return Markup(element("h4", "Events in time") + note + "".join(shown))
+
+
+def _timelines(entry: Entry) -> dict[str, Record]:
+    found = entry.record.get("details")
+    listed = found.get("timelines") if isinstance(found, dict) else None
+    return {str(t.get("name")): t for t in listed if isinstance(t, dict)} if isinstance(listed, list) else {}
+
+
+def _clip(
+    name: str, clip: Record, choices: list[tuple[str, int]], seconds: float, book: FigureBook, *, open_: bool
+) -> Markup:
+    sound = data_url(clip.get("audio"), str(clip.get("mime", "")))
+    image = data_url(clip.get("spectrogram"), "image/png")
+    picture = element("img", src=image, alt=f"spectrogram of {readable(name)}", class_="strip") if image else None
+    player = (
+        element("audio", src=sound, controls=True, preload="none")
+        if sound
+        else element("p", "The sound of this clip was not kept.", class_="quiet")
+    )
+    track = element(
+        "div",
+        picture,
+        book.choose(choices, f"Events of {name}"),
+        element("i", class_="playhead", hidden=True),
+        class_="track",
+        data_seconds=seconds,
+        data_left=LEFT,
+        data_right=RIGHT,
+        style=f"--left:{LEFT}px;--right:{RIGHT}px",
+    )
+    title = str(clip.get("file") or name.rpartition("@")[0] or name)
+    return details(title, track, player, open=open_, class_="timeline")
+
+
+def _figure(line: Record, entry: Entry, book: FigureBook) -> int:
+    classes = [str(c) for c in line.get("classes") or []]
+    row = {name: len(classes) - 1 - place for place, name in enumerate(classes)}
+    traces: list[Trace] = [
+        _bars(line.get("truth"), row, 0.22, TRUE, "true"),
+        _bars(line.get("said"), row, -0.22, entry.row.colour, "found"),
+    ]
+    step, scores = number(line.get("step")) or 0.0, line.get("scores") or {}
+    for name in classes:
+        values = [number(v) for v in scores.get(name) or []]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": plot_text(name),
+                "x": [round(step * (i + 0.5), 4) for i in range(len(values))],
+                "y": [None if v is None else row[name] - 0.45 + 0.9 * v for v in values],
+                "customdata": values,
+                "line": {"color": entry.row.colour, "width": 1.2},
+                "opacity": 0.75,
+                "hovertemplate": f"{plot_text(name)} at %{{x:.2f}} s: score %{{customdata:.2f}}<extra></extra>",
+                "showlegend": False,
+            }
+        )
+    seconds = number(line.get("seconds")) or 1.0
+    return book.add(
+        traces,
+        height=70 + 40 * max(1, len(classes)),
+        barmode="overlay",
+        xaxis=axis("seconds", range=[0, seconds], zeroline=False, automargin=False),
+        yaxis=axis(
+            range=[-0.6, max(1, len(classes)) - 0.4],
+            tickvals=[row[name] for name in classes],
+            ticktext=[plot_text(_cut(name)) for name in classes],
+            zeroline=False,
+            showgrid=False,
+            automargin=False,
+        ),
+        margin={"l": LEFT, "r": RIGHT, "t": 4, "b": 42},
+    )
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def _bars(events: Any, row: dict[str, int], shift: float, colour: str, called: str) -> Trace:
+    listed = [e for e in events or [] if isinstance(e, list) and len(e) == 3 and str(e[2]) in row]
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "base": [e[0] for e in listed],
+        "x": [e[1] - e[0] for e in listed],
+        "y": [row[str(e[2])] + shift for e in listed],
+        "width": 0.36,
+        "marker": {"color": colour, "opacity": 0.55, "line": {"color": colour, "width": 1}},
+        "customdata": [[e[0], e[1], plot_text(e[2])] for e in listed],
+        "hovertemplate": called + ": %{customdata[2]}, %{customdata[0]:.2f} to %{customdata[1]:.2f} s<extra></extra>",
+        "showlegend": False,
+    }

@@ -1,0 +1,321 @@
+"""What the report shows of tasks of other types than labelled clips, other units, and several tasks together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+
+from auricle.metrics.catalogue import METRICS
+from auricle.report.evidence import gather
+from auricle.report.measures import TITLES, UNITS, Measure
+from auricle.report.page import build_page
+from auricle.report.ranks_view import alike, average_ranks
+from auricle.report.run_data import RunData, read_runs
+from auricle.studies.results_statistics import rank_systems
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
+
+
+def line(task: str, role: str, probe: str, value: float, **more: Any) -> dict[str, Any]:
+    return {
+        "task": task, "role": role, "encoder": {"pretrained": "mosaic"}.get(role, role), "encoder_fingerprint": role,
+        "probe": probe, "metric": "accuracy", "value": value, "low": value - 0.01, "high": value + 0.01, "clips": 9,
+        "clips_total": 9, "confidence": 0.95, "key": f"{task} {role} {probe} {more.get('corpus_fingerprint')}",
+        "corpus_fingerprint": f"corpus of {task}", "protocol": "split", "type_name": "clips", **more,
+    }  # fmt: skip
+
+
+def run_of(folder: Path, *records: dict[str, Any], **files: Any) -> Path:
+    for record in records:
+        where = folder / "probes" / record["task"]
+        where.mkdir(parents=True, exist_ok=True)
+        with (where / "results.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    for name, data in files.items():
+        (folder / "probes" / records[0]["task"] / f"{name}.json").write_text(json.dumps(data))
+    return folder
+
+
+Read = Callable[..., Any]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., tuple[str, str, list[dict[str, Any]]]]:
+    """Return a function that makes a page of records: its HTML, its words, its figures."""
+    from html.parser import HTMLParser
+
+    def make(*records: dict[str, Any], **files: Any) -> tuple[str, str, list[dict[str, Any]]]:
+        text = build_page(read_runs([run_of(tmp_path / "run", *records, **files)]))
+        words: list[str] = []
+        found: dict[str, str] = {}
+
+        class Parser(HTMLParser):
+            inside: str | None = None
+
+            def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+                self.inside = f"script {dict(attrs).get('id')}" if tag == "script" else tag
+
+            def handle_endtag(self, tag: str) -> None:
+                self.inside = None
+
+            def handle_data(self, data: str) -> None:
+                if self.inside and self.inside.startswith("script"):
+                    found[self.inside] = data
+                elif self.inside != "style":
+                    words.append(data)
+
+        Parser().feed(text)
+        return text, " ".join(" ".join(words).split()), json.loads(found["script figures"])
+
+    return make
+
+
+def test_units_are_those_of_the_catalogue() -> None:
+    assert {name: info.unit for name, info in METRICS.items() if info.unit != "%"} == UNITS
+    assert {name: METRICS[name].title for name in TITLES if name in METRICS} == TITLES
+
+
+def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
+    unit = {"metric": "mae_semitones", "unit": "semitones", "better": "lower", "type_name": "regression"}
+    _, words, figures = page(
+        line("pitch", "pretrained", "linear", 1.25, **unit, low=1.1, high=1.4),
+        line("pitch", "pretrained", "mhca", 1.75, **unit),
+        line("pitch", "random", "linear", 2.5, **unit, low=2.4, high=2.6),
+        line("pitch", "log-mel", "linear", 1.0, **unit, low=0.9, high=1.2),
+    )
+    assert "mean absolute pitch error, semitones, lower is better; 9 test units" in words
+    assert "1.25 [1.1, 1.4] ▲ +1.25" in words
+    assert (
+        "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, linear); "
+        "worse than, with overlapping intervals, log-mel statistics (1 semitones, linear). Lower is better." in words
+    )
+    assert "in semitones (positive is better" in words
+    (values,) = [f for f in figures if f["data"] and f["data"][0].get("error_x")]
+    assert sorted(t["x"][0] for t in values["data"]) == [1.0, 1.25, 1.75, 2.5]
+    assert "confusion" not in words.lower()
+    assert "per-class" not in words
+
+
+def test_the_best_cell_of_a_lower_metric_is_the_lowest(page: Read) -> None:
+    text, _, _ = page(*(line("t", "pretrained", p, v, better="lower") for p, v in (("a", 0.3), ("b", 0.1))))
+    assert text.count("number best") == 1
+    assert 'class="number best">10.0<' in text
+
+
+def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(page: Read) -> None:
+    _, words, _ = page(
+        line("esc10", "pretrained", "linear", 0.8),
+        line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
+        line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
+    )
+    for told in ("esc10 (corpus corpus o)", "esc10 (corpus another)", "esc10 (hear protocol, corpus corpus o)"):
+        assert told.split(",")[0] in words
+    assert "no control" in words  # that of the other corpus is none
+    assert "What in the hear protocol flatters these values: the first split <chose>" in words
+
+
+def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
+    _, words, _ = page(
+        line("t", "pretrained", "linear", 0.5, protocol_name="evar", leaks=["one"], macs=123456, params=77, tried=6,
+             metrics={"accuracy": 0.5, "min_dcf": 0.25, "si_sdr": 3.21}),
+    )  # fmt: skip
+    for told in (
+        "protocol evar, split", "what flatters it one", "multiply-adds of the probe per clip 123 456",
+        "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, si_sdr 3.21 dB",
+    ):  # fmt: skip
+        assert told in words.replace("\u202f", " ")
+
+
+def test_budget_and_layer_curves_hold_their_points(page: Read) -> None:
+    budget = [
+        {"budget": b, "value": v, "low": v - 0.1, "high": v + 0.05, "draws": [v, v + 0.01]}
+        for b, v in ((1, 0.3), (5, 0.6))
+    ]
+    layer = [
+        {"layer": n, "value": 0.1 * n, "low": None, "high": None, "validation": 0.12 * n, "chosen": n == 2}
+        for n in (1, 2, 3)
+    ]
+    _, words, figures = page(
+        line("few", "pretrained", "linear", 0.5, details={"budget_curve": budget}, type_name="label_budget"),
+        line("deep", "pretrained", "layer_curve", 0.2, details={"layer_curve": layer}),
+    )
+    assert "Label budget" in words
+    assert "Layer by layer" in words
+    (few,) = [f for f in figures if f["layout"].get("xaxis", {}).get("type") == "log"]
+    assert few["data"][0]["y"] == pytest.approx([30, 60])
+    assert few["data"][0]["error_y"]["arrayminus"] == pytest.approx([10, 10])
+    assert few["data"][0]["error_y"]["array"] == pytest.approx([5, 5])
+    assert few["data"][1]["x"] == [1, 1, 5, 5]
+    assert few["layout"]["xaxis"]["ticktext"] == ["1", "5"]
+    (deep,) = [f for f in figures if f["layout"].get("xaxis", {}).get("dtick") == 1]
+    curve, ringed, valid = deep["data"]
+    assert curve["y"] == pytest.approx([10, 20, 30])
+    assert curve["error_y"]["array"] == [0, 0, 0]
+    assert ringed["x"] == [2]
+    assert valid["y"] == pytest.approx([12, 24, 36])
+
+
+def test_det_axes_are_normal_deviates(page: Read) -> None:
+    curve = [{"false_alarm": f, "miss": m} for f, m in ((0.0, 1.0), (0.1, 0.2), (0.5, 0.02), (1.0, 0.0))]
+    details = {"det_curve": curve, "trials": {"target": 50, "nontarget": 100}}
+    _, _, figures = page(
+        line("who", "pretrained", "cosine", 0.15, details=details, type_name="verification", better="lower")
+    )
+    (det,) = [f for f in figures if f["layout"].get("yaxis", {}).get("title", {}).get("text") == "misses, %"]
+    normal = NormalDist()
+    assert det["data"][0]["x"] == pytest.approx([normal.inv_cdf(p) for p in (0.005, 0.1, 0.5, 0.995)])
+    assert det["data"][0]["y"] == pytest.approx([normal.inv_cdf(p) for p in (0.99, 0.2, 0.02, 0.01)])
+    ticks = det["layout"]["xaxis"]
+    assert [normal.cdf(v) * 100 for v in ticks["tickvals"]] == pytest.approx([float(t) for t in ticks["ticktext"]])
+
+
+def test_heat_map_of_many_readers(page: Read) -> None:
+    _, words, figures = page(
+        *(
+            line("t", r, p, 0.1 * i + 0.2 * (r == "random"), better="lower")
+            for i, p in enumerate("abc")
+            for r in ("pretrained", "random")
+        )
+    )
+    (heat,) = [f["data"][0] for f in figures if f["data"] and f["data"][0].get("meta") == "values"]
+    assert heat["z"] == [pytest.approx([0, 10, 20]), pytest.approx([20, 30, 40])]
+    assert heat["reversescale"] is True
+    assert "Encoders by probes" in words
+
+
+def evidence(values: np.ndarray) -> list[Any]:
+    names = ["pretrained", "random", "log-mel", "b", "c"][: values.shape[1]]
+    records = [
+        line(f"t{i}", r, "linear", float(v)) for i, row in enumerate(values) for r, v in zip(names, row, strict=True)
+    ]
+    return gather([RunData("run", Path("run"), results=records)])
+
+
+def test_ranks_are_those_of_the_results_verb() -> None:
+    values = np.round(np.random.default_rng(0).random((7, 4)), 1)
+    found, reference = average_ranks(evidence(values), "encoders"), rank_systems(values)
+    assert found is not None
+    assert dict(zip(found.names, found.ranks, strict=True)) == pytest.approx(
+        dict(zip(found.names, reference.ranks, strict=True))
+    )
+    assert found.difference == pytest.approx(reference.difference)
+    assert len(found.tasks) == 7
+
+
+def test_bars_join_what_can_not_be_told_apart() -> None:
+    assert alike([1.0, 2.0, 2.5, 4.0], 1.0) == [(1.0, 2.0), (2.0, 2.5)]
+    assert alike([1.0, 1.5, 2.0], 2.0) == [(1.0, 2.0)]
+    assert alike([1.0, 3.0], 1.0) == []
+
+
+def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
+    records = [
+        line(f"t{i}", r, "linear", v)
+        for i in range(3)
+        for r, v in (("pretrained", 0.9), ("random", 0.3), ("log-mel", 0.5))
+    ]
+    _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
+    assert "3 tasks (t0, t1, t2)" in words
+    assert "Left out, as not all tasks have them or they have not all: alone" in words
+    (shown,) = [
+        f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
+    ]
+    assert shown["layout"]["yaxis"]["ticktext"][0] == "mosaic · 1.00"
+    critical = next(t for t in shown["data"] if t["name"] == "critical difference")
+    assert critical["x"][-1] - 1 == pytest.approx(min(2, 2.343 * math.sqrt(12 / 18)), abs=1e-3)
+
+
+TIMELINES = [
+    {"name": "a.wav@0.000000", "seconds": 4.0, "classes": ["<dog>", "bell"], "step": 0.5, "truth": [[0.5, 1.5, "<dog>"]],
+     "said": [[0.6, 1.0, "<dog>"], [2.0, 3.0, "bell"]], "scores": {"<dog>": [0.1, 0.9], "bell": [0.2, None]}},
+]  # fmt: skip
+
+
+def test_events_are_drawn_in_time_with_their_sound(page: Read) -> None:
+    clip = {
+        "name": "a.wav@0.000000",
+        "file": "a <b>.wav",
+        "seconds": 4.0,
+        "mime": "audio/mpeg",
+        "audio": "QUJD",
+        "spectrogram": PNG,
+    }
+    text, words, figures = page(
+        line(
+            "sed", "pretrained", "linear", 0.4, type_name="events", metric="event_f1", details={"timelines": TIMELINES}
+        ),
+        line("sed", "random", "linear", 0.2, type_name="events", metric="event_f1", details={"timelines": TIMELINES}),
+        events={"task": "sed", "corpus_fingerprint": "corpus of sed", "clips": [clip]},
+    )
+    assert "a <b>.wav Show: mosaic, linear (40.0 % on all clips)" in words
+    assert text.count('src="data:audio/mpeg;base64,QUJD"') == 1
+    assert f'src="data:image/png;base64,{PNG}"' in text
+    drawn = [f for f in figures if f["layout"].get("barmode")]
+    assert len(drawn) == 2
+    true, found, *scores = drawn[0]["data"]
+    assert (true["base"], true["x"], true["y"]) == ([0.5], [1.0], [1.22])
+    assert (found["base"], found["y"]) == ([0.6, 2.0], [0.78, -0.22])
+    assert scores[0]["x"] == [0.25, 0.75]
+    assert scores[0]["y"] == pytest.approx([1 - 0.45 + 0.09, 1 - 0.45 + 0.81])
+    assert drawn[0]["layout"]["yaxis"]["ticktext"] == ["&lt;dog&gt;", "bell"]
+
+
+@pytest.mark.parametrize(
+    "poison", ["javascript:alert(1)", "https://example.org/a.mp3", "data:text/html;base64,QUJD", 3]
+)
+def test_examples_can_only_be_sounds_and_images(page: Read, poison: object) -> None:
+    clip = {"name": "a.wav@0.000000", "file": "a", "mime": "audio/mpeg", "audio": poison, "spectrogram": poison}
+    shown = {"maps": [{"target": "x", "overlay": poison, "firings": [{"seconds": ["<", 1], "band": None}, 3]}], **clip}
+    text, words, _ = page(
+        line("sed", "pretrained", "linear", 0.4, type_name="events", details={"timelines": TIMELINES}),
+        events={"clips": [clip]},
+        prototypes={"clips": [shown]},
+    )
+    assert "sound of this clip was not kept" in words
+    assert "alert" not in text.split("<script")[0]
+    assert "example.org" not in text.split("<script")[0]
+
+
+def test_prototypes_are_boxes_over_the_spectrogram(page: Read) -> None:
+    firing = {"prototype": 7, "strength": 1.25, "similarity": 0.4, "seconds": [1.0, 1.5], "band": [0.25, 0.5]}
+    clip = {"file": "a.wav", "labels": ["dog"], "seconds": 5.0, "mime": "audio/mpeg", "audio": "QUJD", "spectrogram": PNG,
+            "maps": [{"target": "dog", "true": True, "probability": 0.875, "overlay": PNG, "seconds": 5.5, "firings": [firing]},
+                     {"target": "<cat>", "true": False, "probability": 0.1, "overlay": PNG, "firings": []}]}  # fmt: skip
+    text, words, _ = page(
+        line("t", "pretrained", "protobin", 0.4),
+        prototypes={
+            "encoder": "mosaic",
+            "probe": "protobin",
+            "fold": "1",
+            "clips": [clip],
+            "corpus_fingerprint": "corpus of t",
+        },
+    )
+    assert "left:20.00%;width:10.00%;bottom:25.00%;height:25.00%" in text
+    assert "width:110.000%" in text
+    assert "dog 88 %; adds +1.25 to its logit" in words
+    assert "<cat> 10 %, not a label of this clip; no prototype speaks for it here" in words
+    assert "prototype 7: +1.25, 1.00 to 1.50 s" in text
+
+
+def test_what_was_made_of_another_corpus_is_not_shown(page: Read) -> None:
+    _, words, _ = page(
+        line("t", "pretrained", "protobin", 0.4),
+        prototypes={"clips": [{"labels": ["dog"]}], "corpus_fingerprint": "other"},
+    )
+    assert "What the prototypes listened to" not in words
+
+
+def test_measures_write_numbers() -> None:
+    share, level = Measure("accuracy"), Measure("mae_db", "dB", lower=True)
+    assert (share.text(0.8765), share.full(0.5), share.gain(0.7, 0.5)) == ("87.7", "50.0 %", "+20.0")
+    assert (level.text(3.14159), level.full(2.0), level.gain(2.0, 3.5)) == ("3.14", "2 dB", "+1.5")
+    assert share.text(None) == level.text(math.nan) == "\u2013"

@@ -1,0 +1,87 @@
+"""Draws of training clips: nested, as large as told, the same again; and the mean over the curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auricle.errors import ConfigError, CorpusError
+from auricle.metrics.classification import accuracy
+from auricle.tasks.judged import load_judged, save_judged
+from auricle.tasks.label_budget import BudgetAnswers, BudgetRule, nested_draws, useful_budgets
+from auricle.tasks.predictions import Predictions
+from auricle.tasks.scoring import compare_judged, score
+
+BUDGETS = (1, 2, 5, 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), single=st.booleans())
+def test_draws_are_nested_and_as_large_as_told(seed: int, single: bool) -> None:
+    generator = np.random.default_rng(seed)
+    truth = np.eye(4, dtype=bool)[generator.integers(0, 4, 80)] if single else generator.random((80, 4)) < 0.3
+    rows = generator.permutation(80)[:60]
+    drawn = list(nested_draws(rows, truth, BUDGETS, np.random.default_rng(seed)))
+    again = list(nested_draws(rows, truth, BUDGETS, np.random.default_rng(seed)))
+    before: set[int] = set()
+    for budget, clips, same in zip(BUDGETS, drawn, again, strict=True):
+        np.testing.assert_array_equal(clips, same)
+        chosen = set(clips.tolist())
+        assert before <= chosen <= set(rows.tolist())
+        assert truth[clips].any(1).all()
+        for c in range(4):
+            have = truth[rows, c].sum()
+            count = truth[clips, c].sum()
+            assert count == min(budget, have) if single else count >= min(budget, have)
+        assert single or len(clips) <= 4 * budget
+        before = chosen
+
+
+def test_budgets_that_say_nothing_new_are_left_out() -> None:
+    assert useful_budgets(BUDGETS, [20, 30]) == (BUDGETS, [])
+    kept, notes = useful_budgets(BUDGETS, [4, 3])
+    assert kept == (1, 2, 5)
+    assert "budgets 10 are left out" in notes[0]
+    assert "(the fewest: 3)" in notes[1]
+    with pytest.raises(CorpusError, match="no labelled training clip"):
+        useful_budgets(BUDGETS, [0, 0])
+    for wrong in ((), (0, 1), (2, 1), (1, 1)):
+        with pytest.raises(ConfigError, match="ascending"):
+            BudgetRule(budgets=wrong)
+
+
+def predictions(seed: int, shift: float) -> Predictions:
+    generator = np.random.default_rng(seed)
+    truth = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    scores = generator.normal(size=(2, 60, 3)) + truth * shift
+    names = np.array([f"c{i}" for i in range(60)])
+    return Predictions(
+        "single", ("a", "b", "c"), names, np.arange(60) % 2, names, truth, scores.astype(np.float32), (0, 1)
+    )
+
+
+def test_the_score_is_the_mean_over_budgets(tmp_path: Path) -> None:
+    curve = (predictions(0, 0.5), predictions(1, 2.0))
+    found = BudgetAnswers((1, 5), curve)
+    each = [accuracy(p.numbers, said) for p in curve for said in p.said]
+    assert score(found, "accuracy", resamples=10).value == pytest.approx(np.mean(each))
+    assert found.seeds == (0, 1)
+    assert found.metrics[0] == "accuracy"
+    save_judged(tmp_path / "b.npz", found)
+    back = load_judged(tmp_path / "b.npz")
+    assert isinstance(back, BudgetAnswers)
+    assert back.budgets == (1, 5)
+    shuffled = back.reorder(found.units[::-1])
+    ones = np.ones((1, 60))
+    np.testing.assert_allclose(shuffled.measure("macro_f1", ones), found.measure("macro_f1", ones))
+    better = BudgetAnswers((1, 5), (predictions(2, 3.0), predictions(3, 4.0)))
+    assert compare_judged(better, shuffled, "accuracy").interval.low > 0
+    other = BudgetAnswers((1, 9), curve)
+    with pytest.raises(CorpusError, match="differ in what is true"):
+        compare_judged(found, other, "accuracy")
+    with pytest.raises(CorpusError, match="1 predictions for 2 budgets"):
+        BudgetAnswers((1, 5), curve[:1])
