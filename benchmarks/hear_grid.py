@@ -43,7 +43,6 @@ from auricle.probes.compat_grid import GridPoint, best_point, fit_points, side_b
 from auricle.probes.compat_training import CompatFit, CompatTraining, compat_logits, train_compat
 from auricle.probes.contract import Labelled
 from auricle.studies.clips_task import plan_clips
-from auricle.studies.study import Study  # noqa: F401 - fails early where the installation is incomplete
 from auricle.tasks import get_task
 from auricle.tasks.predictions import Predictions
 from auricle.tasks.protocols import HEAR
@@ -64,11 +63,13 @@ class Clips:
     folds: np.ndarray
 
     def side(self, *folds: int) -> Labelled:
+        """Clips of some folds, fold after fold."""
         rows = np.concatenate([np.flatnonzero(self.folds == fold) for fold in folds])
         tokens = TokenSet.from_tensors(torch.from_numpy(self.vectors[rows]).unsqueeze(1))
         return Labelled(tokens, torch.from_numpy(self.labels[rows]))
 
     def parts(self, fold: int) -> tuple[Labelled, Labelled, Labelled]:
+        """Training, validation and test clips when a fold is tested."""
         count = int(self.folds.max()) + 1
         following = (fold + 1) % count
         others = [f for f in range(count) if f not in (fold, following)]
@@ -76,6 +77,7 @@ class Clips:
 
     @property
     def classes(self) -> int:
+        """How many classes there are."""
         return int(self.labels.max()) + 1
 
 
@@ -108,7 +110,15 @@ def train_all(clips: Clips, precision: str, folds: int, threads: int) -> list[li
         rates = [p.lr for p in mine]
         memory = MEMORY_MB / threads
         return train_compat(
-            mine[0].head, rule, rates, *sides[fold][:2], clips.classes, single=True, seed=42, memory_mb=memory
+            mine[0].head,
+            rule,
+            rates,
+            *sides[fold][:2],
+            clips.classes,
+            single=True,
+            seed=42,
+            memory_mb=memory,
+            keep="best",
         )
 
     found = side_by_side([lambda f=f, h=h: train(f, h) for f, h in work], threads)
@@ -143,8 +153,8 @@ def judged(clips: Clips, rows: list[np.ndarray], scores: list[np.ndarray]) -> Pr
     )
 
 
-def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, Predictions, int, float]:
-    """Seconds, test predictions, epochs trained, and seconds on the first fold and then the chosen point alone."""
+def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, Predictions, int]:
+    """Seconds, test predictions, and epochs trained in all."""
     began = time.perf_counter()
     if kind == "raced":
         fits = race_all(clips, folds, threads)
@@ -158,7 +168,7 @@ def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, Pred
         rows.append(np.flatnonzero(clips.folds == fold))
         scores.append(compat_logits(points[place].head, found[place], test, clips.classes).softmax(-1).numpy())
     seconds = time.perf_counter() - began
-    return seconds, judged(clips, rows, scores), sum(fit.trained for found in fits for fit in found), seconds
+    return seconds, judged(clips, rows, scores), sum(fit.trained for found in fits for fit in found)
 
 
 def theirs(clips: Clips, args: argparse.Namespace, folds: int, store: Path) -> tuple[float, Predictions, float]:
@@ -202,7 +212,9 @@ def train_for_memory(settings: int) -> None:
     rates = np.geomspace(1e-4, 3e-3, max(settings, 1)).tolist()[:settings]
     if settings:
         rule = HEAR.training.replace(epochs=6)
-        train_compat(HEAR.points[-1].head, rule, rates, side, side, 20, single=True, seed=0, memory_mb=MEMORY_MB)
+        train_compat(
+            HEAR.points[-1].head, rule, rates, side, side, 20, single=True, seed=0, memory_mb=MEMORY_MB, keep="best"
+        )
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -235,7 +247,7 @@ def main() -> None:
             if kit is not None:
                 print(f"| {task} | hear-eval-kit | {kit[0]:.1f} | 1 | {said(kit[1])} | | |", flush=True)
             for kind in ("exact", "bf16", "raced"):
-                seconds, found, epochs, _ = ours(clips, kind, args.folds, args.threads)
+                seconds, found, epochs = ours(clips, kind, args.folds, args.threads)
                 ratio, apart = "", ""
                 if kit is not None:
                     difference = compare_judged(found, kit[1], "accuracy")

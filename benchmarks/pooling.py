@@ -20,14 +20,15 @@ import torch
 from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
 from auricle.studies.compare import compare
-from auricle.studies.evaluate import evaluate
+from auricle.studies.evaluate import controls, evaluate
 from auricle.studies.heard import heard
 from auricle.studies.study import Subject
 from auricle.studies.tables import interval_text
-from auricle.tasks import Result, get_task
+from auricle.tasks import Result, TaskCard, get_task
 
 ROLES = {"pretrained": "AudioMosaic-tiny", "random": "random weights", "log-mel": "log-mel statistics"}
 
@@ -35,7 +36,7 @@ ROLES = {"pretrained": "AudioMosaic-tiny", "random": "random weights", "log-mel"
 def table(results: list[Result]) -> None:
     first = results[0]
     print(f"\n### {first.task}: {first.metric} in %\n")
-    columns = list(ROLES)
+    columns = [role for role in ROLES if any(r.role == role for r in results)]
     print("| probe | " + " | ".join(f"{ROLES[c]} | rank" for c in columns) + " | parameters | M multiply-adds a clip |")
     print("|---|" + "---|---:|" * len(columns) + "---:|---:|")
     cells = {(r.probe, r.role): r for r in results}
@@ -70,7 +71,7 @@ def differences(results: list[Result], folder: Path) -> None:
 
 
 def stability(by_task: dict[str, list[Result]]) -> None:
-    columns = [(task, role) for task in by_task for role in ROLES]
+    columns = [(task, role) for task, found in by_task.items() for role in ROLES if any(r.role == role for r in found)]
     print("\n| ranks of the probes on | and on | Kendall's tau | p |\n|---|---|---:|---:|")
     for one, two in itertools.combinations(columns, 2):
         a, b = ranking(by_task[one[0]], one[1]), ranking(by_task[two[0]], two[1])
@@ -87,6 +88,13 @@ def stability(by_task: dict[str, list[Result]]) -> None:
         print(f"| {task} | {first} | {len(probes)} |")
 
 
+def one_division(card: TaskCard, corpus: Corpus) -> tuple[TaskCard, Corpus]:
+    """Divide the built-in corpus once by its folds, which share no voice: the last tests, the one before chooses."""
+    folds = corpus.column("fold")
+    sides = {max(folds): "test", max(folds) - 1: "valid"}
+    return card.replace(protocol="split"), corpus.with_column("split", [sides.get(f, "train") for f in folds])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -96,6 +104,10 @@ def main() -> None:
     parser.add_argument("--probes", nargs="+", default=[], help="names; by default all that read labelled clips")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--clips", type=int, default=300, help="clips of the built-in corpus")
+    parser.add_argument(
+        "--roles", nargs="+", default=list(ROLES), choices=list(ROLES), help="encoders: the run and its controls"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -105,15 +117,21 @@ def main() -> None:
     by_task: dict[str, list[Result]] = {}
     for name in args.tasks:
         card = get_task(name)
-        corpus = open_corpus(card.corpus if card.corpus.startswith("builtin:") else args.data / card.corpus)
+        if card.corpus.startswith("builtin:"):
+            card, corpus = one_division(card, open_corpus(f"builtin:scenes?clips={args.clips}&seed=0"))
+        else:
+            corpus = open_corpus(args.data / card.corpus)
+        tested = Subject(load(args.run), "pretrained", heard(args.run, corpus))
+        subjects = [tested, *controls(tested.encoder)]
         by_task[name] = evaluate(
-            [Subject(load(args.run), "pretrained", heard(args.run, corpus))],
+            [subject for subject in subjects if subject.role in args.roles],
             card,
             corpus,
             out=args.out / name,
             probes=probes,
             seeds=tuple(range(args.seeds)),
             search=SearchConfig(epochs=args.epochs),
+            with_controls=False,
             command=shlex.join(["python", "benchmarks/pooling.py", *sys.argv[1:]]),
         )
     for name, results in by_task.items():

@@ -162,7 +162,10 @@ def test_workers_change_nothing_and_points_keep_their_order() -> None:
 
     one, two = run(1), run(2)
     assert [f.lr for f in one] == [1e-2, 1e-2, 1e-3, 1e-3]
-    assert [len(f.state) for f in one] == [8, 14, 8, 14]
+    assert [len(two[k].scores) for k in range(4)] == [len(f.scores) for f in one]
+    best = best_point(one)
+    assert [bool(f.state) for f in one] == [k == best for k in range(4)]
+    assert best == max(range(4), key=lambda k: (one[k].score, -k))
     assert [f.scores for f in one] == [f.scores for f in two]
 
 
@@ -276,9 +279,10 @@ def test_a_raced_grid_chooses_among_those_that_ended() -> None:
 
 
 def test_the_first_of_equal_points_is_chosen_and_none_is_an_error() -> None:
-    state = {"w": torch.zeros(1)}
-    fits = [CompatFit(lr, score, state=state) for lr, score in ((1.0, 0.5), (2.0, 0.7), (3.0, 0.7))]
+    fits = [CompatFit(lr, score, at=3) for lr, score in ((1.0, 0.5), (2.0, 0.7), (3.0, 0.7))]
     assert best_point(fits) == 1
+    fits[1].raced_out = True
+    assert best_point(fits) == 2
     with pytest.raises(ConfigError, match="finite"):
         best_point([CompatFit(1.0)])
 

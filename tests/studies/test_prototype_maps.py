@@ -17,7 +17,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.probes import SearchConfig
 from auricle.report import write_report
-from auricle.studies.prototype_maps import FAINT, draw_prototype_maps, overlay_png
+from auricle.studies.prototype_maps import draw_prototype_maps, overlay_png
 from auricle.tasks import TaskCard
 from auricle.tasks.clustering import ClusteringRule
 
@@ -37,9 +37,11 @@ def alpha(png: bytes) -> np.ndarray:
 def test_overlay_has_time_to_the_right_and_frequency_upwards() -> None:
     cells = np.full((3, 2), -1.0)
     cells[2, 0] = 2.0  # late and low
-    cells[0, 1] = 2.0 * (FAINT + (1 - FAINT) / 2)  # early and high, half opaque
+    cells[0, 1] = 1.0  # early and high, half opaque
     cells[1, 1] = np.nan
     assert alpha(overlay_png(cells)).tolist() == [[110, 0, 0], [0, 0, 220]]
+    # Where all tokens speak for the class, the fainter half is left out.
+    assert alpha(overlay_png(np.array([[1.0, 2.0, 4.0]]))).tolist() == [[220], [0], [0]]
     assert not alpha(overlay_png(np.full((2, 2), -1.0))).any()
     assert not alpha(overlay_png(np.full((2, 2), np.nan))).any()
 
@@ -71,8 +73,7 @@ def test_maps_are_of_test_clips_and_of_their_classes(
             picture = alpha(base64.b64decode(one["overlay"]))
             assert picture.shape[1] * (one["seconds"] / picture.shape[1]) == pytest.approx(one["seconds"])
             if one["firings"]:
-                # The strongest evidence is drawn fully opaque.
-                assert picture.max() == 220
+                assert picture.max() == 220  # the strongest evidence
     stamp = path.stat().st_mtime_ns
     assert draw_prototype_maps(encoder, card, corpus, out, search=SEARCH, count=4, progress=False) == path
     assert path.stat().st_mtime_ns == stamp
@@ -94,6 +95,6 @@ def test_only_prototypes_on_labelled_clips(
 ) -> None:
     with pytest.raises(ConfigError, match="has no prototypes"):
         draw_prototype_maps(encoder, TaskCard(name="toys", folds=3), tones(), tmp_path, probe="linear", progress=False)
+    card = TaskCard(name="toys", rule=ClusteringRule())
     with pytest.raises(ConfigError, match="no labelled clips"):
-        card = TaskCard(name="toys", rule=ClusteringRule())
         draw_prototype_maps(encoder, card, tones(), tmp_path, progress=False)

@@ -80,7 +80,7 @@ def test_critical_difference_has_demsars_constants(k: int, q: float) -> None:
 
 def test_ranks_and_friedman_agree_with_scipy_and_a_slow_count() -> None:
     draw = np.random.default_rng(2)
-    table = np.round(draw.normal(size=(14, 4)) + [0.0, 0.4, 0.1, 0.5], 1)  # with ties
+    table = np.round(draw.normal([0.0, 0.4, 0.1, 0.5], size=(14, 4)), 1)  # with ties
     found = rank_systems(table)
     slow = [[1 + sum(o > v for o in row) + (sum(o == v for o in row) - 1) / 2 for v in row] for row in table.tolist()]
     assert found.ranks == pytest.approx(np.mean(slow, axis=0))

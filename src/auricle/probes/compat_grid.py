@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.probes.compat_head import CompatHeadConfig
 from auricle.probes.compat_stopping import Race
-from auricle.probes.compat_training import CompatFit, CompatTraining, train_compat
+from auricle.probes.compat_training import CompatFit, CompatTraining, keep_best, train_compat
 from auricle.probes.contract import Labelled
 from auricle.tokens.token_set import TokenSet
 
@@ -68,7 +67,7 @@ def fit_points(
         progress: called with the share of the work that is done at most.
 
     Returns:
-        One fit a point, in the order of the points.
+        One fit a point, in the order of the points; only the best one (`best_point`) keeps its weights.
     """
     groups = [list(g) for g in _by_head(points).values()]
     race = Race(training.race)
@@ -94,12 +93,15 @@ def fit_points(
             memory_mb=memory_mb / workers,
             calibrate_on=calibrate_on,
             race=race if training.race else None,
+            keep="best",
             progress=tell,
         )
 
     found = side_by_side([lambda place=place: fit(place) for place in range(len(groups))], workers)  # type: ignore[misc]
-    fits = dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
-    return [fits[k] for k in range(len(points))]
+    by_place = dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
+    fits = [by_place[k] for k in range(len(points))]
+    keep_best(fits)
+    return fits
 
 
 def best_point(fits: Sequence[CompatFit]) -> int:
@@ -108,7 +110,7 @@ def best_point(fits: Sequence[CompatFit]) -> int:
     Raises:
         ConfigError: none has a finite score.
     """
-    able = [k for k, fit in enumerate(fits) if fit.state and math.isfinite(fit.score) and not fit.raced_out]
+    able = [k for k, fit in enumerate(fits) if fit.at and not fit.raced_out]
     if not able:
         raise ConfigError("no point of the grid has a finite validation score; check that the embeddings are finite")
     return max(able, key=lambda k: fits[k].score)

@@ -103,7 +103,7 @@ class CompatFit:
         trained: epochs (or steps) it was trained for.
         scores: of all checks.
         raced_out: it was stopped by the race, and its score is of an unfinished training.
-        state: weights at the best check, with a settings axis of one.
+        state: weights at the best check, with a settings axis of one; empty where they were not kept.
     """
 
     lr: float
@@ -142,6 +142,7 @@ def train_compat(
     memory_mb: float = 256.0,
     calibrate_on: TokenSet | None = None,
     race: Race | None = None,
+    keep: Literal["all", "best"] = "all",
     progress: Callable[[float], None] | None = None,
 ) -> list[CompatFit]:
     """Train a head at several learning rates.
@@ -162,6 +163,7 @@ def train_compat(
         memory_mb: bound on what settings hold while they train; inputs come on top.
         calibrate_on: clips whose mean and deviation standardise, where the kit takes other clips than the training's.
         race: where settings of other heads stand, if the rules tell of a race; those of this call join it.
+        keep: the weights of `all` settings, or of the `best` one only, so that memory does not grow with their number.
         progress: called with the share of the work that is done at most.
 
     Raises:
@@ -179,23 +181,42 @@ def train_compat(
     fits: list[CompatFit] = []
     for begin in range(0, len(rates), size):
         some = list(rates[begin : begin + size])
-        head = _head(config, train, classes, len(some), seed, device)
-        for name, buffer in head.named_buffers():
-            if name in buffers:
-                buffer.copy_(buffers[name].expand_as(buffer))
-        work = _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device, race)
 
         def tell(done: float, begin: int = begin, count: int = len(some)) -> None:
             if progress is not None:
                 progress((begin + done * count) / len(rates))
 
-        fits += work.run(tell)
-    if not any(fit.state for fit in fits):
+        def start(some: list[float] = some) -> _Pass:
+            head = _head(config, train, classes, len(some), seed, device)
+            for name, buffer in head.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name].expand_as(buffer))
+            return _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device, race)
+
+        # Nothing of a pass outlives it: the next one needs the room.
+        fits += start().run(tell)
+        if keep == "best":
+            keep_best(fits)
+    if not any(fit.at for fit in fits):
         raise TrainingError(
             f"no learning rate of {', '.join(f'{r:g}' for r in rates)} gave a finite validation score; check that the "
             "embeddings are finite"
         )
     return fits
+
+
+def keep_best(fits: Sequence[CompatFit]) -> CompatFit | None:
+    """Forget the weights of all settings but the best one that trained to its end, the first of equals.
+
+    Returns:
+        The best one; None: no setting had a finite score.
+    """
+    able = [fit for fit in fits if fit.at and not fit.raced_out]
+    best = max(able, key=lambda fit: fit.score, default=None)
+    for fit in fits:
+        if fit is not best:
+            fit.state = {}
+    return best
 
 
 def compat_logits(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from auricle.report.clips_view import data_url
 from auricle.report.markup import Markup, element, readable
 from auricle.report.numbers import number
@@ -30,7 +28,7 @@ def prototype_section(found: list[Record]) -> Markup | None:
         about = (
             f"{each.get('encoder', 'encoder')}, {each.get('probe', 'probe')}, test clips of fold "
             f"{each.get('fold', '?')}. "
-            "Bright: where the prototypes that speak loudest for the class fired; boxes: each one's best token, "
+            "Blue: where the prototypes that speak loudest for the class fired; boxes: each one's best token, "
             "strongest first. Point at a picture to see the spectrogram alone."
         )
         if clips:
@@ -57,7 +55,8 @@ def _clip(clip: Record) -> Markup:
 def _map(one: Record, clip: Record, seconds: float) -> Markup:
     image, overlay = (data_url(v, "image/png") for v in (clip.get("spectrogram"), one.get("overlay")))
     span = number(one.get("seconds")) or seconds
-    boxes = [_box(f, place, seconds) for place, f in enumerate((one.get("firings") or [])[:BOXES])]
+    firings = [f for f in one.get("firings") or [] if isinstance(f, dict)][:BOXES]
+    boxes = _boxes(firings, seconds)
     target = str(one.get("target", "?"))
     probability = number(one.get("probability"))
     said = f"{100 * probability:.0f} %" if probability is not None else ""
@@ -71,28 +70,38 @@ def _map(one: Record, clip: Record, seconds: float) -> Markup:
         boxes,
         class_="fired",
     )
-    strengths = ", ".join(f"{number(f.get('strength')) or 0.0:+.2f}" for f in (one.get("firings") or [])[:BOXES])
+    strengths = ", ".join(f"{number(f.get('strength')) or 0.0:+.2f}" for f in firings)
     none = "no prototype speaks for it here" if not strengths else f"adds {strengths} to its logit"
     return element(
         "div", picture, element("p", element("b", target), f" {said}{mark}; {none}", class_="quiet"), class_="map-of"
     )
 
 
-def _box(firing: Any, place: int, seconds: float) -> Markup | None:
-    if not isinstance(firing, dict):
-        return None
-    ends, band = firing.get("seconds"), firing.get("band")
-    if not (isinstance(ends, list) and isinstance(band, list) and len(ends) == len(band) == 2):
-        return None
-    numbers = [number(v) for v in (*ends, *band)]
-    if any(v is None for v in numbers):
-        return None
-    start, end, low, high = (float(v) for v in numbers if v is not None)
-    style = (
-        f"left:{100 * start / seconds:.2f}%;width:{100 * (end - start) / seconds:.2f}%;"
-        f"bottom:{100 * low:.2f}%;height:{100 * (high - low):.2f}%"
-    )
-    told = (
-        f"prototype {firing.get('prototype')}: {number(firing.get('strength')) or 0.0:+.2f}, {start:.2f} to {end:.2f} s"
-    )
-    return element("span", element("i", place + 1), class_="box", style=style, title=told)
+def _boxes(firings: list[Record], seconds: float) -> list[Markup]:
+    """One box a token, with the places of all prototypes that fired best there."""
+    held: dict[str, list[tuple[int, str]]] = {}
+    for place, firing in enumerate(firings, 1):
+        ends, band = firing.get("seconds"), firing.get("band")
+        if not (isinstance(ends, list) and isinstance(band, list) and len(ends) == len(band) == 2):
+            continue
+        numbers = [number(v) for v in (*ends, *band)]
+        if any(v is None for v in numbers):
+            continue
+        start, end, low, high = (float(v) for v in numbers if v is not None)
+        style = (
+            f"left:{100 * start / seconds:.2f}%;width:{100 * (end - start) / seconds:.2f}%;"
+            f"bottom:{100 * low:.2f}%;height:{100 * (high - low):.2f}%"
+        )
+        strength = number(firing.get("strength")) or 0.0
+        told = f"prototype {firing.get('prototype')}: {strength:+.2f}, {start:.2f} to {end:.2f} s"
+        held.setdefault(style, []).append((place, told))
+    return [
+        element(
+            "span",
+            element("i", ",".join(str(place) for place, _ in each)),
+            class_="box",
+            style=style,
+            title="; ".join(told for _, told in each),
+        )
+        for style, each in held.items()
+    ]

@@ -45,8 +45,8 @@ from auricle.training.atomic_write import write_atomic
 FILE = "prototypes.json"
 CLIPS = 12
 SECONDS = 10.0  # of a clip that are shown and heard
+_SCHEME = 2  # raise when a change here changes pictures or numbers
 STRONGEST = 5  # prototypes of a class
-FAINT = 0.35  # below this share of the strongest evidence, a map is transparent
 
 
 def prototype_maps(
@@ -201,12 +201,13 @@ PROTOTYPE_PROBES = ("proto", "protofloat", "protobin", "cgp")
 def overlay_png(cells: np.ndarray) -> bytes:
     """Draw a map `(T, F)` as a transparent PNG: time to the right, frequency upwards, strong evidence opaque.
 
-    Evidence against the class, faint evidence and padding (NaN) are transparent.
+    Evidence against the class, the fainter half of the clip's tokens and padding (NaN) are transparent.
     """
-    top = float(np.nanmax(cells)) if np.isfinite(cells).any() else 0.0
-    share = np.nan_to_num(cells, nan=0.0) / top if top > 0 else np.zeros(cells.shape)
-    opaque = np.clip((share - FAINT) / (1 - FAINT), 0, 1)
-    picture = np.flipud(opaque.T)
+    known = cells[np.isfinite(cells)]
+    top = float(known.max()) if known.size else 0.0
+    floor = max(0.0, float(np.median(known))) if known.size else 0.0
+    share = (np.nan_to_num(cells, nan=floor) - floor) / (top - floor) if top > floor else np.zeros(cells.shape)
+    picture = np.flipud(np.clip(share, 0, 1).T)
     pixels = np.zeros((*picture.shape, 4), dtype=np.uint8)
     pixels[..., :3] = (110, 245, 255)
     pixels[..., 3] = (220 * picture).round()
@@ -307,7 +308,7 @@ def _called(config: ProbeConfig) -> str:
 
 
 def _fingerprint(config: ProbeConfig, search: SearchConfig, card: TaskCard, seed: int, count: int) -> str:
-    facts = [config.to_json(), search.to_json(), card.to_json(), seed, count]
+    facts = [_SCHEME, config.to_json(), search.to_json(), card.to_json(), seed, count]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -336,10 +336,10 @@ def _complete(
     defined = np.isfinite(table)
     while rows and kept:
         # A task serves if at least one reader read every system.
-        serves = defined[np.ix_(rows, kept)].all(1).any(1)
+        serves = np.any(np.all(defined[np.ix_(rows, kept)], axis=1), axis=1)
         if serves.all():
             break
-        seen = defined[np.ix_(rows, kept)].any(2)
+        seen = defined[np.ix_(rows, kept)].any(axis=2)
         gaps_of_tasks = 1 - seen.mean(1) + ~serves * 1e-6
         gaps_of_systems = 1 - seen.mean(0)
         if len(kept) > 2 and gaps_of_systems.max() > gaps_of_tasks.max():
