@@ -19,7 +19,7 @@ from auricle.studies import probing
 from auricle.studies.evaluate import controls, evaluate
 from auricle.studies.probing import probe
 from auricle.tasks import TaskCard, get_task, read_results
-from auricle.tasks.cards import render_cards
+from auricle.tasks.cards import render_card, render_cards
 
 SEARCH = SearchConfig(epochs=4, lr=(3e-2,), weight_decay=(1e-4,), halving=(), min_batches=2)
 
@@ -65,7 +65,7 @@ def test_table_of_tasks_names_each() -> None:
     console = Console(width=200)
     with console.capture() as captured:
         console.print(render_cards())
-    assert all(name in captured.get() for name in ("esc10", "sed_synth", "scenes_single", "folder", "CC BY-NC 3.0"))
+    assert all(name in captured.get() for name in ("esc10", "sed_synth", "scenes_single", "folder", "us8k"))
 
 
 @pytest.mark.real
@@ -78,3 +78,11 @@ def test_log_mel_statistics_tell_real_classes_apart(shared_audio: Path, encoder:
     assert (result.clips, result.fold_names, result.role) == (120, ["1", "2", "3", "4", "5"], "log-mel")
     assert result.value > 0.7
     assert "test sources" in result.interval
+
+
+def test_one_card_is_told_whole() -> None:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(render_card(get_task("arabic_verification")))
+    said = captured.get()
+    assert all(word in said for word in ("verification", "CC BY 4.0", "--rule.trials trials.csv", "Ghandoura"))

@@ -37,6 +37,8 @@ class ProbeArguments:
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True
     """Probe the random-weight encoder and the log-mel statistics beside the run."""
+    maps: bool = False
+    """Fit binarised prototypes on the first fold and draw where in time and frequency they fire (for the report)."""
     out: Path | None = None
     """Where results go; by default RUN/probes/TASK (for `module:Class`: runs/module-Class/probes/TASK)."""
 
@@ -82,6 +84,7 @@ def probe(argv: Sequence[str]) -> None:
         seeds=tuple(range(args.seeds)),
         controls=args.controls,
         search=args.search,
+        maps=args.maps,
         out=args.out,
         command=command(),
     )

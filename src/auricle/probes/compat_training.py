@@ -24,8 +24,9 @@ from auricle.probes.settings_run import predict_logits
 from auricle.tokens.token_set import TokenSet
 
 State = dict[str, Tensor]
-# What a setting holds while it trains: weights, gradients, two moments, the best weights so far.
-_COPIES = 5
+# What a setting holds while it trains: weights, gradients, two moments, the best weights so far; and for the products a
+# gradient on its way and halves of weights and gradient in bfloat16.
+_COPIES = 7
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, split_labels
 from auricle.encoders.foreign import open_foreign
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import CorpusError
+from auricle.errors import ConfigError, CorpusError
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
 from auricle.studies.compat_evaluate import compat_evaluate
@@ -20,9 +20,11 @@ from auricle.studies.embedding_map import embedding_map, read_map, write_map
 from auricle.studies.evaluate import evaluate
 from auricle.studies.finetuned import FILE, load_finetuned
 from auricle.studies.heard import heard
+from auricle.studies.prototype_maps import draw_prototype_maps
 from auricle.studies.study import Subject
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import get_task
+from auricle.tasks.clips import ClipsRule
 from auricle.tasks.protocols import get_protocol
 from auricle.tasks.results import Result
 from auricle.tokens.extract import extract
@@ -38,6 +40,7 @@ def probe(
     controls: bool = True,
     search: SearchConfig | None = None,
     refit: bool = True,
+    maps: bool = False,
     out: Path | str | None = None,
     command: str | None = None,
     device: str = "cpu",
@@ -55,6 +58,7 @@ def probe(
         controls: probe random weights and log-mel statistics too.
         search: grid and training of the probes.
         refit: train again on training and validation clips at the chosen setting.
+        maps: draw where prototypes fire, for the report; for labelled clips.
         out: where results go; None: `RUN/probes/TASK`, and `runs/module-Class/probes/TASK` for `module:Class`.
         command: what to record as the command.
         device: where encoders and probes run.
@@ -65,6 +69,8 @@ def probe(
         CheckpointError: there is no such run.
     """
     card = get_task(task) if isinstance(task, str) else task
+    if maps and not isinstance(card.rule, ClipsRule):
+        raise ConfigError(f"task {card.name!r} has no labelled clips to draw prototypes of; leave the maps out")
     corpus = open_task_corpus(card, data)
     subject, folder = open_subject(run, corpus)
     out = Path(out) if out is not None else folder / "probes" / card.name
@@ -83,6 +89,8 @@ def probe(
         progress=progress,
     )
     draw_map(subject.encoder.to(device), card, corpus, out, progress=progress)
+    if maps:
+        draw_prototype_maps(subject.encoder, card, corpus, out, search=search, device=device, progress=progress)
     return results
 
 
