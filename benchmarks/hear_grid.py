@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -198,7 +197,7 @@ def said(predictions: Predictions) -> str:
 
 
 def memory_of(settings: int) -> float:
-    """Peak memory (MB) of a process of its own that trains so many learning rates of the largest head."""
+    """Peak growth (MB) of a process of its own that trains so many learning rates of the largest head."""
     here = Path(__file__)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(here), "--memory-of", str(settings)]
@@ -209,13 +208,20 @@ def train_for_memory(settings: int) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(400, 1, 192, generator=generator), torch.arange(400) % 20
     side = Labelled(TokenSet.from_tensors(x), y)
-    rates = np.geomspace(1e-4, 3e-3, max(settings, 1)).tolist()[:settings]
-    if settings:
-        rule = HEAR.training.replace(epochs=6)
-        train_compat(
-            HEAR.points[-1].head, rule, rates, side, side, 20, single=True, seed=0, memory_mb=MEMORY_MB, keep="best"
-        )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    rates = np.geomspace(1e-4, 3e-3, settings).tolist()
+    rule = HEAR.training.replace(epochs=6)
+    before = resident("VmRSS")
+    # Linux: what was once resident is forgotten, so that the peak is of what follows.
+    Path("/proc/self/clear_refs").write_text("5")
+    train_compat(
+        HEAR.points[-1].head, rule, rates, side, side, 20, single=True, seed=0, memory_mb=MEMORY_MB, keep="best"
+    )
+    print(resident("VmHWM") - before)
+
+
+def resident(what: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def main() -> None:
@@ -252,16 +258,15 @@ def main() -> None:
                 if kit is not None:
                     difference = compare_judged(found, kit[1], "accuracy")
                     ratio = f"{kit[0] / seconds:.1f}"
-                    apart = f"{difference.value:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}]"
+                    apart = f"{difference.value:+.1%} [{difference.interval.low:+.1%}, {difference.interval.high:+.1%}]"
                 print(f"| {task} | auricle, {kind} | {seconds:.1f} | {ratio} | {said(found)} | {apart} | {epochs} |",
                       flush=True)  # fmt: skip
             if kit is not None:
                 print(f"peak memory of the kit: {kit[2]:.0f} MB")
-        base = memory_of(0)
-        print(f"\nPeak memory beyond what is imported ({base:.0f} MB); settings may hold {MEMORY_MB:.0f} MB:")
+        print(f"\nPeak memory beyond what is there before training; settings may hold {MEMORY_MB:.0f} MB:")
         print("| settings | MB |\n|---|---|")
         for settings in (1, 2, 4, 8, 16, 64):
-            print(f"| {settings} | {memory_of(settings) - base:.0f} |", flush=True)
+            print(f"| {settings} | {memory_of(settings):.0f} |", flush=True)
 
 
 if __name__ == "__main__":

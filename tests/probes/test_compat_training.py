@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -149,6 +150,29 @@ def test_how_many_settings_train_at_once_changes_nothing() -> None:
     for a, b in zip(together, alone, strict=True):
         assert (a.at, a.trained, a.scores) == (b.at, b.trained, b.scores)
         assert all(torch.allclose(a.state[n], b.state[n], atol=2e-3) for n in a.state)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of a process as Linux tells it")
+def test_memory_is_bounded_however_many_settings_there_are() -> None:
+    config = CompatHeadConfig(hidden=(512, 512), batch_norm=True)
+    rule = CompatTraining(batch=64, epochs=2, check_every=1, patience=0)
+    train, valid = side(40, 0), side(20, 1)
+
+    def resident(what: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+    def growth(settings: int, memory_mb: float) -> float:
+        rates = [1e-4 * (1 + k) for k in range(settings)]
+        before = resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        train_compat(config, rule, rates, train, valid, CLASSES, single=True, seed=0, memory_mb=memory_mb, keep="best")
+        return resident("VmHWM") - before
+
+    growth(4, 60)
+    # A setting takes some 8 MB: forty would take 320.
+    assert growth(40, 60) < 80
+    assert growth(40, 1e6) > 200
 
 
 def test_workers_change_nothing_and_points_keep_their_order() -> None:
