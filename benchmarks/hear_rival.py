@@ -69,7 +69,7 @@ def main() -> None:
     classes = int(held["labels"].max()) + 1
     index = {str(c): c for c in range(classes)}
     said = sys.stderr
-    results: list[tuple[int, int, float, float, int]] = []
+    results: list[tuple[int, int, float, float, int, float]] = []
     scores = np.zeros((args.points, len(held["labels"]), classes), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -86,7 +86,7 @@ def main() -> None:
                 # The kit's prints and bars go to memory: a terminal would make it slower.
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     kit.seed_everything(42, workers=False)
-                    began = time.perf_counter()
+                    began, busy = time.perf_counter(), time.process_time()
                     found = kit.task_predictions_train(
                         embedding_size=held["vectors"].shape[1],
                         data_splits=split,
@@ -98,9 +98,9 @@ def main() -> None:
                         **common,
                     )
                     kit.task_predictions_test(grid_point=found, data_splits=split, **common)
-                    seconds = time.perf_counter() - began
+                    seconds, busy = time.perf_counter() - began, time.process_time() - busy
                 scores[point, rows] = found.predictor.test_predictions["prediction"].numpy()
-                results.append((fold, point, seconds, found.validation_score, found.epoch + 1))
+                results.append((fold, point, seconds, found.validation_score, found.epoch + 1, busy))
                 print(f"kit: fold {fold} point {point}: {seconds:.1f} s", file=said, flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     np.savez(args.out, results=np.array(results), scores=scores, peak=peak)

@@ -149,9 +149,7 @@ class Command:
 
 
 @pytest.fixture
-def auricle(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Command]:
+def auricle(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     monkeypatch.setenv("COLUMNS", "250")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "bad_input_encoders.py").write_text(ENCODERS)
@@ -169,17 +167,18 @@ def noted(record: dict[str, Any], text: str) -> str:
 # Labels
 
 
-def test_labels_that_training_never_showed_count_as_errors(auricle: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", ["knn", "logistic", "centroid", "ridge", "linear"])
+def test_labels_that_training_never_showed_count_as_errors(auricle: Command, tmp_path: Path, reader: str) -> None:
     data = clips(tmp_path / "data", [*dealt("ab", 5, 2, 3), ("c", "test"), ("c", "test")])
-    # The defaults of the search: two epochs leave what a probe says of a class that it never saw to its start.
-    search = ["--search.epochs", "30", "--search.lr-count", "4"]
-    assert auricle(*auricle.probe(data, "--probes", "linear", "knn", "logistic", "centroid", *search)) == 0
-    for record in auricle.results().values():
-        assert noted(record, "in test but never in training (counted as errors)").endswith("c (fold test)")
-        assert record["clips"] == record["clips_total"] == 8
-        assert record["per_class"]["c"]["recall"] == 0
-        assert record["value"] <= 0.75
+    # Enough epochs for a probe to learn the other classes; two leave its answers to its random start.
+    words = ["--probes", reader, "--search.epochs", "30", "--search.lr-count", "4"]
+    assert auricle(*auricle.probe(data, *words)) == 0
+    (record,) = auricle.results().values()
+    assert noted(record, "in test but never in training (counted as errors)").endswith("c (fold test)")
     assert "never in training" in auricle.table()
+    assert record["clips"] == record["clips_total"] == 8
+    assert record["per_class"]["c"]["recall"] == 0
+    assert record["value"] <= 0.75
 
 
 def test_a_class_without_positives_is_not_in_the_score(auricle: Command, tmp_path: Path) -> None:
@@ -204,7 +203,7 @@ def test_a_class_that_only_test_clips_have_keeps_its_chance_precision(auricle: C
     data = clips(tmp_path / "data", several)
     assert auricle(*auricle.probe(data, "--probes", "linear", "logistic")) == 0
     for record in auricle.results().values():
-        assert "c (fold test)" in noted(record, "in test but never in training (counted as errors)")
+        assert "c (fold test)" in noted(record, "in test but never in training (scored at chance)")
         assert record["per_class"]["c"]["ap"] is not None
         assert math.isfinite(record["value"])
 
@@ -226,7 +225,7 @@ def test_a_fold_that_teaches_one_class_only(auricle: Command, tmp_path: Path) ->
     rows = [(label, str(fold)) for fold in (1, 2) for label in "ab" for _ in range(3)] + [("a", "3")] * 4
     data = clips(tmp_path / "data", rows, "fold")
     message = auricle.refused(*auricle.probe(data, "--probes", "knn", "linear"))
-    assert "one class" in message
+    assert "class 'a'" in message
     assert set(auricle.results()) == {"knn"}
     assert math.isfinite(auricle.results()["knn"]["value"])
 
@@ -234,7 +233,7 @@ def test_a_fold_that_teaches_one_class_only(auricle: Command, tmp_path: Path) ->
 def test_a_split_whose_training_clips_are_of_one_class(auricle: Command, tmp_path: Path) -> None:
     data = clips(tmp_path / "data", [*dealt("a", 5, 2, 3), ("b", "test"), ("b", "test")])
     message = auricle.refused(*auricle.probe(data, "--probes", "linear"))
-    assert "one class" in message or "'a'" in message
+    assert "class 'a'" in message
     assert not (tmp_path / "out" / "folder" / "results.jsonl").exists()
     # A reader that needs no training loop may answer `a` always, and says what it never saw.
     if auricle(*auricle.probe(data, "--probes", "knn")) == 0:
@@ -289,7 +288,7 @@ def test_every_type_of_task_counts_embeddings_that_are_not_finite(
 ) -> None:
     data = clips(tmp_path / "data", [(label, "") for label in "ab" for _ in range(8)], loud=(3, 11))
     rows = list(csv.reader((data / "metadata.csv").open()))[1:]
-    table(data / "metadata.csv", ("file", "label", "number"), [(f, l, 10 * i) for i, (f, l, _) in enumerate(rows)])
+    table(data / "metadata.csv", ("file", "label", "number"), [(row[0], row[1], 10 * i) for i, row in enumerate(rows)])
     assert auricle(*auricle.probe(data, *words, task=task, encoder="Fragile")) == 0
     for record in auricle.results(task).values():
         assert set(record["missing"]) == {"03.wav", "11.wav"}
@@ -380,7 +379,7 @@ def test_an_event_table_with_nothing_possible_in_it(auricle: Command, tmp_path: 
     data = event_folder(tmp_path / "data", [])
     table(data / "events.csv", ("file", "onset", "offset", "label"), [(f"{i}.wav", -1, 1, "a") for i in range(10)])
     message = auricle.refused(*auricle.probe(data, *EVENTS, task="folder_events"))
-    assert "no usable event" in message
+    assert "negative onset" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -401,7 +400,7 @@ def test_an_event_whose_time_is_a_word(auricle: Command, tmp_path: Path) -> None
 def trial_folder(folder: Path, trials: Sequence[Sequence[object]], loud: Sequence[int] = ()) -> Path:
     data = clips(folder, [(label, "") for label in "abc" for _ in range(4)], "source", loud)
     rows = list(csv.reader((data / "metadata.csv").open()))[1:]
-    table(data / "metadata.csv", ("file", "label", "source"), [(f, l, l) for f, l, _ in rows])
+    table(data / "metadata.csv", ("file", "label", "source"), [(row[0], row[1], row[1]) for row in rows])
     table(data / "trials.csv", ("enroll", "test", "target"), trials)
     return data
 

@@ -7,10 +7,12 @@ import hashlib
 import io
 import json
 import shutil
+import socket
 import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -329,6 +331,16 @@ def test_a_data_set_goes_on_after_a_failure(data: DataSet, server: Server, tmp_p
     download(data, tmp_path, yes=True, console=console, patience=QUICK)
     assert [name for name, _ in gets(server)] == ["meta.tar.gz", "list.txt"]
     assert "complete" in said(console)
+
+
+def test_a_server_that_can_not_be_reached_is_told_before(data: DataSet, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and never listening: every connection is refused
+        port = taken.getsockname()[1]
+        gone = replace(data, archives=tuple(replace(a, url=f"http://127.0.0.1:{port}/x") for a in data.archives))
+        with pytest.raises(DownloadError, match=r"the server can't be reached \(.*refused\)"):
+            download(gone, tmp_path / "new", ask=lambda question: pytest.fail("it was offered"), console=screen())
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_disk_that_would_be_full_is_told_before(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from auricle.audio.waveform import WaveformConfig
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.checking import check_encoder, faults, render_findings
 from auricle.encoders.foreign import ForeignEncoder, ForeignFrozen, make_callable, open_foreign
-from auricle.errors import ConfigError
+from auricle.errors import AudioError, ConfigError
 from auricle.tokens.embeddings import embed_corpus
 from auricle.tokens.extract import extract
 
@@ -106,6 +108,54 @@ def test_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         with pytest.raises(ConfigError, match=words):
             make_callable(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raising:Broken", r"making raising:Broken raised KeyError: 'weights' \(.*raising\.py:4\)"),
+        ("raising:leave", r"making raising:leave raised SystemExit"),
+        ("spoilt:X", r"can't import 'spoilt': it raised SyntaxError: .*spoilt\.py:2\)"),
+        ("stopping:X", r"can't import 'stopping': it raised ZeroDivisionError: .*stopping\.py:1\)"),
+        ("lacking:X", "can't import 'lacking'.*no_such_library"),
+    ],
+)
+def test_what_a_stranger_raises_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
+    (tmp_path / "raising.py").write_text(
+        "class Broken:\n    rate, width = 16000, 2\n    def __init__(self):\n        {}['weights']\n"
+        "def leave():\n    raise SystemExit(1)\n"
+    )
+    (tmp_path / "spoilt.py").write_text("class X:\n    rate = = 3\n")
+    (tmp_path / "stopping.py").write_text("1 / 0\n")
+    (tmp_path / "lacking.py").write_text("import no_such_library\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        open_foreign(text)
+    assert re.search(words, faults(check_encoder(text))[0].message)
+    sys.modules.pop("raising", None)
+
+
+def test_a_call_may_raise_anything() -> None:
+    def call(self: object, wave: torch.Tensor) -> torch.Tensor:
+        raise KeyError("layer 3")
+
+    with pytest.raises(AudioError, match=r"failed on samples \(.*KeyError: 'layer 3' \(.*test_foreign\.py:\d+\)"):
+        ForeignFrozen(changed(__call__=call), name="keys")  # type: ignore[arg-type]
+
+    def rate(self: object) -> int:
+        raise OSError("no card")
+
+    assert "OSError: no card" in faults(check_encoder(changed(rate=property(rate))))[-1].message  # type: ignore[arg-type]
+
+
+def test_numbers_that_are_none_are_never_ok() -> None:
+    found = check_encoder(changed(__call__=lambda self, wave: Vectors()(wave) * math.nan))  # type: ignore[arg-type]
+    assert {f.check for f in faults(found)} >= {"finite", "tells apart"}
+    assert not any("nan%" in f.message for f in found)
+    # Finite once, and not the second time.
+    answers = iter([1.0, math.nan] + [1.0] * 20)
+    found = check_encoder(changed(__call__=lambda self, wave: Vectors()(wave) * next(answers)))  # type: ignore[arg-type]
+    assert "repeats itself" in {f.check for f in faults(found)}
 
 
 def changed(**attributes: object) -> object:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import binomtest
 
 from auricle.errors import ConfigError
-from auricle.metrics import bootstrap_weights, paired_difference, percentile_interval, t_interval
+from auricle.metrics import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p, t_interval
 from auricle.metrics.resampled import weighted_accuracy, weighted_mean_average_precision
 
 
@@ -130,3 +131,29 @@ def test_interval_of_map_covers_what_other_test_sets_of_the_same_size_score() ->
             hits[name] += bool(interval.low <= expected <= interval.high)
     assert hits["centred"] >= 88
     assert hits["centred"] > hits["plain"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_clip_that_differs_proves_nothing(seed: int) -> None:
+    weights = bootstrap_weights(30, 2000, np.random.default_rng(seed))
+    right = np.zeros(30)
+    right[:20] = 1
+    other = right.copy()
+    other[20] = 1
+    samples = [(weights @ x) / 30 for x in (other, right)]
+    found = paired_difference(21 / 30, 20 / 30, *samples)
+    assert not found.clear
+    assert found.p > 0.2
+    assert found.interval.low == 0
+
+
+def test_flipped_signs_are_the_exact_test() -> None:
+    generator = np.random.default_rng(0)
+    # Six clips in favour of one, none of the other: McNemar's exact test gives 2 / 2^6.
+    few = np.r_[np.ones(6), np.zeros(40)]
+    assert sign_flip_p(few, generator) == pytest.approx(2 / 2**6)
+    assert sign_flip_p(few, generator) == pytest.approx(binomtest(6, 6).pvalue)
+    assert sign_flip_p(np.zeros(9), generator) == 1
+    assert sign_flip_p(np.r_[np.ones(3), -np.ones(3)], generator) == 1
+    many = np.r_[np.ones(60), -np.ones(40)]
+    assert sign_flip_p(many, generator) == pytest.approx(binomtest(60, 100).pvalue, abs=0.01)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from auricle.errors import ConfigError
 from auricle.probes.compat_grid import GridPoint, best_point, fit_points
 from auricle.probes.compat_head import CompatHead, CompatHeadConfig, CompatLayersHeadConfig
-from auricle.probes.compat_stopping import Race, Standing
+from auricle.probes.compat_stopping import Standing
 from auricle.probes.compat_training import (
     CompatFit,
     CompatTraining,
@@ -278,28 +278,25 @@ def test_stopping_counts_checks_without_a_better_score() -> None:
     assert not first.better(0, math.nan)
 
 
-def test_the_race_ranks_settings_among_all_that_came_before() -> None:
-    race = Race([(2, 0.5), (4, 0.25)])
-    race.begin(4)
-    assert (race.has(2), race.has(3)) == (True, False)
-    assert race.out(2, {0: (-0.9, 1), 1: (-0.8, 1), 2: (-0.8, 2), 3: (-0.1, 0)}) == {2, 3}
-    assert race.out(4, {0: (-0.9, 1), 1: (-0.95, 1)}) == {0}
-    race.begin(4)
-    # Eight were begun: four may go on, and two of the first four did better than these.
-    assert race.out(2, {0: (-0.7, 1), 1: (-0.85, 1), 2: (-0.6, 1), 3: (-0.86, 9)}) == {0, 2}
-    assert race.out(4, {1: (-0.99, 1), 3: (-0.86, 1)}) == {3}
-
-
-def test_a_raced_grid_chooses_among_those_that_ended() -> None:
+def test_a_race_goes_on_with_the_best_and_repeats_nothing_but_epochs() -> None:
     heads = [CompatHeadConfig(hidden=(8,) * k, batch_norm=True) for k in (1, 2)]
     points = [GridPoint(head=h, lr=lr) for h in heads for lr in (1e-2, 1e-5)]
-    rule = CompatTraining(batch=64, epochs=20, check_every=2, patience=4, race=((2, 0.25),))
-    fits = fit_points(points, rule, side(60, 0, 2.0), side(40, 1, 2.0), CLASSES, single=True, seed=0)
-    assert [f.raced_out for f in fits][:2] == [False, True]
-    assert fits[1].trained == 4
-    chosen = best_point(fits)
-    assert not fits[chosen].raced_out
-    assert fits[chosen].lr == 1e-2
+    rule = CompatTraining(batch=64, epochs=20, check_every=2, patience=4)
+    data = (side(60, 0, 2.0), side(40, 1, 2.0), CLASSES)
+    whole = fit_points(points, rule, *data, single=True, seed=0)
+    raced = fit_points(points, rule.replace(race=((2, 0.5), (3, 0.25))), *data, single=True, seed=0, workers=2)
+    # After two checks the two best are left, after three the best of them.
+    first = sorted(range(4), key=lambda k: -max(whole[k].scores[:2]))
+    assert sorted(k for k in range(4) if raced[k].trained == 4) == sorted(first[2:])
+    last = next(k for k in range(4) if not raced[k].raced_out)
+    assert last in first[:2]
+    assert raced[last].scores == whole[last].scores
+    assert raced[last].spent == 4 + 6 + whole[last].trained
+    assert [f.spent for k, f in enumerate(raced) if f.trained == 6] == [4 + 6]
+    assert best_point(raced) == last
+    assert raced[last].state
+    with pytest.raises(ConfigError, match="cosine"):
+        CompatTraining(race=((2, 0.5),), schedule="cosine")
 
 
 def test_the_first_of_equal_points_is_chosen_and_none_is_an_error() -> None:

@@ -16,8 +16,9 @@ from auricle.probes import SearchConfig
 from auricle.probes.contract import Inputs
 from auricle.probes.ctc import CTC, CtcConfig, CtcHead
 from auricle.probes.ctc_decode import beam_search, greedy
-from auricle.probes.ctc_search import Utterances, _losses, feasible, fit_ctc
+from auricle.probes.ctc_search import _losses, fit_ctc
 from auricle.probes.lstm import BiLstm
+from auricle.probes.utterances import Utterances, feasible
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 SHAPE = TokenShape(width=5, pooled_width=5, cls=0, freq=2)

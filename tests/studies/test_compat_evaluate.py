@@ -23,7 +23,8 @@ from auricle.studies.compat_knn import neighbour_votes
 from auricle.tasks import TaskCard, read_results
 from auricle.tasks.folds import Fold, Plan, plan_folds
 from auricle.tasks.judged import load_judged
-from auricle.tasks.protocols import EVAR, HEAR, MARBLE, SUPERB, XARES, NeighbourConfig, ProtocolConfig
+from auricle.tasks.protocol_tasks import for_task
+from auricle.tasks.protocols import EVAR, HEAR, MARBLE, SUPERB, XARES, XARES_KNN, NeighbourConfig, ProtocolConfig
 from auricle.tasks.retrieval import RetrievalRule
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
@@ -93,6 +94,10 @@ def test_a_second_call_computes_nothing_and_a_stopped_one_goes_on(
     assert (len(result.per_seed), result.leaks) == (2, [])
     assert compat_evaluate([encoder], CARD, corpus, **run) == [result]
     assert len(calls) == 7
+    # What is said of an encoder now stands in a result found again, and is written down.
+    (told,) = compat_evaluate([encoder], CARD, corpus, heard=True, **run)
+    assert (told.key, told.heard, len(calls)) == (result.key, True, 7)
+    assert read_results(quick["out"]) == [told]
     changed = protocol.replace(training=protocol.training.replace(epochs=2))
     assert compat_evaluate([encoder], CARD, corpus, **{**run, "protocol": changed})[0].key != result.key
 
@@ -214,6 +219,23 @@ def test_evar_draws_until_every_class_validates_or_gives_up() -> None:
         assert targets.truth[fold.valid].any(0).all()
     with pytest.raises(CorpusError, match="held all 4 classes"):
         kit_plan(EVAR.replace(valid_share=0.04), plan, targets, [""] * 40, 0)
+
+
+def test_test_clips_validate_a_split_where_the_kit_does_so() -> None:
+    targets = Targets("single", ("a", "b"), np.arange(6), np.eye(2, dtype=bool)[[0, 1, 0, 1, 0, 1]])
+    rows = np.arange(6)
+    plan = Plan("split", (Fold("test", rows[[3, 0]], rows[[1]], rows[[2, 4, 5]]),), "its split; one in 3 validates")
+    splits = ["train", "train", "test", "train", "test", "test"]
+    marked = for_task(XARES, "fsdkaggle2018")
+    made = kit_plan(marked, plan, targets, splits, 0)
+    (fold,) = made.folds
+    assert (fold.train.tolist(), fold.valid.tolist(), fold.test.tolist()) == ([0, 1, 3], [2, 4, 5], [2, 4, 5])
+    assert "test clips themselves choose the epoch" in made.words
+    assert "validates" not in made.words
+    neighbours = kit_plan(for_task(XARES_KNN, "fsdkaggle2018"), plan, targets, splits, 0)
+    assert neighbours.folds[0].train.tolist() == [0, 1, 3]
+    assert "epoch" not in neighbours.words
+    assert kit_plan(XARES, plan, targets, splits, 0) == plan
 
 
 def test_official_validation_clips_stay() -> None:

@@ -195,6 +195,22 @@ def test_what_can_not_be_judged_is_refused_at_once(kind, rule, columns, words, t
         kind.plan(card(rule), corpus, 0)
 
 
+@pytest.mark.parametrize("kind", [RetrievalTask(), ClusteringTask(), AnomalyTask()])
+def test_a_column_that_is_missing_comes_with_its_remedy(kind, tones: Callable[..., Corpus]) -> None:
+    rule = {"retrieval": RetrievalRule(), "clustering": ClusteringRule(), "anomaly": AnomalyRule()}[kind.name]
+    with pytest.raises(CorpusError, match=r"reads column 'lable'.*did you mean 'label'.*with --label"):
+        kind.plan(card(rule, label="lable"), tones(clips=9), 0)
+
+
+def test_folds_that_share_sources_are_told_of_anomalies_too(tones: Callable[..., Corpus]) -> None:
+    corpus = tones(clips=12, source=["one"] * 12, split=["train"] * 4 + ["valid"] * 2 + ["test"] * 6)
+    notes = AnomalyTask().plan(card(AnomalyRule()), corpus, 0).notes
+    assert any("sources have clips both in training and in test" in note for note in notes)
+    only = corpus.with_column("label", ["low"] * 6 + ["low", "high"] * 3)
+    notes = AnomalyTask().plan(card(AnomalyRule(normal=("low",))), only, 0).notes
+    assert not any("counted as errors" in note for note in notes)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     "known", [c for c in CARDS_VECTORS if c.name.startswith(("arabic", "esc10"))], ids=lambda c: c.name

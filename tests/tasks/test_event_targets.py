@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auricle.corpus.side_tables import check_events
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import ConfigError, CorpusError
@@ -64,6 +65,8 @@ def test_overlapping_events_of_a_class_are_joined_where_sounds_last() -> None:
     lists = read(events)
     assert lists.events[0] == ((1.0, 3.0, "dog"), (1.8, 2.2, "cat"))
     assert any("1 events were joined" in note for note in lists.notes)
+    lists = make_events(CARD, EventsRule(), check_events(corpus(events)))
+    assert [note for note in lists.notes if "earlier one" in note] == [note for note in lists.notes if "joined" in note]
     hits = read([*events, ("a", 1.5, 1.6, "dog")], EventsRule(sounds="onsets"))
     assert [e[0] for e in hits.events[0] if e[2] == "dog"] == [1.0, 1.5]
     assert any("1 onsets that occur twice" in note for note in hits.notes)
@@ -94,6 +97,9 @@ def test_what_can_not_serve_is_refused() -> None:
         make_events(CARD.replace(label="species"), EventsRule(), corpus([("a", 0.0, 1.0, "x")]))
     with pytest.raises(CorpusError, match="no usable event: 1 of 1 events were left out"):
         read([("a", -1.0, 1.0, "x")])
+    checked = check_events(corpus([("a", -1.0, 1.0, "x")]))
+    with pytest.raises(CorpusError, match="no usable event: 1 of 1 events were left out: a negative onset"):
+        make_events(CARD, EventsRule(), checked)
     with pytest.raises(CorpusError, match="fewer than 5 events"):
         read([("a", 0.0, 1.0, "x")], EventsRule(least=5))
     for wrong in ({"sounds": "lsating"}, {"collar": 0.0}, {"smooth": ()}, {"frame": -1.0}, {"thresholds": "each"}):

@@ -96,6 +96,8 @@ def test_single_tasks_have_rules_of_their_own() -> None:
     fsd18 = for_task(XARES, "fsdkaggle2018")
     assert (fsd18.training.batch, fsd18.training.epochs) == (64, 3)
     assert "tested" in fsd18.leaks[0]
+    assert fsd18.split_test_validates
+    assert not for_task(XARES, "fsd50k").split_test_validates
     assert not for_task(XARES_KNN, "fsdkaggle2018").leaks
     assert for_task(XARES, "voxceleb1").crop.seconds == 6.0
     assert for_task(MARBLE, "gtzan").points[0].lr == 5e-3

@@ -27,11 +27,11 @@ class ProbeArguments:
     cut: float | None = None
     """Cut longer recordings of the data into clips of this many seconds, each with its recording's labels."""
     probes: tuple[str, ...] = ()
-    """Readers of the frozen tokens; by default those usual for the type of task; `auricle tasks` lists all."""
+    """Readers of the frozen tokens; by default those usual for its type; `auricle tasks TASK` lists all."""
     seeds: int = 3
     """Seeds of each probe (0, 1, 2, ...)."""
     protocol: str = "strict"
-    """`strict`: ours. `hear`, `hear_full`, `evar`, `xares`, `marble`, `superb`: labelled clips as that kit does them,
+    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips as that kit does them,
     its own readers, seeds and quirks included; what flatters the score is said beside it."""
     study: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
@@ -65,6 +65,9 @@ def probe(argv: Sequence[str]) -> None:
     if args.protocol != "strict":
         if args.probes:
             raise AuricleError(f"protocol {args.protocol!r} brings its own readers; leave --probes out")
+        given = [flag for flag in argv if flag.startswith(("--seeds", "--study", "--search.", "--maps"))]
+        if given:
+            raise AuricleError(f"protocol {args.protocol!r} brings its own seeds and search; leave {given[0]} out")
         results = run_compat(
             args.run,
             task=_card(args),

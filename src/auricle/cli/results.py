@@ -31,7 +31,7 @@ class ResultsArguments:
     type_: Annotated[tuple[str, ...], tyro.conf.arg(name="type")] = ()
     """Types of tasks: clips, events, regression ..."""
     protocol: tuple[str, ...] = ()
-    """Protocols: strict (ours), hear, evar, x-ares ..."""
+    """Protocols: strict (ours), hear, evar, xares ..."""
     metric: str | None = None
     """Another metric than each task's headline."""
     compare: tuple[str, str] | None = None

@@ -131,7 +131,8 @@ def _show(
     console.print(table)
     missing = _missing(folder, sizes)
     unsaid = sum(size is None for size in sizes.values())
-    more = f", and {unsaid} files whose server does not tell their size" if unsaid else ""
+    files = "1 file whose size" if unsaid == 1 else f"{unsaid} files whose sizes"
+    more = f", and {files} the server does not tell" if unsaid else ""
     console.print(f"to download: {in_units(missing)}{more}; unpacked it takes about as much again")
 
 

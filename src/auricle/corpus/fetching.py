@@ -39,13 +39,23 @@ class Patience:
 
 
 def remote_size(archive: Archive, patience: Patience | None = None) -> int | None:
-    """Return a file's size as the server says, or None where it does not say (or can't be reached)."""
+    """Return a file's size as the server says, or None where it does not say.
+
+    Raises:
+        DownloadError: the server can't be reached.
+    """
     if archive.bytes is not None:
         return archive.bytes
     request = urllib.request.Request(archive.url, headers=_AGENT, method="HEAD")  # noqa: S310 (Archive checks schemes)
     try:
         with urllib.request.urlopen(request, timeout=(patience or Patience()).timeout) as answer:  # noqa: S310
             return _number(answer.headers.get("Content-Length"))
+    except urllib.error.HTTPError:
+        return None  # it may refuse to be asked for the size alone
+    except urllib.error.URLError as error:
+        raise DownloadError(
+            f"{archive.url}: the server can't be reached ({error.reason}); look at the network, or try again later"
+        ) from error
     except (OSError, http.client.HTTPException):
         return None
 

@@ -16,6 +16,7 @@ import importlib
 import inspect
 import math
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from auricle.audio.waveform import WaveformConfig
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError
+from auricle.errors import AudioError, AuricleError, ConfigError
 
 EXAMPLE_SECONDS = 2.0
 
@@ -115,11 +116,25 @@ class ForeignEncoder(Encoder):
         """Call it and return `(B, T, F, D)`."""
         try:
             out = self.call(wave, lengths=lengths) if self.takes_lengths else self.call(wave)
-        except (ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
-            # What a stranger's code says of one clip (too short, say) is about that clip: it is skipped and counted.
-            raise AudioError(f"the encoder failed on samples {tuple(wave.shape)}: {error}") from error
+        except AuricleError:
+            raise
+        except Exception as error:
+            # A stranger's code may raise anything. What it says of one clip (too short, say) is about that clip: it is
+            # skipped and counted.
+            raise AudioError(f"the encoder failed on samples {tuple(wave.shape)}: {told(error)}") from error
         check_output(out, len(wave), self.width)
         return out.float().view(len(wave), *{2: (1, 1), 3: (-1, 1), 4: out.shape[1:3]}[out.dim()], self.width)
+
+
+def told(error: BaseException) -> str:
+    """Return what a stranger's code raised, in words: type, message, file and line."""
+    if isinstance(error, SyntaxError) and error.filename:
+        # The traceback ends where Python reads the file, not where the fault is.
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    # A name may be missing for a module that is found by Python's own frozen code, which nobody can mend.
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen ")]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def check_output(out: Any, clips: int, width: int) -> None:
@@ -208,7 +223,7 @@ def import_object(text: str) -> Any:
     """Import `module:name`; the current folder is searched first.
 
     Raises:
-        ConfigError: it is not of that form, the module can't be imported, or holds no such name.
+        ConfigError: it is not of that form, the module can't be imported (whatever it raises), or holds no such name.
     """
     module_name, colon, name = text.partition(":")
     if not colon or not module_name or not name:
@@ -219,10 +234,13 @@ def import_object(text: str) -> Any:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ConfigError(
             f"can't import {module_name!r} ({error}); run this in the folder that holds it, or install it"
         ) from error
+    except (Exception, SystemExit) as error:
+        # A stranger's module may raise anything, and a script may want arguments and leave.
+        raise ConfigError(f"can't import {module_name!r}: it raised {told(error)}; mend the module") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -235,7 +253,7 @@ def make_callable(text: str) -> Any:
     """Import `module:name` and, if it is a class or a factory without arguments, call it.
 
     Raises:
-        ConfigError: it can't be imported, or needs arguments.
+        ConfigError: it can't be imported, needs arguments, or raises anything while it is made.
     """
     found = import_object(text)
     if not inspect.isclass(found):
@@ -254,7 +272,13 @@ def make_callable(text: str) -> Any:
             f"{text} needs the arguments {', '.join(needed)}; give them defaults, or name a function without arguments "
             "that makes the encoder"
         )
-    return found()
+    try:
+        return found()
+    except AuricleError:
+        raise
+    except (Exception, SystemExit) as error:
+        # A stranger's constructor may raise anything.
+        raise ConfigError(f"making {text} raised {told(error)}; mend it") from error
 
 
 def open_foreign(text: str) -> ForeignFrozen:
@@ -267,7 +291,11 @@ def open_foreign(text: str) -> ForeignFrozen:
 
 
 def _positive(call: Any, name: str, meaning: str) -> int:
-    value = getattr(call, name, None)
+    try:
+        value = getattr(call, name, None)
+    except Exception as error:
+        # It may be a property of a stranger, which may raise anything.
+        raise ConfigError(f"reading `{name}` ({meaning}) raised {told(error)}; mend it") from error
     if value is None:
         raise ConfigError(f"{type(call).__name__} has no attribute `{name}` ({meaning}); set it")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

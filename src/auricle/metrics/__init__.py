@@ -50,6 +50,7 @@ from auricle.metrics.intervals import (
     bootstrap_weights,
     paired_difference,
     percentile_interval,
+    sign_flip_p,
     t_interval,
 )
 from auricle.metrics.knn import knn_accuracy, knn_scores
@@ -191,6 +192,7 @@ __all__ = [
     "segment_error_rate",
     "segment_f1",
     "si_sdr",
+    "sign_flip_p",
     "spearman",
     "spice",
     "spice_of_clips",

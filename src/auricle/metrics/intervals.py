@@ -30,7 +30,8 @@ class Difference:
     Attributes:
         value: the difference.
         interval: bootstrap interval of the difference.
-        p: two-sided bootstrap p-value: twice the smaller share of resamples on one side of zero, at least 1 / R.
+        p: two-sided p-value: of `sign_flip_p` where the metric is a mean over units; else of the bootstrap, twice the
+            smaller share of resamples on one side of zero (ties count half), at least 1 / R.
     """
 
     value: float
@@ -39,8 +40,9 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """True where the interval excludes zero."""
-        return self.interval.low > 0 or self.interval.high < 0
+        """True where the interval excludes zero and the p-value agrees."""
+        apart = self.interval.low > 0 or self.interval.high < 0
+        return apart and self.p <= 1 - self.interval.confidence
 
 
 def bootstrap_weights(
@@ -141,11 +143,38 @@ def paired_difference(
     gap = gap[~np.isnan(gap)]
     if not gap.size:
         return Difference(first - second, Interval(math.nan, math.nan, confidence, method), math.nan)
-    gap = gap + (first - second - gap.mean())
+    # Resamples in which both are equal say `equal`: they must not be moved to one side with the others.
+    gap = np.where(gap == 0, 0.0, gap + (first - second - gap.mean()))
     interval = percentile_interval(gap, method, confidence)
     # Ties count half, so that two equal systems get p = 1.
     share = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
     return Difference(first - second, interval, float(np.clip(2 * min(share, 1 - share), 1 / gap.size, 1.0)))
+
+
+def sign_flip_p(differences: np.ndarray, generator: np.random.Generator, draws: int = 10_000) -> float:
+    """Return the two-sided p-value of a mean of paired differences, by a randomisation test.
+
+    If neither system is better, each difference might as well have the other sign. Few differences are flipped in all
+    2^m ways; many at random (Fisher, 1935; Good, 2005).
+
+    Args:
+        differences: `(m,)` of independent groups of units; zeros say nothing.
+        generator: of the random flips.
+        draws: how many, where there are too many to try all.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    d = d[d != 0]
+    if not d.size:
+        return 1.0
+    limit = abs(d.sum()) * (1 - 1e-12)
+    if 2**d.size <= draws:
+        flips = 1 - 2 * ((np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1)
+        return float((np.abs(flips @ d) >= limit).mean())
+    found = sum(
+        int((np.abs(generator.choice([-1.0, 1.0], (block, d.size)) @ d) >= limit).sum())
+        for block in np.full(max(1, draws // 500), 500)
+    )
+    return (1 + found) / (1 + max(1, draws // 500) * 500)
 
 
 def _check_confidence(confidence: float) -> None:

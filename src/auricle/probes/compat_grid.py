@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import torch
 from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.probes.compat_head import CompatHeadConfig
-from auricle.probes.compat_stopping import Race
 from auricle.probes.compat_training import CompatFit, CompatTraining, keep_best, train_compat
 from auricle.probes.contract import Labelled
 from auricle.tokens.token_set import TokenSet
@@ -51,10 +51,13 @@ def fit_points(
 ) -> list[CompatFit]:
     """Train all points of a grid, those of one head together.
 
+    With a race (`training.race`), all points train as far as its first rung; the best of them begin again and train as
+    far as the next one, and so on; the last ones train to their end. Beginning again costs some epochs, and no memory
+    for settings that wait.
+
     Args:
         points: the grid.
-        training: the kit's rules. With a race, heads train one after another in the order of the points, so that each
-            is ranked among all that came before.
+        training: the kit's rules.
         train: training clips, in the kit's order.
         valid: validation clips.
         classes: C.
@@ -69,39 +72,59 @@ def fit_points(
     Returns:
         One fit a point, in the order of the points; only the best one (`best_point`) keeps its weights.
     """
-    groups = [list(g) for g in _by_head(points).values()]
-    race = Race(training.race)
-    workers = 1 if training.race else min(workers, len(groups))
-    done = [0.0] * len(groups)
+    stages = len(training.race) + 1
 
-    def fit(place: int) -> list[CompatFit]:
-        def tell(share: float) -> None:
-            done[place] = share
-            if progress is not None:
-                progress(sum(done) / len(done))
+    def fit(places: list[int], rules: CompatTraining, stage: int) -> dict[int, CompatFit]:
+        """Train some points; returns place -> fit."""
+        groups = list(_by_head(points, places).values())
+        side = min(workers, len(groups))
+        done = [0.0] * len(groups)
 
-        return train_compat(
-            points[groups[place][0]].head,
-            training,
-            [points[k].lr for k in groups[place]],
-            train,
-            valid,
-            classes,
-            single=single,
-            seed=seed,
-            device=device,
-            memory_mb=memory_mb / workers,
-            calibrate_on=calibrate_on,
-            race=race if training.race else None,
-            keep="best",
-            progress=tell,
-        )
+        def one(number: int) -> list[CompatFit]:
+            def tell(share: float) -> None:
+                done[number] = share
+                if progress is not None:
+                    progress((stage + sum(done) / len(done)) / stages)
 
-    found = side_by_side([lambda place=place: fit(place) for place in range(len(groups))], workers)  # type: ignore[misc]
-    by_place = dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
-    fits = [by_place[k] for k in range(len(points))]
-    keep_best(fits)
-    return fits
+            return train_compat(
+                points[groups[number][0]].head,
+                rules,
+                [points[k].lr for k in groups[number]],
+                train,
+                valid,
+                classes,
+                single=single,
+                seed=seed,
+                device=device,
+                memory_mb=memory_mb / side,
+                calibrate_on=calibrate_on,
+                keep="best",
+                progress=tell,
+            )
+
+        found = side_by_side([lambda number=n: one(number) for n in range(len(groups))], side)  # type: ignore[misc]
+        return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
+
+    rules = training.replace(race=())
+    fits: dict[int, CompatFit] = {}
+    alive = list(range(len(points)))
+    for stage, (checks, share) in enumerate(training.race):
+        length = {"steps" if rules.steps else "epochs": checks * rules.check_every}
+        _merge(fits, fit(alive, rules.replace(**length), stage))
+        alive.sort(key=lambda k: (-fits[k].score, fits[k].loss))
+        for k in alive[max(1, math.ceil(share * len(points))) :]:
+            fits[k].raced_out = True
+        alive = sorted(k for k in alive if not fits[k].raced_out)
+    _merge(fits, fit(alive, rules, stages - 1))
+    found = [fits[k] for k in range(len(points))]
+    keep_best(found)
+    return found
+
+
+def _merge(fits: dict[int, CompatFit], found: dict[int, CompatFit]) -> None:
+    for k, fit in found.items():
+        fit.spent += fits[k].spent if k in fits else 0
+        fits[k] = fit
 
 
 def best_point(fits: Sequence[CompatFit]) -> int:
@@ -131,8 +154,8 @@ def side_by_side(jobs: Sequence[Callable[[], T]], workers: int) -> list[T]:
         torch.set_num_threads(threads)
 
 
-def _by_head(points: Sequence[GridPoint]) -> dict[CompatHeadConfig, list[int]]:
+def _by_head(points: Sequence[GridPoint], places: Sequence[int]) -> dict[CompatHeadConfig, list[int]]:
     groups: dict[CompatHeadConfig, list[int]] = {}
-    for place, point in enumerate(points):
-        groups.setdefault(point.head, []).append(place)
+    for place in places:
+        groups.setdefault(points[place].head, []).append(place)
     return groups

@@ -1,9 +1,8 @@
-"""Who stops when: early stopping and the plateau schedule of the kits, and auricle's race between settings."""
+"""Who stops when: early stopping and the plateau schedule of the kits, for each setting of a pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,37 +57,3 @@ class Standing:
         self._plateau_waited[k] = self._plateau_waited.get(k, 0) + 1
         if self._plateau_waited[k] > self.plateau_patience:
             self._factor[k], self._plateau_waited[k] = self.factor_of(k) * self.factor, 0
-
-
-class Race:
-    """Successive halving over settings that train pass after pass: each is ranked among all that came so far.
-
-    Args:
-        rungs: pairs of (checks, share): after so many checks a setting goes on only if it is among the best share of
-            all settings begun so far.
-    """
-
-    def __init__(self, rungs: Sequence[tuple[int, float]]) -> None:
-        self._share = dict(rungs)
-        self._standing: dict[int, list[tuple[float, float]]] = {checks: [] for checks in self._share}
-        self._begun = 0
-
-    def begin(self, count: int) -> None:
-        """Note that so many settings begin."""
-        self._begun += count
-
-    def has(self, checks: int) -> bool:
-        """Return whether there is a rung after so many checks."""
-        return checks in self._share
-
-    def out(self, checks: int, racing: dict[int, tuple[float, float]]) -> set[int]:
-        """Return which settings end at this rung.
-
-        Args:
-            checks: of the rung.
-            racing: setting -> rank, the smaller the better: minus its best score so far, then its validation loss.
-        """
-        standing = self._standing[checks]
-        standing += racing.values()
-        worst = sorted(standing)[: max(1, math.ceil(self._share[checks] * self._begun))][-1:]
-        return {k for k, rank in racing.items() if rank > worst[0]}

@@ -15,7 +15,7 @@ from auricle.config import Config
 from auricle.errors import ConfigError, TrainingError
 from auricle.probes.compat_adam import SettingsAdam
 from auricle.probes.compat_head import CompatHeadConfig
-from auricle.probes.compat_stopping import Race, Standing
+from auricle.probes.compat_stopping import Standing
 from auricle.probes.contract import Inputs, Labelled, ProbeHead
 from auricle.probes.feed import Feed
 from auricle.probes.losses import get_loss
@@ -25,8 +25,8 @@ from auricle.tokens.token_set import TokenSet
 
 State = dict[str, Tensor]
 # What a setting holds while it trains: weights, gradients, two moments, the best weights so far; and for the products a
-# gradient on its way and halves of weights and gradient in bfloat16.
-_COPIES = 7
+# gradient on its way, halves of weights and gradient in bfloat16, and what the allocator does not give back.
+_COPIES = 8
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class CompatTraining(Config):
         per_class: divide the cross-entropy by the number of classes, as a mean over clips and classes does (EVAR).
         metric: what the checks compare, of `SearchConfig.metric`; "": accuracy for one label a clip, else `map`.
         multi_metric: the same for several labels a clip, where it differs.
-        race: no kit's rule, but auricle's: pairs of (checks, share). After so many checks a setting goes on only if it
-            is among the best share of all settings of the grid that were begun so far. Empty: all run as in the kit.
+        race: no kit's rule, but auricle's: pairs of (checks, share). After so many checks only the best share of the
+            whole grid goes on (see `fit_points`). Empty: all run as in the kit.
     """
 
     batch: int = 1024
@@ -85,6 +85,10 @@ class CompatTraining(Config):
             raise ConfigError(f"the first check would come after {self.check_every}, and training ends before")
         if any(checks < 1 or not 0 < share <= 1 for checks, share in self.race):
             raise ConfigError(f"race is {self.race}; expected pairs of (checks from 1, share above 0 up to 1)")
+        if self.race and self.schedule == "cosine":
+            raise ConfigError(
+                "a race stops settings early, where a cosine schedule has not come down yet; drop one of them"
+            )
         if self.schedule not in ("constant", "cosine", "plateau") or self.ties not in ("first", "last"):
             raise ConfigError(f"schedule {self.schedule!r}, ties {self.ties!r}; see `CompatTraining` for those known")
 
@@ -103,7 +107,9 @@ class CompatFit:
         at: epoch (or step) of that check, counted from 1.
         trained: epochs (or steps) it was trained for.
         scores: of all checks.
+        loss: validation loss at the best check.
         raced_out: it was stopped by the race, and its score is of an unfinished training.
+        spent: epochs (or steps) that it cost, with those that a race repeated.
         state: weights at the best check, with a settings axis of one; empty where they were not kept.
     """
 
@@ -112,7 +118,9 @@ class CompatFit:
     at: int = 0
     trained: int = 0
     scores: list[float] = field(default_factory=list)
+    loss: float = math.inf
     raced_out: bool = False
+    spent: int = 0
     state: State = field(default_factory=dict, repr=False)
 
 
@@ -142,7 +150,6 @@ def train_compat(
     device: torch.device | str = "cpu",
     memory_mb: float = 256.0,
     calibrate_on: TokenSet | None = None,
-    race: Race | None = None,
     keep: Literal["all", "best"] = "all",
     progress: Callable[[float], None] | None = None,
 ) -> list[CompatFit]:
@@ -163,7 +170,6 @@ def train_compat(
         device: where to train.
         memory_mb: bound on what settings hold while they train; inputs come on top.
         calibrate_on: clips whose mean and deviation standardise, where the kit takes other clips than the training's.
-        race: where settings of other heads stand, if the rules tell of a race; those of this call join it.
         keep: the weights of `all` settings, or of the `best` one only, so that memory does not grow with their number.
         progress: called with the share of the work that is done at most.
 
@@ -178,7 +184,6 @@ def train_compat(
     reader.calibrate((feeds[0] if calibrate_on is None else Feed(calibrate_on, reader, device=device)).all())
     buffers = {name: t for name, t in reader.named_buffers() if name in ("mean", "scale")}
     size = settings_per_pass(reader.params, min(training.batch, len(train.tokens)), sum(config.hidden), memory_mb)
-    race = race or Race(training.race)
     fits: list[CompatFit] = []
     for begin in range(0, len(rates), size):
         some = list(rates[begin : begin + size])
@@ -192,7 +197,7 @@ def train_compat(
             for name, buffer in head.named_buffers():
                 if name in buffers:
                     buffer.copy_(buffers[name].expand_as(buffer))
-            return _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device, race)
+            return _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device)
 
         # Nothing of a pass outlives it: the next one needs the room.
         fits += start().run(tell)
@@ -257,9 +262,7 @@ class _Pass:
         single: bool,
         seed: int,
         device: torch.device | str,
-        race: Race,
     ) -> None:
-        self.race = race
         self.head, self.training, self.feed, self.valid_feed = head, training, feed, valid_feed
         self.targets, self.valid_targets = train.targets.to(device), valid.targets.to(device)
         self.loss = get_loss("ce" if single else "bce")
@@ -272,7 +275,6 @@ class _Pass:
         self.order = torch.Generator().manual_seed(seed)
         self.drops = torch.Generator(device=device).manual_seed(seed)
         self.device = device
-        race.begin(len(rates))
 
     def run(self, tell: Callable[[float], None]) -> list[CompatFit]:
         """Train until all settings have stopped."""
@@ -332,23 +334,17 @@ class _Pass:
         if now % self.training.check_every == 0:
             logits = predict_logits(self.head, self.valid_feed)
             scores = score(logits, self.valid_targets, self.metric).tolist()
+            losses = self.loss(logits, self.valid_targets).tolist()
             for row, k in enumerate(self.alive):
                 fit = self.fits[k]
                 fit.scores.append(scores[row])
                 if self.standing.better(k, scores[row]):
-                    fit.score, fit.at = scores[row], now
+                    fit.score, fit.loss, fit.at = scores[row], losses[row], now
                     fit.state = {n: t[row : row + 1].detach().clone() for n, t in self.head.state_dict().items()}
                 if self.standing.stops(k):
                     stopped.add(k)
-            checks = now // self.training.check_every
-            if now < end and self.race.has(checks):
-                losses = self.loss(logits, self.valid_targets).tolist()
-                racing = {k: (-self.fits[k].score, losses[r]) for r, k in enumerate(self.alive) if k not in stopped}
-                for k in self.race.out(checks, racing):
-                    self.fits[k].raced_out = True
-                    stopped.add(k)
         for k in self.alive:
-            self.fits[k].trained = now
+            self.fits[k].trained = self.fits[k].spent = now
         if now >= end:
             self.alive = []
         elif stopped:

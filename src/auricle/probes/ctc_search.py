@@ -23,54 +23,14 @@ from auricle.probes.feed import Feed
 from auricle.probes.fitted import Trial
 from auricle.probes.optimiser import SettingsAdamW, cosine
 from auricle.probes.search_config import SearchConfig
+from auricle.probes.utterances import Labels, Utterances, feasible
 from auricle.tokens.token_set import TokenSet
-
-Labels = NDArray[np.int64]
 
 # Numbers of the widest layer that are held at once, over settings, clips and frames (256 MiB of float32): a step goes
 # through its clips in parts where it needs more, and adds their gradients.
 _HELD = 2**26
 _ALIKE = 0.6  # shortest clip of a part, in lengths of its longest: less is padding that costs as much as sound
 _CLIP = 5.0  # longest gradient of a setting: recurrent cells explode now and then
-
-
-@dataclass(frozen=True)
-class Utterances:
-    """Tokens of clips with the symbols said in each.
-
-    Attributes:
-        tokens: `n` clips.
-        labels: for each its symbols, numbers from 1 on (0 is the blank).
-    """
-
-    tokens: TokenSet
-    labels: tuple[Labels, ...]
-
-    def __post_init__(self) -> None:
-        """Check that there is a clip, one string a clip, and no blank in it.
-
-        Raises:
-            ConfigError: there is not.
-        """
-        if len(self.tokens) == 0 or len(self.tokens) != len(self.labels):
-            raise ConfigError(f"{len(self.tokens)} clips with {len(self.labels)} strings; expected as many, at least 1")
-        if any(len(one) == 0 or one.min() <= BLANK for one in self.labels):
-            raise ConfigError("an utterance has no symbol, or a symbol below 1; leave out what nobody said")
-
-    def select(self, places: NDArray[np.int64]) -> Utterances:
-        """Return some of the utterances."""
-        return Utterances(self.tokens.select(places), tuple(self.labels[i] for i in places.tolist()))
-
-
-def feasible(tokens: TokenSet, labels: Sequence[Labels], upsample: int) -> NDArray[np.bool_]:
-    """Return which utterances have frames enough for their symbols, `(n,)`.
-
-    A string needs a frame for each symbol, and one more for a blank between two equal symbols that follow each other.
-    """
-    frames = np.array([_columns(tokens, i) for i in range(len(tokens))], dtype=np.int64) * upsample
-    needed = np.array([len(one) + int((one[1:] == one[:-1]).sum()) for one in labels], dtype=np.int64)
-    enough: NDArray[np.bool_] = frames >= needed
-    return enough
 
 
 @dataclass(frozen=True)
@@ -356,9 +316,3 @@ def _finite(pieces: Iterator[Inputs]) -> Iterator[Inputs]:
                 f"{bad} training clips have tokens that are not finite; leave them out, or mend the encoder"
             )
         yield inputs
-
-
-def _columns(tokens: TokenSet, place: int) -> int:
-    """Return how many time columns of a clip are valid."""
-    start, time = int(tokens.start[place]), int(tokens.time[place])
-    return int(np.asarray(tokens.valid[start : start + time * tokens.freq]).reshape(time, tokens.freq).any(1).sum())

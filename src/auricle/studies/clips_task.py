@@ -12,7 +12,17 @@ from auricle.probes.registry import PROBES
 from auricle.studies.clip_answers import clip_answers, known_targets
 from auricle.studies.fold_fits import FoldFit, fit_fold
 from auricle.studies.layer_curve import LayerCurveConfig, run_layer_curve
-from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, clip_names, source_groups
+from auricle.studies.task_type import (
+    Job,
+    Kept,
+    Outcome,
+    TaskPlan,
+    TaskType,
+    cells,
+    clip_names,
+    labels_of,
+    source_groups,
+)
 from auricle.studies.training_free import TRAINING_FREE
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Plan, plan_folds
@@ -100,7 +110,7 @@ def plan_clips(card: TaskCard, corpus: Corpus, seed: int) -> tuple[Targets, Plan
     Raises:
         CorpusError: no labels, one class only, fewer clips than folds ...
     """
-    targets = make_targets(card, corpus.column(card.label))
+    targets = make_targets(card, labels_of(card, corpus))
     rows = targets.rows
     plan = plan_folds(
         card,

@@ -12,7 +12,7 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.studies.task_type import Job, Outcome, TaskPlan, TaskType, source_groups
+from auricle.studies.task_type import Job, Outcome, TaskPlan, TaskType, labels_of, source_groups
 from auricle.studies.vector_readers import CosineConfig
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clustering import ClusteringAnswers, ClusteringRule
@@ -60,7 +60,7 @@ class ClusteringTask(TaskType):
         Raises:
             CorpusError: several labels a clip, or fewer clips than clusters.
         """
-        targets = make_targets(card, corpus.column(card.label))
+        targets = make_targets(card, labels_of(card, corpus))
         if targets.kind != "single":
             raise CorpusError(f"clips of task {card.name!r} carry several labels; clustering expects one each")
         count = _rule(card).clusters or len(targets.classes)

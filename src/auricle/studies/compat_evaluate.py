@@ -111,7 +111,7 @@ def compat_evaluate(
         for subject, kit, kind, study_ in work:
             key = study_.key(subject, kit)
             if key in known:
-                results.append(known[key])
+                results.append(_refreshed(known[key], subject, out))
                 continue
             bar.update(line, description=f"{card.name}: {kit.reader} on {subject.encoder.name}")
 
@@ -124,6 +124,15 @@ def compat_evaluate(
             results.append(result)
             done += 1
     return results
+
+
+def _refreshed(result: Result, subject: Subject, out: Path) -> Result:
+    """Return a result found again with what is said of its encoder now, which is no part of its key."""
+    if (result.heard, result.role, result.encoder) == (subject.heard, subject.role, subject.encoder.name):
+        return result
+    result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
+    append_result(out / "results.jsonl", result)
+    return result
 
 
 def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:

@@ -30,25 +30,37 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     Raises:
         CorpusError: no draw of validation clips holds every class.
     """
+    if plan.protocol == "split" and protocol.split_test_validates:
+        return _test_validates(
+            protocol, plan, "the corpus's own split; all other clips teach", "clips themselves choose"
+        )
     if plan.protocol == "split" and any(str(s).strip().lower() in VALID for s in splits):
         return plan
     if protocol.folds == "next_validates":
         return replace(plan, folds=_in_order_of_folds(plan)) if plan.protocol == "folds" else plan
-    known = [np.sort(np.concatenate([fold.train, fold.valid])) for fold in plan.folds]
     if protocol.folds == "test_validates" and plan.protocol == "folds":
-        folds = tuple(Fold(f.name, all_, f.test, f.test) for f, all_ in zip(plan.folds, known, strict=True))
-        words = _first_part(plan.words) + "; all other folds teach"
-        words += "" if protocol.neighbours else ", and the test fold itself chooses the epoch"
-        return replace(plan, folds=folds, words=words)
+        words = f"{_first_part(plan.words)}; all other folds teach"
+        return _test_validates(protocol, plan, words, "fold itself chooses")
     if protocol.folds == "test_validates":
         return plan
     generator = np.random.default_rng(seed if protocol.valid_seed < 0 else protocol.valid_seed)
     drawn = []
-    for fold, rows in zip(plan.folds, known, strict=True):
-        train, valid = _draw(rows, targets, protocol, generator, fold.name)
+    for fold in plan.folds:
+        train, valid = _draw(_known(fold), targets, protocol, generator, fold.name)
         drawn.append(Fold(fold.name, train, valid, fold.test))
     words = f"{_first_part(plan.words)}; {protocol.valid_share:.0%} of the training clips, drawn at random, validate"
     return replace(plan, folds=tuple(drawn), words=words, notes=(*plan.notes, _KIND))
+
+
+def _known(fold: Fold) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([fold.train, fold.valid]))
+
+
+def _test_validates(protocol: ProtocolConfig, plan: Plan, words: str, who: str) -> Plan:
+    folds = tuple(Fold(f.name, _known(f), f.test, f.test) for f in plan.folds)
+    # Neighbours have no epoch to choose.
+    words += "" if protocol.neighbours else f", and the test {who} the epoch"
+    return replace(plan, folds=folds, words=words)
 
 
 def _in_order_of_folds(plan: Plan) -> tuple[Fold, ...]:

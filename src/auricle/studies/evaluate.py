@@ -103,9 +103,12 @@ def evaluate(
     kind = task_type(card)
     if not seeds:
         raise ConfigError("no seed to train probes with; expected at least one")
-    readers = [kind.reader(asked) for asked in probes or kind.default_readers]
+    asked = [kind.reader(probe) for probe in probes]
     out = Path(out)
     plan = kind.plan(card, corpus, split_seed)
+    readers = asked or [kind.reader(name) for name in kind.usual(plan)]
+    for _, reader in readers:
+        kind.check(reader, plan)
     protocol = Protocol(
         tuple(seeds),
         search or SearchConfig(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
+from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.studies.training_free import (
     CentroidConfig,
     KnnConfig,
@@ -67,7 +67,7 @@ class FewShotTask(TaskType):
         rule = card.rule
         if not isinstance(rule, FewShotRule):
             raise ConfigError(f"task {card.name!r} has the rule {type(rule).__name__}; expected FewShotRule")
-        targets = make_targets(card, corpus.column(card.label))
+        targets = make_targets(card, labels_of(card, corpus))
         if targets.kind != "single":
             raise CorpusError(
                 f"task {card.name!r} has clips with several labels; episodes need one label a clip: name such a column"
@@ -79,7 +79,7 @@ class FewShotTask(TaskType):
         chosen = judged if rule.part == "test" or (rule.part == "auto" and judged.any()) else np.ones_like(judged)
         targets = Targets("single", targets.classes, targets.rows[chosen], targets.truth[chosen], targets.notes)
         groups = source_groups(card, corpus, targets.rows)
-        episodes = draw_episodes(targets.numbers, groups, rule, np.random.default_rng(seed))
+        episodes = draw_episodes(targets.numbers, groups, rule, np.random.default_rng(seed), targets.classes)
         part = "the test clips" if judged.any() and chosen.sum() == judged.sum() else "all clips"
         words = (
             f"{rule.episodes} episodes of {rule.ways} classes, {rule.shots} shots and {rule.queries} queries of each, "

@@ -34,7 +34,7 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.clips import ClipsRule
 from auricle.tasks.predictions import Predictions
 from auricle.tasks.results import Result, append_result, read_results
-from auricle.tasks.targets import Targets
+from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tokens.cache import TokenCache
 
 
@@ -221,7 +221,7 @@ class FinetuneTask(ClipsTask):
                         chosen = {**tuned.chosen, "rank": tuned.validation}
                         self._keep_best(job, config, known, loss, tuned.model, chosen)
                     head = {"chosen": tuned.chosen, "params": tuned.params, "history": tuning.at.history}
-                    return head, {"scores": tuned.scores}
+                    return head, {"scores": mute_unseen(tuned.scores, known.truth[fold.train])}
 
                 head, arrays = job.kept(name, fit)
                 # The finished part takes the place of its checkpoint, which is several times the model's size.

@@ -22,7 +22,7 @@ from auricle.probes import FittedProbe, Labelled, LossConfig, ProbeConfig, Searc
 from auricle.probes.cost import head_macs
 from auricle.studies.training_free import TrainingFreeConfig, Vectors
 from auricle.tasks.folds import Fold
-from auricle.tasks.targets import Targets
+from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tokens.token_set import TokenSet
 
 
@@ -93,7 +93,8 @@ def fit_fold(
         train, valid = _vectors(tokens, targets, fold.train), _vectors(tokens, targets, fold.valid)
         scored, choice = probe.fit_predict(train, valid, tokens.pooled[fold.test], refit=refit)
         tell(1.0)
-        return FoldFit(scored[None].astype(np.float32), {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
+        scores = mute_unseen(scored[None].astype(np.float32), targets.truth[_learnt(fold, refit)])
+        return FoldFit(scores, {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
     if not isinstance(probe, ProbeConfig):
         raise ConfigError(f"{type(probe).__name__} reads no labelled clips; give the settings of a probe")
     parts = {name: _labelled(tokens, targets, rows) for name, rows in (("train", fold.train), ("valid", fold.valid))}
@@ -161,9 +162,14 @@ def fit_fold(
         again = search.replace(lr=(trial.lr,), weight_decay=(trial.weight_decay,), halving=())
         fitted = [fit(everything, again, seed, stage) for stage, seed in enumerate(seeds, 1)]
     scores = np.stack([f.predict(test) for f in fitted]).astype(np.float32)
+    scores = mute_unseen(scores, targets.truth[_learnt(fold, refit)])
     # Notes of the search: the probes trained again had one setting, of which there is nothing to say.
     notes = list((found or fitted[0]).notes)
     return FoldFit(scores, chosen, fitted[0].params, tried, head_macs(fitted[0].head, test), notes)
+
+
+def _learnt(fold: Fold, refit: bool) -> NDArray[np.int64]:
+    return np.concatenate([fold.train, fold.valid]) if refit else fold.train
 
 
 def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:

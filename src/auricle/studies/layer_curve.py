@@ -109,9 +109,7 @@ def run_layer_curve(
     curve = []
     for place, tokens in enumerate(layers):
         at = clip_answers(job, targets, folds, [row[place] for row in fits], seeds)
-        found = score(
-            at, name, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed
-        )
+        found = score(at, name, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed)
         curve.append(
             {
                 "layer": tokens.layer,

@@ -20,7 +20,7 @@ from auricle.metrics.regression import r2
 from auricle.probes import Labelled, ProbeConfig, fit_probe, get_loss
 from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
-from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
+from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.studies.vector_readers import check_finite
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_folds
@@ -196,7 +196,7 @@ def _labelled(tokens: TokenSet, truth: NDArray[np.float64], rows: NDArray[np.int
 def _written(card: TaskCard, corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
     """Read the numbers of the card's column; cells that hold none are left out and counted."""
     rows, values, odd = [], [], []
-    for row, cell in enumerate(corpus.column(card.label)):
+    for row, cell in enumerate(labels_of(card, corpus)):
         try:
             value = float(cell)
         except (TypeError, ValueError):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.studies.task_type import Job, Outcome, TaskPlan, TaskType, cells, source_groups
-from auricle.studies.vector_readers import COSINES, CosineConfig
+from auricle.studies.task_type import Job, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
+from auricle.studies.vector_readers import COSINES, CosineConfig, few_notes
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
 from auricle.tasks.retrieval import MEASURED, RetrievalAnswers, RetrievalRule
@@ -31,7 +31,7 @@ class RetrievalTask(TaskType):
         Raises:
             CorpusError: no labels, or no label that two sources share.
         """
-        targets = make_targets(card, corpus.column(card.label))
+        targets = make_targets(card, labels_of(card, corpus))
         splits = np.array([str(s).lower() for s in cells(corpus, "split", targets.rows)])
         # `folds` says that every clip shall judge once, whatever split the corpus names.
         test = np.isin(splits, TEST) & (card.protocol != "folds")
@@ -85,7 +85,10 @@ class RetrievalTask(TaskType):
             sizes=[[len(known), 0, len(places)]],
             units_total=asked,
             settings={"reader": reader.to_json(), "vectors": "pooled", "learnt_from": len(learnt), "depth": depth},
-            notes=[f"{lone} clips share their labels with no other source and do not ask"] if lone else [],
+            notes=[
+                *([f"{lone} clips share their labels with no other source and do not ask"] if lone else []),
+                *few_notes(reader, learnt),
+            ],
         )
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from auricle.errors import CorpusError
 from auricle.probes.cost import head_macs
 from auricle.probes.ctc import CtcConfig
-from auricle.probes.ctc_search import FittedCtc, Labels, Utterances, fit_ctc
+from auricle.probes.ctc_search import FittedCtc, fit_ctc
 from auricle.probes.search_config import SearchConfig
+from auricle.probes.utterances import Labels, Utterances
 from auricle.tasks.folds import Fold, Rows
 from auricle.tokens.token_set import TokenSet
 

@@ -15,7 +15,7 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.extras import require
 from auricle.probes.ctc import CTC, CtcConfig
 from auricle.probes.ctc_decode import check_beam
-from auricle.probes.ctc_search import Labels, feasible
+from auricle.probes.utterances import Labels, feasible
 from auricle.studies.sequence_fits import SequenceFit, Speech, fit_sequence_fold
 from auricle.studies.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
 from auricle.tasks.card import TaskCard

@@ -12,6 +12,7 @@ from rich.text import Text
 from auricle.tasks.results import Result
 
 ROLES = {"log-mel": 0, "random": 1, "pretrained": 2}
+ROLES_SAID = {"log-mel": "log-mel", "random": "random weights"}
 
 
 def render_results(results: Sequence[Result]) -> Group:
@@ -61,6 +62,9 @@ def _caption(results: Sequence[Result]) -> Text:
     ]
     shared = [n for n in dict.fromkeys(first.notes) if all(n in r.notes for r in results)]
     lines += [f"Note: {note}." for note in shared]
+    for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
+        whose = [f"{r.probe} on {ROLES_SAID.get(r.role, r.encoder)}" for r in results if note in r.notes]
+        lines.append(f"Note ({', '.join(whose[:4])}{' and others' if len(whose) > 4 else ''}): {note}.")
     if first.protocol_name != "strict":
         lines.append(f"Protocol: {first.protocol_name}.")
     lines += [f"Flatters: {leak}." for leak in dict.fromkeys(leak for r in results for leak in r.leaks)]

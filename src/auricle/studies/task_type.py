@@ -223,6 +223,17 @@ class TaskType(ABC):
             CorpusError: the corpus can't serve the task.
         """
 
+    def usual(self, plan: TaskPlan) -> tuple[str, ...]:
+        """Return the readers taken where none is named, of those that this plan allows."""
+        return self.default_readers
+
+    def check(self, reader: Config, plan: TaskPlan) -> None:  # noqa: B027 - most types need nothing
+        """Refuse a reader that can't serve a plan, before anything is encoded.
+
+        Raises:
+            CorpusError: the plan lacks what the reader needs.
+        """
+
     def layers(self, reader: Config) -> Literal["all"] | None:
         """Return which layers of an encoder a reader wants: None: its output; `all`: the output of each block."""
         return None
@@ -246,6 +257,20 @@ def cells(corpus: Corpus, column: str, rows: NDArray[np.int64]) -> list[Any]:
     """Return a column's values for some rows."""
     values = corpus.column(column)
     return [values[row] for row in rows]
+
+
+def labels_of(card: TaskCard, corpus: Corpus) -> list[Any]:
+    """Return what each clip's label cell holds.
+
+    Raises:
+        CorpusError: the corpus has no such column.
+    """
+    if card.label not in corpus.columns:
+        raise CorpusError(
+            f"task {card.name!r} reads column {card.label!r}, which corpus {corpus.name} does not have"
+            f"{nearest(card.label, corpus.columns)}; found {', '.join(corpus.columns)}: name one of them with --label"
+        )
+    return corpus.column(card.label)
 
 
 def source_groups(card: TaskCard, corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:

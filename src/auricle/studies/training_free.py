@@ -82,7 +82,8 @@ class TrainingFreeConfig(Config):
             for s in options
         ]
         best = max(range(len(options)), key=lambda i: _rank(tried[i]["validation"]))
-        chosen = {"setting": options[best], "validation": tried[best]["validation"], "tried": tried}
+        metric = "macro_f1" if valid.single else "map"
+        chosen = {"setting": options[best], "validation": tried[best]["validation"], "metric": metric, "tried": tried}
         return self.scores(known, x, options[best]), chosen
 
 

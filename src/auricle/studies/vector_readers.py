@@ -83,6 +83,15 @@ COSINES: dict[str, Config] = {
 }
 
 
+def few_notes(reader: CosineConfig, known: NDArray[np.float32]) -> list[str]:
+    """Say so where a covariance was learnt from fewer clips than it has dimensions."""
+    if reader.prepare not in ("whiten", "lda") or len(known) >= known.shape[1]:
+        return []
+    return [
+        f"the covariance of {known.shape[1]} dimensions was learnt from {len(known)} clips only: shrinkage decides much"
+    ]
+
+
 def check_finite(x: NDArray[np.float32], which: str) -> Vectors:
     """Return vectors as float64.
 

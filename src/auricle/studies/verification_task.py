@@ -12,7 +12,7 @@ from auricle.corpus.side_tables import Trials, read_trials
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.studies.task_type import Job, Outcome, TaskPlan, TaskType, source_groups
-from auricle.studies.vector_readers import COSINES, CosineConfig
+from auricle.studies.vector_readers import COSINES, CosineConfig, few_notes
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
 from auricle.tasks.verification import VerificationAnswers, VerificationRule
@@ -52,6 +52,24 @@ class VerificationTask(TaskType):
         if not len(known):
             notes.append("every identity occurs in the trials: readers that learn from other identities can't be used")
         return TaskPlan(rows, "trials", words, groups, tuple(notes), (trials, len(asked), whose[rows]))
+
+    def usual(self, plan: TaskPlan) -> tuple[str, ...]:
+        """Leave out readers that learn, where every identity is in the trials."""
+        known = len(plan.rows) - plan.payload[1]
+        return self.default_readers if known > 1 else ("cosine",)
+
+    def check(self, reader: Config, plan: TaskPlan) -> None:
+        """Refuse readers that learn, where every identity is in the trials.
+
+        Raises:
+            CorpusError: there are no clips to learn from.
+        """
+        known = len(plan.rows) - plan.payload[1]
+        if isinstance(reader, CosineConfig) and reader.learns and known < 2:
+            raise CorpusError(
+                f"{known} known clips to learn {reader.prepare!r} from: every identity is in the trials; use the "
+                "reader 'cosine', or give clips of other identities"
+            )
 
     def run(self, job: Job) -> Outcome:
         """Score all trials whose two clips could be read."""
@@ -94,7 +112,10 @@ class VerificationTask(TaskType):
             sizes=[[len(known), 0, len(places)]],
             units_total=len(kept),
             settings={"reader": reader.to_json(), "vectors": "pooled", "learnt_from": len(learnt)},
-            notes=[f"{missed} trials were left out: a clip could not be read"] if missed else [],
+            notes=[
+                *([f"{missed} trials were left out: a clip could not be read"] if missed else []),
+                *few_notes(reader, learnt),
+            ],
         )
 
 

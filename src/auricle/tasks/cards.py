@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Group
 from rich.table import Table
 
@@ -108,4 +110,5 @@ def render_card(card: TaskCard) -> Table:
 
 def card_type(card: TaskCard) -> str:
     """Return the type of a task in a word: `clips`, `events`, `verification` ..., from the name of its rule."""
-    return type(card.rule).__name__.removesuffix("Rule").lower()
+    words = re.findall("[A-Z][a-z]*", type(card.rule).__name__.removesuffix("Rule"))
+    return {"budget": "label_budget"}.get(name := "_".join(words).lower(), name)

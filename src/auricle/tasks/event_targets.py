@@ -66,13 +66,15 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     table = corpus.event_table
     if card.label not in table.column_names:
         raise CorpusError(
-            f"the events of corpus {corpus.name} have no column {card.label!r}; found {', '.join(table.column_names)}"
+            f"the events of corpus {corpus.name} have no column {card.label!r}; found {', '.join(table.column_names)}; "
+            "name another one with --label"
         )
     labels = pa.array([None if v is None else str(v) for v in table.column(card.label).to_pylist()], type=pa.string())
     table = table.set_column(table.column_names.index("label"), "label", labels)
     whole = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
     table, notes = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
-    told = [note for note in notes if "begin before an earlier one" not in note]
+    # Overlaps are counted below, once it is known whether they are joined.
+    told = [note for note in (*corpus.notes, *notes) if "begin before an earlier one" not in note]
     blank = [i for i, label in enumerate(table.column("label").to_pylist()) if not label or not label.strip()]
     if blank:
         table = table.take(pa.array(np.setdiff1d(np.arange(len(table)), blank)))
@@ -86,15 +88,16 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     names = tuple(sorted(classes - rare.keys()))
     if not names or not any(listed):
         raise CorpusError(
-            f"task {card.name!r} has no usable event: {'; '.join(told) or 'the event table is empty'}; mend the table"
+            f"task {card.name!r} has no usable event: {'; '.join(dict.fromkeys(told)) or 'the event table is empty'}; "
+            "mend the table"
         )
     listed, note = _apart(listed, rule)
     silent = sum(not events for events in listed)
     if silent:
         told.append(f"{silent} of {len(listed)} clips have no events: there, nothing is to be found")
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
-    told = [*corpus.notes, *told, *note]
-    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, tuple(dict.fromkeys(told)))
+    notes = tuple(dict.fromkeys([*told, *note]))
+    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, notes)
 
 
 def frame_targets(

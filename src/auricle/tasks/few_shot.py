@@ -83,7 +83,11 @@ class Episodes:
 
 
 def draw_episodes(
-    labels: Places, groups: Sequence[str] | np.ndarray, rule: FewShotRule, generator: np.random.Generator
+    labels: Places,
+    groups: Sequence[str] | np.ndarray,
+    rule: FewShotRule,
+    generator: np.random.Generator,
+    names: Sequence[str] | None = None,
 ) -> Episodes:
     """Draw episodes whose two sides share no source.
 
@@ -95,6 +99,7 @@ def draw_episodes(
         groups: `(n,)` source of each clip.
         rule: sizes.
         generator: of all draws.
+        names: of the classes, for messages; None: their numbers.
 
     Raises:
         CorpusError: too few classes have enough clips of enough sources; says which ones lack what.
@@ -108,10 +113,12 @@ def draw_episodes(
         enough = len(clips) >= rule.shots + rule.queries and sources >= 2
         (able if enough else lacking).append((c, len(clips), sources))
     if len(able) < rule.ways:
-        some = ", ".join(f"class {c} has {n} clips of {s} sources" for c, n, s in lacking[:5])
+        some = ", ".join(f"{repr(names[c]) if names else c} has {n} clips of {s} sources" for c, n, s in lacking[:5])
+        some += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise CorpusError(
             f"{len(able)} classes have {rule.shots} + {rule.queries} clips from at least 2 sources, expected at least "
-            f"{rule.ways} ({some}); ask for fewer ways, shots or queries, or add clips"
+            f"{rule.ways} ({some or 'there are no others'}); ask for less with --rule.ways, --rule.shots or "
+            "--rule.queries, or add clips"
         )
     known = np.array([c for c, _, _ in able])
     drawn = [_draw(labels, members, known, rule, generator) for _ in range(rule.episodes)]
@@ -136,7 +143,8 @@ def _draw(
             return classes, sides[0], sides[1]
     raise CorpusError(
         f"no {rule.ways} classes with {rule.shots} shots and {rule.queries} queries of each could be drawn so that no "
-        f"source stands on both sides ({_TRIES} tries); ask for fewer shots or queries, or add sources"
+        f"source stands on both sides ({_TRIES} tries); ask for less with --rule.shots or --rule.queries, or add "
+        "sources"
     )
 
 

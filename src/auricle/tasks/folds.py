@@ -231,7 +231,8 @@ def _warnings(plan: Plan, targets: Targets, groups: np.ndarray) -> list[str]:
     if shared:
         notes.append(f"{len(shared)} sources have clips both in training and in test: scores may be too good")
     if unseen:
-        notes.append(f"in test but never in training (counted as errors): {_listed(unseen)}")
+        counted = "counted as errors" if targets.kind == "single" else "scored at chance"
+        notes.append(f"in test but never in training ({counted}): {_listed(unseen)}")
     if empty:
         notes.append(f"in training but without test clips (not in the score there): {_listed(empty)}")
     return notes

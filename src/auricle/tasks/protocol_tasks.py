@@ -35,6 +35,9 @@ _XARES_TRAINING: dict[str, dict[str, Any]] = {
     "vox_lingua": {"batch": 64},
 }
 
+# X-ARES has no validation clips there and names the test clips twice.
+_XARES_TEST_VALIDATES = ("fsdkaggle2018",)
+
 _MARBLE_TRAINING: dict[str, dict[str, Any]] = {
     "magnatagatune": {"patience": 10, "plateau_patience": 3},
     "nsynth_instrument": {"epochs": 50},
@@ -60,10 +63,12 @@ def for_task(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
     if protocol.name == "evar":
         return protocol.replace(crop=protocol.crop.replace(seconds=_EVAR_SECONDS.get(task, 0.0)))
     if protocol.name == "xares":
-        leaks = (*protocol.leaks, _SAME_CLIPS) if task == "fsdkaggle2018" and protocol.points else protocol.leaks
+        test_validates = task in _XARES_TEST_VALIDATES
+        leaks = (*protocol.leaks, _SAME_CLIPS) if test_validates and protocol.points else protocol.leaks
         return protocol.replace(
             training=training.replace(**_XARES_TRAINING.get(task, {})),
             crop=CropConfig(seconds=_XARES_SECONDS.get(task, 0.0)),
+            split_test_validates=test_validates,
             leaks=leaks,
         )
     if protocol.name == "marble":

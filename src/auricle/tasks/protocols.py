@@ -64,6 +64,7 @@ class ProtocolConfig(Config):
         neighbours: votes instead of a trained head, or None.
         folds: which clips of a fold-wise corpus validate: the `next` fold, `random` training clips, or the `test`
             fold itself. A corpus with its own validation clips keeps them.
+        split_test_validates: on an official split all other clips teach, and the test clips themselves validate.
         valid_share: of the training clips that validate at random.
         all_classes: random validation clips are drawn again until every class is among them (EVAR).
         standardise_with_valid: mean and deviation are measured before validation clips are set aside (EVAR).
@@ -85,6 +86,7 @@ class ProtocolConfig(Config):
     training: CompatTraining = field(default_factory=CompatTraining)
     neighbours: NeighbourConfig | None = None
     folds: FoldMap = "next_validates"
+    split_test_validates: bool = False
     valid_share: float = 0.1
     all_classes: bool = False
     standardise_with_valid: bool = False
@@ -137,7 +139,7 @@ class ProtocolConfig(Config):
         No kit does so; a result says it. See `CompatTraining.race`.
         """
         note = "auricle's race stops points that fall behind; the kit trains all of them to their end"
-        race = ((4, 0.25), (8, 0.125), (16, 0.0625))
+        race = ((4, 0.125), (12, 0.0625))
         return self.replace(drawn=0, training=self.training.replace(race=race), notes=(*self.notes, note))
 
 

@@ -39,6 +39,24 @@ class Targets:
         return numbers
 
 
+def mute_unseen(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give classes that no known clip has one and the same score, below all others.
+
+    What a trained head says of a class that it never saw is chance, and can even win. A single-label clip of such a
+    class is an error; several labels: its average precision is that of clips in any order.
+
+    Args:
+        scores: `(..., C)`.
+        known: `(m, C)` labels of the clips that were learnt from.
+    """
+    unseen = ~known.any(0)
+    if not unseen.any():
+        return scores
+    muted = scores.copy()
+    muted[..., unseen] = 0.0 if scores.min() >= 0 else scores.min() - 1
+    return muted
+
+
 def make_targets(card: TaskCard, cells: Sequence[object]) -> Targets:
     """Turn the label column into numbers.
 
