@@ -198,7 +198,7 @@ def test_what_can_not_be_judged_is_refused_at_once(kind, rule, columns, words, t
 @pytest.mark.parametrize("kind", [RetrievalTask(), ClusteringTask(), AnomalyTask()])
 def test_a_column_that_is_missing_comes_with_its_remedy(kind, tones: Callable[..., Corpus]) -> None:
     rule = {"retrieval": RetrievalRule(), "clustering": ClusteringRule(), "anomaly": AnomalyRule()}[kind.name]
-    with pytest.raises(CorpusError, match=r"reads column 'lable'.*did you mean 'label'.*with --label"):
+    with pytest.raises(CorpusError, match=r"no column 'lable'.*with --label; did you mean 'label'"):
         kind.plan(card(rule, label="lable"), tones(clips=9), 0)
 
 

@@ -210,7 +210,7 @@ def _written(card: TaskCard, corpus: Corpus) -> tuple[NDArray[np.int64], NDArray
     if not rows:
         found = ", ".join(dict.fromkeys(odd[:3])) or "no clips"
         raise CorpusError(
-            f"column {card.label!r} of corpus {corpus.name} holds no number (found {found}); name another"
+            f"column {card.label!r} of corpus {corpus.name} holds no number (found {found}); name another with --label"
         )
     notes = [f"{len(odd)} clips without a number in {card.label!r} were left out (the first: {odd[0]})"] if odd else []
     return np.array(rows, dtype=np.int64), np.array(values, dtype=np.float64), notes

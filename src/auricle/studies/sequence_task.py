@@ -75,7 +75,7 @@ class SequenceTask(TaskType):
         if card.label not in corpus.columns:
             raise CorpusError(
                 f"task {card.name!r} needs transcripts in column {card.label!r}, the corpus has "
-                f"{', '.join(corpus.columns)}; name the column in the card's `label`"
+                f"{', '.join(corpus.columns)}; name the column of transcripts with --label"
             )
         all_texts = [rule.normalise(text) for text in corpus.column(card.label)]
         rows = np.array([i for i, text in enumerate(all_texts) if text], dtype=np.int64)

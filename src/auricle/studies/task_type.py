@@ -267,8 +267,8 @@ def labels_of(card: TaskCard, corpus: Corpus) -> list[Any]:
     """
     if card.label not in corpus.columns:
         raise CorpusError(
-            f"task {card.name!r} reads column {card.label!r}, which corpus {corpus.name} does not have"
-            f"{nearest(card.label, corpus.columns)}; found {', '.join(corpus.columns)}: name one of them with --label"
+            f"corpus {corpus.name} has no column {card.label!r}, which task {card.name!r} reads: name another one with "
+            f"--label{nearest(card.label, corpus.columns)}"
         )
     return corpus.column(card.label)
 
