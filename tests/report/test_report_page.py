@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -343,7 +342,7 @@ def test_wrong_input_is_refused_with_what_to_do(make_run: MakeRun, tmp_path: Pat
         write_report([], tmp_path / "r.html")
     with pytest.raises(CheckpointError, match="there is no run folder"):
         write_report([tmp_path / "nowhere"], tmp_path / "r.html")
-    with pytest.raises(CheckpointError, match=re.escape("neither recipe.json nor probes")):
+    with pytest.raises(CheckpointError, match="neither recipe.json nor any results"):
         write_report([tmp_path / "empty"], tmp_path / "r.html")
     with pytest.raises(CheckpointError, match="given twice"):
         write_report([run, tmp_path / "empty" / ".." / "run"], tmp_path / "r.html")

@@ -31,8 +31,8 @@ class ProbeArguments:
     seeds: int = 3
     """Seeds of each probe (0, 1, 2, ...)."""
     protocol: str = "strict"
-    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips as that kit does them,
-    its own readers, seeds and quirks included; what flatters the score is said beside it."""
+    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips as that
+    kit does them, its own readers, seeds and quirks included; what flatters the score is said beside it."""
     study: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True

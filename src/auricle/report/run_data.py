@@ -14,6 +14,10 @@ from auricle.report.numbers import number
 Record = dict[str, Any]
 
 
+# Where results lie: in a run, in what `--out` named for several tasks, or for one.
+_PLACES = ("probes/*", "finetune/*", "*", ".")
+
+
 @dataclass(frozen=True)
 class RunData:
     """One run folder.
@@ -80,11 +84,11 @@ def _read_run(path: Path, name: str) -> RunData:
     if not path.is_dir():
         raise CheckpointError(f"there is no run folder {path}; expected what `auricle pretrain --out` wrote")
     problems: list[str] = []
-    probes = sorted(path.glob("probes/*/results.jsonl"))
+    probes = [folder / "results.jsonl" for folder in _result_folders(path)]
     if not (path / "recipe.json").is_file() and not probes:
         raise CheckpointError(
-            f"{path} is no run folder: it has neither recipe.json nor probes/*/results.jsonl; name a folder that "
-            "`auricle pretrain` or `auricle probe` wrote"
+            f"{path} is no run folder: it has neither recipe.json nor any results.jsonl; name a folder that "
+            "`auricle pretrain`, `auricle probe` or `auricle finetune` wrote"
         )
     results = [
         {**record, "task": str(record.get("task") or file.parent.name)}
@@ -114,10 +118,15 @@ def _read_run(path: Path, name: str) -> RunData:
     )
 
 
+def _result_folders(path: Path) -> list[Path]:
+    """Folders of results in a run, or in what `--out` named: the folder itself, or one below it for each task."""
+    return sorted({file.parent for at in _PLACES for file in path.glob(f"{at}/results.jsonl")})
+
+
 def _beside(run: Path, name: str, problems: list[str]) -> dict[str, list[Record]]:
     """Read what lies beside results under a name, by task."""
     held: dict[str, list[Record]] = {}
-    for file in sorted(run.glob(f"probes/*/{name}*.json")):
+    for file in sorted({file for at in _PLACES for file in run.glob(f"{at}/{name}*.json")}):
         found = _json_object(file, problems)
         if found:
             held.setdefault(str(found.get("task") or file.parent.name), []).append(found)

@@ -11,6 +11,7 @@ from auricle.tasks.few_shot import FewShotRule
 from auricle.tasks.label_budget import BudgetRule
 from auricle.tasks.regression import RegressionRule
 from auricle.tasks.retrieval import RetrievalRule
+from auricle.tasks.sequence import SequenceRule
 from auricle.tasks.verification import VerificationRule
 
 _OWN: tuple[tuple[str, str, str, Config], ...] = (
@@ -21,6 +22,7 @@ _OWN: tuple[tuple[str, str, str, Config], ...] = (
     ("folder_few_shot", "learn new classes from a few clips", "label", FewShotRule()),
     ("folder_budget", "how many labels are enough?", "label", BudgetRule()),
     ("folder_anomaly", "what is not like the normal clips (--rule.normal LABEL)", "label", AnomalyRule()),
+    ("folder_sequence", "what is said (--label names the column of transcripts)", "transcript", SequenceRule()),
     ("folder_clustering", "do labels fall out of the vectors?", "label", ClusteringRule()),
 )
 
