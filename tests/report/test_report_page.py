@@ -342,7 +342,7 @@ def test_wrong_input_is_refused_with_what_to_do(make_run: MakeRun, tmp_path: Pat
         write_report([], tmp_path / "r.html")
     with pytest.raises(CheckpointError, match="there is no run folder"):
         write_report([tmp_path / "nowhere"], tmp_path / "r.html")
-    with pytest.raises(CheckpointError, match="neither recipe.json nor any results"):
+    with pytest.raises(CheckpointError, match=r"neither recipe\.json nor any results"):
         write_report([tmp_path / "empty"], tmp_path / "r.html")
     with pytest.raises(CheckpointError, match="given twice"):
         write_report([run, tmp_path / "empty" / ".." / "run"], tmp_path / "r.html")
