@@ -39,7 +39,7 @@ class Pair:
         gain: how much better the first is, in the metric's own unit: positive is better, also where lower values are.
         low: lower end of the gain's interval.
         high: its upper end.
-        p: two-sided bootstrap p-value; NaN where there is no interval.
+        p: two-sided p-value (see `Difference`); NaN where there is no interval.
         p_holm: the same, adjusted for the number of comparisons.
         trouble: why there is no interval, "" if there is one.
     """
