@@ -32,7 +32,11 @@ RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("esc10_budget", ("logistic",), ()),
     ("esc10_anomaly", (), ()),
     ("esc10_clustering", (), ()),
-    ("fsdd_asr", (), ("--seeds", "1")),
+    (
+        "fsdd_asr",
+        ("ctc_conv",),
+        ("--seeds", "1", "--search.epochs", "15", "--search.lr-count", "2", "--search.weight-decay", "1e-4"),
+    ),
 )
 
 
