@@ -16,7 +16,7 @@ from auricle.errors import CheckpointError, ConfigError, CorpusError
 from auricle.probes import SearchConfig
 from auricle.studies import clips_task
 from auricle.studies.compare import compare
-from auricle.studies.evaluate import _subjects, evaluate
+from auricle.studies.evaluate import evaluate, subjects_of
 from auricle.studies.heard import heard
 from auricle.studies.study import Subject
 from auricle.studies.tables import render_results
@@ -153,7 +153,7 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
 
 
 def test_encoders_of_one_architecture_share_their_controls(encoder: FrozenEncoder) -> None:
-    subjects = _subjects([encoder, encoder.randomised(5), Subject(encoder.randomised(9), "random")], True, None)
+    subjects = subjects_of([encoder, encoder.randomised(5), Subject(encoder.randomised(9), "random")], True, None)
     assert [s.role for s in subjects] == ["pretrained", "pretrained", "random", "random", "log-mel"]
 
 

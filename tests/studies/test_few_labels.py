@@ -27,12 +27,12 @@ from auricle.tasks import TaskCard
 from auricle.tasks.cards_few import CARDS_FEW
 from auricle.tasks.few_shot import EpisodeAnswers, FewShotRule
 from auricle.tasks.judged import load_judged
-from auricle.tasks.label_budget import BudgetAnswers, BudgetRule
+from auricle.tasks.label_budget import BudgetAnswers, LabelBudgetRule
 from auricle.tokens.extract import extract
 
 SEARCH = SearchConfig(epochs=8, lr=(3e-3, 3e-2), weight_decay=(1e-4,), halving=(), min_batches=2)
 EPISODES = TaskCard(name="episodes", rule=FewShotRule(ways=2, shots=2, queries=3, episodes=40))
-BUDGET = TaskCard(name="budget", folds=3, rule=BudgetRule(budgets=(1, 3, 50), draws=2))
+BUDGET = TaskCard(name="budget", folds=3, rule=LabelBudgetRule(budgets=(1, 3, 50), draws=2))
 
 
 def log_mel(encoder: FrozenEncoder) -> Subject:
@@ -139,7 +139,7 @@ def test_the_budget_is_all_that_is_learnt_from(
 
     monkeypatch.setattr(label_budget_task, "fit_fold", watch)
     corpus = tones(clips=45, fold=[i // 3 % 3 for i in range(45)])
-    card = replace(BUDGET, rule=BudgetRule(budgets=(1, 3), draws=2))
+    card = replace(BUDGET, rule=LabelBudgetRule(budgets=(1, 3), draws=2))
     evaluate([log_mel(encoder)], card, corpus, out=tmp_path, probes=["centroid"], with_controls=False, progress=False)
     assert sorted(seen) == [1, 3]
     assert len(seen[1]) == len(seen[3]) == 6
@@ -152,7 +152,7 @@ def test_the_budget_is_all_that_is_learnt_from(
 
 def test_validation_by_all_clips_is_told(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=36, several=True)
-    card = replace(BUDGET, rule=BudgetRule(budgets=(1, 2), draws=1, validation="all"))
+    card = replace(BUDGET, rule=LabelBudgetRule(budgets=(1, 2), draws=1, validation="all"))
     options = {"search": SEARCH, "seeds": (0,), "resamples": 20, "progress": False, "with_controls": False}
     (result,) = evaluate([encoder], card, corpus, out=tmp_path, probes=["linear"], **options)
     assert result.metric == "mAP"
@@ -268,7 +268,7 @@ def test_real_clips_few_shot_and_budget(shared_audio: Path, tmp_path: Path) -> N
     )
     assert shots.value > 0.45
     assert shots.low > 0.2
-    rule = BudgetRule(budgets=(1, 5, 8), draws=3)
+    rule = LabelBudgetRule(budgets=(1, 5, 8), draws=3)
     (budget,) = evaluate(
         [plain], replace(cards["esc10_budget"], rule=rule), corpus, out=tmp_path / "b", probes=["logistic"], **options
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import accuracy
 from auricle.tasks.judged import load_judged, save_judged
-from auricle.tasks.label_budget import BudgetAnswers, BudgetRule, nested_draws, useful_budgets
+from auricle.tasks.label_budget import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
 from auricle.tasks.predictions import Predictions
 from auricle.tasks.scoring import compare_judged, score
 
@@ -51,7 +51,7 @@ def test_budgets_that_say_nothing_new_are_left_out() -> None:
         useful_budgets(BUDGETS, [0, 0])
     for wrong in ((), (0, 1), (2, 1), (1, 1)):
         with pytest.raises(ConfigError, match="ascending"):
-            BudgetRule(budgets=wrong)
+            LabelBudgetRule(budgets=wrong)
 
 
 def predictions(seed: int, shift: float) -> Predictions:

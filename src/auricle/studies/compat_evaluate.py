@@ -12,10 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError
 from auricle.probes import SearchConfig
 from auricle.studies.compat_task import CompatTask, require_clips
-from auricle.studies.evaluate import controls
+from auricle.studies.evaluate import subjects_of
 from auricle.studies.study import Study, Subject
 from auricle.studies.task_type import Protocol
 from auricle.tasks.card import TaskCard
@@ -81,7 +80,7 @@ def compat_evaluate(
         ConfigError: no encoder, no such protocol, or a task that is not of labelled clips.
     """
     require_clips(card)
-    subjects = _subjects(encoders, with_controls, heard)
+    subjects = subjects_of(encoders, with_controls, heard)
     asked = (protocol,) if isinstance(protocol, ProtocolConfig) else get_protocol(protocol)
     kits = asked if isinstance(protocol, ProtocolConfig) else tuple(for_task(kit, card.name) for kit in asked)
     out = Path(out)
@@ -133,16 +132,6 @@ def _refreshed(result: Result, subject: Subject, out: Path) -> Result:
     result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
     append_result(out / "results.jsonl", result)
     return result
-
-
-def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
-    if not encoders:
-        raise ConfigError("no encoder to evaluate; give at least one")
-    tested = [e if isinstance(e, Subject) else Subject(e, heard=heard) for e in encoders]
-    beside = [c for s in tested if s.role == "pretrained" for c in controls(s.encoder)] if with_controls else []
-    beside.sort(key=lambda control: control.role != "random")
-    # The first of equal encoders stays: one that is tested itself before its control.
-    return list({s.encoder.fingerprint: s for s in [*tested, *beside][::-1]}.values())[::-1]
 
 
 def _cache(

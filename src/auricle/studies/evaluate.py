@@ -99,7 +99,7 @@ def evaluate(
         CorpusError: the corpus can't serve the task (no labels, one class only, fewer clips than folds ...).
         ConfigError: no encoder, no seed, or a setting that doesn't fit.
     """
-    subjects = _subjects(encoders, with_controls, heard)
+    subjects = subjects_of(encoders, with_controls, heard)
     kind = task_type(card)
     if not seeds:
         raise ConfigError("no seed to train probes with; expected at least one")
@@ -159,7 +159,17 @@ def evaluate(
     return results
 
 
-def _subjects(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
+def subjects_of(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
+    """Return the encoders under test, and after them their controls, each once.
+
+    Args:
+        encoders: at least one.
+        with_controls: add random weights and log-mel statistics.
+        heard: whether they were pre-trained on the task's audio, for those that do not say so themselves.
+
+    Raises:
+        ConfigError: there is no encoder.
+    """
     if not encoders:
         raise ConfigError("no encoder to evaluate; give at least one")
     tested = [e if isinstance(e, Subject) else Subject(e, heard=heard) for e in encoders]

@@ -20,7 +20,7 @@ from auricle.studies.training_free import TRAINING_FREE
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan
 from auricle.tasks.judged import Judged
-from auricle.tasks.label_budget import BudgetAnswers, BudgetRule, nested_draws, useful_budgets
+from auricle.tasks.label_budget import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
 from auricle.tasks.predictions import Predictions
 from auricle.tasks.scoring import score
 from auricle.tasks.targets import Targets
@@ -53,8 +53,8 @@ class BudgetTask(TaskType):
             CorpusError: the corpus has no labels, one class only, fewer clips than folds ...
         """
         rule = card.rule
-        if not isinstance(rule, BudgetRule):
-            raise ConfigError(f"task {card.name!r} has the rule {type(rule).__name__}; expected BudgetRule")
+        if not isinstance(rule, LabelBudgetRule):
+            raise ConfigError(f"task {card.name!r} has the rule {type(rule).__name__}; expected LabelBudgetRule")
         targets, plan = plan_clips(card, corpus, seed)
         counts = np.min([targets.truth[fold.train].sum(0) for fold in plan.folds], axis=0)
         budgets, notes = useful_budgets(rule.budgets, counts.tolist())
@@ -87,8 +87,8 @@ class BudgetTask(TaskType):
         """Fit every fold, draw and budget."""
         payload: Budgets = job.plan.payload
         rule, protocol = job.card.rule, job.protocol
-        if not isinstance(rule, BudgetRule):
-            raise ConfigError(f"task {job.card.name!r} has the rule {type(rule).__name__}; expected BudgetRule")
+        if not isinstance(rule, LabelBudgetRule):
+            raise ConfigError(f"task {job.card.name!r} has the rule {type(rule).__name__}; expected LabelBudgetRule")
         targets = known_targets(job, payload.targets)
         tokens = job.tokens(layers=self.layers(job.reader) == "all")
         folds = job.readable(payload.plan.folds)
@@ -144,7 +144,7 @@ class BudgetTask(TaskType):
         folds: list[Fold],
         fits: dict[tuple[int, int, int], FoldFit],
         b: int,
-        rule: BudgetRule,
+        rule: LabelBudgetRule,
     ) -> Predictions:
         """Return the answers after one budget, draws stacked where seeds stand."""
         stacked = [
@@ -181,7 +181,7 @@ class BudgetTask(TaskType):
 
 
 def _draw(
-    fold: Fold, targets: Targets, budgets: tuple[int, ...], rule: BudgetRule, seed: int, f: int, d: int
+    fold: Fold, targets: Targets, budgets: tuple[int, ...], rule: LabelBudgetRule, seed: int, f: int, d: int
 ) -> tuple[Fold, ...]:
     """Draw one fold's training and validation clips for each budget."""
     # A generator of its own for each fold and draw: more draws change none of the first ones.

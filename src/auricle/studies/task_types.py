@@ -21,7 +21,7 @@ from auricle.tasks.clips import ClipsRule
 from auricle.tasks.clustering import ClusteringRule
 from auricle.tasks.event_rule import EventsRule
 from auricle.tasks.few_shot import FewShotRule
-from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.label_budget import LabelBudgetRule
 from auricle.tasks.regression import RegressionRule
 from auricle.tasks.retrieval import RetrievalRule
 from auricle.tasks.sequence import SequenceRule
@@ -30,7 +30,7 @@ from auricle.tasks.verification import VerificationRule
 TASK_TYPES: dict[type[Config], TaskType] = {
     ClipsRule: ClipsTask(),
     FewShotRule: FewShotTask(),
-    BudgetRule: BudgetTask(),
+    LabelBudgetRule: BudgetTask(),
     SequenceRule: SequenceTask(),
     EventsRule: EventsTask(),
     VerificationRule: VerificationTask(),

@@ -111,4 +111,4 @@ def render_card(card: TaskCard) -> Table:
 def card_type(card: TaskCard) -> str:
     """Return the type of a task in a word: `clips`, `events`, `verification` ..., from the name of its rule."""
     words = re.findall("[A-Z][a-z]*", type(card.rule).__name__.removesuffix("Rule"))
-    return {"budget": "label_budget"}.get(name := "_".join(words).lower(), name)
+    return "_".join(words).lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.few_shot import FewShotRule
-from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.label_budget import LabelBudgetRule
 from auricle.tasks.sequence import SequenceRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
@@ -42,7 +42,7 @@ CARDS_FEW: tuple[TaskCard, ...] = (
         licence="CC BY 3.0",
         citation=_ESC,
         notes="The score is the mean over budgets; chance is 10 %.",
-        rule=BudgetRule(budgets=(1, 2, 5, 10, 20), draws=3),
+        rule=LabelBudgetRule(budgets=(1, 2, 5, 10, 20), draws=3),
     ),
     TaskCard(
         name="fsdd_asr",

@@ -8,7 +8,7 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.clustering import ClusteringRule
 from auricle.tasks.event_rule import EventsRule
 from auricle.tasks.few_shot import FewShotRule
-from auricle.tasks.label_budget import BudgetRule
+from auricle.tasks.label_budget import LabelBudgetRule
 from auricle.tasks.regression import RegressionRule
 from auricle.tasks.retrieval import RetrievalRule
 from auricle.tasks.sequence import SequenceRule
@@ -20,7 +20,7 @@ _OWN: tuple[tuple[str, str, str, Config], ...] = (
     ("folder_verification", "same individual or not (trials.csv: enroll,test,target)", "label", VerificationRule()),
     ("folder_retrieval", "find clips with the same label by example", "label", RetrievalRule()),
     ("folder_few_shot", "learn new classes from a few clips", "label", FewShotRule()),
-    ("folder_budget", "how many labels are enough?", "label", BudgetRule()),
+    ("folder_budget", "how many labels are enough?", "label", LabelBudgetRule()),
     ("folder_anomaly", "what is not like the normal clips (--rule.normal LABEL)", "label", AnomalyRule()),
     ("folder_sequence", "what is said (--label names the column of transcripts)", "transcript", SequenceRule()),
     ("folder_clustering", "do labels fall out of the vectors?", "label", ClusteringRule()),

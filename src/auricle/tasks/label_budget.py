@@ -25,7 +25,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class BudgetRule(Config):
+class LabelBudgetRule(Config):
     """A curve of scores over label budgets.
 
     Attributes:
