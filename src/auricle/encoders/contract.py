@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
+from auricle.config import Config
+from auricle.errors import ConfigError
 
 
 class Ability(Enum):
@@ -59,6 +61,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Stem:
+    """What a stem of convolutions computes before it is projected to D: targets and penalties are taken from it.
+
+    Attributes:
+        raw: `(B, N, C)` the last convolution's output.
+        x: `(B, N, C)` the same, normalised as the encoder does it before the projection.
+    """
+
+    raw: Tensor
+    x: Tensor
+
+
+@dataclass(frozen=True)
 class Tokens:
     """A batch of token maps.
 
@@ -69,6 +84,9 @@ class Tokens:
         index: `(B, K)` int64 places on the grid where tokens were dropped; None: all N, in order.
         cls: `(B, P, D)` class tokens, or None.
         layers: hidden states of the layers that were asked for, in the order asked, or None.
+        positions: `(1, N, D)` what `tokenize` added to `x` for each place, or None: who replaces a token by a mask vector
+            adds it again, so that a hidden token still tells where it is.
+        stem: of encoders with a stem of convolutions, on the full grid; else None.
     """
 
     x: Tensor
@@ -77,6 +95,8 @@ class Tokens:
     index: Tensor | None = None
     cls: Tensor | None = None
     layers: tuple[Layer, ...] | None = None
+    positions: Tensor | None = None
+    stem: Stem | None = None
 
     def keep(self, index: Tensor) -> Tokens:
         """Keep the tokens at `index (B, K)` and drop the others."""
@@ -101,6 +121,15 @@ class Tokens:
         return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+@dataclass(frozen=True)
+class EncoderConfig(Config, ABC):
+    """Base of an encoder's settings."""
+
+    @abstractmethod
+    def build(self, generator: torch.Generator | None = None) -> Encoder:
+        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
+
+
 class Encoder(nn.Module, ABC):
     """Base of all encoders.
 
@@ -108,13 +137,24 @@ class Encoder(nn.Module, ABC):
         abilities: what this encoder can do (class or instance attribute).
         width: D, the size of a token.
         depth: L, the number of layers; layers are counted 1 ... L, 0 is the tokenizer's output.
-        max_frames: longest input (frames) that the encoder takes at once, or None for any.
+        bands: F, mel bins of the features that it reads; None: it reads samples; 0: any number.
+        input_rate: frames (or samples) per second of the features that it reads.
+        max_frames: longest input (frames or samples) that the encoder takes at once, or None for any.
+        least_frames: shortest input (frames or samples) that gives a token.
     """
 
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     width: int
     depth: int
+    bands: int | None = 0
+    input_rate: float = 100.0
     max_frames: int | None = None
+    least_frames: int = 1
+
+    @property
+    def pooled_width(self) -> int:
+        """Size of the clip vector that `pool` returns; D unless the encoder says otherwise."""
+        return self.width
 
     @abstractmethod
     def tokenize(self, features: Features) -> Tokens:
@@ -134,4 +174,50 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames."""
+        """Return the token grid of an input of so many frames (or samples)."""
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Refuse layers that the encoder does not have.
+
+        Raises:
+            ConfigError: a layer outside 0 ... depth is asked for.
+        """
+        wrong = [layer for layer in layers if not 0 <= layer <= self.depth]
+        if wrong:
+            raise ConfigError(f"found layers {wrong}, expected numbers from 0 to {self.depth}")
+
+    def check_input(self, features: Features) -> None:
+        """Refuse features of another shape, rate or length than the encoder reads.
+
+        Raises:
+            ConfigError: naming what was found, what was expected, and what to set.
+        """
+        x, name = features.x, type(self).__name__
+        if self.bands is None:
+            if x.dim() != 2:
+                raise ConfigError(
+                    f"{name} reads samples (B, S), found features of shape {tuple(x.shape)}; use the front end "
+                    "WaveformConfig"
+                )
+        elif x.dim() != 3 or (self.bands and x.shape[2] != self.bands):
+            bands = self.bands or "F"
+            raise ConfigError(
+                f"found features of shape {tuple(x.shape)}, expected (B, T, {bands}); set the encoder's mel bins to "
+                "those of the front end"
+            )
+        if abs(features.rate - self.input_rate) > 1e-6 * self.input_rate:
+            raise ConfigError(
+                f"found features at {features.rate:g} per second, {name} expects {self.input_rate:g}; set the "
+                "encoder's rate to the front end's"
+            )
+        if x.shape[1] < self.least_frames:
+            unit = "samples" if self.bands is None else "frames"
+            raise ConfigError(
+                f"found {x.shape[1]} {unit}, {name} needs at least {self.least_frames} for one token (its receptive "
+                "field); leave out shorter clips (--loader.shortest) or repeat them (--window.short repeat)"
+            )
+        if self.max_frames is not None and x.shape[1] > self.max_frames:
+            raise ConfigError(
+                f"found {x.shape[1]} frames, expected at most {self.max_frames}; cut the input into windows or build "
+                "the encoder for longer ones"
+            )

@@ -71,7 +71,7 @@ class FrozenEncoder:
         self.name, self.notes, self.precision = name, tuple(notes), precision
         self.fingerprint = fingerprint or weights_fingerprint(encoder, frontend)
         self.rate, self.width, self.depth = frontend.rate, encoder.width, encoder.depth
-        self.pooled_width: int = getattr(encoder, "pooled_width", encoder.width)
+        self.pooled_width = encoder.pooled_width
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> FrozenEncoder:

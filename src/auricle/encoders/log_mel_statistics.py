@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.audio.batch import Features
-from auricle.config import Config
-from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class LogMelStatisticsConfig(Config):
+class LogMelStatisticsConfig(EncoderConfig):
     """Settings of the baseline.
 
     Attributes:
@@ -50,9 +49,6 @@ class LogMelStatistics(Encoder):
 
     It has no weights and no layers (its depth is 0: layer 0 is its tokens). The two statistics travel as two class
     tokens `(B, 2, mels)`: mean, and standard deviation (of the population; zero for a single frame).
-
-    Attributes:
-        pooled_width: size of the clip vector, `2 * mels`.
     """
 
     abilities = frozenset({Ability.EXACT_PADDING, Ability.CLS})
@@ -60,7 +56,13 @@ class LogMelStatistics(Encoder):
     def __init__(self, config: LogMelStatisticsConfig) -> None:
         super().__init__()
         self.config = config
-        self.width, self.pooled_width, self.depth = config.mels, 2 * config.mels, 0
+        self.width, self.depth = config.mels, 0
+        self.bands, self.input_rate = config.mels, config.frame_rate
+
+    @property
+    def pooled_width(self) -> int:
+        """Size of the clip vector: each mel bin's mean and deviation."""
+        return 2 * self.width
 
     def grid(self, frames: int) -> Grid:
         """Return the token grid of an input of so many frames: one row, the last token from what is left."""

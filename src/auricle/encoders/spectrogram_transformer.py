@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import Config, nearest
-from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
+from auricle.config import nearest
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
 from auricle.encoders.positions import sincos_grid
 from auricle.encoders.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
@@ -28,7 +28,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 @dataclass(frozen=True)
-class SpectrogramTransformerConfig(Config):
+class SpectrogramTransformerConfig(EncoderConfig):
     """Settings of a spectrogram transformer.
 
     Attributes:
@@ -132,6 +132,7 @@ class SpectrogramTransformer(Encoder):
         super().__init__()
         self.config = config
         self.width, self.depth, self.max_frames = config.width, config.depth, config.frames
+        self.bands, self.input_rate = config.mels, config.frame_rate
         abilities = {Ability.DROP, Ability.MASK, Ability.EXACT_PADDING} | ({Ability.CLS} if config.cls else set())
         self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
         D, eps = config.width, config.eps
@@ -182,7 +183,7 @@ class SpectrogramTransformer(Encoder):
             ConfigError: the features have other mel bins or another frame rate than the settings, or are too long.
         """
         x, config = features.x, self.config
-        self._check(features)
+        self.check_input(features)
         grid = self.grid(x.shape[1])
         time, freq = config.patch
         missing = grid.time * time - x.shape[1]
@@ -191,28 +192,10 @@ class SpectrogramTransformer(Encoder):
         patches = x.unflatten(2, (grid.freq, freq)).unflatten(1, (grid.time, time)).transpose(2, 3)
         y = self.patch_norm(self.patch_proj(patches.reshape(x.shape[0], grid.tokens, time * freq)))
         skip = int(config.cls)
-        y = y + self.positions[:, skip : skip + grid.tokens]
+        positions = self.positions[:, skip : skip + grid.tokens]
+        y = y + positions
         cls = None if self.cls_token is None else (self.cls_token + self.positions[:, :1]).expand(y.shape[0], -1, -1)
-        return Tokens(y, grid, valid=self._valid(features.lengths, grid), cls=cls)
-
-    def _check(self, features: Features) -> None:
-        config, shape = self.config, tuple(features.x.shape)
-        if len(shape) != 3 or shape[2] != config.mels:
-            raise ConfigError(
-                f"found features of shape {shape}, expected (B, T, {config.mels}); set encoder.mels to fit"
-            )
-        if shape[1] > config.frames:
-            raise ConfigError(
-                f"found {shape[1]} frames, expected at most {config.frames} (encoder.frames); "
-                "cut the input into windows or build the encoder with more frames"
-            )
-        if shape[1] < 1:
-            raise ConfigError("found features without any frame, expected at least one")
-        if abs(features.rate - config.frame_rate) > 1e-6 * config.frame_rate:
-            raise ConfigError(
-                f"found features at {features.rate:g} frames per second, expected {config.frame_rate:g} "
-                "(encoder.frame_rate); set it to the front end's frame rate"
-            )
+        return Tokens(y, grid, valid=self._valid(features.lengths, grid), cls=cls, positions=positions)
 
     def _valid(self, lengths: Tensor, grid: Grid) -> Tensor | None:
         start = torch.arange(grid.time, device=lengths.device) * self.config.patch[0]
@@ -226,9 +209,7 @@ class SpectrogramTransformer(Encoder):
         Raises:
             ConfigError: a layer outside 0 ... depth is asked for.
         """
-        wrong = [layer for layer in layers if not 0 <= layer <= self.depth]
-        if wrong:
-            raise ConfigError(f"found layers {wrong}, expected numbers from 0 to {self.depth}")
+        self.check_layers(layers)
         skip = 0 if tokens.cls is None else tokens.cls.shape[1]
         x = tokens.x if tokens.cls is None else torch.cat([tokens.cls, tokens.x], 1)
         x = self.norm_pre(x)
