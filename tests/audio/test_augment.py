@@ -163,7 +163,7 @@ def test_one_transform_does_not_move_the_draws_of_another():
 def test_the_same_seed_gives_the_same_numbers(method: str, front: SpectralFrontEnd):
     audio, augment = ragged(9000, 12345, 300), build(front, method)
     first, second = augment(audio, 2, seeded(3)), augment(audio, 2, seeded(3))
-    for (a, certificate), (b, same) in zip(first, second, strict=True):
+    for (a, certificate, _), (b, same, _) in zip(first, second, strict=True):
         assert torch.equal(a.x, b.x)
         assert all(torch.equal(certificate[k].nan_to_num(7), same[k].nan_to_num(7)) for k in certificate)
     assert not torch.equal(first[0][0].x, first[1][0].x)
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_numbers(method: str, front: SpectralFrontE
 def test_both_methods_certify_the_same_draws(front: SpectralFrontEnd):
     audio = ragged(9000, 12345)
     views = [build(front, method)(audio, 2, seeded()) for method in METHODS]
-    for (_, a), (_, b) in zip(*views, strict=True):
+    for (_, a, _), (_, b, _) in zip(*views, strict=True):
         assert a.keys() == b.keys()
         assert all(v.shape == (2,) for v in a.values())
         assert all(torch.equal(a[k].nan_to_num(7), b[k].nan_to_num(7)) for k in a)
@@ -183,7 +183,7 @@ def test_both_methods_certify_the_same_draws(front: SpectralFrontEnd):
 def test_switched_off_the_views_are_the_features(method: str, front: SpectralFrontEnd):
     audio = ragged(16000, 5001, 12)
     expected = front(audio)
-    for features, certificate in AugmentConfig.off().replace(method=method).build(front)(audio, 3, seeded()):
+    for features, certificate, _ in AugmentConfig.off().replace(method=method).build(front)(audio, 3, seeded()):
         torch.testing.assert_close(features.x, expected.x, atol=2e-5, rtol=1e-5)
         assert features.lengths.equal(expected.lengths)
         assert features.pad == pytest.approx(expected.pad)
@@ -217,16 +217,28 @@ def test_all_is_finite_for_silence_and_single_samples(method: str, front: Spectr
         method=method, stretch_p=1, noise_p=1, level_p=1, high_pass_p=1, band_stop_p=1, pitch_p=1
     ).build(front)
     for seed in range(3):
-        assert all(features.x.isfinite().all() for features, _ in everything(audio, 2, seeded(seed)))
+        assert all(features.x.isfinite().all() for features, _, _ in everything(audio, 2, seeded(seed)))
 
 
 def test_no_gradient_and_float32_whatever_comes():
     wave = ragged(8000)
     audio = Audio(wave.wave.double().requires_grad_(), wave.lengths, RATE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        features, _ = build(KaldiFbankConfig().build())(audio, 1, seeded())[0]
+        features = build(KaldiFbankConfig().build())(audio, 1, seeded())[0].features
     assert features.x.dtype == torch.float32
     assert not features.x.requires_grad
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_clip_is_the_reference_where_it_kept_its_time(method: str):
+    audio = ragged(9000, 5000)
+    still = build(KaldiFbankConfig().build(), method, roll=False, stretch_p=0.0)
+    for view in still(audio, 2, seeded()):
+        assert view.reference is not None
+        assert torch.equal(view.reference.wave, audio.wave)
+    for changes in ({"stretch_p": 0.0}, {"roll": False, "stretch_p": 0.5}):
+        moved = build(KaldiFbankConfig().build(), method, **changes)
+        assert all(view.reference is None for view in moved(audio, 2, seeded()))
 
 
 # Closeness on real clips: per-transform bounds, a little looser than what benchmarks/augmentation_closeness.py finds.

@@ -169,5 +169,5 @@ def test_features_that_do_not_fit_are_refused() -> None:
         encoder(features(mels=64))
     with pytest.raises(ConfigError, match="at most 128"):
         encoder(features(frames=129))
-    with pytest.raises(ConfigError, match="50 frames per second, expected 100"):
+    with pytest.raises(ConfigError, match="features at 50 per second, SpectrogramTransformer expects 100"):
         encoder(Features(features().x, torch.tensor([128, 128]), 50.0))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from auricle.audio.batch import Audio, Features
+from auricle.audio.views import MadeView
 from auricle.corpus.loader import Batch
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
@@ -47,12 +48,12 @@ class ToyLoader:
             self.closed = True
 
 
-def toy_augment(audio: Audio, views: int, generator: torch.Generator) -> tuple[tuple[Features, dict[str, Tensor]], ...]:
+def toy_augment(audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
     made = []
     for _ in range(views):
         gain = torch.rand(len(audio), generator=generator) + 0.5
         x = audio.wave.view(-1, FRAMES, MELS) * gain[:, None, None]
-        made.append((Features(x, torch.full((len(audio),), FRAMES), 100.0), {"gain": gain}))
+        made.append(MadeView(Features(x, torch.full((len(audio),), FRAMES), 100.0), {"gain": gain}))
     return tuple(made)
 
 

@@ -2,8 +2,7 @@
 
 The chain (arXiv 2605.14231, as released), each step with its own probability and range, in this order: circular roll,
 gain (Beta(10, 10) + 0.5), polarity inversion, time stretch, Gaussian noise at a signal-to-noise ratio, gain in
-decibels,
-high-pass, band-stop, pitch shift; then the front end. Two implementations obey the same draws:
+decibels, high-pass, band-stop, pitch shift; then the front end. Two implementations obey the same draws:
 
 * `waveform` acts on samples as published, once per view: the reference.
 * `spectral` takes one short-time transform per clip, and makes all views from its power: an encoder that reads log-mels
@@ -16,19 +15,18 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
-from torch import Tensor, nn
 
 from auricle.audio.augment_draws import DB_PER_OCTAVE_PER_ORDER, draw
 from auricle.audio.augment_spectral import SpectralChain
 from auricle.audio.augment_waveform import WaveformChain
-from auricle.audio.batch import Audio, Features
-from auricle.audio.frontend import SpectralFrontEnd
-from auricle.config import Config
+from auricle.audio.batch import Audio
+from auricle.audio.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class AugmentConfig(Config):
+class AugmentConfig(ViewsConfig):
     """Settings of the chain; the defaults are those published.
 
     Attributes:
@@ -123,7 +121,7 @@ class AugmentConfig(Config):
         """
         return cls(stretch_p=0.3, pitch_p=0.3, noise_p=0.2, snr_db=(15.0, 50.0), high_pass_p=0.1, band_stop_p=0.15)
 
-    def build(self, frontend: SpectralFrontEnd) -> Augment:
+    def build(self, frontend: FrontEnd) -> Augment:
         """Make the augmentation for a front end.
 
         Raises:
@@ -137,7 +135,7 @@ class AugmentConfig(Config):
         return Augment(self, frontend)
 
 
-class Augment(nn.Module):
+class Augment(ViewMaker):
     """A batch of clips to augmented, normalised views.
 
     Nothing here has parameters or a gradient. The work is done on the device of the audio.
@@ -154,10 +152,8 @@ class Augment(nn.Module):
         self._chain = SpectralChain(frontend) if config.method == "spectral" else WaveformChain(frontend)
 
     @torch.no_grad()
-    def forward(
-        self, audio: Audio, views: int, generator: torch.Generator
-    ) -> tuple[tuple[Features, dict[str, Tensor]], ...]:
-        """Return each view's features with its certificate.
+    def forward(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
+        """Return each view: its features, its certificate, and the clips as its reference if they kept their time.
 
         Everything that chance decides is drawn from the generator first, so that neither the device nor the
         implementation changes it. Rolling and stretching act on a clip's valid samples only; its padding stays
@@ -169,9 +165,10 @@ class Augment(nn.Module):
             generator: on the CPU.
 
         Returns:
-            For each view `(features, certificate)`. The certificate's tensors are `(B,)` float32 on the CPU, NaN
-            where a transform was not applied: roll (samples), gain, polarity, rate, snr_db, level_db, high_pass_hz,
-            high_pass_db_per_octave, band_stop_low_hz, band_stop_high_hz, band_stop_db_per_octave, semitones.
+            The views. The certificate's tensors are `(B,)` float32 on the CPU, NaN where a transform was not applied:
+            roll (samples), gain, polarity, rate, snr_db, level_db, high_pass_hz, high_pass_db_per_octave,
+            band_stop_low_hz, band_stop_high_hz, band_stop_db_per_octave, semitones. The reference is None where the
+            settings roll or stretch clips, whatever was drawn.
 
         Raises:
             ConfigError: the rate is not the front end's, the generator is not on the CPU, or there are no views.
@@ -185,4 +182,6 @@ class Augment(nn.Module):
         draws, noise = draw(self.config, audio, views, self.frontend, generator)
         with torch.autocast(audio.wave.device.type, enabled=False):
             features = self._chain(audio, draws, noise)
-        return tuple((x, d.certificate()) for x, d in zip(features, draws, strict=True))
+        moved = self.config.roll or self.config.stretch_p > 0
+        reference = None if moved else audio
+        return tuple(MadeView(x, d.certificate(), reference) for x, d in zip(features, draws, strict=True))

@@ -30,6 +30,23 @@ def high_pass_response(frequencies: Tensor, cutoff: Tensor, order: Tensor, rate:
     return _cascade(1j * sine, edge * cosine.to(torch.complex128), order)
 
 
+def low_pass_response(frequencies: Tensor, cutoff: Tensor, order: Tensor, rate: int) -> Tensor:
+    """Return the complex response of Butterworth low-pass filters.
+
+    Args:
+        frequencies: `(K,)` in Hz.
+        cutoff: `(B,)` in Hz, where the power is halved; between 0 and half the rate, exclusive.
+        order: `(B,)` integers of at least 1: 6 dB per octave each.
+        rate: sample rate in Hz.
+
+    Returns:
+        `(B, K)` complex128.
+    """
+    sine, cosine = _angles(frequencies, rate)
+    edge = _warp(cutoff, rate)[:, None]
+    return _cascade(edge * cosine.to(torch.complex128), 1j * sine, order)
+
+
 def band_stop_response(frequencies: Tensor, low: Tensor, high: Tensor, order: Tensor, rate: int) -> Tensor:
     """Return the complex response of Butterworth band-stop filters.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class ViewMaker(nn.Module, ABC):
         makes: how many views it makes; None: as many as it is asked for.
     """
 
-    makes: ClassVar[int | None] = None
+    makes: int | None = None
 
     @abstractmethod
     def forward(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:

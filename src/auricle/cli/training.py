@@ -53,6 +53,14 @@ def pretrain(argv: Sequence[str]) -> None:
                 Annotated[bool, tyro.conf.arg(help="Continue the run in --out to the numbers it would have had.")],
                 False,
             ),
+            (
+                "earlier",
+                Annotated[
+                    Path | None,
+                    tyro.conf.arg(help="Run folder that stands for the stage before this one, where a recipe has stages."),
+                ],
+                None,
+            ),
             # Without a prefix: its fields are flags of the first level.
             ("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], recipe),
         ],
@@ -67,7 +75,7 @@ def pretrain(argv: Sequence[str]) -> None:
         # The flags above are those of the recipe that stands first; any other place is a slip.
         get_recipe(args.method, args.size)
         raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
-    run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude)
+    run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude, earlier=args.earlier)
 
 
 def recipes(argv: Sequence[str]) -> None:

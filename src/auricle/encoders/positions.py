@@ -1,4 +1,4 @@
-"""Two-dimensional sin-cos tables: where learned positions start."""
+"""Sin-cos tables on one and two axes: fixed positions, and where learned ones start."""
 
 from __future__ import annotations
 
@@ -33,3 +33,21 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     column = sincos_axis(token % columns, width // 2)
     row = sincos_axis(token // columns, width // 2)
     return torch.cat([column, row], 1)
+
+
+def sinusoid_table(places: int, width: int) -> Tensor:
+    """Return the float64 table `(places, width)` of the original transformer: sines and cosines in turn.
+
+    Channel 2k holds sin(place / 10000^(2k / width)), channel 2k + 1 its cosine (arXiv 1706.03762, section 3.5).
+
+    Args:
+        places: number of positions, counted from 0.
+        width: D, even.
+
+    Raises:
+        ConfigError: the width is odd.
+    """
+    if width % 2:
+        raise ConfigError(f"found width {width}, expected an even one for sines and cosines in turn")
+    sines, cosines = sincos_axis(torch.arange(places), width).chunk(2, 1)
+    return torch.stack([sines, cosines], 2).flatten(1)

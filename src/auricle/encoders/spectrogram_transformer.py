@@ -1,6 +1,7 @@
-"""A vision transformer over spectrogram patches, with the options that AudioMosaic needs.
+"""A transformer over the patches or the frames of a spectrogram, with the options of its published variants.
 
-Source: AudioMosaic, arXiv 2605.14231, section 3 and its released code; the vision transformer is arXiv 2010.11929.
+Sources: the vision transformer, arXiv 2010.11929; AudioMosaic, arXiv 2605.14231, section 3 and its released code. Which
+settings make which published encoder: `auricle.encoders.spectrogram_layouts`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
+from auricle.encoders.bin_norm import BinNorm
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.positions import sincos_grid
+from auricle.encoders.frequency_concat import frequency_means
+from auricle.encoders.positions import sincos_grid, sinusoid_table
+from auricle.encoders.spectrogram_patches import Patches
 from auricle.encoders.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
 
@@ -24,6 +28,17 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 192, "depth": 12, "heads": 3},
     "small": {"width": 384, "depth": 12, "heads": 6},
     "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+}
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "block_norm": ("pre", "post"),
+    "final": ("fc_norm", "norm", "none"),
+    "pooling": ("mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"),
+    "positions": ("learned", "learned_separate", "sincos", "sinusoid"),
+    "position_init": ("sincos", "normal"),
+    "position_init_grid": ("true", "released"),
+    "input_norm": ("none", "batch"),
 }
 
 
@@ -33,21 +48,39 @@ class SpectrogramTransformerConfig(EncoderConfig):
 
     Attributes:
         width: D, a multiple of `heads` and of 4.
-        depth: number of blocks.
+        depth: number of layers.
         heads: attention heads.
-        patch: size of a patch in (frames, mel bins); patches do not overlap.
-        mels: mel bins of the input, a multiple of the patch's.
+        patch: size of a patch in (frames, mel bins); (1, mels) makes every frame a token.
+        stride: (frames, mel bins) from a patch to the next; None: the patch's size. Smaller ones make patches overlap
+            (AST). Only whole patches count then, and tokens can be neither dropped nor masked: neighbours would show
+            what is hidden.
+        mels: mel bins of the input, a multiple of the patch's unless patches overlap.
         frames: longest input in frames; it fixes the grid of learned positions.
         frame_rate: frames per second of the front end.
         mlp_ratio: feed-forward width over D.
+        qkv_bias: queries, keys and values have a bias (ATST's have none).
+        block_norm: `pre`: norms before attention and feed-forward; `post`: after their residual sums.
+        shared_layers: one block's weights serve all layers (Audio ALBERT).
+        layer_scale: start of a learned factor per channel on each branch; None: no such factors.
+        input_norm: `batch` normalises each mel bin of the features by the batch's valid frames (Dasheng).
         patch_norm: LayerNorm right after the patch projection.
         pre_norm: LayerNorm after the positions, before the first block.
-        final: `fc_norm` normalises the pooled vector only; `norm` normalises every token after the last block.
-        cls: prepend a class token.
-        pooling: `mean_with_cls` (class token and valid tokens together), `mean`, or `cls`.
-        positions: only `learned`.
+        final: `fc_norm` normalises the pooled vector only; `norm` normalises every token after the last block; `none`.
+        cls: prepend class tokens.
+        class_tokens: how many, P (2: class and distillation token of DeiT, AST, SSAST).
+        cls_std: deviation of the normal that class tokens start from.
+        pooling: `mean_with_cls` (class tokens and valid tokens together), `mean`, `cls` (the first class token),
+            `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time:
+            a clip vector of F * D).
+        positions: `learned` (one table for all places), `learned_separate` (a table of times plus one of frequencies),
+            `sincos` (fixed, two axes), or `sinusoid` (fixed, along time; tokens must span all mel bins). Fixed ones and
+            separate ones leave class tokens without a position.
+        position_init: learned positions start from `sincos` or from a `normal` of std 0.02; separate ones always from
+            the latter.
         position_init_grid: `true` starts positions from sin-cos on the tokens' own (time, freq) grid; `released` on the
             transposed record that AudioMosaic's code uses (8 rows of 64 for a 64 x 8 grid).
+        dropout: of the first block's input and of every branch, in training.
+        attention_dropout: of attention weights, in training.
         drop_path: stochastic depth at the last block, rising linearly from 0 at the first.
         eps: of the layer norms.
     """
@@ -56,17 +89,28 @@ class SpectrogramTransformerConfig(EncoderConfig):
     depth: int = 12
     heads: int = 3
     patch: tuple[int, int] = (16, 16)
+    stride: tuple[int, int] | None = None
     mels: int = 128
     frames: int = 1024
     frame_rate: float = 100.0
     mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    block_norm: Literal["pre", "post"] = "pre"
+    shared_layers: bool = False
+    layer_scale: float | None = None
+    input_norm: Literal["none", "batch"] = "none"
     patch_norm: bool = True
     pre_norm: bool = True
-    final: Literal["fc_norm", "norm"] = "fc_norm"
+    final: Literal["fc_norm", "norm", "none"] = "fc_norm"
     cls: bool = True
-    pooling: Literal["mean_with_cls", "mean", "cls"] = "mean_with_cls"
-    positions: Literal["learned"] = "learned"
+    class_tokens: int = 1
+    cls_std: float = 1e-6
+    pooling: Literal["mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"] = "mean_with_cls"
+    positions: Literal["learned", "learned_separate", "sincos", "sinusoid"] = "learned"
+    position_init: Literal["sincos", "normal"] = "sincos"
     position_init_grid: Literal["true", "released"] = "true"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
     drop_path: float = 0.1
     eps: float = 1e-6
 
@@ -76,32 +120,43 @@ class SpectrogramTransformerConfig(EncoderConfig):
         Raises:
             ConfigError: naming the setting and what it must fit.
         """
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
         if self.depth < 1 or self.heads < 1 or self.width < 1:
             raise ConfigError(
                 f"found width {self.width}, depth {self.depth}, heads {self.heads}; each must be at least 1"
             )
         if self.width % self.heads or self.width % 4:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads}) and of 4")
-        if self.mels % self.patch[1]:
-            raise ConfigError(f"mels {self.mels} must be a multiple of the patch height {self.patch[1]}")
-        if self.frames % self.patch[0] or self.frames < self.patch[0]:
-            raise ConfigError(f"frames {self.frames} must be a multiple of the patch length {self.patch[0]}")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise ConfigError(f"drop_path {self.drop_path} must lie in [0, 1)")
-        if self.pooling != "mean" and not self.cls:
+        self.cut.check(self.mels, self.frames)
+        if self.positions == "sinusoid" and self.cut.rows(self.mels) > 1:
+            raise ConfigError(
+                f"positions 'sinusoid' run along time only, found patches of {self.patch[1]} of {self.mels} mel bins; "
+                "make them span all bins, or use 'sincos'"
+            )
+        for name in ("drop_path", "dropout", "attention_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
+        if self.shared_layers and self.drop_path:
+            raise ConfigError(
+                f"drop_path {self.drop_path} rises from layer to layer, but shared_layers has one block for all; set 0"
+            )
+        if self.class_tokens < 1:
+            raise ConfigError(f"found class_tokens {self.class_tokens}, expected at least 1; cls=False leaves them out")
+        if self.pooling in ("mean_with_cls", "cls", "mean_of_cls") and not self.cls:
             raise ConfigError(f"pooling {self.pooling!r} reads the class token, but cls is False; use 'mean'")
-        for name, known in (
-            ("final", ("fc_norm", "norm")),
-            ("pooling", ("mean_with_cls", "mean", "cls")),
-            ("positions", ("learned",)),
-            ("position_init_grid", ("true", "released")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
+        if self.pooling == "concat_freq" and self.final == "fc_norm":
+            raise ConfigError("pooling 'concat_freq' gives vectors of F * D, final 'fc_norm' normalises D; use 'norm'")
+
+    @property
+    def cut(self) -> Patches:
+        """How the spectrogram is cut."""
+        return Patches(self.patch, self.patch if self.stride is None else self.stride)
 
     @classmethod
     def size(cls, name: str, **changes: Any) -> SpectrogramTransformerConfig:
-        """Return the settings of a named size (`tiny`, `small`, `base`), with any others changed.
+        """Return the settings of a named size (`tiny`, `small`, `base`, `large`), with any others changed.
 
         Raises:
             ConfigError: no such size.
@@ -116,42 +171,79 @@ class SpectrogramTransformerConfig(EncoderConfig):
 
 
 class SpectrogramTransformer(Encoder):
-    """Patches of a spectrogram, learned positions, pre-norm transformer blocks.
+    """Patches of a spectrogram, positions, transformer blocks.
 
     Inputs shorter than `config.frames` use the first columns of the positions. Frames are padded to whole patches with
-    the features' own pad value. A token is valid if its patch holds at least one valid frame; invalid tokens are never
-    attended to and never pooled.
+    the features' own pad value. A token is valid if the clip alone would have it: if its patch holds at least one
+    valid frame, or, where patches overlap, valid frames only. Invalid tokens are never attended to and never pooled.
 
     Attributes:
         no_decay: parameters that weight decay leaves alone, beside all one-dimensional ones.
     """
 
-    no_decay = frozenset({"cls_token", "positions"})
+    no_decay = frozenset({"cls_token", "positions", "time_positions", "freq_positions"})
+    positions: Tensor | None
 
     def __init__(self, config: SpectrogramTransformerConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.width, self.depth, self.max_frames = config.width, config.depth, config.frames
         self.bands, self.input_rate = config.mels, config.frame_rate
-        abilities = {Ability.DROP, Ability.MASK, Ability.EXACT_PADDING} | ({Ability.CLS} if config.cls else set())
+        abilities = {Ability.EXACT_PADDING} | ({Ability.CLS} if config.cls else set())
+        if config.cut.step == config.patch:
+            abilities |= {Ability.DROP, Ability.MASK}
         self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
         D, eps = config.width, config.eps
+        self.skip = config.class_tokens if config.cls else 0
+        self.input_norm = BinNorm(config.mels) if config.input_norm == "batch" else None
         # A linear layer on flattened patches: the same numbers as a strided convolution, and a plain matmul.
         self.patch_proj = nn.Linear(config.patch[0] * config.patch[1], D)
         self.patch_norm = nn.LayerNorm(D, eps=eps) if config.patch_norm else nn.Identity()
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, D)) if config.cls else None
-        self.positions = nn.Parameter(torch.zeros(1, int(config.cls) + self.grid(config.frames).tokens, D))
+        self.cls_token = nn.Parameter(torch.zeros(1, self.skip, D)) if config.cls else None
+        self._make_positions()
         self.norm_pre = nn.LayerNorm(D, eps=eps) if config.pre_norm else nn.Identity()
-        rates = torch.linspace(0, config.drop_path, config.depth, dtype=torch.float64).tolist()
-        hidden = int(D * config.mlp_ratio)
-        self.blocks = nn.ModuleList(TransformerBlock(D, config.heads, hidden, rate, eps) for rate in rates)
+        rates = torch.linspace(0, config.drop_path, config.depth, dtype=torch.float64, device="cpu").tolist()
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                D,
+                config.heads,
+                int(D * config.mlp_ratio),
+                rate,
+                eps,
+                qkv_bias=config.qkv_bias,
+                post_norm=config.block_norm == "post",
+                layer_scale=config.layer_scale,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+            )
+            for rate in (rates[:1] if config.shared_layers else rates)
+        )
         self.norm = nn.LayerNorm(D, eps=eps) if config.final == "norm" else nn.Identity()
         self.fc_norm = nn.LayerNorm(D, eps=eps) if config.final == "fc_norm" else nn.Identity()
         self.initialise(generator)
 
+    @property
+    def pooled_width(self) -> int:
+        """Size of the clip vector: D, or F * D where pooling puts the frequency tokens side by side."""
+        return self.width * (self.config.cut.rows(self.config.mels) if self.config.pooling == "concat_freq" else 1)
+
+    def _make_positions(self) -> None:
+        grid, D = self.grid(self.config.frames), self.width
+        if self.config.positions == "learned":
+            self.positions = nn.Parameter(torch.zeros(1, self.skip + grid.tokens, D))
+        elif self.config.positions == "learned_separate":
+            self.register_parameter("positions", None)
+            self.time_positions = nn.Parameter(torch.zeros(1, grid.time, 1, D))
+            self.freq_positions = nn.Parameter(torch.zeros(1, 1, grid.freq, D))
+        else:
+            flat = self.config.positions == "sinusoid"
+            table = sinusoid_table(grid.time, D) if flat else sincos_grid(grid.time, grid.freq, D)
+            # A formula is no weight: kept out of the state dict, so that weights fit encoders for longer inputs.
+            self.register_buffer("positions", F.pad(table.float(), (0, 0, self.skip, 0))[None], persistent=False)
+
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, sin-cos positions.
+        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, positions as the settings say.
 
         Args:
             generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
@@ -160,21 +252,34 @@ class SpectrogramTransformer(Encoder):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm | BinNorm):
                 module.reset_parameters()
+            elif isinstance(module, TransformerBlock):
+                module.reset_scales()
         if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=1e-6, generator=generator)
+            nn.init.normal_(self.cls_token, std=self.config.cls_std, generator=generator)
+        if self.config.positions == "learned_separate":
+            nn.init.normal_(self.time_positions, std=0.02, generator=generator)
+            nn.init.normal_(self.freq_positions, std=0.02, generator=generator)
+        elif self.config.positions == "learned" and self.positions is not None:
+            self._start_positions(self.positions, generator)
+
+    def _start_positions(self, positions: Tensor, generator: torch.Generator) -> None:
+        if self.config.position_init == "normal":
+            nn.init.normal_(positions, std=0.02, generator=generator)
+            return
         grid = self.grid(self.config.frames)
         true = self.config.position_init_grid == "true"
         table = sincos_grid(*((grid.time, grid.freq) if true else (grid.freq, grid.time)), self.width)
-        self.positions.zero_()
-        self.positions[0, int(self.config.cls) :] = table.to(self.positions.dtype)
+        positions.zero_()
+        positions[0, self.skip :] = table.to(positions.dtype)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames: whole patches, the last one padded."""
-        time, freq = self.config.patch
-        return Grid(-(-frames // time), self.config.mels // freq, self.config.frame_rate / time)
+        """Return the token grid of an input of so many frames (see `Patches` for how the end is handled)."""
+        cut = self.config.cut
+        return Grid(cut.columns(frames), cut.rows(self.config.mels), self.config.frame_rate / cut.step[0])
 
     def tokenize(self, features: Features) -> Tokens:
         """Turn features `(B, T', F')` into patch tokens `(B, N, D)` with positions added.
@@ -182,26 +287,30 @@ class SpectrogramTransformer(Encoder):
         Raises:
             ConfigError: the features have other mel bins or another frame rate than the settings, or are too long.
         """
-        x, config = features.x, self.config
+        x, cut = features.x, self.config.cut
         self.check_input(features)
         grid = self.grid(x.shape[1])
-        time, freq = config.patch
-        missing = grid.time * time - x.shape[1]
-        if missing:
-            x = F.pad(x, (0, 0, 0, missing), value=features.pad)
-        patches = x.unflatten(2, (grid.freq, freq)).unflatten(1, (grid.time, time)).transpose(2, 3)
-        y = self.patch_norm(self.patch_proj(patches.reshape(x.shape[0], grid.tokens, time * freq)))
-        skip = int(config.cls)
-        positions = self.positions[:, skip : skip + grid.tokens]
-        y = y + positions
-        cls = None if self.cls_token is None else (self.cls_token + self.positions[:, :1]).expand(y.shape[0], -1, -1)
-        return Tokens(y, grid, valid=self._valid(features.lengths, grid), cls=cls, positions=positions)
-
-    def _valid(self, lengths: Tensor, grid: Grid) -> Tensor | None:
-        start = torch.arange(grid.time, device=lengths.device) * self.config.patch[0]
-        columns = start < lengths.unsqueeze(1)
+        pad = features.pad
+        if self.input_norm is not None:
+            missing = cut.missing(x.shape[1])
+            x = self.input_norm(F.pad(x, (0, 0, 0, missing), value=pad) if missing else x, features.lengths)
+        y = self.patch_norm(self.patch_proj(cut.cut(x, pad)))
+        positions = self._positions(grid)
+        filled = cut.filled(features.lengths, grid.time)
         # No mask at all when nothing is padded: attention without a mask is the faster kernel.
-        return None if bool(columns.all()) else columns.repeat_interleave(grid.freq, 1)
+        valid = None if bool(filled.all()) else filled.repeat_interleave(grid.freq, 1)
+        return Tokens(y + positions, grid, valid=valid, cls=self._class_tokens(len(y)), positions=positions)
+
+    def _positions(self, grid: Grid) -> Tensor:
+        if self.positions is None:
+            return (self.time_positions[:, : grid.time] + self.freq_positions[:, :, : grid.freq]).flatten(1, 2)
+        return self.positions[:, self.skip : self.skip + grid.tokens]
+
+    def _class_tokens(self, clips: int) -> Tensor | None:
+        if self.cls_token is None:
+            return None
+        cls = self.cls_token if self.positions is None else self.cls_token + self.positions[:, : self.skip]
+        return cls.expand(clips, -1, -1)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
         """Run the blocks on the tokens that are there; dropped ones cost nothing.
@@ -213,6 +322,8 @@ class SpectrogramTransformer(Encoder):
         skip = 0 if tokens.cls is None else tokens.cls.shape[1]
         x = tokens.x if tokens.cls is None else torch.cat([tokens.cls, tokens.x], 1)
         x = self.norm_pre(x)
+        if self.config.dropout:
+            x = F.dropout(x, self.config.dropout, self.training)
         mask = None if tokens.valid is None else _key_mask(tokens.valid, skip)
         seen: dict[int, Layer] = {}
 
@@ -223,22 +334,25 @@ class SpectrogramTransformer(Encoder):
                 seen[layer] = Layer(block[:, skip:], tokens.grid, branch, cls)
 
         keep(0, x, None)
-        for number, block in enumerate(self.blocks, 1):
-            x, feedforward = block(x, mask)
+        for number in range(1, self.depth + 1):
+            x, feedforward = self.blocks[0 if self.config.shared_layers else number - 1](x, mask)
             keep(number, x, feedforward)
         x = self.norm(x)
         hidden = tuple(seen[layer] for layer in layers) if layers else None
         return replace(tokens, x=x[:, skip:], cls=x[:, :skip] if skip else None, layers=hidden)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)`: pooled as the settings say, then `fc_norm`."""
-        if self.config.pooling == "cls" and tokens.cls is not None:
-            return self.fc_norm(tokens.cls[:, 0])
-        if self.config.pooling == "mean_with_cls" and tokens.cls is not None and tokens.valid is None:
+        """Return the clip vector `(B, D)` (`(B, F * D)` for `concat_freq`): pooled as set, then `fc_norm`."""
+        pooling = self.config.pooling
+        if pooling == "concat_freq":
+            return frequency_means(tokens)
+        if pooling in ("cls", "mean_of_cls") and tokens.cls is not None:
+            return self.fc_norm(tokens.cls[:, 0] if pooling == "cls" else tokens.cls.mean(1))
+        if pooling == "mean_with_cls" and tokens.cls is not None and tokens.valid is None:
             # The same mean as `Tokens.mean`, without joining what the blocks' output was just split into.
             count = tokens.cls.shape[1] + tokens.x.shape[1]
             return self.fc_norm((tokens.cls.sum(1) + tokens.x.sum(1)) / count)
-        return self.fc_norm(tokens.mean(with_cls=self.config.pooling == "mean_with_cls"))
+        return self.fc_norm(tokens.mean(with_cls=pooling == "mean_with_cls"))
 
 
 def _key_mask(valid: Tensor, cls: int) -> Tensor:

@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config
 from auricle.encoders.contract import Ability, Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, View
+from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.embedding_statistics import LazyWatch, alignment, effective_rank, uniformity
 from auricle.objectives.gather import gather_rows, rank
 from auricle.objectives.masks import MaskConfig
@@ -23,7 +22,7 @@ from auricle.objectives.ntxent import nt_xent
 
 
 @dataclass(frozen=True)
-class ContrastiveConfig(Config):
+class ContrastiveConfig(ObjectiveConfig):
     """Settings of the contrastive objective.
 
     Attributes:
@@ -85,7 +84,7 @@ class Contrastive(BatchCoupled):
     """
 
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.DROP})
-    views: ClassVar[int] = 2
+    views = 2
 
     def __init__(self, config: ContrastiveConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
         super().__init__()

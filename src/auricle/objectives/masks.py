@@ -19,6 +19,7 @@ from auricle.encoders.contract import Grid
 from auricle.encoders.token_drop import keep_columns, keep_count, keep_rows, kept_lines
 from auricle.errors import ConfigError
 from auricle.objectives.contract import IndexSet
+from auricle.objectives.draws import rand_rows
 
 MaskGrid = Literal["true", "released"]
 MaskKind = Literal["time", "freq", "unstructured", "none"]
@@ -72,7 +73,7 @@ class MaskConfig(Config):
     def draw(self, kind: MaskKind, grid: Grid, clips: int, generator: torch.Generator) -> IndexSet:
         """Draw one view's kept tokens, independently for each clip, from a CPU generator."""
         lines = mask_lines(kind, grid, self.grid)
-        return self.choose(kind, grid, torch.rand(clips, lines, generator=generator))
+        return self.choose(kind, grid, rand_rows(generator, clips, lines))
 
     def choose(self, kind: MaskKind, grid: Grid, noise: Tensor) -> IndexSet:
         """Return the kept tokens that the noise `(B, mask_lines(kind))` decides."""

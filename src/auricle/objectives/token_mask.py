@@ -25,12 +25,12 @@ class Hidden:
     predicted: Tensor
 
     def visible(self) -> Tensor | None:
-        """Return the places `(B, K)` of the visible tokens, rising, or None where rows have different numbers of them."""
+        """Return the places `(B, K)` of the visible tokens, rising, or None where rows differ in their number."""
         counts = (~self.masked).sum(1)
         if not bool((counts == counts[0]).all()):
             return None
         # Stable: False (visible) before True, each in its order.
-        return self.masked.to(torch.uint8).argsort(1, stable=True)[:, : int(counts[0])]
+        return self.masked.to(torch.uint8).argsort(dim=1, stable=True)[:, : int(counts[0])]
 
     def to(self, device: torch.device | str) -> Hidden:
         """Move to a device."""

@@ -7,7 +7,7 @@ import io
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontend import FrontEnd
+from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
@@ -26,10 +27,12 @@ from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
 from auricle.encoders.contract import Encoder
+from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, CheckpointError, ConfigError
-from auricle.objectives.contract import Objective
+from auricle.objectives.contract import Objective, Preparation, View
 from auricle.recipes.recipe import Recipe, get_recipe, recipes
-from auricle.training.atomic_write import write_atomic
+from auricle.training.atomic_write import write_atomic, write_json
+from auricle.training.checkpoint import load_tensors
 from auricle.training.loop import train
 from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks
@@ -39,6 +42,7 @@ from auricle.training.threads import step_threads, threads
 # Above this share of padding an encoder learns where the padding begins before it learns anything else.
 MOSTLY = 0.5
 RECORDINGS = "recordings.parquet"
+STAGE = "before"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
 PIECE = 1 << 14
 
@@ -51,8 +55,11 @@ def pretrain(
     resume: bool = False,
     exclude: Sequence[str] = (),
     progress: bool = True,
+    earlier: str | Path | None = None,
 ) -> Path:
     """Pre-train an encoder on a corpus and return its run folder.
+
+    A recipe of several stages trains the stages before it first, in the folder `before` of `out`, `before/before` ...
 
     The folder gets `recipe.json` (resolved: with the statistics that were measured), `corpus.json`,
     `recordings.parquet` (see `recording_ids`), `environment.json`, metrics, events and checkpoints: everything needed
@@ -66,6 +73,7 @@ def pretrain(
             its first checkpoint begins again at step 0, with the statistics that it had measured.
         exclude: sub-corpora to leave out.
         progress: show a progress line.
+        earlier: a run folder that stands for the stage before this one, instead of training it.
 
     Raises:
         CheckpointError: `out` holds a run already, there is no run to resume, or recipe or corpus are others now.
@@ -75,15 +83,17 @@ def pretrain(
         KeyboardInterrupt: it was stopped by Ctrl-C; a checkpoint was written before.
     """
     ranks = Ranks.start(recipe.train.device)
-    earlier = None
-    if resume:
-        earlier = RunFolder.open(out, writes=ranks.main)
+    begun = None
+    if resume and ((Path(out) / "recipe.json").exists() or not (Path(out) / STAGE).is_dir()):
+        begun = RunFolder.open(out, writes=ranks.main)
     elif ranks.main:
         RunFolder.check_new(Path(out))
     corpus = _open(data, exclude, ranks)
-    if earlier is not None:
-        _check_corpus(earlier, corpus)
-    recipe = _resolve(recipe, corpus, earlier, ranks, progress)
+    if begun is not None:
+        _check_corpus(begun, corpus)
+    if earlier is None and recipe.before is not None and not (begun is not None and begun.checkpoints):
+        earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
+    recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
     frontend, encoder, objective = build(recipe, seed)
     loader = Loader(
@@ -96,9 +106,11 @@ def pretrain(
         world=ranks.world,
     )
     _check_fit(recipe, frontend, encoder)
-    if earlier is not None:
-        earlier.check_recipe(recipe.to_json())
-        run = earlier
+    if objective.columns:
+        objective.take_columns(_columns(corpus, objective.columns))
+    if begun is not None:
+        begun.check_recipe(recipe.to_json())
+        run = begun
     else:
         run = RunFolder.create(out, recipe.to_json(), writes=ranks.main)
     # Each file on its own: a run may have been killed between any two of them.
@@ -110,14 +122,15 @@ def pretrain(
     ending = train(
         run=run,
         loader=loader,
-        augment=recipe.augment.build(frontend),  # type: ignore[arg-type]  # refuses other kinds, saying why
+        augment=recipe.augment.build(frontend),
         encoder=encoder,
         objective=objective,
         config=recipe.train,
-        resume=resume,
+        resume=begun is not None,
         progress=progress,
         ranks=ranks,
         warnings=_padding_warnings(corpus, recipe, loader),
+        prepare=_preparing(recipe, corpus, frontend, encoder, objective, earlier),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
     run.write("corpus.json", _describe_corpus(corpus, exclude, broken))
@@ -128,14 +141,96 @@ def pretrain(
 
 def build(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder, Objective]:
     """Build a recipe's front end, encoder and objective, their weights drawn from the seed."""
-    encoder = recipe.encoder.build(generator(seed, "encoder"))  # type: ignore[attr-defined]  # a Config that builds
-    objective = recipe.objective.build(encoder, generator(seed, "objective"))  # type: ignore[attr-defined]
+    encoder = recipe.encoder.build(generator(seed, "encoder"))
+    objective = recipe.objective.build(encoder, generator(seed, "objective"))
     return recipe.frontend.build(), encoder, objective
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """Return the generator that initial weights are drawn from."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose))
+
+
+def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, ranks: Ranks) -> Path:
+    """Train the stage before (or go on with it), and return its run folder; a finished one is taken as it is."""
+    done = out / "stage.json"
+    if not done.exists():
+        pretrain(recipe, corpus, out, resume=out.is_dir(), progress=progress)
+        if ranks.main:
+            write_json(done, {"finished": True, "recipe": recipe.fingerprint()})
+        ranks.wait()
+        return out
+    finished = RunFolder.open(out, writes=False).read("stage.json")
+    if finished.get("recipe") != recipe.fingerprint():
+        raise CheckpointError(
+            f"{out} holds the stage before this one, trained by other settings than the recipe's now; give another "
+            "--out, or the run that is meant by --earlier"
+        )
+    return out
+
+
+def _columns(corpus: Corpus, names: Sequence[str]) -> Mapping[str, Sequence[object]]:
+    missing = [name for name in names if name not in corpus.columns]
+    if missing:
+        raise ConfigError(
+            f"the objective reads the column {missing[0]!r} and the corpus {corpus.name} has none (it has "
+            f"{', '.join(sorted(corpus.columns))}); give a table with that column as --data, or name the column that "
+            "holds it in the objective's settings"
+        )
+    return {name: corpus.column(name) for name in names}
+
+
+def _preparing(
+    recipe: Recipe,
+    corpus: Corpus,
+    frontend: FrontEnd,
+    encoder: Encoder,
+    objective: Objective,
+    earlier: str | Path | None,
+) -> Callable[[Callable[[str], None]], None] | None:
+    """Return what has to be done before the first step, or None if nothing has."""
+    if not objective.prepares and recipe.begin == "fresh":
+        return None
+
+    def prepare(note: Callable[[str], None]) -> None:
+        # Here, because an encoder is loaded by what this module builds.
+        from auricle.recipes.load import load
+
+        frozen: FrozenEncoder | None = None if earlier is None else load(earlier)
+        if recipe.begin == "earlier":
+            if frozen is None:
+                raise ConfigError(
+                    f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its run "
+                    "folder (--earlier)"
+                )
+            load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({earlier})")
+            note(f"began with the weights of {earlier}")
+        if objective.prepares:
+            plain = PlainViewsConfig().build(frontend)
+            seed = derive_seed(recipe.train.seed, "prepare")
+
+            def views(clips: int) -> Iterator[View]:
+                loader = Loader(
+                    corpus,
+                    recipe.window,
+                    recipe.loader.replace(sampling="clip", drop_last=False, buckets=0),
+                    rate=frontend.rate,
+                    seed=seed,
+                )
+                seen = 0
+                for batch in loader.iterate():
+                    if batch.epoch > 0 or seen >= clips:
+                        return
+                    seen += len(batch.clip)
+                    with torch.no_grad():
+                        (made,) = plain(batch.audio, 1, torch.Generator())
+                    yield View(made.features, batch.clip, made.certificate, made.reference)
+
+            objective.prepare(
+                encoder, Preparation(views, len(corpus), frozen, torch.Generator().manual_seed(seed), note)
+            )
+
+    return prepare
 
 
 def _open(data: str | Path | Corpus, exclude: Sequence[str], ranks: Ranks) -> Corpus:
@@ -149,12 +244,12 @@ def _open(data: str | Path | Corpus, exclude: Sequence[str], ranks: Ranks) -> Co
     return corpus if corpus is not None else open_corpus(data, exclude=tuple(exclude))
 
 
-def _resolve(recipe: Recipe, corpus: Corpus, earlier: RunFolder | None, ranks: Ranks, progress: bool) -> Recipe:
+def _resolve(recipe: Recipe, corpus: Corpus, begun: RunFolder | None, ranks: Ranks, progress: bool) -> Recipe:
     """Put the corpus's statistics into the front end: measured, or those that the run began with."""
     if not (recipe.measure_statistics and recipe.frontend.uses_statistics):
         return recipe
-    if earlier is not None:
-        began = Recipe.from_json(earlier.recipe)
+    if begun is not None:
+        began = Recipe.from_json(begun.recipe)
         mean, std = getattr(began.frontend, "mean", None), getattr(began.frontend, "std", None)
         return (
             recipe

@@ -11,11 +11,14 @@ import tyro
 from auricle.audio.augment import AugmentConfig
 from auricle.audio.frontend import FrontEndConfig
 from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.views import ViewsConfig
 from auricle.config import Config, nearest
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
+from auricle.encoders.contract import EncoderConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
+from auricle.objectives.contract import ObjectiveConfig
 from auricle.objectives.contrastive import ContrastiveConfig
 from auricle.training.train_config import TrainConfig
 
@@ -24,7 +27,14 @@ Size = Literal["tiny", "small", "base", "paper"]
 
 @dataclass(frozen=True)
 class Reference(Config):
-    """The publication that a recipe follows."""
+    """The publication that a recipe follows.
+
+    Attributes:
+        title: of the method.
+        authors: of the publication.
+        arxiv: its number.
+        section: which parts of it, and of released code, the recipe was written from.
+    """
 
     title: str = ""
     authors: str = ""
@@ -41,6 +51,13 @@ class Recipe(Config):
         size: which variant of it.
         reference: the publication.
         deviations: every known difference from the publication, in words.
+        kept: what of the publication is kept, in words: for `docs/methods.md`.
+        unknown: what the publication does not say, and what was chosen.
+        cost: what a step costs, in words.
+        choose: when to choose this method.
+        before: the stage before this one, pre-trained first into the folder `before` of the run; the objective's
+            `prepare` is given its encoder (HuBERT's first iteration, BEATs' earlier tokenizer).
+        begin: `fresh` weights, or those of the stage before (`earlier`).
         measure_statistics: measure the front end's mean and standard deviation on the corpus, instead of taking those
             of the recipe.
         window: how a clip becomes a training window.
@@ -56,13 +73,19 @@ class Recipe(Config):
     size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     reference: Annotated[Reference, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Reference)
     deviations: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
+    kept: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
+    unknown: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
+    cost: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
+    choose: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
+    before: Annotated[Recipe | None, tyro.conf.SuppressFixed, tyro.conf.Fixed] = None
+    begin: Annotated[Literal["fresh", "earlier"], tyro.conf.SuppressFixed, tyro.conf.Fixed] = "fresh"
     measure_statistics: bool = True
     window: WindowConfig = field(default_factory=WindowConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     frontend: FrontEndConfig = field(default_factory=KaldiFbankConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    encoder: Config = field(default_factory=SpectrogramTransformerConfig)
-    objective: Config = field(default_factory=ContrastiveConfig)
+    augment: ViewsConfig = field(default_factory=AugmentConfig)
+    encoder: EncoderConfig = field(default_factory=SpectrogramTransformerConfig)
+    objective: ObjectiveConfig = field(default_factory=ContrastiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def changes(self, other: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -59,8 +59,11 @@ def save_checkpoint(
     progress: Mapping[str, Any],
     recipe: Mapping[str, Any],
     keep: int,
+    views: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write the checkpoint of a step, then drop all but the latest `keep` (0: keep all).
+
+    What a maker of views remembers (memory banks), of every rank, goes into `views.safetensors` where there is any.
 
     Raises:
         TrainingError: the disk is full; the earlier checkpoints are untouched.
@@ -77,6 +80,7 @@ def save_checkpoint(
             ("encoder", encoder.state_dict()),
             ("objective", objective.state_dict()),
             ("optimiser", optimiser_tensors(optimiser, encoder, objective)),
+            *([("views", views)] if views else []),
         ):
             # Tensors that share memory are refused by the format, hence the copies.
             data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, card)
@@ -252,6 +256,20 @@ def restore_checkpoint(
     load_weights(objective, head)
     restore_optimiser(optimiser, encoder, objective, read_tensors(moments))
     return state
+
+
+def read_views(checkpoint: Path, rank: int) -> dict[str, Tensor]:
+    """Return what a rank's maker of views remembered at a checkpoint; empty where nothing was kept for this rank.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    state = read_state(checkpoint)
+    if "views.safetensors" not in state["files"]:
+        return {}
+    tensors = read_tensors(verify_file(checkpoint, "views.safetensors", state))
+    prefix = f"rank{rank}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _pickle_note(folder: Path) -> str:

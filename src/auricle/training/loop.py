@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder
-from auricle.errors import CheckpointError, TrainingError
+from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
 from auricle.training.atomic_write import free_bytes
-from auricle.training.checkpoint import checkpoint_bytes, restore_checkpoint, save_checkpoint
+from auricle.training.checkpoint import (
+    checkpoint_bytes,
+    load_tensors,
+    read_views,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from auricle.training.memory import memory_use
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter
 from auricle.training.precision import has_bf16
@@ -58,6 +65,7 @@ def train(
     progress: bool = True,
     ranks: Ranks | None = None,
     warnings: Sequence[str] = (),
+    prepare: Callable[[Callable[[str], None]], None] | None = None,
 ) -> Ending:
     """Train an encoder by an objective, writing metrics, events and checkpoints into a run folder.
 
@@ -75,6 +83,8 @@ def train(
         progress: show a progress line on rank 0.
         ranks: the processes that train together; None: those of this launch.
         warnings: what to tell the user before the first step.
+        prepare: what must be done before the first step of a new run (clusters, tokenizers; it is given a function that
+            takes lines for the log). Rank 0 does it; its result is the checkpoint of step 0.
 
     Returns:
         How it ended: all steps are done, `config.minutes` are over, or it was asked to stop (Ctrl-C, SIGTERM). A
@@ -91,7 +101,7 @@ def train(
     count = step_threads(config.threads, local_world=ranks.local_world)
     with threads(count) if ranks.device.type == "cpu" else nullcontext():
         return _Session(run, loader, augment, encoder, objective, config, ranks, progress and ranks.main).go(
-            resume, warnings
+            resume, warnings, prepare
         )
 
 
@@ -120,16 +130,21 @@ class _Session:
         self.alarm = CollapseAlarm(patience=max(200, 2 * config.warmup_steps))
         self.known_broken: set[str] = set()
 
-    def go(self, resume: bool, warnings: Sequence[str] = ()) -> Ending:
+    def go(
+        self, resume: bool, warnings: Sequence[str], prepare: Callable[[Callable[[str], None]], None] | None
+    ) -> Ending:
         """Run the session."""
+        self._check_space()
         if resume and self.run.checkpoints:
             self._restore()
         else:
             if resume:
                 self.run.rewind(0)
+            self._prepare(prepare)
             for module in (self.encoder, self.objective):
                 self.ranks.broadcast(module)
-        self._check_space()
+            if prepare is not None:
+                self._save()
         with ExitStack() as stack:
             line = stack.enter_context(ProgressLine(self.config.steps, self.step, enabled=self.show))
             tracker = None
@@ -150,6 +165,21 @@ class _Session:
                     f"the device's memory is used up ({str(error).splitlines()[0]}); set --train.micro-batch (gradient "
                     "caching keeps the full batch's gradient) or lower --loader.batch"
                 ) from error
+
+    def _prepare(self, prepare: Callable[[Callable[[str], None]], None] | None) -> None:
+        """Do what comes before the first step on rank 0; the others wait, and are told where it failed."""
+        if prepare is None:
+            return
+        failed: Exception | None = None
+        if self.ranks.main:
+            with ProgressLine(1, 0, enabled=self.show) as line:
+                try:
+                    prepare(lambda text: self._note(line, text))
+                except AuricleError as error:
+                    failed = error
+        failed = self.ranks.share(failed)
+        if failed is not None:
+            raise failed
 
     def _train(
         self,
@@ -269,6 +299,7 @@ class _Session:
         if self.saved == self.step:
             return
         self.skips.check()
+        remembered = self._remembered()
         if self.run.writes:
             save_checkpoint(
                 self.run.path / "checkpoints",
@@ -279,15 +310,38 @@ class _Session:
                 progress={"seconds": self.seconds, "interval": self.interval.state(), "skips": self.skips.state()},
                 recipe=self.run.recipe,
                 keep=self.config.keep,
+                views=remembered,
             )
         self.saved = self.step
         self.ranks.wait()
+
+    def _remembered(self) -> dict[str, Tensor]:
+        """Return what the makers of views of all ranks remember, as `rank0.<name>`; each rank has its own."""
+        views = self.update.augment
+        own = {k: v.cpu() for k, v in views.state_dict().items()} if isinstance(views, nn.Module) else {}
+        if not own:
+            return {}
+        return {
+            f"rank{rank}.{name}": value
+            for rank, each in enumerate(self.ranks.gather(own))
+            for name, value in each.items()
+        }
+
+    def _recall(self, checkpoint: Path) -> None:
+        views = self.update.augment
+        if isinstance(views, nn.Module) and views.state_dict():
+            kept = read_views(checkpoint, self.ranks.rank)
+            if kept:
+                load_tensors(views, kept, str(checkpoint / "views.safetensors"))
+            else:
+                self.run.log("this rank's memory of earlier views begins empty: the run had fewer ranks")
 
     def _restore(self) -> None:
         checkpoint = self.run.checkpoint()
         state = restore_checkpoint(
             checkpoint, encoder=self.encoder, objective=self.objective, optimiser=self.update.optimiser
         )
+        self._recall(checkpoint)
         self.step = self.saved = int(state["step"])
         if self.step >= self.config.steps:
             raise TrainingError(

@@ -79,7 +79,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"{path} is a file, not a folder; give another --out")
         # A start that was killed before the recipe was whole leaves these behind: nothing that could be lost.
-        remains = ("checkpoints", ".writing-recipe.json")
+        remains = ("checkpoints", ".writing-recipe.json", "before")
         if path.is_dir() and (any(p.name not in remains for p in path.iterdir()) or any(path.glob("checkpoints/*"))):
             raise CheckpointError(f"{path} is not empty and holds no run of auricle; give another --out")
 

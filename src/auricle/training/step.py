@@ -10,7 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from auricle.audio.batch import Audio, Features
+from auricle.audio.batch import Audio
+from auricle.audio.views import MadeView
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.training.backward import backward
@@ -23,11 +24,9 @@ from auricle.training.train_config import TrainConfig
 
 
 class Augmenter(Protocol):
-    """What a step needs of an augmentation: normalised features and their certificate, once per view."""
+    """What a step needs of a maker of views (see `audio.views.ViewMaker`)."""
 
-    def __call__(
-        self, audio: Audio, views: int, generator: torch.Generator
-    ) -> tuple[tuple[Features, dict[str, Tensor]], ...]:
+    def __call__(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
         """Make the views of a batch."""
 
 
@@ -61,6 +60,7 @@ class TrainingStep:
         self.encoder, self.objective = encoder.to(ranks.device).train(), objective.to(ranks.device).train()
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
+        self.objective.length = config.steps
         self.optimiser = build_optimiser(encoder, objective, config)
         self.dtype = autocast_dtype(config.precision, ranks.device)
         self._parameters = [p for _, p in named_parameters(encoder, objective)]
@@ -72,7 +72,7 @@ class TrainingStep:
         generator = step_generator(self.config.seed, "augment", step, self.ranks.rank)
         with torch.no_grad():
             made = self.augment(audio, self.objective.views, generator)
-        return [View(features, clip, certificate) for features, certificate in made]
+        return [View(view.features, clip, view.certificate, view.reference) for view in made]
 
     def __call__(self, step: int, views: list[View]) -> StepResult:
         """Do step number `step` (from 0) on this rank's views of the batch."""
@@ -84,7 +84,8 @@ class TrainingStep:
             self.objective,
             self.encoder,
             views,
-            step_generator(config.seed, "objective", step, rank),
+            # The same on every rank: draws are made for the global batch (see objectives.draws).
+            step_generator(config.seed, "objective", step),
             micro_batch=config.micro_batch,
             autocast=self._autocast,
         )

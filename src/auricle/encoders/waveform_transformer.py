@@ -1,0 +1,302 @@
+"""Transformers over the waveform: wav2vec 2.0, HuBERT, WavLM, data2vec and data2vec 2.0 by settings.
+
+Sources: wav2vec 2.0, arXiv 2006.11477; HuBERT, arXiv 2106.07447; WavLM, arXiv 2110.13900; data2vec, arXiv 2202.03555;
+data2vec 2.0, arXiv 2212.07525; DistilHuBERT, arXiv 2110.01900.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from auricle.audio.batch import Features
+from auricle.config import nearest
+from auricle.encoders.biased_block import BiasedBlock, key_mask
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Stem, Tokens
+from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
+from auricle.encoders.relative_bias import AlibiBias, RelativeBias
+from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER, WaveformStemConfig
+from auricle.errors import ConfigError
+
+_DATA2VEC_STEM = WAV2VEC2_LAYER.replace(bias=False)
+_DATA2VEC_POSITION = ConvPositionConfig(kernel=19, groups=16, depth=5)
+_LARGE = {"width": 1024, "depth": 24, "heads": 16, "norm": "pre", "stem_gradient": 1.0, "layer_drop": 0.0}
+SIZES: dict[str, dict[str, Any]] = {
+    # The small ones read batches of any lengths (a norm over channels in the stem) and leave attention weights whole
+    # (dropping them is what costs most on a CPU).
+    "tiny": {
+        "stem": WAV2VEC2_LAYER.narrow(64),
+        "width": 192,
+        "depth": 8,
+        "heads": 3,
+        "attention_dropout": 0.0,
+        "layer_drop": 0.0,
+    },
+    "small": {
+        "stem": WAV2VEC2_LAYER.narrow(256),
+        "width": 384,
+        "depth": 12,
+        "heads": 6,
+        "attention_dropout": 0.0,
+        "layer_drop": 0.0,
+    },
+    "base": {},
+    "large": {**_LARGE, "stem": WAV2VEC2_LAYER},
+    "distilhubert": {"depth": 2},
+    "wavlm_base": {"bias": "wavlm"},
+    "wavlm_large": {**_LARGE, "stem": _DATA2VEC_STEM, "bias": "wavlm"},
+    "data2vec_base": {"stem": _DATA2VEC_STEM, "position": _DATA2VEC_POSITION, "stem_gradient": 1.0},
+    "data2vec_large": {
+        **_LARGE,
+        "stem": _DATA2VEC_STEM,
+        "position": _DATA2VEC_POSITION,
+        "norm": "post",
+    },
+    "data2vec2_base": {
+        "stem": _DATA2VEC_STEM,
+        "position": _DATA2VEC_POSITION,
+        "bias": "alibi",
+        "stem_gradient": 1.0,
+    },
+}
+
+
+@dataclass(frozen=True)
+class WaveformTransformerConfig(EncoderConfig):
+    """Settings of a waveform transformer. The defaults are wav2vec 2.0's and HuBERT's base size.
+
+    Dropout rates and layer drop are those of the released base settings where the papers name none.
+
+    Attributes:
+        stem: convolutions over samples. Norms over time in it (`group_first`, `group`) let padding show.
+        width: D, a multiple of `heads` and of the groups of `position`.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_ratio: feed-forward width over D.
+        norm: `post` (base, data2vec) or `pre` (large: norm before each branch, and one after the last block).
+        position: the convolutional positions.
+        position_place: `context`: added by `contextualize`, after tokens were masked or dropped, so that nothing hidden
+            leaks (all published models, data2vec 2.0 too); `tokenize`: added before, from the whole clip: visible
+            tokens then hold traces of hidden neighbours, and a mask vector has no position unless `bias` tells it.
+        bias: `none`, `wavlm` (learned by buckets, gated by the layer's input) or `alibi` (learned scale per head).
+        buckets: of `wavlm`'s relative positions.
+        max_distance: of the same.
+        sample_rate: of the input in Hz.
+        stem_gradient: what gradients into the stem are multiplied by; 0 leaves it as it is.
+        input_dropout: of the projected stem output.
+        dropout: of the residual branches, and of the first block's input.
+        attention_dropout: of attention weights.
+        activation_dropout: within the feed-forward branches.
+        layer_drop: chance that a block is skipped in training.
+        eps: of the layer norms.
+    """
+
+    stem: WaveformStemConfig = field(default=WAV2VEC2)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    norm: Literal["post", "pre"] = "post"
+    position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
+    position_place: Literal["context", "tokenize"] = "context"
+    bias: Literal["none", "wavlm", "alibi"] = "none"
+    buckets: int = 320
+    max_distance: int = 800
+    sample_rate: int = 16_000
+    stem_gradient: float = 0.1
+    input_dropout: float = 0.1
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.0
+    layer_drop: float = 0.05
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            ConfigError: naming the setting and what it must fit.
+        """
+        if min(self.width, self.depth, self.heads, self.sample_rate) < 1 or int(self.width * self.mlp_ratio) < 1:
+            raise ConfigError(
+                f"found width {self.width}, depth {self.depth}, heads {self.heads}, mlp_ratio {self.mlp_ratio}, "
+                f"sample_rate {self.sample_rate}; each must be at least 1"
+            )
+        if self.width % self.heads or self.width % self.position.groups:
+            raise ConfigError(
+                f"width {self.width} must be a multiple of heads ({self.heads}) and of the groups of the positions "
+                f"({self.position.groups})"
+            )
+        for name in ("input_dropout", "dropout", "attention_dropout", "activation_dropout", "layer_drop"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
+        if self.stem_gradient < 0:
+            raise ConfigError(f"stem_gradient {self.stem_gradient} must be at least 0; 0 leaves the stem as it is")
+        for name, known in (
+            ("norm", ("post", "pre")),
+            ("position_place", ("context", "tokenize")),
+            ("bias", ("none", "wavlm", "alibi")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
+
+    @classmethod
+    def size(cls, name: str, **changes: Any) -> WaveformTransformerConfig:
+        """Return the settings of a named size, with any others changed.
+
+        `tiny`, `small`; `base` and `large` are wav2vec 2.0's and HuBERT's; `distilhubert`; `wavlm_base`,
+        `wavlm_large`; `data2vec_base`, `data2vec_large`; `data2vec2_base`.
+
+        Raises:
+            ConfigError: no such size.
+        """
+        if name not in SIZES:
+            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
+        return cls(**{**SIZES[name], **changes})
+
+    def build(self, generator: torch.Generator | None = None) -> WaveformTransformer:
+        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
+        return WaveformTransformer(self, generator)
+
+
+class WaveformTransformer(Encoder):
+    """Strided convolutions over samples, convolutional positions, transformer blocks; one token per hop (20 ms).
+
+    `tokenize` returns the projected stem output, without positions unless `position_place` says so, and the stem's
+    own output as `Tokens.stem` (its gradient is scaled too). Visible tokens alone are encoded as in data2vec 2.0
+    (see `with_positions`). A token is valid if every sample that it sees is.
+    """
+
+    bands = None
+
+    def __init__(self, config: WaveformTransformerConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.config = config
+        self.width, self.depth = config.width, config.depth
+        self.input_rate, self.least_frames = float(config.sample_rate), config.stem.least
+        exact = set() if config.stem.norm in ("group_first", "group") else {Ability.EXACT_PADDING}
+        self.abilities = frozenset({Ability.MASK, Ability.DROP} | exact)  # type: ignore[misc]  # depends on the settings
+        D, eps = config.width, config.eps
+        self.stem = config.stem.build(generator)
+        self.stem_norm = nn.LayerNorm(config.stem.width, eps=eps)
+        self.projection = nn.Linear(config.stem.width, D)
+        self.position = ConvPosition(config.position, D)
+        self.relative: RelativeBias | AlibiBias | None = None
+        if config.bias == "wavlm":
+            self.relative = RelativeBias(config.heads, config.buckets, config.max_distance)
+        elif config.bias == "alibi":
+            self.relative = AlibiBias(config.heads)
+        self.blocks = nn.ModuleList(
+            BiasedBlock(
+                D,
+                config.heads,
+                int(D * config.mlp_ratio),
+                norm=config.norm,
+                gate="input" if config.bias == "wavlm" else "none",
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                activation_dropout=config.activation_dropout,
+                eps=eps,
+            )
+            for _ in range(config.depth)
+        )
+        # Before the first block with `post`, after the last with `pre`: one norm, as published.
+        self.norm = nn.LayerNorm(D, eps=eps)
+        self.initialise(generator)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights: He normal in the stem, uniform by fan-in after it, normal of std 0.02 in the blocks."""
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.stem.initialise(generator)
+        bound = self.config.stem.width**-0.5
+        nn.init.uniform_(self.projection.weight, -bound, bound, generator=generator)
+        nn.init.zeros_(self.projection.bias)
+        self.position.initialise(generator)
+        if isinstance(self.relative, RelativeBias):
+            self.relative.initialise(generator)
+        for block in self.blocks:
+            if isinstance(block, BiasedBlock):
+                block.initialise(generator)
+
+    def grid(self, frames: int) -> Grid:
+        """Return the token grid of an input of so many samples: a step per hop, none that reaches beyond the end."""
+        stem = self.config.stem
+        return Grid(stem.frames(frames), 1, self.config.sample_rate / stem.hop)
+
+    def tokenize(self, features: Features) -> Tokens:
+        """Turn samples `(B, S)` into tokens `(B, N, D)` before context.
+
+        Raises:
+            ConfigError: the input isn't samples, of another rate, or shorter than the receptive field.
+        """
+        self.check_input(features)
+        if self.config.stem_gradient == 0.0:
+            with torch.no_grad():
+                raw = self.stem(features.x)
+        else:
+            raw = _ScaledGradient.apply(self.stem(features.x), self.config.stem_gradient)
+        normed = self.stem_norm(raw)
+        # Under autocast the residual stream stays in the parameters' precision; only the branches are narrowed.
+        x = F.dropout(self.projection(normed), self.config.input_dropout, self.training).to(
+            self.projection.weight.dtype
+        )
+        valid = self.config.stem.valid(features.lengths, x.shape[1])
+        tokens = Tokens(x, self.grid(features.x.shape[1]), valid=valid, stem=Stem(raw, normed))
+        if self.config.position_place == "tokenize":
+            return replace(tokens, x=with_positions(tokens, self.position))
+        return tokens
+
+    def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
+        """Add positions and run the blocks on the tokens that are there; dropped ones cost no attention.
+
+        A block that layer drop skips passes its input on and has no feed-forward output.
+
+        Raises:
+            ConfigError: a layer outside 0 ... depth is asked for.
+        """
+        self.check_layers(layers)
+        x = with_positions(tokens, self.position) if self.config.position_place == "context" else tokens.x
+        if self.config.norm == "post":
+            x = self.norm(x)
+        x = F.dropout(x, self.config.dropout, self.training)
+        mask, bias = key_mask(tokens.valid), None
+        if self.relative is not None:
+            N = tokens.grid.tokens
+            places = torch.arange(N, device=x.device)[None] if tokens.index is None else tokens.index
+            bias = self.relative(places, N)
+        seen = {0: Layer(x, tokens.grid)}
+        for number, block in enumerate(self.blocks, 1):
+            feedforward = None
+            if not (self.training and self.config.layer_drop and float(torch.rand(())) < self.config.layer_drop):
+                x, feedforward = block(x, mask, bias)
+            if number in layers:
+                seen[number] = Layer(x, tokens.grid, feedforward)
+        if self.config.norm == "pre":
+            x = self.norm(x)
+        return replace(tokens, x=x, layers=tuple(seen[layer] for layer in layers) if layers else None)
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Return the mean of the valid tokens, `(B, D)`; the papers define no clip vector."""
+        return tokens.mean()
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None

@@ -1,0 +1,176 @@
+"""What stands between an encoder and the heads: nothing, or a decoder that puts hidden tokens back in their places."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from auricle.config import Config
+from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.encoders.positions import sincos_grid
+from auricle.encoders.transformer_block import TransformerBlock
+from auricle.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DecoderConfig(Config, ABC):
+    """Base of the settings of decoders."""
+
+    @abstractmethod
+    def build(self, encoder: Encoder, generator: torch.Generator) -> Decoder:
+        """Build the decoder for an encoder's output."""
+
+
+class Decoder(nn.Module, ABC):
+    """Base of decoders.
+
+    Attributes:
+        width: W of its output.
+        restores: whether it puts dropped tokens back, so that its output lies on the full grid.
+    """
+
+    width: int
+    restores: bool = True
+
+    @abstractmethod
+    def forward(self, out: Tokens) -> Tokens:
+        """Turn the encoder's output `(R, K or N, D)` into `(R, N, W)` on the full grid."""
+
+
+@dataclass(frozen=True)
+class NoDecoderConfig(DecoderConfig):
+    """No decoder: heads read the encoder's output."""
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> NoDecoder:
+        """Build it; nothing is drawn."""
+        return NoDecoder(encoder.width)
+
+
+class NoDecoder(Decoder):
+    """Passes the encoder's output on."""
+
+    restores = False
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, out: Tokens) -> Tokens:
+        """Return the tokens as they are."""
+        return out
+
+
+@dataclass(frozen=True)
+class TransformerDecoderConfig(DecoderConfig):
+    """A narrow transformer over all places, as masked autoencoders use it (arXiv 2111.06377, section 3).
+
+    Attributes:
+        width: W, a multiple of 4 and of `heads`.
+        depth: blocks.
+        heads: attention heads.
+        mlp_ratio: feed-forward width over W.
+    """
+
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse widths that do not divide.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if self.depth < 1 or self.heads < 1 or self.width % self.heads or self.width % 4:
+            raise ConfigError(
+                f"found decoder width {self.width}, depth {self.depth}, heads {self.heads}; the width is a multiple of "
+                "the heads and of 4, the others are at least 1"
+            )
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> TransformerDecoder:
+        """Build the decoder, its weights drawn from the generator."""
+        return TransformerDecoder(self, encoder.width, generator)
+
+
+class TransformerDecoder(Decoder):
+    """Projects to W, puts a mask vector in the places of dropped tokens, adds fixed sin-cos positions, runs the blocks.
+
+    Class tokens take part without a position and are returned. Tokens of padding are not attended to.
+    """
+
+    no_decay = frozenset({"mask_token"})
+
+    def __init__(self, config: TransformerDecoderConfig, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.width = config.width
+        self.embed = nn.Linear(width, config.width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        hidden = int(config.width * config.mlp_ratio)
+        self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads, hidden) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self._tables: dict[tuple[int, int], Tensor] = {}
+        initialise_linear(self, generator)
+        with torch.no_grad():
+            nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    def positions(self, grid: Grid, like: Tensor) -> Tensor:
+        """Return the fixed positions `(1, N, W)` of a grid."""
+        key = (grid.time, grid.freq)
+        if key not in self._tables:
+            self._tables[key] = sincos_grid(grid.time, grid.freq, self.width)[None]
+        return self._tables[key].to(like)
+
+    def forward(self, out: Tokens) -> Tokens:
+        """Turn the encoder's output into `(R, N, W)`."""
+        x = self.embed(out.x)
+        x = restore(x, out, self.mask_token)
+        x = x + self.positions(out.grid, x)
+        cls = None if out.cls is None else self.embed(out.cls)
+        skip = 0 if cls is None else cls.shape[1]
+        if cls is not None:
+            x = torch.cat([cls, x], 1)
+        for block in self.blocks:
+            x, _ = block(x)
+        x = self.norm(x)
+        return Tokens(x[:, skip:], out.grid, cls=x[:, :skip] if skip else None)
+
+
+def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:
+    """Put visible tokens `x (R, K, W)` in their places `out.index`, and `mask_token (1, 1, W)` everywhere else.
+
+    Returns:
+        `(R, N, W)`; `x` itself where nothing was dropped.
+    """
+    if out.index is None:
+        return x
+    full = mask_token.to(x.dtype).expand(x.shape[0], out.grid.tokens, -1)
+    return full.scatter(1, out.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]), x)
+
+
+@torch.no_grad()
+def initialise_linear(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of all linear layers below (truncated normal, std 0.02) and zero their biases."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            nn.init.trunc_normal_(child.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+
+
+def full_grid(tokens: Tokens) -> Tokens:
+    """Return the tokens, refusing those from which some were dropped.
+
+    Raises:
+        ConfigError: tokens were dropped and no decoder put them back.
+    """
+    if tokens.index is not None:
+        raise ConfigError(
+            "the encoder saw the visible tokens only and there is no decoder to put the hidden ones back; choose a "
+            "decoder, or hide tokens by a mask vector (objective.hide token)"
+        )
+    return replace(tokens)

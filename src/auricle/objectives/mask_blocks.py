@@ -1,0 +1,129 @@
+"""Samplers that hide, or keep, rectangles of the token grid: SSAST's clusters, data2vec 2.0's and EAT's blocks.
+
+Letters in shapes: B clips, T time steps, F bands, N = T * F tokens; a map `(B, T, F)` lies on the grid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auricle.encoders.contract import Grid
+from auricle.encoders.token_drop import keep_count
+from auricle.errors import ConfigError
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, padding, ranks
+from auricle.objectives.mask_samplers import settle
+from auricle.objectives.token_mask import Hidden, TokenMaskConfig
+
+# Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
+_TIE = 2.0**-24
+
+
+@dataclass(frozen=True)
+class ClusterMask(TokenMaskConfig):
+    """Hides squares of C x C tokens, C drawn once for each clip, until an exact number of tokens is hidden.
+
+    A square is given by its corner, drawn uniformly over all tokens; squares may overlap, and reach over the end of
+    the grid, where they are cut. Of the last square only as many tokens are hidden, chosen at random, as are wanted.
+    Source: SSAST (arXiv 2110.09784, section 2.3) and its code: 400 (or 250, 300) of 512 patches, C in 3 ... 5. The
+    code reads the grid as F rows of T tokens in one line, so that a square that reaches over the end of a row goes on
+    at the start of the next band (`wrap`). Not kept: its code never hides token 0, and drops what is too much from the
+    highest bands.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden, rounded to the nearest number.
+        count: number of tokens to hide, given instead of `ratio`.
+        smallest: least side C of the squares.
+        largest: greatest side C of the squares.
+        wrap: whether squares go on in the next band as in the published code; otherwise they are cut at the end.
+    """
+
+    ratio: float = 400 / 512
+    count: int | None = None
+    smallest: int = 3
+    largest: int = 5
+    wrap: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and sides that are no range.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        check_shares("ClusterMask", ("ratio",), (self.ratio,))
+        if not 1 <= self.smallest <= self.largest:
+            raise ConfigError(
+                f"ClusterMask: found smallest={self.smallest} and largest={self.largest}, expected "
+                "1 <= smallest <= largest"
+            )
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows hide the same share of their valid tokens as whole ones."""
+        valid = padding(valid, rows, grid)
+        hidden = round(grid.tokens * self.ratio) if self.count is None else self.count
+        check_count(grid.tokens - hidden, grid.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
+        sides = self.smallest + (rand_rows(generator, rows) * (self.largest - self.smallest + 1)).long()
+        # Corners drawn again and again come up for the first time in an order that is uniform over all orders.
+        turn = rand_rows(generator, rows, grid.tokens)
+        singly = rand_rows(generator, rows, grid.tokens)
+        if valid is not None:
+            turn = turn.masked_fill(~valid, 1.0)
+        turn = turn.view(rows, grid.time, grid.freq)
+        reached = torch.empty_like(turn)
+        for side in range(self.smallest, self.largest + 1):
+            those = sides == side
+            reached[those] = _first_reached(turn[those], side, self.wrap)
+        score = reached.flatten(1).double() + singly.double() * _TIE
+        return settle(lowest(score, hidden, valid), valid)
+
+
+def _first_reached(turn: Tensor, side: int, wrap: bool) -> Tensor:
+    """Return the turn `(B, T, F)` in which each token is reached first by a square, given the turn of each corner."""
+    if wrap:
+        bands_first = turn.transpose(1, 2).flatten(1)
+        row = turn.shape[1]
+        line = _least_of_earlier(_least_of_earlier(bands_first, side, 1), side, row)
+        return line.view(-1, turn.shape[2], row).transpose(1, 2)
+    along_time = _least_of_earlier(turn.flatten(1), side, turn.shape[2]).view_as(turn)
+    return _least_of_earlier(along_time.transpose(1, 2).flatten(1), side, turn.shape[1]).view(
+        -1, turn.shape[2], turn.shape[1]
+    ).transpose(1, 2)
+
+
+def _least_of_earlier(line: Tensor, count: int, step: int) -> Tensor:
+    """Return the least of each place `(B, N)` and the `count - 1` places that lie 1, 2, ... times `step` before it."""
+    least = line.clone()
+    for i in range(1, count):
+        back = i * step
+        if back < line.shape[1]:
+            torch.minimum(least[:, back:], line[:, :-back], out=least[:, back:])
+    return least
+
+
+def _blocks(grid: Grid, rows: int, generator: torch.Generator, share: float, size: int, valid: Tensor | None) -> Tensor:
+    """Return the tokens `(B, N)` in blocks around centres that are drawn with replacement."""
+    wide = min(size, grid.freq)
+    length = torch.full((rows,), grid.time) if valid is None else columns_length(valid, grid)
+    most = int(grid.tokens * share / (size * wide))
+    noise = rand_rows(generator, rows, max(most, 1))
+    if valid is None:
+        count = torch.full((rows,), most)
+    else:
+        count = (length * grid.freq * share / (size * wide)).long()
+    centre = (noise.double() * (length * grid.freq).unsqueeze(1)).long()
+    used = (torch.arange(noise.shape[1]) < count.unsqueeze(1)).float()
+    centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax").view(rows, grid.time, grid.freq)
+    # A block reaches size // 2 before its centre and the rest after it; what lies outside the grid is cut.
+    blocks = _largest_around(centres.flatten(0, 0), 1, size)
+    return _largest_around(blocks, 2, wide).flatten(1) > 0

@@ -1,0 +1,235 @@
+"""Samplers that hide an exact number of tokens, time steps, groups or lines in every clip.
+
+All count as the published codes do: what stays visible is the floor of its share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from auricle.config import nearest
+from auricle.encoders.contract import Grid
+from auricle.encoders.token_drop import keep_count
+from auricle.errors import ConfigError
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, over_bands, padding
+from auricle.objectives.masks import MaskGrid, freq_mask, mask_lines, time_mask
+from auricle.objectives.token_mask import Hidden, TokenMaskConfig
+
+# Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
+_TIE = 2.0**-24
+
+StructuredAxis = Literal["time", "freq"]
+
+
+def settle(masked: Tensor, valid: Tensor | None) -> Hidden:
+    """Predict what is hidden, padding excepted."""
+    return Hidden(masked, masked if valid is None else masked & valid)
+
+
+@dataclass(frozen=True)
+class RandomMask(TokenMaskConfig):
+    """Hides single tokens, uniformly, exactly equally many in every clip.
+
+    Source: He et al. 2021 (arXiv 2111.06377), section 3; Audio-MAE (2207.06405) hides 0.8, M2D 0.7, MaskSpec, MSM-MAE
+    and BEATs 0.75, SSAM 0.5.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden: floor(N * (1 - ratio)) stay visible.
+        keep: share that stays visible, given instead of `ratio`: floor(N * keep) tokens.
+    """
+
+    ratio: float = 0.75
+    keep: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1).
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        check_shares("RandomMask", ("ratio",), (self.ratio,))
+        if self.keep is not None:
+            check_shares("RandomMask", ("keep",), (self.keep,))
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def visible_of(self, tokens: int) -> int:
+        """Return how many of so many tokens stay visible."""
+        return keep_count(tokens, self.ratio) if self.keep is None else int(tokens * self.keep)
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows show the same share of their valid tokens as whole ones (see `exact_choice`)."""
+        valid, visible = padding(valid, rows, grid), self.visible_of(grid.tokens)
+        check_count(visible, grid.tokens, "tokens", "change the share that is hidden or use longer clips")
+        return settle(~lowest(rand_rows(generator, rows, grid.tokens), visible, valid), valid)
+
+
+@dataclass(frozen=True)
+class FrameMask(TokenMaskConfig):
+    """Hides whole time steps with all their bands, uniformly, exactly equally many in every clip.
+
+    Source: SSAST's frame model (arXiv 2110.09784, section 2.3), which hides 400 (or 250) of 512 frames.
+
+    Attributes:
+        ratio: share of the T steps that is hidden, rounded to the nearest number.
+        count: number of steps to hide, given instead of `ratio`.
+    """
+
+    ratio: float = 400 / 512
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside (0, 1).
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        check_shares("FrameMask", ("ratio",), (self.ratio,))
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows show the same share of their valid steps as whole ones."""
+        valid = padding(valid, rows, grid)
+        hidden = round(grid.time * self.ratio) if self.count is None else self.count
+        check_count(grid.time - hidden, grid.time, "time steps", "change `count` or `ratio`, or use longer clips")
+        shown = lowest(rand_rows(generator, rows, grid.time), grid.time - hidden, columns(valid, grid))
+        return settle(over_bands(~shown, grid), valid)
+
+
+@dataclass(frozen=True)
+class GroupMask(TokenMaskConfig):
+    """Hides groups of adjacent time steps, exactly equally many steps in every clip.
+
+    Source: Dasheng (arXiv 2406.06992) and its code: groups of 2 tokens of 40 ms, 0.75 hidden. floor(T * keep) steps
+    stay; where that is no multiple of the group, one group shows its first steps only. A last, smaller group takes
+    what is left of T (the code refuses such lengths).
+
+    Attributes:
+        group: adjacent time steps that are hidden or shown together.
+        keep: share of the T steps that stays visible.
+    """
+
+    group: int = 2
+    keep: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse groups of no step and shares outside (0, 1).
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        check_shares("GroupMask", ("keep",), (self.keep,))
+        if self.group < 1:
+            raise ConfigError(f"GroupMask: found group={self.group}, expected at least 1 time step")
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows show the same share of their valid steps as whole ones."""
+        valid, visible = padding(valid, rows, grid), int(grid.time * self.keep)
+        check_count(visible, grid.time, "time steps", "change `keep` or use longer clips")
+        step = torch.arange(grid.time)
+        noise = rand_rows(generator, rows, -(-grid.time // self.group)).double()
+        score = noise[:, step // self.group] + (step % self.group) / self.group * _TIE
+        return settle(over_bands(~lowest(score, visible, columns(valid, grid)), grid), valid)
+
+
+@dataclass(frozen=True)
+class HalvesMask(TokenMaskConfig):
+    """Hides one half of the tokens from row 2i and the other half from row 2i + 1: complementary pairs of rows.
+
+    Each clip is given twice, one copy after the other. Source: DP-MAE splits the patches into two random halves, each
+    of which predicts the other; its code is not public. With an odd number of tokens one of them is hidden from both.
+    """
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw one split for each pair of rows; the valid tokens of a padded clip are halved as well.
+
+        Raises:
+            ConfigError: the number of rows is odd, or a half of the grid is empty.
+        """
+        if rows % 2:
+            raise ConfigError(f"HalvesMask works on pairs of rows, found {rows}; give each clip twice, copies adjacent")
+        valid, visible = padding(valid, rows, grid), grid.tokens // 2
+        check_count(visible, grid.tokens, "tokens", "use longer clips")
+        score = rand_rows(generator, rows // 2, grid.tokens)
+        first = None if valid is None else valid[0::2]
+        second = None if valid is None else valid[1::2]
+        shown = torch.stack([lowest(score, visible, first), lowest(-score, visible, second)], 1).flatten(0, 1)
+        return settle(~shown, valid)
+
+
+@dataclass(frozen=True)
+class StructuredMask(TokenMaskConfig):
+    """Hides whole time steps, or whole bands, as AudioMosaic's views do.
+
+    Source: arXiv 2605.14231, section 3; see `auricle.objectives.masks` for the two readings of the grid.
+
+    Attributes:
+        axis: `time` or `freq`.
+        ratio: share of the lines that is hidden; the paper's are 0.6 of time and 0.4 of frequency.
+        grid: `true` (the paper) or `released` (its code).
+    """
+
+    axis: StructuredAxis = "time"
+    ratio: float = 0.6
+    grid: MaskGrid = "true"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and shares outside (0, 1).
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        for name, known in (("axis", get_args(StructuredAxis)), ("grid", get_args(MaskGrid))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"StructuredMask: unknown {name} {value!r}{nearest(str(value), known)}")
+        check_shares("StructuredMask", ("ratio",), (self.ratio,))
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; on the true grid, padded rows show the same share of their valid time steps as whole ones."""
+        valid, lines = padding(valid, rows, grid), mask_lines(self.axis, grid, self.grid)
+        visible = keep_count(lines, self.ratio)
+        check_count(visible, lines, f"{self.axis} lines", "change `ratio`")
+        noise = rand_rows(generator, rows, lines)
+        if valid is not None and self.axis == "time" and self.grid == "true":
+            noise = (~lowest(noise, visible, columns(valid, grid))).float()
+        sampler = time_mask if self.axis == "time" else freq_mask
+        kept = sampler(grid, self.ratio, noise, self.grid).index
+        return settle(torch.ones(rows, grid.tokens, dtype=torch.bool).scatter_(1, kept, False), valid)

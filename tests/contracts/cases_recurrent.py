@@ -1,0 +1,59 @@
+"""Contract cases of the recurrent and causal encoders, and PASE."""
+
+from __future__ import annotations
+
+from encoder_cases import Case
+
+from auricle.encoders.frame_recurrent import FrameRecurrentConfig
+from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.waveform_recurrent import (
+    CAUSAL_VQ_WAV2VEC,
+    CAUSAL_WAV2VEC,
+    WaveformConvolutionConfig,
+    WaveformRecurrentConfig,
+)
+from auricle.encoders.waveform_stem import CPC
+
+_FRAMES = FrameRecurrentConfig(width=24, mels=16, dropout=0.0)
+_CODES = GumbelLayerConfig(groups=2, entries=8)
+_CPC = WaveformRecurrentConfig(stem=CPC.narrow(16), width=24, depth=2)
+_AGGREGATOR = WaveformConvolutionConfig(stem=CAUSAL_WAV2VEC.narrow(16), width=16, kernels=(2, 3, 4))
+_WAVES = {"longest": 8000, "lengths": (5000, 2400, 1777, 801, 466, 465)}
+
+
+def _unpadded(samples: int) -> tuple[int, int]:
+    return ((samples - 465) // 160 + 1, 1)
+
+
+CASES = {
+    "frame_recurrent": Case(_FRAMES.build, grid=lambda n: (n, 1), local=(1, 16)),
+    "frame_recurrent-lstm": Case(_FRAMES.replace(cell="lstm", prenet=2, residual=False).build, grid=lambda n: (n, 1)),
+    # A rounded logit may choose another code.
+    "frame_recurrent-codes": Case(
+        _FRAMES.replace(quantised_after=(1, 3), quantiser=_CODES).build, grid=lambda n: (n, 1), low_precision=0.9
+    ),
+    "waveform_recurrent": Case(_CPC.build, grid=lambda n: (n // 160, 1), **_WAVES),
+    "waveform_recurrent-lstm": Case(
+        _CPC.replace(cell="lstm", width=16, depth=1, stem=CPC.narrow(16).replace(padding="none")).build,
+        grid=_unpadded,
+        **_WAVES,
+    ),
+    "waveform_convolution": Case(_AGGREGATOR.build, grid=_unpadded, **_WAVES),
+    "waveform_convolution-published_norm": Case(
+        _AGGREGATOR.replace(norm="group", stem=CAUSAL_WAV2VEC.narrow(16).replace(norm="group")).build,
+        grid=_unpadded,
+        **_WAVES,
+    ),
+    "waveform_convolution-codes": Case(
+        _AGGREGATOR.replace(
+            stem=CAUSAL_VQ_WAV2VEC.narrow(16),
+            quantiser=_CODES.replace(shared=True, depth=2),
+            left="learned",
+            width=24,
+            activation="gelu",
+        ).build,
+        grid=_unpadded,
+        low_precision=0.9,
+        **_WAVES,
+    ),
+}
