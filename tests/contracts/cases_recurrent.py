@@ -18,7 +18,9 @@ _FRAMES = FrameRecurrentConfig(width=24, mels=16, dropout=0.0)
 _CODES = GumbelLayerConfig(groups=2, entries=8)
 _CPC = WaveformRecurrentConfig(stem=CPC.narrow(16), width=24, depth=2)
 _AGGREGATOR = WaveformConvolutionConfig(stem=CAUSAL_WAV2VEC.narrow(16), width=16, kernels=(2, 3, 4))
-_WAVES = {"longest": 8000, "lengths": (5000, 2400, 1777, 801, 466, 465)}
+_LENGTHS = (5000, 2400, 1777, 801, 466, 465)
+_PADDED = {"longest": 8000, "lengths": (*_LENGTHS, 319, 160)}
+_WAVES = {"longest": 465 + 47 * 160, "lengths": _LENGTHS}  # the last sample belongs to a token
 
 
 def _unpadded(samples: int) -> tuple[int, int]:
@@ -32,7 +34,7 @@ CASES = {
     "frame_recurrent-codes": Case(
         _FRAMES.replace(quantised_after=(1, 3), quantiser=_CODES).build, grid=lambda n: (n, 1), low_precision=0.9
     ),
-    "waveform_recurrent": Case(_CPC.build, grid=lambda n: (n // 160, 1), **_WAVES),
+    "waveform_recurrent": Case(_CPC.build, grid=lambda n: (n // 160, 1), **_PADDED),
     "waveform_recurrent-lstm": Case(
         _CPC.replace(cell="lstm", width=16, depth=1, stem=CPC.narrow(16).replace(padding="none")).build,
         grid=_unpadded,
@@ -44,16 +46,18 @@ CASES = {
         grid=_unpadded,
         **_WAVES,
     ),
+    # A shallow stem, so that one sample can choose another code.
     "waveform_convolution-codes": Case(
         _AGGREGATOR.replace(
-            stem=CAUSAL_VQ_WAV2VEC.narrow(16),
-            quantiser=_CODES.replace(shared=True, depth=2),
+            stem=CAUSAL_VQ_WAV2VEC.replace(layers=((16, 10, 5), (16, 4, 2))),
+            quantiser=GumbelLayerConfig(groups=8, entries=64, shared=True, depth=2),
             left="learned",
             width=24,
             activation="gelu",
         ).build,
-        grid=_unpadded,
+        grid=lambda n: ((n - 25) // 10 + 1, 1),
         low_precision=0.9,
-        **_WAVES,
+        longest=25 + 47 * 10,
+        lengths=(400, 217, 100, 34, 26, 25),
     ),
 }

@@ -8,6 +8,7 @@ from typing import Any
 from encoder_cases import Case
 
 from auricle.encoders.contract import Encoder
+from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
@@ -58,6 +59,11 @@ CASES = {
     ),
     "spectrogram_transformer-shared_layers": Case(
         _layout("audio_albert", patch=(1, 32), mels=32), grid=lambda n: (n, 1), local=(1, 32)
+    ),
+    "spectrogram_transformer-conv_position": Case(
+        _layout("decoar2", patch=(1, 32), mels=32, layer_drop=0.0, conv_position=ConvPositionConfig(8, 4)),
+        grid=lambda n: (n, 1),
+        local=(1, 32),
     ),
     "spectrogram_transformer-frequency_concat": Case(
         _layout("m2d", mels=32, qkv_bias=False), grid=lambda n: (_ceil(n, 16), 2), local=(16, 16)

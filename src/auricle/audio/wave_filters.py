@@ -70,13 +70,15 @@ class PassFilter(WaveOp):
         edges = []
         for edge_range in (config.low_pass_hz, config.high_pass_hz):
             lowest, most = edge_range or (1.0, 1.0)
-            edges.append(2 ** between(math.log2(lowest), math.log2(most), rows, generator).clamp(max=math.log2(highest)))
+            edges.append(
+                2 ** between(math.log2(lowest), math.log2(most), rows, generator).clamp(max=math.log2(highest))
+            )
         return {
             "low_pass_hz": torch.where(low, edges[0], torch.nan),
             "high_pass_hz": torch.where(low, torch.nan, edges[1]),
         }
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Filter."""
         low, high = drawn["low_pass_hz"], drawn["high_pass_hz"]
 
@@ -128,9 +130,12 @@ class BandDrop(WaveOp):
         low, high = (math.log2(hz) for hz in self.config.centre_hz)
         centre = 2 ** between(low, high, rows, generator)
         half = 2 ** (between(*self.config.octaves, rows, generator) / 2)
-        return {"band_low_hz": (centre / half).clamp(max=0.99 * highest), "band_high_hz": (centre * half).clamp(max=highest)}
+        return {
+            "band_low_hz": (centre / half).clamp(max=0.99 * highest),
+            "band_high_hz": (centre * half).clamp(max=highest),
+        }
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Filter."""
 
         def response(frequencies: Tensor, rows: slice) -> Tensor:
@@ -180,7 +185,7 @@ class Narrowband(WaveOp):
             )
         return {"narrowband": torch.ones(len(audio), dtype=torch.bool)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Resample there and back."""
         samples = clips.wave.shape[1]
         ratio = torch.full((len(clips),), clips.rate / self.config.to_hz, dtype=torch.float64)
@@ -227,9 +232,12 @@ class Reverb(WaveOp):
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
         """Draw the room."""
         config, rows = self.config, len(audio)
-        return {"rt60": between(*config.rt60, rows, generator), "direct_db": between(*config.direct_db, rows, generator)}
+        return {
+            "rt60": between(*config.rt60, rows, generator),
+            "direct_db": between(*config.direct_db, rows, generator),
+        }
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Convolve, and bring the power back to what it was."""
         wave, rate = clips.wave, clips.rate
         onset = max(1, round(self.config.delay * rate))
@@ -285,10 +293,12 @@ class Echo(WaveOp):
         """Draw the delay."""
         return {"delay": between(*self.config.seconds, len(audio), generator)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Add the echo; the sum is divided by 1 + its level."""
         wave = clips.wave
-        source = torch.arange(wave.shape[1], device=wave.device) - along(drawn["delay"] * clips.rate, wave).round().long()
+        source = (
+            torch.arange(wave.shape[1], device=wave.device) - along(drawn["delay"] * clips.rate, wave).round().long()
+        )
         late = wave.gather(1, source.clamp(min=0)) * (source >= 0)
         return (wave + self.config.level * late) / (1 + self.config.level)
 

@@ -87,7 +87,7 @@ class WaveOp(nn.Module, ABC):
         """Draw the parameters of every clip, used or not, in a fixed order, on the CPU."""
 
     @abstractmethod
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Return the waves `(R, S)` of the chosen clips; what is written into their padding is zeroed afterwards."""
 
     @torch.no_grad()
@@ -109,7 +109,9 @@ class WaveOp(nn.Module, ABC):
         if len(rows):
             where = rows.to(wave.device)
             clips = Audio(wave[where], audio.lengths[where.to(audio.lengths.device)], audio.rate)
-            made = self.apply(clips, {name: value[rows] for name, value in drawn.items()}, Scene(audio, rows, generator))
+            made = self.operate(
+                clips, {name: value[rows] for name, value in drawn.items()}, Scene(audio, rows, generator)
+            )
             wave = wave.index_copy(0, where, made * valid_samples(clips))
         certificate = {name: _unless(chosen, value) for name, value in drawn.items() if not name.startswith("_")}
         return Audio(wave, audio.lengths, audio.rate), certificate

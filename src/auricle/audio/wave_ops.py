@@ -68,7 +68,7 @@ class WaveNoise(WaveOp):
             return {"snr_db": one_of(config.choices_db, len(audio), generator)}
         return {"snr_db": between(*config.snr_db, len(audio), generator)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Add it."""
         wave = clips.wave
         if "sigma" in drawn:
@@ -115,7 +115,7 @@ class WaveGain(WaveOp):
             return {"gain": torch.from_numpy(scipy.special.betaincinv(shape, shape, uniform.numpy())).float() + 0.5}
         return {"gain": 10 ** (between(*self.config.db, len(audio), generator) / 20)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Multiply by it."""
         return clips.wave * along(drawn["gain"], clips.wave)
 
@@ -138,7 +138,7 @@ class Polarity(WaveOp):
         """Nothing but the choice of the clips is random."""
         return {"inverted": torch.ones(len(audio), dtype=torch.bool)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Invert."""
         return -clips.wave
 
@@ -174,7 +174,7 @@ class Clipping(WaveOp):
         """Draw the share of the peak."""
         return {"clip_factor": one_of(self.config.factors, len(audio), generator)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Clip."""
         bound = clips.wave.abs().amax(1, keepdim=True) * along(drawn["clip_factor"], clips.wave)
         return clips.wave.clamp(-bound, bound)
@@ -222,7 +222,7 @@ class WaveFade(WaveOp):
             "fade_out": between(*config.fade_out, rows, generator),
         }
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Multiply by both ramps."""
         wave = clips.wave
         lengths = clips.lengths.to(wave.device)[:, None].to(wave.dtype)
@@ -254,7 +254,7 @@ class WaveRoll(WaveOp):
         uniform = torch.rand(len(audio), generator=generator, dtype=torch.float64)
         return {"roll": (uniform * audio.lengths.cpu()).long()}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Roll."""
         wave = clips.wave
         lengths = clips.lengths.to(wave.device)[:, None]
@@ -292,7 +292,7 @@ class PitchShift(WaveOp):
         """Draw the shift."""
         return {"semitones": between(*self.config.semitones, len(audio), generator)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Shift."""
         return shift_pitch(clips.wave, 2 ** (drawn["semitones"].double() / 12), rate=clips.rate)
 
@@ -327,6 +327,6 @@ class TimeStretch(WaveOp):
         """Draw the speed."""
         return {"speed": between(*self.config.speed, len(audio), generator)}
 
-    def apply(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
+    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
         """Stretch."""
         return stretch(clips.wave, drawn["speed"].double(), clips.wave.shape[1], rate=clips.rate)

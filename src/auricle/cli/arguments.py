@@ -15,7 +15,9 @@ Arguments = TypeVar("Arguments")
 
 def parse(arguments: type[Arguments], argv: Sequence[str], verb: str, about: str) -> Arguments:
     """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does."""
-    return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about)
+    # A setting that may be absent is then a group of flags like any other, where its default is there.
+    config = (tyro.conf.AvoidSubcommands,)
+    return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about, config=config)
 
 
 def no_arguments(verb: str, argv: Sequence[str], about: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.encoders.attention import joint_attention
+from auricle.encoders.contract import Grid, Layer
 from auricle.encoders.relative_bias import PositionGate
 
 
@@ -124,6 +126,42 @@ class BiasedBlock(nn.Module):
         x = self.norm1(x * self.residual_scale + self._dropped(self.attention(x, mask, bias)))
         branch = self.feed_forward(x)
         return self.norm2(x * self.residual_scale + self._dropped(branch)), branch
+
+
+class BiasedBlocks(nn.ModuleList):
+    """Blocks in a row, which all see the same relative bias.
+
+    Args:
+        blocks: in order.
+        layer_drop: chance that a block is skipped in training; it then passes its input on.
+    """
+
+    def __init__(self, blocks: Sequence[BiasedBlock], layer_drop: float = 0.0) -> None:
+        super().__init__(blocks)
+        self.layer_drop = layer_drop
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, deep: float | None = None) -> None:
+        """Draw fresh weights for every block; see `BiasedBlock.initialise`."""
+        for block in self:
+            if isinstance(block, BiasedBlock):
+                block.initialise(generator, deep)
+
+    def forward(
+        self, x: Tensor, grid: Grid, layers: Sequence[int], mask: Tensor | None = None, bias: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Layer, ...] | None]:
+        """Return the last block's output `(B, K, D)` and the layers asked for (0: `x`), None where none are.
+
+        The feed-forward output of a skipped block, and that of layer 0, is None.
+        """
+        seen = {0: Layer(x, grid)}
+        for number, block in enumerate(self, 1):
+            feedforward = None
+            if not (self.training and self.layer_drop and float(torch.rand(())) < self.layer_drop):
+                x, feedforward = block(x, mask, bias)
+            if number in layers:
+                seen[number] = Layer(x, grid, feedforward)
+        return x, tuple(seen[layer] for layer in layers) if layers else None
 
 
 def key_mask(valid: Tensor | None) -> Tensor | None:

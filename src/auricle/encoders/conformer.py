@@ -116,7 +116,7 @@ class ConformerConfig(EncoderConfig):
         """Return the settings of a named size, with any others changed.
 
         `small`, `base` and `large` are the paper's S, M and L (blocks of 8.1, 25.4 and 107.5 M parameters); `xl`, `xxl`
-        and `g` are BigSSL's (580 M, 1.01 B, 7.8 B); `tiny` (2.3 M in all) is for two CPU cores.
+        and `g` are BigSSL's (580 M, 1.01 B, 7.8 B); `tiny` (2.1 M in all) is for two CPU cores.
 
         Raises:
             ConfigError: no such size.

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Steps whose states exist at once. The states of all L steps never do: they are computed again, stretch by stretch, when
-# gradients are asked for; only the state at each stretch's start is kept.
+# Steps whose states exist at once. The states of all L steps never do: they are computed again, stretch by stretch,
+# when gradients are asked for; only the state at each stretch's start is kept.
 STRETCH = 16
 
 

@@ -68,6 +68,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "mockingjay": _BERT,
     "tera": _BERT,
     "audio_albert": {**_BERT, "shared_layers": True},
+    "decoar2": {**_BERT, "positions": "conv", "layer_drop": 0.05, "eps": 1e-5},
 }
 
 # Widths and depths that are a method's own, beside those of `SIZES`.
@@ -107,6 +108,8 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
     - `mockingjay`, `tera` (arXiv 1910.12638, 2007.06028): frames of 80 bins, BERT blocks, 3 layers (large: 12);
       `audio_albert` (arXiv 2005.08575): one block for all layers. At most 30 s (chosen). Dropout is 0.1; TERA's
       configurations have 0.1 or 0.3.
+    - `decoar2`: DeCoAR 2.0 (arXiv 2012.06659): frames of 80 bins, convolutional positions, 12 layers, layer drop 0.05;
+      post-norm and dropout as in wav2vec 2.0 base (chosen).
 
     Args:
         name: of the method.

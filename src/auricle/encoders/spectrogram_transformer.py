@@ -7,7 +7,7 @@ settings make which published encoder: `auricle.encoders.spectrogram_layouts`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from auricle.audio.batch import Features
 from auricle.config import nearest
 from auricle.encoders.bin_norm import BinNorm
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
+from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
 from auricle.encoders.frequency_concat import frequency_means
 from auricle.encoders.positions import sincos_grid, sinusoid_table
 from auricle.encoders.spectrogram_patches import Patches
@@ -35,7 +36,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "block_norm": ("pre", "post"),
     "final": ("fc_norm", "norm", "none"),
     "pooling": ("mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"),
-    "positions": ("learned", "learned_separate", "sincos", "sinusoid"),
+    "positions": ("learned", "learned_separate", "sincos", "sinusoid", "conv"),
     "position_init": ("sincos", "normal"),
     "position_init_grid": ("true", "released"),
     "input_norm": ("none", "batch"),
@@ -73,14 +74,17 @@ class SpectrogramTransformerConfig(EncoderConfig):
             `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time:
             a clip vector of F * D).
         positions: `learned` (one table for all places), `learned_separate` (a table of times plus one of frequencies),
-            `sincos` (fixed, two axes), or `sinusoid` (fixed, along time; tokens must span all mel bins). Fixed ones and
-            separate ones leave class tokens without a position.
+            `sincos` (fixed, two axes), `sinusoid` (fixed, along time), or `conv` (a convolution along time over what
+            the first block reads; DeCoAR 2.0). For the last two, tokens must span all mel bins. All but `learned` leave
+            class tokens without a position.
+        conv_position: of positions `conv`.
         position_init: learned positions start from `sincos` or from a `normal` of std 0.02; separate ones always from
             the latter.
         position_init_grid: `true` starts positions from sin-cos on the tokens' own (time, freq) grid; `released` on the
             transposed record that AudioMosaic's code uses (8 rows of 64 for a 64 x 8 grid).
         dropout: of the first block's input and of every branch, in training.
         attention_dropout: of attention weights, in training.
+        layer_drop: chance that a layer is skipped in training; its feed-forward output is None then.
         drop_path: stochastic depth at the last block, rising linearly from 0 at the first.
         eps: of the layer norms.
     """
@@ -106,11 +110,13 @@ class SpectrogramTransformerConfig(EncoderConfig):
     class_tokens: int = 1
     cls_std: float = 1e-6
     pooling: Literal["mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"] = "mean_with_cls"
-    positions: Literal["learned", "learned_separate", "sincos", "sinusoid"] = "learned"
+    positions: Literal["learned", "learned_separate", "sincos", "sinusoid", "conv"] = "learned"
+    conv_position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
     position_init: Literal["sincos", "normal"] = "sincos"
     position_init_grid: Literal["true", "released"] = "true"
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    layer_drop: float = 0.0
     drop_path: float = 0.1
     eps: float = 1e-6
 
@@ -130,12 +136,12 @@ class SpectrogramTransformerConfig(EncoderConfig):
         if self.width % self.heads or self.width % 4:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads}) and of 4")
         self.cut.check(self.mels, self.frames)
-        if self.positions == "sinusoid" and self.cut.rows(self.mels) > 1:
+        if self.positions in ("sinusoid", "conv") and self.cut.rows(self.mels) > 1:
             raise ConfigError(
-                f"positions 'sinusoid' run along time only, found patches of {self.patch[1]} of {self.mels} mel bins; "
-                "make them span all bins, or use 'sincos'"
+                f"positions {self.positions!r} run along time only, found patches of {self.patch[1]} of {self.mels} "
+                "mel bins; make them span all bins, or use 'sincos'"
             )
-        for name in ("drop_path", "dropout", "attention_dropout"):
+        for name in ("drop_path", "dropout", "attention_dropout", "layer_drop"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         if self.shared_layers and self.drop_path:
@@ -231,6 +237,9 @@ class SpectrogramTransformer(Encoder):
         grid, D = self.grid(self.config.frames), self.width
         if self.config.positions == "learned":
             self.positions = nn.Parameter(torch.zeros(1, self.skip + grid.tokens, D))
+        elif self.config.positions == "conv":
+            self.register_parameter("positions", None)
+            self.conv_position = ConvPosition(self.config.conv_position, D)
         elif self.config.positions == "learned_separate":
             self.register_parameter("positions", None)
             self.time_positions = nn.Parameter(torch.zeros(1, grid.time, 1, D))
@@ -258,6 +267,8 @@ class SpectrogramTransformer(Encoder):
                 module.reset_parameters()
             elif isinstance(module, TransformerBlock):
                 module.reset_scales()
+            elif isinstance(module, ConvPosition):
+                module.initialise(generator)
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=self.config.cls_std, generator=generator)
         if self.config.positions == "learned_separate":
@@ -296,12 +307,15 @@ class SpectrogramTransformer(Encoder):
             x = self.input_norm(F.pad(x, (0, 0, 0, missing), value=pad) if missing else x, features.lengths)
         y = self.patch_norm(self.patch_proj(cut.cut(x, pad)))
         positions = self._positions(grid)
+        y = y if positions is None else y + positions
         filled = cut.filled(features.lengths, grid.time)
         # No mask at all when nothing is padded: attention without a mask is the faster kernel.
         valid = None if bool(filled.all()) else filled.repeat_interleave(grid.freq, 1)
-        return Tokens(y + positions, grid, valid=valid, cls=self._class_tokens(len(y)), positions=positions)
+        return Tokens(y, grid, valid=valid, cls=self._class_tokens(len(y)), positions=positions)
 
-    def _positions(self, grid: Grid) -> Tensor:
+    def _positions(self, grid: Grid) -> Tensor | None:
+        if self.config.positions == "conv":
+            return None
         if self.positions is None:
             return (self.time_positions[:, : grid.time] + self.freq_positions[:, :, : grid.freq]).flatten(1, 2)
         return self.positions[:, self.skip : self.skip + grid.tokens]
@@ -320,7 +334,8 @@ class SpectrogramTransformer(Encoder):
         """
         self.check_layers(layers)
         skip = 0 if tokens.cls is None else tokens.cls.shape[1]
-        x = tokens.x if tokens.cls is None else torch.cat([tokens.cls, tokens.x], 1)
+        x = with_positions(tokens, self.conv_position) if self.config.positions == "conv" else tokens.x
+        x = x if tokens.cls is None else torch.cat([tokens.cls, x], 1)
         x = self.norm_pre(x)
         if self.config.dropout:
             x = F.dropout(x, self.config.dropout, self.training)
@@ -335,7 +350,9 @@ class SpectrogramTransformer(Encoder):
 
         keep(0, x, None)
         for number in range(1, self.depth + 1):
-            x, feedforward = self.blocks[0 if self.config.shared_layers else number - 1](x, mask)
+            feedforward = None
+            if not (self.training and self.config.layer_drop and float(torch.rand(())) < self.config.layer_drop):
+                x, feedforward = self.blocks[0 if self.config.shared_layers else number - 1](x, mask)
             keep(number, x, feedforward)
         x = self.norm(x)
         hidden = tuple(seen[layer] for layer in layers) if layers else None

@@ -1,15 +1,15 @@
 """Selective state space encoders over spectrogram patches: SSAM (one direction) and SSAMBA (both directions).
 
-Sources: SSAM, "Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations", arXiv 2406.02178, and its
-code; SSAMBA, "Self-Supervised Audio Representation Learning with Mamba State Space Model", arXiv 2405.11831, and its
-pre-training script.
+Sources: SSAM, "Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations", arXiv 2406.02178, and
+its code; SSAMBA, "Self-Supervised Audio Representation Learning with Mamba State Space Model", arXiv 2405.11831, and
+its pre-training script.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ class StateSpace(Encoder):
         else:
             grid = self.grid(self.config.frames)
             self.positions.copy_(sincos_grid(grid.time, grid.freq, self.width).unsqueeze(0))
-        for block in self.blocks:
+        for block in (block for group in self.groups() for block in group):
             block.norm.reset_parameters()
             block.mixer.initialise(generator, len(self.blocks))
         self.norm.reset_parameters()
@@ -190,7 +190,7 @@ class StateSpace(Encoder):
         leading = tokens.cls if self.config.cls == "first" and first == 0 else None
         x = tokens.x if leading is None else torch.cat([leading, tokens.x], 1)
         left = []
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(block for group in self.groups() for block in group):
             y, state = block.mixer.chunk(block.norm(x), None if carried is None else carried[number])
             x = x + y
             left.append(state)

@@ -116,7 +116,7 @@ class StateSpaceConfig(EncoderConfig):
         return self.depth if self.pairs == "none" else self.depth // 2
 
     @classmethod
-    def size(cls, name: str, **changes: Any) -> Self:
+    def size(cls, name: str, /, **changes: Any) -> Self:
         """Return the settings of a named size, with any others changed.
 
         Raises:

@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.biased_block import BiasedBlock, key_mask
-from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Stem, Tokens
+from auricle.encoders.biased_block import BiasedBlock, BiasedBlocks, key_mask
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Stem, Tokens
 from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
 from auricle.encoders.relative_bias import AlibiBias, RelativeBias
 from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER, WaveformStemConfig
@@ -193,7 +193,7 @@ class WaveformTransformer(Encoder):
             self.relative = RelativeBias(config.heads, config.buckets, config.max_distance)
         elif config.bias == "alibi":
             self.relative = AlibiBias(config.heads)
-        self.blocks = nn.ModuleList(
+        blocks = [
             BiasedBlock(
                 D,
                 config.heads,
@@ -206,7 +206,8 @@ class WaveformTransformer(Encoder):
                 eps=eps,
             )
             for _ in range(config.depth)
-        )
+        ]
+        self.blocks = BiasedBlocks(blocks, config.layer_drop)
         # Before the first block with `post`, after the last with `pre`: one norm, as published.
         self.norm = nn.LayerNorm(D, eps=eps)
         self.initialise(generator)
@@ -222,9 +223,7 @@ class WaveformTransformer(Encoder):
         self.position.initialise(generator)
         if isinstance(self.relative, RelativeBias):
             self.relative.initialise(generator)
-        for block in self.blocks:
-            if isinstance(block, BiasedBlock):
-                block.initialise(generator)
+        self.blocks.initialise(generator)
 
     def grid(self, frames: int) -> Grid:
         """Return the token grid of an input of so many samples: a step per hop, none that reaches beyond the end."""
@@ -272,16 +271,10 @@ class WaveformTransformer(Encoder):
             N = tokens.grid.tokens
             places = torch.arange(N, device=x.device)[None] if tokens.index is None else tokens.index
             bias = self.relative(places, N)
-        seen = {0: Layer(x, tokens.grid)}
-        for number, block in enumerate(self.blocks, 1):
-            feedforward = None
-            if not (self.training and self.config.layer_drop and float(torch.rand(())) < self.config.layer_drop):
-                x, feedforward = block(x, mask, bias)
-            if number in layers:
-                seen[number] = Layer(x, tokens.grid, feedforward)
+        x, hidden = self.blocks(x, tokens.grid, layers, mask, bias)
         if self.config.norm == "pre":
             x = self.norm(x)
-        return replace(tokens, x=x, layers=tuple(seen[layer] for layer in layers) if layers else None)
+        return replace(tokens, x=x, layers=hidden)
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Return the mean of the valid tokens, `(B, D)`; the papers define no clip vector."""

@@ -40,7 +40,7 @@ def lowest(score: Tensor, count: int, valid: Tensor | None = None) -> Tensor:
 
 def ranks(score: Tensor, among: Tensor) -> Tensor:
     """Return each place's rank by score `(B, N)` among the places that count; the others' ranks follow theirs."""
-    order = score.masked_fill(~among, torch.inf).argsort(1, stable=True)
+    order = score.masked_fill(~among, torch.inf).argsort(dim=1, stable=True)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 

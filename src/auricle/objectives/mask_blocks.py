@@ -5,17 +5,17 @@ Letters in shapes: B clips, T time steps, F bands, N = T * F tokens; a map `(B, 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.encoders.contract import Grid
 from auricle.encoders.token_drop import keep_count
 from auricle.errors import ConfigError
 from auricle.objectives.draws import rand_rows
-from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, padding, ranks
+from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, padding
 from auricle.objectives.mask_samplers import settle
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
@@ -95,10 +95,10 @@ def _first_reached(turn: Tensor, side: int, wrap: bool) -> Tensor:
         row = turn.shape[1]
         line = _least_of_earlier(_least_of_earlier(bands_first, side, 1), side, row)
         return line.view(-1, turn.shape[2], row).transpose(1, 2)
-    along_time = _least_of_earlier(turn.flatten(1), side, turn.shape[2]).view_as(turn)
-    return _least_of_earlier(along_time.transpose(1, 2).flatten(1), side, turn.shape[1]).view(
-        -1, turn.shape[2], turn.shape[1]
-    ).transpose(1, 2)
+    steps, bands = turn.shape[1:]
+    along_time = _least_of_earlier(turn.flatten(1), side, bands).view_as(turn)
+    line = _least_of_earlier(along_time.transpose(1, 2).flatten(1), side, steps)
+    return line.view(-1, bands, steps).transpose(1, 2)
 
 
 def _least_of_earlier(line: Tensor, count: int, step: int) -> Tensor:
@@ -111,19 +111,118 @@ def _least_of_earlier(line: Tensor, count: int, step: int) -> Tensor:
     return least
 
 
+@dataclass(frozen=True)
+class BlockMask(TokenMaskConfig):
+    """Hides blocks of `size` x `size` tokens (of `size` steps where the grid has one band), then evens out the number.
+
+    floor(N * (ratio + adjust) / size^2) centres are drawn with replacement; blocks overlap, and are cut at the edges of
+    the grid. Then single tokens of the blocks are shown again, or further ones hidden, at random, until exactly
+    floor(N * ratio) are hidden. Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks; ATST-Frame
+    (2306.04186) hides 0.65 in blocks of 5.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden.
+        size: side of a block, in tokens.
+        adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
+        even: whether every clip hides exactly equally many tokens; False: the blocks as they fall.
+    """
+
+    ratio: float = 0.65
+    size: int = 5
+    adjust: float = 0.0
+    even: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and blocks of no token.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        _check_blocks("BlockMask", self.ratio, self.ratio + self.adjust, self.size)
+
+    @property
+    def equal_count(self) -> bool:
+        """Whether every clip hides exactly equally many tokens."""
+        return self.even
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows hide the same share of their valid tokens as whole ones, in blocks of valid time steps."""
+        valid, hidden = padding(valid, rows, grid), int(grid.tokens * self.ratio)
+        check_count(grid.tokens - hidden, grid.tokens, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, rows, generator, self.ratio + self.adjust, self.size, valid)
+        return settle(_evened(blocks, rows, generator, hidden, valid) if self.even else blocks, valid)
+
+
+@dataclass(frozen=True)
+class InverseBlockMask(TokenMaskConfig):
+    """Keeps blocks of `size` x `size` tokens (of `size` steps where the grid has one band) and hides all others.
+
+    As `BlockMask`, with what is drawn being visible: floor(N * (1 - ratio + adjust) / size^2) centres with replacement,
+    then exactly floor(N * (1 - ratio)) tokens are visible. Source: data2vec 2.0 (arXiv 2212.07525): ratio 0.5, spans
+    of 5, adjust 0.05 on speech; EAT (2401.03497): ratio 0.8, blocks of 5 x 5, adjust 0.07 on 64 x 8 patches.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden.
+        size: side of a visible block, in tokens.
+        adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
+        even: whether every clip shows exactly equally many tokens; False: the blocks as they fall.
+    """
+
+    ratio: float = 0.8
+    size: int = 5
+    adjust: float = 0.07
+    even: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and blocks of no token.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        _check_blocks("InverseBlockMask", self.ratio, 1 - self.ratio + self.adjust, self.size)
+
+    @property
+    def equal_count(self) -> bool:
+        """Whether every clip shows exactly equally many tokens."""
+        return self.even
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows show the same share of their valid tokens as whole ones, in blocks of valid time steps."""
+        valid, visible = padding(valid, rows, grid), keep_count(grid.tokens, self.ratio)
+        check_count(visible, grid.tokens, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, rows, generator, 1 - self.ratio + self.adjust, self.size, valid)
+        return settle(~(_evened(blocks, rows, generator, visible, valid) if self.even else blocks), valid)
+
+
 def _blocks(grid: Grid, rows: int, generator: torch.Generator, share: float, size: int, valid: Tensor | None) -> Tensor:
     """Return the tokens `(B, N)` in blocks around centres that are drawn with replacement."""
-    wide = min(size, grid.freq)
-    length = torch.full((rows,), grid.time) if valid is None else columns_length(valid, grid)
-    most = int(grid.tokens * share / (size * wide))
-    noise = rand_rows(generator, rows, max(most, 1))
-    if valid is None:
-        count = torch.full((rows,), most)
-    else:
-        count = (length * grid.freq * share / (size * wide)).long()
+    area = size * min(size, grid.freq)
+    steps = columns(valid, grid)
+    length = torch.full((rows,), grid.time) if steps is None else steps.sum(1)
+    # At least one, so that a small grid gets a block rather than single tokens.
+    count = (length * grid.freq * (share / area)).long().clamp(min=1)
+    noise = rand_rows(generator, rows, max(1, int(grid.tokens * (share / area))))
     centre = (noise.double() * (length * grid.freq).unsqueeze(1)).long()
     used = (torch.arange(noise.shape[1]) < count.unsqueeze(1)).float()
-    centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax").view(rows, grid.time, grid.freq)
+    centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax")
     # A block reaches size // 2 before its centre and the rest after it; what lies outside the grid is cut.
-    blocks = _largest_around(centres.flatten(0, 0), 1, size)
-    return _largest_around(blocks, 2, wide).flatten(1) > 0
+    after, before = size // 2, size - 1 - size // 2
+    beside = (before, after) if grid.freq > 1 else (0, 0)
+    around = F.pad(centres.view(rows, 1, grid.time, grid.freq), (*beside, before, after))
+    blocks = F.max_pool2d(around, (size, size if grid.freq > 1 else 1), stride=1).flatten(1) > 0
+    return blocks if valid is None else blocks & valid
+
+
+def _evened(blocks: Tensor, rows: int, generator: torch.Generator, count: int, valid: Tensor | None) -> Tensor:
+    """Return exactly `count` tokens of each row: those of blocks first, at random among each other."""
+    return lowest(rand_rows(generator, rows, blocks.shape[1]) + (~blocks).float(), count, valid)
+
+
+def _check_blocks(owner: str, ratio: float, share: float, size: int) -> None:
+    check_shares(owner, ("ratio", "share of tokens in blocks, adjusted,"), (ratio, share))
+    if size < 1:
+        raise ConfigError(f"{owner}: found size={size}, expected blocks of at least 1 token")

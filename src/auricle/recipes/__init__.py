@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from auricle.recipes import audiomosaic as _audiomosaic  # noqa: F401  registers itself
+import importlib
+import pkgutil
+
+from auricle.recipes import methods as _methods
 from auricle.recipes.load import load, load_recipe, random_control
 from auricle.recipes.pretrain import pretrain
 from auricle.recipes.recipe import Recipe, Reference, get_recipe, recipe, recipes
@@ -18,3 +21,7 @@ __all__ = [
     "recipe",
     "recipes",
 ]
+
+# Each registers itself, so that a new method is a new file and no other change.
+for _found in pkgutil.iter_modules(_methods.__path__):
+    importlib.import_module(f"{_methods.__name__}.{_found.name}")

@@ -200,8 +200,8 @@ def _preparing(
         if recipe.begin == "earlier":
             if frozen is None:
                 raise ConfigError(
-                    f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its run "
-                    "folder (--earlier)"
+                    f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its "
+                    "run folder (--earlier)"
                 )
             load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({earlier})")
             note(f"began with the weights of {earlier}")

@@ -8,10 +8,11 @@ from auricle.training.train_config import TrainConfig
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step (counted from 0): linear warm-up from 0, then a cosine to `min_lr`.
+    """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then what `schedule` says.
 
-    It is 0 at step 0, `lr` at step `warmup_steps` and `min_lr` at the last step, `steps - 1`: a pure function of the
-    step, so that a resumed run needs no scheduler state (AudioMosaic's released schedule, arXiv 2605.14231).
+    `cosine` and `linear` go down to `min_lr` at the last step, `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is
+    `lr * sqrt(warmup_steps / step)`, but at least `min_lr` (Noam's). All are pure functions of the step, so that a
+    resumed run needs no scheduler state. The cosine is AudioMosaic's released schedule (arXiv 2605.14231).
     """
     if step < config.warmup_steps:
         return config.lr * step / config.warmup_steps
@@ -20,4 +21,9 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if span <= 0:
         # A run that ends with its warm-up has no room for a cosine.
         return config.lr
-    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    if config.schedule == "constant":
+        return config.lr
+    if config.schedule == "inverse_sqrt":
+        return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
+    share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return config.min_lr + (config.lr - config.min_lr) * share

@@ -17,7 +17,8 @@ class TrainConfig(Config):
         steps: optimiser steps in all.
         micro_batch: clips (of one rank) that are in memory at once; None: all. Objectives that couple a batch use
             gradient caching, so the gradient stays that of the full batch; the others accumulate gradients.
-        lr: peak learning rate, reached after `warmup_steps`, then a cosine down to `min_lr` at the last step.
+        lr: peak learning rate, reached after `warmup_steps`.
+        schedule: what follows: `cosine` or `linear` down to `min_lr` at the last step, `constant`, or `inverse_sqrt`.
         min_lr: learning rate of the last step.
         warmup_steps: steps of linear warm-up from 0.
         weight_decay: AdamW's; biases, norms, class tokens and positions have none.
@@ -40,6 +41,7 @@ class TrainConfig(Config):
     steps: int = 10_000
     micro_batch: int | None = None
     lr: float = 6e-4
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
     min_lr: float = 1e-6
     warmup_steps: int = 300
     weight_decay: float = 0.05
@@ -73,6 +75,8 @@ class TrainConfig(Config):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"train.{name} is {value}; it must be above 0, or None to leave it off")
+        if self.schedule not in ("cosine", "linear", "constant", "inverse_sqrt"):
+            raise ConfigError(f"train.schedule is {self.schedule!r}; choose cosine, linear, constant or inverse_sqrt")
         if self.lr < self.min_lr:
             raise ConfigError(f"train.lr is {self.lr}, below train.min_lr, {self.min_lr}; raise one or lower the other")
         if self.threads == 0 or self.threads < -1:

@@ -1,0 +1,301 @@
+"""HTS-AT: a Swin transformer on a spectrogram whose time is folded into an image.
+
+Source: HTS-AT, arXiv 2202.00874, section 2, without its class convolution; the audio encoder of LAION's CLAP, arXiv
+2211.06687. The trunk is the Swin Transformer, arXiv 2103.14030.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.audio.batch import Features
+from auricle.config import nearest
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
+from auricle.encoders.frame_subsampling import frame_validity
+from auricle.encoders.shifted_windows import PatchMerging, WindowBlock, WindowStage
+from auricle.errors import ConfigError
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 32, "heads": (2, 4, 8, 16)},
+    "small": {"width": 64},
+    "base": {"width": 96},
+    "large": {"width": 128, "depths": (2, 2, 12, 2)},
+}
+
+
+@dataclass(frozen=True)
+class HtsAtConfig(EncoderConfig):
+    """Settings of HTS-AT.
+
+    Attributes:
+        width: of the first stage; each further stage doubles it.
+        depths: blocks of each stage.
+        heads: attention heads of each stage.
+        window: rows and columns of an attention window; every second block shifts it by half.
+        patch: rows and columns of a patch of the image.
+        mels: mel bins of the input.
+        fold: stretches of time that are stacked along frequency, so that mels * fold is the image's side.
+        clip_frames: frames that fill an image: they are stretched (bicubic) to mels * fold * fold = 1024. Published:
+            1001 frames, 10 s at a hop of 10 ms with half a window at each end. Set it to the number of frames that the
+            front end makes of 10 s (1000 or 998) for the original's exact geometry, or to 1024 for no stretching.
+        frame_rate: frames per second of the front end.
+        mlp_ratio: feed-forward width over the stage's width.
+        drop_path: stochastic depth at the last block, rising linearly from 0 at the first.
+        eps: of the layer norms.
+    """
+
+    width: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (4, 8, 16, 32)
+    window: int = 8
+    patch: int = 4
+    mels: int = 64
+    fold: int = 4
+    clip_frames: int = 1001
+    frame_rate: float = 100.0
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.1
+    eps: float = 1e-5
+
+    @property
+    def image_frames(self) -> int:
+        """Frames of a full image after stretching."""
+        return self.mels * self.fold * self.fold
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            ConfigError: naming the setting and what it must fit.
+        """
+        for name in ("width", "window", "patch", "mels", "fold"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"found {name} {getattr(self, name)}, expected at least 1")
+        if not self.depths or len(self.depths) != len(self.heads) or min(*self.depths, *self.heads) < 1:
+            raise ConfigError(
+                f"found depths {self.depths} and heads {self.heads}, expected one number per stage in each, at least 1"
+            )
+        for stage, heads in enumerate(self.heads):
+            if self.width * 2**stage % heads:
+                raise ConfigError(
+                    f"stage {stage + 1} has width {self.width * 2**stage}, expected a multiple of its {heads} heads"
+                )
+        last = self.patch * 2 ** (len(self.depths) - 1)
+        if self.mels % last:
+            raise ConfigError(
+                f"mels {self.mels} must be a multiple of {last}, the rows that a token of the last stage spans "
+                f"(patch {self.patch}, {len(self.depths)} stages)"
+            )
+        if self.window % 2:
+            raise ConfigError(f"found window {self.window}, expected an even number: every second block shifts by half")
+        if self.mels * self.fold // last % self.window:
+            raise ConfigError(
+                f"the last stage has {self.mels * self.fold // last} rows and columns, expected a multiple of the "
+                f"window ({self.window}); change mels, fold, patch or the number of stages"
+            )
+        if not 1 <= self.clip_frames <= self.image_frames:
+            raise ConfigError(
+                f"found clip_frames {self.clip_frames}, expected 1 to {self.image_frames} to be stretched"
+            )
+        if self.frame_rate <= 0:
+            raise ConfigError(f"found frame_rate {self.frame_rate}, expected more than 0 frames per second")
+        if not 0.0 <= self.drop_path < 1.0:
+            raise ConfigError(f"drop_path {self.drop_path} must lie in [0, 1)")
+
+    @classmethod
+    def size(cls, name: str, **changes: Any) -> HtsAtConfig:
+        """Return the settings of a named size, with any others changed.
+
+        `base` is the published one (27.5 M parameters; LAION calls it HTSAT-tiny), `large` LAION's HTSAT-base
+        (67.8 M); `tiny` (3.1 M) and `small` (12.3 M) are narrower.
+
+        Raises:
+            ConfigError: no such size.
+        """
+        if name not in SIZES:
+            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
+        return cls(**{**SIZES[name], **changes})
+
+    def build(self, generator: torch.Generator | None = None) -> HtsAt:
+        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
+        return HtsAt(self, generator)
+
+
+class HtsAt(Encoder):
+    """Batch norm per mel bin, time folded into an image, patches, four stages of shifted windows.
+
+    `clip_frames` frames fill an image; a clip of just as many is encoded exactly as the original does. Shorter clips
+    fill the first part of the image, at the same stretch, and the rest counts as no content (the original repeats or
+    pads the sound instead); longer ones are cut into images that do not see each other. So every clip keeps the same
+    tokens per second, and padding is exact. Windows span the seams of the fold, as published: near a seam tokens see
+    others a quarter of the clip away.
+
+    Tokens of layer s are the output of stage s before the merging that follows: a grid half as fine, and twice as
+    wide, as the one before; layer 0 are the patches. All are unfolded, time-major. The output is the last stage after
+    its norm, 32 x 2 tokens for 10 s. Tokens can neither be dropped nor replaced (Ability.MASK): the output is eight
+    times coarser than the patches, so that a hidden patch has no token of its own to be predicted from.
+
+    `Layer.feedforward` is the branch of the stage's last block. `pool` is the mean of the valid tokens, as the
+    original's latent vector is.
+    """
+
+    abilities = frozenset({Ability.EXACT_PADDING})
+
+    def __init__(self, config: HtsAtConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.depth = len(config.depths)
+        self.width = config.width * 2 ** (self.depth - 1)
+        self.bands, self.input_rate = config.mels, config.frame_rate
+        self.input_norm = nn.BatchNorm1d(config.mels)
+        self.patch_proj = nn.Linear(config.patch**2, config.width)
+        self.patch_norm = nn.LayerNorm(config.width, eps=config.eps)
+        total = sum(config.depths)
+        rates = (config.drop_path * number / max(total - 1, 1) for number in range(total))
+        self.stages = nn.ModuleList()
+        side = config.mels * config.fold // config.patch
+        for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
+            width = config.width * 2**stage
+            # Where one window covers the whole image, there is nothing to shift.
+            shift = config.window // 2 if side // 2**stage > config.window else 0
+            hidden = int(width * config.mlp_ratio)
+            self.stages.append(
+                WindowStage(
+                    WindowBlock(width, heads, config.window, shift * (number % 2), hidden, next(rates), config.eps)
+                    for number in range(depth)
+                )
+            )
+        self.merges = nn.ModuleList(
+            PatchMerging(config.width * 2**stage, config.eps) for stage in range(len(config.depths) - 1)
+        )
+        self.norm = nn.LayerNorm(self.width, eps=config.eps)
+        self.initialise(generator)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights: truncated normal of std 0.02 (also the tables of biases), zero biases, unit norms.
+
+        Args:
+            generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
+        """
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                nn.init.trunc_normal_(parameter, std=0.02, a=-2.0, b=2.0, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def grid(self, frames: int) -> Grid:
+        """Return the token grid of an input of so many frames: 32 x 2 for a full clip, in proportion for others."""
+        return self._grid(int(self._patches(torch.tensor(frames))), self.depth - 1)
+
+    def _patches(self, frames: Tensor) -> Tensor:
+        """Return how many columns of patches hold content: frames after stretching, in whole patches, per image."""
+        config = self.config
+        full, rest = frames // config.clip_frames, frames % config.clip_frames
+        span = config.clip_frames * config.patch
+        return full * (config.image_frames // config.patch) + (rest * config.image_frames + span - 1) // span
+
+    def _grid(self, patches: int, stage: int) -> Grid:
+        """Return the unfolded grid of a stage (0 ... depth - 1) for so many columns of patches."""
+        config = self.config
+        step = 2**stage
+        rate = config.frame_rate * config.image_frames / config.clip_frames / config.patch / step
+        return Grid(-(-patches // step), config.mels // config.patch // step, rate)
+
+    def tokenize(self, features: Features) -> Tokens:
+        """Turn features `(B, T', F)` into patch tokens, time-major: 256 x 16 for a full clip.
+
+        Raises:
+            ConfigError: the features have other mel bins or another frame rate than the settings.
+        """
+        self.check_input(features)
+        config, lengths = self.config, features.lengths
+        x = self._normalise(features.x, frame_validity(lengths, features.x.shape[1]))
+        B, T, M = x.shape
+        x = F.pad(x, (0, 0, 0, -T % config.clip_frames)).reshape(-1, 1, config.clip_frames, M)
+        if config.clip_frames != config.image_frames:
+            x = F.interpolate(x, (config.image_frames, M), mode="bicubic", align_corners=True)
+        grid = self._grid(int(self._patches(torch.tensor(T))), 0)
+        x = x.reshape(B, -1, M)[:, : grid.time * config.patch]
+        # A patch's pixels lie mel by mel, as in the image, whose rows are mel bins.
+        patches = x.unflatten(2, (grid.freq, -1)).unflatten(1, (grid.time, -1)).permute(0, 1, 3, 4, 2)
+        tokens = self.patch_norm(self.patch_proj(patches.reshape(B, grid.tokens, -1)))
+        valid = frame_validity(self._patches(lengths), grid.time)
+        return Tokens(tokens, grid, valid=None if valid is None else valid.repeat_interleave(grid.freq, 1))
+
+    def _normalise(self, x: Tensor, real: Tensor | None) -> Tensor:
+        """Batch norm per mel bin whose statistics know valid frames only; padding becomes zero, a bin's mean."""
+        if real is None:
+            return self.input_norm(x.flatten(0, 1)).view_as(x)
+        return torch.zeros_like(x).masked_scatter(real.unsqueeze(2), self.input_norm(x[real]).to(x.dtype))
+
+    def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
+        """Run the stages on all patches.
+
+        Raises:
+            ConfigError: a layer outside 0 ... depth is asked for, or tokens were dropped.
+        """
+        self.check_layers(layers)
+        if tokens.index is not None:
+            raise ConfigError(
+                "HtsAt attends in windows of an image, so no token can be left out; use an encoder with Ability.DROP"
+            )
+        patches = tokens.grid.time
+        x, real = self._fold(tokens)
+        seen = {0: Layer(tokens.x, tokens.grid)}
+        for stage, blocks in enumerate(self.stages):
+            if stage:
+                x, real = self.merges[stage - 1](x, real)
+            x, branch = blocks(x, real)
+            if stage + 1 in layers:
+                grid = self._grid(patches, stage)
+                seen[stage + 1] = Layer(self._unfold(x, grid, stage), grid, self._unfold(branch, grid, stage))
+        grid = self._grid(patches, self.depth - 1)
+        valid = tokens.valid
+        if valid is not None:
+            # Content comes first, so a token has some exactly if its first patch has.
+            rows = valid.unflatten(1, (patches, -1))[:, :: 2 ** (self.depth - 1), : grid.freq]
+            valid = None if bool(rows.all()) else rows.flatten(1)
+        hidden = tuple(seen[layer] for layer in layers) if layers else None
+        return replace(
+            tokens, x=self.norm(self._unfold(x, grid, self.depth - 1)), grid=grid, valid=valid, layers=hidden
+        )
+
+    def _columns(self, patches: int) -> tuple[int, int]:
+        """Return (columns, folds) of the images for so many columns of patches: no more than content needs."""
+        side = self.config.mels * self.config.fold // self.config.patch
+        folds = min(-(-patches // side), self.config.fold)
+        return (side, folds) if folds > 1 else (patches, 1)
+
+    def _fold(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+        """Turn tokens into images `(images, folds * freq, columns, C)` and where they have content (None: all over)."""
+        grid = tokens.grid
+        columns, folds = self._columns(grid.time)
+        x = tokens.x.unflatten(1, (grid.time, grid.freq))
+        missing = -grid.time % (columns * folds)
+        real = None if tokens.valid is None else tokens.valid.unflatten(1, (grid.time, grid.freq))
+        if missing:
+            real = x.new_ones(x.shape[:3], dtype=torch.bool) if real is None else real
+            x, real = F.pad(x, (0, 0, 0, 0, 0, missing)), F.pad(real, (0, 0, 0, missing))
+        x = x.reshape(-1, folds, columns, grid.freq, x.shape[3]).transpose(2, 3).flatten(1, 2)
+        if real is not None:
+            real = real.reshape(-1, folds, columns, grid.freq).transpose(2, 3).flatten(1, 2)
+        return x, real
+
+    def _unfold(self, x: Tensor, grid: Grid, stage: int) -> Tensor:
+        """Turn a stage's images back into tokens `(B, N, C)`, time-major, without what was added to fill them."""
+        folds = x.shape[1] // grid.freq
+        x = x.unflatten(1, (folds, grid.freq)).transpose(2, 3)
+        images = -(-grid.time // (folds * x.shape[2]))
+        return x.reshape(-1, images * folds * x.shape[2], grid.freq, x.shape[4])[:, : grid.time].flatten(1, 2)
+
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Return the mean of the valid tokens, `(B, D)`."""
+        return tokens.mean()

@@ -1,0 +1,71 @@
+"""Weights of LAION's CLAP audio encoder, as transformers stores them, under the names of `HtsAt`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from auricle.errors import ConfigError
+
+_BLOCK = {
+    "layernorm_before": "norm1",
+    "attention.output.dense": "attention.proj",
+    "layernorm_after": "norm2",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+}
+
+
+def hts_at_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict for `HtsAt` from one of transformers' `ClapAudioModel`, `ClapModel` or a part of them.
+
+    Its encoder (arXiv 2211.06687) is HTS-AT; what else the state holds, such as the text tower and the projections, is
+    left out. The sizes `base` and `large` of `HtsAtConfig` are those of the published weights.
+
+    Raises:
+        ConfigError: the state holds no CLAP audio encoder, or one with feature fusion.
+    """
+    end = "patch_embed.proj.weight"
+    starts = [name.removesuffix(end) for name in state if name.endswith(end)]
+    if len(starts) != 1:
+        raise ConfigError(
+            f"found {len(starts)} names that end with {end!r}, expected 1: the state of transformers' "
+            "ClapAudioModel or ClapModel"
+        )
+    inner = {name.removeprefix(starts[0]): value for name, value in state.items() if name.startswith(starts[0])}
+    if any(name.startswith("patch_embed.fusion_model") for name in inner):
+        raise ConfigError("found a CLAP encoder with feature fusion, which HtsAt does not have; load an unfused one")
+    weights: dict[str, Tensor] = {}
+    for name, value in inner.items():
+        top, _, rest = name.partition(".")
+        if top == "layers":
+            stage, part, rest = rest.split(".", 2)
+            if part == "downsample":
+                weights[f"merges.{stage}.{rest}"] = value
+            else:
+                number, inside = rest.split(".", 1)
+                weights.update(_block(f"stages.{stage}.blocks.{number}", inside, value, inner, name))
+        elif top == "batch_norm":
+            weights[f"input_norm.{rest}"] = value
+        elif top == "norm":
+            weights[name] = value
+        elif top == "patch_embed":
+            kind, leaf = rest.split(".")
+            # A convolution whose stride is its kernel is a linear layer on flattened patches.
+            weights[f"patch_{kind}.{leaf}"] = value.flatten(1) if name == end else value
+    return weights
+
+
+def _block(place: str, inside: str, value: Tensor, inner: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return what one entry of a block becomes; queries, keys and values are joined when the query comes."""
+    path, _, leaf = inside.rpartition(".")
+    if inside == "attention.self.relative_position_bias_table":
+        return {f"{place}.attention.table": value}
+    if path == "attention.self.query":
+        parts = [inner[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+        return {f"{place}.attention.qkv.{leaf}": torch.cat(parts)}
+    if path in _BLOCK:
+        return {f"{place}.{_BLOCK[path]}.{leaf}": value}
+    return {}

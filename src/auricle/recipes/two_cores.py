@@ -1,0 +1,42 @@
+"""What the tiny sizes share: windows, batches and schedules for hours of audio and a few cores."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
+from auricle.training.train_config import TrainConfig
+
+# Said of every tiny size; a recipe adds what else it does otherwise.
+DEVIATIONS = (
+    "short clips are repeated to fill the window, long ones cropped at random, and clips come up in proportion to "
+    "their length (window, loader)",
+    "normalisation by the corpus's own mean and standard deviation, where the front end has any",
+    "AdamW with decoupled decay; the published optimiser is named under `unknown` or here where it is another",
+)
+
+
+def window(seconds: float = 2.56) -> WindowConfig:
+    """Return windows of one length, short clips repeated."""
+    return WindowConfig(seconds=seconds, short="repeat", crop="random")
+
+
+def loader(batch: int = 32) -> LoaderConfig:
+    """Return batches in which clips come up in proportion to their length."""
+    return LoaderConfig(batch=batch, workers=-1, sampling="duration")
+
+
+def train(
+    steps: int = 1500,
+    lr: float = 5e-4,
+    *,
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine",
+    **changes: Any,
+) -> TrainConfig:
+    """Return a short schedule: 50 steps of warm-up, a checkpoint every 100 steps."""
+    settings: dict[str, Any] = {
+        "steps": steps, "lr": lr, "schedule": schedule, "warmup_steps": min(50, steps // 10), "log_every": 10,
+        "save_every": 100,
+    }  # fmt: skip
+    return TrainConfig(**(settings | changes))
