@@ -24,7 +24,15 @@ class ConfigError(AuricleError):
 
 
 class NeedError(AuricleError):
-    """An objective needs an ability that the encoder does not have."""
+    """An objective needs an ability that the encoder does not have.
+
+    Attributes:
+        needs: names of the abilities that are missing.
+    """
+
+    def __init__(self, message: str, needs: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.needs = needs
 
 
 class CheckpointError(AuricleError):

@@ -24,5 +24,5 @@ def _stretched(frames: int) -> tuple[int, int]:
 
 CASES = {
     "hts_at": Case(_SMALL.build, grid=_whole, local=(4, 4)),
-    "hts_at-stretched": Case(_SMALL.replace(clip_frames=125).build, grid=_stretched),
+    "hts_at-stretched": Case(_SMALL.replace(clip_frames=125, mels=20, bins=32).build, grid=_stretched),
 }

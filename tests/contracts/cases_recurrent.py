@@ -6,6 +6,7 @@ from encoder_cases import Case
 
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.pase import PaseConfig
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
     CAUSAL_WAV2VEC,
@@ -26,6 +27,14 @@ _WAVES = {"longest": 465 + 47 * 160, "lengths": _LENGTHS}  # the last sample bel
 def _unpadded(samples: int) -> tuple[int, int]:
     return ((samples - 465) // 160 + 1, 1)
 
+
+def _pase(samples: int) -> tuple[int, int]:
+    """Rounded up at the first stride, down at the four after it."""
+    return (-(-samples // 10) // 16, 1)
+
+
+_PASE = PaseConfig(filters=6, blocks=tuple((8 + i, *b[1:]) for i, b in enumerate(PaseConfig().blocks)), width=10)
+_CLIPS = {"longest": 3200, "lengths": (2405, 1777, 801, 466, 311, 151)}
 
 CASES = {
     "frame_recurrent": Case(_FRAMES.build, grid=lambda n: (n, 1), local=(1, 16)),
@@ -59,5 +68,13 @@ CASES = {
         low_precision=0.9,
         longest=25 + 47 * 10,
         lengths=(400, 217, 100, 34, 26, 25),
+    ),
+    "pase": Case(_PASE.build, grid=_pase, **_CLIPS),
+    "pase-plus": Case(_PASE.replace(skips=True, recurrent=8).build, grid=_pase, **_CLIPS),
+    "pase-reflect": Case(
+        _PASE.replace(edges="reflect", output_norm=False).build,
+        grid=_pase,
+        longest=3200,
+        lengths=(2405, 1777, 801, 471),
     ),
 }

@@ -133,6 +133,8 @@ def test_sampling_takes_the_noise_it_is_given_and_reaches_every_layer() -> None:
     assert torch.equal(out.x, again.x)
     assert encoder.quantisers["3"].last_perplexity is not None
     assert torch.equal(encoder.quantisers["3"].last_perplexity, quantised[1].code_perplexity)
+    with pytest.raises(ConfigError, match="noise for 1 quantisers, the encoder has 2"):
+        encoder.contextualize_quantised(tokens, noise=noise[:1])
     out.x.square().sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in encoder.parameters() if p.grad is not None)
     assert all(p.grad is not None for p in encoder.parameters())

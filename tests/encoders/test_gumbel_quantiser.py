@@ -66,6 +66,7 @@ def test_evaluation_equals_transformers() -> None:
     torch.testing.assert_close(got.code_perplexity.sum(), perplexity, rtol=1e-5, atol=0)
 
 
+@torch.no_grad()
 def test_all_against_a_slow_loop() -> None:
     """Groups that share a codebook, two layers to the logits, some tokens padding."""
     B, N, G, V = 2, 5, 2, 4

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Features
-from auricle.encoders.contract import Grid, Tokens
+from auricle.encoders.contract import Grid
 from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.frequency_concat import concatenate_frequency
 from auricle.encoders.positions import sincos_grid, sinusoid_table
@@ -67,9 +67,7 @@ def test_fixed_positions(config: SpectrogramTransformerConfig, table: Tensor) ->
 def _patches(encoder: torch.nn.Module, frames: int) -> Tensor:
     time, freq = encoder.config.patch
     x = features(frames).x
-    rows = [
-        x[:, t : t + time, f : f + freq].reshape(2, -1) for t in range(0, frames, time) for f in range(0, 32, freq)
-    ]
+    rows = [x[:, t : t + time, f : f + freq].reshape(2, -1) for t in range(0, frames, time) for f in range(0, 32, freq)]
     return torch.stack(rows, 1)
 
 
@@ -268,9 +266,3 @@ def test_other_pads_reach_the_last_patch() -> None:
         filled = replace(data, x=torch.cat([data.x, room], 1))
         one, two = encoder.tokenize(data), encoder.tokenize(filled)
         torch.testing.assert_close(one.x, two.x)
-
-
-def test_a_dropped_tokens_type_is_kept() -> None:
-    tokens = SMALL.build().tokenize(features())
-    assert isinstance(tokens, Tokens)
-    assert tokens.valid is None

@@ -190,14 +190,10 @@ def test_bert_on_frames(name: str) -> None:
     assert tokens.layers is not None
     for number, layer in enumerate(tokens.layers):
         for row, length in enumerate((60, 37)):
-            torch.testing.assert_close(
-                layer.block[row, :length], expected.hidden_states[number][row, :length], **EXACT
-            )
+            torch.testing.assert_close(layer.block[row, :length], expected.hidden_states[number][row, :length], **EXACT)
             if number:
                 assert layer.feedforward is not None
-                torch.testing.assert_close(
-                    layer.feedforward[row, :length], branches[number - 1][row, :length], **EXACT
-                )
+                torch.testing.assert_close(layer.feedforward[row, :length], branches[number - 1][row, :length], **EXACT)
 
 
 def test_eat_is_torchs_post_norm_layer_behind_a_norm() -> None:

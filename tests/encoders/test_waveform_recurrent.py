@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from auricle.audio.batch import Features
+from auricle.audio.batch import Audio, Features
+from auricle.audio.waveform import WaveformConfig
 from auricle.encoders.contract import Ability, Encoder
+from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.gumbel_quantiser import GumbelLayerConfig, gumbel_noise
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
@@ -43,6 +45,7 @@ def test_grids_follow_the_published_formula() -> None:
         assert cpc.grid(samples).time == samples // 160
         assert wav2vec.grid(samples).time == (samples - 465) // 160 + 1
     assert cpc.grid(16000).rate == wav2vec.grid(16000).rate == 100.0
+    assert (wav2vec.hop, wav2vec.receptive_field, wav2vec.least_frames, cpc.least_frames) == (160, 465, 465, 160)
 
 
 def test_parameter_counts() -> None:
@@ -97,6 +100,40 @@ def test_causal_convolutions_equal_a_slow_loop(left: str) -> None:
             x = slow_causal_layer(layer, x, left)
             np.testing.assert_allclose(got.block[row].numpy(), x, rtol=0, atol=1e-12)
     np.testing.assert_allclose(tokens.x[1].numpy(), x, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_the_published_wav2vec_equals_plain_layers() -> None:
+    """Group norm over channels and time, replicated left edges, GELU, a projected residual where widths differ."""
+    config = AGGREGATOR.replace(norm="group", stem=WAV2VEC.narrow(8), width=10, activation="gelu")
+    encoder = config.build().double().eval()
+    for p in encoder.parameters():
+        p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.2)
+    tokens = encoder.tokenize(wave(3000, dtype=torch.float64))
+    x = tokens.x.transpose(1, 2)
+    for i, (layer, kernel) in enumerate(zip(encoder.layers, config.kernels, strict=True)):
+        net = nn.Sequential(
+            nn.ReplicationPad1d((kernel - 1, 0)), nn.Conv1d(10 if i else 8, 10, kernel), nn.GroupNorm(1, 10), nn.GELU()
+        ).double()
+        net[1].load_state_dict(layer.conv.state_dict())
+        net[2].load_state_dict(layer.norm.state_dict())
+        residual = x if i else torch.einsum("dc,bcn->bdn", layer.project.weight[..., 0], x)
+        x = (residual + net(x)) * 0.5**0.5
+    torch.testing.assert_close(encoder.contextualize(tokens).x, x.transpose(1, 2), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_frozen_encoder_takes_clips_of_any_length() -> None:
+    """Also one too short for a token beside one that is not: it has no valid token, and its vector is zero."""
+    for config in (RECURRENT, AGGREGATOR):
+        frozen = FrozenEncoder(WaveformConfig().build(), config.build(), name="small")
+        audio = Audio.stack([np.ones(n, np.float32) * 0.1 for n in (4000, 1000, 100)], 16000)
+        tokens, vectors = frozen.encode(audio, layers=(0, config.build().depth))
+        assert tokens.valid is not None
+        expected = [config.stem.frames(n) for n in (4000, 1000, 100)]
+        assert tokens.valid.sum(1).tolist() == expected
+        assert vectors.shape == (3, config.width)
+        assert not bool(vectors[2].any())
 
 
 @torch.no_grad()

@@ -5,92 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from waveform_references import FAMILIES, SMALL, STACKED, features, shaken, wave
 
-from auricle.audio.batch import Features
+from auricle.audio.waveform import WaveformConfig
 from auricle.encoders.contract import Ability
 from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.waveform_stem import WAV2VEC2
 from auricle.encoders.waveform_transformer import SIZES, WaveformTransformer, WaveformTransformerConfig
 from auricle.encoders.waveform_weights import load_transformers_weights
 from auricle.errors import ConfigError
-
-_SMALL = WaveformTransformerConfig(
-    stem=WAV2VEC2_LAYER.narrow(16),
-    width=32,
-    depth=3,
-    heads=4,
-    position=ConvPositionConfig(kernel=16, groups=4),
-    input_dropout=0.0,
-    dropout=0.0,
-    attention_dropout=0.0,
-    layer_drop=0.0,
-)
-_D2V = ConvPositionConfig(kernel=7, groups=4, depth=5)
-
-
-def shaken(module: torch.nn.Module) -> Any:
-    """Move every weight off its initial value, so that nothing is hidden by zeros and ones."""
-    with torch.no_grad():
-        for place, p in enumerate(module.parameters()):
-            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(place)) * 0.1)
-    return module.double().eval()
-
-
-def wave(clips: int, samples: int, seed: int = 0) -> Tensor:
-    return torch.randn(clips, samples, generator=torch.Generator().manual_seed(seed)).double()
-
-
-def features(x: Tensor, lengths: list[int] | None = None) -> Features:
-    return Features(x, torch.tensor(lengths or [x.shape[1]] * len(x)), 16_000.0)
-
-
-def reference(family: str, **changes: Any) -> Any:
-    """Return a tiny model of `transformers` in float64 with random weights."""
-    transformers = pytest.importorskip("transformers")
-    settings = {
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "intermediate_size": 128,
-        "conv_dim": (16,) * 7,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-        "layerdrop": 0.0,
-        "attn_implementation": "eager",
-        "vocab_size": 8,
-    } | changes
-    config = getattr(transformers, f"{family}Config")(**settings)
-    return shaken(getattr(transformers, f"{family}Model")(config))
-
-
-FAMILIES: dict[str, tuple[Any, WaveformTransformerConfig]] = {
-    "wav2vec2-base": (lambda: reference("Wav2Vec2"), _SMALL.replace(stem=WAV2VEC2.narrow(16))),
-    "wav2vec2-large": (
-        lambda: reference("Wav2Vec2", do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True),
-        _SMALL.replace(norm="pre"),
-    ),
-    "hubert-base": (lambda: reference("Hubert"), _SMALL.replace(stem=WAV2VEC2.narrow(16))),
-    "hubert-large": (
-        lambda: reference("Hubert", do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True),
-        _SMALL.replace(norm="pre"),
-    ),
-    "wavlm-base": (lambda: reference("WavLM"), _SMALL.replace(stem=WAV2VEC2.narrow(16), bias="wavlm")),
-    "wavlm-large": (
-        lambda: reference("WavLM", do_stable_layer_norm=True, feat_extract_norm="layer"),
-        _SMALL.replace(stem=WAV2VEC2_LAYER.narrow(16).replace(bias=False), norm="pre", bias="wavlm"),
-    ),
-    "wavlm-few-buckets": (
-        lambda: reference("WavLM", num_buckets=8, max_bucket_distance=12),
-        _SMALL.replace(stem=WAV2VEC2.narrow(16), bias="wavlm", buckets=8, max_distance=12),
-    ),
-    "data2vec": (
-        lambda: reference("Data2VecAudio", num_conv_pos_embeddings=5, conv_pos_kernel_size=7),
-        _SMALL.replace(stem=WAV2VEC2_LAYER.narrow(16).replace(bias=False), position=_D2V),
-    ),
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -147,7 +75,7 @@ def test_masked_and_padded_batches_equal_the_library(family: str) -> None:
 def test_feedforward_is_the_branch_before_the_residual() -> None:
     """What data2vec takes as targets: the output of the second linear layer, in either order of norms."""
     for norm in ("post", "pre"):
-        encoder = shaken(_SMALL.replace(norm=norm).build())
+        encoder = shaken(SMALL.replace(norm=norm).build())
         caught: list[Tensor] = []
         encoder.blocks[1].fc2.register_forward_hook(lambda m, i, o: caught.append(o))  # noqa: B023
         layers = encoder(features(wave(1, 8_000)), [2]).layers
@@ -172,6 +100,15 @@ def test_parameter_counts(name: str, count: float) -> None:
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(count, abs=0.006)
 
 
+@pytest.mark.parametrize("bias", ["wavlm", "alibi"])
+def test_initialising_again_equals_building(bias: str) -> None:
+    config = SMALL.replace(bias=bias, stem=WAV2VEC2.narrow(16))
+    built = config.build(torch.Generator().manual_seed(3))
+    again = shaken(config.build()).float()
+    again.initialise(torch.Generator().manual_seed(3))
+    assert all(torch.equal(a, b) for a, b in zip(built.parameters(), again.parameters(), strict=True))
+
+
 def test_every_size_builds_and_travels_as_json() -> None:
     for name in SIZES:
         config = WaveformTransformerConfig.size(name)
@@ -192,7 +129,7 @@ def dense_attention_with_alibi(encoder: WaveformTransformer, x: Tensor, places: 
                 (x @ w.T + b)[:, head * d : (head + 1) * d]
                 for w, b in zip(block.qkv.weight.chunk(3), block.qkv.bias.chunk(3), strict=True)
             )
-            slope = 2.0 ** (-8 * (head + 1) / heads) * max(float(encoder.relative.scale[head]), 0.0)
+            slope = 2.0 ** (-8 * (head + 1) / heads) * max(encoder.relative.scale[head].item(), 0.0)
             scores = torch.stack(
                 [
                     torch.stack(
@@ -209,7 +146,7 @@ def dense_attention_with_alibi(encoder: WaveformTransformer, x: Tensor, places: 
 
 def test_visible_tokens_alone_keep_their_distances_and_convolve_over_zeros() -> None:
     """data2vec 2.0: hidden tokens are zeroed, positions are convolved on the whole, then the visible ones are taken."""
-    config = _SMALL.replace(bias="alibi", position=_D2V)
+    config = SMALL.replace(bias="alibi", position=STACKED)
     encoder = shaken(config.build())
     with torch.no_grad():
         encoder.relative.scale[1] = -0.5
@@ -229,7 +166,7 @@ def test_visible_tokens_alone_keep_their_distances_and_convolve_over_zeros() -> 
 
 @pytest.mark.parametrize("bias", ["none", "wavlm", "alibi"])
 def test_keeping_all_tokens_equals_dropping_none(bias: str) -> None:
-    encoder = shaken(_SMALL.replace(bias=bias, position=_D2V).build())
+    encoder = shaken(SMALL.replace(bias=bias, position=STACKED).build())
     tokens = encoder.tokenize(features(wave(2, 8_000), [8_000, 5_000]))
     every = torch.arange(tokens.grid.tokens).expand(2, -1)
     whole, kept = encoder.contextualize(tokens), encoder.contextualize(tokens.keep(every))
@@ -239,7 +176,7 @@ def test_keeping_all_tokens_equals_dropping_none(bias: str) -> None:
 def test_positions_before_hiding_or_after() -> None:
     """`tokenize`: a visible token tells of its hidden neighbour; `context`: it doesn't."""
     for place, leaks in (("tokenize", True), ("context", False)):
-        encoder = shaken(_SMALL.replace(position_place=place).build())
+        encoder = shaken(SMALL.replace(position_place=place).build())
         x = wave(1, 8_000)
         other = x.clone()
         other[0, 12 * 320 : 12 * 320 + 100] += 1.0  # seen by tokens 11 and 12 only
@@ -247,14 +184,14 @@ def test_positions_before_hiding_or_after() -> None:
         one, two = (encoder.contextualize(encoder.tokenize(features(w)).keep(kept)).x for w in (x, other))
         assert torch.allclose(one, two) is not leaks
     whole = wave(1, 8_000)
-    outputs = [shaken(_SMALL.replace(position_place=p).build())(features(whole)).x for p in ("tokenize", "context")]
+    outputs = [shaken(SMALL.replace(position_place=p).build())(features(whole)).x for p in ("tokenize", "context")]
     torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
 
 
 def test_the_stem_gradient_is_scaled() -> None:
     grads = {}
     for factor in (1.0, 0.1, 0.0):
-        encoder = shaken(_SMALL.replace(stem_gradient=factor).build())
+        encoder = shaken(SMALL.replace(stem_gradient=factor).build())
         encoder(features(wave(1, 4_000))).x.pow(3).sum().backward()
         grads[factor] = (encoder.stem.convs[0].weight.grad, encoder.projection.weight.grad)
     torch.testing.assert_close(grads[0.1][0], grads[1.0][0] * 0.1)
@@ -263,7 +200,7 @@ def test_the_stem_gradient_is_scaled() -> None:
 
 
 def test_layer_drop_skips_blocks_in_training_only() -> None:
-    encoder = shaken(_SMALL.replace(layer_drop=0.5, depth=8).build()).train()
+    encoder = shaken(SMALL.replace(layer_drop=0.5, depth=8).build()).train()
     torch.manual_seed(0)
     layers = encoder(features(wave(1, 4_000)), range(9)).layers
     skipped = [layers[i].feedforward is None for i in range(1, 9)]
@@ -276,7 +213,7 @@ def test_layer_drop_skips_blocks_in_training_only() -> None:
 
 def test_padding_is_promised_only_where_it_holds() -> None:
     assert Ability.EXACT_PADDING in WaveformTransformerConfig.size("tiny").build().abilities
-    encoder = shaken(_SMALL.replace(stem=WAV2VEC2.narrow(16)).build())
+    encoder = shaken(SMALL.replace(stem=WAV2VEC2.narrow(16)).build())
     assert Ability.EXACT_PADDING not in encoder.abilities
     x = wave(1, 8_000)
     padded = torch.nn.functional.pad(x, (0, 4_000))
@@ -285,7 +222,7 @@ def test_padding_is_promised_only_where_it_holds() -> None:
 
 
 def test_dropout_acts_in_training_only() -> None:
-    encoder = shaken(_SMALL.replace(attention_dropout=0.3, bias="wavlm").build())
+    encoder = shaken(SMALL.replace(attention_dropout=0.3, bias="wavlm").build())
     data = features(wave(1, 4_000))
     still = encoder(data).x
     torch.manual_seed(0)
@@ -308,33 +245,44 @@ def test_dropout_acts_in_training_only() -> None:
 )
 def test_settings_that_contradict_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        _SMALL.replace(**changes)
+        SMALL.replace(**changes)
+
+
+def test_a_clip_without_a_whole_token_in_a_longer_batch_stays_finite() -> None:
+    for bias in ("none", "wavlm", "alibi"):
+        encoder = shaken(SMALL.replace(bias=bias).build()).train()
+        x = wave(2, 4_000)
+        x[1, 399:] = 0
+        tokens = encoder(features(x, [4_000, 399]))
+        assert tokens.valid.sum(1).tolist() == [12, 0]
+        assert tokens.x.isfinite().all()
+        pooled = encoder.pool(tokens)
+        assert not pooled[1].any()
+        pooled.pow(2).sum().backward()
+        assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_ten_seconds_have_499_tokens_at_50_hz() -> None:
+    encoder = SMALL.build()
+    assert [encoder.grid(int(s * 16_000)).time for s in (0.5, 1.0, 2.37, 10.0)] == [24, 49, 118, 499]
+    assert (encoder.grid(160_000).freq, encoder.grid(160_000).rate) == (1, 50.0)
+
+
+def test_any_clip_through_the_front_end_and_a_frozen_encoder() -> None:
+    frozen = FrozenEncoder(WaveformConfig(rate=16_000, normalise="clip").build(), SMALL.build(), name="small")
+    clips = [np.random.default_rng(i).standard_normal(n).astype(np.float32) for i, n in enumerate((9_000, 4_001, 700))]
+    together, alone = frozen.embed(clips, 16_000), [frozen.embed(clip, 16_000) for clip in clips]
+    assert together.shape == (3, 32)
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="receptive field"):
+        frozen.embed(clips[0][:300], 16_000)
 
 
 def test_unknown_sizes_and_short_clips_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'wavlm_base'"):
         WaveformTransformerConfig.size("wavlm_bas")
-    encoder = _SMALL.build()
+    encoder = SMALL.build()
     with pytest.raises(ConfigError, match="needs at least 400"):
         encoder.tokenize(features(torch.zeros(1, 399)))
     with pytest.raises(ConfigError, match="layers"):
         encoder(features(torch.zeros(1, 800)), [4])
-
-
-def test_checkpoints_that_do_not_fit_are_refused() -> None:
-    encoder = _SMALL.build()
-    with pytest.raises(ConfigError, match="another family"):
-        load_transformers_weights(encoder, {"a": torch.zeros(1)})
-    state = reference("Hubert", do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True).state_dict()
-    with pytest.raises(ConfigError, match="lacks 12 weights"):
-        load_transformers_weights(_SMALL.replace(depth=4).build(), state)
-    before = encoder.projection.weight.clone()
-    with pytest.raises(ConfigError, match="has shape"):
-        load_transformers_weights(encoder, state | {"encoder.layers.2.layer_norm.weight": torch.zeros(31)})
-    assert torch.equal(encoder.projection.weight, before)
-    old = {k.replace("parametrizations.weight.original0", "weight_g"): v for k, v in state.items()}
-    old = {"hubert." + k.replace("parametrizations.weight.original1", "weight_v"): v for k, v in old.items()}
-    assert load_transformers_weights(encoder, old | {"lm_head.weight": torch.zeros(1)}) == (
-        "hubert.masked_spec_embed",
-        "lm_head.weight",
-    )

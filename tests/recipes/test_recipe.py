@@ -13,6 +13,11 @@ from auricle.recipes import Recipe, get_recipe, recipes
 SIZES = ("tiny", "small", "base", "paper")
 
 
+def command_line(recipe: Recipe, arguments: list[str]) -> Recipe:
+    """Read flags as `auricle pretrain` does."""
+    return tyro.cli(Recipe, default=recipe, args=arguments, config=(tyro.conf.AvoidSubcommands,))
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_json_is_exact(size: str) -> None:
     recipe = get_recipe("audiomosaic", size)
@@ -74,14 +79,14 @@ def test_fields_of_every_kind_are_set_from_the_command_line() -> None:
         "--train.precision bf16 --train.minutes 3.5 --objective.mask.grid released --train.micro-batch 8 "
         "--loader.no-drop-last --augment.method waveform --window.short pad --frontend.mels 64"
     )
-    changed = tyro.cli(Recipe, default=recipe, args=arguments.split())
+    changed = command_line(recipe, arguments.split())
     assert {name: new for name, (_, new) in recipe.changes(changed).items()} == {
         "train.steps": 1000, "objective.mask.time": 0.5, "encoder.width": 384, "encoder.patch": [8, 16],
         "train.betas": [0.9, 0.95], "train.precision": "bf16", "train.minutes": 3.5, "objective.mask.grid": "released",
         "train.micro_batch": 8, "loader.drop_last": False, "augment.method": "waveform", "window.short": "pad",
         "frontend.mels": 64,
     }  # fmt: skip
-    assert tyro.cli(Recipe, default=recipe, args=[]) == recipe
+    assert command_line(recipe, []) == recipe
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_unknown_fields_and_wrong_types_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        tyro.cli(Recipe, default=get_recipe("audiomosaic"), args=arguments)
+        command_line(get_recipe("audiomosaic"), arguments)
     assert message in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -68,3 +69,34 @@ def test_each_sign_of_collapse_is_told_once_until_it_is_gone(name: str, value: f
 
 def test_chance_accuracy_is_no_sign_while_the_run_is_young() -> None:
     assert CollapseAlarm(patience=100)(50, HEALTHY | {"accuracy": 0.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tokens/rank_prediction": 1.2}, "tokens/rank_prediction is 1.20.*--loader.batch"),
+        ({"tokens/std_target": 5e-3}, "the target is constant.*objective.teacher.decay"),
+        ({"codes0/perplexity": 1.4}, "there is one code left.*diversity"),
+        ({"tokens/position_ratio": 0.99}, "shortcut at step 500: .*no better than by position"),
+        ({"codes/code_accuracy": 0.2, "codes/position_accuracy": 0.25}, "shortcut.*by position 0.250"),
+    ],
+)
+def test_collapse_and_shortcuts_of_terms_are_told_with_a_remedy(changes: dict[str, float], words: str) -> None:
+    alarm = CollapseAlarm(patience=100)
+    warning = alarm(500, changes)
+    assert warning is not None
+    assert re.search(words, warning, re.DOTALL)
+    assert alarm(501, changes) is None  # once
+
+
+def test_a_shortcut_is_no_sign_during_warm_up() -> None:
+    line = {"tokens/position_ratio": 1.1, "codes/code_accuracy": 0.1, "codes/position_accuracy": 0.2}
+    assert CollapseAlarm(patience=100)(50, line) is None
+
+
+def test_healthy_terms_say_nothing() -> None:
+    line = {
+        "tokens/rank_prediction": 30.0, "tokens/std_target": 0.5, "codes/perplexity": 40.0,
+        "tokens/position_ratio": 0.8, "codes/code_accuracy": 0.3, "codes/position_accuracy": 0.2,
+    }  # fmt: skip
+    assert CollapseAlarm(patience=100)(500, line) is None

@@ -66,6 +66,7 @@ class LogMixupExp(FeatureOp):
     def __init__(self, config: LogMixupExpConfig, width: int) -> None:
         super().__init__()
         self.config = config
+        self._width = width
         self.register_buffer("bank", torch.zeros(0, 0, width))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
@@ -112,8 +113,8 @@ class LogMixupExp(FeatureOp):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take the shape of the saved bank first: it depends on the clips' length, which the settings do not tell."""
         saved = state_dict.get(f"{prefix}bank")
-        fits = isinstance(saved, Tensor) and saved.dim() == 3 and saved.shape[2] == self.bank.shape[2]
-        if fits and saved.shape[0] in (0, self.config.entries):
+        sizes = (0, self.config.entries)
+        if isinstance(saved, Tensor) and saved.dim() == 3 and saved.shape[0] in sizes and saved.shape[2] == self._width:
             self.bank = self.bank.new_zeros(saved.shape)
             self._pending = None
         super()._load_from_state_dict(state_dict, prefix, *args)

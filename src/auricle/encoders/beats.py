@@ -161,6 +161,8 @@ class BEATs(Encoder):
         nn.init.zeros_(self.projection.bias)
         self.position.initialise(generator)
         self.relative.initialise(generator)
+        self.patch_norm.reset_parameters()
+        self.norm.reset_parameters()
         self.blocks.initialise(generator, deep=(8 * self.config.depth) ** -0.25)
 
     def grid(self, frames: int) -> Grid:

@@ -75,6 +75,8 @@ class BiasedBlock(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
+            elif isinstance(module, PositionGate):
+                nn.init.ones_(module.scale)
         if deep is not None:
             query, key, value = self.qkv.weight.chunk(3)
             for weight, gain in (

@@ -12,19 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.encoders.conformer_attention import ConformerAttention, Positions
+from auricle.encoders.feature_map import FeatureMap
+from auricle.encoders.map_norm import normalise
 
 ConvNorm = Literal["batch", "layer", "group"]
-
-
-class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the channels of `(B, N, D)` whose statistics know valid frames only."""
-
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
-        """Normalise `x (B, N, D)`; `real (B, N)` is False where a frame is padding (None: nowhere)."""
-        if real is None or not self.training:
-            return super().forward(x.flatten(0, 1)).view_as(x)
-        normal = super().forward(x[real])
-        return torch.zeros_like(x, dtype=normal.dtype).masked_scatter(real.unsqueeze(2), normal)
 
 
 class MaskedGroupNorm(nn.Module):
@@ -68,8 +59,9 @@ class FeedForward(nn.Module):
 class ConvolutionModule(nn.Module):
     """LayerNorm, pointwise convolution to 2D, gate, depthwise convolution, norm, swish, pointwise convolution.
 
-    Frames that are padding are set to zero before the depthwise convolution and count in no statistics. The
-    convolutions have no bias, as in the models that transformers publishes; the paper does not say.
+    Frames that are padding are set to zero before the depthwise convolution and count in no statistics, which batch
+    norm shares among ranks. The convolutions have no bias, as in the models that transformers publishes; the paper
+    does not say.
 
     Args:
         width: D.
@@ -89,20 +81,25 @@ class ConvolutionModule(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.pointwise1 = nn.Linear(width, 2 * width, bias=False)
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width, bias=False)
-        self.middle: MaskedBatchNorm | MaskedGroupNorm | nn.LayerNorm
+        self.middle: nn.BatchNorm1d | MaskedGroupNorm | nn.LayerNorm
         if norm == "batch":
-            self.middle = MaskedBatchNorm(width)
+            self.middle = nn.BatchNorm1d(width)
         else:
             self.middle = MaskedGroupNorm(width) if norm == "group" else nn.LayerNorm(width, eps=eps)
         self.pointwise2 = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
-        """Return the branch of `x (B, N, D)`; `real (B, N)` is False where a frame is padding (None: nowhere)."""
+        """Return the branch of `x (B, N, D)`; `real (B, N)` is False for padding, at the end (None: nowhere)."""
         y = F.glu(self.pointwise1(self.norm(x)), -1)
         if real is not None:
             y = y.masked_fill(~real.unsqueeze(2), 0.0)
-        y = self.depthwise(F.pad(y.transpose(1, 2), self.reach)).transpose(1, 2)
-        y = self.middle(y) if isinstance(self.middle, nn.LayerNorm) else self.middle(y, real)
+        y = self.depthwise(F.pad(y.transpose(1, 2), self.reach))
+        if isinstance(self.middle, nn.BatchNorm1d):
+            y = normalise(self.middle, FeatureMap(y, None if real is None else real.sum(1))).x.transpose(1, 2)
+        elif isinstance(self.middle, MaskedGroupNorm):
+            y = self.middle(y.transpose(1, 2), real)
+        else:
+            y = self.middle(y.transpose(1, 2))
         return F.dropout(self.pointwise2(F.silu(y)), self.dropout, self.training)
 
 

@@ -36,6 +36,17 @@ class Ability(Enum):
     EXACT_PADDING = "padding never changes a valid token"
 
 
+MEETS = {
+    Ability.DROP: "transformers on patches (SpectrogramTransformerConfig, BEATsConfig)",
+    Ability.MASK: "transformers, Conformers, state space and recurrent encoders",
+    Ability.CLS: "a SpectrogramTransformerConfig with cls",
+    Ability.CAUSAL: "recurrent encoders, causal convolutions, a state space encoder in one direction",
+    Ability.STREAM: "recurrent encoders",
+    Ability.EXACT_PADDING: "encoders without normalisation over time",
+}
+"""Who offers an ability: for those who are refused."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where tokens lie: `time` x `freq` of them, `rate` time steps per second (Hz)."""

@@ -58,7 +58,7 @@ class EfficientNetConfig(EncoderConfig):
     """Settings of an EfficientNet.
 
     Sizes: `base` or `b0` (4.007 M parameters with one input channel), `b7` (63.8 M), `tiny` and `small` are B0 with
-    half and three quarters of the channels.
+    half and three quarters of the channels (1.07 and 2.37 M).
 
     Attributes:
         width_factor: multiplies the channels, which are then rounded to multiples of 8 (never down by more than 10 %).

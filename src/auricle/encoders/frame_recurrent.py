@@ -1,6 +1,6 @@
 """Recurrent layers on log-mel frames: the encoder of APC and, with quantisers between the layers, of VQ-APC.
 
-Sources: APC, arXiv 1904.03240 (section 2.1) and arXiv 2001.12217; VQ-APC, arXiv 2005.08392 (section 2.2). The published
+Sources: APC, arXiv 1904.03240 (section 2.1) and arXiv 1910.12607; VQ-APC, arXiv 2005.08392 (section 2.2). The published
 models end in a 1x1 convolution back to the mel bins; it predicts frames and belongs to the objective here.
 """
 
@@ -18,7 +18,7 @@ from auricle.audio.batch import Features
 from auricle.config import nearest
 from auricle.encoders.causal_layers import Cell, RecurrentLayer, State
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig, GumbelQuantiser, Quantised
+from auricle.encoders.gumbel_quantiser import GumbelLayerConfig, GumbelQuantiser, Quantised, check_noise
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, int]] = {
@@ -177,8 +177,9 @@ class FrameRecurrent(Encoder):
             noise: Gumbel noise `(B, N, G, V)` for each quantiser in training; None: drawn from torch's generator.
 
         Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
+            ConfigError: a layer outside 0 ... depth is asked for, or there is noise for more or fewer quantisers.
         """
+        check_noise(noise, len(self.quantisers))
         out, _, quantised = self._run(tokens, layers, None, noise)
         return out, quantised
 

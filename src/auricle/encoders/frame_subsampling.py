@@ -6,13 +6,13 @@ Sources: convolutional subsampling by four, Conformer, arXiv 2005.08100, section
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Subsampling = Literal["conv2d", "conv2d_valid", "stack", "none"]
+Count = TypeVar("Count", int, Tensor)
 
 
 def frame_validity(lengths: Tensor, count: int) -> Tensor | None:
@@ -63,12 +63,12 @@ class FrameSubsampling(nn.Module):
 
     def count(self, frames: int) -> int:
         """Return T for T' frames."""
-        return int(self.counts(torch.tensor(frames)))
+        return max(self.counts(frames), 0)
 
-    def counts(self, frames: Tensor) -> Tensor:
-        """Return T for each of the numbers of frames T' (any shape, int64)."""
+    def counts(self, frames: Count) -> Count:
+        """Return T for T' frames, for one number or a tensor of them; at most 0 where there is no token."""
         if self.how == "conv2d_valid":
-            return (((frames - 1) // 2 - 1) // 2).clamp(min=0)
+            return ((frames - 1) // 2 - 1) // 2
         return (frames if self.causal else frames + self.factor - 1) // self.factor
 
     def forward(self, x: Tensor, lengths: Tensor, pad: float) -> Tensor:

@@ -65,6 +65,18 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
     return -(-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
 
 
+def check_noise(noise: Sequence[Tensor] | None, quantisers: int) -> None:
+    """Refuse noise that is not one tensor for each quantiser of an encoder.
+
+    Raises:
+        ConfigError: naming both numbers.
+    """
+    if noise is not None and len(noise) != quantisers:
+        raise ConfigError(
+            f"found noise for {len(noise)} quantisers, the encoder has {quantisers}; give one tensor each"
+        )
+
+
 def perplexity(probabilities: Tensor) -> Tensor:
     """Return exp of the entropy (nats) along the last axis; `(..., V)` -> `(...)`."""
     return torch.exp(-torch.special.xlogy(probabilities, probabilities).sum(-1))

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.frame_subsampling import frame_validity
+from auricle.encoders.feature_map import FeatureMap
+from auricle.encoders.frame_subsampling import Count, frame_validity
+from auricle.encoders.map_norm import normalise
 from auricle.encoders.shifted_windows import PatchMerging, WindowBlock, WindowStage
 from auricle.errors import ConfigError
 
@@ -40,8 +42,10 @@ class HtsAtConfig(EncoderConfig):
         window: rows and columns of an attention window; every second block shifts it by half.
         patch: rows and columns of a patch of the image.
         mels: mel bins of the input.
-        fold: stretches of time that are stacked along frequency, so that mels * fold is the image's side.
-        clip_frames: frames that fill an image: they are stretched (bicubic) to mels * fold * fold = 1024. Published:
+        bins: rows of the image that the mel bins are stretched to (bicubic, as the original does with fewer than 64);
+            None: as many as there are mel bins.
+        fold: stretches of time that are stacked along frequency, so that bins * fold is the image's side.
+        clip_frames: frames that fill an image: they are stretched (bicubic) to bins * fold * fold = 1024. Published:
             1001 frames, 10 s at a hop of 10 ms with half a window at each end. Set it to the number of frames that the
             front end makes of 10 s (1000 or 998) for the original's exact geometry, or to 1024 for no stretching.
         frame_rate: frames per second of the front end.
@@ -56,6 +60,7 @@ class HtsAtConfig(EncoderConfig):
     window: int = 8
     patch: int = 4
     mels: int = 64
+    bins: int | None = None
     fold: int = 4
     clip_frames: int = 1001
     frame_rate: float = 100.0
@@ -64,9 +69,14 @@ class HtsAtConfig(EncoderConfig):
     eps: float = 1e-5
 
     @property
+    def rows(self) -> int:
+        """Rows of the image that one stretch of time takes."""
+        return self.mels if self.bins is None else self.bins
+
+    @property
     def image_frames(self) -> int:
         """Frames of a full image after stretching."""
-        return self.mels * self.fold * self.fold
+        return self.rows * self.fold * self.fold
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other.
@@ -87,17 +97,19 @@ class HtsAtConfig(EncoderConfig):
                     f"stage {stage + 1} has width {self.width * 2**stage}, expected a multiple of its {heads} heads"
                 )
         last = self.patch * 2 ** (len(self.depths) - 1)
-        if self.mels % last:
+        if self.rows < self.mels:
+            raise ConfigError(f"found bins {self.bins}, expected at least the {self.mels} mel bins: they are stretched")
+        if self.rows % last:
             raise ConfigError(
-                f"mels {self.mels} must be a multiple of {last}, the rows that a token of the last stage spans "
-                f"(patch {self.patch}, {len(self.depths)} stages)"
+                f"{self.rows} rows of mel bins must be a multiple of {last}, which a token of the last stage spans "
+                f"(patch {self.patch}, {len(self.depths)} stages); set bins to one, and mel bins are stretched to it"
             )
         if self.window % 2:
             raise ConfigError(f"found window {self.window}, expected an even number: every second block shifts by half")
-        if self.mels * self.fold // last % self.window:
+        if self.rows * self.fold // last % self.window:
             raise ConfigError(
-                f"the last stage has {self.mels * self.fold // last} rows and columns, expected a multiple of the "
-                f"window ({self.window}); change mels, fold, patch or the number of stages"
+                f"the last stage has {self.rows * self.fold // last} rows and columns, expected a multiple of the "
+                f"window ({self.window}); set bins to a larger number, or change fold, patch or the number of stages"
             )
         if not 1 <= self.clip_frames <= self.image_frames:
             raise ConfigError(
@@ -159,7 +171,7 @@ class HtsAt(Encoder):
         total = sum(config.depths)
         rates = (config.drop_path * number / max(total - 1, 1) for number in range(total))
         self.stages = nn.ModuleList()
-        side = config.mels * config.fold // config.patch
+        side = config.rows * config.fold // config.patch
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             width = config.width * 2**stage
             # Where one window covers the whole image, there is nothing to shift.
@@ -193,9 +205,9 @@ class HtsAt(Encoder):
 
     def grid(self, frames: int) -> Grid:
         """Return the token grid of an input of so many frames: 32 x 2 for a full clip, in proportion for others."""
-        return self._grid(int(self._patches(torch.tensor(frames))), self.depth - 1)
+        return self._grid(self._patches(frames), self.depth - 1)
 
-    def _patches(self, frames: Tensor) -> Tensor:
+    def _patches(self, frames: Count) -> Count:
         """Return how many columns of patches hold content: frames after stretching, in whole patches, per image."""
         config = self.config
         full, rest = frames // config.clip_frames, frames % config.clip_frames
@@ -207,7 +219,7 @@ class HtsAt(Encoder):
         config = self.config
         step = 2**stage
         rate = config.frame_rate * config.image_frames / config.clip_frames / config.patch / step
-        return Grid(-(-patches // step), config.mels // config.patch // step, rate)
+        return Grid(-(-patches // step), config.rows // config.patch // step, rate)
 
     def tokenize(self, features: Features) -> Tokens:
         """Turn features `(B, T', F)` into patch tokens, time-major: 256 x 16 for a full clip.
@@ -217,24 +229,21 @@ class HtsAt(Encoder):
         """
         self.check_input(features)
         config, lengths = self.config, features.lengths
-        x = self._normalise(features.x, frame_validity(lengths, features.x.shape[1]))
+        bins = FeatureMap.of(features.x.transpose(1, 2), lengths)
+        # Padding becomes zero, which is a bin's mean.
+        x = normalise(self.input_norm, bins).filled(0.0).transpose(1, 2)
         B, T, M = x.shape
+        rows = config.rows
         x = F.pad(x, (0, 0, 0, -T % config.clip_frames)).reshape(-1, 1, config.clip_frames, M)
-        if config.clip_frames != config.image_frames:
-            x = F.interpolate(x, (config.image_frames, M), mode="bicubic", align_corners=True)
-        grid = self._grid(int(self._patches(torch.tensor(T))), 0)
-        x = x.reshape(B, -1, M)[:, : grid.time * config.patch]
+        if (config.clip_frames, M) != (config.image_frames, rows):
+            x = F.interpolate(x, (config.image_frames, rows), mode="bicubic", align_corners=True)
+        grid = self._grid(self._patches(T), 0)
+        x = x.reshape(B, -1, rows)[:, : grid.time * config.patch]
         # A patch's pixels lie mel by mel, as in the image, whose rows are mel bins.
         patches = x.unflatten(2, (grid.freq, -1)).unflatten(1, (grid.time, -1)).permute(0, 1, 3, 4, 2)
         tokens = self.patch_norm(self.patch_proj(patches.reshape(B, grid.tokens, -1)))
         valid = frame_validity(self._patches(lengths), grid.time)
         return Tokens(tokens, grid, valid=None if valid is None else valid.repeat_interleave(grid.freq, 1))
-
-    def _normalise(self, x: Tensor, real: Tensor | None) -> Tensor:
-        """Batch norm per mel bin whose statistics know valid frames only; padding becomes zero, a bin's mean."""
-        if real is None:
-            return self.input_norm(x.flatten(0, 1)).view_as(x)
-        return torch.zeros_like(x).masked_scatter(real.unsqueeze(2), self.input_norm(x[real]).to(x.dtype))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
         """Run the stages on all patches.
@@ -270,7 +279,7 @@ class HtsAt(Encoder):
 
     def _columns(self, patches: int) -> tuple[int, int]:
         """Return (columns, folds) of the images for so many columns of patches: no more than content needs."""
-        side = self.config.mels * self.config.fold // self.config.patch
+        side = self.config.rows * self.config.fold // self.config.patch
         folds = min(-(-patches // side), self.config.fold)
         return (side, folds) if folds > 1 else (patches, 1)
 

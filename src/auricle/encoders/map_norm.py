@@ -44,7 +44,8 @@ def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: FeatureMap) -> FeatureMa
     """Normalise each channel over clips, time and frequency (batch norm, arXiv 1502.03167).
 
     In training the statistics are those of the valid places of all ranks: padding neither shifts nor dilutes them,
-    and two processes with half a batch each compute what one does with the whole. Elsewhere the running ones are used.
+    and two processes with half a batch each compute what one does with the whole (so that in training each rank must
+    call it equally often). Elsewhere the running ones are used. Statistics are kept in float32 at least.
     """
     if not norm.training or (x.lengths is None and not _several_ranks()):
         return x.changed(norm(x.x))

@@ -93,6 +93,11 @@ class AlibiBias(nn.Module):
         self.scale = nn.Parameter(torch.ones(heads))
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads)), persistent=False)
 
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Set the scales to 1; nothing is drawn."""
+        nn.init.ones_(self.scale)
+
     def forward(self, places: Tensor, tokens: int) -> Tensor:
         """Return `(B', H, K, K)`; see `RelativeBias.forward`."""
         distance = (places.unsqueeze(1) - places.unsqueeze(2)).abs().to(self.scale.dtype)

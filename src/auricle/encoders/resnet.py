@@ -191,9 +191,7 @@ class ResNet(ConvEncoder):
     left out (with `spectrograms=3`).
     """
 
-    def __init__(
-        self, config: ResNetConfig | SampleResNetConfig, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: ResNetConfig | SampleResNetConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.pooling = config.pooling

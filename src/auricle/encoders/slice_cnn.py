@@ -37,7 +37,7 @@ SIZES: dict[str, dict[str, Any]] = {
 class SliceCNNConfig(EncoderConfig):
     """Settings of the small net.
 
-    Sizes: `tiny` (the default), `small`, `base`; all give 128 numbers.
+    Sizes: `tiny` (the default), `small`, `base` with 31, 83 and 251 thousand parameters; all give 128 numbers.
 
     Attributes:
         channels: of the stem and of each block; the last is D.

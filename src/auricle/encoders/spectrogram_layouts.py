@@ -39,6 +39,7 @@ _ATST: dict[str, Any] = {
     **_VIT,
     "patch": (4, 64),
     "mels": 64,
+    "frames": 1000,
     "qkv_bias": False,
     "position_init": "normal",
     "cls_std": 0.02,
@@ -53,8 +54,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "msm_mae": {**_MAE, "mels": 80, "frames": 208, "pooling": "concat_freq"},
     "m2d": {**_MAE, "mels": 80, "frames": 608, "cls": False, "pooling": "concat_freq"},
     "eat": {**_MAE, "pre_norm": True, "block_norm": "post", "final": "none", "pooling": "cls"},
-    "atst_clip": {**_ATST, "frames": 600, "pooling": "cls"},
-    "atst_frame": {**_ATST, "frames": 1000, "cls": False, "pooling": "mean"},
+    "atst_clip": {**_ATST, "pooling": "cls"},
+    "atst_frame": {**_ATST, "cls": False, "pooling": "mean"},
     "dasheng": {
         **_VIT,
         "patch": (4, 64),
@@ -100,8 +101,8 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
     - `msm_mae`, `m2d`: MSM-MAE (arXiv 2204.12260) with MAE's class token and M2D (arXiv 2210.14648) without (chosen):
       80 bins; clip vectors are the 5 frequency tokens of a time step side by side, averaged over time.
     - `eat`: EAT (arXiv 2401.03497): post-norm blocks behind one more norm; its clip vector is the class token.
-    - `atst_clip` (6 s), `atst_frame` (10 s): ATST (arXiv 2204.12076, 2306.04186): 4 frames x 64 bins, queries, keys and
-      values without bias.
+    - `atst_clip`, `atst_frame`: ATST (arXiv 2204.12076, 2306.04186): 4 frames x 64 bins; queries, keys and values
+      have no bias. Both hold positions for 10 s; crops of 6 s use the first of them.
     - `dasheng`: Dasheng (arXiv 2406.06992): 4 frames x 64 bins, times and frequencies learned apart, batch
       normalisation of each bin. Longer inputs than 1008 frames are to be cut into windows, in which positions restart
       as published. Sizes `0.6B` and `1.2B` too.

@@ -22,7 +22,7 @@ from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, wit
 from auricle.encoders.frequency_concat import frequency_means
 from auricle.encoders.positions import sincos_grid, sinusoid_table
 from auricle.encoders.spectrogram_patches import Patches
-from auricle.encoders.transformer_block import TransformerBlock
+from auricle.encoders.transformer_block import TransformerBlock, key_mask
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, int]] = {
@@ -339,7 +339,7 @@ class SpectrogramTransformer(Encoder):
         x = self.norm_pre(x)
         if self.config.dropout:
             x = F.dropout(x, self.config.dropout, self.training)
-        mask = None if tokens.valid is None else _key_mask(tokens.valid, skip)
+        mask = None if tokens.valid is None else key_mask(tokens.valid, skip)
         seen: dict[int, Layer] = {}
 
         def keep(layer: int, block: Tensor, feedforward: Tensor | None) -> None:
@@ -370,12 +370,3 @@ class SpectrogramTransformer(Encoder):
             count = tokens.cls.shape[1] + tokens.x.shape[1]
             return self.fc_norm((tokens.cls.sum(1) + tokens.x.sum(1)) / count)
         return self.fc_norm(tokens.mean(with_cls=pooling == "mean_with_cls"))
-
-
-def _key_mask(valid: Tensor, cls: int) -> Tensor:
-    """Return `(B, 1, 1, P + N)`, True where keys may be attended to.
-
-    A row without any valid key would make the softmax 0/0; such rows attend to all, and are never pooled.
-    """
-    valid = torch.cat([valid.new_ones(valid.shape[0], cls), valid], 1) if cls else valid
-    return (valid | ~valid.any(1, keepdim=True))[:, None, None]

@@ -104,3 +104,16 @@ class TransformerBlock(nn.Module):
         x = self._residual(x, self.attention(self.norm1(x), mask), self.scale1)
         branch = self.feed_forward(self.norm2(x))
         return self._residual(x, branch, self.scale2), branch
+
+
+def key_mask(valid: Tensor, cls: int = 0) -> Tensor:
+    """Return `(B, 1, 1, P + N)` bool, True where keys may be attended to.
+
+    A row without any valid key would make the softmax 0/0; such rows attend to all, and are never pooled.
+
+    Args:
+        valid: `(B, N)` bool, False for tokens of padding.
+        cls: P, class tokens that stand before the others and are always valid.
+    """
+    valid = torch.cat([valid.new_ones(valid.shape[0], cls), valid], 1) if cls else valid
+    return (valid | ~valid.any(1, keepdim=True))[:, None, None]

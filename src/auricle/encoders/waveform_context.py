@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.encoders.causal_layers import CausalLayer, State
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Stem, Tokens
-from auricle.encoders.gumbel_quantiser import GumbelQuantiser, Quantised
+from auricle.encoders.gumbel_quantiser import GumbelQuantiser, Quantised, check_noise
 from auricle.encoders.waveform_stem import WaveformStem, WaveformStemConfig
 from auricle.errors import ConfigError
 
@@ -40,6 +40,11 @@ class WaveformContext(Encoder):
     of its tokens, no token depends on later samples, and a clip can be read in pieces (`stream`); none of the three
     holds with a norm over time (`group`, `group_first`; wav2vec published it so), and none is promised then. Tokens can
     be replaced by a mask vector (MASK) where the stem is as wide as the layers.
+
+    Attributes:
+        hop: samples from token to token.
+        receptive_field: samples that one step of the stem sees; neighbours share receptive_field - hop of them, so
+            that ceil(receptive_field / hop) steps ahead is the first that shares none.
     """
 
     layers: nn.ModuleList
@@ -49,6 +54,7 @@ class WaveformContext(Encoder):
         super().__init__()
         self.width, self.depth = width, depth
         self.bands, self.input_rate, self.least_frames = None, rate, stem.least
+        self.hop, self.receptive_field = stem.hop, stem.receptive_field
         abilities = set() if over_time else {Ability.CAUSAL, Ability.STREAM, Ability.EXACT_PADDING}
         abilities |= {Ability.MASK} if stem.width == width else set()
         self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
@@ -70,7 +76,7 @@ class WaveformContext(Encoder):
 
     def grid(self, frames: int) -> Grid:
         """Return the token grid of an input of so many samples: the stem's steps."""
-        return Grid(self.stem.frames(frames), 1, self.input_rate / self.stem.hop)
+        return Grid(self.stem.frames(frames), 1, self.input_rate / self.hop)
 
     def tokenize(self, features: Features) -> Tokens:
         """Turn samples `(B, S)` into the stem's steps `(B, N, C)`; no positions are added.
@@ -102,8 +108,9 @@ class WaveformContext(Encoder):
             noise: Gumbel noise `(B, N, G, V)`, one tensor, in training; None: drawn from torch's generator.
 
         Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
+            ConfigError: a layer outside 0 ... depth is asked for, or there is noise for more or fewer quantisers.
         """
+        check_noise(noise, len(self.quantiser))
         out, _, quantised = self._run(tokens, layers, None, noise)
         return out, quantised
 
@@ -156,7 +163,7 @@ class WaveformContext(Encoder):
         states = None if state is None else state.layers
         if z is None:
             return None, StreamedWave(rest, states)
-        tokens = Tokens(z, Grid(z.shape[1], 1, self.input_rate / self.stem.hop), stem=Stem(z, z))
+        tokens = Tokens(z, Grid(z.shape[1], 1, self.input_rate / self.hop), stem=Stem(z, z))
         out, after, _ = self._run(tokens, (), states, None)
         return out, StreamedWave(rest, after)
 

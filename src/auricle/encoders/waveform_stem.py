@@ -182,8 +182,14 @@ class ChannelNorm(nn.Module):
         super().__init__()
         if channels < 2:
             raise ConfigError(f"found {channels} channel, a norm over channels needs at least 2")
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones and the bias to zeros."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, C, N)`, every step normalised by itself."""
@@ -219,11 +225,13 @@ class WaveformStem(nn.Module):
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights (He normal, as wav2vec 2.0's); zero biases, unit norms."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        for conv in self.convs:
-            if isinstance(conv, nn.Conv1d):
-                nn.init.kaiming_normal_(conv.weight, generator=generator)
-                if conv.bias is not None:
-                    nn.init.zeros_(conv.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm | nn.GroupNorm | ChannelNorm):
+                module.reset_parameters()
 
     @property
     def hop(self) -> int:

@@ -26,7 +26,18 @@ from auricle.errors import ConfigError
 
 _DATA2VEC_STEM = WAV2VEC2_LAYER.replace(bias=False)
 _DATA2VEC_POSITION = ConvPositionConfig(kernel=19, groups=16, depth=5)
-_LARGE = {"width": 1024, "depth": 24, "heads": 16, "norm": "pre", "stem_gradient": 1.0, "layer_drop": 0.0}
+_LARGE = {
+    "width": 1024,
+    "depth": 24,
+    "heads": 16,
+    "norm": "pre",
+    "stem_gradient": 1.0,
+    "input_dropout": 0.0,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "layer_drop": 0.0,
+}
+_DATA2VEC = {"stem": _DATA2VEC_STEM, "position": _DATA2VEC_POSITION, "stem_gradient": 1.0, "input_dropout": 0.0}
 SIZES: dict[str, dict[str, Any]] = {
     # The small ones read batches of any lengths (a norm over channels in the stem) and leave attention weights whole
     # (dropping them is what costs most on a CPU).
@@ -51,19 +62,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "distilhubert": {"depth": 2},
     "wavlm_base": {"bias": "wavlm"},
     "wavlm_large": {**_LARGE, "stem": _DATA2VEC_STEM, "bias": "wavlm"},
-    "data2vec_base": {"stem": _DATA2VEC_STEM, "position": _DATA2VEC_POSITION, "stem_gradient": 1.0},
-    "data2vec_large": {
-        **_LARGE,
-        "stem": _DATA2VEC_STEM,
-        "position": _DATA2VEC_POSITION,
-        "norm": "post",
-    },
-    "data2vec2_base": {
-        "stem": _DATA2VEC_STEM,
-        "position": _DATA2VEC_POSITION,
-        "bias": "alibi",
-        "stem_gradient": 1.0,
-    },
+    "data2vec_base": _DATA2VEC,
+    "data2vec_large": {**_LARGE, **_DATA2VEC, "norm": "post"},
+    "data2vec2_base": {**_DATA2VEC, "bias": "alibi"},
 }
 
 
@@ -71,7 +72,8 @@ SIZES: dict[str, dict[str, Any]] = {
 class WaveformTransformerConfig(EncoderConfig):
     """Settings of a waveform transformer. The defaults are wav2vec 2.0's and HuBERT's base size.
 
-    Dropout rates and layer drop are those of the released base settings where the papers name none.
+    Dropout rates, layer drop and the stem's gradient are those of the released settings for pre-training: wav2vec 2.0's
+    base here; for all large sizes wav2vec 2.0's large, which drops nothing.
 
     Attributes:
         stem: convolutions over samples. Norms over time in it (`group_first`, `group`) let padding show.
@@ -177,14 +179,13 @@ class WaveformTransformer(Encoder):
 
     def __init__(self, config: WaveformTransformerConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.config = config
         self.width, self.depth = config.width, config.depth
         self.input_rate, self.least_frames = float(config.sample_rate), config.stem.least
         exact = set() if config.stem.norm in ("group_first", "group") else {Ability.EXACT_PADDING}
         self.abilities = frozenset({Ability.MASK, Ability.DROP} | exact)  # type: ignore[misc]  # depends on the settings
         D, eps = config.width, config.eps
-        self.stem = config.stem.build(generator)
+        self.stem = config.stem.build()
         self.stem_norm = nn.LayerNorm(config.stem.width, eps=eps)
         self.projection = nn.Linear(config.stem.width, D)
         self.position = ConvPosition(config.position, D)
@@ -221,8 +222,10 @@ class WaveformTransformer(Encoder):
         nn.init.uniform_(self.projection.weight, -bound, bound, generator=generator)
         nn.init.zeros_(self.projection.bias)
         self.position.initialise(generator)
-        if isinstance(self.relative, RelativeBias):
+        if self.relative is not None:
             self.relative.initialise(generator)
+        self.stem_norm.reset_parameters()
+        self.norm.reset_parameters()
         self.blocks.initialise(generator)
 
     def grid(self, frames: int) -> Grid:

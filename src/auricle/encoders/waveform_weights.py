@@ -111,8 +111,8 @@ def _load(
         if ours is None:
             unread.append(name)
         elif ".qkv." in ours:
-            block, part, kind = ours.rsplit(".", 2)
-            parts.setdefault(f"{block}.{kind}", {})[part] = tensor
+            joint, part = ours.rsplit(".", 1)
+            parts.setdefault(joint, {})[part] = tensor
         else:
             found[ours] = tensor
     found.update({name: torch.cat([part[key] for key in "qkv"]) for name, part in parts.items() if len(part) == 3})

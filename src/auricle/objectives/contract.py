@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
 from auricle.config import Config
-from auricle.encoders.contract import Ability, Encoder, Grid
+from auricle.encoders.contract import MEETS, Ability, Encoder, Grid
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import NeedError
 
@@ -170,12 +170,16 @@ class Objective(nn.Module, ABC):
         """Refuse an encoder that lacks a need.
 
         Raises:
-            NeedError: naming the need.
+            NeedError: naming each need, and who offers it.
         """
-        for need in sorted(self.needs - encoder.abilities, key=lambda a: a.name):
+        missing = sorted(self.needs - encoder.abilities, key=lambda ability: ability.name)
+        if missing:
+            what = "; ".join(
+                f"{need.name} (an encoder that {need.value}; offered by {MEETS[need]})" for need in missing
+            )
             raise NeedError(
-                f"{type(self).__name__} needs {need.name} (an encoder that {need.value}), which "
-                f"{type(encoder).__name__} does not offer; choose an encoder whose abilities include {need.name}"
+                f"{type(self).__name__} needs {what}, which {type(encoder).__name__} does not offer",
+                tuple(need.name for need in missing),
             )
 
 

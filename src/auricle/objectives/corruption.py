@@ -14,9 +14,8 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.config import Config
-from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.objectives.draws import rand_rows, randn_rows
+from auricle.objectives.draws import rand_rows
 from auricle.objectives.exact_choice import ranks
 from auricle.objectives.mask_spans import bernoulli_spans, widen
 
@@ -33,35 +32,6 @@ class Corrupted:
 
     features: Features
     altered: Tensor
-
-    def token_share(self, grid: Grid) -> Tensor:
-        """Return `(B, N)`: the share of each token's frames and bands that was chosen, on a token grid.
-
-        Token t covers the frames from `t` to `t + 1` times the features' rate over the grid's rate, rounded to the
-        nearest frame; the bands are split evenly.
-
-        Raises:
-            ConfigError: the grid has more steps or bands than the features.
-        """
-        frames, bands = self.altered.shape[1:]
-        if grid.time > frames or grid.freq > bands:
-            raise ConfigError(
-                f"found a grid of {grid.time} x {grid.freq} tokens over features of {frames} frames and {bands} bands; "
-                "a token must cover at least one of each"
-            )
-        hop = self.features.rate / grid.rate
-        edges = (torch.arange(grid.time + 1, dtype=torch.float64) * hop).round().long().clamp(max=frames)
-        across = torch.linspace(0, bands, grid.freq + 1, dtype=torch.float64).round().long()
-        share = _means(_means(self.altered.float(), edges, 1), across, 2)
-        return share.flatten(1)
-
-
-def _means(x: Tensor, edges: Tensor, dim: int) -> Tensor:
-    """Return the means of `x` between neighbouring edges; an empty stretch yields zero."""
-    total = torch.cat([torch.zeros_like(x.narrow(dim, 0, 1)), x.cumsum(dim)], dim)
-    at = total.index_select(dim, edges.to(x.device))
-    width = edges.diff().clamp(min=1).to(x.device, x.dtype)
-    return at.diff(dim=dim) / (width.unsqueeze(1) if dim == 1 else width)
 
 
 @dataclass(frozen=True)
@@ -222,8 +192,8 @@ class MagnitudeNoiseConfig(CorruptionConfig):
         """Alter a batch."""
         x, rows = features.x, valid.shape[0]
         noisy = (rand_rows(generator, rows, 1) < self.probability) & valid
-        noise = randn_rows(generator, rows, *x.shape[1:]) * self.std
-        noise = noise.masked_fill(~noisy.unsqueeze(2), 0.0).to(x.device, x.dtype)
+        noise = _noise(generator, features, noisy.any(1)) * self.std
+        noise = noise.masked_fill(~noisy.unsqueeze(2).to(x.device), 0.0)
         chosen = noisy if self.marks else torch.zeros_like(noisy)
         return Corrupted(replace(features, x=x + noise), chosen.to(x.device).unsqueeze(2).expand_as(x))
 
@@ -267,9 +237,9 @@ class NoiseFillConfig(CorruptionConfig):
         """Alter a batch."""
         x, (rows, frames) = features.x, valid.shape
         spans = bernoulli_spans(rand_rows(generator, rows, frames), self.start, self.length, self.min_spans, valid)
-        noise = randn_rows(generator, rows, *x.shape[1:]) * self.std
+        noise = _noise(generator, features, spans.any(1)) * self.std
         chosen = spans.to(x.device).unsqueeze(2).expand_as(x)
-        return Corrupted(replace(features, x=torch.where(chosen, noise.to(x.device, x.dtype), x)), chosen)
+        return Corrupted(replace(features, x=torch.where(chosen, noise, x)), chosen)
 
 
 @dataclass(frozen=True)
@@ -298,3 +268,17 @@ class CorruptionChainConfig(CorruptionConfig):
             more = part.alter(made.features, valid, generator)
             made = Corrupted(more.features, made.altered | more.altered)
         return made
+
+
+def _noise(generator: torch.Generator, features: Features, wanted: Tensor) -> Tensor:
+    """Return standard normal numbers of the features' shape, zeros in clips `(B,)` that want none.
+
+    Each clip's come from a seed of its own: drawing those of all ranks would take W times as long.
+    """
+    halves = (rand_rows(generator, len(wanted), 2).double() * 2**24).long()
+    noise = torch.zeros(features.x.shape)
+    own = torch.Generator()
+    for row, (high, low), wants in zip(noise, halves.tolist(), wanted.tolist(), strict=True):
+        if wants:
+            row.normal_(generator=own.manual_seed(high * 2**24 + low))
+    return noise.to(features.x.device, features.x.dtype)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
+from auricle.objectives import draws
+from auricle.objectives.gather import gather_rows
 
 
 def lowest(score: Tensor, count: int, valid: Tensor | None = None) -> Tensor:
@@ -46,7 +49,7 @@ def ranks(score: Tensor, among: Tensor) -> Tensor:
 
 
 def padding(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
-    """Bring `valid (B, N)` to the CPU, or None where nothing is padded.
+    """Bring `valid (B, N)` to the CPU; None where nothing is padded.
 
     Raises:
         ConfigError: it has another shape than the mask.
@@ -58,7 +61,22 @@ def padding(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
             f"found `valid` of shape {tuple(valid.shape)}, expected ({rows}, {grid.tokens}): a bool for each of the "
             f"{grid.time} x {grid.freq} tokens of each row"
         )
-    return valid.cpu()
+    valid = valid.cpu()
+    return None if bool(valid.all()) else valid
+
+
+def padding_everywhere(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
+    """Return the padding of the global batch `(W * B, N)` from that of each of W ranks; None where nothing is padded.
+
+    Every rank must call it, whether its own rows are padded or not.
+    """
+    if draws.world() == 1:
+        return valid
+    own = torch.ones(rows, grid.tokens, dtype=torch.uint8) if valid is None else valid.to(torch.uint8)
+    # NCCL gathers on GPUs only.
+    on_gpu = dist.is_available() and dist.is_initialized() and dist.get_backend() == "nccl"
+    everyone = gather_rows(own.to("cuda" if on_gpu else "cpu")).cpu().bool()
+    return None if bool(everyone.all()) else everyone
 
 
 def columns(valid: Tensor | None, grid: Grid) -> Tensor | None:

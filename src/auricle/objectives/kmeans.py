@@ -3,7 +3,8 @@
 Vectors go through a reservoir (a uniform sample of all seen so far). Once it is full, the centres are seeded from it by
 k-means++ and a few passes of Lloyd's algorithm; from then on every batch moves the centres as in mini-batch k-means,
 each centre by a rate of its own that falls with the number of vectors it has got. Centres that get (almost) nothing are
-moved to vectors of the reservoir that lie far from their centre.
+moved to vectors of the reservoir that lie far from their centre. At the end, centres computed from the reservoir alone
+take the place of those if they are better on a part of it that they have not seen: after a stream that was sorted.
 
 Sources: Sculley 2010, "Web-scale k-means clustering" (updates); Arthur and Vassilvitskii 2007 (k-means++); Vitter 1985
 (reservoir). HuBERT (arXiv 2106.07447, section IV-A) clusters MFCC, and later features of a layer, in this way.
@@ -11,17 +12,17 @@ Sources: Sculley 2010, "Web-scale k-means clustering" (updates); Arthur and Vass
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from auricle.errors import ConfigError
+from auricle.objectives.lloyd import cluster_sums, lloyd, nearest_centres, plus_plus
 
-# Distances held at once: 2^24 float32 numbers are 64 MiB.
-_AT_ONCE = 2**24
 _LLOYD_PASSES = 10
+# Vectors per centre that k-means++ chooses from: its cost grows with their number times K.
+_SEEDS_FROM = 10
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class KMeansReport:
 class StreamingKMeans:
     """Finds K centres in a stream of vectors, in memory that does not grow with the stream.
 
-    Deterministic: the same batches and a generator in the same state give the same centres on the same device.
+    Deterministic: the same batches and a generator in the same state give the same centres on the same device. It
+    belongs to one process; vectors of several go to one of them. The order of the stream matters little where clips are
+    shuffled; of a sorted one the reservoir should hold much.
 
     Attributes:
         report: after `finish`, else None.
@@ -70,13 +73,13 @@ class StreamingKMeans:
             clusters: K.
             generator: on the CPU; all that is random comes from it.
             batch: vectors in a mini-batch; HuBERT's is 10,000.
-            reservoir: vectors in the reservoir; None: the greater of 20 K and `batch`.
+            reservoir: vectors in the reservoir; None: the greater of 30 K and 2 `batch`.
             least_share: a centre with a smaller share of the vectors than this times that of the largest is moved.
 
         Raises:
             ConfigError: a number is not positive, or the reservoir is smaller than K.
         """
-        size = max(20 * clusters, batch) if reservoir is None else reservoir
+        size = max(30 * clusters, 2 * batch) if reservoir is None else reservoir
         for name, value in (("clusters", clusters), ("batch", batch)):
             if value < 1:
                 raise ConfigError(f"StreamingKMeans: found {name}={value}, expected at least 1")
@@ -117,7 +120,8 @@ class StreamingKMeans:
             raise ConfigError(f"found vectors of shape {tuple(x.shape)}, expected (n, {width})")
         if len(x) == 0:
             return
-        x = x.detach().float()
+        # A copy, because what waits must not change when the caller writes into the vectors again.
+        x = x.detach().float().clone()
         if not bool(x.isfinite().all()):
             raise ConfigError(
                 "found vectors with values that are not finite; clean the features before clustering them"
@@ -144,8 +148,9 @@ class StreamingKMeans:
             self._seed()
         self._work_off(1)
         sample = self._reservoir[: self._kept]
-        if self._reassign_due(force=True):
-            self._reassign(sample)
+        self._settle(sample)
+        # A small cluster is no fault at the end; one that never got a vector is.
+        self._reassign(sample, self._counts == 0)
         codes, distances = nearest_centres(sample, self.centres)
         share = torch.bincount(codes, minlength=self.clusters).double().cpu() / len(codes)
         perplexity = float(torch.exp(-(share * share.clamp(min=1e-300).log()).sum()))
@@ -180,115 +185,74 @@ class StreamingKMeans:
 
     def _seed(self) -> None:
         """Place the centres by k-means++ in the reservoir, and let a few passes of Lloyd's algorithm move them."""
-        if self._reservoir is None:
+        if self._reservoir is not None:
+            self._centres = self._from_scratch(self._reservoir[: self._kept])
+
+    def _from_scratch(self, sample: Tensor) -> Tensor:
+        order = torch.randperm(len(sample), generator=self.generator)[: _SEEDS_FROM * self.clusters]
+        return lloyd(sample, plus_plus(sample[order.to(sample.device)], self.clusters, self.generator), _LLOYD_PASSES)
+
+    def _settle(self, sample: Tensor) -> None:
+        """Replace the centres by such as the reservoir gives, where these are better.
+
+        A stream that is sorted (by speaker, by corpus) leads the updates astray; the reservoir is a fair sample of it,
+        but a small one. What is better shows on the half of it that the others were not computed from.
+        """
+        order = torch.randperm(len(sample), generator=self.generator).to(sample.device)
+        one, other = sample[order[: len(order) // 2]], sample[order[len(order) // 2 :]]
+        if len(one) < self.clusters:
+            self._centres = lloyd(sample, self.centres, _LLOYD_PASSES)
             return
-        sample = self._reservoir[: self._kept]
-        centres = plus_plus(sample, self.clusters, self.generator)
-        for _ in range(_LLOYD_PASSES):
-            codes, _ = nearest_centres(sample, centres)
-            total, count = _sums(sample, codes, self.clusters)
-            moved = torch.where(count.unsqueeze(1) > 0, total / count.clamp(min=1).unsqueeze(1), centres)
-            if bool((moved == centres).all()):
-                break
-            centres = moved
-        self._centres = centres
+        found = [self.centres, lloyd(one, self.centres, _LLOYD_PASSES), self._from_scratch(one)]
+        losses = [float(nearest_centres(other, centres)[1].mean()) for centres in found]
+        best = losses.index(min(losses))
+        if best > 0:
+            self._centres = lloyd(sample, found[best], _LLOYD_PASSES)
+            codes, _ = nearest_centres(sample, self._centres)
+            share = torch.bincount(codes, minlength=self.clusters).double().cpu() / len(sample)
+            self._counts = share * self._counts.sum()
 
     def _work_off(self, least: int) -> None:
         """Update by whole batches from what waits, as long as at least so many vectors wait."""
-        x = torch.cat(self._waiting) if self._waiting else None
-        while x is not None and len(x) >= least:
+        if sum(len(part) for part in self._waiting) < least:
+            return
+        x = torch.cat(self._waiting)
+        while len(x) >= least:
             self._update(x[: self.batch])
             x = x[self.batch :]
         # A copy: a view would keep the whole batch that it was cut from in memory.
-        self._waiting = [] if x is None or len(x) == 0 else [x.clone()]
+        self._waiting = [x.clone()] if len(x) else []
 
     def _update(self, x: Tensor) -> None:
         centres = self.centres
         codes, _ = nearest_centres(x, centres)
-        total, count = _sums(x, codes, self.clusters)
+        total, count = cluster_sums(x, codes, self.clusters)
         self._counts += count.double().cpu()
         rate = (count.double() / self._counts.to(x.device).clamp(min=1)).to(x.dtype).unsqueeze(1)
         self._centres = torch.lerp(centres, total / count.clamp(min=1).unsqueeze(1), rate)
         self._steps += 1
         self._since_check += len(x)
-        if self._reassign_due() and self._reservoir is not None:
-            self._reassign(self._reservoir[: self._kept])
-
-    def _reassign_due(self, force: bool = False) -> bool:
-        due = force or self._since_check >= 10 * self.clusters
-        return due and bool((self._starved()).any())
+        if self._since_check >= 10 * self.clusters and self._reservoir is not None:
+            self._since_check = 0
+            self._reassign(self._reservoir[: self._kept], self._starved())
 
     def _starved(self) -> Tensor:
         return (self._counts == 0) | (self._counts < self.least_share * self._counts.max())
 
-    def _reassign(self, sample: Tensor) -> None:
-        """Move starved centres to vectors of the reservoir, drawn with the squared distance to their centre."""
-        self._since_check = 0
-        starved = self._starved().nonzero().squeeze(1)
+    def _reassign(self, sample: Tensor, which: Tensor) -> None:
+        """Move some centres `(K,)` to vectors of the reservoir, drawn with the squared distance to their centre."""
+        if not bool(which.any()):
+            return
         _, distances = nearest_centres(sample, self.centres)
         weight = distances.double().cpu()
         # Vectors that lie on a centre already would only make a second one there.
-        starved = starved[: int((weight > 0).sum())]
-        if len(starved) == 0:
+        places = which.nonzero().squeeze(1)[: int((weight > 0).sum())]
+        if len(places) == 0:
             return
-        chosen = torch.multinomial(weight, len(starved), generator=self.generator)
+        chosen = torch.multinomial(weight, len(places), generator=self.generator)
         centres = self.centres.clone()
-        centres[starved.to(centres.device)] = sample[chosen.to(sample.device)]
+        centres[places.to(centres.device)] = sample[chosen.to(sample.device)]
         self._centres = centres
         # As if they had got as much as the smallest of the others: they move on, yet not with every single vector.
-        kept = ~self._starved()
-        self._counts[starved] = self._counts[kept].min() if bool(kept.any()) else 0.0
-        self._reseeded += len(starved)
-
-
-def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nearest centre `(n,)` int64 of each `x (n, D)` and the squared distance to it, `(n,)`.
-
-    The first wins among equals. No more than 64 MiB of distances exist at once.
-    """
-    codes, distances = [], []
-    norm = centres.square().sum(1)
-    for part in x.split(max(1, _AT_ONCE // len(centres))):
-        value, place = torch.addmm(norm, part, centres.T, alpha=-2).min(1)
-        codes.append(place)
-        distances.append((value + part.square().sum(1)).clamp(min=0))
-    if not codes:
-        return torch.zeros(0, dtype=torch.int64, device=x.device), x.new_zeros(0)
-    return torch.cat(codes), torch.cat(distances)
-
-
-def plus_plus(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
-    """Choose `clusters` of the vectors `x (n, D)` by greedy k-means++: far ones likely, the best of a few each time.
-
-    The number tried is 2 + floor(ln K). Where fewer than K different vectors exist, some are chosen twice.
-    """
-    tries = 2 + int(math.log(clusters))
-    first = int(torch.randint(len(x), (1,), generator=generator))
-    chosen, norm = [first], x.square().sum(1)
-
-    def distances(index: Tensor) -> Tensor:
-        picked = x[index]
-        return (norm + picked.square().sum(1, keepdim=True) - 2 * picked @ x.T).clamp(min=0)
-
-    best = distances(torch.tensor([first], device=x.device))[0]
-    for _ in range(1, clusters):
-        weight = best.double().cpu().cumsum(0)
-        draws = torch.rand(tries, dtype=torch.float64, generator=generator) * weight[-1]
-        candidates = torch.searchsorted(weight, draws, right=True).clamp(max=len(x) - 1).to(x.device)
-        closer = torch.minimum(distances(candidates), best)
-        winner = int(closer.sum(1).argmin())
-        chosen.append(int(candidates[winner]))
-        best = closer[winner]
-    return x[torch.tensor(chosen, device=x.device)].clone()
-
-
-def _sums(x: Tensor, codes: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
-    """Return the sum `(K, D)` and the number `(K,)` of each cluster's vectors, the same at every call."""
-    # A product with the one-hot codes, sorted out by cluster: index_add on a GPU adds in an order that changes.
-    total = x.new_zeros(clusters, x.shape[1])
-    if x.device.type == "cpu":
-        total.index_add_(0, codes, x)
-    else:
-        for part, code in zip(x.split(8192), codes.split(8192), strict=True):
-            total += torch.nn.functional.one_hot(code, clusters).to(x.dtype).T @ part
-    return total, torch.bincount(codes, minlength=clusters).to(x.dtype)
+        self._counts[places] = self._counts[~which].min() if bool((~which).any()) else 0.0
+        self._reseeded += len(places)

@@ -10,8 +10,7 @@ from torch import Tensor
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
 from auricle.objectives import draws
-from auricle.objectives.exact_choice import columns, lowest, padding
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.exact_choice import columns, lowest, padding, padding_everywhere
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
 
@@ -87,7 +86,7 @@ class JepaMask(TokenMaskConfig):
             )
         first, every = draws.rank() * rows, draws.world() * rows
         # The least context is that of the global batch, so every rank draws the blocks of all.
-        everyone = mine if valid is None else gather_rows(valid.to(torch.uint8)).bool().cpu()
+        everyone = padding_everywhere(mine, rows, grid)
         steps = columns(everyone, grid)
         length = torch.full((every,), grid.time) if steps is None else steps.sum(1)
         sizes = torch.rand(3, generator=generator).tolist()

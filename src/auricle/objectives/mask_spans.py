@@ -14,8 +14,7 @@ from torch import Tensor
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
 from auricle.objectives import draws
-from auricle.objectives.exact_choice import columns, over_bands, padding, ranks
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.exact_choice import columns, over_bands, padding, padding_everywhere, ranks
 from auricle.objectives.mask_samplers import settle
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
@@ -78,7 +77,7 @@ class SpanMask(TokenMaskConfig):
         mine = padding(valid, rows, grid)
         first, every = draws.rank() * rows, draws.world() * rows
         # The least number of hidden steps is that of the global batch, so every rank draws the masks of all.
-        everyone = mine if valid is None else gather_rows(valid.to(torch.uint8)).bool().cpu()
+        everyone = padding_everywhere(mine, rows, grid)
         steps = columns(everyone, grid)
         length = torch.full((every,), grid.time) if steps is None else steps.sum(1)
         rounding = torch.rand(1 if steps is None else every, generator=generator)

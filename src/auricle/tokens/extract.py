@@ -15,7 +15,7 @@ from auricle.audio.batch import Audio
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability, Grid, Tokens
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, CorpusError, StaleCacheError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, StaleCacheError, StorageError
 from auricle.tokens.cache import MANIFEST, TokenCache, wanted_manifest
 from auricle.tokens.storage import free_bytes
 from auricle.tokens.writer import CacheWriter, ClipTokens
@@ -57,7 +57,8 @@ def extract(
         encoder: the frozen encoder.
         corpus: the clips.
         folder: where the cache lies or shall lie; one folder holds one cache.
-        layers: 0 ... depth; None: what the encoder returns after its last layer.
+        layers: 0 ... depth; None: what the encoder returns after its last layer. All must be as wide as that; layers
+            on other grids than it are encoded with clips of one length only, since its validity does not fit them.
         batch: clips encoded at once, at most. Clips of similar length go together; an encoder whose tokens depend on
             padding gets clips of one length only.
         batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
@@ -65,6 +66,7 @@ def extract(
         progress: show a progress bar with an estimate.
 
     Raises:
+        ConfigError: a layer is not D wide.
         StaleCacheError: the folder holds the cache (or unfinished work) of another encoder, corpus or other layers.
         StorageError: the disk has not the room, by estimate, or is full.
         CorpusError: not one clip could be encoded.
@@ -79,6 +81,7 @@ def extract(
                 raise
     if len(corpus) == 0:
         raise CorpusError(f"corpus {corpus.name} holds no clips to extract tokens of")
+    exact = Ability.EXACT_PADDING in encoder.encoder.abilities and _one_grid(encoder, layers)
     with CacheWriter(folder, plan, replace_other=replace) as writer:
         _check_room(encoder, corpus, folder, layers, done=len(writer.done) / len(corpus))
         bar = Progress(
@@ -91,7 +94,7 @@ def extract(
         with bar:
             task = bar.add_task("", total=len(corpus), completed=len(writer.done))
             waiting = size = 0
-            for rows, audio, broken in _batches(encoder, corpus, writer.done, batch, batch_seconds):
+            for rows, audio, broken in _batches(encoder, corpus, writer.done, batch, batch_seconds, exact):
                 for row, reason in broken.items():
                     writer.skip(row, reason)
                 for row, clip in zip(rows, _encode(encoder, audio, layers) if audio else [], strict=True):
@@ -134,6 +137,23 @@ def _check_room(
         )
 
 
+def _one_grid(encoder: FrozenEncoder, layers: Sequence[int] | None) -> bool:
+    """Tell, from a little silence, whether the layers lie on the output's grid; refuse those of another width."""
+    if layers is None:
+        return True
+    seconds = max(1.0, 1.1 * encoder.encoder.least_frames / encoder.encoder.input_rate + 0.1)
+    tokens = encoder.tokens(Audio.stack([torch.zeros(round(seconds * encoder.rate))], encoder.rate), layers)
+    found = dict(zip(layers, tokens.layers or (), strict=True))
+    widths = {layer: hidden.block.shape[2] for layer, hidden in found.items()}
+    other = {layer: width for layer, width in widths.items() if width != encoder.width}
+    if other:
+        raise ConfigError(
+            f"found layers of width {', '.join(f'{width} ({layer})' for layer, width in other.items())}, a token cache "
+            f"of {encoder.name} holds tokens of width {encoder.width}; leave these layers out, or keep the output only"
+        )
+    return all((h.grid.time, h.grid.freq) == (tokens.grid.time, tokens.grid.freq) for h in found.values())
+
+
 def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
     frames = encoder.frontend.frames(max(1, round(seconds * encoder.rate)))
     longest = encoder.encoder.max_frames or frames
@@ -143,7 +163,7 @@ def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
 
 
 def _batches(
-    encoder: FrozenEncoder, corpus: Corpus, done: set[int], batch: int, batch_seconds: float
+    encoder: FrozenEncoder, corpus: Corpus, done: set[int], batch: int, batch_seconds: float, exact: bool
 ) -> Iterator[tuple[list[int], Audio | None, dict[int, str]]]:
     """Yield rows, their audio, and rows that could not be decoded; the next batch is decoded meanwhile."""
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
@@ -154,7 +174,6 @@ def _batches(
         # Sorted by length: the newcomer is the longest, and pads the others.
         full = not groups or len(groups[-1]) >= batch or (len(groups[-1]) + 1) * seconds[row] > batch_seconds
         groups.append([row]) if full else groups[-1].append(row)
-    exact = Ability.EXACT_PADDING in encoder.encoder.abilities
 
     def decode(rows: list[int]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
         clips: dict[int, np.ndarray] = {}
@@ -184,6 +203,10 @@ def _batches(
 
 def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | str]:
     """Yield each clip's tokens, or why there are none."""
+    frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
+    if frames < least:
+        yield from [f"it is shorter than what the encoder needs: at most {frames} frames of {least}"] * len(audio)
+        return
     try:
         tokens, pooled = encoder.encode(audio, layers or ())
     except AudioError as error:

@@ -89,7 +89,18 @@ class CacheWriter:
                 continue
 
     def add(self, row: int, clip: ClipTokens) -> None:
-        """Append a clip; it counts once `commit` has returned."""
+        """Append a clip; it counts once `commit` has returned.
+
+        Raises:
+            ConfigError: its tokens have another width than the cache, or other grids than the clips before.
+            StorageError: the disk is full.
+        """
+        widths = [tokens.shape[1] for tokens in clip.tokens]
+        if set(widths) - {self.plan.width}:
+            raise ConfigError(
+                f"clip {row} came with layers of width {widths}, the cache holds tokens of width {self.plan.width}; "
+                "leave layers of other widths out"
+            )
         grids = (clip.freq, clip.rate, clip.pooled.size, clip.cls.shape[1])
         if self._grids is None:
             self._grids = grids

@@ -90,36 +90,72 @@ class SkipCounter:
         return int(total)
 
 
+# What to do about a sign; the signs of one kind share it.
+_REMEDIES = {
+    "collapse": (
+        "Look at the data first: clips that are mostly padding or silence make views that differ from nothing "
+        "(--window.short repeat). Then lower --train.lr or lengthen --train.warmup-steps, raise --loader.batch (more "
+        "negatives), and weaken --objective.mask or --augment until accuracy leaves chance"
+    ),
+    "teacher": (
+        "A teacher that follows too fast makes its targets constant: raise --objective.teacher.decay towards 1, lower "
+        "--train.lr, or normalise the target per token"
+    ),
+    "codes": (
+        "Nearly all tokens get one code: raise the diversity weight or the first temperature of a learned quantiser, "
+        "fit clusters on more clips, and look for silence in the corpus (--loader.skip-silent)"
+    ),
+    "shortcut": (
+        "What is predicted can be known from the place of a token alone: make the encoder's positions smaller or "
+        "relative, slow the teacher, train longer, or choose another target; a falling loss proves nothing here"
+    ),
+}
+
+
 @dataclass
 class CollapseAlarm:
-    """Tells when embeddings shrink to a point or a line, once per time that it happens.
+    """Tells when embeddings shrink to a point or a line, or a shortcut is taken, once per time that it happens.
 
-    The signs: the effective rank (RankMe, arXiv 2210.02885) of projections or representations near 1; vectors so close
-    on the sphere that their uniformity (arXiv 2005.10242) is near 0; a standard deviation near 0; after warm-up, a
-    contrastive accuracy that is still chance.
+    The signs, by the last part of a name (`tokens/rank_prediction`): the effective rank (RankMe, arXiv 2210.02885) near
+    1; vectors so close on the sphere that their uniformity (arXiv 2005.10242) is near 0; a standard deviation near 0;
+    codes of perplexity below 2; after warm-up, a contrastive accuracy that is still chance, a prediction no better
+    than the mean of what other clips have in its place (`position_ratio`), codes that are guessed no better than from
+    their place (`code_accuracy` beside `position_accuracy`).
 
     Attributes:
-        patience: steps after which an accuracy at chance is a sign.
+        patience: steps after which an accuracy at chance or a shortcut is a sign.
     """
 
     patience: int
     _on: set[str] = field(default_factory=set)
 
-    def signs(self, step: int, line: Mapping[str, Any]) -> dict[str, str]:
-        """Return the signs of collapse in a line of metrics: name -> what was found."""
+    def signs(self, step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """Return the signs in a line of metrics: name -> (which remedy, what was found)."""
         found = {}
+        late = step >= self.patience
         for name, value in line.items():
             if not isinstance(value, float) or not math.isfinite(value):
                 continue
-            if name.startswith("rank") and value < 1.5:
-                found[name] = f"{name} is {value:.2f}: the embeddings lie on a line"
-            elif name.startswith("uniformity") and value > -0.1:
-                found[name] = f"{name} is {value:.3f}: the embeddings are one point"
-            elif name.startswith("std") and value < 1e-3:
-                found[name] = f"{name} is {value:.1e}: the embeddings are one point"
+            path, _, last = name.rpartition("/")
+            if last.startswith("rank") and value < 1.5:
+                found[name] = ("collapse", f"{name} is {value:.2f}: the embeddings lie on a line")
+            elif last.startswith("uniformity") and value > -0.1:
+                found[name] = ("collapse", f"{name} is {value:.3f}: the embeddings are one point")
+            elif last == "std_target" and value < 1e-2:
+                found[name] = ("teacher", f"{name} is {value:.1e}: the target is constant")
+            elif last.startswith("std") and value < 1e-3:
+                found[name] = ("collapse", f"{name} is {value:.1e}: the embeddings are one point")
+            elif last.startswith("perplexity") and value < 2:
+                found[name] = ("codes", f"{name} is {value:.2f}: there is one code left")
+            elif last == "position_ratio" and late and value > 0.98:
+                found[name] = ("shortcut", f"{name} is {value:.2f} after {step} steps: no better than by position")
+            elif last == "code_accuracy" and late:
+                place = line.get(f"{path}/position_accuracy" if path else "position_accuracy")
+                if isinstance(place, float) and value <= place:
+                    found[name] = ("shortcut", f"{name} is {value:.3f} after {step} steps, by position {place:.3f}")
         accuracy, chance = line.get("accuracy"), 1 / max(1, 2 * line.get("batch", 1) - 1)
-        if isinstance(accuracy, float) and step >= self.patience and accuracy < 1.5 * chance:
-            found["accuracy"] = f"accuracy is {accuracy:.4f} after {step} steps, chance is {chance:.4f}"
+        if isinstance(accuracy, float) and late and accuracy < 1.5 * chance:
+            found["accuracy"] = ("collapse", f"accuracy is {accuracy:.4f} after {step} steps, chance is {chance:.4f}")
         return found
 
     def __call__(self, step: int, line: Mapping[str, Any]) -> str | None:
@@ -129,9 +165,7 @@ class CollapseAlarm:
         self._on = set(found)
         if not new:
             return None
-        return (
-            f"collapse at step {step}: {'; '.join(found[name] for name in sorted(found))}. Look at the data first: "
-            "clips that are mostly padding or silence make views that differ from nothing (--window.short repeat). "
-            "Then lower --train.lr or lengthen --train.warmup-steps, raise --loader.batch (more negatives), and weaken "
-            "--objective.mask or --augment until accuracy leaves chance"
-        )
+        kinds = dict.fromkeys(remedy for remedy, _ in found.values())
+        title = "shortcut" if set(kinds) == {"shortcut"} else "collapse"
+        words = "; ".join(found[name][1] for name in sorted(found))
+        return f"{title} at step {step}: {words}. {'. '.join(_REMEDIES[kind] for kind in kinds)}"

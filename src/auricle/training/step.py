@@ -14,7 +14,9 @@ from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Loss, Objective, View
+from auricle.objectives.teacher import MovingAverage
 from auricle.training.backward import backward
+from auricle.training.global_batch_norm import normalise_over_ranks
 from auricle.training.optimiser import build_optimiser, named_parameters
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
@@ -61,6 +63,9 @@ class TrainingStep:
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
         self.objective.length = config.steps
+        # What works on gathered rows (projectors) sees the global batch already; encoders and their copies do not.
+        for module in (encoder, *(m for m in objective.modules() if isinstance(m, MovingAverage))):
+            normalise_over_ranks(module)
         self.optimiser = build_optimiser(encoder, objective, config)
         self.dtype = autocast_dtype(config.precision, ranks.device)
         self._parameters = [p for _, p in named_parameters(encoder, objective)]
