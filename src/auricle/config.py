@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import json
+import pkgutil
 import types
 import typing
 from collections.abc import Iterable
@@ -56,7 +58,7 @@ class Config:
             ConfigError: the kind or a field is unknown, or the kind is not a `cls`.
         """
         kind = data.get("kind")
-        found = Config._known.get(str(kind))
+        found = Config._known.get(str(kind)) or _find_kind(str(kind))
         if found is None:
             raise ConfigError(f"unknown kind of settings {kind!r}{nearest(str(kind), Config._known)}")
         if not issubclass(found, cls):
@@ -80,6 +82,21 @@ class Config:
         """Return 16 hexadecimal digits that change when any setting changes."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# Where settings live that a saved recipe may name.
+_ROOMS = ("audio", "corpus", "encoders", "objectives", "training", "recipes")
+
+
+def _find_kind(kind: str) -> type[Config] | None:
+    """Look for settings whose module nobody has imported yet: a saved recipe may use parts that no other one does."""
+    for room in _ROOMS:
+        home = importlib.import_module(f"auricle.{room}")
+        for found in pkgutil.walk_packages(home.__path__, f"{home.__name__}."):
+            importlib.import_module(found.name)
+            if kind in Config._known:
+                return Config._known[kind]
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -96,7 +96,9 @@ class FrozenEncoder:
         if longest is None or frames <= longest:
             return self._window(features, layers)
         parts = []
-        for start in range(0, frames, longest):
+        # A rest too short for a token joins nothing: its few frames are left out.
+        starts = [s for s in range(0, frames, longest) if s == 0 or frames - s >= self.encoder.least_frames]
+        for start in starts:
             lengths = (features.lengths - start).clamp(0, min(longest, frames - start))
             window = Features(features.x[:, start : start + longest], lengths, features.rate, features.pad)
             parts.append(self._some_rows(window, layers))
@@ -151,7 +153,9 @@ class FrozenEncoder:
             raise ConfigError(f"{self.name} carries no settings that it could be built from afresh")
         if not any(True for _ in self.encoder.parameters()):
             raise ConfigError(f"{self.name} has no weights that could be random")
-        fresh = config.build(torch.Generator().manual_seed(seed))
+        # Settings that load published weights have a form without them: else the control would be no control.
+        plain = config.fresh() if hasattr(config, "fresh") else config
+        fresh = plain.build(torch.Generator().manual_seed(seed))
         name = f"{self.name}, random weights (seed {seed})"
         return FrozenEncoder(self.frontend, fresh, name=name, precision=self.precision).to(self.device)
 

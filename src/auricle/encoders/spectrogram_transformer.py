@@ -161,7 +161,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
         return Patches(self.patch, self.patch if self.stride is None else self.stride)
 
     @classmethod
-    def size(cls, name: str, **changes: Any) -> SpectrogramTransformerConfig:
+    def size(cls, name: str, /, **changes: Any) -> SpectrogramTransformerConfig:
         """Return the settings of a named size (`tiny`, `small`, `base`, `large`), with any others changed.
 
         Raises:

@@ -87,6 +87,9 @@ def families() -> dict[str, Family]:
             patch=(4, mels), cls=False, pooling="mean",
         )  # fmt: skip
 
+    def hts_at(mels: int, rate: float, frames: int) -> EncoderConfig:
+        return HtsAtConfig.size("tiny", mels=mels, bins=64 * -(-mels // 64), frame_rate=rate)
+
     def state_space(bidirectional: bool) -> Callable[[int, float, int], EncoderConfig]:
         return lambda mels, rate, frames: StateSpaceConfig(
             width=32, depth=4, states=4, expand=2, bidirectional=bidirectional, patch=(16, 16), mels=mels,
@@ -107,7 +110,7 @@ def families() -> dict[str, Family]:
             "transformer",
         ),
         Family("Conformer", lambda m, r, n: ConformerConfig(width=32, depth=12, mels=m, frame_rate=r), _MEL, "hybrid"),
-        Family("HTS-AT", lambda m, r, n: HtsAtConfig.size("tiny", mels=m, frame_rate=r), _MEL, "transformer"),
+        Family("HTS-AT", hts_at, _MEL, "transformer"),
         Family("waveform GRU", lambda m, r, n: WaveformRecurrentConfig.size("tiny", rate=r), _WAVE, "recurrent"),
         Family("waveform CNN", lambda m, r, n: WaveformConvolutionConfig.size("tiny", rate=r), _WAVE, "CNN"),
         Family("SincNet", lambda m, r, n: PaseConfig.size("tiny", rate=r), _WAVE, "CNN"),

@@ -176,6 +176,8 @@ def parameter_depths(encoder: Encoder, frozen: FrozenEncoder) -> tuple[dict[str,
     lists = [
         name for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
+    # Other lists may happen to be as long (stacked convolutional positions): the blocks go first.
+    lists.sort(key=lambda name: name.split(".")[-1] != "blocks")
     named = dict(encoder.named_parameters())
     depths = dict.fromkeys(named, depth + 1)
     for name in named:

@@ -12,6 +12,8 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, split_labels
 from auricle.encoders.foreign import open_foreign
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.transformers_encoder import PREFIX as HUB
+from auricle.encoders.transformers_encoder import open_transformers
 from auricle.errors import ConfigError, CorpusError
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
@@ -49,8 +51,8 @@ def probe(
     """Probe a pre-trained encoder on a task and write what `auricle report` shows.
 
     Args:
-        run: run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` (see
-            `auricle.encoders.foreign`).
+        run: run folder of a pre-trained encoder, one of its checkpoints, `module:Class` (see
+            `auricle.encoders.foreign`), or `hf:user/name` (see `auricle.encoders.transformers_encoder`).
         task: name of a task card, or a card.
         data: the task's audio; None: where its card says (tasks on the built-in corpus need none).
         probes: readers of the frozen tokens; none: those usual for the type of task.
@@ -158,12 +160,16 @@ def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:
 
 
 def open_encoder(what: Path | str) -> FrozenEncoder:
-    """Open a run folder, one of its checkpoints, a fine-tuned encoder's folder, or `module:Class`.
+    """Open a run folder, one of its checkpoints, a fine-tuned encoder's folder, `module:Class`, or `hf:user/name`.
+
+    `hf:` opens any audio encoder of transformers, from the Hub or from a local folder.
 
     Raises:
         CheckpointError: there is no such run.
         ConfigError: there is no such class, or it is no encoder.
     """
+    if str(what).startswith(HUB):
+        return open_transformers(str(what))
     if _is_name(what):
         return open_foreign(str(what))
     if (Path(what) / FILE).is_file():

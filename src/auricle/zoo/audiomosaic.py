@@ -90,6 +90,7 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
     Raises:
         CheckpointError: the encoder has parts that AudioMosaic lacks.
     """
+    _check_kind(encoder.config)
     state = {}
     for name, tensor in encoder.state_dict().items():
         if name == "patch_proj.weight":
@@ -98,6 +99,25 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
     for name, tensor in (projector or {}).items():
         state[f"projector.{name}"] = tensor
     return state
+
+
+def _check_kind(config: SpectrogramTransformerConfig) -> None:
+    """Refuse a spectrogram transformer whose parameters have AudioMosaic's names but another meaning."""
+    plain = SpectrogramTransformerConfig()
+    names = (
+        "stride",
+        "block_norm",
+        "shared_layers",
+        "layer_scale",
+        "input_norm",
+        "class_tokens",
+        "positions",
+        "qkv_bias",
+    )
+    other = [name for name in names if getattr(config, name) != getattr(plain, name)]
+    if other or not config.cls:
+        what = ", ".join(f"{name} {getattr(config, name)!r}" for name in other) or "cls False"
+        raise CheckpointError(f"the encoder is not of AudioMosaic's kind ({what}); its weights have no official names")
 
 
 def from_official(
