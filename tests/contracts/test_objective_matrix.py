@@ -1,70 +1,88 @@
-"""Every objective on every encoder: a legal pair trains, an illegal one is refused naming the need."""
+"""Every objective on every encoder: a legal pair trains a step, an illegal one is refused naming the need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from auricle.audio.batch import Features
+from auricle.audio.batch import Audio
 from auricle.encoders.contract import Ability, Encoder
-from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.errors import NeedError
-from auricle.objectives.contract import Objective, View
-from auricle.objectives.contrastive import ContrastiveConfig
-from auricle.objectives.masks import MaskConfig
+from auricle.recipes import Recipe, get_recipe, recipes
+from auricle.recipes.matrix import Family, families, markdown, pair, reason_of, try_pair
 
-ENCODERS: dict[str, Callable[[], Encoder]] = {
-    "spectrogram_transformer": SpectrogramTransformerConfig(width=32, depth=2, heads=2, mels=32, frames=160).build,
-    "log_mel_statistics": LogMelStatisticsConfig(mels=32).build,
-}
-OBJECTIVES: dict[str, Callable[[Encoder], Objective]] = {
-    "contrastive": lambda encoder: ContrastiveConfig().build(encoder),
-    "contrastive-released": lambda encoder: ContrastiveConfig(mask=MaskConfig(grid="released", time=0.5)).build(
-        encoder
-    ),
-}
-NEEDS = {"contrastive": {Ability.DROP}, "contrastive-released": {Ability.DROP}}
-# Parameters that rightly get no gradient, or one of zero.
-FROZEN = {"projector.4.bias"}
+FAMILIES = families()
+NAMES = [entry.name for entry in recipes() if "tiny" in entry.sizes]
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
 
 
-def views(count: int) -> list[View]:
-    generator = torch.Generator().manual_seed(0)
-    made = []
-    for _ in range(count):
-        x = torch.randn(6, 160, 32, generator=generator)
-        made.append(View(Features(x, torch.full((6,), 160), 100.0), torch.arange(6)))
-    return made
+def built(recipe: Recipe, family: Family) -> tuple[Recipe, Encoder]:
+    own = pair(recipe, family)
+    return own, own.encoder.build(torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("encoder_name", list(ENCODERS))
-@pytest.mark.parametrize("objective_name", list(OBJECTIVES))
-def test_pair(encoder_name: str, objective_name: str) -> None:
-    encoder = ENCODERS[encoder_name]()
-    needs = NEEDS[objective_name]
-    if not needs <= encoder.abilities:
-        with pytest.raises(NeedError, match="|".join(sorted(need.name for need in needs - encoder.abilities))):
-            OBJECTIVES[objective_name](encoder)
-        return
-    objective = OBJECTIVES[objective_name](encoder)
-    assert objective.needs == needs
-    torch.manual_seed(0)
+def out_of_reach(recipe: Recipe, encoder: Encoder) -> set[str]:
+    """Return the parameters that no loss on tokens, hidden layers or the clip vector alone reaches together."""
+    frontend = recipe.frontend.build()
+    samples = recipe.window.samples(frontend.rate)
+    wave = torch.randn(4, samples, generator=torch.Generator().manual_seed(0)) * 0.1
+    features = frontend(Audio(wave, torch.full((4,), samples), frontend.rate))
     encoder.train()
-    objective.train()
-    loss = objective(encoder, views(objective.views), torch.Generator().manual_seed(0))
-    loss.total.backward()
-    assert loss.total.isfinite()
-    assert all(value.isfinite() for value in (*loss.parts.values(), *loss.watch.values()))
-    named = [*encoder.named_parameters(), *objective.named_parameters()]
-    assert {n for n, p in named if p.grad is None or not bool(p.grad.abs().sum() > 0)} <= FROZEN
-    before = float(loss.total.detach())
-    with torch.no_grad():
-        for _, p in named:
-            if p.grad is not None:
-                p -= 0.003 * p.grad / p.grad.norm().clamp(min=1e-6)
-    torch.manual_seed(0)
-    after = objective(encoder, views(objective.views), torch.Generator().manual_seed(0)).total
-    assert float(after.detach()) < before
+    if not list(encoder.parameters()):
+        return set()
+    encoder(features).x.pow(3).mean().backward()
+    by_tokens = {n for n, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.any())}
+    encoder.zero_grad(set_to_none=True)
+    encoder.pool(encoder(features)).pow(3).mean().backward()
+    by_clip = {n for n, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.any())}
+    return by_tokens | by_clip
+
+
+@pytest.fixture(scope="module")
+def idle_by_nature() -> dict[str, set[str]]:
+    """Return, for each family, the parameters that objectives on tokens, or on clips, rightly leave alone."""
+    return {name: out_of_reach(*built(get_recipe("audiomosaic"), family)) for name, family in FAMILIES.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_row(name: str, idle_by_nature: dict[str, set[str]]) -> None:
+    recipe = get_recipe(name, "tiny")
+    trained = 0
+    for family in FAMILIES.values():
+        cell = try_pair(recipe, family)
+        own, encoder = built(recipe, family)
+        if cell.outcome == "refused":
+            assert len(cell.why) > 30, cell
+            missing = {Ability[need] for need in cell.needs}
+            # Refused for a need: it is one that the encoder really lacks, and the message says who has it.
+            assert not missing & encoder.abilities, cell
+            assert all(need in cell.why for need in cell.needs)
+            if cell.needs:
+                assert "offered by" in cell.why
+            continue
+        trained += 1
+        objective = own.objective.build(encoder, torch.Generator().manual_seed(1))
+        assert objective.needs <= encoder.abilities
+        assert torch.isfinite(torch.tensor(cell.loss)), cell
+        idle = {n.removeprefix("encoder.") for n in cell.idle if n.startswith("encoder.")}
+        assert idle <= idle_by_nature[family.name], (cell.encoder, idle - idle_by_nature[family.name])
+        assert not [n for n in cell.idle if n.startswith("objective.")], cell
+    assert trained, f"{name} trains on no encoder"
+
+
+def test_the_page_is_what_the_code_does() -> None:
+    """The committed page names every recipe and every family; its rows are made by the same function."""
+    text = PAGE.read_text()
+    for name in NAMES:
+        assert f"| {name} |" in text, "make the page anew: auricle matrix --out docs/matrix.md"
+    assert all(name in text for name in FAMILIES)
+
+
+def test_the_page_gives_reasons() -> None:
+    recipe = get_recipe("audiomosaic")
+    cells = [try_pair(recipe, FAMILIES[name]) for name in ("patch transformer", "Conformer", "waveform GRU")]
+    page = markdown(cells)
+    assert "| audiomosaic | ● | 1 | 1 |" in page
+    assert "1. needs DROP: an encoder that takes a subset of its tokens; offered by transformers on patches" in page
+    assert reason_of(cells[1]) == reason_of(cells[2])

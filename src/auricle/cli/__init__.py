@@ -19,8 +19,9 @@ from auricle.cli.checking import check
 from auricle.cli.corpora import corpus, embed
 from auricle.cli.data import data
 from auricle.cli.evaluation import finetune, probe, report, tasks
+from auricle.cli.methods import matrix, recipes
 from auricle.cli.results import results
-from auricle.cli.training import demo, pretrain, recipes
+from auricle.cli.training import demo, pretrain
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "report": report,
     "check": check,
     "recipes": recipes,
+    "matrix": matrix,
     "tasks": tasks,
     "demo": demo,
 }

@@ -1,4 +1,4 @@
-"""Verbs about pre-training: `pretrain`, `recipes` and `demo`."""
+"""Verbs about pre-training: `pretrain` and `demo`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import no_arguments, parse, value_of
+from auricle.cli.arguments import parse, value_of
 from auricle.errors import AuricleError
 
 
@@ -57,7 +57,9 @@ def pretrain(argv: Sequence[str]) -> None:
                 "earlier",
                 Annotated[
                     Path | None,
-                    tyro.conf.arg(help="Run folder that stands for the stage before this one, where a recipe has stages."),
+                    tyro.conf.arg(
+                        help="Run folder that stands for the stage before this one, where a recipe has stages."
+                    ),
                 ],
                 None,
             ),
@@ -76,27 +78,6 @@ def pretrain(argv: Sequence[str]) -> None:
         get_recipe(args.method, args.size)
         raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
     run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude, earlier=args.earlier)
-
-
-def recipes(argv: Sequence[str]) -> None:
-    """List the recipes with their sizes, papers and deviations."""
-    no_arguments("recipes", argv, "List the recipes that `auricle pretrain` knows.")
-    from rich.table import Table
-
-    from auricle.recipes import get_recipe
-    from auricle.recipes import recipes as registered
-
-    console = Console()
-    for entry in registered():
-        example = get_recipe(entry.name, entry.sizes[0])
-        console.print(f"[bold]{entry.name}[/]: {entry.summary}")
-        console.print(f"{example.reference.title} (arXiv {example.reference.arxiv})")
-        table = Table("size", "steps", "batch", "seconds", "deviations from the publication")
-        for size in entry.sizes:
-            made = get_recipe(entry.name, size)
-            deviations = "\n".join(f"- {text}" for text in made.deviations)
-            table.add_row(size, str(made.train.steps), str(made.loader.batch), f"{made.window.seconds:g}", deviations)
-        console.print(table)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.encoders.positions import sincos_grid
 from auricle.encoders.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
+from auricle.objectives.target import Scene
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, out: Tokens) -> Tokens:
         """Turn the encoder's output `(R, K or N, D)` into `(R, N, W)` on the full grid."""
+
+    def decode(self, scene: Scene) -> Tokens:
+        """Decode a batch; decoders that draw (noise), or look at what is hidden or padded, do it here."""
+        return self(scene.out)
 
 
 @dataclass(frozen=True)

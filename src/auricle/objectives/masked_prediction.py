@@ -1,8 +1,8 @@
 """Masked prediction: hide tokens of a clip, and predict something of them. Most of self-supervised audio is this.
 
 What is hidden (`mask`, `corruption`), where the hidden tokens go (`hide`), what stands between encoder and heads
-(`decoder`), and what is predicted, on which tokens, by which loss (`terms`) are chosen independently: Audio-MAE, HuBERT,
-BEST-RQ, BEATs, EAT, data2vec, M2D, SSAST ... differ by these choices only.
+(`decoder`), and what is predicted, on which tokens, by which loss (`terms`) are chosen independently: Audio-MAE,
+HuBERT, BEST-RQ, BEATs, EAT, data2vec, M2D, SSAST ... differ by these choices only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
+from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.corruption import CorruptionConfig
 from auricle.objectives.decoder import DecoderConfig, TransformerDecoderConfig
 from auricle.objectives.draws import randn_rows
 from auricle.objectives.embedding_statistics import LazyWatch, effective_rank
@@ -56,7 +57,7 @@ class MaskedPredictionConfig(ObjectiveConfig):
     hide: Hide = "drop"
     fill: Fill = "learned"
     fill_std: float = 0.02
-    corruption: Config | None = None
+    corruption: CorruptionConfig | None = None
     clones: int = 1
     separate: bool = False
     teacher: TeacherConfig | None = None
@@ -148,7 +149,7 @@ class MaskedPrediction(Objective):
         watch: dict[str, Callable[[], Tensor]] = {}
         for terms in groups:
             scene = self.look(encoder, views, generator, terms)
-            decoded = self.decoder(scene.out)
+            decoded = self.decoder.decode(scene)
             for term in terms:
                 made = term(scene, decoded, self.shuffled)
                 total = term.weight * made.value if total is None else total + term.weight * made.value
@@ -268,7 +269,7 @@ def altered_tokens(altered: Tensor, grid: Grid) -> Tensor:
         altered: `(B, T', F')` bool, where the features were altered.
         grid: the encoder's.
     """
-    B, frames, bands = altered.shape
+    frames, bands = altered.shape[1:]
     span, height = max(1, round(frames / grid.time)), bands // grid.freq
     need = grid.time * span
     x = altered.float()

@@ -19,6 +19,7 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
 from auricle.objectives.contract import Preparation
 from auricle.objectives.decoder import full_grid
+from auricle.objectives.gather import world
 from auricle.objectives.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.reduction import global_mean, mean_where
 from auricle.objectives.target import Scene, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
@@ -75,7 +76,7 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
         values: of each token.
         chosen: which count.
         reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`: over
-            each clip's, then summed over the clips (EAT's released code, see the recipe).
+            each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one device).
     """
     if reduce == "token_mean":
         return mean_where(values, chosen)
@@ -85,7 +86,7 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
     any_chosen = (count > 0).to(values.dtype)
     if reduce == "clip_mean":
         return global_mean((by_clip * any_chosen).sum(), any_chosen.sum())
-    return (by_clip * any_chosen).sum()
+    return (by_clip * any_chosen).sum() * world()
 
 
 def _check_names(values: dict[str, tuple[str, object]]) -> None:

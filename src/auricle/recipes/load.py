@@ -70,7 +70,7 @@ def _parse(data: Any, path: Path) -> Recipe:
         recipe = Recipe.from_json(data)
         if getattr(recipe.encoder, "trust_remote_code", False):
             raise CheckpointError(
-                f"the encoder of {path} would run Python code from {getattr(recipe.encoder, 'model', 'the Hub')} here: a run "
+                f"the encoder of {path} would run Python code of {getattr(recipe.encoder, 'model', '')} here: a run "
                 "folder does not decide that; build it in Python from a recipe of your own with trust_remote_code=True"
             )
         return recipe

@@ -21,7 +21,7 @@ from auricle.audio.waveform import WaveformConfig
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.conformer import ConformerConfig
-from auricle.encoders.contract import Encoder, EncoderConfig
+from auricle.encoders.contract import MEETS, Ability, Encoder, EncoderConfig
 from auricle.encoders.efficientnet import EfficientNetConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.frozen import FrozenEncoder
@@ -281,5 +281,8 @@ def markdown(cells: Sequence[Cell]) -> str:
 def reason_of(cell: Cell) -> str:
     """Return why a pair is refused, in words that pairs share."""
     if cell.needs:
-        return f"needs {', '.join(cell.needs)}"
+        said = [
+            f"{need}: an encoder that {Ability[need].value}; offered by {MEETS[Ability[need]]}" for need in cell.needs
+        ]
+        return f"needs {'; '.join(said)}"
     return cell.why.replace(cell.encoder, "the encoder")

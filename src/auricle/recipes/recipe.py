@@ -51,6 +51,8 @@ class Recipe(Config):
         size: which variant of it.
         reference: the publication.
         deviations: every known difference from the publication, in words.
+        paradigm: of the survey: `auxiliary`, `contrastive`, `reconstruction`, `discrete tokens`, `teacher-student` or
+            `multimodal`.
         kept: what of the publication is kept, in words: for `docs/methods.md`.
         unknown: what the publication does not say, and what was chosen.
         cost: what a step costs, in words.
@@ -73,6 +75,7 @@ class Recipe(Config):
     size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     reference: Annotated[Reference, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Reference)
     deviations: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
+    paradigm: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     kept: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
     unknown: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
     cost: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""

@@ -1,0 +1,124 @@
+"""What every recipe promises: documented, one screen, a run that is killed and resumed comes to the same weights."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from auricle.recipes import Recipe, get_recipe, pretrain, recipes
+from auricle.recipes.matrix import make_ready, shown
+from auricle.recipes.pretrain import build
+from auricle.training.checkpoint import find_checkpoints
+from auricle.training.ranks import Ranks
+from auricle.training.step import TrainingStep
+
+ENTRIES = {entry.name: entry for entry in recipes()}
+ALL = [(name, size) for name, entry in ENTRIES.items() for size in entry.sizes]
+# Two recipes may share a file; a file still is a page or two.
+LONGEST = 175
+
+
+def shrunk(recipe: Recipe, **train: object) -> Recipe:
+    """Return the recipe with a small batch and few steps; its stages before likewise."""
+    settings = {
+        "steps": 4,
+        "warmup_steps": 1,
+        "save_every": 2,
+        "log_every": 1,
+        "threads": 1,
+        "precision": "fp32",
+        "device": "cpu",
+    }
+    before = None if recipe.before is None else shrunk(recipe.before)
+    return recipe.replace(
+        before=before,
+        loader=recipe.loader.replace(batch=4, workers=0, batch_seconds=None),
+        train=recipe.train.replace(**(settings | train), micro_batch=None),
+    )
+
+
+@pytest.mark.parametrize(("name", "size"), ALL)
+def test_json_is_exact_and_holds_no_path(name: str, size: str) -> None:
+    recipe = get_recipe(name, size)
+    text = json.dumps(recipe.to_json())
+    assert Recipe.from_json(json.loads(text)) == recipe
+    assert (recipe.name, recipe.size) == (name, size)
+    assert str(Path.home()) not in text
+
+
+@pytest.mark.parametrize(("name", "size"), ALL)
+def test_it_is_documented(name: str, size: str) -> None:
+    recipe = get_recipe(name, size)
+    assert ENTRIES[name].summary.endswith(".")
+    assert recipe.reference.title
+    assert recipe.reference.arxiv or recipe.reference.section
+    for field in ("deviations", "kept", "unknown"):
+        said = getattr(recipe, field)
+        assert said or (size == "paper" and field == "deviations"), field
+        assert all(isinstance(line, str) and len(line) > 5 for line in said), field
+    assert len(recipe.cost) > 10
+    assert len(recipe.choose) > 10
+
+
+@pytest.mark.parametrize("name", list(ENTRIES))
+def test_it_fits_a_screen(name: str) -> None:
+    file = inspect.getsourcefile(inspect.unwrap(ENTRIES[name].make))
+    assert file is not None
+    source = Path(file).read_text()
+    assert len(source.splitlines()) <= LONGEST, file
+    # Choices, not mechanisms.
+    assert "torch" not in source
+    assert "class " not in source.replace("class token", "").replace("per-class", "")
+
+
+@pytest.mark.parametrize("name", list(ENTRIES))
+def test_tiny_takes_steps_and_every_parameter_learns(name: str) -> None:
+    recipe = shrunk(get_recipe(name, "tiny"), steps=3)
+    frontend, encoder, objective = build(recipe, 0)
+    assert 2e4 < sum(p.numel() for p in encoder.parameters()) < 8e6
+    make_ready(recipe, frontend, encoder, objective)
+    step = TrainingStep(
+        encoder, objective, recipe.augment.build(frontend), recipe.train, Ranks(0, 1, torch.device("cpu"))
+    )
+    reached: set[str] = set()
+    named = {f"encoder.{n}": p for n, p in encoder.named_parameters()} | {
+        f"objective.{n}": p for n, p in objective.named_parameters()
+    }
+    for number in range(3):
+        result = step(number, shown(recipe, frontend, objective, seed=number))
+        assert float(result.skipped) == 0
+        assert torch.isfinite(result.values["loss"])
+        assert all(torch.isfinite(value) for value in result.watch.values())
+        reached |= {n for n, p in named.items() if p.grad is not None and bool(p.grad.any())}
+    assert objective.step == 3
+    idle = {n for n, p in named.items() if p.requires_grad} - reached
+    # What only the clip vector uses is not trained by what is predicted of tokens.
+    assert {n for n in idle if "fc_norm" not in n and not n.endswith("cls_token")} == set()
+
+
+@pytest.mark.parametrize("name", list(ENTRIES))
+def test_a_stopped_run_comes_to_the_same_weights(name: str, toy_corpus: Path, tmp_path: Path) -> None:
+    recipe = shrunk(get_recipe(name, "tiny"))
+    data: object = toy_corpus
+    if build(recipe, 0)[2].columns:
+        from toy_captions import captioned
+
+        data = captioned(toy_corpus, tmp_path)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    pretrain(recipe, data, whole, progress=False)
+    pretrain(recipe.replace(train=recipe.train.replace(minutes=1e-9)), data, part, progress=False)
+    assert max(find_checkpoints(part / "checkpoints")) < 4
+    pretrain(recipe, data, part, resume=True, progress=False)
+    for file in ("encoder", "objective", "views"):
+        one, two = (folder / "checkpoints" / "step-00000004" / f"{file}.safetensors" for folder in (whole, part))
+        assert one.exists() == two.exists()
+        if one.exists():
+            a, b = load_file(one), load_file(two)
+            assert a.keys() == b.keys()
+            for key in a:
+                assert torch.equal(a[key], b[key]), f"{file} {key}"
