@@ -23,7 +23,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return full.replace(
             window=full.window.replace(seconds=0.64),
             encoder=full.encoder.replace(width=24, depth=2, heads=2, frames=64),
-            objective=full.objective.replace(projector=(16, 8)),
+            objective=full.objective.replace(projector=ProjectorConfig(hidden=(16,), out=8)),
             loader=full.loader.replace(workers=0),
             train=full.train.replace(threads=1, precision="fp32"),
         )

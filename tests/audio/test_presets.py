@@ -56,7 +56,7 @@ def test_clips_are_standardised_by_themselves(over: str) -> None:
         mean = alone.x[0].mean(0) if over == "bins" else alone.x[0].mean()
         deviation = alone.x[0].std(0, correction=0) if over == "bins" else alone.x[0].std(correction=0)
         assert float(mean.abs().max()) < 1e-4
-        assert float((deviation - 1).abs().max()) < 1e-3
+        assert float((deviation - 1).abs().max()) < 2e-3
     assert float(features.x[1, int(features.lengths[1]) :].abs().max()) == 0.0
     assert config.with_statistics(1.0, 2.0) is config
     raw = LogMelConfig(mels=40).build().raw(both)
@@ -65,7 +65,8 @@ def test_clips_are_standardised_by_themselves(over: str) -> None:
 
 def test_a_gain_changes_nothing_after_normalisation_of_clips() -> None:
     built = preset("s3prl80").build()
-    one = audio()
+    both = audio()
+    one = Audio(both.wave[1:], both.lengths[1:], 16000)
     half = Audio(one.wave * 0.5, one.lengths, one.rate)
     torch.testing.assert_close(built(one).x, built(half).x, rtol=0, atol=2e-3)
 

@@ -74,7 +74,7 @@ def parts():
     encoder = SpectrogramTransformerConfig(
         width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0
     ).build()
-    objective = ContrastiveConfig(projector=(16, 8), chunk=5).build(encoder)
+    objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5)).build(encoder)
     with torch.no_grad():
         for p in (*encoder.parameters(), *objective.parameters()):
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.1)

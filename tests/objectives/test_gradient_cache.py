@@ -19,7 +19,7 @@ SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames
 
 def parts(dtype: torch.dtype = torch.float64, drop_path: float = 0.0) -> tuple[SpectrogramTransformer, Contrastive]:
     encoder = SMALL.replace(drop_path=drop_path).build()
-    objective = ContrastiveConfig(projector=(16, 8), chunk=5).build(encoder)
+    objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5)).build(encoder)
     with torch.no_grad():  # far from the tiny initial weights, so that gradients are not near zero
         for p in (*encoder.parameters(), *objective.parameters()):
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.1)

@@ -27,7 +27,7 @@ def small_recipe() -> Recipe:
     return recipe.replace(
         window=recipe.window.replace(seconds=1.28),
         encoder=recipe.encoder.replace(width=96, depth=4, heads=3, frames=128),
-        objective=recipe.objective.replace(projector=(128, 64)),
+        objective=recipe.objective.replace(projector=ProjectorConfig(hidden=(128,), out=64)),
         loader=recipe.loader.replace(batch=BATCH, workers=0),
     )
 

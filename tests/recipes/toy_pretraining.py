@@ -32,6 +32,6 @@ def toy_recipe(workers: int = 0, **train: object) -> Recipe:
         window=recipe.window.replace(seconds=0.64),
         loader=recipe.loader.replace(batch=8, workers=workers),
         encoder=recipe.encoder.replace(width=24, depth=2, heads=2, frames=64),
-        objective=recipe.objective.replace(projector=(16, 8)),
+        objective=recipe.objective.replace(projector=ProjectorConfig(hidden=(16,), out=8)),
         train=recipe.train.replace(**(settings | train)),
     )

@@ -42,7 +42,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         window=recipe.window.replace(seconds=0.64),
         loader=recipe.loader.replace(batch=4, workers=0),
         encoder=recipe.encoder.replace(width=24, depth=1, heads=2, frames=64),
-        objective=recipe.objective.replace(projector=(16, 8)),
+        objective=recipe.objective.replace(projector=ProjectorConfig(hidden=(16,), out=8)),
         train=recipe.train.replace(steps=1, warmup_steps=0, threads=1, precision="fp32", device="cpu"),
     )
     return pretrain(recipe, data, tmp_path_factory.mktemp("runs") / "run", progress=False)

@@ -74,7 +74,7 @@ class ToyRun:
             width=self.width, depth=2, heads=2, mels=MELS, frames=FRAMES, drop_path=0.2
         )
         encoder = config.build(torch.Generator().manual_seed(1))
-        objective = ContrastiveConfig(projector=(16, 8)).build(encoder, torch.Generator().manual_seed(2))
+        objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8)).build(encoder, torch.Generator().manual_seed(2))
         return encoder, objective
 
     def go(self, resume: bool = False, progress: bool = False, **changes: Any) -> tuple[str, nn.Module, nn.Module]:

@@ -24,9 +24,9 @@ _NATS_PER_DB = math.log(10) / 10
 class ClipNormLogMelConfig(LogMelConfig):
     """Log-mel features that each clip normalises by its own statistics; a corpus's are not used.
 
-    `clip`: one mean and deviation for all values of a clip (SSAM, arXiv 2406.02178, its code). `bins`: those of each mel
-    bin over the clip's frames, the mean and variance normalisation of speech recognition (Mockingjay, TERA, APC in
-    s3prl's code; BEST-RQ, arXiv 2202.01855). A gain on the waveform then changes nothing but where the floor lies.
+    `clip`: one mean and deviation for all values of a clip (SSAM, arXiv 2406.02178, its code). `bins`: those of each
+    mel bin over the clip's frames, the mean and variance normalisation of speech recognition (Mockingjay, TERA, APC
+    in s3prl's code; BEST-RQ, arXiv 2202.01855). A gain on the waveform then changes nothing but where the floor lies.
 
     Attributes:
         over: `clip` or `bins`.

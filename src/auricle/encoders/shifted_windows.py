@@ -44,16 +44,17 @@ class WindowAttention(nn.Module):
         width: C.
         heads: attention heads; C must divide by it.
         window: rows and columns of a window.
-        shift: places that the windows are moved by, on both axes; 0: none.
+        shift: places that the windows are moved by, (rows, columns) or on both axes alike; 0: none.
     """
 
     no_decay = frozenset({"table"})
 
     offsets: Tensor
 
-    def __init__(self, width: int, heads: int, window: int, shift: int = 0) -> None:
+    def __init__(self, width: int, heads: int, window: int, shift: int | tuple[int, int] = 0) -> None:
         super().__init__()
-        self.heads, self.window, self.shift = heads, window, shift
+        self.heads, self.window = heads, window
+        self.shift = (shift, shift) if isinstance(shift, int) else shift
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
@@ -72,9 +73,10 @@ class WindowAttention(nn.Module):
         if low or right:
             real = x.new_ones(x.shape[:3], dtype=torch.bool) if real is None else real
             x, real = F.pad(x, (0, 0, 0, right, 0, low)), F.pad(real, (0, right, 0, low))
-        if self.shift:
-            x = x.roll((-self.shift, -self.shift), (1, 2))
-            real = None if real is None else real.roll((-self.shift, -self.shift), (1, 2))
+        down, along = self.shift
+        if any(self.shift):
+            x = x.roll((-down, -along), (1, 2))
+            real = None if real is None else real.roll((-down, -along), (1, 2))
         allowed = self._allowed(x, real)
         q, k, v = self.qkv(split_windows(x, self.window)).unflatten(3, (3, self.heads, -1)).unbind(3)
         bias = self.table[self.offsets].permute(2, 0, 1)
@@ -83,8 +85,8 @@ class WindowAttention(nn.Module):
         q, k, v = q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         y = join_windows(self.proj(y.transpose(2, 3).flatten(3)), H + low, W + right)
-        if self.shift:
-            y = y.roll((self.shift, self.shift), (1, 2))
+        if any(self.shift):
+            y = y.roll((down, along), (1, 2))
         return y[:, :H, :W]
 
     def _allowed(self, x: Tensor, real: Tensor | None) -> Tensor | None:
@@ -94,10 +96,10 @@ class WindowAttention(nn.Module):
         any key would make the softmax 0/0; it sees all.
         """
         allowed: Tensor | None = None
-        if self.shift:
+        if any(self.shift):
             H, W = x.shape[1:3]
-            rows = torch.arange(H, device=x.device) >= H - self.shift
-            columns = torch.arange(W, device=x.device) >= W - self.shift
+            rows = torch.arange(H, device=x.device) >= H - self.shift[0]
+            columns = torch.arange(W, device=x.device) >= W - self.shift[1]
             edge = split_windows((rows.unsqueeze(1) * 2 + columns)[None, :, :, None], self.window).squeeze(3)
             allowed = edge.unsqueeze(3) == edge.unsqueeze(2)
         if real is not None:
@@ -121,7 +123,14 @@ class WindowBlock(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, window: int, shift: int, hidden: int, drop_path: float = 0.0, eps: float = 1e-5
+        self,
+        width: int,
+        heads: int,
+        window: int,
+        shift: int | tuple[int, int],
+        hidden: int,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path

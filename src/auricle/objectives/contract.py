@@ -121,6 +121,7 @@ class Objective(nn.Module, ABC):
     prepares: bool = False
     length: int = 1
     shuffled: bool = False
+    done: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class Objective(nn.Module, ABC):
     def step(self) -> int:
         """Steps that are done; it travels in checkpoints."""
         if self._done < 0:
-            self._done = int(self.done)  # type: ignore[operator]  # a tensor
+            self._done = int(self.done.item())
         return self._done
 
     @property
@@ -140,7 +141,7 @@ class Objective(nn.Module, ABC):
         return min(1.0, self.step / max(1, self.length))
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*args, **kwargs)
         self._done = -1  # to be read again from the buffer
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
@@ -164,7 +165,7 @@ class Objective(nn.Module, ABC):
     def after_step(self, encoder: Encoder, step: int) -> None:
         """Do what follows optimiser step number `step` (moving averages, codebooks); who overrides it calls it."""
         self._done = step + 1
-        self.done.fill_(step + 1)  # type: ignore[operator]  # a tensor
+        self.done.fill_(step + 1)
 
     def check(self, encoder: Encoder) -> None:
         """Refuse an encoder that lacks a need.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from auricle.config import Config
 from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.encoders.positions import sincos_grid
-from auricle.encoders.transformer_block import TransformerBlock
+from auricle.encoders.transformer_block import TransformerBlock, key_mask
 from auricle.errors import ConfigError
 from auricle.objectives.target import Scene
 
@@ -123,26 +123,42 @@ class TransformerDecoder(Decoder):
         with torch.no_grad():
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
 
-    def positions(self, grid: Grid, like: Tensor) -> Tensor:
-        """Return the fixed positions `(1, N, W)` of a grid."""
-        key = (grid.time, grid.freq)
-        if key not in self._tables:
-            self._tables[key] = sincos_grid(grid.time, grid.freq, self.width)[None]
-        return self._tables[key].to(like)
+    def decode(self, scene: Scene) -> Tokens:
+        """Decode a batch, blind to its padding."""
+        return self(scene.out, row_validity(scene))
 
-    def forward(self, out: Tokens) -> Tokens:
-        """Turn the encoder's output into `(R, N, W)`."""
+    def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
+        """Turn the encoder's output into `(R, N, W)`.
+
+        Args:
+            out: the encoder's output.
+            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
+        """
         x = self.embed(out.x)
         x = restore(x, out, self.mask_token)
-        x = x + self.positions(out.grid, x)
+        x = x + fixed_positions(self._tables, out.grid, self.width, x)
         cls = None if out.cls is None else self.embed(out.cls)
         skip = 0 if cls is None else cls.shape[1]
         if cls is not None:
             x = torch.cat([cls, x], 1)
+        mask = None if valid is None else key_mask(valid, skip)
         for block in self.blocks:
-            x, _ = block(x)
+            x, _ = block(x, mask)
         x = self.norm(x)
-        return Tokens(x[:, skip:], out.grid, cls=x[:, :skip] if skip else None)
+        return Tokens(x[:, skip:], out.grid, valid=valid, cls=x[:, :skip] if skip else None)
+
+
+def fixed_positions(tables: dict[tuple[int, int], Tensor], grid: Grid, width: int, like: Tensor) -> Tensor:
+    """Return the sin-cos positions `(1, N, width)` of a grid; `tables` keeps those that were asked for."""
+    key = (grid.time, grid.freq)
+    if key not in tables:
+        tables[key] = sincos_grid(grid.time, grid.freq, width)[None]
+    return tables[key].to(like)
+
+
+def row_validity(scene: Scene) -> Tensor | None:
+    """Return `(R, N)` bool, False for places of padding of the full grid; None: all are valid."""
+    return None if scene.valid is None else scene.per_row(scene.valid)
 
 
 def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
+from auricle.audio.batch import Features
 from auricle.config import Config, nearest
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.gumbel_quantiser import GumbelQuantiser, Quantised, Start, gumbel_noise
@@ -35,6 +36,22 @@ def features_before_context(tokens: Tokens) -> Tensor:
     if tokens.stem is not None:
         return tokens.stem.x
     return tokens.x if tokens.positions is None else tokens.x - tokens.positions
+
+
+@torch.no_grad()
+def feature_width(encoder: Encoder) -> int:
+    """Return C of `features_before_context`, found by tokenizing a second of silence: encoders don't tell it."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    like = next(iter(encoder.parameters()), torch.zeros(()))
+    frames = max(encoder.least_frames, round(encoder.input_rate))
+    frames = frames if encoder.max_frames is None else min(frames, encoder.max_frames)
+    shape = (1, frames) if encoder.bands is None else (1, frames, encoder.bands or 64)
+    silence = Features(like.new_zeros(shape), torch.tensor([frames], device=like.device), encoder.input_rate)
+    try:
+        return features_before_context(encoder.eval().tokenize(silence)).shape[-1]
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @dataclass(frozen=True)
@@ -139,9 +156,7 @@ class CodeUseConfig(Config, ABC):
     """Whether the codes are what is predicted, so that they must not come from the prediction itself."""
 
     @abstractmethod
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> CodeUse:
+    def build(self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator) -> CodeUse:
         """Build it.
 
         Args:
@@ -183,7 +198,7 @@ class LearnedCodesConfig(TermConfig):
     Attributes:
         uses: what is made of the codes.
         source: what is quantised: `tokens`: the features before context of the whole clip, nothing hidden
-            (wav2vec 2.0, w2v-BERT); or `decoder`, `encoder`, `layer 9`: what is known of the hidden places (DeCoAR 2.0).
+            (wav2vec 2.0, w2v-BERT); or `decoder`, `encoder`, `layer 9`: what is known of hidden places (DeCoAR 2.0).
         where: tokens that are quantised and compared: `predicted`, `masked`, `visible` or `all`.
         groups: G, codes of a token.
         entries: V, codebook entries a group.
@@ -229,8 +244,8 @@ class LearnedCodesConfig(TermConfig):
             trivial = [type(use).__name__ for use in self.uses if use.predicts]
             if trivial:
                 raise ConfigError(
-                    f"{' and '.join(trivial)} would predict codes of {self.source} from what they are codes of; set the "
-                    "source of learned codes to tokens"
+                    f"{' and '.join(trivial)} would predict codes of {self.source} from what they are codes of; "
+                    "set the source of learned codes to tokens"
                 )
 
     def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LearnedCodes:
@@ -246,8 +261,7 @@ class LearnedCodes(Term):
         self.config, self.weight = config, config.weight
         if config.source == "tokens":
             own: tuple[int, ...] = ()
-            # How wide features are, only the encoder's own pass tells: a stem's width isn't part of the contract.
-            wide = _feature_width(encoder)
+            wide = feature_width(encoder)
         else:
             own = source_layers(config.source)
             wide = width if config.source == "decoder" else encoder.width
@@ -312,7 +326,3 @@ class LearnedCodes(Term):
             noise = gumbel_noise(places.take(uniform)).unflatten(-1, (config.groups, config.entries))
         made: Quantised = self.quantiser(x, temperature, noise, places.real)
         return made
-
-
-def _feature_width(encoder: Encoder) -> int:
-    raise NotImplementedError

@@ -83,7 +83,7 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def follow(self, followed: nn.Module, decay: float) -> None:
         """Move by one step: `copy = decay * copy + (1 - decay) * followed`."""
-        own = [p for p in self.copy.parameters() if p.is_floating_point()]
+        own: list[Tensor] = [p for p in self.copy.parameters() if p.is_floating_point()]
         its = [p.detach() for p in followed.parameters() if p.is_floating_point()]
         if own:
             torch._foreach_lerp_(own, its, 1.0 - decay)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.config import nearest
-from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.contract import Ability, Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
 from auricle.objectives.contract import Preparation
@@ -75,8 +75,9 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
     Args:
         values: of each token.
         chosen: which count.
-        reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`: over
-            each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one device).
+        reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`:
+            over each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one device;
+            gradients accumulated over micro-batches sum over those of one micro-batch).
     """
     if reduce == "token_mean":
         return mean_where(values, chosen)
@@ -211,7 +212,10 @@ class Regression(_TargetTerm):
                 f"{type(config.target).__name__} gives one value a {'clip' if self.target.clip else 'token'}; set the "
                 f"term's `where` to {'clip' if self.target.clip else 'predicted, masked, visible or all'}"
             )
-        width = width if config.source == "decoder" and config.where != "clip" else encoder.width
+        if config.where == "clip":
+            width = encoder.width if Ability.CLS in encoder.abilities else encoder.pooled_width
+        elif config.source != "decoder":
+            width = encoder.width
         self.head = config.head.build(width, self.target.size, generator)
 
     def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
