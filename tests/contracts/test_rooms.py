@@ -83,3 +83,21 @@ def test_house_rules_of_a_source_file(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], "assert is for tests"
     assert file.stem not in {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_every_module_can_be_imported_beside_all_others() -> None:
+    """Settings have names that are unique in the whole package, and none has a field that JSON needs for itself."""
+    import dataclasses
+    import importlib
+    import pkgutil
+
+    import auricle
+    from auricle.config import Config
+
+    for found in pkgutil.walk_packages(auricle.__path__, "auricle."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    assert len(Config._known) > 100
+    for name, config in Config._known.items():
+        if dataclasses.is_dataclass(config):
+            assert "kind" not in {field.name for field in dataclasses.fields(config)}, name

@@ -69,12 +69,15 @@ from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive import ContrastiveConfig
+from auricle.objectives.pair_losses import NTXentConfig
+from auricle.objectives.projectors import ProjectorConfig
 
 def parts():
     encoder = SpectrogramTransformerConfig(
         width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0
     ).build()
-    objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5)).build(encoder)
+    config = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5))
+    objective = config.build(encoder)
     with torch.no_grad():
         for p in (*encoder.parameters(), *objective.parameters()):
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.1)

@@ -13,6 +13,7 @@ from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
 from auricle.objectives.masks import MaskConfig
+from auricle.objectives.pair_losses import NTXentConfig
 
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0)
 
@@ -58,7 +59,7 @@ def test_initial_loss_is_near_chance() -> None:
     loss = ContrastiveConfig(mask=MaskConfig(mode="none")).build(encoder)(encoder, views(32), torch.Generator())
     assert abs(float(loss.total.detach()) - math.log(63)) < 1.5
     assert 0 <= float(loss.watch["accuracy"]) < 0.3
-    assert set(loss.watch) == {"accuracy", "alignment", "uniformity", "rank_z", "rank_f"}
+    assert set(loss.watch) == {"accuracy", "alignment", "uniformity", "std_z", "rank_z", "rank_f"}
 
 
 def test_same_generator_same_loss() -> None:
@@ -85,10 +86,10 @@ def test_one_view_is_refused() -> None:
 
 
 def test_settings_travel_as_json() -> None:
-    config = ContrastiveConfig(temperature=0.2, mask=MaskConfig(mode="ff", freq=0.3))
+    config = ContrastiveConfig(loss=NTXentConfig(temperature=0.2), mask=MaskConfig(mode="ff", freq=0.3))
     assert Config.from_json(config.to_json()) == config
     with pytest.raises(ConfigError, match="temperature"):
-        ContrastiveConfig(temperature=0.0)
+        NTXentConfig(temperature=0.0)
 
 
 def test_projector_weights_come_from_the_generator() -> None:

@@ -13,13 +13,16 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
 from auricle.objectives.gradient_cache import cached_backward
+from auricle.objectives.pair_losses import NTXentConfig
+from auricle.objectives.projectors import ProjectorConfig
 
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0)
 
 
 def parts(dtype: torch.dtype = torch.float64, drop_path: float = 0.0) -> tuple[SpectrogramTransformer, Contrastive]:
     encoder = SMALL.replace(drop_path=drop_path).build()
-    objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5)).build(encoder)
+    config = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=NTXentConfig(chunk=5))
+    objective = config.build(encoder)
     with torch.no_grad():  # far from the tiny initial weights, so that gradients are not near zero
         for p in (*encoder.parameters(), *objective.parameters()):
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.1)

@@ -14,6 +14,7 @@ from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective, View
+from auricle.objectives.projectors import ProjectorConfig
 from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.pretrain import build
 

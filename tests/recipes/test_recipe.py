@@ -50,8 +50,8 @@ def test_paper_has_the_published_constants() -> None:
     assert (frontend.mean, frontend.std, frontend.divisor, frontend.mels) == (-4.2677393, 4.5689974, 2.0, 128)
     assert not paper.measure_statistics
     mask = paper.objective.mask
-    assert (mask.mode, mask.time, mask.freq, paper.objective.temperature) == ("tf", 0.6, 0.4, 0.1)
-    assert paper.objective.projector == (512, 128)
+    assert (mask.mode, mask.time, mask.freq, paper.objective.loss.temperature) == ("tf", 0.6, 0.4, 0.1)
+    assert (paper.objective.projector.hidden, paper.objective.projector.out) == ((512,), 128)
     assert paper.augment == AugmentConfig()
     assert paper.window.seconds == 10.24
     assert paper.window.short == "pad"

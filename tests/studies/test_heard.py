@@ -16,6 +16,7 @@ import soundfile
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CheckpointError
+from auricle.objectives.projectors import ProjectorConfig
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.pretrain import recording_ids
 from auricle.studies.heard import heard

@@ -16,6 +16,7 @@ from auricle.audio.views import MadeView
 from auricle.corpus.loader import Batch
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
+from auricle.objectives.projectors import ProjectorConfig
 from auricle.training.loop import train
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
@@ -74,7 +75,8 @@ class ToyRun:
             width=self.width, depth=2, heads=2, mels=MELS, frames=FRAMES, drop_path=0.2
         )
         encoder = config.build(torch.Generator().manual_seed(1))
-        objective = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8)).build(encoder, torch.Generator().manual_seed(2))
+        config = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8))
+        objective = config.build(encoder, torch.Generator().manual_seed(2))
         return encoder, objective
 
     def go(self, resume: bool = False, progress: bool = False, **changes: Any) -> tuple[str, nn.Module, nn.Module]:

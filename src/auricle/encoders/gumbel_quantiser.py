@@ -33,6 +33,8 @@ class Quantised:
         perplexity: `(G,)` exp of the entropy (nats) of `probabilities`; V where all entries are equally likely.
         code_perplexity: `(G,)` the same of the chosen codes' frequencies; without gradient.
         count: scalar, valid tokens behind the means: ranks weigh their `probabilities` by it.
+        penalty: scalar with gradient, what the quantiser itself asks to be minimised, a mean over the valid tokens
+            (k-means: the entries' and the commitment's part); None: nothing.
     """
 
     x: Tensor
@@ -41,6 +43,7 @@ class Quantised:
     perplexity: Tensor
     code_perplexity: Tensor
     count: Tensor
+    penalty: Tensor | None = None
 
 
 @runtime_checkable

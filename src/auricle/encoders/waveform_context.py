@@ -16,6 +16,7 @@ from auricle.audio.batch import Features
 from auricle.encoders.causal_layers import CausalLayer, State
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Stem, Tokens
 from auricle.encoders.gumbel_quantiser import GumbelQuantiser, Quantised, check_noise
+from auricle.encoders.kmeans_quantiser import KMeansLayer
 from auricle.encoders.waveform_stem import WaveformStem, WaveformStemConfig
 from auricle.errors import ConfigError
 
@@ -71,7 +72,7 @@ class WaveformContext(Encoder):
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.stem.initialise(generator)
         for module in self.modules():
-            if isinstance(module, CausalLayer | GumbelQuantiser):
+            if isinstance(module, CausalLayer | GumbelQuantiser | KMeansLayer):
                 module.initialise(generator)
 
     def grid(self, frames: int) -> Grid:

@@ -16,6 +16,7 @@ from auricle.config import nearest
 from auricle.encoders.causal_layers import CausalConvolution, Cell, Left, RecurrentLayer
 from auricle.encoders.contract import EncoderConfig
 from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.kmeans_quantiser import KMeansLayerConfig
 from auricle.encoders.waveform_context import WaveformContext
 from auricle.encoders.waveform_stem import CPC, VQ_WAV2VEC, WAV2VEC, WaveformStemConfig
 from auricle.errors import ConfigError
@@ -125,7 +126,7 @@ class WaveformConvolutionConfig(EncoderConfig):
         residual_scale: output = sqrt(scale) * (input + output).
         left: what stands before the first step: copies of it (`replicate`, as published), `zero`, or `learned`.
         dropout: on the output of each convolution, in training (published: 0).
-        quantiser: between stem and convolutions, as vq-wav2vec; None: none.
+        quantiser: between stem and convolutions, as vq-wav2vec (by Gumbel-softmax, or by k-means); None: none.
         rate: sample rate in Hz.
     """
 
@@ -137,7 +138,7 @@ class WaveformConvolutionConfig(EncoderConfig):
     residual_scale: float = 0.5
     left: Left = "replicate"
     dropout: float = 0.0
-    quantiser: GumbelLayerConfig | None = None
+    quantiser: GumbelLayerConfig | KMeansLayerConfig | None = None
     rate: float = 16000.0
 
     def __post_init__(self) -> None:

@@ -189,6 +189,7 @@ class MaskedPrediction(Objective):
         scene = Scene(
             encoder, view, clean, tokens, out, seen, hidden, config.clones, generator, self.progress, self.step
         )
+        scene.altered = altered
         if self.teacher is not None:
             scene.teach = self._teach(scene, tokens if clean is view and config.corruption is None else None)
         return scene

@@ -40,6 +40,7 @@ class Scene:
         progress: share of the training that is done.
         step: steps that are done.
         teach: runs the slow teacher on the clean view (see `Teacher`), or None without one.
+        altered: `(B, T', F')` bool, the elements of the features that a corruption chose; None without one.
     """
 
     encoder: Encoder
@@ -54,6 +55,7 @@ class Scene:
     progress: float
     step: int
     teach: Callable[[TeacherSight, Sequence[int]], Tokens] | None = None
+    altered: Tensor | None = None
 
     @property
     def grid(self) -> Grid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auricle.probes.compat_grid import GridPoint
-from auricle.tasks.protocols import CropConfig, ProtocolConfig
+from auricle.tasks.protocols import KitCropConfig, ProtocolConfig
 
 _EVAR_SECONDS = {
     "as20k": 10.0,
@@ -67,7 +67,7 @@ def for_task(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
         leaks = (*protocol.leaks, _SAME_CLIPS) if test_validates and protocol.points else protocol.leaks
         return protocol.replace(
             training=training.replace(**_XARES_TRAINING.get(task, {})),
-            crop=CropConfig(seconds=_XARES_SECONDS.get(task, 0.0)),
+            crop=KitCropConfig(seconds=_XARES_SECONDS.get(task, 0.0)),
             split_test_validates=test_validates,
             leaks=leaks,
         )
@@ -77,6 +77,6 @@ def for_task(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
     if protocol.name == "superb" and task in _SUPERB_LONG:
         long = training.replace(steps=200_000, check_every=4000)
         notes = (*protocol.notes, _BALANCED) if task in ("keyword_spotting", "speech_commands_v1") else protocol.notes
-        crop = CropConfig(seconds=8.0, train="random") if task == "voxceleb1" else protocol.crop
+        crop = KitCropConfig(seconds=8.0, train="random") if task == "voxceleb1" else protocol.crop
         return protocol.replace(training=long, notes=notes, crop=crop)
     return protocol

@@ -21,7 +21,7 @@ FoldMap = Literal["next_validates", "random_validates", "test_validates"]
 
 
 @dataclass(frozen=True)
-class CropConfig(Config):
+class KitCropConfig(Config):
     """What a kit cuts off a clip before the encoder hears it.
 
     Attributes:
@@ -92,7 +92,7 @@ class ProtocolConfig(Config):
     standardise_with_valid: bool = False
     seeds: tuple[int, ...] = (42,)
     valid_seed: int = -1
-    crop: CropConfig = field(default_factory=CropConfig)
+    crop: KitCropConfig = field(default_factory=KitCropConfig)
     leaks: tuple[str, ...] = ()
     fold_leaks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ EVAR = ProtocolConfig(
     all_classes=True,
     standardise_with_valid=True,
     seeds=(42, 43, 44),
-    crop=CropConfig(train="random", pad=True),
+    crop=KitCropConfig(train="random", pad=True),
 )
 
 XARES = ProtocolConfig(

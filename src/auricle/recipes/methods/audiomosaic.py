@@ -9,6 +9,8 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.objectives.contrastive import ContrastiveConfig
 from auricle.objectives.masks import MaskConfig
+from auricle.objectives.pair_losses import NTXentConfig
+from auricle.objectives.projectors import ProjectorConfig
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -26,6 +28,12 @@ _ALWAYS = (
     "(augment.method waveform is the published one)",
     "loader: clips under 0.05 s and digitally silent ones are replaced by others (loader.shortest, loader.skip_silent)",
     "NT-Xent and the projector compute in float32; the released code's similarities carry bfloat16 rounding",
+)
+
+_OBJECTIVE = ContrastiveConfig(
+    loss=NTXentConfig(temperature=0.1),
+    projector=ProjectorConfig(hidden=(512,), out=128),
+    mask=MaskConfig(time=0.6, freq=0.4),
 )
 
 # Steps per epoch of AudioSet (about 1.91 M clips) at a batch of 6144, over 400 epochs.
@@ -61,7 +69,7 @@ def _paper() -> Recipe:
         frontend=KaldiFbankConfig(),
         augment=AugmentConfig(),
         encoder=SpectrogramTransformerConfig.size("base", frames=1024),
-        objective=ContrastiveConfig(temperature=0.1, projector=(512, 128), mask=MaskConfig(time=0.6, freq=0.4)),
+        objective=_OBJECTIVE,
         train=TrainConfig(
             steps=_EPOCH_STEPS * _EPOCHS,
             warmup_steps=_EPOCH_STEPS,
@@ -102,7 +110,7 @@ def _few_cores(size: str) -> Recipe:
         frontend=KaldiFbankConfig(),
         augment=AugmentConfig.mild(),
         encoder=SpectrogramTransformerConfig.size(size, frames=256, drop_path=0.0),
-        objective=ContrastiveConfig(temperature=0.1, projector=(512, 128), mask=MaskConfig(time=0.6, freq=0.4)),
+        objective=_OBJECTIVE,
         train=TrainConfig(
             steps=steps,
             warmup_steps=50,
