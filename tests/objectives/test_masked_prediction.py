@@ -268,13 +268,10 @@ def test_choices_that_contradict_each_other_are_refused(changes: dict[str, objec
 
 def test_targets_that_do_not_fit_are_refused() -> None:
     encoder = ENCODER.build()
+    data = View(Features(torch.randn(2, 96, 32), torch.tensor([96, 96]), 100.0), torch.arange(2))
+    without = MaskedPredictionConfig(decoder=DECODER, terms=(RegressionConfig(TeacherTargetConfig()),)).build(encoder)
     with pytest.raises(ConfigError, match=r"there is no teacher; set objective.teacher"):
-        objective = MaskedPredictionConfig(decoder=DECODER, terms=(RegressionConfig(TeacherTargetConfig()),)).build(
-            encoder
-        )
-        objective(
-            encoder, [View(Features(torch.randn(2, 96, 32), torch.tensor([96, 96]), 100.0), torch.arange(2))], seeded()
-        )
+        without(encoder, [data], seeded())
     with pytest.raises(ConfigError, match=r"top 9 layers.*has 3"):
         MaskedPredictionConfig(terms=(RegressionConfig(TeacherTargetConfig(layers=9)),)).build(encoder)
     with pytest.raises(ConfigError, match=r"one value a clip"):
@@ -283,11 +280,9 @@ def test_targets_that_do_not_fit_are_refused() -> None:
         MaskedPredictionConfig(
             decoder=DECODER, terms=(RegressionConfig(PatchTargetConfig(), head=IdentityHeadConfig()),)
         ).build(encoder)
+    bare = MaskedPredictionConfig(decoder=NoDecoderConfig(), terms=(PATCH,)).build(encoder)
     with pytest.raises(ConfigError, match=r"no decoder to put the hidden ones back"):
-        objective = MaskedPredictionConfig(decoder=NoDecoderConfig(), terms=(PATCH,)).build(encoder)
-        objective(
-            encoder, [View(Features(torch.randn(2, 96, 32), torch.tensor([96, 96]), 100.0), torch.arange(2))], seeded()
-        )
+        bare(encoder, [data], seeded())
 
 
 def test_a_mask_that_leaves_nothing_visible_is_refused() -> None:

@@ -1,8 +1,8 @@
 """A codebook of directions that follows what is quantised: moving averages instead of gradients.
 
 Source: BEATs (arXiv 2212.09058, section 3.2): 1024 codes of 256 dimensions, normalised to length 1, as are the vectors
-that they stand for; each code is a moving average (decay 0.99) of the vectors that chose it; the gradient passes straight
-through; k-means gives the first codes.
+that they stand for; each code is a moving average (decay 0.99) of the vectors that chose it; the gradient passes
+straight through; k-means gives the first codes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class CodebookConfig(Config):
         codes: K, number of codes.
         dim: size of a code.
         decay: share of itself that a code, and the record of its use, keeps each step.
-        revive: a code whose share of the tokens, averaged likewise, falls below this part of 1 / K is moved to a token of
-            the batch; 0: never.
+        revive: a code whose share of the tokens, averaged likewise, falls below this part of 1 / K is moved to a token
+            of the batch; 0: never.
     """
 
     codes: int = 1024

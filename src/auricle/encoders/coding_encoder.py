@@ -89,7 +89,8 @@ class CodingEncoder(Encoder):
 
     def quantise(self, tokens: Tokens) -> Coded:
         """Quantise tokens from `contextualize`."""
-        return self.codebook(tokens.x)  # type: ignore[no-any-return]  # a module's call
+        coded: Coded = self.codebook(tokens.x)
+        return coded
 
     def codes(self, tokens: Tokens) -> Tensor:
         """Return the codes `(B, N, 1)` int64 of tokens from `tokenize`."""

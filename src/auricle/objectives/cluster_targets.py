@@ -152,7 +152,9 @@ class ClusteredLayer(Clustered):
     def forward(self, audio: Audio) -> Frames:
         """Return the layer's output."""
         tokens = self.earlier(audio, (self.config.layer,))
-        (layer,) = tokens.layers or ()
+        if tokens.layers is None:
+            raise ConfigError(f"{type(self.earlier.encoder).__name__} returned no layers; its contract is broken")
+        (layer,) = tokens.layers
         x = layer.block.unflatten(1, (layer.grid.time, layer.grid.freq))
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if tokens.valid is not None and tokens.valid.shape[1] == layer.grid.tokens:

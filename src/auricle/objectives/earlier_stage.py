@@ -6,7 +6,6 @@ read; its weights and the statistics of its front end are taken over by `prepare
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -40,7 +39,7 @@ class EarlierStage(nn.Module):
 
     Attributes:
         encoder: the encoder.
-        statistics: `(2,)` buffer, mean and deviation of its front end; NaN where it has none.
+        statistics: `(2,)` buffer, mean and deviation of its front end; a deviation of 0 where it has none.
         taken: buffer, whether its weights are those of a trained stage.
     """
 
@@ -122,9 +121,9 @@ class EarlierStage(nn.Module):
     def _features(self) -> FrontEnd:
         """Return the front end with the statistics that the buffers hold now."""
         mean, std = self.statistics.tolist()
-        if self._frontend is None or str(self._frontend[0]) != str((mean, std)):
+        if self._frontend is None or self._frontend[0] != (mean, std):
             settings = self.config.frontend
-            if math.isfinite(mean):
+            if std > 0:
                 settings = settings.with_statistics(mean, std)
             self._frontend = ((mean, std), settings.build().eval())
         return self._frontend[1].to(self.statistics.device)
@@ -139,8 +138,8 @@ def check_grid(found: Grid, expected: Grid, what: str) -> None:
     if (found.time, found.freq) != (expected.time, expected.freq):
         raise ConfigError(
             f"{what} has {found.time} x {found.freq} tokens at {found.rate:g} time steps per second, the encoder "
-            f"{expected.time} x {expected.freq} at {expected.rate:g}; both must lie on one grid: choose an encoder with "
-            f"{found.rate:g} time steps per second and {found.freq} rows of tokens, or an earlier stage with "
+            f"{expected.time} x {expected.freq} at {expected.rate:g}; both must lie on one grid: choose an encoder "
+            f"with {found.rate:g} time steps per second and {found.freq} rows of tokens, or an earlier stage with "
             f"{expected.rate:g} and {expected.freq}"
         )
 
@@ -153,7 +152,7 @@ def on_device(view: View, device: torch.device) -> View:
 
 def _statistics(settings: FrontEndConfig) -> tuple[float, float]:
     mean, std = getattr(settings, "mean", None), getattr(settings, "std", None)
-    return (math.nan, math.nan) if mean is None or std is None else (float(mean), float(std))
+    return (0.0, 0.0) if mean is None or std is None else (float(mean), float(std))
 
 
 def _plain(settings: FrontEndConfig) -> FrontEndConfig:

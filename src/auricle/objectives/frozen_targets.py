@@ -31,8 +31,8 @@ from auricle.objectives.terms import Dims, Measure, Where, chosen_tokens, differ
 class LayerDistillationConfig(TermConfig):
     """Settings of distillation: one head for each layer of a frozen encoder, their losses added.
 
-    The student may begin as the teacher's lower part: weights of the same name and shape are taken over before the first
-    step (in DistilHuBERT the stem and the first two layers).
+    The student may begin as the teacher's lower part: weights of the same name and shape are taken over before the
+    first step (in DistilHuBERT the stem and the first two layers).
 
     Attributes:
         earlier: the teacher, which the stage before trained.
@@ -148,8 +148,8 @@ class LayerDistillation(Term):
         grid = scene.grid
         if layer.grid.freq not in (1, grid.freq):
             raise ConfigError(
-                f"the stage before has {layer.grid.freq} tokens a time step and the student has {grid.freq}; distil into "
-                f"an encoder with {layer.grid.freq}, or from one with 1 or {grid.freq}"
+                f"the stage before has {layer.grid.freq} tokens a time step and the student has {grid.freq}; distil "
+                f"into an encoder with {layer.grid.freq}, or from one with 1 or {grid.freq}"
             )
         steps = layer.block.unflatten(1, (layer.grid.time, layer.grid.freq)).flatten(2)
         x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the stage before")

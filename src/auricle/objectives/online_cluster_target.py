@@ -88,8 +88,8 @@ class OnlineClusterTarget(Target):
         super().__init__()
         if config.layers > encoder.depth:
             raise ConfigError(
-                f"the teacher's top {config.layers} layers are clustered and the encoder has {encoder.depth}; lower the "
-                "target's layers"
+                f"the teacher's top {config.layers} layers are clustered and the encoder has {encoder.depth}; lower "
+                "the target's layers"
             )
         self.config = config
         self.books, self.size = config.layers or encoder.depth, config.clusters
@@ -136,6 +136,9 @@ class OnlineClusterTarget(Target):
         got = total_over_ranks(self.pending)
         self.pending.zero_()
         total, count = got[..., :-1], got[..., -1]
-        keep = torch.where(count.sum() > 0, self.config.decay, 1.0).to(self.sums.dtype)
-        self.sums.mul_(keep).add_(total, alpha=1.0).sub_(total * keep)
-        self.counts.mul_(keep).add_(count * (1 - keep))
+        share = torch.where(count.sum() > 0, 1.0 - self.config.decay, 0.0).to(got.dtype)
+        self.sums.lerp_(total, share)
+        self.counts.lerp_(count, share)
+        alive = (self.counts > _LEAST).unsqueeze(-1)
+        moved = self.sums / self.counts.clamp(min=_LEAST).unsqueeze(-1)
+        self.centres.copy_(torch.where(alive, moved, self.centres))

@@ -32,8 +32,8 @@ _ALWAYS = (
 )
 _TINY = (
     *two_cores.DEVIATIONS,
-    "encoder: 64 channels in the stem with a norm over channels, 192 wide, 6 layers, convolutional positions of 64 "
-    "steps; published: 512 channels, 768 wide, 12 layers, 128 steps",
+    "encoder: 64 channels in the stem with a norm over channels, 192 wide, 6 layers; published: 512 "
+    "channels, a norm in the first convolution, 768 wide, 12 layers",
     "windows of 2.56 s in batches of 32; published: crops of up to 15.6 s, 1.6 hours in a batch",
     "2 x 64 codes of width 128, 50 distractors; published: 2 x 320 of width 256, 100",
     "the temperature falls by a factor of 0.999 per step, to reach 0.5 in a short run; published: 0.999995",

@@ -1,0 +1,223 @@
+"""Teaching a tokenizer what an earlier model knows: BEATs' acoustic tokenizer of the second and later iterations.
+
+Source: BEATs (arXiv 2212.09058, section 3.2). The tokenizer encodes the whole clip and quantises every token; from the
+codes alone a small transformer, the estimator, regresses the last layer of the model before. What the codes keep is
+then what that model found worth telling, instead of what a random projection happens to separate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.encoders.codebook import Coded
+from auricle.encoders.coding_encoder import CodingEncoder
+from auricle.encoders.contract import Encoder, Tokens
+from auricle.errors import ConfigError, NeedError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.earlier_stage import EarlierStage, EarlierStageConfig, check_grid, on_device
+from auricle.objectives.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.gather import gather_rows
+from auricle.objectives.kmeans import StreamingKMeans
+from auricle.objectives.reduction import mean_where, total_over_ranks
+from auricle.objectives.target import shuffle_clips
+
+# Tokens for each code that the first codes are fitted on.
+_TOKENS_PER_CODE = 30
+
+
+@dataclass(frozen=True)
+class TokenizerDistillationConfig(ObjectiveConfig):
+    """Settings of the tokenizer's training.
+
+    Attributes:
+        earlier: the model that is regressed; the stage before must be of this form.
+        estimator: what stands between the codes and the regression; it sees no encoder output but codes.
+        commitment: weight of the squared distance between what is quantised and its code (beta).
+    """
+
+    earlier: EarlierStageConfig
+    estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
+    commitment: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative weights.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        if not self.commitment >= 0:
+            raise ConfigError(f"found commitment {self.commitment}, expected 0 or more")
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TokenizerDistillation:
+        """Build the objective; see `ObjectiveConfig.build`."""
+        return TokenizerDistillation(self, encoder, generator)
+
+
+class TokenizerDistillation(Objective):
+    """1 - cosine of the estimate with the earlier model's last layer, and the commitment; means over valid tokens.
+
+    The codebook is the encoder's own: its codes are fitted by k-means in `prepare`, and follow what chose them after
+    each optimiser step, by the sums over all ranks and all micro-batches of the step.
+    """
+
+    prepares = True
+
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        config: TokenizerDistillationConfig,
+        encoder: Encoder,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        tokenizer = tokenizing(encoder)
+        generator = torch.Generator().manual_seed(1) if generator is None else generator
+        self.earlier = EarlierStage(config.earlier)
+        dim = tokenizer.config.codebook.dim
+        self.lift = nn.Linear(dim, encoder.width)
+        initialise_linear(self.lift, generator)
+        self.estimator = config.estimator.build(encoder, generator)
+        for name, parameter in self.estimator.named_parameters():
+            # Decoders hold a vector for dropped tokens; here every token has its code.
+            if name.rpartition(".")[2] == "mask_token":
+                parameter.requires_grad_(False)
+        self.head = nn.Linear(self.estimator.width, self.earlier.encoder.width)
+        initialise_linear(self.head, generator)
+        self.register_buffer("sums", torch.zeros(tokenizer.entries, dim), persistent=False)
+        self.register_buffer("counts", torch.zeros(tokenizer.entries), persistent=False)
+        self._candidates: Tensor | None = None
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Take over the earlier model, and fit the first codes by k-means on what the fresh encoder makes of clips.
+
+        Raises:
+            ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
+                codes.
+        """
+        earlier = self.earlier.take(preparation)
+        tokenizer = tokenizing(encoder)
+        device = tokenizer.codebook.book.device
+        means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
+        wanted, found, training = _TOKENS_PER_CODE * tokenizer.entries, 0, encoder.training
+        encoder.eval()
+        with torch.no_grad():
+            for view in preparation.views(preparation.clips):
+                tokens = encoder(on_device(view, device).features)
+                unit = tokenizer.codebook.project(tokens.x)
+                unit = unit.flatten(0, 1) if tokens.valid is None else unit[tokens.valid]
+                means.partial_fit(unit)
+                found += len(unit)
+                if found >= wanted:
+                    break
+        encoder.train(training)
+        report = means.finish()
+        tokenizer.codebook.start(means.centres)
+        preparation.note(
+            f"tokenizer: {tokenizer.entries} codes from {found} tokens, perplexity {report.perplexity:.0f}; it learns "
+            f"from {earlier.name} ({earlier.fingerprint})"
+        )
+
+    def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
+        """Return the loss of one batch.
+
+        Raises:
+            ConfigError: the earlier model's tokens do not lie where the encoder's do.
+        """
+        view, tokenizer = views[0], tokenizing(encoder)
+        tokens: Tokens = encoder(view.features)
+        coded = tokenizer.quantise(tokens)
+        whole = torch.ones(coded.codes.shape, dtype=torch.bool, device=coded.codes.device)
+        valid = whole if tokens.valid is None else tokens.valid
+        known = self.earlier.tokens(view)
+        check_grid(known.grid, tokens.grid, "the earlier model")
+        target = known.x if known.x.dtype == torch.float64 else known.x.float()
+        if self.shuffled:
+            target = shuffle_clips(target)
+        codes = Tokens(self.lift(coded.x), tokens.grid, valid=tokens.valid)
+        estimate = self.head(self.estimator(codes).x)
+        with torch.autocast(target.device.type, enabled=False):
+            estimate = estimate.to(target.dtype)
+            distance = (coded.unit - tokenizer.codebook.book[coded.codes]).square().sum(-1)
+            distil, commit = mean_where(unlikeness(estimate, target), valid), mean_where(distance, valid)
+        self._remember(coded, valid, generator)
+        return Loss(
+            distil + self.config.commitment * commit,
+            {"distil": distil.detach(), "commitment": commit.detach()},
+            self._watch(tokenizer, estimate.detach(), target, coded, valid),
+        )
+
+    @torch.no_grad()
+    def _remember(self, coded: Coded, valid: Tensor, generator: torch.Generator) -> None:
+        """Add up what chose each code, and keep one random token of each clip for codes that die."""
+        order = rand_rows(generator, *valid.shape).to(valid.device).masked_fill(~valid, -1.0)
+        if not self.training:
+            return
+        unit, codes = coded.unit[valid], coded.codes[valid]
+        # A product instead of index_add, which adds in another order each time on a GPU.
+        for part, code in zip(unit.split(8192), codes.split(8192), strict=True):
+            self.sums += F.one_hot(code, len(self.counts)).to(part.dtype).T @ part
+        self.counts += torch.bincount(codes, minlength=len(self.counts)).to(self.counts.dtype)
+        place = order.argmax(1)[:, None, None].expand(-1, 1, coded.unit.shape[2])
+        self._candidates = coded.unit.gather(1, place)[:, 0]
+
+    @torch.no_grad()
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the codes follow what chose them."""
+        super().after_step(encoder, step)
+        if self._candidates is None:
+            return
+        sums, counts = total_over_ranks(self.sums), total_over_ranks(self.counts)
+        tokenizing(encoder).codebook.follow(sums, counts, gather_rows(self._candidates))
+        self.sums.zero_()
+        self.counts.zero_()
+        self._candidates = None
+
+    def _watch(
+        self, tokenizer: CodingEncoder, estimate: Tensor, target: Tensor, coded: Coded, valid: Tensor
+    ) -> LazyWatch:
+        codes, unit = coded.codes[valid], coded.unit.detach()[valid]
+
+        def share() -> Tensor:
+            return torch.bincount(codes, minlength=tokenizer.entries) / max(1, len(codes))
+
+        made = regression_watch(unlikeness, estimate, target, valid, 1)
+        return LazyWatch(
+            {f"distil/{name}": maker for name, maker in made.items()}
+            | {
+                "codes/perplexity": lambda: torch.special.entr(share()).sum().exp(),
+                "codes/used": lambda: (share() > 0).float().mean(),
+                "codes/alive": lambda: (tokenizer.codebook.use > 0.1 / tokenizer.entries).float().mean(),
+                "rank_tokens": lambda: effective_rank(unit[:2048]),
+            }
+        )
+
+
+def unlikeness(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - cosine `(...)` of `(..., D)`."""
+    return 1 - F.cosine_similarity(estimate, target, dim=-1)
+
+
+def tokenizing(encoder: Encoder) -> CodingEncoder:
+    """Return the encoder as one with a codebook.
+
+    Raises:
+        NeedError: it has none; what to wrap it in is said.
+    """
+    if not isinstance(encoder, CodingEncoder):
+        raise NeedError(
+            "TokenizerDistillation needs CODES (an encoder with a codebook at its end; offered by CodingEncoderConfig "
+            f"around any encoder), which {type(encoder).__name__} does not offer",
+            ("CODES",),
+        )
+    return encoder

@@ -1,0 +1,103 @@
+"""Recipes of several stages: the stage before is trained first, kept, and handed on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from auricle.errors import CheckpointError, ConfigError
+from auricle.recipes import Recipe, load, pretrain
+from auricle.training.checkpoint import find_checkpoints
+from auricle.training.run_folder import read_metrics
+
+
+@pytest.fixture
+def staged(make_recipe) -> Recipe:
+    before = make_recipe(steps=3, save_every=2)
+    return make_recipe(steps=3, save_every=2, seed=7).replace(before=before, begin="earlier", measure_statistics=False)
+
+
+def weights(run: Path, step: int | None = None) -> dict[str, torch.Tensor]:
+    return load(run, step).encoder.state_dict()
+
+
+def test_the_second_stage_begins_with_the_weights_of_the_first(
+    staged: Recipe, toy_corpus: Path, tmp_path: Path
+) -> None:
+    out = pretrain(staged, toy_corpus, tmp_path / "run", progress=False)
+    first = weights(out / "before")
+    begun = weights(out, 0)
+    assert all(torch.equal(first[name], begun[name]) for name in first)
+    assert any(not torch.equal(first[name], value) for name, value in weights(out).items())
+    assert len(read_metrics(out / "before")) == len(read_metrics(out)) == 3
+    assert json.loads((out / "before" / "stage.json").read_text())["finished"]
+    assert "began with the weights of" in (out / "events.log").read_text()
+
+
+def test_a_stage_that_was_stopped_goes_on(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
+    whole = pretrain(staged, toy_corpus, tmp_path / "whole", progress=False)
+    part = tmp_path / "part"
+    before = staged.before
+    assert before is not None
+    # As a kill leaves it: the stage before is half done, the run itself has not begun.
+    pretrain(before.replace(train=before.train.replace(minutes=1e-9)), toy_corpus, part / "before", progress=False)
+    assert max(find_checkpoints(part / "before" / "checkpoints")) < 3
+    pretrain(staged, toy_corpus, part, resume=True, progress=False)
+    one, two = weights(whole), weights(part)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_finished_stage_of_other_settings_is_refused(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    before = staged.before
+    assert before is not None
+    pretrain(staged, toy_corpus, out, progress=False)
+    for name in ("recipe.json", "corpus.json", "metrics.jsonl", "events.log", "environment.json", "recordings.parquet"):
+        (out / name).unlink()
+    for folder in find_checkpoints(out / "checkpoints").values():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    other = staged.replace(before=before.replace(train=before.train.replace(lr=1e-4)))
+    with pytest.raises(CheckpointError, match=r"trained by other settings.*--earlier"):
+        pretrain(other, toy_corpus, out, progress=False)
+    # The same settings: the finished stage is taken as it is.
+    stamp = (out / "before" / "metrics.jsonl").stat().st_mtime_ns
+    pretrain(staged, toy_corpus, out, progress=False)
+    assert (out / "before" / "metrics.jsonl").stat().st_mtime_ns == stamp
+
+
+def test_another_run_can_stand_for_the_stage_before(
+    staged: Recipe, make_recipe, toy_corpus: Path, tmp_path: Path
+) -> None:
+    earlier = pretrain(make_recipe(steps=2, seed=3), toy_corpus, tmp_path / "earlier", progress=False)
+    out = pretrain(staged, toy_corpus, tmp_path / "run", earlier=earlier, progress=False)
+    assert not (out / "before").exists()
+    one, two = weights(earlier), weights(out, 0)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_stage_before_that_does_not_fit_or_is_missing_is_refused(
+    staged: Recipe, make_recipe, toy_corpus: Path, tmp_path: Path
+) -> None:
+    wide = make_recipe(steps=2)
+    wide = wide.replace(encoder=wide.encoder.replace(width=48))
+    earlier = pretrain(wide, toy_corpus, tmp_path / "earlier", progress=False)
+    with pytest.raises(CheckpointError, match=r"the stage before .*holds the weights of another model"):
+        pretrain(staged, toy_corpus, tmp_path / "run", earlier=earlier, progress=False)
+    with pytest.raises(ConfigError, match=r"goes on from an earlier stage's weights and there is none.*--earlier"):
+        pretrain(staged.replace(before=None), toy_corpus, tmp_path / "other", progress=False)
+
+
+def test_resuming_needs_no_earlier_stage_any_more(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    short = staged.replace(train=staged.train.replace(minutes=1e-9))
+    pretrain(short, toy_corpus, out, progress=False)
+    for path in sorted((out / "before").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (out / "before").rmdir()
+    pretrain(staged, toy_corpus, out, resume=True, progress=False)
+    assert max(find_checkpoints(out / "checkpoints")) == 3
