@@ -48,3 +48,17 @@ def test_short_runs_have_a_finite_positive_peak(steps: int, warmup: int) -> None
 def test_settings_out_of_range_are_refused_by_name(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"train.{next(iter(changes))}"):
         TrainConfig(**changes)
+
+
+def test_other_schedules_by_their_formulas() -> None:
+    config = TrainConfig(steps=101, lr=1e-3, min_lr=1e-5, warmup_steps=20)
+    linear, flat, noam = (config.replace(schedule=name) for name in ("linear", "constant", "inverse_sqrt"))
+    for step in range(20):
+        assert {learning_rate(step, c) for c in (config, linear, flat, noam)} == {1e-3 * step / 20}
+    assert learning_rate(60, linear) == pytest.approx(1e-5 + (1e-3 - 1e-5) * 0.5)
+    assert learning_rate(100, linear) == pytest.approx(1e-5)
+    assert {learning_rate(step, flat) for step in (20, 60, 100)} == {1e-3}
+    assert learning_rate(80, noam) == pytest.approx(1e-3 * (20 / 80) ** 0.5)
+    assert learning_rate(10**9, noam) == 1e-5
+    with pytest.raises(ConfigError, match="choose cosine, linear, constant or inverse_sqrt"):
+        TrainConfig(schedule="cosin")

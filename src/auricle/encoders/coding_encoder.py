@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,23 +12,6 @@ from auricle.audio.batch import Features
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.codebook import Codebook, CodebookConfig, Coded
 from auricle.encoders.contract import Encoder, EncoderConfig, Grid, Tokens
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """An encoder that gives codes: what a target of codes may ask of it beyond `Encoder`.
-
-    Attributes:
-        entries: K, number of codes in a book.
-        books: G, codes of a token.
-    """
-
-    entries: int
-    books: int
-
-    def codes(self, tokens: Tokens) -> Tensor:
-        """Return `(B, N, G)` int64 for tokens from `tokenize`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,9 +32,11 @@ class CodingEncoderConfig(EncoderConfig):
 
 
 class CodingEncoder(Encoder):
-    """Encodes as its body does, and offers codes beside: everything else, abilities included, is the body's."""
+    """Encodes as its body does, and offers codes beside: everything else, abilities included, is the body's.
 
-    books = 1
+    Attributes:
+        entries: K, number of codes.
+    """
 
     def __init__(self, config: CodingEncoderConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from auricle.encoders.coding_encoder import Tokenizer
-from auricle.encoders.contract import Encoder
+from auricle.encoders.coding_encoder import CodingEncoder
+from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
-from auricle.objectives.earlier_stage import EarlierStage, EarlierStageConfig, check_grid
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig, clean_audio
 from auricle.objectives.target import Lifecycle, Scene, Target, TargetConfig
 
 
@@ -21,13 +21,13 @@ class EarlierCodesTargetConfig(TargetConfig):
     """The codes that the tokenizer of the stage before gives to the clean clip.
 
     They are computed as they are needed, from the same crop that the encoder hears: nothing is cached, nothing can be
-    stale or out of step.
+    stale or out of step. Source: BEATs (arXiv 2212.09058, section 3.1).
 
     Attributes:
-        earlier: the stage that holds the tokenizer: its encoder must give codes (`CodingEncoderConfig`).
+        earlier: what the stage before trained: an encoder that gives codes (`CodingEncoderConfig`).
     """
 
-    earlier: EarlierStageConfig
+    earlier: EarlierEncoderConfig
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> EarlierCodesTarget:
         """Build the target; its weights come with `prepare`.
@@ -39,21 +39,16 @@ class EarlierCodesTargetConfig(TargetConfig):
 
 
 class EarlierCodesTarget(Target):
-    """Codes `(B, N, books)` int64 of the clean waveform behind the view."""
+    """Codes `(B, N, 1)` int64 of the clean waveform behind the view."""
 
     lifecycle: ClassVar[Lifecycle] = "cached"
+    books = 1
     prepares = True
 
     def __init__(self, config: EarlierCodesTargetConfig) -> None:
         super().__init__()
-        self.earlier = EarlierStage(config.earlier)
-        tokenizer = self.earlier.encoder
-        if not isinstance(tokenizer, Tokenizer):
-            raise ConfigError(
-                f"the stage before has a {type(tokenizer).__name__}, which gives no codes; expected a tokenizer: an "
-                "encoder wrapped in CodingEncoderConfig"
-            )
-        self.size, self.books = tokenizer.entries, tokenizer.books
+        self.earlier = config.earlier.build()
+        self.size = _tokenizer(self.earlier.encoder).entries
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
         """Take over the tokenizer.
@@ -61,8 +56,10 @@ class EarlierCodesTarget(Target):
         Raises:
             ConfigError: there is no stage before, or it is another than the settings say.
         """
-        earlier = self.earlier.take(preparation)
-        preparation.note(f"targets: {self.size} codes of the tokenizer {earlier.name} ({earlier.fingerprint})")
+        self.earlier.adopt(preparation.earlier, "EarlierCodesTargetConfig")
+        if preparation.earlier is not None:
+            name, fingerprint = preparation.earlier.name, preparation.earlier.fingerprint
+            preparation.note(f"targets: {self.size} codes of the tokenizer {name} ({fingerprint})")
 
     @torch.no_grad()
     def forward(self, scene: Scene) -> Tensor:
@@ -71,10 +68,35 @@ class EarlierCodesTarget(Target):
         Raises:
             ConfigError: the tokenizer's tokens do not lie where the encoder's do.
         """
-        tokens = self.earlier.tokenize(scene.clean)
+        tokens = self.earlier(clean_audio(scene.clean, "EarlierCodesTargetConfig"))
         check_grid(tokens.grid, scene.grid, "the tokenizer")
-        tokenizer = self.earlier.encoder
-        if not isinstance(tokenizer, Tokenizer):
-            raise ConfigError(f"{type(tokenizer).__name__} gives no codes")
-        with torch.autocast(tokens.x.device.type, enabled=False):
-            return tokenizer.codes(tokens)
+        return _tokenizer(self.earlier.encoder).quantise(tokens).codes.unsqueeze(-1)
+
+
+def _tokenizer(encoder: Encoder) -> CodingEncoder:
+    if not isinstance(encoder, CodingEncoder):
+        raise ConfigError(
+            f"the stage before has a {type(encoder).__name__}, which gives no codes; expected a tokenizer: an encoder "
+            "wrapped in CodingEncoderConfig"
+        )
+    return encoder
+
+
+def check_grid(found: Grid, expected: Grid, what: str) -> None:
+    """Refuse a stage whose tokens do not lie where those of the encoder lie.
+
+    Args:
+        found: the grid of what the stage before trained.
+        expected: the encoder's.
+        what: in the message.
+
+    Raises:
+        ConfigError: naming both grids, and the rate that would fit.
+    """
+    if (found.time, found.freq) != (expected.time, expected.freq):
+        raise ConfigError(
+            f"{what} has {found.time} x {found.freq} tokens at {found.rate:g} time steps per second, the encoder "
+            f"{expected.time} x {expected.freq} at {expected.rate:g}, and both must lie on one grid: choose an encoder "
+            f"with {found.rate:g} time steps per second and {found.freq} rows of tokens, or an earlier stage with "
+            f"{expected.rate:g} and {expected.freq}"
+        )

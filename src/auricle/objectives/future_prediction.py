@@ -6,7 +6,7 @@ Sources: APC, arXiv 1904.03240, section 2.1, and arXiv 1910.12607; VQ-APC, arXiv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import get_args
 
 import torch
@@ -20,7 +20,7 @@ from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Prepar
 from auricle.objectives.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.frame_target import FrameTargetConfig
 from auricle.objectives.heads import HeadConfig, LinearHeadConfig
-from auricle.objectives.inner_codes import contextualize_with_codes, diversity_loss, inner_code_watch, penalty_of
+from auricle.objectives.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
 from auricle.objectives.learned_codes import TemperatureConfig
 from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.target import Scene, TargetConfig, shuffle_clips
@@ -137,14 +137,8 @@ class FuturePrediction(Objective):
             prediction = prediction.to(future.dtype)
             total = value = mean_where(self._loss(prediction, future), chosen)
             parts = {"future": value.detach()}
-            for name, weight, more in (
-                ("quantiser", 1.0, penalty_of(quantised)),
-                ("diversity", config.diversity, torch.stack([diversity_loss(q) for q in quantised]).sum())
-                if quantised and config.diversity
-                else ("", 0.0, None),
-            ):
-                if more is not None:
-                    total, parts[name] = total + weight * more, more.detach()
+            for name, (weight, more) in inner_code_losses(quantised, config.diversity).items():
+                total, parts[name] = total + weight * more, more.detach()
         made = regression_watch(self._loss, prediction, future, chosen, 1)
         watch: dict[str, Callable[[], Tensor]] = {f"future/{name}": maker for name, maker in made.items()}
         watch["future/copy_last"] = lambda: masked_mean(self._loss(present, future), chosen)
@@ -158,5 +152,5 @@ class FuturePrediction(Objective):
     def _scene(self, encoder: Encoder, view: View, tokens: Tokens, out: Tokens, generator: torch.Generator) -> Scene:
         none = torch.zeros(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
         return Scene(
-            encoder, view, view, replace(tokens), out, {}, Hidden(none, none), 1, generator, self.progress, self.step
+            encoder, view, view, tokens, out, {}, Hidden(none, none), 1, generator, self.progress, self.step
         )

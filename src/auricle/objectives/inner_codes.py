@@ -62,10 +62,20 @@ def diversity_loss(quantised: Quantised) -> Tensor:
         return 1 - used.sum() / quantised.probabilities.numel()
 
 
-def penalty_of(quantised: Sequence[Quantised]) -> Tensor | None:
-    """Return the sum of what the quantisers themselves ask for, averaged over the tokens of all ranks; None: nothing."""
+def inner_code_losses(quantised: Sequence[Quantised], diversity: float) -> dict[str, tuple[float, Tensor]]:
+    """Return what the quantisers add to a loss: name -> (weight, scalar).
+
+    Args:
+        quantised: what they chose.
+        diversity: weight of `diversity_loss`, averaged over the quantisers; 0: without it.
+    """
+    found: dict[str, tuple[float, Tensor]] = {}
     asked = [global_mean(q.penalty * q.count, q.count) for q in quantised if q.penalty is not None]
-    return torch.stack(asked).sum() if asked else None
+    if asked:
+        found["quantiser"] = (1.0, torch.stack(asked).mean())
+    if quantised and diversity:
+        found["diversity"] = (diversity, torch.stack([diversity_loss(q) for q in quantised]).mean())
+    return found
 
 
 def inner_code_watch(quantised: Sequence[Quantised]) -> dict[str, Callable[[], Tensor]]:

@@ -118,9 +118,7 @@ def _load(config: PretrainedTextConfig, generator: torch.Generator) -> tuple[Any
             if config.weights == "random":
                 model = library.AutoModel.from_config(settings)
             else:
-                model = library.AutoModel.from_pretrained(
-                    config.model, config=settings, use_safetensors=True, **where
-                )
+                model = library.AutoModel.from_pretrained(config.model, config=settings, use_safetensors=True, **where)
         except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
             raise _absent(error, config.model) from error
     if getattr(settings, "is_encoder_decoder", False):

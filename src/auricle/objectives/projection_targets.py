@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -117,8 +117,11 @@ class RandomProjectionTarget(Target):
         if config.seeds == 1:
             return
         batches: list[tuple[Tensor, Tensor | None]] = []
+        device = self.quantiser.codebook.device
         found = 0
         for view in preparation.views(preparation.clips):
+            reference = None if view.reference is None else view.reference.to(device)
+            view = replace(view, features=view.features.to(device), reference=reference)
             tokens = encoder.tokenize(view.features)
             vectors = self.stretch(view, tokens.grid)
             batches.append((vectors, tokens.valid))

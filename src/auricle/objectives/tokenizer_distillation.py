@@ -22,7 +22,8 @@ from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
 from auricle.objectives.draws import rand_rows
-from auricle.objectives.earlier_stage import EarlierStage, EarlierStageConfig, check_grid, on_device
+from auricle.objectives.earlier_codes import check_grid
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig, clean_audio
 from auricle.objectives.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.gather import gather_rows
 from auricle.objectives.kmeans import StreamingKMeans
@@ -43,7 +44,7 @@ class TokenizerDistillationConfig(ObjectiveConfig):
         commitment: weight of the squared distance between what is quantised and its code (beta).
     """
 
-    earlier: EarlierStageConfig
+    earlier: EarlierEncoderConfig
     estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
     commitment: float = 1.0
 
@@ -83,7 +84,7 @@ class TokenizerDistillation(Objective):
         self.config = config
         tokenizer = tokenizing(encoder)
         generator = torch.Generator().manual_seed(1) if generator is None else generator
-        self.earlier = EarlierStage(config.earlier)
+        self.earlier = config.earlier.build()
         dim = tokenizer.config.codebook.dim
         self.lift = nn.Linear(dim, encoder.width)
         initialise_linear(self.lift, generator)
@@ -92,7 +93,7 @@ class TokenizerDistillation(Objective):
             # Decoders hold a vector for dropped tokens; here every token has its code.
             if name.rpartition(".")[2] == "mask_token":
                 parameter.requires_grad_(False)
-        self.head = nn.Linear(self.estimator.width, self.earlier.encoder.width)
+        self.head = nn.Linear(self.estimator.width, self.earlier.width)
         initialise_linear(self.head, generator)
         self.register_buffer("sums", torch.zeros(tokenizer.entries, dim), persistent=False)
         self.register_buffer("counts", torch.zeros(tokenizer.entries), persistent=False)
@@ -105,7 +106,7 @@ class TokenizerDistillation(Objective):
             ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
                 codes.
         """
-        earlier = self.earlier.take(preparation)
+        self.earlier.adopt(preparation.earlier, "TokenizerDistillationConfig")
         tokenizer = tokenizing(encoder)
         device = tokenizer.codebook.book.device
         means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
@@ -113,7 +114,7 @@ class TokenizerDistillation(Objective):
         encoder.eval()
         with torch.no_grad():
             for view in preparation.views(preparation.clips):
-                tokens = encoder(on_device(view, device).features)
+                tokens = encoder(view.features.to(device))
                 unit = tokenizer.codebook.project(tokens.x)
                 unit = unit.flatten(0, 1) if tokens.valid is None else unit[tokens.valid]
                 means.partial_fit(unit)
@@ -124,8 +125,7 @@ class TokenizerDistillation(Objective):
         report = means.finish()
         tokenizer.codebook.start(means.centres)
         preparation.note(
-            f"tokenizer: {tokenizer.entries} codes from {found} tokens, perplexity {report.perplexity:.0f}; it learns "
-            f"from {earlier.name} ({earlier.fingerprint})"
+            f"tokenizer: {tokenizer.entries} codes from {found} tokens, perplexity {report.perplexity:.0f}"
         )
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
@@ -139,7 +139,7 @@ class TokenizerDistillation(Objective):
         coded = tokenizer.quantise(tokens)
         whole = torch.ones(coded.codes.shape, dtype=torch.bool, device=coded.codes.device)
         valid = whole if tokens.valid is None else tokens.valid
-        known = self.earlier.tokens(view)
+        known: Tokens = self.earlier(clean_audio(view, "TokenizerDistillationConfig"))
         check_grid(known.grid, tokens.grid, "the earlier model")
         target = known.x if known.x.dtype == torch.float64 else known.x.float()
         if self.shuffled:

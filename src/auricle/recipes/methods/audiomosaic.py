@@ -30,6 +30,21 @@ _ALWAYS = (
     "NT-Xent and the projector compute in float32; the released code's similarities carry bfloat16 rounding",
 )
 
+_SAID = {
+    "kept": (
+        "the first view loses time columns (0.6), the second mel bands (0.4); only what is left enters the blocks",
+        "NT-Xent at temperature 0.1 over the clips of all processes; projector of two layers with BatchNorm, 128 out",
+        "the published chain of augmentations before the masks",
+    ),
+    "unknown": (
+        "number of devices, inferred from the batch: 12; nothing else that the run depends on",
+    ),
+    "cost": "two passes of a transformer a step over half of the patches on average: about as much as one over all; "
+    "large batches are cheap in memory through gradient caching",
+    "choose": "clips of several seconds with much unlabelled audio: global and local structure from masking alone, with "
+    "any corpus; the larger the batch the better",
+}  # fmt: skip
+
 _OBJECTIVE = ContrastiveConfig(
     loss=NTXentConfig(temperature=0.1),
     projector=ProjectorConfig(hidden=(512,), out=128),
@@ -56,6 +71,7 @@ def _paper() -> Recipe:
         name="audiomosaic",
         size="paper",
         reference=REFERENCE,
+        **_SAID,
         deviations=(
             *_ALWAYS,
             "memory: gradient caching in micro-batches of 512 on any number of devices, with the gradient of the full "
@@ -95,6 +111,7 @@ def _few_cores(size: str) -> Recipe:
         name="audiomosaic",
         size=size,
         reference=REFERENCE,
+        **_SAID,
         deviations=(
             *_ALWAYS,
             f"encoder: {size} on 2.56-s windows, no drop path; published: ViT-B on 10.24 s, drop path 0.1",

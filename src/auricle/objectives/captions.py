@@ -1,0 +1,109 @@
+"""The captions of a corpus: which texts describe each clip, and which of them is shown in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auricle.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CaptionTable:
+    """Texts, each once, and which of them describe each clip.
+
+    Attributes:
+        texts: the different captions.
+        first: `(clips,)` int64, where a clip's numbers begin in `numbers`.
+        count: `(clips,)` int64, how many captions it has; at least one.
+        numbers: `(n,)` int64, places in `texts`, clip after clip.
+    """
+
+    texts: tuple[str, ...]
+    first: Tensor
+    count: Tensor
+    numbers: Tensor
+
+    def choose(self, clip: Tensor, uniform: Tensor) -> Tensor:
+        """Return the place in `texts` of one caption of each clip `(B,)`.
+
+        Args:
+            clip: `(B,)` int64, on the CPU.
+            uniform: `(B,)` in [0, 1), which of a clip's captions.
+
+        Raises:
+            ConfigError: a clip is not in the table.
+        """
+        if len(clip) and int(clip.max()) >= len(self.count):
+            raise ConfigError(
+                f"clip {int(clip.max())} has no caption: captions of {len(self.count)} clips were given; take the "
+                "columns of the corpus that is trained on"
+            )
+        return self.numbers[self.first[clip] + (uniform * self.count[clip]).long()]
+
+
+def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str], template: str = "") -> CaptionTable:
+    """Join columns of captions.
+
+    Args:
+        columns: values of each clip: a text, several as a list or tuple, or None.
+        names: which columns hold captions; a clip may have captions in some of them only.
+        template: makes a caption of a label: `a sound of {}`; several labels of a clip, separated by `;`, are joined by
+            `and`. Empty: the values are captions.
+
+    Raises:
+        ConfigError: a clip has no caption at all, or a value is no text.
+    """
+    length = min((len(columns[name]) for name in names), default=0)
+    places: dict[str, int] = {}
+    counts, numbers, without = [], [], []
+    for clip in range(length):
+        own = [text for name in names for text in _texts(columns[name][clip], name, clip)]
+        if template:
+            own = [template.format(_spoken(text)) for text in own]
+        if not own:
+            without.append(clip)
+        counts.append(len(own))
+        numbers.extend(places.setdefault(text, len(places)) for text in own)
+    if without or not length:
+        first = f", the first is clip {without[0]} (counted from 0)" if without else ""
+        raise ConfigError(
+            f"{len(without)} of {length} clips have no caption in {', '.join(names)}{first}: leave those clips out of "
+            "the corpus, name further columns of captions (objective.columns), or make captions of a label column by a "
+            "template (objective.template 'a sound of {}')"
+        )
+    count = torch.tensor(counts)
+    return CaptionTable(tuple(places), count.cumsum(0) - count, count, torch.tensor(numbers))
+
+
+def check_template(template: str) -> None:
+    """Refuse a template that does not say where the label goes.
+
+    Raises:
+        ConfigError: it has not exactly one place `{}`.
+    """
+    if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+        raise ConfigError(f"found the template {template!r}; expected one place for the label: 'a sound of {{}}'")
+
+
+def _texts(value: object, name: str, clip: int) -> list[str]:
+    several = value if isinstance(value, list | tuple) else [value]
+    texts = []
+    for each in several:
+        if each is None or (isinstance(each, float) and each != each):
+            continue
+        if not isinstance(each, str):
+            raise ConfigError(
+                f"column {name!r} holds {type(each).__name__} {each!r} for clip {clip}; captions are texts (or lists "
+                "of texts): name another column (objective.columns)"
+            )
+        if each.strip():
+            texts.append(each.strip())
+    return texts
+
+
+def _spoken(label: str) -> str:
+    return " and ".join(part.strip().replace("_", " ") for part in label.split(";") if part.strip())
