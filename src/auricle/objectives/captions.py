@@ -59,7 +59,9 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     """
     length = min((len(columns[name]) for name in names), default=0)
     places: dict[str, int] = {}
-    counts, numbers, without = [], [], []
+    counts: list[int] = []
+    numbers: list[int] = []
+    without: list[int] = []
     for clip in range(length):
         own = [text for name in names for text in _texts(columns[name][clip], name, clip)]
         if template:

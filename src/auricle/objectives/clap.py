@@ -32,8 +32,8 @@ class ClapConfig(ObjectiveConfig):
     """Settings of the contrast of audio and text.
 
     Attributes:
-        columns: columns of the corpus with captions: one text each, or a list of texts. Where a clip has several, one is
-            drawn in each step.
+        columns: columns of the corpus with captions: one text each, or a list of texts. Where a clip has several, one
+            is drawn in each step.
         template: makes captions of a label column instead: `a sound of {}`. That is training with labels.
         text: the text tower.
         dim: width of the space that both are projected to.
@@ -63,7 +63,7 @@ class ClapConfig(ObjectiveConfig):
             raise ConfigError(f"found columns {self.columns}; name at least one column of captions")
         if self.template:
             check_template(self.template)
-        if self.dim < 1 or not 0 < self.temperature or self.largest_scale * self.temperature < 1:
+        if self.dim < 1 or not self.temperature > 0 or self.largest_scale * self.temperature < 1:
             raise ConfigError(
                 f"found dim {self.dim}, temperature {self.temperature}, largest_scale {self.largest_scale}; expected "
                 "positive numbers, and a scale of at least 1 / temperature"

@@ -146,6 +146,6 @@ def refuse_single(clips: int) -> None:
 
 @torch.no_grad()
 def sphere_spread(x: Tensor) -> Tensor:
-    """Return the standard deviation of `x (n, D)` on the unit sphere, times the root of D: 0 collapsed, about 1 spread."""
+    """Return the standard deviation of `x (n, D)` on the unit sphere times the root of D: 0 collapsed, 1 spread out."""
     directions = F.normalize(x.float(), dim=1)
     return directions.std(0, correction=0).mean() * x.shape[1] ** 0.5

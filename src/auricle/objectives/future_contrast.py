@@ -6,7 +6,6 @@ Sources: CPC, arXiv 1807.03748, section 2.3 (equation 4), and its reimplementati
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,12 +16,13 @@ from torch import Tensor, nn
 
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Tokens
-from auricle.encoders.gumbel_quantiser import Quantised
+from auricle.encoders.gumbel_quantiser import GumbelLayer, Quantised
+from auricle.encoders.kmeans_quantiser import KMeansLayer
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.draws import rand_rows
 from auricle.objectives.embedding_statistics import LazyWatch
-from auricle.objectives.future_scores import Pool, Scored, contrast_loss, contrast_watch
+from auricle.objectives.future_scores import ContrastLoss, Scored, contrast_loss, contrast_watch
 from auricle.objectives.gather import gather_rows, rank
 from auricle.objectives.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
 from auricle.objectives.learned_codes import TemperatureConfig, feature_width, features_before_context
@@ -30,6 +30,7 @@ from auricle.objectives.negatives import draw_negatives, numbered
 from auricle.objectives.wide_rows import gather_wide, widest
 
 Source = Literal["features", "codes"]
+Pool = Literal["clip", "batch", "others", "column"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class FutureContrastConfig(ObjectiveConfig):
     negatives: int = 128
     pool: Pool = "batch"
     column: str = "speaker"
-    loss: Literal["nce", "binary"] = "nce"
+    loss: ContrastLoss = "nce"
     negative_weight: float = 1.0
     scale: Literal["mean", "sum"] = "mean"
     bias: bool = False
@@ -86,7 +87,7 @@ class FutureContrastConfig(ObjectiveConfig):
         for name, value, known in (
             ("source", self.source, get_args(Source)),
             ("pool", self.pool, get_args(Pool)),
-            ("loss", self.loss, ("nce", "binary")),
+            ("loss", self.loss, get_args(ContrastLoss)),
             ("scale", self.scale, ("mean", "sum")),
             ("anchors", self.anchors, ("common", "all")),
         ):
@@ -163,17 +164,18 @@ class FutureContrast(Objective):
                 )
             self._groups = numbered(values)
 
-    def predict(self, encoder: Encoder, context: Tokens, grid: Grid) -> Tensor:
+    def predict(self, context: Tokens) -> Tensor:
         """Return what each place is predicted to hold, by step: `(B, N, K, C)`.
 
         `[:, i, k]` comes from the context `first + k` time steps before place i; zeros where there is none.
         """
         y = self.maps(context.x)
-        shifted = []
-        for number in range(self.config.steps):
-            shift = (self.config.first + number) * grid.freq
-            shifted.append(F.pad(y[:, :-shift, number], (0, 0, shift, 0)))
-        return torch.stack(shifted, 2)
+        shifts = self.shifts(context.grid)
+        return torch.stack([F.pad(y[:, :-shift, k], (0, 0, shift, 0)) for k, shift in enumerate(shifts)], 2)
+
+    def shifts(self, grid: Grid) -> tuple[int, ...]:
+        """Return the places between a context and what each of the K steps predicts of it."""
+        return tuple((self.config.first + number) * grid.freq for number in range(self.config.steps))
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
         """Return the loss of the views' only one.
@@ -187,7 +189,7 @@ class FutureContrast(Objective):
         self._check_length(tokens.grid)
         wide = widest(tokens.grid.tokens, tokens.x.device)
         out, quantised = contextualize_with_codes(encoder, tokens, generator, config.temperature, self.step, wide)
-        prediction = self.predict(encoder, out, tokens.grid)
+        prediction = self.predict(out)
         with torch.autocast(prediction.device.type, enabled=False):
             scored = self._scored(view, tokens, prediction, quantised, generator, wide)
             total = value = contrast_loss(scored, config.loss, config.negative_weight)
@@ -227,16 +229,19 @@ class FutureContrast(Objective):
         width, first = pool.shape[1], 0 if inside else rank() * B
         uniform = rand_rows(generator, B, wide, config.negatives)[:, :width]
         drawn = draw_negatives(known, self._group(view, len(known)), first, uniform, config.pool == "others")
-        if not bool(drawn.enough.any()):
+        if not drawn.possible:
             raise ConfigError(
                 f"there is nothing to draw negatives from: pool {config.pool} in a batch of {len(known)} clips; take "
                 "larger batches (--loader.batch), longer windows, or another --objective.pool"
             )
         index = drawn.index[:, :N].to(z.device)
         negatives = F.embedding(index, pool.flatten(0, 1))
-        marks = z.detach() if codes is None else codes
-        every = marks if inside else gather_wide(marks, wide)
-        equal = (every.flatten(0, 1)[index] == marks.unsqueeze(2)).all(-1)
+        equal = torch.zeros(negatives.shape[:3], dtype=torch.bool, device=z.device)
+        if config.distinct and codes is None:
+            equal = (negatives.detach() == z.detach().unsqueeze(2)).all(-1)
+        elif config.distinct and codes is not None:
+            every = codes if inside else gather_wide(codes, wide)
+            equal = (every.flatten(0, 1)[index] == codes.unsqueeze(2)).all(-1)
         candidates = torch.cat([z.unsqueeze(2), negatives], 2)
         enough = drawn.enough[:, :N].to(z.device)
         reached = valid & enough
@@ -245,21 +250,14 @@ class FutureContrast(Objective):
         prediction = prediction.to(candidates.dtype)
         scores = torch.einsum("bnkc,bnmc->bnkm", prediction, candidates)
         scores = scores / z.shape[-1] if config.scale == "mean" else scores
-        chosen = self._chosen(valid, reached, tokens.grid)
-        present = z.detach()
-        return Scored(scores, chosen, equal if config.distinct else torch.zeros_like(equal), present, candidates)
+        return Scored(scores, self._chosen(valid, reached, tokens.grid), equal, candidates, self.shifts(tokens.grid))
 
     def _chosen(self, valid: Tensor, reached: Tensor, grid: Grid) -> Tensor:
         """Return `(B, N, K)`: places that are predicted, by step."""
-        last = (self.config.first + self.config.steps - 1) * grid.freq
-        chosen = []
-        for number in range(self.config.steps):
-            shift = (self.config.first + number) * grid.freq
-            anchor = valid
-            if self.config.anchors == "common":
-                anchor = valid & F.pad(valid[:, last:], (0, last))
-            chosen.append(F.pad(anchor[:, :-shift], (shift, 0)) & reached)
-        return torch.stack(chosen, 2)
+        shifts, anchor = self.shifts(grid), valid
+        if self.config.anchors == "common":
+            anchor = valid & F.pad(valid[:, shifts[-1] :], (0, shifts[-1]))
+        return torch.stack([F.pad(anchor[:, :-shift], (shift, 0)) & reached for shift in shifts], 2)
 
     def _group(self, view: View, clips: int) -> Tensor:
         if self.config.pool in ("clip", "others"):
@@ -278,6 +276,3 @@ def code_width(encoder: Encoder) -> int | None:
     """Return the width of the codes of the encoder's last quantiser, or None where it has none."""
     widths = [module.width for module in encoder.modules() if isinstance(module, GumbelLayer | KMeansLayer)]
     return widths[-1] if widths else None
-
-
-assert math

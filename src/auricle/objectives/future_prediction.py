@@ -74,9 +74,9 @@ class FuturePredictionConfig(ObjectiveConfig):
 class FuturePrediction(Objective):
     """Regression of the frame `ahead` time steps later, on every pair of steps that lies inside the clip.
 
-    On a grid with several bands each token predicts the one of its own band. The loss is computed in float32 (or wider).
-    Watched beside the baselines of every regression: `future/copy_last`, the loss of who says that nothing changes, and
-    `codes/perplexity` of quantisers inside the encoder.
+    On a grid with several bands each token predicts the one of its own band. The loss is computed in float32 (or
+    wider). Watched beside the baselines of every regression: `future/copy_last`, the loss of who says that nothing
+    changes, and `codes/perplexity` of quantisers inside the encoder.
     """
 
     needs = frozenset({Ability.CAUSAL})
@@ -151,6 +151,4 @@ class FuturePrediction(Objective):
 
     def _scene(self, encoder: Encoder, view: View, tokens: Tokens, out: Tokens, generator: torch.Generator) -> Scene:
         none = torch.zeros(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
-        return Scene(
-            encoder, view, view, tokens, out, {}, Hidden(none, none), 1, generator, self.progress, self.step
-        )
+        return Scene(encoder, view, view, tokens, out, {}, Hidden(none, none), 1, generator, self.progress, self.step)

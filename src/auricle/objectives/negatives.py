@@ -19,10 +19,12 @@ class Negatives:
     Attributes:
         index: `(B, N, n)` int64 into the tokens of all clips, `clip * N + place`.
         enough: `(B, N)` bool, False where there is nothing to draw from; the index is of no meaning there.
+        possible: whether any token of any clip has something to draw from.
     """
 
     index: Tensor
     enough: Tensor
+    possible: bool
 
 
 def draw_negatives(valid: Tensor, group: Tensor, first: int, uniform: Tensor, outside: bool = False) -> Negatives:
@@ -48,6 +50,8 @@ def draw_negatives(valid: Tensor, group: Tensor, first: int, uniform: Tensor, ou
     starts = counts.cumsum(0) - counts
     own = group[first : first + rows]
     count, start = counts[own].view(-1, 1, 1), starts[own].view(-1, 1, 1)
+    if len(places) == 0:
+        return Negatives(torch.zeros_like(uniform, dtype=torch.int64), torch.zeros_like(uniform[..., 0]).bool(), False)
     if outside:
         room = len(places) - count
         drawn = (uniform.double() * room).long().minimum((room - 1).clamp(min=0))
@@ -58,7 +62,8 @@ def draw_negatives(valid: Tensor, group: Tensor, first: int, uniform: Tensor, ou
         itself = rank.view(G, N)[first : first + rows].unsqueeze(-1) - start
         place = start + torch.where(drawn >= itself, drawn + 1, drawn)
     enough = (room > 0).squeeze(-1).expand(-1, N) & valid[first : first + rows]
-    return Negatives(places[place.clamp(max=max(0, len(places) - 1))], enough)
+    possible = bool(((len(places) - counts if outside else counts - 1)[counts > 0] > 0).any())
+    return Negatives(places[place.clamp(0, len(places) - 1)], enough, possible)
 
 
 def numbered(values: list[object]) -> Tensor:

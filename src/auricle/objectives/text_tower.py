@@ -67,7 +67,7 @@ class TextTower(nn.Module, ABC):
         device = next(self.parameters()).device
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             vectors: Tensor = self(ids.to(device), inside.to(device))
-            return vectors
+        return vectors
 
 
 def pool_tokens(x: Tensor, inside: Tensor, pooling: TextPooling) -> Tensor:

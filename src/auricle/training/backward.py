@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -56,7 +56,7 @@ def _accumulate(
     clips = len(views[0])
     total: Tensor | None = None
     parts: dict[str, Tensor] = {}
-    watch: dict[str, Tensor] = {}
+    watch: Mapping[str, Tensor] = {}
     for start in range(0, clips, micro_batch):
         rows = slice(start, min(start + micro_batch, clips))
         share = (rows.stop - rows.start) / clips
@@ -65,9 +65,10 @@ def _accumulate(
         (loss.total * share).backward()
         loss = _detached(loss)
         total = loss.total * share if total is None else total + loss.total * share
-        for sums, values in ((parts, loss.parts), (watch, loss.watch)):
-            for name, value in values.items():
-                sums[name] = sums[name] + value * share if name in sums else value * share
+        for name, value in loss.parts.items():
+            parts[name] = parts[name] + value * share if name in parts else value * share
+        # Of the last rows only: what is watched is computed when it is read, which most steps never do.
+        watch = loss.watch
     return Loss(total if total is not None else torch.zeros(()), parts, watch)
 
 

@@ -53,8 +53,8 @@ def atst_clip(size: str = "tiny") -> Recipe:
             "teacher's projections; the decay rises to 1 along a cosine",
         ),
         unknown=(
-            "largest share of the other clip in mixup: 0.4, as BYOL-A 1 has it; BatchNorm of the teacher's head: by its "
-            "own batch, as BYOL-A has it",
+            "largest share of the other clip in mixup: 0.4, as BYOL-A 1 has it",
+            "BatchNorm of the teacher's head: by its own batch, as BYOL-A has it",
             "warm-up: 10,000 steps; learning rate: down to 1e-6 along a cosine",
         ),
         cost="two passes of the student and two of the teacher a step, over all patches: the dearest of the methods "

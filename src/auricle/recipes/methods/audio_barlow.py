@@ -23,8 +23,10 @@ def audio_barlow(size: str = "tiny") -> Recipe:
     return base.replace(
         name="audio-barlow",
         reference=Reference(
-            title="Audio Barlow Twins: Self-Supervised Audio Representation Learning", authors="Anton et al.",
-            arxiv="2209.14345", section="the idea; the loss is equation 1 of Barlow Twins, arXiv 2103.03230",
+            title="Audio Barlow Twins: Self-Supervised Audio Representation Learning",
+            authors="Anton et al.",
+            arxiv="2209.14345",
+            section="the idea; the loss is equation 1 of Barlow Twins, arXiv 2103.03230",
         ),
         kept=(
             "BYOL-A's front end, crops and views, normalised together",
@@ -36,8 +38,8 @@ def audio_barlow(size: str = "tiny") -> Recipe:
             f"projector: three layers {width} wide with BatchNorm; weight of what lies off the diagonal: 0.005, as "
             "Barlow Twins has it",
         ),
-        cost="two passes of the encoder a step, no teacher: about half of BYOL-A; the loss grows with the square of the "
-        "projector's width",
+        cost="two passes of the encoder a step, no teacher: about half of BYOL-A; the loss grows with the square of "
+        "the projector's width",
         choose="instead of BYOL-A, when collapse is a worry: dimensions that repeat each other cost by themselves",
         objective=ContrastiveConfig(
             loss=BarlowConfig(off_diagonal=0.005),

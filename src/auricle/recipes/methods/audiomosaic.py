@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from auricle.audio.augment import AugmentConfig
 from auricle.audio.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.loader import LoaderConfig
@@ -30,19 +32,17 @@ _ALWAYS = (
     "NT-Xent and the projector compute in float32; the released code's similarities carry bfloat16 rounding",
 )
 
-_SAID = {
+_SAID: dict[str, Any] = {
     "kept": (
         "the first view loses time columns (0.6), the second mel bands (0.4); only what is left enters the blocks",
         "NT-Xent at temperature 0.1 over the clips of all processes; projector of two layers with BatchNorm, 128 out",
         "the published chain of augmentations before the masks",
     ),
-    "unknown": (
-        "number of devices, inferred from the batch: 12; nothing else that the run depends on",
-    ),
+    "unknown": ("number of devices, inferred from the batch: 12; nothing else that the run depends on",),
     "cost": "two passes of a transformer a step over half of the patches on average: about as much as one over all; "
     "large batches are cheap in memory through gradient caching",
-    "choose": "clips of several seconds with much unlabelled audio: global and local structure from masking alone, with "
-    "any corpus; the larger the batch the better",
+    "choose": "clips of several seconds with much unlabelled audio: global and local structure from masking alone, "
+    "with any corpus; the larger the batch the better",
 }  # fmt: skip
 
 _OBJECTIVE = ContrastiveConfig(

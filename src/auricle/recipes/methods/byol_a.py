@@ -49,11 +49,11 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
             "projector, BatchNorm by its own batch; symmetric 2 - 2 cos; constant learning rate",
         ),
         unknown=(
-            "the order in which teacher and student are updated is that of the release but for its lag of one step",
-            "first weights of the heads: drawn as the layers draw them by default",
+            "first weights of the heads: uniform within the inverse root of their inputs",
+            "the teacher follows after every step (the release does so one step later)",
         ),
-        cost="two passes of the student and two of the teacher a step, of a small convolutional net: about a fifth of a "
-        "transformer's cost at equal seconds; the memory bank takes 50 MB",
+        cost="two passes of the student and two of the teacher a step, of a small convolutional net; the memory bank "
+        "of 2,048 clips takes 50 MB",
         choose="short sounds and little compute: a convolutional encoder that takes any length and works on speech, "
         "music and environment alike; no negatives, so small batches do",
         window=WindowConfig(seconds=0.95, short="pad", crop="random") if paper else two_cores.window(0.95),

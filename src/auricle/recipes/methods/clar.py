@@ -23,8 +23,8 @@ _CHEAP = (WaveFadeConfig(p=0.5), WaveTimeMaskConfig(p=0.5), WaveRollConfig(p=0.5
 _ALL = (PitchShiftConfig(p=0.5), TimeStretchConfig(p=0.5), *_CHEAP)
 _TINY = (
     *two_cores.DEVIATIONS,
-    "ResNet-18 with half its channels; without pitch shift and time stretch, which cost more than the training step and "
-    "which the publication found less useful than fades, masks and shifts",
+    "ResNet-18 with half its channels; without pitch shift and time stretch, which cost more than the training step "
+    "and which the publication found less useful than fades, masks and shifts",
 )
 
 
@@ -44,8 +44,10 @@ def clar(size: str = "tiny") -> Recipe:
         name="clar",
         size=size,
         reference=Reference(
-            title="CLAR: Contrastive Learning of Auditory Representations", authors="Al-Tahan, Mohsenzadeh",
-            arxiv="2010.09542", section="3 (by summaries; the code's licence is unknown and it was not read)",
+            title="CLAR: Contrastive Learning of Auditory Representations",
+            authors="Al-Tahan, Mohsenzadeh",
+            arxiv="2010.09542",
+            section="3 (by summaries; the code's licence is unknown and it was not read)",
         ),
         deviations=mels if paper else (*mels, *_TINY),
         kept=(
@@ -58,8 +60,8 @@ def clar(size: str = "tiny") -> Recipe:
             "batch, optimiser and length of training: batch 1024, AdamW at 1e-4 for 100,000 steps",
             "the supervised loss on labelled clips, an option of the publication, is left out",
         ),
-        cost="two passes of a ResNet-18 a step; the effects run on the waveform, pitch shift and time stretch being the "
-        "dearest of them",
+        cost="two passes of a ResNet-18 a step; the effects run on the waveform, pitch shift and time stretch being "
+        "the dearest of them",
         choose="when it is known which changes of a sound don't matter (fades, gaps, shifts, noise): the effects are "
         "where that knowledge goes in",
         window=WindowConfig(seconds=2.0, short="pad", crop="random") if paper else two_cores.window(2.0),

@@ -44,8 +44,10 @@ def clmr(size: str = "tiny") -> Recipe:
     return base.replace(
         name="clmr",
         reference=Reference(
-            title="Contrastive Learning of Musical Representations", authors="Spijkervet, Burgoyne",
-            arxiv="2103.09410", section="3, and the released configuration",
+            title="Contrastive Learning of Musical Representations",
+            authors="Spijkervet, Burgoyne",
+            arxiv="2103.09410",
+            section="3, and the released configuration",
         ),
         deviations=always
         if paper

@@ -38,7 +38,9 @@ def cola(size: str = "tiny") -> Recipe:
         size=size,
         reference=Reference(
             title="Contrastive Learning of General-Purpose Audio Representations",
-            authors="Saeed, Grangier, Zeghidour", arxiv="2010.10915", section="2, 3, and the released code",
+            authors="Saeed, Grangier, Zeghidour",
+            arxiv="2010.10915",
+            section="2, 3, and the released code",
         ),
         deviations=_ALWAYS
         if paper

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auricle.audio.presets import preset
-from auricle.audio.views import PlainViewsConfig
+from auricle.audio.view_plan import ViewPlanConfig
+from auricle.audio.wave_ops import WaveNoiseConfig
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.conv_position import ConvPositionConfig
@@ -58,10 +59,12 @@ def data2vec(size: str = "tiny") -> Recipe:
         deviations=(
             "after the warm-up the rate is constant; published: three stages, the last tenth decaying",
             "AdamW with decay 0.01; published: Adam",
+            _DITHERED,
         )
         if paper
         else (
             *two_cores.DEVIATIONS,
+            _DITHERED,
             "encoder of 6 layers and width 192 behind a stem of 64 channels, no dropout; published: 12 of 768, 512",
             "the top 4 layers; published: the top 8 of 12",
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.999 to 0.9999",
@@ -77,7 +80,7 @@ def data2vec(size: str = "tiny") -> Recipe:
         window=WindowConfig(seconds=20.0, variable=True) if paper else two_cores.window(2.56),
         loader=LoaderConfig(batch_seconds=_BATCH_SECONDS, buckets=16) if paper else two_cores.loader(32),
         frontend=preset("wave16_norm"),
-        augment=PlainViewsConfig(),
+        augment=ViewPlanConfig(wave=(_DITHER,)),
         encoder=WaveformTransformerConfig.size("data2vec_base")
         if paper
         else WaveformTransformerConfig.size("tiny", **_SMALL),
@@ -119,7 +122,7 @@ def data2vec2(size: str = "tiny") -> Recipe:
             "inverse spans: blocks of 5 tokens stay visible, half of all; 8 clones of a clip and one teacher's pass",
             "noise of 0.01 in hidden places, four convolutions of kernel 7 as decoder; ALiBi with a learned scale",
         ),
-        deviations=("AdamW with decay 0.01; published: Adam",)
+        deviations=("AdamW with decay 0.01; published: Adam", _DITHERED)
         if paper
         else (
             *base.deviations,

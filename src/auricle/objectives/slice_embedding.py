@@ -1,0 +1,46 @@
+"""One vector for each slice of a clip, for the tasks that compare slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from auricle.audio.batch import Features
+from auricle.encoders.contract import Encoder
+from auricle.errors import ConfigError
+from auricle.objectives.contract import View
+
+
+def embed_slices(encoder: Encoder, views: Sequence[View]) -> Tensor:
+    """Return the pooled vector of each view, `(B, V, D)`, all views in one pass of the encoder.
+
+    One pass, so that batch normalisation sees all slices of the batch together: their places in a clip must not show in
+    the statistics.
+
+    Raises:
+        ConfigError: views of a clip have different numbers of frames or bands.
+    """
+    first = views[0].features
+    if any(view.features.x.shape != first.x.shape for view in views):
+        found = ", ".join(str(tuple(view.features.x.shape)) for view in views)
+        raise ConfigError(f"found slices of shapes {found}; expected slices of one length (SliceViewsConfig)")
+    x = torch.cat([view.features.x for view in views])
+    lengths = torch.cat([view.features.lengths for view in views])
+    pooled = encoder.pool(encoder(Features(x, lengths, first.rate, first.pad)))
+    return pooled.unflatten(0, (len(views), -1)).transpose(0, 1)
+
+
+def told(views: Sequence[View], name: str, what: str) -> Tensor:
+    """Return what the certificates of views say, `(B, V)`.
+
+    Raises:
+        ConfigError: there are other views than expected, or they do not say it.
+    """
+    if any(name not in view.certificate for view in views):
+        raise ConfigError(
+            f"{what} reads {name!r} from the certificates of its views, and they have "
+            f"{', '.join(sorted(views[0].certificate)) or 'none'}; make views by SliceViewsConfig"
+        )
+    return torch.stack([view.certificate[name] for view in views], 1).to(views[0].features.x.device)
