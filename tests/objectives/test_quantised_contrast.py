@@ -184,7 +184,9 @@ def test_contrast_equals_a_slow_oracle() -> None:
 
 def test_a_step_whose_distractors_all_have_its_code_costs_nothing() -> None:
     x = F.normalize(torch.randn(1, 3, 4), dim=-1).requires_grad_()
-    losses, margin = contrast(x, x.detach(), torch.tensor([[[1], [0], [0]]]), torch.ones(1, 3, 1, dtype=torch.bool), 0.1)
+    losses, margin = contrast(
+        x, x.detach(), torch.tensor([[[1], [0], [0]]]), torch.ones(1, 3, 1, dtype=torch.bool), 0.1
+    )
     assert losses.tolist() == [[0.0, 0.0, 0.0]]
     assert bool(margin.isinf().all())
     losses.sum().backward()

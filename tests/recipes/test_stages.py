@@ -10,6 +10,7 @@ import torch
 
 from auricle.errors import CheckpointError, ConfigError
 from auricle.recipes import Recipe, load, pretrain
+from auricle.recipes.recipe import pass_down
 from auricle.training.checkpoint import find_checkpoints
 from auricle.training.run_folder import read_metrics
 
@@ -101,3 +102,19 @@ def test_resuming_needs_no_earlier_stage_any_more(staged: Recipe, toy_corpus: Pa
     (out / "before").rmdir()
     pretrain(staged, toy_corpus, out, resume=True, progress=False)
     assert max(find_checkpoints(out / "checkpoints")) == 3
+
+
+def test_what_is_changed_of_a_run_holds_for_all_its_stages(staged: Recipe, make_recipe) -> None:
+    middle = make_recipe(steps=5).replace(before=staged.before)
+    recipe = staged.replace(before=middle)
+    changed = recipe.replace(
+        loader=recipe.loader.replace(batch=2),
+        train=recipe.train.replace(lr=0.25),
+        window=recipe.window.replace(seconds=0.5),
+    )
+    down = pass_down(changed, recipe)
+    for stage in (down, down.before, down.before.before):
+        assert (stage.loader.batch, stage.train.lr, stage.window.seconds) == (2, 0.25, 0.5)
+    # What was not changed stays each stage's own.
+    assert (down.before.train.steps, down.before.before.train.steps, down.train.seed) == (5, 3, 7)
+    assert pass_down(recipe, recipe) == recipe

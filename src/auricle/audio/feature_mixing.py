@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ class LogMixupExp(FeatureOp):
         next: the entry that is overwritten next, int64.
     """
 
+    grows: ClassVar[frozenset[str]] = frozenset({"bank"})
     bank: Tensor
     filled: Tensor
     next: Tensor

@@ -19,6 +19,7 @@ def pretrain(argv: Sequence[str]) -> None:
     from auricle.recipes import get_recipe
     from auricle.recipes import pretrain as run
     from auricle.recipes import recipes as registered
+    from auricle.recipes.recipe import pass_down
 
     # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
     name = argv[0] if argv and not argv[0].startswith("-") else registered()[0].name
@@ -71,13 +72,21 @@ def pretrain(argv: Sequence[str]) -> None:
     about = (
         "Pre-train an encoder on audio without labels. Every field of the recipe can be set; "
         f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
+        + (" What is changed of window, loader and training holds for the stages before, too." if recipe.before else "")
     )
     args: Any = parse(arguments, argv, "pretrain", about)
     if args.method != recipe.name:
         # The flags above are those of the recipe that stands first; any other place is a slip.
         get_recipe(args.method, args.size)
         raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
-    run(args.recipe, args.data, args.out, resume=args.resume, exclude=args.exclude, earlier=args.earlier)
+    run(
+        pass_down(args.recipe, recipe),
+        args.data,
+        args.out,
+        resume=args.resume,
+        exclude=args.exclude,
+        earlier=args.earlier,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,11 +77,16 @@ def patch_size(encoder: Encoder) -> tuple[int, int]:
             "a front end (FrontEndTargetConfig)"
         )
     if encoder.bands == 0:
-        raise ConfigError(f"{type(encoder).__name__} does not say how many bands it reads, so its patches are not known")
+        raise ConfigError(
+            f"{type(encoder).__name__} does not say how many bands it reads, so its patches are not known"
+        )
     grid = encoder.grid(max(encoder.least_frames, round(encoder.input_rate)))
     frames = whole_ratio(encoder.input_rate, grid.rate, "the input")
     if encoder.bands % grid.freq:
-        raise ConfigError(f"{encoder.bands} bands do not divide into {grid.freq} rows of tokens")
+        raise ConfigError(
+            f"{encoder.bands} bands do not divide into {grid.freq} rows of tokens; set the front end's mel bins to a "
+            f"multiple of {grid.freq}"
+        )
     return frames, encoder.bands // grid.freq
 
 

@@ -115,7 +115,8 @@ class AlteredRegression(Term):
         return difference.abs() if self.config.measure == "l1" else difference.square()
 
     def _cut(self, scene: Scene, x: Tensor) -> Tensor:
-        return patches(replace(scene.clean.features, x=x, pad=0.0), scene.grid, self.patch)
+        # The grid of what came out: convolutions have a finer one before them.
+        return patches(replace(scene.clean.features, x=x, pad=0.0), scene.out.grid, self.patch)
 
     def _watch(
         self, scene: Scene, prediction: Tensor, target: Tensor, altered: Tensor
@@ -177,7 +178,7 @@ def interpolated(x: Tensor, altered: Tensor, lengths: Tensor) -> Tensor:
     after = torch.where(shown, frame, frames).flip(1).cummin(1).values.flip(1)
     first = torch.where(before < 0, after, before).clamp(0, frames - 1)
     last = torch.where(after == frames, before, after).clamp(0, frames - 1)
-    share = ((frame - first) / (last - first).clamp(min=1)).to(x.dtype)
+    share = (frame - first).to(x.dtype) / (last - first).clamp(min=1).to(x.dtype)
     line = x.gather(1, first) * (1 - share) + x.gather(1, last) * share
     return torch.where(altered, line * shown.any(1, keepdim=True), x)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.config import nearest
-from auricle.encoders.contract import Encoder, Layer, Tokens
+from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.alignment import align_frames
 from auricle.objectives.baselines import constant_prediction, regression_watch
@@ -116,14 +116,14 @@ class LayerDistillation(Term):
     def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config = self.config
-        x = full_grid(decoded).x
-        chosen = chosen_tokens(config.where, scene)
+        decoded = full_grid(decoded)
+        x, chosen = decoded.x, self._chosen(scene, decoded)
         taught = self.earlier(clean_audio(scene.clean, "LayerDistillationConfig"), config.layers)
         value: Tensor | None = None
         parts: dict[str, Tensor] = {}
         watch: dict[str, Callable[[], Tensor]] = {}
         for number, head, layer in zip(config.layers, self.heads, taught.layers or (), strict=True):
-            target = self._on_grid(layer, scene)
+            target = on_grid(layer, decoded.grid)
             target = scene.per_row(shuffle_clips(target) if shuffled else target)
             prediction = head(x)
             with torch.autocast(x.device.type, enabled=False):
@@ -143,17 +143,37 @@ class LayerDistillation(Term):
     def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return difference(self.config.measure, self.config.dims, prediction, target)
 
-    def _on_grid(self, layer: Layer, scene: Scene) -> Tensor:
-        """Bring a layer of the teacher to the student's tokens, `(B, N, D)`."""
-        grid = scene.grid
-        if layer.grid.freq not in (1, grid.freq):
+    def _chosen(self, scene: Scene, decoded: Tokens) -> Tensor:
+        if decoded.grid == scene.grid:
+            return chosen_tokens(self.config.where, scene)
+        # An encoder that pools as it goes has other tokens at its end than it hides at its beginning.
+        if self.config.where != "all":
             raise ConfigError(
-                f"the stage before has {layer.grid.freq} tokens a time step and the student has {grid.freq}; distil "
-                f"into an encoder with {layer.grid.freq}, or from one with 1 or {grid.freq}"
+                f"{type(scene.encoder).__name__} ends with {decoded.grid.tokens} tokens and begins with "
+                f"{scene.grid.tokens}, so that none at its end can be told hidden; set the term's `where` to all"
             )
-        steps = layer.block.unflatten(1, (layer.grid.time, layer.grid.freq)).flatten(2)
-        x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the stage before")
-        return x.unflatten(2, (layer.grid.freq, -1)).expand(-1, -1, grid.freq, -1).flatten(1, 2)
+        if decoded.valid is not None:
+            return decoded.valid
+        return torch.ones(decoded.x.shape[:2], dtype=torch.bool, device=decoded.x.device)
+
+
+def on_grid(layer: Layer, grid: Grid) -> Tensor:
+    """Bring a layer of another encoder to a token grid, `(B, N, D)`: every k-th time step of it.
+
+    A layer without rows of frequencies stands for all rows of the grid.
+
+    Raises:
+        ConfigError: rates, numbers or rows do not fit.
+    """
+    rows = layer.grid.freq
+    if rows not in (1, grid.freq):
+        raise ConfigError(
+            f"the stage before has {rows} tokens a time step and this encoder has {grid.freq}; choose one with {rows} "
+            f"here, or one with {grid.freq} or 1 before"
+        )
+    steps = layer.block.unflatten(1, (layer.grid.time, rows)).flatten(2)
+    x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the stage before")
+    return x.unflatten(2, (rows, -1)).expand(-1, -1, grid.freq, -1).flatten(1, 2)
 
 
 def _cosines(prediction: Tensor, target: Tensor, chosen: Tensor) -> dict[str, Callable[[], Tensor]]:

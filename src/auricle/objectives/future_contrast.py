@@ -16,15 +16,22 @@ from torch import Tensor, nn
 
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Tokens
-from auricle.encoders.gumbel_quantiser import GumbelLayer, Quantised
-from auricle.encoders.kmeans_quantiser import KMeansLayer
+from auricle.encoders.gumbel_quantiser import GumbelLayer, GumbelLayerConfig, Quantised
+from auricle.encoders.kmeans_quantiser import KMeansLayer, KMeansLayerConfig
+from auricle.encoders.waveform_recurrent import VQ_WAV2VEC_QUANTISER
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.draws import rand_rows
 from auricle.objectives.embedding_statistics import LazyWatch
 from auricle.objectives.future_scores import ContrastLoss, Scored, contrast_loss, contrast_watch
 from auricle.objectives.gather import gather_rows, rank
-from auricle.objectives.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
+from auricle.objectives.inner_codes import (
+    contextualize_with_codes,
+    cool,
+    inner_code_losses,
+    inner_code_watch,
+    layer_noise,
+)
 from auricle.objectives.learned_codes import TemperatureConfig, feature_width, features_before_context
 from auricle.objectives.negatives import draw_negatives, numbered
 from auricle.objectives.wide_rows import gather_wide, widest
@@ -41,8 +48,10 @@ class FutureContrastConfig(ObjectiveConfig):
         steps: K, how many steps ahead are predicted, each by a map of its own.
         first: how far ahead the nearest of them lies; wav2vec: 3, the first that shares no sample with what was heard
             (ceil of the receptive field over the hop).
-        source: what is told apart: `features` before context (`Stem.x`, or the tokens without their positions), or the
-            `codes` of a quantiser inside the encoder (vq-wav2vec).
+        source: what is told apart: `features` before context (`Stem.x`, or the tokens without their positions), or
+            their `codes`: those of the quantiser inside the encoder, which its context reads as well (vq-wav2vec), or,
+            for an encoder that has none, of a quantiser here.
+        quantiser: settings of that one.
         negatives: n, candidates beside the true one, drawn anew for every token.
         pool: where they come from: `clip`: other steps of the same clip; `batch`: any other steps of the batch;
             `others`: other clips of the batch; `column`: clips of the batch with the same value in `column`.
@@ -54,13 +63,14 @@ class FutureContrastConfig(ObjectiveConfig):
         anchors: `common`: predict only from where all K steps lie inside the clip (CPC's code); `all`: from wherever
             the predicted step does.
         distinct: leave out negatives that equal the true candidate (digital silence, the same codes).
-        temperature: of Gumbel quantisers inside the encoder, by the step; None: that of their settings.
-        diversity: weight of a pull of those quantisers towards using all entries.
+        temperature: of Gumbel quantisers by the step; None: that of their settings.
+        diversity: weight of a pull of the quantisers towards using all entries.
     """
 
     steps: int = 12
     first: int = 1
     source: Source = "features"
+    quantiser: GumbelLayerConfig | KMeansLayerConfig = VQ_WAV2VEC_QUANTISER
     negatives: int = 128
     pool: Pool = "batch"
     column: str = "speaker"
@@ -134,16 +144,13 @@ class FutureContrast(Objective):
         self.config = config
         self.check(encoder)
         generator = torch.Generator().manual_seed(1) if generator is None else generator
+        size = feature_width(encoder)
+        self.quantisers = nn.ModuleList()
         if config.source == "codes":
-            size = code_width(encoder)
-            if size is None:
-                raise ConfigError(
-                    f"the candidates are to be codes, and {type(encoder).__name__} has no quantiser inside; give its "
-                    "settings one (WaveformConvolutionConfig.quantiser, FrameRecurrentConfig.quantised_after), or "
-                    "choose source features"
-                )
-        else:
-            size = feature_width(encoder)
+            inside = code_width(encoder)
+            if inside is None:
+                self.quantisers.append(config.quantiser.build(size, generator))
+            size = inside or int(self.quantisers[0].width)  # type: ignore[arg-type]  # of either layer
         self.maps = StepMaps(encoder.width, size, config.steps, config.bias, generator)
         self.columns = (config.column,) if config.pool == "column" else ()
         self._groups: Tensor | None = None
@@ -189,6 +196,7 @@ class FutureContrast(Objective):
         self._check_length(tokens.grid)
         wide = widest(tokens.grid.tokens, tokens.x.device)
         out, quantised = contextualize_with_codes(encoder, tokens, generator, config.temperature, self.step, wide)
+        quantised = (*quantised, *self._quantised(tokens, generator, wide))
         prediction = self.predict(out)
         with torch.autocast(prediction.device.type, enabled=False):
             scored = self._scored(view, tokens, prediction, quantised, generator, wide)
@@ -198,6 +206,17 @@ class FutureContrast(Objective):
                 total, parts[name] = total + weight * more, more.detach()
         made = contrast_watch(scored, config.loss, config.negative_weight, out.x.detach())
         return Loss(total, parts, LazyWatch(made | inner_code_watch(quantised)))
+
+    def _quantised(self, tokens: Tokens, generator: torch.Generator, wide: int) -> list[Quantised]:
+        """Quantise the features here, where no quantiser inside the encoder does it."""
+        made = []
+        for layer in self.quantisers:
+            noise = None
+            if isinstance(layer, GumbelLayer):
+                cool(layer, self.config.temperature, self.step)
+                noise = layer_noise(layer, tokens.x.shape[0], tokens.x.shape[1], generator, wide)
+            made.append(layer(features_before_context(tokens), tokens.valid, noise))
+        return made
 
     def _check_length(self, grid: Grid) -> None:
         last = self.config.first + self.config.steps - 1
@@ -219,7 +238,7 @@ class FutureContrast(Objective):
     ) -> Scored:
         """Score the true candidate and the negatives of every place, by step."""
         config, (B, N) = self.config, tokens.x.shape[:2]
-        codes = torch.cat([q.codes for q in quantised], -1) if config.source == "codes" else None
+        codes = quantised[-1].codes if config.source == "codes" else None
         z = quantised[-1].x if codes is not None else features_before_context(tokens)
         z = z if z.dtype == torch.float64 else z.float()
         valid = torch.ones(B, N, dtype=torch.bool, device=z.device) if tokens.valid is None else tokens.valid

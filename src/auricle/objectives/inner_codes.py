@@ -36,17 +36,28 @@ def contextualize_with_codes(
     if not isinstance(encoder, QuantisingEncoder):
         return encoder.contextualize(tokens), ()
     noise: list[Tensor] = []
-    rows, places = tokens.x.shape[:2]
     for module in encoder.modules():
         if isinstance(module, GumbelLayer):
-            if temperature is not None:
-                module.temperature = temperature.at(step)
+            cool(module, temperature, step)
             if module.training:
-                shape = (rows_wide or places, module.config.groups, module.config.entries)
-                drawn = rand_rows(generator, rows, *shape)[:, :places]
-                like = next(module.parameters())
-                noise.append(gumbel_noise(drawn.to(like.device, like.dtype)))
+                noise.append(layer_noise(module, tokens.x.shape[0], tokens.x.shape[1], generator, rows_wide))
     return encoder.contextualize_quantised(tokens, noise=noise or None)
+
+
+def cool(layer: GumbelLayer, temperature: TemperatureConfig | None, step: int) -> None:
+    """Set a layer's temperature by the step; None leaves it."""
+    if temperature is not None:
+        layer.temperature = temperature.at(step)
+
+
+def layer_noise(
+    layer: GumbelLayer, rows: int, places: int, generator: torch.Generator, rows_wide: int | None = None
+) -> Tensor:
+    """Return Gumbel noise `(rows, places, G, V)` for a layer, drawn for all ranks together; see above."""
+    shape = (rows_wide or places, layer.config.groups, layer.config.entries)
+    drawn = rand_rows(generator, rows, *shape)[:, :places]
+    like = next(layer.parameters())
+    return gumbel_noise(drawn.to(like.device, like.dtype))
 
 
 def diversity_loss(quantised: Quantised) -> Tensor:

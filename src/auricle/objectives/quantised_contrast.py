@@ -94,21 +94,29 @@ class QuantisedContrast(CodeUse):
         prediction, target = prediction.detach(), target.detach()
         kept = (~same).sum(2)
 
-        def position() -> Tensor:
+        def position() -> tuple[Tensor, Tensor]:
             places = reading.places
             chosen = places.put(real.unsqueeze(-1)).squeeze(-1)
             guess = position_prediction(places.put(target), chosen, reading.scene.clones)
-            return masked_mean(contrast(_unit(places.take(guess)), target, others, same, config.temperature)[0], real)
+            return contrast(_unit(places.take(guess)), target, others, same, config.temperature)
 
         def chance() -> Tensor:
             return masked_mean((1.0 + kept).log(), real)
 
+        def right(ahead: Tensor) -> Tensor:
+            return masked_mean((ahead > 0).to(value.dtype), real)
+
+        def ratio() -> Tensor:
+            baseline = torch.minimum(masked_mean(position()[0], real), chance())
+            return value.detach() / baseline.clamp(min=1e-12)
+
         watch: dict[str, Callable[[], Tensor]] = {
-            "accuracy": lambda: masked_mean((margin.detach() > 0).to(value.dtype), real),
+            "accuracy": lambda: right(margin.detach()),
             "chance": chance,
             "chance_accuracy": lambda: masked_mean(1 / (1.0 + kept), real),
-            "position": position,
-            "position_ratio": lambda: value.detach() / torch.minimum(position(), chance()).clamp(min=1e-12),
+            "position": lambda: masked_mean(position()[0], real),
+            "position_accuracy": lambda: right(position()[1]),
+            "position_ratio": ratio,
             "rank_prediction": lambda: effective_rank(prediction[real][:2048]),
         }
         return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})

@@ -22,14 +22,22 @@ def embed_slices(encoder: Encoder, views: Sequence[View]) -> Tensor:
     Raises:
         ConfigError: views of a clip have different numbers of frames or bands.
     """
+    pooled = encoder.pool(encoder(join_views(views)))
+    return pooled.unflatten(0, (len(views), -1)).transpose(0, 1)
+
+
+def join_views(views: Sequence[View]) -> Features:
+    """Return the features of all views as one batch `(V * B, ...)`, view after view.
+
+    Raises:
+        ConfigError: views of a clip have different numbers of frames or bands.
+    """
     first = views[0].features
     if any(view.features.x.shape != first.x.shape for view in views):
         found = ", ".join(str(tuple(view.features.x.shape)) for view in views)
-        raise ConfigError(f"found slices of shapes {found}; expected slices of one length (SliceViewsConfig)")
+        raise ConfigError(f"found views of shapes {found}; expected views of one length, to be encoded together")
     x = torch.cat([view.features.x for view in views])
-    lengths = torch.cat([view.features.lengths for view in views])
-    pooled = encoder.pool(encoder(Features(x, lengths, first.rate, first.pad)))
-    return pooled.unflatten(0, (len(views), -1)).transpose(0, 1)
+    return Features(x, torch.cat([view.features.lengths for view in views]), first.rate, first.pad)
 
 
 def told(views: Sequence[View], name: str, what: str) -> Tensor:

@@ -183,7 +183,7 @@ class WordTower(TextTower):
                 module.bias.zero_()
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*args, **kwargs)
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:

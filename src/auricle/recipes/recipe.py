@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -99,6 +99,27 @@ class Recipe(Config):
             for name in sorted(own.keys() | its.keys())
             if own.get(name) != its.get(name)
         }
+
+
+def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
+    """Give the stages before a recipe what was changed of its window, its loader and its training.
+
+    Who asks for smaller batches, other windows or fewer steps means the whole run.
+
+    Args:
+        recipe: as it was changed.
+        default: as it was before.
+    """
+    if recipe.before is None:
+        return recipe
+    parts: dict[str, Config] = {}
+    for name in ("window", "loader", "train"):
+        own, was = getattr(recipe, name), getattr(default, name)
+        changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(was, f.name)}
+        parts[name] = getattr(recipe.before, name).replace(**changed)
+    before = recipe.before.replace(**parts)
+    # The changes go further down by comparing with what this stage was.
+    return recipe.replace(before=pass_down(before, recipe.before))
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -217,15 +217,20 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Load named tensors into a module, every name and shape exactly.
 
+    Where a module lists names in `grows`, the data decided the shapes of those buffers, and it takes the saved ones.
+
     Raises:
         CheckpointError: the tensors are another model's: the differing names are listed.
     """
     own = module.state_dict()
+    grown = {
+        f"{place}.{name}".lstrip(".") for place, child in module.named_modules() for name in getattr(child, "grows", ())
+    }
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [
         f"{name} {tuple(tensors[name].shape)} for {tuple(own[name].shape)}"
         for name in sorted(own.keys() & tensors.keys())
-        if tensors[name].shape != own[name].shape
+        if tensors[name].shape != own[name].shape and name not in grown
     ]
     if missing or extra or shapes:
         parts = [

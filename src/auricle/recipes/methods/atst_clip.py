@@ -43,7 +43,7 @@ def atst_clip(size: str = "tiny") -> Recipe:
         else (
             *_ALWAYS,
             *two_cores.DEVIATIONS[:1],
-            "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 32; published: 6 s out of 10 s, 12 "
+            "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 64; published: 6 s out of 10 s, 12 "
             "blocks 768 wide, 4096, batch 1536",
             "teacher's decay from 0.99; published: from 0.9995, over 318,000 steps",
         ),
@@ -62,7 +62,7 @@ def atst_clip(size: str = "tiny") -> Recipe:
         choose="clips of several seconds whose label holds for the whole clip; for events in time take ATST-Frame",
         measure_statistics=False,
         window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else two_cores.window(4.0),
-        loader=LoaderConfig(batch=1536, workers=-1) if paper else two_cores.loader(32),
+        loader=LoaderConfig(batch=1536, workers=-1) if paper else two_cores.loader(64),
         frontend=preset("atst64"),
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=6.0 if paper else 2.0, each=True, short="silence"),
@@ -78,5 +78,5 @@ def atst_clip(size: str = "tiny") -> Recipe:
             save_every=2000,
         )
         if paper
-        else two_cores.train(1200, 5e-4, weight_decay=0.04),
+        else two_cores.train(2500, 5e-4, weight_decay=0.04),
     )  # fmt: skip

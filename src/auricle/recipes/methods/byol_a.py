@@ -70,7 +70,7 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
         ),
         train=TrainConfig(steps=_STEPS, lr=lr, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=7671)
         if paper
-        else two_cores.train(1500, 3e-4, schedule="constant", weight_decay=0.0),
+        else two_cores.train(1200, 3e-4, schedule="constant", weight_decay=0.0),
     )
 
 

@@ -80,7 +80,7 @@ def clar(size: str = "tiny") -> Recipe:
         ),
         train=TrainConfig(steps=100_000, lr=1e-4, weight_decay=1e-4, save_every=1000)
         if paper
-        else two_cores.train(800, 5e-4),
+        else two_cores.train(2500, 5e-4),
     )
 
 

@@ -83,5 +83,5 @@ def cola(size: str = "tiny") -> Recipe:
             steps=100_000, lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=1000
         )
         if paper
-        else two_cores.train(1500, 1e-3, schedule="constant", weight_decay=0.0),
+        else two_cores.train(1800, 1e-3, schedule="constant", weight_decay=0.0),
     )

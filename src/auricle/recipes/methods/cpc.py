@@ -28,9 +28,9 @@ def cpc(size: str = "tiny") -> Recipe:
     few = (
         *two_cores.DEVIATIONS,
         "a stem of 128 channels and two GRU of 256 (published: 256 channels, two LSTM of 256), windows of 2.56 s "
-        "(1.28 s), for 1500 steps",
-        "16 negatives from the whole batch, whoever speaks; published: 128 of the same speaker. They are drawn anew for "
-        "every step, which in memory is what bounds their number",
+        "(1.28 s), for 1000 steps",
+        "16 negatives from the whole batch, whoever speaks; published: 128 of the same speaker. They are drawn anew "
+        "for every step, which in memory is what bounds their number",
         "negatives that equal the true candidate (digital silence) are left out",
     )
     return Recipe(
@@ -45,8 +45,8 @@ def cpc(size: str = "tiny") -> Recipe:
         ),
         deviations=_ALWAYS if paper else (*_ALWAYS, *few),
         kept=(
-            "strided convolutions of hop 160 with a norm over channels, then recurrent layers; a linear map for each of "
-            "12 steps ahead; scores are the mean over channels of the product; softmax over the true step and the "
+            "strided convolutions of hop 160 with a norm over channels, then recurrent layers; a linear map for each "
+            "of 12 steps ahead; scores are the mean over channels of the product; softmax over the true step and the "
             "negatives; predictions only from where all 12 steps lie inside the window; gradients into the candidates",
         ),
         unknown=(
@@ -75,5 +75,5 @@ def cpc(size: str = "tiny") -> Recipe:
         ),
         train=two_cores.train(300_000, 2e-4, schedule="constant", weight_decay=0.0, warmup_steps=0)
         if paper
-        else two_cores.train(1500, 5e-4),
+        else two_cores.train(1000, 5e-4),
     )

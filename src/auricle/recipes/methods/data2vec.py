@@ -30,6 +30,9 @@ _SMALL = {
     "input_dropout": 0.0,
     "dropout": 0.0,
 }  # fmt: skip
+# Digital silence is a singular point of a stem with a norm after each convolution: gradients overflow there.
+_DITHER = WaveNoiseConfig(sigma=(1e-4, 1e-4))
+_DITHERED = "noise at -80 dB of full scale is added, against digital silence, where the stem's norms have no gradient"
 _TARGET = "target: feed-forward outputs before the residual of the teacher's top layers, instance-normalised, averaged"
 
 

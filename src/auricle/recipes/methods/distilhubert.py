@@ -60,7 +60,7 @@ def distilhubert(size: str = "tiny") -> Recipe:
         ),
         cost="A step runs the teacher once without gradient and a small student with it. The teacher's training comes "
         "first unless a run of it is given (--earlier).",
-        choose="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.7 M at "
+        choose="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.4 M at "
         "the published size). Watch layer*/cosine against layer*/cosine_constant.",
         loader=LoaderConfig(batch=24, workers=-1) if paper else before.loader,
         encoder=WaveformTransformerConfig.size("distilhubert") if paper else small,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from auricle.audio.presets import preset
 from auricle.audio.view_plan import ViewPlanConfig
@@ -24,6 +24,15 @@ from auricle.recipes import two_cores
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
+# Fixed sin-cos positions outweigh the patches of a small encoder: its teacher would then tell of places only.
+SMALL_POSITIONS: dict[str, Any] = {"positions": "learned", "position_init": "normal"}
+PLACES = "positions are learned and begin small, lest a short run learns them alone; published: fixed sin-cos"
+SMALLER = (
+    "encoder of 6 layers and width 192 on 2.56 s; published: 12 of 768 on 10.24 s",
+    "fewer clones, and a narrower and shallower decoder; published: 16, and 6 layers of 768",
+    "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.9998 to 0.99999",
+    PLACES,
+)
 # Clips on each of the four devices of the published run, and of all four.
 _DEVICE, _BATCH = 12, 48
 _KEPT = (
@@ -51,6 +60,19 @@ def latent_terms(reduction: Literal["released", "means"]) -> tuple[TermConfig, .
     return patch, clip
 
 
+def eat_objective(size: str) -> MaskedPredictionConfig:
+    """Return EAT's objective at a size."""
+    paper = size == "paper"
+    return MaskedPredictionConfig(
+        mask=InverseBlockMask(ratio=0.8, size=5, adjust=0.07),
+        hide="drop",
+        clones=16 if paper else 4,
+        decoder=Conv2dDecoderConfig() if paper else Conv2dDecoderConfig(width=192, depth=2),
+        teacher=TeacherConfig(0.9998, 0.99999, steps=100_000) if paper else TeacherConfig(0.99, 0.999),
+        terms=latent_terms("released" if paper else "means"),
+    )
+
+
 @recipe("eat", sizes=("tiny", "paper"))
 def eat(size: str = "tiny") -> Recipe:
     """EAT: sixteen clones of a clip, each without four fifths of its patches, predict a slow teacher's latents.
@@ -76,10 +98,8 @@ def eat(size: str = "tiny") -> Recipe:
         if paper
         else (
             *two_cores.DEVIATIONS,
-            "encoder of 6 layers and width 192 on 2.56 s; published: 12 of 768 on 10.24 s",
-            "4 clones, a decoder of 2 layers and width 192; published: 16, and 6 of 768",
+            *SMALLER,
             "means in both terms (`reduce`), as BAT has them; released: the clip term is a sum, 192 times its mean",
-            "the teacher's decay rises from 0.996 to 0.9998 in a shorter run; published: 0.9998 to 0.99999",
         ),
         unknown=(
             "noise in the places of hidden patches: that of data2vec 2.0 (0.01), whose decoder EAT's is",
@@ -94,15 +114,8 @@ def eat(size: str = "tiny") -> Recipe:
         loader=LoaderConfig(batch=_BATCH) if paper else two_cores.loader(32),
         frontend=preset("kaldi128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
-        encoder=layout("eat", "base") if paper else layout("eat", "tiny", depth=6, frames=256),
-        objective=MaskedPredictionConfig(
-            mask=InverseBlockMask(ratio=0.8, size=5, adjust=0.07),
-            hide="drop",
-            clones=16 if paper else 4,
-            decoder=Conv2dDecoderConfig() if paper else Conv2dDecoderConfig(width=192, depth=2),
-            teacher=TeacherConfig(0.9998, 0.99999, steps=100_000) if paper else TeacherConfig(0.996, 0.9998),
-            terms=latent_terms("released" if paper else "means"),
-        ),
+        encoder=layout("eat", "base") if paper else layout("eat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        objective=eat_objective(size),
         train=TrainConfig(
             steps=400_000, lr=5e-4, warmup_steps=53_333, weight_decay=0.05, betas=(0.9, 0.95), clip_norm=4.0
         )
@@ -127,7 +140,7 @@ def bat(size: str = "tiny") -> Recipe:
         ),
         deviations=(
             "blocks without gates; published: gated ones, of which the form is not known here",
-            *(() if paper else base.deviations[:3]),
+            *(() if paper else (*two_cores.DEVIATIONS, *SMALLER)),
         ),
         unknown=("width and heads of the decoder: the encoder's", "clip of the gradient: EAT's (4)"),
         choose="as EAT, where one wants its terms at plain means and no convolutions",

@@ -40,10 +40,12 @@ def hear(size: str = "tiny") -> Recipe:
                 )
             ),
         ),
-        kept=("masked autoencoding, an encoder of large size, clips of two seconds at 16 kHz",),
+        kept=(
+            "masked autoencoding with 75 % hidden, an encoder of large size, a plain decoder of 8 blocks",
+            "clips of two seconds at 16 kHz, patches of 16 x 16",
+        ),
         unknown=(
-            "front end, patches, share of hidden patches, decoder, optimiser and schedule: those of Audio-MAE, with 75 "
-            "% hidden, a plain decoder of 8 blocks, and no augmentation (chosen)",
+            "front end, width of the decoder, optimiser and schedule: those of Audio-MAE, without augmentation (chosen)",
         ),
         cost="a quarter of the 104 patches of two seconds in the encoder, which is large",
         choose="short bodily sounds: coughs, breath, heart; or as the plainest masked autoencoder on short clips",

@@ -38,7 +38,7 @@ def ssamba(size: str = "tiny") -> Recipe:
                 else (
                     "one mask, and one pass, for both terms; released code: one for each",
                     "candidates that are all but identical to the true patch (silence) are left out; published: kept",
-                    "8 blocks of width 128 on 2.56 s, batch 16, 600 steps at 1e-3; published: 24 blocks of up to 768 on "
+                    "8 blocks of width 128 on 2.56 s, batch 16, 600 steps at 1e-3; published: 24 of up to 768 on "
                     "10.24 s, batch 64, ten epochs at 1e-4",
                     *two_cores.DEVIATIONS,
                 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from auricle.audio.presets import preset
-from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
     VQ_WAV2VEC_QUANTISER,
@@ -48,13 +46,13 @@ def wav2vec(size: str = "tiny") -> Recipe:
             *_NORM,
             *two_cores.DEVIATIONS,
             "128 channels, a stem of five convolutions and six-step context (published large: 512, seven, twelve "
-            "convolutions), windows of 2.56 s (9.4 s), batch 16 for 1500 steps at 1e-3",
+            "convolutions), windows of 2.56 s (9.4 s), batch 16 for 1000 steps at 1e-3",
             "negatives that equal the true candidate (digital silence) are left out",
         ),
         kept=(
-            "features log(1 + |x|) of hop 160, causal convolutions with residual sums scaled by sqrt 0.5; 12 steps, the "
-            "first 3 ahead, which shares no sample with what was heard; one linear map a step and one common bias; 10 "
-            "negatives of the same clip; binary cross-entropy summed over candidates, divided by the number of "
+            "features log(1 + |x|) of hop 160, causal convolutions with residual sums scaled by sqrt 0.5; 12 steps, "
+            "the first 3 ahead, which shares no sample with what was heard; one linear map a step and one common bias; "
+            "10 negatives of the same clip; binary cross-entropy summed over candidates, divided by the number of "
             "predictions",
         ),
         unknown=_UNKNOWN,
@@ -76,7 +74,7 @@ def wav2vec(size: str = "tiny") -> Recipe:
         ),
         train=two_cores.train(400_000, 5e-3, warmup_steps=500, min_lr=0.0, weight_decay=0.0)
         if paper
-        else two_cores.train(1500, 1e-3),
+        else two_cores.train(1000, 1e-3),
     )
 
 

@@ -1,0 +1,66 @@
+"""The pages and lists about methods say what the recipes say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auricle.cli import main
+from auricle.recipes import get_recipe, recipes
+from auricle.recipes.methods_page import PARADIGMS, methods_page
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
+ENTRIES = recipes()
+# Those that issue and survey name; an alias or a second size may come beside them.
+NAMED = (
+    "audiomosaic byol-a byol-a-v1 cola clar wav2vec2 cpc apc vq-apc audio-mae mockingjay tera hubert wavlm best-rq beats eat "
+    "data2vec data2vec2 ssamba ssast clap permutation pase audio2vec temporal-gap pase-plus wav2vec vq-wav2vec w2v-bert "
+    "clmr audio-barlow audio-albert decoar2 maskspec msm-mae mae-ast dasheng hear musicfm aves dinosr atst-clip atst-frame "
+    "m2d a-jepa sslam bat dp-mae distilhubert ssam"
+).split()
+
+
+def test_every_method_is_there() -> None:
+    assert set(NAMED) <= {entry.name for entry in ENTRIES}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES])
+def test_each_recipe_belongs_to_a_paradigm(name: str) -> None:
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+    assert {get_recipe(name, size).paradigm for size in entry.sizes} <= set(PARADIGMS)
+
+
+def test_the_committed_page_is_what_the_recipes_say() -> None:
+    assert PAGE.read_text() == methods_page(ENTRIES), "make the page anew: auricle recipes --out docs/methods.md"
+
+
+def test_the_page_has_a_section_for_each() -> None:
+    page = methods_page(ENTRIES)
+    for entry in ENTRIES:
+        section = page.split(f"\n## {entry.name}\n", 1)[1].split("\n## ", 1)[0]
+        recipe = get_recipe(entry.name, entry.sizes[0])
+        assert recipe.reference.title in section
+        assert recipe.choose in section
+        assert all(line in section for line in (*recipe.kept, *recipe.unknown, *recipe.deviations))
+
+
+def test_recipes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert all(entry.name in listed for entry in ENTRIES)
+    assert main(["recipes", "audio-mae"]) == 0
+    told = capsys.readouterr().out
+    assert "Masked Autoencoders that Listen" in told
+    assert "Choose it" in told
+    assert main(["recipes", "audio-mea"]) == 2
+    assert "did you mean 'audio-mae'" in capsys.readouterr().err
+    assert main(["recipes", "--out", str(tmp_path / "methods.md")]) == 0
+    assert (tmp_path / "methods.md").read_text() == methods_page(ENTRIES)
+
+
+def test_the_matrix_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["matrix", "audiomosaic", "--out", str(tmp_path / "matrix.md")]) == 0
+    assert "| audiomosaic |" in (tmp_path / "matrix.md").read_text()
+    assert main(["matrix", "audiomosiac"]) == 2
+    assert "did you mean 'audiomosaic'" in capsys.readouterr().err
