@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from learning import lesson
 
 from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.waveform_stem import WAV2VEC2_LAYER
 from auricle.objectives.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.objectives.mask_spans import SpanMask
 from auricle.recipes.recipe import Recipe, get_recipe
+from learning import lesson
 
 # Telephone speech at 8 kHz: the same hop of 20 ms with a convolution less.
 STEM = WAV2VEC2_LAYER.replace(layers=((32, 10, 5), (32, 3, 2), (32, 3, 2), (32, 3, 2), (32, 2, 2), (32, 2, 2)))

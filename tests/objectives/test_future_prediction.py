@@ -58,7 +58,7 @@ def test_it_is_the_mean_over_valid_pairs(ahead: int, measure: str) -> None:
 def test_bands_predict_themselves() -> None:
     """On a grid of patches, a token predicts the patch of its own bands, some columns later."""
     config = StateSpaceConfig(
-        width=16, depth=2, states=4, expand=2, bidirectional=False, patch=(4, 4), mels=MELS, frames=40
+        width=16, depth=2, states=4, expand=2, bidirectional=False, patch=(4, 4), mels=MELS, frames=40, drop_path=0.0
     )
     encoder = config.build().double()
     objective = FuturePredictionConfig(ahead=2).build(encoder).double()

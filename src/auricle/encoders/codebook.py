@@ -24,15 +24,14 @@ class CodebookConfig(Config):
     Attributes:
         codes: K, number of codes.
         dim: size of a code.
-        decay: share of itself that a code, and the record of its use, keeps each step.
-        revive: a code whose share of the tokens, averaged likewise, falls below this part of 1 / K is moved to a token
-            of the batch; 0: never.
+        decay: share of itself that a code keeps each step.
+        patience: a code that no token chose for so many steps is moved to a token of the batch; 0: never.
     """
 
     codes: int = 1024
     dim: int = 256
     decay: float = 0.99
-    revive: float = 0.1
+    patience: int = 20
 
     def __post_init__(self) -> None:
         """Refuse settings out of range.
@@ -42,8 +41,11 @@ class CodebookConfig(Config):
         """
         if self.codes < 2 or self.dim < 2:
             raise ConfigError(f"found codes {self.codes} and dim {self.dim} of a codebook, expected at least 2 each")
-        if not (0.0 <= self.decay < 1.0 and 0.0 <= self.revive < 1.0):
-            raise ConfigError(f"found decay {self.decay} and revive {self.revive}, expected 0 or more and less than 1")
+        if not 0.0 <= self.decay < 1.0 or self.patience < 0:
+            raise ConfigError(
+                f"found decay {self.decay} and patience {self.patience} of a codebook, expected 0 <= decay < 1 and 0 or "
+                "more steps"
+            )
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,18 @@ class Codebook(nn.Module):
 
     Attributes:
         book: `(K, dim)` buffer, rows of length 1.
-        use: `(K,)` buffer, each code's share of the tokens, averaged over steps.
+        idle: `(K,)` int64 buffer, steps since a token last chose each code.
     """
 
     book: Tensor
-    use: Tensor
+    idle: Tensor
 
     def __init__(self, config: CodebookConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, config.dim)
         self.register_buffer("book", F.normalize(torch.randn(config.codes, config.dim, generator=generator), dim=1))
-        self.register_buffer("use", torch.full((config.codes,), 1.0 / config.codes))
+        self.register_buffer("idle", torch.zeros(config.codes, dtype=torch.int64))
         for linear in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)
@@ -104,9 +106,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start(self, centres: Tensor) -> None:
-        """Begin with given codes `(K, dim)`, all in equal use."""
+        """Begin with given codes `(K, dim)`."""
         self.book.copy_(F.normalize(centres.to(self.book), dim=1))
-        self.use.fill_(1.0 / len(self.use))
+        self.idle.zero_()
 
     @torch.no_grad()
     def follow(self, sums: Tensor, counts: Tensor, candidates: Tensor) -> Tensor:
@@ -120,16 +122,15 @@ class Codebook(nn.Module):
         Returns:
             How many codes were moved to candidates.
         """
-        total = counts.sum()
         # All by `where`, so that no step waits for the device.
         moved = F.normalize(self.config.decay * self.book + (1 - self.config.decay) * F.normalize(sums, dim=1), dim=1)
         book = torch.where((counts > 0).unsqueeze(1), moved, self.book)
-        use = torch.lerp(counts / total.clamp(min=1), self.use, self.config.decay)
-        dead = use < self.config.revive / len(use)
-        rank = dead.long().cumsum(0) - 1
-        revived = dead & (rank < len(candidates)) & (total > 0)
-        book = torch.where(revived.unsqueeze(1), candidates[rank.clamp(0, len(candidates) - 1)].to(book), book)
-        use = use.masked_fill(revived, 1.0 / len(use))
+        some = counts.sum() > 0
+        idle = torch.where(counts > 0, 0, self.idle + 1)
+        dead = (idle >= self.config.patience) & (self.config.patience > 0)
+        turn = dead.long().cumsum(0) - 1
+        revived = dead & (turn < len(candidates)) & some
+        book = torch.where(revived.unsqueeze(1), candidates[turn.clamp(0, len(candidates) - 1)].to(book), book)
         self.book.copy_(book)
-        self.use.copy_(torch.where(total > 0, use, self.use))
+        self.idle.copy_(torch.where(some, idle.masked_fill(revived, 0), self.idle))
         return revived.sum()

@@ -48,8 +48,8 @@ class FutureContrastConfig(ObjectiveConfig):
         steps: K, how many steps ahead are predicted, each by a map of its own.
         first: how far ahead the nearest of them lies; wav2vec: 3, the first that shares no sample with what was heard
             (ceil of the receptive field over the hop).
-        source: what is told apart: `features` before context (`Stem.x`, or the tokens without their positions), or
-            their `codes`: those of the quantiser inside the encoder, which its context reads as well (vq-wav2vec), or,
+        source: what is told apart: `features` before context (`Stem.x`, or, without a stem, the tokens without their
+            positions, normalised over channels), or their `codes`: those of the quantiser inside the encoder, which its context reads as well (vq-wav2vec), or,
             for an encoder that has none, of a quantiser here.
         quantiser: settings of that one.
         negatives: n, candidates beside the true one, drawn anew for every token.

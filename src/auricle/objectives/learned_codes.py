@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
@@ -31,11 +32,12 @@ def features_before_context(tokens: Tokens) -> Tensor:
     """Return `(B, N, C)`: what the tokens of the whole clip are before any of them sees another.
 
     That is the stem's normalised output where the encoder has one, else the tokens without their positions (a code must
-    not tell where it stands).
+    not tell where it stands), each normalised over its channels (a quantiser's first choices depend on the scale).
     """
     if tokens.stem is not None:
         return tokens.stem.x
-    return tokens.x if tokens.positions is None else tokens.x - tokens.positions
+    x = tokens.x if tokens.positions is None else tokens.x - tokens.positions
+    return F.layer_norm(x, x.shape[-1:])
 
 
 @torch.no_grad()

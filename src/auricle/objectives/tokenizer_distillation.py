@@ -197,7 +197,7 @@ class TokenizerDistillation(Objective):
             | {
                 "codes/perplexity": lambda: torch.special.entr(share()).sum().exp(),
                 "codes/used": lambda: (share() > 0).float().mean(),
-                "codes/alive": lambda: (tokenizer.codebook.use > 0.1 / tokenizer.entries).float().mean(),
+                "codes/alive": lambda: (tokenizer.codebook.idle < 10).float().mean(),
                 "rank_tokens": lambda: effective_rank(unit[:2048]),
             }
         )

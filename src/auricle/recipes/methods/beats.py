@@ -30,7 +30,7 @@ REFERENCE = Reference(
 _ALWAYS = (
     "positions: visible patches enter the position convolution with zeros in the gaps, and relative distances are "
     "those of the original places",
-    "codes that fewer than a tenth of 1 / K of the tokens choose are moved to tokens of the batch",
+    "a code that no token chose for 20 steps is moved to a token of the batch",
     "k-means for the first codes runs on some thousand tokens before the first step",
 )
 _TINY = (

@@ -66,6 +66,7 @@ def w2v_bert(size: str = "tiny") -> Recipe:
         ),
         unknown=(
             "the temperatures: those of wav2vec 2.0 for the codes and for the contrast (0.1)",
+            "whether features are normalised before they are quantised: each token is, over its channels",
             "learning rate, warm-up and length of crops: 5e-4, 25,000 steps and 16 s; the optimiser is AdamW",
             "relative positions in attention: none, as BigSSL's XL size has them",
         ),

@@ -1,0 +1,38 @@
+"""EAT learns: hidden patches' latents, and the clip's, beyond what is known from places or is the same for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from learning import lesson
+
+from auricle.objectives.conv_decoder import Conv2dDecoderConfig
+from auricle.objectives.teacher import TeacherConfig
+from auricle.recipes import get_recipe
+
+pytestmark = pytest.mark.real
+
+
+def test_latents_are_heard_not_placed(shared_audio: Path) -> None:
+    recipe = get_recipe("eat", "tiny")
+    recipe = recipe.replace(
+        window=recipe.window.replace(seconds=1.28),
+        encoder=recipe.encoder.replace(width=96, depth=3, heads=4, frames=128),
+        objective=recipe.objective.replace(
+            decoder=Conv2dDecoderConfig(width=96, depth=2), teacher=TeacherConfig(0.98, 0.998)
+        ),
+    )
+    school = lesson(recipe, shared_audio, steps=110, batch=16, lr=2e-3)
+    before, after = school.learn()
+    _, control = school.learn(shuffled=True)
+    for name, best in (("patch", 0.9), ("clip", 1.0)):
+        assert after[name] < before[name]
+        # No collapse: the target still varies, and so does what is predicted.
+        assert after[f"{name}/std_target"] > 0.1
+        assert after[f"{name}/std_prediction"] > 0.05
+        print(name, before[name], after[name], after[f"{name}/constant"], after[f"{name}/position"])
+        if name == "patch":
+            assert after[name] < best * min(after["patch/constant"], after["patch/position"])
+            assert control[name] > 0.95 * min(control["patch/constant"], control["patch/position"])
+    assert 0 < after["teacher_gap"] < 1

@@ -1,0 +1,131 @@
+"""The published constants of EAT, data2vec and their kin are in the recipes' `paper` sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from auricle.encoders.contract import Ability
+from auricle.objectives.block_predictor import BlockPredictorConfig
+from auricle.objectives.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
+from auricle.objectives.decoder import NoDecoderConfig, TransformerDecoderConfig
+from auricle.objectives.joint_views import JointViewsConfig
+from auricle.objectives.mask_blocks import BlockMask, InverseBlockMask
+from auricle.objectives.mask_jepa import JepaMask
+from auricle.objectives.mask_samplers import HalvesMask, RandomMask
+from auricle.objectives.mask_spans import SpanMask
+from auricle.objectives.teacher import TeacherConfig
+from auricle.recipes import Recipe, get_recipe
+
+
+def paper(name: str) -> tuple[Recipe, object]:
+    made = get_recipe(name, "paper")
+    return made, made.objective
+
+
+def optimiser(recipe: Recipe) -> tuple[object, ...]:
+    train = recipe.train
+    return train.steps, train.lr, train.warmup_steps, train.schedule
+
+
+def test_eat() -> None:
+    recipe, o = paper("eat")
+    assert (o.mask, o.hide, o.clones) == (InverseBlockMask(0.8, 5, 0.07), "drop", 16)
+    assert o.decoder == Conv2dDecoderConfig(width=768, depth=6, kernel=3, groups=16)
+    assert o.teacher == TeacherConfig(0.9998, 0.99999, steps=100_000, scope="all")
+    patch, clip = o.terms
+    assert (patch.target.layers, patch.target.tensor, patch.target.per_layer, patch.target.after) == (
+        0, "feedforward", "instance", "layer",
+    )  # fmt: skip
+    assert clip.target.tokens == patch.target
+    assert (patch.reduce, clip.reduce, patch.dims, clip.where) == ("token_mean", "clip_sum", "sum/sqrt", "clip")
+    assert (recipe.encoder.width, recipe.encoder.depth, recipe.encoder.patch) == (768, 12, (16, 16))
+    assert recipe.frontend.build().frames(163_840) <= 1024 == recipe.encoder.frames
+    assert (recipe.loader.batch, recipe.train.betas, recipe.train.weight_decay, recipe.train.clip_norm) == (
+        48, (0.9, 0.95), 0.05, 4.0,
+    )  # fmt: skip
+    assert optimiser(recipe) == (400_000, 5e-4, 53_333, "cosine")
+
+
+def test_data2vec() -> None:
+    recipe, o = paper("data2vec")
+    assert (o.mask, o.hide, o.decoder) == (SpanMask(0.65, 10), "token", NoDecoderConfig())
+    assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context")
+    (term,) = o.terms
+    assert (term.target.layers, term.target.tensor, term.target.per_layer, term.target.after) == (
+        8, "feedforward", "instance", "none",
+    )  # fmt: skip
+    assert (term.measure, term.dims, term.where) == ("l2", "sum/sqrt", "predicted")
+    assert recipe.encoder.position.kernel == 19
+    assert recipe.encoder.position.depth == 5
+    assert recipe.loader.batch_seconds == 16 * 3_800_000 / 16_000
+    assert optimiser(recipe)[:3] == (400_000, 5e-4, 0.03 * 400_000)
+
+
+def test_data2vec2() -> None:
+    recipe, o = paper("data2vec2")
+    assert (o.mask, o.hide, o.clones) == (InverseBlockMask(0.5, 5, 0.05), "drop", 8)
+    assert o.decoder == Conv1dDecoderConfig(width=384, depth=4, kernel=7, groups=16, noise=0.01)
+    assert (o.teacher.decay, o.teacher.end, o.teacher.steps) == (0.999, 0.99999, 75_000)
+    assert o.terms[0].target.layers == 8
+    assert recipe.encoder.bias == "alibi"
+    assert optimiser(recipe) == (400_000, 7.5e-4, 8_000, "cosine")
+
+
+def test_sslam() -> None:
+    recipe, o = paper("sslam")
+    assert isinstance(o, JointViewsConfig)
+    assert (o.clones, o.views, recipe.augment.clean) == (8, 2, (0,))
+    (mix,) = recipe.augment.feature
+    assert (mix.protected, mix.fraction * 1024) == (2, 240)
+    assert o.terms[1].target.tokens.layers == 1
+    assert recipe.begin == "earlier"
+    assert recipe.before == get_recipe("eat", "paper")
+    assert optimiser(recipe) == (200_000, 5e-5, 25_000, "cosine")
+
+
+def test_bat() -> None:
+    recipe, o = paper("bat")
+    assert (o.mask, o.clones) == (RandomMask(0.8), 16)
+    assert isinstance(o.decoder, TransformerDecoderConfig)
+    assert o.decoder.depth == 6
+    assert [(term.reduce, term.weight) for term in o.terms] == [("token_mean", 1.0), ("clip_mean", 1.0)]
+    assert (recipe.loader.batch, recipe.train.lr, recipe.train.steps) == (24 * 4, 5e-4, 400_000)
+
+
+def test_m2d() -> None:
+    recipe, o = paper("m2d")
+    assert (o.mask, o.decoder.width, o.decoder.depth) == (RandomMask(0.7), 512, 8)
+    assert o.teacher == TeacherConfig(0.99995, 0.99999)
+    (term,) = o.terms
+    assert (term.target.sight, term.target.layers, term.target.per_layer, term.measure) == (
+        "masked", -1, "layer", "cosine",
+    )  # fmt: skip
+    assert (recipe.loader.batch, recipe.train.lr, recipe.train.clip_norm) == (2048, 3e-4 * 8, 3.0)
+    assert recipe.train.warmup_steps * 15 == recipe.train.steps
+
+
+def test_atst_frame() -> None:
+    recipe, o = paper("atst-frame")
+    assert (o.mask, o.hide, o.views, recipe.augment.clean) == (BlockMask(0.65, 5), "token", 2, (1,))
+    (term,) = o.terms
+    assert (o.teacher.decay, o.teacher.end, term.decay, term.hidden, term.size) == (0.9996, 0.9996, 0.9996, 4096, 256)
+    assert recipe.encoder.patch == (4, 64)
+    assert (recipe.train.lr, recipe.train.steps, recipe.loader.batch) == (8e-5, 398_000, 6 * 144)
+
+
+def test_a_jepa_and_dp_mae() -> None:
+    _, o = paper("a-jepa")
+    assert o.mask == JepaMask(4, 0.15, 0.2, 0.75, 1.5, 0.85, curriculum=True)
+    assert (o.decoder, o.teacher) == (BlockPredictorConfig(384, 6), TeacherConfig(0.996, 1.0))
+    assert o.terms[0].target.sight == "all"
+    _, o = paper("dp-mae")
+    assert (o.mask, o.clones) == (HalvesMask(), 2)
+    assert [term.name for term in o.terms] == ["patch", "distil"]
+
+
+@pytest.mark.parametrize("name", ["eat", "data2vec2", "sslam", "bat", "m2d", "a-jepa", "dp-mae"])
+def test_visible_tokens_only(name: str) -> None:
+    recipe = get_recipe(name, "tiny")
+    encoder = recipe.encoder.build()
+    assert recipe.objective.build(encoder).needs == {Ability.DROP}
+    assert 1e6 < sum(p.numel() for p in encoder.parameters()) < 6e6
