@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learning import Lesson, lesson
-
 from auricle.audio.log_mel import LogMelConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.objectives.terms import CodeConfig
 from auricle.recipes import two_cores
 from auricle.recipes.recipe import Recipe
+from learning import Lesson, lesson
 
 
 def cluster_lesson(recipe: Recipe, folder: Path, steps: int) -> Lesson:

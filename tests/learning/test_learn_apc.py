@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from learning import lesson
 
 from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.two_cores import window
+from learning import lesson
 
 
 def small(name: str) -> Recipe:

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 import pytest
-from learning import lesson
 
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.encoders.waveform_stem import CPC
 from auricle.recipes import get_recipe
 from auricle.recipes.two_cores import window
+from learning import lesson
 
 
 @pytest.mark.real

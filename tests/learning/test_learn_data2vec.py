@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from learning import lesson
 
 from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.objectives.teacher import TeacherConfig
 from auricle.recipes import Recipe, get_recipe
+from learning import lesson
 
 pytestmark = pytest.mark.real
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from learning import lesson
 
 from auricle.objectives.conv_decoder import Conv2dDecoderConfig
 from auricle.objectives.teacher import TeacherConfig
 from auricle.recipes import get_recipe
+from learning import lesson
 
 pytestmark = pytest.mark.real
 
@@ -23,16 +23,16 @@ def test_latents_are_heard_not_placed(shared_audio: Path) -> None:
             decoder=Conv2dDecoderConfig(width=96, depth=2), teacher=TeacherConfig(0.98, 0.998)
         ),
     )
-    school = lesson(recipe, shared_audio, steps=110, batch=16, lr=2e-3)
+    school = lesson(recipe, shared_audio, steps=100, batch=16, lr=2e-3)
     before, after = school.learn()
     _, control = school.learn(shuffled=True)
-    for name, best in (("patch", 0.9), ("clip", 1.0)):
-        assert after[name] < before[name]
+    assert after["patch"] < 0.9 * min(after["patch/constant"], after["patch/position"])
+    assert control["patch"] > 1.1 * after["patch"]
+    assert control["patch"] > 0.95 * control["patch/position"]
+    assert after["clip"] < 0.6 * before["clip"]
+    assert after["clip"] < 0.8 * control["clip"]
+    for name in ("patch", "clip"):
         # No collapse: the target still varies, and so does what is predicted.
         assert after[f"{name}/std_target"] > 0.1
-        assert after[f"{name}/std_prediction"] > 0.05
-        print(name, before[name], after[name], after[f"{name}/constant"], after[f"{name}/position"])
-        if name == "patch":
-            assert after[name] < best * min(after["patch/constant"], after["patch/position"])
-            assert control[name] > 0.95 * min(control["patch/constant"], control["patch/position"])
+        assert after[f"{name}/std_prediction"] > 0.1
     assert 0 < after["teacher_gap"] < 1

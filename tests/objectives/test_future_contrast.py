@@ -20,6 +20,7 @@ from auricle.encoders.waveform_stem import WaveformStemConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import Loss, View
 from auricle.objectives.future_contrast import FutureContrast, FutureContrastConfig
+from auricle.objectives.future_scores import chance
 from auricle.objectives.learned_codes import features_before_context
 
 STEM = WaveformStemConfig(layers=((6, 4, 2), (6, 4, 2)), norm="layer", bias=True, activation="relu", padding="left")
@@ -110,17 +111,21 @@ def test_it_equals_a_loop_over_predictions(config: FutureContrastConfig, monkeyp
 
 
 def test_equal_scores_cost_chance() -> None:
-    """Golden values: ln(1 + n), and (1 + n) ln 2."""
-    for config, chance in (
-        (SMALL.replace(negatives=128), 4.860),
-        (SMALL.replace(negatives=10, loss="binary", pool="clip"), 11 * math.log(2)),
+    """Golden values: ln(1 + n), and (1 + n) ln 2, or less where it is known that most candidates are wrong."""
+    for config, zero, best in (
+        (SMALL.replace(negatives=128), 4.860, 4.860),
+        (SMALL.replace(negatives=10, loss="binary", pool="clip"), 11 * math.log(2), 3.3507),
+        (SMALL.replace(negatives=10, loss="binary", negative_weight=0.1), 2 * math.log(2), 2 * math.log(2)),
     ):
         encoder, objective = parts(config)
         torch.nn.init.zeros_(objective.maps.weight)
         loss = run(objective, encoder, view_of([64, 64]))
-        assert float(loss.total.detach()) == pytest.approx(chance, abs=5e-4)
-        assert float(loss.watch["future/chance"]) == pytest.approx(chance, abs=5e-4)
+        assert float(loss.total.detach()) == pytest.approx(zero, abs=5e-4)
+        assert float(loss.watch["future/chance"]) == pytest.approx(best, abs=5e-4)
         assert float(loss.watch["future/accuracy"]) == 0  # a tie is not a hit
+    scores = torch.linspace(-6, 2, 801)
+    binary = torch.nn.functional.softplus(-scores) + 10 * torch.nn.functional.softplus(scores)
+    assert chance(10, "binary") == pytest.approx(float(binary.min()), abs=1e-4)
 
 
 class TestCausality:
@@ -194,7 +199,7 @@ class TestPools:
         assert objective.columns == ("who",)
         view = view_of([64, 64, 64, 64])
         view = replace(view, clip=torch.tensor([7, 1, 4, 0]))
-        with pytest.raises(ConfigError, match="'who'.*take_columns"):
+        with pytest.raises(ConfigError, match=r"'who'.*take_columns"):
             run(objective, encoder, view)
         objective.take_columns({"who": ["b", "a", "-", "-", "b", "-", "-", "a"]})
         seen = drawn_places(monkeypatch)
@@ -212,6 +217,15 @@ class TestPools:
         encoder, objective = parts(SMALL.replace(pool="others"))
         with pytest.raises(ConfigError, match="nothing to draw negatives from: pool others in a batch of 1"):
             run(objective, encoder, view_of([64]))
+
+    def test_a_clip_without_a_single_step_does_not_count(self) -> None:
+        """It is shorter than the receptive field: padding in the batch, no candidate and no prediction."""
+        encoder, objective = parts(SMALL.replace(pool="clip"))
+        two, three = (run(objective, encoder, view_of(lengths)) for lengths in ([64, 48], [64, 48, 3]))
+        assert torch.isfinite(three.total)
+        torch.testing.assert_close(three.total, two.total)
+        with pytest.raises(ConfigError, match="receptive field"):
+            run(objective, encoder, view_of([3], 3))
 
     def test_equal_negatives_are_left_out(self) -> None:
         """In silence every candidate is the true one: nothing can be learned, and nothing is lost."""
@@ -308,7 +322,7 @@ def test_bf16_losses_are_float32() -> None:
 
 def test_refusals() -> None:
     encoder, objective = parts(SMALL)
-    with pytest.raises(NeedError, match="CAUSAL.*recurrent"):
+    with pytest.raises(NeedError, match=r"CAUSAL.*recurrent"):
         SMALL.build(layout("audio_mae", size="tiny").build())
     with pytest.raises(ConfigError, match=r"3 time steps.*farthest.*3 ahead.*--window.seconds"):
         run(objective, encoder, view_of([12], 12))

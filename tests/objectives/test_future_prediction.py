@@ -7,13 +7,15 @@ import torch
 
 from auricle.audio.batch import Audio, Features
 from auricle.audio.log_mel import LogMelConfig
-from auricle.encoders.frame_recurrent import FrameRecurrentConfig
+from auricle.encoders.contract import Encoder
+from auricle.encoders.frame_recurrent import FrameRecurrent, FrameRecurrentConfig
 from auricle.encoders.gumbel_quantiser import GumbelLayer, GumbelLayerConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.state_space_config import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.errors import ConfigError, NeedError
-from auricle.objectives.contract import View
+from auricle.objectives.contract import Loss, View
+from auricle.objectives.frame_target import FrameTargetConfig
 from auricle.objectives.future_prediction import FuturePrediction, FuturePredictionConfig
 from auricle.objectives.learned_codes import TemperatureConfig
 from auricle.objectives.teacher_targets import TeacherTargetConfig
@@ -21,7 +23,7 @@ from auricle.objectives.teacher_targets import TeacherTargetConfig
 MELS = 12
 
 
-def encoder_of(**changes: object):  # noqa: ANN201
+def encoder_of(**changes: object) -> FrameRecurrent:
     return FrameRecurrentConfig(width=8, depth=2, mels=MELS, dropout=0.0).replace(**changes).build().double()
 
 
@@ -30,11 +32,11 @@ def view_of(lengths: list[int], frames: int = 20, seed: int = 0) -> View:
     return View(Features(x, torch.tensor(lengths), 100.0), torch.arange(len(lengths)))
 
 
-def run(objective: FuturePrediction, encoder: torch.nn.Module, view: View):  # noqa: ANN201
+def run(objective: FuturePrediction, encoder: Encoder, view: View) -> Loss:
     return objective(encoder, [view], torch.Generator().manual_seed(0))
 
 
-def oracle(objective: FuturePrediction, encoder: torch.nn.Module, view: View, shift: int, measure: str) -> float:
+def oracle(objective: FuturePrediction, encoder: Encoder, view: View, shift: int, measure: str) -> float:
     """Frame by frame: the loss over all pairs of which both frames are valid."""
     x, out = view.features.x, encoder(view.features).x
     losses = []
@@ -177,7 +179,7 @@ class TestCodes:
 
 def test_refusals() -> None:
     encoder = encoder_of()
-    with pytest.raises(NeedError, match="CAUSAL.*recurrent"):
+    with pytest.raises(NeedError, match=r"CAUSAL.*recurrent"):
         FuturePredictionConfig().build(layout("audio_mae", size="tiny").build())
     with pytest.raises(ConfigError, match=r"3 time steps.*4 ahead.*at least 0.06 s"):
         run(FuturePredictionConfig(ahead=4).build(encoder).double(), encoder, view_of([3], 3))
@@ -190,8 +192,6 @@ def test_refusals() -> None:
 
 
 def test_frames_of_another_rate_are_refused() -> None:
-    from auricle.objectives.frame_target import FrameTargetConfig
-
     encoder = WaveformRecurrentConfig.size("tiny", width=16, depth=1).build()
     with pytest.raises(ConfigError, match="whole number"):
         FuturePredictionConfig(target=FrameTargetConfig(LogMelConfig(hop=128))).build(encoder)

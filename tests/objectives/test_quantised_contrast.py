@@ -260,7 +260,7 @@ def test_watched_baselines() -> None:
     assert 1 / 8 < watch["contrast/chance_accuracy"] < 1
     assert watch["contrast/position"] > 0
     assert 1 <= watch["quantiser/perplexity"] <= 5
-    assert watch["quantiser/perplexity_share"] == pytest.approx(watch["quantiser/perplexity"] / 5)
+    assert watch["quantiser/used_share"] == pytest.approx(watch["quantiser/perplexity"] / 5)
     least = min(watch["contrast/chance"], watch["contrast/position"])
     assert watch["contrast/position_ratio"] == pytest.approx(float(loss.parts["contrast"]) / least, rel=1e-5)
 

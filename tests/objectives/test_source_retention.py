@@ -58,10 +58,11 @@ def test_both_halves_hide_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(scene.view) == 2 * CLIPS
     masked = scene.hidden.masked
     assert masked.shape[0] == 2 * CLIPS * 2
-    assert torch.equal(masked[: 2 * CLIPS], masked[2 * CLIPS :])
+    by_view = masked.unflatten(0, (CLIPS, 2, 2))
+    assert torch.equal(by_view[:, 0], by_view[:, 1])
     # Clones and clips differ.
-    assert not torch.equal(masked[0], masked[1])
-    assert not torch.equal(masked[0], masked[2])
+    assert not torch.equal(by_view[0, 0, 0], by_view[0, 0, 1])
+    assert not torch.equal(by_view[0, 0, 0], by_view[1, 0, 0])
 
 
 def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +86,11 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             return (mean - mean.mean(1, keepdim=True)) / (mean.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
 
         each = []
-        for row in range(2 * CLIPS, 4 * CLIPS):
-            clip = row // 2 - CLIPS
+        for row in range(4 * CLIPS):
+            clip, mixture_shown, clone = row // 4, row // 2 % 2, row % 2
+            if not mixture_shown:
+                continue
+            assert torch.equal(scenes[0].hidden.masked[row], scenes[0].hidden.masked[4 * clip + clone])
             wanted = (latents(clip) + latents((clip - 1) % CLIPS)) / 2
             for place in range(12):
                 step = place // 2
@@ -100,8 +104,9 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sources_and_mixed_tokens() -> None:
     latents = torch.arange(6.0).view(6, 1, 1)
-    partner = torch.tensor([-1, -1, -1, 2, -1, 1])
-    assert sources(latents, partner).flatten().tolist() == [0, 1, 2, 1.0, 4, 1.5]
+    # Clips 0, 2, 4; their mixtures 1, 3, 5: the first with the third clip, the second alone, the third with the first.
+    partner = torch.tensor([-1, 2, -1, -1, -1, 0])
+    assert sources(latents, partner).flatten().tolist() == [0, (0 + 4) / 2, 2, 3, 4, (4 + 0) / 2]
     mixed = torch.zeros(1, 32, dtype=torch.bool)
     mixed[0, 8:24] = True
     assert mixed_tokens(mixed, Grid(2, 3, 6.25)).tolist() == [[True] * 6]
@@ -112,13 +117,29 @@ def test_sources_and_mixed_tokens() -> None:
 def test_join_fills_up_the_certificate() -> None:
     clean, mixture = pair()
     view = join_views(clean, mixture)
-    assert view.certificate["partner"].tolist() == [-1] * 4 + [3, 0, 1, 2]
-    assert not view.certificate["mixed"][:4].any()
-    assert view.clip.tolist() == [0, 1, 2, 3] * 2
+    assert view.certificate["partner"].tolist() == [-1, 3, -1, 0, -1, 1, -1, 2]
+    assert not view.certificate["mixed"][0::2].any()
+    assert view.clip.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert torch.equal(view.features.x[1::2], mixture.features.x)
     assert view.reference is None
     short = View(Features(torch.zeros(4, 80, 32), torch.full((4,), 80), 100.0), torch.arange(4))
     with pytest.raises(ConfigError, match="expected equal ones"):
         join_views(clean, short)
+
+
+def test_the_control_shows_clips_that_share_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, objective = made()
+    straight = objective(encoder, pair(), torch.Generator().manual_seed(0)).total
+    seen = []
+    look = MaskedPrediction.look
+    monkeypatch.setattr(MaskedPrediction, "look", lambda self, *a: seen.append(look(self, *a)) or seen[-1])
+    objective.shuffled = True
+    assert not torch.equal(objective(encoder, pair(), torch.Generator().manual_seed(0)).total, straight)
+    assert objective.shuffled
+    assert seen[0].clean.clip.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    # Clip 3 is mixed with clip 2, and clip 1, whose latents are asked for, with clip 0.
+    assert seen[0].view.clip.tolist() == [2, 2, 3, 3, 0, 0, 1, 1]
+    assert torch.equal(seen[0].clean.features.x[3], pair()[1].features.x[1])
 
 
 def test_bad_input() -> None:

@@ -43,8 +43,8 @@ class CodebookConfig(Config):
             raise ConfigError(f"found codes {self.codes} and dim {self.dim} of a codebook, expected at least 2 each")
         if not 0.0 <= self.decay < 1.0 or self.patience < 0:
             raise ConfigError(
-                f"found decay {self.decay} and patience {self.patience} of a codebook, expected 0 <= decay < 1 and 0 or "
-                "more steps"
+                f"found decay {self.decay} and patience {self.patience} of a codebook, expected 0 <= decay < 1 and 0 "
+                "or more steps"
             )
 
 

@@ -195,6 +195,7 @@ class SpectrogramTransformer(Encoder):
         self.config = config
         self.width, self.depth, self.max_frames = config.width, config.depth, config.frames
         self.bands, self.input_rate = config.mels, config.frame_rate
+        self.dropout, self.layer_drop = config.dropout, config.layer_drop
         abilities = {Ability.EXACT_PADDING} | ({Ability.CLS} if config.cls else set())
         if config.cut.step == config.patch:
             abilities |= {Ability.DROP, Ability.MASK}
@@ -337,8 +338,8 @@ class SpectrogramTransformer(Encoder):
         x = with_positions(tokens, self.conv_position) if self.config.positions == "conv" else tokens.x
         x = x if tokens.cls is None else torch.cat([tokens.cls, x], 1)
         x = self.norm_pre(x)
-        if self.config.dropout:
-            x = F.dropout(x, self.config.dropout, self.training)
+        if self.dropout:
+            x = F.dropout(x, self.dropout, self.training)
         mask = None if tokens.valid is None else key_mask(tokens.valid, skip)
         seen: dict[int, Layer] = {}
 
@@ -351,7 +352,7 @@ class SpectrogramTransformer(Encoder):
         keep(0, x, None)
         for number in range(1, self.depth + 1):
             feedforward = None
-            if not (self.training and self.config.layer_drop and float(torch.rand(())) < self.config.layer_drop):
+            if not (self.training and self.layer_drop and float(torch.rand(())) < self.layer_drop):
                 x, feedforward = self.blocks[0 if self.config.shared_layers else number - 1](x, mask)
             keep(number, x, feedforward)
         x = self.norm(x)

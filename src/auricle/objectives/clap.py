@@ -101,7 +101,9 @@ class Clap(BatchCoupled):
         self._captions: CaptionTable | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the captions, and the text tower's vocabulary from them where it has none of its own.
+        """Take the captions, and the text tower's vocabulary from them where it has none yet.
+
+        Captions of another corpus can be taken later (to be tested on them): the vocabulary stays what it was.
 
         Raises:
             ConfigError: a clip has no caption, or a value is no text.
@@ -140,7 +142,7 @@ class Clap(BatchCoupled):
     def compare(self, representations: Sequence[Tensor]) -> Loss:
         """Project, gather, and contrast this rank's clips and captions with all of them.
 
-        Watched: `accuracy` (top 1, mean of both ways), `clap/chance` (1 over the batch), `clap/scale` (inverse
+        Watched: `accuracy` (top 1, mean of both ways), `clap/chance` (1 over the candidates), `clap/scale` (inverse
         temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
         """
         own = representations[0].shape[0]
@@ -157,10 +159,11 @@ class Clap(BatchCoupled):
             rows = slice(rank() * own, (rank() + 1) * own)
             scale, partner = self.log_scale.exp(), torch.arange(len(audio), device=audio.device)[rows]
             to_text, to_audio = scale * audio[rows] @ text.T, scale * text[rows] @ audio.T
-            if self.config.same_text == "ignore":
-                same = number[rows, None] == number
-                same[torch.arange(own, device=same.device), partner] = False
-                to_text, to_audio = (x.masked_fill(same, -math.inf) for x in (to_text, to_audio))
+            same = number[rows, None] == number
+            same[torch.arange(own, device=same.device), partner] = False
+            if self.config.same_text == "contrast":
+                same = torch.zeros_like(same)
+            to_text, to_audio = (x.masked_fill(same, -math.inf) for x in (to_text, to_audio))
             ways = {
                 "audio_to_text": F.cross_entropy(to_text, partner),
                 "text_to_audio": F.cross_entropy(to_audio, partner),
@@ -171,7 +174,7 @@ class Clap(BatchCoupled):
         watch = LazyWatch(
             {
                 "accuracy": lambda: torch.stack(hits).float().mean(),
-                "clap/chance": lambda: torch.tensor(1 / len(z)),
+                "clap/chance": lambda: (1 / (~same).sum(1)).mean(),
                 "clap/scale": lambda: scale.detach(),
                 "clap/rank_audio": lambda: effective_rank(z[:2048]),
                 "clap/rank_text": lambda: effective_rank(w[:2048]),

@@ -49,7 +49,7 @@ class EarlierEncoder(nn.Module):
         depth: number of its layers.
     """
 
-    # The front end's mean and standard deviation as the stage before measured them; NaN: it has none.
+    # The front end's mean and standard deviation as the stage before measured them; zeros: it has none.
     statistics: Tensor
     # Whether weights were adopted.
     adopted: Tensor
@@ -59,7 +59,7 @@ class EarlierEncoder(nn.Module):
         self.config = config
         self.encoder = _fresh(config.encoder).build().requires_grad_(False)
         self.width, self.depth = self.encoder.width, self.encoder.depth
-        self.register_buffer("statistics", torch.full((2,), torch.nan))
+        self.register_buffer("statistics", torch.zeros(2))
         self.register_buffer("adopted", torch.zeros((), dtype=torch.int64))
         self._frontend: FrontEnd | None = None
         self.train()
@@ -124,7 +124,7 @@ class EarlierEncoder(nn.Module):
             mean, std = self.statistics.tolist()
             config = self.config.frontend
             # Not a part of the module tree: it has no weights, and the tree must not change after construction.
-            self.__dict__["_frontend"] = (config if mean != mean else config.with_statistics(mean, std)).build()
+            self.__dict__["_frontend"] = (config.with_statistics(mean, std) if std > 0 else config).build()
         made: FrontEnd = self.__dict__["_frontend"]
         return made
 

@@ -49,12 +49,13 @@ class FutureContrastConfig(ObjectiveConfig):
         first: how far ahead the nearest of them lies; wav2vec: 3, the first that shares no sample with what was heard
             (ceil of the receptive field over the hop).
         source: what is told apart: `features` before context (`Stem.x`, or, without a stem, the tokens without their
-            positions, normalised over channels), or their `codes`: those of the quantiser inside the encoder, which its context reads as well (vq-wav2vec), or,
-            for an encoder that has none, of a quantiser here.
+            positions, normalised over channels), or their `codes`: those of the quantiser inside the encoder, which its
+            context reads as well (vq-wav2vec), or, for an encoder that has none, of a quantiser here.
         quantiser: settings of that one.
         negatives: n, candidates beside the true one, drawn anew for every token.
         pool: where they come from: `clip`: other steps of the same clip; `batch`: any other steps of the batch;
-            `others`: other clips of the batch; `column`: clips of the batch with the same value in `column`.
+            `others`: other clips of the batch; `column`: clips of the batch with the same value in `column`. With
+            `train.micro_batch` the batch is that of a rank's micro-batch.
         column: of the corpus, for `pool` column: the speaker, say.
         loss: `nce`: which of n + 1; `binary`: yes or no for each of them, summed (wav2vec).
         negative_weight: of a wrong candidate in `binary`; 1 as published (1/n would balance the two).
@@ -62,7 +63,8 @@ class FutureContrastConfig(ObjectiveConfig):
         bias: one learned vector added to the predictions of all steps (wav2vec's transposed convolution).
         anchors: `common`: predict only from where all K steps lie inside the clip (CPC's code); `all`: from wherever
             the predicted step does.
-        distinct: leave out negatives that equal the true candidate (digital silence, the same codes).
+        distinct: leave out negatives with the same codes as the true candidate. Published neither by CPC nor by wav2vec,
+            and safe only beside a pull towards many codes: who makes all candidates equal has no loss then.
         temperature: of Gumbel quantisers by the step; None: that of their settings.
         diversity: weight of a pull of the quantisers towards using all entries.
     """
@@ -79,7 +81,7 @@ class FutureContrastConfig(ObjectiveConfig):
     scale: Literal["mean", "sum"] = "mean"
     bias: bool = False
     anchors: Literal["common", "all"] = "common"
-    distinct: bool = True
+    distinct: bool = False
     temperature: TemperatureConfig | None = None
     diversity: float = 0.0
 
@@ -103,6 +105,12 @@ class FutureContrastConfig(ObjectiveConfig):
         ):
             if value not in known:
                 raise ConfigError(f"unknown {name} {value!r}{nearest(str(value), known)}")
+        if self.distinct and (self.source != "codes" or not self.diversity):
+            raise ConfigError(
+                "found distinct without codes that are kept apart: where equal candidates are left out, an encoder that "
+                "makes all of them equal has nothing to lose; set source to codes and give diversity a weight, or "
+                "leave distinct off"
+            )
         if self.pool == "column" and not self.column:
             raise ConfigError("pool column needs the name of a column of the corpus; set column, for example speaker")
 
@@ -256,9 +264,7 @@ class FutureContrast(Objective):
         index = drawn.index[:, :N].to(z.device)
         negatives = F.embedding(index, pool.flatten(0, 1))
         equal = torch.zeros(negatives.shape[:3], dtype=torch.bool, device=z.device)
-        if config.distinct and codes is None:
-            equal = (negatives.detach() == z.detach().unsqueeze(2)).all(-1)
-        elif config.distinct and codes is not None:
+        if config.distinct and codes is not None:
             every = codes if inside else gather_wide(codes, wide)
             equal = (every.flatten(0, 1)[index] == codes.unsqueeze(2)).all(-1)
         candidates = torch.cat([z.unsqueeze(2), negatives], 2)

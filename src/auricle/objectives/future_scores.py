@@ -65,7 +65,8 @@ def contrast_watch(
 
     They are `future/accuracy` (the true candidate scores highest, over all steps), `future/accuracy_1` ... by step,
     `future/copy_accuracy` (the same of who expects the present to go on, by cosine), `future/chance_accuracy`,
-    `future/chance` (the loss of equal scores), `future/std_candidates`, `future/rank_candidates` and `rank_tokens`.
+    `future/chance` (the loss of the best score that is the same for all candidates), `future/std_candidates`,
+    `future/rank_candidates` and `rank_tokens`.
 
     Args:
         scored: the scores.
@@ -89,12 +90,11 @@ def contrast_watch(
             hits.append(right(torch.einsum("bnc,bnmc->bnm", past, unit).unsqueeze(2), scored.equal[:_WATCHED_CLIPS]))
         return masked_mean(torch.cat(hits, 2).float(), chosen[:_WATCHED_CLIPS])
 
-    even = math.log(1 + n) if loss == "nce" else (1 + negative_weight * n) * math.log(2)
     watch: dict[str, Callable[[], Tensor]] = {
         "future/accuracy": accuracy,
         "future/copy_accuracy": copied,
         "future/chance_accuracy": lambda: scores.new_tensor(1 / (1 + n)),
-        "future/chance": lambda: scores.new_tensor(even),
+        "future/chance": lambda: scores.new_tensor(chance(n, loss, negative_weight)),
         "future/std_candidates": lambda: spread(true, places),
         "future/rank_candidates": lambda: effective_rank(true[places][:_WATCHED_VECTORS]),
         "rank_tokens": lambda: effective_rank(context.flatten(0, 1)[:_WATCHED_VECTORS]),
@@ -104,11 +104,26 @@ def contrast_watch(
     return watch
 
 
+def chance(negatives: int, loss: ContrastLoss, negative_weight: float = 1.0) -> float:
+    """Return the loss of who gives all candidates the same score, the best there is.
+
+    `nce`: ln(1 + n), whatever the score. `binary`: the entropy of knowing only how many are wrong, with n weighted
+    negatives ln(1 + n) + n ln(1 + 1/n): 3.35 for ten, where a score of zero costs 11 ln 2 = 7.62.
+    """
+    if loss == "nce":
+        return math.log(1 + negatives)
+    wrong = negative_weight * negatives
+    return math.log(1 + wrong) + (wrong * math.log(1 + 1 / wrong) if wrong else 0.0)
+
+
 def right(scores: Tensor, equal: Tensor) -> Tensor:
     """Return `(B, N, K)` bool: the true candidate scores higher than every negative; a tie is not enough.
+
+    Where all negatives are left out there is nothing to be right about.
 
     Args:
         scores: `(B, N, K, 1 + n)`.
         equal: `(B, N, n)` bool, negatives that are left out.
     """
-    return scores[..., 0] > scores[..., 1:].masked_fill(equal.unsqueeze(2), -torch.inf).amax(-1)
+    best = scores[..., 1:].masked_fill(equal.unsqueeze(2), -torch.inf).amax(-1)
+    return (scores[..., 0] > best) & ~equal.all(-1).unsqueeze(-1)

@@ -34,6 +34,10 @@ def cached_backward(
     statistics are exact. The last micro-batch keeps its graph and is not replayed; one micro-batch is the direct
     computation. Stochastic layers draw per micro-batch, hence other numbers than in one large forward.
 
+    An encoder with BatchNorm is refused: its statistics would be those of micro-batches, and the gradient no longer
+    that of the batch. Such encoders (the convolutional ones) are small; their batch is spread over processes instead,
+    where `training.global_batch_norm` keeps the statistics exact.
+
     Args:
         objective: couples clips through their representations only.
         encoder: the encoder, without layers that mix clips.
@@ -102,7 +106,8 @@ def _refuse_batch_norm(encoder: Encoder) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             raise ConfigError(
                 f"the encoder's {name} is a BatchNorm in training mode; under gradient caching it would see "
-                "micro-batches. Use an encoder without it, or train without micro_batch"
+                "micro-batches. Use an encoder without it, or train without micro_batch (--train.micro-batch None), "
+                "over several processes where the batch is too large for one"
             )
 
 

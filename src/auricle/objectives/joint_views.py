@@ -23,8 +23,8 @@ from auricle.objectives.token_mask import Hidden
 class JointViewsConfig(MaskedPredictionConfig):
     """Settings of masked prediction on two views at once: those of `MaskedPredictionConfig`, with `views` 2.
 
-    Every term sees 2 B clips: the first B as the first view shows them, then the same as the second does, in the same
-    order. Both halves hide the same tokens, and the teacher sees each half as it is.
+    Every term sees 2 B rows: row 2 b is clip b as the first view shows it, row 2 b + 1 as the second does. Both hide
+    the same tokens, and the teacher sees each row as it is.
     """
 
     views: int = 2
@@ -47,8 +47,8 @@ class JointViewsConfig(MaskedPredictionConfig):
 class JointViews(MaskedPrediction):
     """See `JointViewsConfig`.
 
-    The control (`shuffled`) gives a mixture the target of the mixture before it. Where mixing partners are neighbours
-    in the batch, both hold a common clip, so that of the mixed half something can still be learned.
+    In the control (`shuffled`) what is shown lies two clips before what targets are taken from: next neighbours in the
+    batch may be mixed with each other.
     """
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
@@ -59,19 +59,37 @@ class JointViews(MaskedPrediction):
         """
         if len(views) != 2:
             raise ConfigError(f"found {len(views)} views, expected 2: a clip, and the same clip mixed")
-        return super().forward(encoder, [join_views(*views)], generator)
+        joined = join_views(*views)
+        if not self.shuffled:
+            return super().forward(encoder, [joined], generator)
+        # The terms must not move the targets once more.
+        self.shuffled = False
+        try:
+            return super().forward(encoder, [moved(joined, 4), joined], generator)
+        finally:
+            self.shuffled = True
 
     def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> Hidden:
-        clips = tokens.x.shape[0] // 2
-        first = Tokens(
-            tokens.x[:clips], tokens.grid, valid=None if tokens.valid is None else tokens.valid[:clips]
-        )  # fmt: skip
-        hidden = super()._hidden(first, None, generator)
-        return Hidden(hidden.masked.repeat(2, 1), hidden.predicted.repeat(2, 1))
+        valid = None if tokens.valid is None else tokens.valid[0::2]
+        once = super()._hidden(Tokens(tokens.x[0::2], tokens.grid, valid=valid), None, generator)
+        return Hidden(self._for_both(once.masked), self._for_both(once.predicted))
+
+    def _for_both(self, chosen: Tensor) -> Tensor:
+        """Turn `(B * M, N)` for each clip's clones into `(B * 2 * M, N)` for those of both views."""
+        return chosen.unflatten(0, (-1, 1, self.config.clones)).expand(-1, 2, -1, -1).flatten(0, 2)
+
+
+def moved(view: View, rows: int) -> View:
+    """Return a view in which each row is the one that was `rows` before it, the first ones the last."""
+    x = view.features
+    features = Features(x.x.roll(rows, 0), x.lengths.roll(rows, 0), x.rate, x.pad)
+    return View(
+        features, view.clip.roll(rows, 0), {name: value.roll(rows, 0) for name, value in view.certificate.items()}
+    )
 
 
 def join_views(first: View, second: View) -> View:
-    """Return one view of 2 B rows: the first's, then the second's.
+    """Return one view of 2 B rows, the first's and the second's in turn.
 
     Of the certificate, what only one of them tells is filled up for the other: with -1 where it counts something
     (`partner`), with zeros elsewhere.
@@ -87,10 +105,14 @@ def join_views(first: View, second: View) -> View:
         known = [view.certificate.get(name) for view in (first, second)]
         like = next(value for value in known if value is not None)
         empty = torch.full_like(like, -1) if like.dtype == torch.int64 else torch.zeros_like(like)
-        told[name] = torch.cat([empty if value is None else value for value in known])
+        told[name] = _in_turn(*(empty if value is None else value for value in known))
     reference = None
     if first.reference is not None and second.reference is not None:
         one, two = first.reference, second.reference
-        reference = Audio(torch.cat([one.wave, two.wave]), torch.cat([one.lengths, two.lengths]), one.rate)
-    features = Features(torch.cat([a.x, b.x]), torch.cat([a.lengths, b.lengths]), a.rate, a.pad)
-    return View(features, torch.cat([first.clip, second.clip]), told, reference)
+        reference = Audio(_in_turn(one.wave, two.wave), _in_turn(one.lengths, two.lengths), one.rate)
+    features = Features(_in_turn(a.x, b.x), _in_turn(a.lengths, b.lengths), a.rate, a.pad)
+    return View(features, _in_turn(first.clip, second.clip), told, reference)
+
+
+def _in_turn(one: Tensor, two: Tensor) -> Tensor:
+    return torch.stack([one, two], 1).flatten(0, 1)

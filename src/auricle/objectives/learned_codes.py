@@ -306,7 +306,7 @@ class LearnedCodes(Term):
         size = config.groups * config.entries
         watch: dict[str, Callable[[], Tensor]] = {
             f"{config.name}/perplexity": quantised.code_perplexity.mean,
-            f"{config.name}/perplexity_share": lambda: quantised.code_perplexity.sum() / size,
+            f"{config.name}/used_share": lambda: quantised.code_perplexity.sum() / size,
             f"{config.name}/temperature": lambda: torch.tensor(temperature),
         }
         for use in self._uses:

@@ -185,6 +185,8 @@ class MaskedPrediction(Objective):
         shown = self._hide(repeat_rows(tokens, config.clones), hidden, generator)
         layers = tuple(sorted({layer for term in terms for layer in term.layers}))
         out = encoder.contextualize(shown, layers)
+        if out.grid != tokens.grid:
+            hidden = self._hidden_behind(encoder, tokens, out, altered, generator)
         seen: Mapping[int, Layer] = dict(zip(layers, out.layers or (), strict=True))
         scene = Scene(
             encoder, view, clean, tokens, out, seen, hidden, config.clones, generator, self.progress, self.step
@@ -228,6 +230,19 @@ class MaskedPrediction(Objective):
         if tokens.valid is not None:
             lost = lost & tokens.valid.repeat_interleave(config.clones, 0)
         return Hidden(hidden.masked | lost, hidden.predicted | lost)
+
+    def _hidden_behind(
+        self, encoder: Encoder, tokens: Tokens, out: Tokens, altered: Tensor | None, generator: torch.Generator
+    ) -> Hidden:
+        """Return what is hidden on the grid of an encoder whose tokens come out on another one than they went in on."""
+        if self.config.mask is not None:
+            raise ConfigError(
+                f"{type(encoder).__name__} takes {tokens.grid.time} x {tokens.grid.freq} tokens and gives "
+                f"{out.grid.time} x {out.grid.freq}, so a mask over the former says nothing of the latter; alter its "
+                "input instead (objective.corruption), or choose an encoder that keeps its grid"
+            )
+        valid = None if out.valid is None else out.valid[:: self.config.clones]
+        return self._hidden(replace(tokens, grid=out.grid, valid=valid), altered, generator)
 
     def _hide(self, tokens: Tokens, hidden: Hidden, generator: torch.Generator) -> Tokens:
         config = self.config

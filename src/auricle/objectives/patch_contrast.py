@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.config import nearest
@@ -84,8 +83,9 @@ class PatchContrastConfig(TermConfig):
 class PatchContrast(Term):
     """InfoNCE over the hidden patches of each clip, averaged over all hidden patches of all clips, in float32.
 
-    Watched are `accuracy` (the true pair is the largest), `chance` (the mean of ln K: who can't tell), `majority` (1 / K)
-    and `position_accuracy` (who guesses each patch as the other clips' mean in its place, by the smallest distance).
+    Watched are `accuracy` (the true pair is the largest) and what must be beaten: `chance` (the mean of ln K) and
+    `majority` (1 / K), and who knows nothing but the place of each patch: `position` and `position_accuracy`, from the
+    distances of the patches from the other clips' mean in each place, at the best of ten temperatures.
     """
 
     def __init__(self, config: PatchContrastConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
@@ -130,8 +130,7 @@ class PatchContrast(Term):
         with torch.autocast(prediction.device.type, enabled=False):
             truth = _at(target, place)
             logits = self.logits(prediction.to(truth.dtype), truth, there)
-            own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-            losses = F.cross_entropy(logits.transpose(1, 2), own, reduction="none")
+            losses = _log_loss(logits)
             value = mean_where(losses, there)
         watch = self._watch(scene, prediction.detach().to(truth.dtype), logits.detach(), target, chosen)
         return TermLoss(value, {name: value.detach()}, {f"{name}/{k}": v for k, v in watch.items()})
@@ -161,17 +160,25 @@ class PatchContrast(Term):
         def accuracy() -> Tensor:
             return masked_mean((logits.argmax(-1) == own).to(logits.dtype), there)
 
-        def position_accuracy() -> Tensor:
+        def blind() -> Tensor:
             guess = _at(position_prediction(target, chosen, scene.clones), place)
-            distance = torch.cdist(guess, _at(target, place)).masked_fill(~there.unsqueeze(1), torch.inf)
-            return masked_mean((distance.argmin(-1) == own).to(target.dtype), there)
+            apart = torch.cdist(guess, _at(target, place)).square()
+            apart = apart if self.config.over == "patches" else apart.mT
+            return -apart.masked_fill(logits.isneginf(), torch.inf)
+
+        def position() -> Tensor:
+            scores, size = blind(), masked_mean(target.square().sum(-1), chosen).clamp(min=1e-12)
+            each = [_log_loss(scores / (size * 2.0**-power)) for power in range(10)]
+            return torch.stack([masked_mean(losses, there) for losses in each]).min()
 
         count = logits.isfinite().sum(-1).clamp(min=1).to(logits.dtype)
         return {
             "accuracy": accuracy,
             "chance": lambda: masked_mean(count.log(), there),
             "majority": lambda: masked_mean(1 / count, there),
-            "position_accuracy": position_accuracy,
+            "position": position,
+            "position_ratio": lambda: masked_mean(_log_loss(logits), there) / position().clamp(min=1e-12),
+            "position_accuracy": lambda: masked_mean((blind().argmax(-1) == own).to(logits.dtype), there),
             "std_target": lambda: spread(target, chosen),
             "std_prediction": lambda: spread(prediction, there),
             "rank_prediction": lambda: effective_rank(prediction[there][:2048]),
@@ -203,6 +210,11 @@ def same_patches(truth: Tensor) -> Tensor:
     square = truth.square().sum(-1)
     both = square.unsqueeze(2) + square.unsqueeze(1)
     return both - 2 * truth @ truth.mT <= _SAME * both
+
+
+def _log_loss(logits: Tensor) -> Tensor:
+    """Return `(R, K)`: the cross-entropy of each hidden patch, whose own candidate lies on the diagonal."""
+    return torch.logsumexp(logits, -1) - logits.diagonal(dim1=1, dim2=2)
 
 
 def _at(x: Tensor, place: Tensor) -> Tensor:

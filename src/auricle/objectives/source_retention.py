@@ -25,9 +25,9 @@ from auricle.objectives.terms import Dims, Measure, Reduce, chosen_tokens, diffe
 class SourceRetentionConfig(TermConfig):
     """Settings of the retention of sources.
 
-    It reads two entries of the view's certificate (`PartialMaxMixConfig` writes them): `partner (B,)`, the row of the
-    clip that was mixed in (-1: none), and `mixed (B, T)`, the frames in which it was. Needs clean clips and mixtures in
-    one batch (`JointViewsConfig`): row r of the second half is the mixture of row r of the first half.
+    It reads two entries of the view's certificate (`PartialMaxMixConfig` writes them): `partner (B,)`, the number of
+    the clip that was mixed in (-1: none), and `mixed (B, T)`, the frames in which it was. Needs clean clips and
+    mixtures in one batch, each clip followed by its mixture (`JointViewsConfig`).
 
     Attributes:
         target: what the teacher makes of a clip alone.
@@ -80,7 +80,7 @@ class SourceRetention(Term):
         latents: Tensor = self.target(scene)
         target = sources(latents, partner)
         if shuffled:
-            target = shuffle_clips(target)
+            target = shuffle_clips(target, 2)
         target, config = scene.per_row(target), self.config
         prediction = self.head(full_grid(decoded).x)
         inside = scene.per_row(mixed_tokens(mixed, scene.grid)).to(prediction.device)
@@ -97,19 +97,21 @@ class SourceRetention(Term):
 
 
 def mixtures(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Return `partner (B,)` and `mixed (B, T)` of a batch whose second half are mixtures of the first.
+    """Return `partner (2 B,)` and `mixed (2 B, T)` of a batch in which each clip is followed by its mixture.
+
+    They are those of the view that targets are taken from.
 
     Raises:
         ConfigError: the certificate does not tell, or partners are not in the batch.
     """
-    told = scene.view.certificate
+    told = scene.clean.certificate
     if "partner" not in told or "mixed" not in told:
         raise ConfigError(
             "the term needs mixtures and the views tell of none; make them by PartialMaxMixConfig in a ViewPlanConfig "
             "with clean=(0,)"
         )
-    partner, rows = told["partner"], len(scene.view)
-    if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[: rows // 2] >= 0).any()):
+    partner, rows = told["partner"], len(scene.clean)
+    if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[0::2] >= 0).any()):
         raise ConfigError(
             "mixing partners are not among the clean clips of the batch; use JointViewsConfig with a clean first view, "
             "and leave train.micro_batch None: micro-batches part the partners"
@@ -121,14 +123,13 @@ def sources(latents: Tensor, partner: Tensor) -> Tensor:
     """Return, for rows with a partner, the mean of both clean clips' latents; others keep their own.
 
     Args:
-        latents: `(2 B, N, D)`: clean clips, then mixtures in the same order.
-        partner: `(2 B,)` row of the clean clip that was mixed in; -1: none.
+        latents: `(2 B, N, D)`: each clean clip and its mixture in turn.
+        partner: `(2 B,)` number of the clip that was mixed in, 0 ... B - 1; -1: none.
     """
-    rows = latents.shape[0]
     partner = partner.to(latents.device)
-    own = torch.arange(rows, device=latents.device) % (rows // 2)
-    other = torch.where(partner >= 0, partner, own)
-    mean = (latents[own] + latents[other]) / 2
+    own = torch.arange(latents.shape[0], device=latents.device) // 2
+    clean = latents[0::2]
+    mean = (clean[own] + clean[partner.clamp(min=0)]) / 2
     return torch.where((partner >= 0)[:, None, None], mean, latents)
 
 

@@ -59,13 +59,15 @@ class Scene:
 
     @property
     def grid(self) -> Grid:
-        """The token grid of a clip."""
-        return self.tokens.grid
+        """The token grid of a clip: the one that comes out of the encoder (convolutions may coarsen it on the way)."""
+        return self.out.grid
 
     @property
     def valid(self) -> Tensor | None:
         """`(B, N)` bool, False where a token holds padding only; None: all are valid."""
-        return self.tokens.valid
+        if self.out.grid == self.tokens.grid:
+            return self.tokens.valid
+        return None if self.out.valid is None else self.out.valid[:: self.clones]
 
     def per_row(self, x: Tensor) -> Tensor:
         """Repeat what belongs to clips `(B, ...)` for each clone, `(R, ...)`."""

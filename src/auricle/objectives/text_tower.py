@@ -47,7 +47,7 @@ class TextTower(nn.Module, ABC):
     frozen: bool = False
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the vocabulary from the captions of a corpus, where the tower has none of its own."""
+        """Take the vocabulary from the captions of a corpus, where the tower has none yet."""
 
     @abstractmethod
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -187,7 +187,9 @@ class WordTower(TextTower):
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the commonest words as the vocabulary; of equally common ones the first in the alphabet."""
+        """Take the commonest words as the vocabulary, of equally common ones the first in the alphabet, if it has none."""
+        if self.places:
+            return
         counts = Counter(word for text in texts for word in split_words(text))
         chosen = sorted(counts, key=lambda word: (-counts[word], word))
         kept = dict.fromkeys(self._cut(word) for word in chosen)

@@ -154,7 +154,7 @@ class TokenizerDistillation(Objective):
         return Loss(
             distil + self.config.commitment * commit,
             {"distil": distil.detach(), "commitment": commit.detach()},
-            self._watch(tokenizer, estimate.detach(), target, coded, valid),
+            self._watch(tokenizer, tokens.x.detach(), estimate.detach(), target, coded.codes, valid),
         )
 
     @torch.no_grad()
@@ -184,9 +184,9 @@ class TokenizerDistillation(Objective):
         self._candidates = None
 
     def _watch(
-        self, tokenizer: CodingEncoder, estimate: Tensor, target: Tensor, coded: Coded, valid: Tensor
+        self, tokenizer: CodingEncoder, tokens: Tensor, estimate: Tensor, target: Tensor, codes: Tensor, valid: Tensor
     ) -> LazyWatch:
-        codes, unit = coded.codes[valid], coded.unit.detach()[valid]
+        codes, idle = codes[valid], tokenizer.codebook.idle.clone()
 
         def share() -> Tensor:
             return torch.bincount(codes, minlength=tokenizer.entries) / max(1, len(codes))
@@ -197,8 +197,8 @@ class TokenizerDistillation(Objective):
             | {
                 "codes/perplexity": lambda: torch.special.entr(share()).sum().exp(),
                 "codes/used": lambda: (share() > 0).float().mean(),
-                "codes/alive": lambda: (tokenizer.codebook.idle < 10).float().mean(),
-                "rank_tokens": lambda: effective_rank(unit[:2048]),
+                "codes/alive": lambda: (idle < 10).float().mean(),
+                "rank_tokens": lambda: effective_rank(tokens[valid][:2048]),
             }
         )
 

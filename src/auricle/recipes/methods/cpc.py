@@ -31,7 +31,6 @@ def cpc(size: str = "tiny") -> Recipe:
         "(1.28 s), for 1000 steps",
         "16 negatives from the whole batch, whoever speaks; published: 128 of the same speaker. They are drawn anew "
         "for every step, which in memory is what bounds their number",
-        "negatives that equal the true candidate (digital silence) are left out",
     )
     return Recipe(
         name="cpc",
@@ -71,7 +70,6 @@ def cpc(size: str = "tiny") -> Recipe:
             pool="column" if paper else "batch",
             column="speaker",
             anchors="common",
-            distinct=not paper,
         ),
         train=two_cores.train(300_000, 2e-4, schedule="constant", weight_decay=0.0, warmup_steps=0)
         if paper

@@ -45,7 +45,7 @@ def hear(size: str = "tiny") -> Recipe:
             "clips of two seconds at 16 kHz, patches of 16 x 16",
         ),
         unknown=(
-            "front end, width of the decoder, optimiser and schedule: those of Audio-MAE, without augmentation (chosen)",
+            "front end, width of the decoder, optimiser, schedule: those of Audio-MAE, without augmentation (chosen)",
         ),
         cost="a quarter of the 104 patches of two seconds in the encoder, which is large",
         choose="short bodily sounds: coughs, breath, heart; or as the plainest masked autoencoder on short clips",

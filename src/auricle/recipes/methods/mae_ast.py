@@ -6,6 +6,7 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.decoder import TransformerDecoderConfig
 from auricle.objectives.mask_blocks import ClusterMask
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.methods.ssast import ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -27,7 +28,7 @@ def mae_ast(size: str = "tiny") -> Recipe:
             arxiv="2203.16691",
             section="3, and numbers of the released code",
         ),
-        deviations=()
+        deviations=(PADDED,)
         if paper
         else (
             "candidates that are all but identical to the true patch (silence) are left out; published: kept",

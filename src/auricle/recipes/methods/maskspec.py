@@ -8,7 +8,7 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.decoder import TransformerDecoderConfig
 from auricle.objectives.mask_samplers import RandomMask
 from auricle.recipes import two_cores
-from auricle.recipes.methods.audio_mae import audio_mae
+from auricle.recipes.methods.audio_mae import PADDED, audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
@@ -29,7 +29,7 @@ def maskspec(size: str = "tiny") -> Recipe:
             arxiv="2204.12768",
             section="2 (method), 3.1, and numbers of the released code",
         ),
-        deviations=()
+        deviations=(PADDED,)
         if paper
         else (
             "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10 s, 8 blocks "

@@ -75,7 +75,8 @@ def pase_plus(size: str = "tiny") -> Recipe:
         ),
         kept=(
             "distortions of the encoder's input only, targets of the clean waveform: reverberation 0.5, noise 0.4 at "
-            "0, 5 or 10 dB, overlapping speech 0.1 at 5, 7.5 or 10 dB, clipping 0.2, chops 0.2, 8 kHz 0.25, a band 0.35",
+            "0, 5 or 10 dB, overlapping speech 0.1 at 5, 7.5 or 10 dB, clipping 0.2, chops 0.2, 8 kHz 0.25, a band "
+            "0.35",
             "a skip from every block to the output, a recurrent layer, 256 numbers every 10 ms",
             "targets with derivatives and 7 frames of context on either side; windows of 25 ms and long ones",
             "ten regression workers (waveform, three kinds of spectrum and cepstra with both windows, prosody), two "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.methods.ssast import patch_terms, ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -33,7 +34,7 @@ def ssamba(size: str = "tiny") -> Recipe:
             "patches are read in time-major order; published: frequency-major",
             "squares that pass the end of a row go on in the next band, as in the released code",
             *(
-                ("AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient",)
+                ("AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient", PADDED)
                 if paper
                 else (
                     "one mask, and one pass, for both terms; released code: one for each",

@@ -16,6 +16,7 @@ from auricle.objectives.patch_contrast import Alike, PatchContrastConfig
 from auricle.objectives.target import TermConfig
 from auricle.objectives.terms import RegressionConfig
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -53,6 +54,7 @@ def ssast(size: str = "tiny") -> Recipe:
                 (
                     "a constant learning rate; published: halved when validation stands still",
                     "AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient",
+                    PADDED,
                 )
                 if paper
                 else (

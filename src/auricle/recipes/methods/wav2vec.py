@@ -47,7 +47,6 @@ def wav2vec(size: str = "tiny") -> Recipe:
             *two_cores.DEVIATIONS,
             "128 channels, a stem of five convolutions and six-step context (published large: 512, seven, twelve "
             "convolutions), windows of 2.56 s (9.4 s), batch 16 for 1000 steps at 1e-3",
-            "negatives that equal the true candidate (digital silence) are left out",
         ),
         kept=(
             "features log(1 + |x|) of hop 160, causal convolutions with residual sums scaled by sqrt 0.5; 12 steps, "
@@ -70,7 +69,6 @@ def wav2vec(size: str = "tiny") -> Recipe:
             scale="sum",
             bias=True,
             anchors="all",
-            distinct=not paper,
         ),
         train=two_cores.train(400_000, 5e-3, warmup_steps=500, min_lr=0.0, weight_decay=0.0)
         if paper

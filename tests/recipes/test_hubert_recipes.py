@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from auricle.audio.mfcc import MfccConfig
+from auricle.audio.wave_mixing import UtteranceMixConfig
+from auricle.encoders.conv_position import ConvPositionConfig
+from auricle.encoders.waveform_stem import WAV2VEC2_LAYER
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
+from auricle.errors import CheckpointError, ConfigError
+from auricle.objectives.cluster_targets import ClusteredFeaturesConfig, ClusteredLayerConfig
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.heads import CosineHeadConfig
+from auricle.objectives.mask_spans import SpanMask
+from auricle.objectives.online_cluster_target import OnlineClusterTargetConfig
+from auricle.objectives.stem_penalty import StemPenaltyConfig
+from auricle.recipes import Recipe, get_recipe, load, pretrain
+from auricle.training.run_folder import read_metrics
+
+NAMES = ("hubert", "wavlm", "aves", "distilhubert", "dinosr")
+ENCODER = WaveformTransformerConfig.size(
+    "tiny", stem=WAV2VEC2_LAYER.narrow(8), width=16, depth=2, heads=2, position=ConvPositionConfig(kernel=5, groups=4)
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", ["tiny", "paper"])
+def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
+    recipe = get_recipe(name, size)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert (recipe.name, recipe.size) == (name, size)
+    for field in ("deviations", "kept", "unknown", "cost", "choose"):
+        assert getattr(recipe, field), field
+    assert recipe.reference.arxiv
+    assert recipe.reference.title
+    if size == "tiny":
+        encoder = recipe.encoder.build()
+        assert 1.0e6 < sum(p.numel() for p in encoder.parameters()) < 6.0e6
+
+
+@pytest.mark.parametrize("name", ["hubert", "aves", "wavlm"])
+def test_published_constants_of_both_iterations(name: str) -> None:
+    second = get_recipe(name, "paper")
+    first = second.before
+    assert first is not None
+    assert first.before is None
+    assert second.begin == "fresh"
+    for recipe, clusters, steps in ((first, 100, 250_000), (second, 500, 400_000)):
+        assert recipe.objective.mask == SpanMask(p=0.8, length=10, min_spans=2, same_count=True)
+        codes, penalty = recipe.objective.terms
+        assert penalty == StemPenaltyConfig(weight=10.0)
+        assert codes.head == CosineHeadConfig(dim=256, temperature=0.1)
+        assert codes.where == "predicted"
+        assert (codes.target.clusters, codes.target.batch, codes.target.share) == (clusters, 10_000, 0.1)
+        assert (recipe.train.steps, recipe.train.warmup_steps, recipe.train.lr) == (steps, 32_000, 5e-4)
+        assert recipe.train.betas == (0.9, 0.98)
+        assert recipe.window.samples(16_000) == 250_000
+        assert recipe.loader.batch * recipe.window.seconds == pytest.approx(32 * 87.5, rel=0.01)
+    assert first.objective.terms[0].target.source == ClusteredFeaturesConfig(MfccConfig())
+    assert first.encoder == WaveformTransformerConfig.size("base")
+    assert second.objective.terms[0].target.source == ClusteredLayerConfig(
+        6, EarlierEncoderConfig(first.encoder, first.frontend)
+    )
+    assert second.encoder == WaveformTransformerConfig.size("wavlm_base" if name == "wavlm" else "base")
+
+
+def test_wavlms_mixing_is_the_papers() -> None:
+    recipe = get_recipe("wavlm", "paper")
+    assert recipe.augment.wave == (
+        UtteranceMixConfig(p=0.2, noise_share=0.1, speech_db=(-5.0, 5.0), noise_db=(-5.0, 20.0), longest=0.5),
+    )
+    assert (recipe.encoder.bias, recipe.encoder.buckets, recipe.encoder.max_distance) == ("wavlm", 320, 800)
+    assert recipe.before.augment == get_recipe("hubert", "paper").augment
+
+
+def test_distilhuberts_published_constants() -> None:
+    recipe = get_recipe("distilhubert", "paper")
+    (term,) = recipe.objective.terms
+    assert (term.layers, term.measure, term.where, term.begin) == ((4, 8, 12), "l1_cosine", "all", True)
+    assert recipe.before == get_recipe("hubert", "paper")
+    assert term.earlier.encoder == recipe.before.encoder
+    assert (recipe.train.lr, recipe.train.steps, recipe.train.warmup_steps) == (2e-4, 200_000, 14_000)
+    assert recipe.loader.batch == 24
+    student = recipe.encoder.build()
+    assert sum(p.numel() for p in student.parameters()) == pytest.approx(23.5e6, rel=0.005)
+
+
+def test_dinosrs_published_constants() -> None:
+    recipe = get_recipe("dinosr", "paper")
+    (term,) = recipe.objective.terms
+    assert term.target == OnlineClusterTargetConfig(layers=8, clusters=256, decay=0.9)
+    assert recipe.objective.mask == SpanMask(p=0.8, length=10)
+    teacher = recipe.objective.teacher
+    assert (teacher.decay, teacher.end, teacher.steps, teacher.scope) == (0.999, 0.9999, 30_000, "context")
+
+
+def small(recipe: Recipe, **train: object) -> Recipe:
+    """Shrink a stage, and the stages before it."""
+    before = None if recipe.before is None else small(recipe.before)
+    codes = recipe.objective.terms[0]
+    if hasattr(codes, "target"):
+        target = codes.target.replace(clusters=6)
+        if before is not None:
+            target = target.replace(source=ClusteredLayerConfig(1, EarlierEncoderConfig(before.encoder)))
+        codes = codes.replace(target=target)
+        encoder = ENCODER
+    else:
+        codes = codes.replace(earlier=EarlierEncoderConfig(before.encoder), layers=(1, 2))
+        encoder = ENCODER.replace(depth=1)
+    settings = {
+        "steps": 4, "warmup_steps": 1, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
+        "device": "cpu",
+    }  # fmt: skip
+    return recipe.replace(
+        before=before,
+        encoder=encoder,
+        objective=recipe.objective.replace(terms=(codes, *recipe.objective.terms[1:])),
+        window=recipe.window.replace(seconds=0.64),
+        loader=recipe.loader.replace(batch=8, workers=0),
+        train=recipe.train.replace(**(settings | train)),
+    )
+
+
+def tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    return load_file(folder / "objective.safetensors") | load_file(folder / "encoder.safetensors")
+
+
+def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_path: Path) -> None:
+    recipe = small(get_recipe("hubert"))
+    run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
+    first = load(run / "before")
+    assert "6 clusters" in (run / "events.log").read_text()
+    assert "layer 1 of the stage before" in (run / "events.log").read_text()
+    assert "(Mfcc) of 24 clips" in (run / "before" / "events.log").read_text()
+    start = tensors(run, 0)
+    prefix = "terms.0.target.source.earlier.encoder."
+    assert all(torch.equal(start[prefix + name], value) for name, value in first.encoder.state_dict().items())
+    assert start["terms.0.target.centres"].any()
+    assert read_metrics(run)[-1]["codes"] > 0
+    # A run of half of the steps, resumed without the folder of the stage before, comes to the same numbers.
+    whole = tensors(run, 4)
+    stopped = pretrain(recipe, toy_corpus, tmp_path / "again", earlier=run / "before", progress=False)
+    for step in (3, 4):
+        place = stopped / "checkpoints" / f"step-{step:08d}"
+        if place.exists():
+            for file in place.iterdir():
+                file.unlink()
+            place.rmdir()
+    again = pretrain(recipe, toy_corpus, stopped, resume=True, earlier=tmp_path / "gone", progress=False)
+    found = tensors(again, 4)
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
+
+
+def test_a_stage_that_does_not_match(toy_corpus: Path, tmp_path: Path) -> None:
+    recipe = small(get_recipe("hubert"))
+    first = pretrain(recipe.before.replace(encoder=ENCODER.replace(depth=3)), toy_corpus, tmp_path / "first",
+                     progress=False)  # fmt: skip
+    with pytest.raises(ConfigError, match=r"the encoder of first is not the one.*depth: found 3, expected 2"):
+        pretrain(recipe, toy_corpus, tmp_path / "run", earlier=first, progress=False)
+    with pytest.raises((CheckpointError, ConfigError)):
+        pretrain(recipe, toy_corpus, tmp_path / "other", earlier=tmp_path / "nowhere", progress=False)
+
+
+def test_distillation_follows_its_teachers_stage(toy_corpus: Path, tmp_path: Path) -> None:
+    run = pretrain(small(get_recipe("distilhubert")), toy_corpus, tmp_path / "run", progress=False)
+    teacher, start = load(run / "before").encoder.state_dict(), tensors(run, 0)
+    events = (run / "events.log").read_text()
+    assert "the student began with" in events
+    assert torch.equal(start["projection.weight"], teacher["projection.weight"])
+    assert json.loads((run / "recipe.json").read_text())["name"] == "distilhubert"
+    assert load(run).depth == 1
