@@ -7,13 +7,14 @@ import torch
 
 from auricle.audio.batch import Features
 from auricle.config import Config
+from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.contract import Ability
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
 from auricle.objectives.masks import MaskConfig
-from auricle.objectives.pair_losses import NTXentConfig
+from auricle.objectives.pair_losses import BarlowConfig, InBatchConfig, NTXentConfig, PairLossConfig
 
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0)
 
@@ -99,3 +100,45 @@ def test_projector_weights_come_from_the_generator() -> None:
     )
     assert not torch.equal(one, two)
     assert float(one.detach().std()) == pytest.approx(0.02, rel=0.05)
+
+
+NTT = AudioNTTConfig(width=16, mels=32, channels=4, dropout=0.0)
+LOSSES = [NTXentConfig(), InBatchConfig(), InBatchConfig("cosine", symmetric=True), BarlowConfig()]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_without_masks_any_encoder_serves(loss: PairLossConfig) -> None:
+    encoder = NTT.build()
+    assert Ability.DROP not in encoder.abilities
+    objective = ContrastiveConfig(loss=loss, mask=MaskConfig(mode="none")).build(encoder)
+    assert objective.needs == frozenset()
+    made = objective(encoder, views(6), torch.Generator())
+    made.total.backward()
+    assert set(made.parts) == {objective.loss.name}
+    assert all(torch.isfinite(value) for value in made.watch.values())
+    parameters = [*encoder.parameters(), *objective.parameters()]
+    assert all(p.grad is not None and bool(p.grad.any()) for p in parameters if p.requires_grad)
+
+
+def test_masks_need_an_encoder_that_drops() -> None:
+    with pytest.raises(NeedError, match="needs DROP") as caught:
+        ContrastiveConfig().build(NTT.build())
+    assert caught.value.needs == ("DROP",)
+
+
+def test_shuffled_partners_are_another_clips() -> None:
+    encoder = NTT.build().double()
+    objective = ContrastiveConfig(mask=MaskConfig(mode="none")).build(encoder).double()
+    data = [View(Features(view.features.x.double(), view.features.lengths, 100.0), view.clip) for view in views(6)]
+    rolled = View(Features(data[1].features.x.roll(1, 0), data[1].features.lengths, 100.0), data[1].clip)
+    expected = objective(encoder, [data[0], rolled], torch.Generator()).total
+    assert not torch.isclose(objective(encoder, data, torch.Generator()).total, expected)
+    objective.shuffled = True
+    torch.testing.assert_close(objective(encoder, data, torch.Generator()).total, expected, rtol=1e-10, atol=0)
+
+
+def test_one_clip_is_refused() -> None:
+    encoder = NTT.build()
+    objective = ContrastiveConfig(mask=MaskConfig(mode="none")).build(encoder)
+    with pytest.raises(ConfigError, match=r"batch of 1 clip.*loader\.batch"):
+        objective(encoder, views(1), torch.Generator())

@@ -227,16 +227,6 @@ class TestPools:
         with pytest.raises(ConfigError, match="receptive field"):
             run(objective, encoder, view_of([3], 3))
 
-    def test_equal_negatives_are_left_out(self) -> None:
-        """In silence every candidate is the true one: nothing can be learned, and nothing is lost."""
-        view = view_of([64, 64])
-        silent = View(Features(torch.zeros_like(view.features.x), view.features.lengths, 16000.0), view.clip)
-        for distinct, expected in ((True, 0.0), (False, math.log(5))):
-            encoder, objective = parts(SMALL.replace(distinct=distinct, first=8, pool="clip"), CONVOLUTION.build())
-            long = Features(silent.features.x.repeat(1, 4), silent.features.lengths * 4, 16000.0)
-            loss = run(objective, encoder, View(long, silent.clip))
-            assert float(loss.total.detach()) == pytest.approx(expected, abs=0.02)
-
 
 def test_shuffled_tells_the_future_of_another_clip() -> None:
     encoder, objective = parts(SMALL.replace(pool="clip"))
@@ -301,13 +291,21 @@ class TestCodes:
         torch.manual_seed(3)
         assert torch.equal(run(objective, encoder, view_of([64, 64])).total, loss.total)
 
-    def test_equal_codes_are_no_negatives(self) -> None:
-        """With one entry every candidate is the true one."""
-        encoder, objective = parts(
-            SMALL.replace(source="codes", pool="clip"),
-            CONVOLUTION.replace(quantiser=GumbelLayerConfig(entries=1)).build(),
-        )
-        assert float(run(objective, encoder, view_of([64])).total.detach()) == 0
+    def test_equal_codes_can_be_left_out(self) -> None:
+        """With one entry every candidate is the true one: nothing to tell apart, and no hit either."""
+        encoder = CONVOLUTION.replace(quantiser=GumbelLayerConfig(entries=1)).build()
+        codes = SMALL.replace(source="codes", pool="clip")
+        for config, expected in ((codes, math.log(5)), (codes.replace(distinct=True, diversity=1e-6), 0.0)):
+            _, objective = parts(config, encoder)
+            loss = run(objective, encoder, view_of([64]))
+            assert float(loss.parts["future"]) == pytest.approx(expected, abs=1e-9)
+            assert float(loss.watch["future/accuracy"]) == 0
+
+    def test_leaving_out_needs_a_pull_apart(self) -> None:
+        with pytest.raises(ConfigError, match="nothing to lose"):
+            SMALL.replace(source="codes", distinct=True)
+        with pytest.raises(ConfigError, match="nothing to lose"):
+            SMALL.replace(distinct=True, diversity=0.1)
 
 
 def test_bf16_losses_are_float32() -> None:

@@ -13,7 +13,8 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
 from auricle.objectives.gradient_cache import cached_backward
-from auricle.objectives.pair_losses import NTXentConfig
+from auricle.objectives.masks import MaskConfig
+from auricle.objectives.pair_losses import BarlowConfig, InBatchConfig, NTXentConfig, PairLossConfig
 from auricle.objectives.projectors import ProjectorConfig
 
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=64, drop_path=0.0)
@@ -71,6 +72,20 @@ def test_equals_the_direct_computation(micro_batch: int) -> None:
     assert int(twin_objective.projector[1].num_batches_tracked) == 2
     for name in ("accuracy", "rank_z", "rank_f", "uniformity", "alignment"):
         torch.testing.assert_close(cached.watch[name], direct.watch[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [InBatchConfig(), BarlowConfig()])
+def test_every_pair_loss_is_exact(loss: PairLossConfig) -> None:
+    encoder, _ = parts()
+    config = ContrastiveConfig(projector=ProjectorConfig(hidden=(16,), out=8), loss=loss, mask=MaskConfig(mode="none"))
+    objective = config.build(encoder).double()
+    twin, twin_objective = copy.deepcopy(encoder), copy.deepcopy(objective)
+    data = views(9)
+    direct = objective(encoder, data, torch.Generator())
+    direct.total.backward()
+    cached = cached_backward(twin_objective, twin, data, torch.Generator(), micro_batch=4)
+    torch.testing.assert_close(cached.total, direct.total.detach(), rtol=1e-12, atol=0)
+    check(gradients(encoder, objective), gradients(twin, twin_objective), 1e-7)
 
 
 def test_gradients_accumulate_on_what_is_there() -> None:

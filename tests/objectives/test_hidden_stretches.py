@@ -43,13 +43,13 @@ def test_shares_equal_fine_sampling(hop: float, rate: float) -> None:
     steps = 20
     hidden = torch.rand(3, round(steps / rate / hop) + 1, generator=torch.Generator().manual_seed(0)) < 0.5
     found = hidden_tokens(hidden, torch.full((3,), hop), steps, rate)
-    fine = 2000
+    fine = 400
     for clip in range(3):
         for step in range(steps):
             times = (step + (np.arange(fine) + 0.5) / fine) / rate
             hops = (times / np.float32(hop)).astype(int)
-            expected = np.mean([bool(hidden[clip, i]) if i < hidden.shape[1] else False for i in hops])
-            assert abs(float(found[clip, step]) - expected) < 2e-3
+            expected = np.pad(hidden[clip].numpy(), (0, 50))[hops].mean()
+            assert abs(float(found[clip, step]) - expected) < 6e-3
 
 
 def test_clips_that_were_left_whole_have_no_hidden_token() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class BinNorm(nn.Module):
     """Normalise each mel bin by its mean and variance over the valid frames of the batch; then scale and shift.
 
-    In training the statistics are those of the batch (of this process), and running ones are kept for evaluation, as
+    In training the statistics are those of the batch, and running ones are kept for evaluation, as
     batch normalisation does it (arXiv 1502.03167); but frames of padding are not counted, so that clips weigh by
     their audio and not by how they were batched. Padding is normalised like everything else. Dasheng
     (arXiv 2406.06992) reads its spectrogram through such a layer.
@@ -37,6 +37,10 @@ class BinNorm(nn.Module):
         for tensor, value in ((self.weight, 1.0), (self.bias, 0.0), (self.running_mean, 0.0), (self.running_var, 1.0)):
             tensor.fill_(value)
 
+    def over_batch(self, sums: Tensor) -> Tensor:
+        """Return sums over the whole batch: those of this process; who trains on several adds theirs up."""
+        return sums
+
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Return normalised features.
 
@@ -50,9 +54,10 @@ class BinNorm(nn.Module):
 
     def _statistics(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         inside = (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(2).to(x.dtype)
-        count = inside.sum().clamp(min=1)
-        mean = (x * inside).sum((0, 1)) / count
-        variance = ((x - mean).square() * inside).sum((0, 1)) / count
+        sums = self.over_batch(torch.cat([(x * inside).sum((0, 1)), inside.sum()[None]]))
+        count = sums[-1].detach().clamp(min=1)
+        mean = sums[:-1] / count
+        variance = self.over_batch(((x - mean).square() * inside).sum((0, 1))) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)

@@ -118,7 +118,13 @@ class FrameSignal(nn.Module):
 
     def _raw(self, audio: Audio) -> Features:
         features: Features = self.frontend(audio)
-        tracks = [features.x if features.x.dim() == 3 else features.x.unsqueeze(-1)]  # samples are frames of one value
+        x = features.x if features.x.dim() == 3 else features.x.unsqueeze(-1)  # samples are frames of one value
+        if self.deltas or self.context:
+            # Beyond its end a clip goes on as it ended, so that padding is no neighbour.
+            last = features.lengths.to(x.device)[:, None] - 1
+            place = torch.minimum(torch.arange(x.shape[1], device=x.device), last)
+            x = x.gather(1, place.unsqueeze(-1).expand_as(x))
+        tracks = [x]
         for _ in range(self.deltas):
             tracks.append(derivative(tracks[-1]))
         return Features(torch.cat(tracks, 2), features.lengths.to(features.x.device), features.rate)

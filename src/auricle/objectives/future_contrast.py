@@ -63,8 +63,8 @@ class FutureContrastConfig(ObjectiveConfig):
         bias: one learned vector added to the predictions of all steps (wav2vec's transposed convolution).
         anchors: `common`: predict only from where all K steps lie inside the clip (CPC's code); `all`: from wherever
             the predicted step does.
-        distinct: leave out negatives with the same codes as the true candidate. Published neither by CPC nor by wav2vec,
-            and safe only beside a pull towards many codes: who makes all candidates equal has no loss then.
+        distinct: leave out negatives with the same codes as the true candidate. Published neither by CPC nor by
+            wav2vec, and safe only beside a pull towards many codes: who makes all candidates equal has no loss then.
         temperature: of Gumbel quantisers by the step; None: that of their settings.
         diversity: weight of a pull of the quantisers towards using all entries.
     """
@@ -107,8 +107,8 @@ class FutureContrastConfig(ObjectiveConfig):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(str(value), known)}")
         if self.distinct and (self.source != "codes" or not self.diversity):
             raise ConfigError(
-                "found distinct without codes that are kept apart: where equal candidates are left out, an encoder that "
-                "makes all of them equal has nothing to lose; set source to codes and give diversity a weight, or "
+                "found distinct without codes that are kept apart: where equal candidates are left out, an encoder "
+                "that makes all of them equal has nothing to lose; set source to codes and give diversity a weight, or "
                 "leave distinct off"
             )
         if self.pool == "column" and not self.column:

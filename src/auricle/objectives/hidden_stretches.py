@@ -87,9 +87,8 @@ class HiddenStretches(Term):
                 f"{', '.join(sorted(told)) or 'nothing'}); add an operator that hides hops of the waveform "
                 "(ViewPlanConfig(wave=(HopMaskConfig(),)))"
             )
-        lost = (
-            hidden_tokens(told[config.certificate], told[config.hop], scene.grid.time, scene.grid.rate) >= config.share
-        )
+        shares = hidden_tokens(told[config.certificate], told[config.hop], scene.grid.time, scene.grid.rate)
+        lost = shares > config.share - 1e-6  # a rounded share of exactly so much counts
         lost = lost.repeat_interleave(scene.grid.freq, 1).to(scene.hidden.masked.device)
         return scene.per_row(lost if scene.valid is None else lost & scene.valid)
 
@@ -113,4 +112,4 @@ def hidden_tokens(hidden: Tensor, hop: Tensor, steps: int, rate: float) -> Tenso
     below, above = before.gather(1, whole), before.gather(1, whole + 1)
     sums = below + (places - whole) * (above - below)
     width = 1.0 / rate / hop.to(hidden.device).double().nan_to_num(1.0).unsqueeze(1)
-    return (sums.diff(dim=1) / width + 1e-9).clamp(max=1.0)
+    return sums.diff(dim=1) / width

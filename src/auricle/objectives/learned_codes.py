@@ -307,7 +307,7 @@ class LearnedCodes(Term):
         watch: dict[str, Callable[[], Tensor]] = {
             f"{config.name}/perplexity": quantised.code_perplexity.mean,
             f"{config.name}/used_share": lambda: quantised.code_perplexity.sum() / size,
-            f"{config.name}/temperature": lambda: torch.tensor(temperature),
+            f"{config.name}/temperature": lambda: x.new_tensor(temperature, dtype=torch.float32),
         }
         for use in self._uses:
             made = use(reading)

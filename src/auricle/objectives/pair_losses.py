@@ -65,7 +65,7 @@ class PairLossConfig(Config, ABC):
 
     @abstractmethod
     def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss for projections of this width, its weights drawn from `generator` (None: seeded with 2)."""
+        """Build the loss for projections of this width; `generator` is for weights that are drawn, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class InBatchConfig(PairLossConfig):
             raise ConfigError(f"found temperature {self.temperature}; expected a positive number")
 
     def build(self, width: int, generator: torch.Generator | None = None) -> InBatch:
-        """Build the loss; the bilinear one draws W from a normal of standard deviation 1 / D: scores start near 0."""
-        return InBatch(self, width, generator)
+        """Build the loss; W starts as the identity over sqrt(D), so that scores are scaled dot products."""
+        return InBatch(self, width)
 
 
 class InBatch(PairLoss):
@@ -148,13 +148,12 @@ class InBatch(PairLoss):
 
     name = "in_batch"
 
-    def __init__(self, config: InBatchConfig, width: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: InBatchConfig, width: int) -> None:
         super().__init__()
         self.config = config
         self.matrix: nn.Parameter | None = None
         if config.similarity == "bilinear":
-            generator = torch.Generator().manual_seed(2) if generator is None else generator
-            self.matrix = nn.Parameter(torch.randn(width, width, generator=generator) / width)
+            self.matrix = nn.Parameter(torch.eye(width) / width**0.5)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
         """Contrast this rank's clips with the whole batch."""

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from auricle.config import nearest
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.decoder import initialise_linear
 from auricle.objectives.draws import rand_rows
 from auricle.objectives.gather import gather_rows, rank, world
 from auricle.objectives.reduction import mean_where
-from auricle.objectives.regression_workers import token_rate
+from auricle.objectives.regression_workers import draw_layers, token_rate
 from auricle.objectives.target import TermLoss
 from auricle.objectives.workers import Desk, Frames, Worker, WorkerConfig
 
@@ -39,6 +38,8 @@ class PairWorkerConfig(WorkerConfig):
         pairs: pairs of each kind and clip (`local` and `sequence`).
         context: seconds of the stretch of `sequence`, at least one time step.
         gap: seconds between a time step and the stretch, at least one time step: without it, what both see overlaps.
+        margin: seconds at either end of a piece that the stretches of `sequence` leave out. Where an encoder sees the
+            end of its input, that alone tells past from future.
         hidden: width of its hidden layer.
         weight: in the sum.
     """
@@ -48,6 +49,7 @@ class PairWorkerConfig(WorkerConfig):
     pairs: int = 8
     context: float = 0.05
     gap: float = 0.15
+    margin: float = 0.075
     hidden: int = 256
     weight: float = 1.0
 
@@ -59,10 +61,10 @@ class PairWorkerConfig(WorkerConfig):
         """
         if self.task not in get_args(PairTask):
             raise ConfigError(f"unknown task {self.task!r} of a worker{nearest(str(self.task), get_args(PairTask))}")
-        if min(self.pairs, self.hidden) < 1 or not self.context > 0 or not self.gap > 0 or not self.name:
+        if min(self.pairs, self.hidden) < 1 or min(self.context, self.gap, self.margin) <= 0 or not self.name:
             raise ConfigError(
                 f"worker {self.name!r}: found pairs {self.pairs}, hidden {self.hidden}, context {self.context}, gap "
-                f"{self.gap}; expected a name and positive numbers"
+                f"{self.gap}, margin {self.margin}; expected a name and positive numbers"
             )
 
     def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> PairWorker:
@@ -78,9 +80,10 @@ class PairWorker(Worker):
         self.config, self.name, self.weight = config, config.name, config.weight
         rate = token_rate(encoder)
         self.context, self.gap = (max(1, round(seconds * rate)) for seconds in (config.context, config.gap))
+        self.margin = round(config.margin * rate)
         steps = 1 + (self.context if config.task == "sequence" else 1)
         self.layers = nn.Sequential(nn.Linear(steps * width, config.hidden), nn.PReLU(), nn.Linear(config.hidden, 1))
-        initialise_linear(self.layers, generator)
+        draw_layers(self.layers, generator)
 
     def forward(self, desk: Desk) -> TermLoss:
         """Return the mean cross-entropy over both kinds of pairs; ln 2 by chance.
@@ -119,15 +122,15 @@ class PairWorker(Worker):
     def _sequence(self, desk: Desk) -> tuple[Tensor, Tensor, Tensor]:
         frames, reach = desk.frames, self.gap + self.context
         count = frames.valid.sum(1)
-        room = count - 2 * reach
+        room = count - 2 * (reach + self.margin)
         if bool((room < 1).any()):
             raise ConfigError(
-                f"worker {self.name!r} needs {2 * reach + 1} time steps (a stretch of {self.context} and a gap of "
-                f"{self.gap} on either side), and a clip has {int(count.min())} at {desk.grid.rate:g} per second; use "
+                f"worker {self.name!r} needs {2 * (reach + self.margin) + 1} time steps (a stretch of {self.context}, a "
+                f"gap of {self.gap} and a margin of {self.margin} on either side), and a clip has {int(count.min())} at {desk.grid.rate:g} per second; use "
                 "longer windows, or leave this worker out"
             )
         uniform = rand_rows(desk.generator, len(count), self.config.pairs).to(count.device)
-        step = reach + (uniform * room.unsqueeze(1)).long()
+        step = reach + self.margin + (uniform * room.unsqueeze(1)).long()
         place = torch.arange(self.context, device=step.device)
         source = Frames(frames.x.roll(1, 0), frames.valid) if desk.shuffled else frames
         after = pick_steps(source, (step.unsqueeze(-1) + self.gap + 1 + place).flatten(1))

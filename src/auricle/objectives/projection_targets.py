@@ -150,7 +150,13 @@ class _Patches(nn.Module):
         self.width = self.patch[0] * self.patch[1]
 
     def forward(self, view: View, grid: Grid) -> Tensor:
-        return patches(view.features, grid, self.patch)
+        features = view.features
+        missing = grid.time * self.patch[0] - features.x.shape[1]
+        if missing > 0:
+            # A pad value far from all others would move the statistics of the whole clip.
+            x = torch.cat([features.x, features.x[:, -1:].expand(-1, missing, -1)], 1)
+            features = replace(features, x=x)
+        return patches(features, grid, self.patch)
 
 
 class _WavePatches(nn.Module):

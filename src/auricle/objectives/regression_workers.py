@@ -21,7 +21,6 @@ from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.alignment import align_frames, whole_ratio
 from auricle.objectives.baselines import regression_watch
-from auricle.objectives.decoder import initialise_linear
 from auricle.objectives.frame_signals import FrameSignal
 from auricle.objectives.reduction import mean_where
 from auricle.objectives.target import TermLoss
@@ -81,7 +80,7 @@ class FrameWorker(Worker):
         self.layers = nn.Sequential(
             nn.Linear(width, config.hidden), nn.PReLU(), nn.Linear(config.hidden, self.signal.size)
         )
-        initialise_linear(self.layers, generator)
+        draw_layers(self.layers, generator)
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
@@ -160,7 +159,7 @@ class WaveWorker(Worker):
             layers += [nn.PReLU()] if place else []
             layers.append(nn.ConvTranspose1d(inputs, outputs, stride + 2 * half, stride, padding=half))
         self.layers = nn.Sequential(*layers)
-        draw_convolutions(self, generator)
+        draw_layers(self, generator)
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
@@ -198,12 +197,12 @@ def balanced_strides(hop: int, parts: int = 3) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def draw_convolutions(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw convolutions evenly within +-1/sqrt(numbers that each output sees); biases are zero."""
+def draw_layers(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw linear layers and convolutions evenly within +-1/sqrt(numbers that each output sees); biases are zero."""
     for layer in module.modules():
-        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
-            seen = layer.weight[:, 0].numel() / max(1, layer.stride[0])
-        elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+        if isinstance(layer, nn.ConvTranspose1d):
+            seen = layer.weight[:, 0].numel() / layer.stride[0]
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
             seen = layer.weight[0].numel()
         else:
             continue

@@ -11,8 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from auricle.objectives.decoder import initialise_linear
-from auricle.objectives.regression_workers import draw_convolutions
+from auricle.objectives.regression_workers import draw_layers
 
 
 class SliceDecoder(nn.Module):
@@ -47,8 +46,7 @@ class SliceDecoder(nn.Module):
             ]
         self.stages = nn.Sequential(*stages)
         self.end = nn.Conv2d(channels[-1], 1, 1)
-        initialise_linear(self, generator)
-        draw_convolutions(self, generator)
+        draw_layers(self, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return slices `(B, T, F)` from vectors `(B, width)`."""

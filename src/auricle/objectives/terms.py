@@ -76,8 +76,8 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
         values: of each token.
         chosen: which count.
         reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`:
-            over each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one device;
-            gradients accumulated over micro-batches sum over those of one micro-batch).
+            over each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one
+            device; gradients accumulated over micro-batches sum over those of one micro-batch).
     """
     if reduce == "token_mean":
         return mean_where(values, chosen)

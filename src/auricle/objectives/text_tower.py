@@ -187,7 +187,7 @@ class WordTower(TextTower):
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the commonest words as the vocabulary, of equally common ones the first in the alphabet, if it has none."""
+        """Take the commonest words as the vocabulary, unless there is one; ties are broken by the alphabet."""
         if self.places:
             return
         counts = Counter(word for text in texts for word in split_words(text))

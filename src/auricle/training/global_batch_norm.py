@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from auricle.encoders.bin_norm import BinNorm
 from auricle.objectives.gather import world
 
 
@@ -66,6 +67,14 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         return y.to(input.dtype)
 
 
+class GlobalBinNorm(BinNorm):
+    """Normalisation of mel bins by the valid frames of all ranks' batches."""
+
+    def over_batch(self, sums: Tensor) -> Tensor:
+        """Return the sums over all ranks."""
+        return sums if world() == 1 else _SumOverRanks.apply(sums)
+
+
 def normalise_over_ranks(module: nn.Module) -> None:
     """Let every BatchNorm below a module go by the batch of all ranks; names, weights and statistics stay.
 
@@ -76,3 +85,5 @@ def normalise_over_ranks(module: nn.Module) -> None:
     for child in module.modules():
         if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             child.__class__ = GlobalBatchNorm
+        elif type(child) is BinNorm:
+            child.__class__ = GlobalBinNorm

@@ -56,7 +56,7 @@ def cola(size: str = "tiny") -> Recipe:
             "bilinear similarity without temperature; softmax over the batch in one direction",
         ),
         unknown=(
-            "first values of the bilinear matrix: normal, so small that scores start near 0",
+            "first values of the bilinear matrix: the identity over the root of its width, a scaled dot product",
             "the constant inside the logarithm: 1.2e-7; stochastic depth of the encoder: 0.2, as EfficientNet has it",
         ),
         cost="two passes of a small convolutional net a step; the loss grows with the square of the batch, which is "

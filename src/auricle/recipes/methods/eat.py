@@ -120,7 +120,7 @@ def eat(size: str = "tiny") -> Recipe:
             steps=400_000, lr=5e-4, warmup_steps=53_333, weight_decay=0.05, betas=(0.9, 0.95), clip_norm=4.0
         )
         if paper
-        else two_cores.train(1000, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
+        else two_cores.train(1800, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
     )
 
 
@@ -136,7 +136,14 @@ def bat(size: str = "tiny") -> Recipe:
     return base.replace(
         name="bat",
         reference=Reference(
-            title="BAT", authors="", section="the released code (lrauch/BAT), ICML 2026, as summarised by others"
+            title="BAT (ICML 2026)",
+            authors="Ghaffari et al.",
+            section="the released code (houtan-ghaffari/BAT_ICML2026), as summarised by others",
+        ),
+        kept=(
+            "patches hidden at random, 0.8 of them; 16 clones of each clip, the teacher sees it whole and once",
+            "a transformer of 6 layers as decoder; plain means of both terms, weighted equally",
+            *_KEPT[1:],
         ),
         deviations=(
             "blocks without gates; published: gated ones, of which the form is not known here",
@@ -146,4 +153,5 @@ def bat(size: str = "tiny") -> Recipe:
         choose="as EAT, where one wants its terms at plain means and no convolutions",
         loader=LoaderConfig(batch=96) if paper else base.loader,
         objective=base.objective.replace(mask=RandomMask(ratio=0.8), decoder=decoder, terms=latent_terms("means")),
+        train=base.train if paper else base.train.replace(steps=1400),
     )

@@ -85,5 +85,5 @@ def m2d(size: str = "tiny") -> Recipe:
             micro_batch=256,
         )
         if paper
-        else two_cores.train(1500, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
+        else two_cores.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
     )

@@ -62,7 +62,8 @@ def pase(size: str = "tiny") -> Recipe:
         unknown=(
             "length of a chunk: 1 s (chosen); steps of an epoch: 50 hours of 12 s each (chosen)",
             "strides and widths of the waveform worker: three transposed convolutions (chosen)",
-            "context of the order worker: 50 ms, 150 ms away, so that both see different samples (chosen)",
+            "context of the order worker: 50 ms, 150 ms away, so that both see different samples, and 75 ms from the "
+            "ends of a chunk, which would give the order away (chosen)",
             "pairs of a clip: 8 for each worker on time steps (chosen)",
         ),
         cost="convolutions over every sample, two pieces a clip; the front ends of the targets cost about as much as "

@@ -18,6 +18,9 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 _STEPS, _WARMUP = 200_000, 25_000
 
 
+_CLONES = "4 clones, a decoder of 2 layers and width 192, shorter stages; published: 8, and 6 of 768"
+
+
 @recipe("sslam", sizes=("tiny", "paper"))
 def sslam(size: str = "tiny") -> Recipe:
     """SSLAM: a second stage of EAT on clips and their mixtures, which must keep both of their sources.
@@ -44,7 +47,7 @@ def sslam(size: str = "tiny") -> Recipe:
             arxiv="2506.12222",
             section="3 and the released code and its configuration",
         ),
-        before=base if paper else base.replace(train=base.train.replace(steps=700)),
+        before=base if paper else base.replace(train=base.train.replace(steps=1000)),
         begin="earlier",
         kept=(
             "a first stage of EAT, then clips and their mixtures in one batch with the same masks",
@@ -55,7 +58,7 @@ def sslam(size: str = "tiny") -> Recipe:
             "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further "
             "pass, on the second clip's mixed stretch",
             "no roll and no gain of the waveform before mixing",
-            *(() if paper else (*two_cores.DEVIATIONS, *SMALLER)),
+            *(() if paper else (*two_cores.DEVIATIONS, SMALLER[0], _CLONES, *SMALLER[2:])),
         ),
         unknown=(
             "weights of the terms and the reduction of the clip's: 1, and means",
@@ -75,5 +78,5 @@ def sslam(size: str = "tiny") -> Recipe:
         ),
         train=base.train.replace(steps=_STEPS, lr=5e-5, warmup_steps=_WARMUP)
         if paper
-        else base.train.replace(steps=300, lr=1e-4, warmup_steps=30),
+        else base.train.replace(steps=450, lr=1e-4, warmup_steps=45),
     )

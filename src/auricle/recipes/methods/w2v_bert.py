@@ -91,5 +91,5 @@ def w2v_bert(size: str = "tiny") -> Recipe:
         train=TrainConfig(
             steps=400_000, warmup_steps=25_000, lr=5e-4, schedule="inverse_sqrt", betas=(0.9, 0.98),
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(1500, 5e-4, betas=(0.9, 0.98)),
+        ) if paper else two_cores.train(2500, 5e-4, betas=(0.9, 0.98)),
     )  # fmt: skip

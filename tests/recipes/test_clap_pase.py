@@ -1,0 +1,165 @@
+"""Published constants of CLAP, PASE and PASE+; a CLAP run that is asked in words afterwards."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_captions import captioned
+
+from auricle.corpus.side_tables import read_captions
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
+from auricle.encoders.slice_cnn import SliceCNNConfig
+from auricle.errors import CheckpointError, ConfigError, CorpusError
+from auricle.recipes import get_recipe, pretrain
+from auricle.recipes.recipe import Recipe
+from auricle.studies.audio_text import open_audio_text
+from auricle.studies.text_alignment import text_retrieval, zero_shot
+
+
+def small(steps: int = 2) -> Recipe:
+    recipe = get_recipe("clap", "tiny")
+    text = recipe.objective.text.replace(width=16, depth=1, words=64)
+    return recipe.replace(
+        encoder=SliceCNNConfig(channels=(4, 8, 8)),
+        objective=recipe.objective.replace(text=text, dim=8),
+        loader=recipe.loader.replace(batch=4, workers=0),
+        train=recipe.train.replace(
+            steps=steps, warmup_steps=0, threads=1, device="cpu", precision="fp32", micro_batch=None
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
+    out = tmp_path_factory.mktemp("clap")
+    corpus = open_corpus(captioned(toy_corpus, out))
+    kinds = [caption.split(" of ")[1].split(",")[0] for caption in corpus.column("caption")]
+    corpus = corpus.with_column("label", kinds)
+    return pretrain(small(), corpus, out / "run", progress=False), corpus
+
+
+def test_clap_constants() -> None:
+    recipe = get_recipe("clap", "paper")
+    assert (recipe.frontend.rate, recipe.frontend.window, recipe.frontend.hop, recipe.frontend.mels) == (
+        48000,
+        1024,
+        480,
+        64,
+    )
+    assert (recipe.frontend.low, recipe.frontend.high) == (50, 14000)
+    assert (recipe.objective.dim, recipe.objective.head.hidden, recipe.objective.temperature) == (512, (512,), 0.07)
+    assert (recipe.loader.batch, recipe.train.lr, recipe.train.warmup_steps) == (2304, 1e-4, 3200)
+    assert recipe.window.seconds == 10
+    assert recipe.window.short == "repeat"
+    assert recipe.objective.text.model == "roberta-base"
+    tiny = get_recipe("clap", "tiny")
+    assert any("training with labels" in line for line in (*tiny.deviations, tiny.choose))
+
+
+def test_pase_constants() -> None:
+    recipe = get_recipe("pase", "paper")
+    assert recipe.encoder.width == 100
+    assert sum(p.numel() for p in recipe.encoder.build().parameters()) == pytest.approx(5.8e6, rel=0.01)
+    assert (recipe.loader.batch, recipe.train.lr) == (32, 5e-4)
+    workers = {worker.name: worker for worker in recipe.objective.workers}
+    assert set(workers) == {"wave", "lps", "mfcc", "prosody", "lim", "gim", "spc"}
+    sizes = {name: workers[name].frontend.build().width for name in ("lps", "mfcc", "prosody")}
+    assert sizes == {"lps": 1025, "mfcc": 20, "prosody": 4}
+    assert workers["lps"].hidden == 256
+    plus = get_recipe("pase-plus", "paper")
+    ops = {type(op).__name__.removesuffix("Config"): op for op in plus.augment.wave}
+    assert {name: op.p for name, op in ops.items()} == {
+        "Reverb": 0.5, "WaveNoise": 0.4, "Overlap": 0.1, "Clipping": 0.2, "Chops": 0.2, "Narrowband": 0.25,
+        "BandDrop": 0.35,
+    }  # fmt: skip
+    assert ops["WaveNoise"].choices_db == (0, 5, 10)
+    assert ops["Overlap"].choices_db == (5, 7.5, 10)
+    assert ops["Clipping"].factors == (0.1, 0.3, 0.5)
+    values = {w.name: w.frontend.build().width * (1 + w.deltas) for w in plus.objective.workers if hasattr(w, "deltas")}
+    assert values == {
+        "lps": 3075, "lps_long": 3075, "fbank": 120, "fbank_long": 120, "gammatone": 120, "gammatone_long": 120,
+        "mfcc": 39, "mfcc_long": 60, "prosody": 12,
+    }  # fmt: skip
+    assert len(plus.objective.workers) == 12
+    assert (plus.augment.crop.samples(16000), plus.loader.batch, plus.train.lr) == (32000, 16, 1e-3)
+    assert plus.encoder.width == 256
+
+
+def test_a_run_is_asked_in_words(run: tuple[Path, Corpus], tmp_path: Path) -> None:
+    path, corpus = run
+    towers = open_audio_text(path)
+    one, two = towers.texts(["a steady tone", "an unknown word"]), towers.waves(np.zeros((3, 16000), np.float32), 16000)
+    assert one.shape == (2, 8)
+    assert two.shape == (3, 8)
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate([one, two]), axis=1), 1, rtol=1e-5)
+    answers = zero_shot(path, corpus, templates=("a tone of {}", "{}"), resamples=50, progress=False)
+    names = [score.name for score in answers.scores]
+    assert names == ["accuracy", "macro_f1"]
+    assert answers.scores[0].chance == 0.25
+    rows, vectors = towers.corpus(corpus, progress=False)
+    prompts = (
+        towers.texts([f"a tone of kind {k}" for k in range(4)]) + towers.texts([f"kind {k}" for k in range(4)])
+    ) / 2
+    prompts /= np.linalg.norm(prompts, axis=1, keepdims=True)
+    expected = np.mean(
+        [f"kind {k}" == corpus.column("label")[r] for r, k in zip(rows, (vectors @ prompts.T).argmax(1), strict=True)]
+    )
+    assert answers.scores[0].value == pytest.approx(expected)
+    assert any("were heard in its training" in note for note in answers.notes)
+    found = text_retrieval(path, corpus, resamples=50, progress=False)
+    assert len(found.scores) == 10
+    first = {score.name: score for score in found.scores}["text to audio: recall_at_1"]
+    assert first.chance == pytest.approx(1 / len(corpus))
+    assert first.interval.low <= first.value <= first.interval.high
+    written = json.loads(answers.write(tmp_path / "zero" / "shot.json").read_text())
+    assert written["scores"][0]["name"] == "accuracy"
+    assert "accuracy" in answers.text()
+
+
+def test_several_labels_and_several_captions(run: tuple[Path, Corpus]) -> None:
+    path, corpus = run
+    labels = [None if i == 0 else "kind 0;kind 1" if i % 2 else "kind 1" for i in range(len(corpus))]
+    answers = zero_shot(path, corpus.with_column("label", labels), resamples=20, progress=False)
+    assert [score.name for score in answers.scores] == ["mAP"]
+    assert answers.clips == len(corpus) - 1
+    assert any("neither label nor caption" in note for note in answers.notes)
+    more = corpus.with_column("other", [f"number {i}" for i in range(len(corpus))])
+    found = text_retrieval(path, more, columns=("caption", "other"), resamples=20, progress=False)
+    assert f"{2 * len(corpus)} different captions" in found.task
+
+
+def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_path: Path) -> None:
+    path, corpus = run
+    table = tmp_path / "captions.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "caption"])
+        writer.writerows([name, f"take {i % 3}"] for i, name in enumerate(corpus.column("file")))
+    captions = read_captions(table, corpus)
+    found = text_retrieval(path, corpus, captions=captions, resamples=20, progress=False)
+    assert "3 different captions" in found.task
+
+
+def test_what_is_refused(run: tuple[Path, Corpus], toy_corpus: Path, tmp_path: Path) -> None:
+    path, corpus = run
+    with pytest.raises(CorpusError, match="no column 'kind'"):
+        zero_shot(path, corpus, labels="kind", progress=False)
+    with pytest.raises(CorpusError, match="expected at least two"):
+        zero_shot(path, corpus.with_column("label", ["x"] * len(corpus)), progress=False)
+    with pytest.raises(ConfigError, match="one place for the label"):
+        zero_shot(path, corpus, templates=("a sound",), progress=False)
+    with pytest.raises(ConfigError, match=r"the corpus .* has none"):
+        pretrain(small(), toy_corpus, tmp_path / "none", progress=False)
+    holes = corpus.with_column("caption", [None, *corpus.column("caption")[1:]])
+    with pytest.raises(ConfigError, match=f"1 of {len(corpus)} clips have no caption"):
+        pretrain(small(), holes, tmp_path / "holes", progress=False)
+    other = get_recipe("temporal-gap", "tiny")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(other.to_json()))
+    with pytest.raises(CheckpointError, match="hears no captions"):
+        open_audio_text(tmp_path / "run")
