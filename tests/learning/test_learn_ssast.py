@@ -4,28 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.mask_samplers import FrameMask
 from auricle.recipes import get_recipe
 from auricle.recipes.methods.ssast import patch_terms
 from learning import lesson
 
 
 @pytest.mark.real
-def test_hidden_frames_are_told_apart_and_reconstructed(shared_audio: Path) -> None:
+def test_hidden_patches_are_reconstructed_and_told_apart(shared_audio: Path) -> None:
     recipe = get_recipe("ssast", "tiny")
     small = recipe.replace(
         window=recipe.window.replace(seconds=0.975),
-        # The published frame model: square patches are told apart by their bands alone, before anything is heard.
-        encoder=recipe.encoder.replace(width=64, depth=3, heads=4, frames=96, patch=(2, 128)),
-        objective=recipe.objective.replace(mask=FrameMask(400 / 512), terms=patch_terms(64, "ignored")),
+        encoder=recipe.encoder.replace(width=64, depth=3, heads=4, frames=96),
+        objective=recipe.objective.replace(terms=patch_terms(64, "ignored")),
     )
-    taught = lesson(small, shared_audio, "nemo_pl", steps=220, batch=16, lr=2e-3, held=96)
+    taught = lesson(small, shared_audio, "piano_notes", steps=200, batch=16, lr=3e-3, held=72)
     before, after = taught.learn()
     assert before["nce"] > 0.98 * before["nce/chance"]
-    assert after["nce"] < 0.9 * after["nce/chance"]
+    assert after["nce"] < 0.92 * after["nce/chance"]
     assert after["nce"] < 0.95 * after["nce/position"]
-    assert after["nce/accuracy"] > 2 * after["nce/majority"]
-    assert after["patch_mse/position_ratio"] < 0.8
+    assert after["nce/accuracy"] > 2.5 * after["nce/majority"]
+    assert after["patch_mse/position_ratio"] < 0.7
     _, control = taught.learn(shuffled=True)
-    assert control["nce"] > 0.97 * control["nce/chance"]
-    assert control["patch_mse/position_ratio"] > 0.9
+    # So early, patches are told apart by their bands, which the control learns as well; what they hold, it can't.
+    assert control["patch_mse/position_ratio"] > 0.85
+    assert control["patch_mse"] > 1.3 * after["patch_mse"]

@@ -38,7 +38,7 @@ class Ability(Enum):
 
 MEETS = {
     Ability.DROP: "transformers on patches (SpectrogramTransformerConfig, BEATsConfig)",
-    Ability.MASK: "transformers, Conformers, state space and recurrent encoders",
+    Ability.MASK: "transformers, Conformers and state space encoders (settings say which)",
     Ability.CLS: "a SpectrogramTransformerConfig with cls",
     Ability.CAUSAL: "recurrent encoders, causal convolutions, a state space encoder in one direction",
     Ability.STREAM: "recurrent encoders",

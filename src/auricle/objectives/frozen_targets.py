@@ -116,14 +116,13 @@ class LayerDistillation(Term):
     def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config = self.config
-        decoded = full_grid(decoded)
-        x, chosen = decoded.x, self._chosen(scene, decoded)
+        x, chosen = full_grid(decoded).x, chosen_tokens(config.where, scene)
         taught = self.earlier(clean_audio(scene.clean, "LayerDistillationConfig"), config.layers)
         value: Tensor | None = None
         parts: dict[str, Tensor] = {}
         watch: dict[str, Callable[[], Tensor]] = {}
         for number, head, layer in zip(config.layers, self.heads, taught.layers or (), strict=True):
-            target = on_grid(layer, decoded.grid)
+            target = on_grid(layer, scene.grid)
             target = scene.per_row(shuffle_clips(target) if shuffled else target)
             prediction = head(x)
             with torch.autocast(x.device.type, enabled=False):
@@ -142,19 +141,6 @@ class LayerDistillation(Term):
 
     def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return difference(self.config.measure, self.config.dims, prediction, target)
-
-    def _chosen(self, scene: Scene, decoded: Tokens) -> Tensor:
-        if decoded.grid == scene.grid:
-            return chosen_tokens(self.config.where, scene)
-        # An encoder that pools as it goes has other tokens at its end than it hides at its beginning.
-        if self.config.where != "all":
-            raise ConfigError(
-                f"{type(scene.encoder).__name__} ends with {decoded.grid.tokens} tokens and begins with "
-                f"{scene.grid.tokens}, so that none at its end can be told hidden; set the term's `where` to all"
-            )
-        if decoded.valid is not None:
-            return decoded.valid
-        return torch.ones(decoded.x.shape[:2], dtype=torch.bool, device=decoded.x.device)
 
 
 def on_grid(layer: Layer, grid: Grid) -> Tensor:

@@ -125,9 +125,9 @@ class PairWorker(Worker):
         room = count - 2 * (reach + self.margin)
         if bool((room < 1).any()):
             raise ConfigError(
-                f"worker {self.name!r} needs {2 * (reach + self.margin) + 1} time steps (a stretch of {self.context}, a "
-                f"gap of {self.gap} and a margin of {self.margin} on either side), and a clip has {int(count.min())} at {desk.grid.rate:g} per second; use "
-                "longer windows, or leave this worker out"
+                f"worker {self.name!r} needs {2 * (reach + self.margin) + 1} time steps (a stretch of {self.context}, "
+                f"a gap of {self.gap}, a margin of {self.margin}, on either side), and a clip has {int(count.min())} "
+                f"at {desk.grid.rate:g} per second; use longer windows, or leave this worker out"
             )
         uniform = rand_rows(desk.generator, len(count), self.config.pairs).to(count.device)
         step = reach + self.margin + (uniform * room.unsqueeze(1)).long()

@@ -117,17 +117,21 @@ class RandomProjectionTarget(Target):
         if config.seeds == 1:
             return
         batches: list[tuple[Tensor, Tensor | None]] = []
-        device = self.quantiser.codebook.device
+        device, training = self.quantiser.codebook.device, encoder.training
+        encoder.eval()
         found = 0
         for view in preparation.views(preparation.clips):
             reference = None if view.reference is None else view.reference.to(device)
             view = replace(view, features=view.features.to(device), reference=reference)
-            tokens = encoder.tokenize(view.features)
-            vectors = self.stretch(view, tokens.grid)
-            batches.append((vectors, tokens.valid))
-            found += int(vectors.shape[:2].numel() if tokens.valid is None else tokens.valid.sum())
+            grid, tokens = encoder.grid(view.features.x.shape[1]), encoder.tokenize(view.features)
+            vectors = self.stretch(view, grid)
+            # Where convolutions coarsen the grid later on, padding is not known here; a few tokens of it matter little.
+            valid = tokens.valid if tokens.grid == grid else None
+            batches.append((vectors, valid))
+            found += int(vectors.shape[:2].numel() if valid is None else valid.sum())
             if found >= _ENOUGH:
                 break
+        encoder.train(training)
         seeds = range(config.seed, config.seed + config.seeds)
         choice = choose_projection_seed(batches, config.codes, config.dim, config.books, config.norm, seeds)
         chosen = RandomProjectionQuantiser(

@@ -56,7 +56,7 @@ def audio2vec(size: str = "tiny") -> Recipe:
         objective=SliceReconstructionConfig(mode="cbow", slices=3, seconds=seconds, frontend=_FRONTEND),
         window=two_cores.window(10.0 if paper else 2.56),
         loader=two_cores.loader(128 if paper else 64),
-        train=two_cores.train(20_000 if paper else 2000, 1e-3, save_every=1000 if paper else 100),
+        train=two_cores.train(20_000 if paper else 1500, 1e-3, save_every=1000 if paper else 100),
     )
 
 

@@ -47,7 +47,7 @@ def pase(size: str = "tiny") -> Recipe:
                 if paper
                 else (
                     "half the channels: 1.5 million weights; published: 5.8 million",
-                    "batch 16 for 1500 steps; published: batch 32 for 150 epochs of 50 hours",
+                    "batch 16 for 1000 steps; published: batch 32 for 150 epochs of 50 hours",
                     *two_cores.DEVIATIONS,
                 )
             ),
@@ -87,5 +87,5 @@ def pase(size: str = "tiny") -> Recipe:
         loader=two_cores.loader(32 if paper else 16),
         train=TrainConfig(steps=150 * _EPOCH, lr=5e-4, weight_decay=0.0, warmup_steps=0, save_every=_EPOCH)
         if paper
-        else two_cores.train(1500, 1e-3),
+        else two_cores.train(1000, 1e-3),
     )

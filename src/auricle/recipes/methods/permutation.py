@@ -68,5 +68,5 @@ def permutation(size: str = "tiny") -> Recipe:
         objective=PermutationConfig(slices=9) if paper else PermutationConfig(slices=5, loss="plackett_luce"),
         window=two_cores.window(10.0 if paper else 2.56),
         loader=two_cores.loader(128 if paper else 64),
-        train=two_cores.train(20_000 if paper else 3000, 1e-3, save_every=1000 if paper else 100),
+        train=two_cores.train(20_000 if paper else 2000, 1e-3, save_every=1000 if paper else 100),
     )

@@ -45,8 +45,8 @@ def wav2vec(size: str = "tiny") -> Recipe:
         else (
             *_NORM,
             *two_cores.DEVIATIONS,
-            "128 channels and a stem of five convolutions (published large: 512, seven), windows of 2.56 s (9.4 s), batch "
-            "16 for 1000 steps at 3e-3",
+            "128 channels and a stem of five convolutions (published large: 512, seven), windows of 2.56 s (9.4 s), "
+            "batch 16 for 1000 steps at 3e-3",
             "negatives weigh 1/10 and scores are means over channels. With sums and full weight, short trainings fall "
             "into features that hardly vary, whose loss is that of knowing only how many candidates are wrong "
             "(future/chance): seen after 100 steps at 1e-3 and at 3e-3",
