@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,13 @@ from auricle.recipes.recipe import Recipe
 from auricle.training.global_batch_norm import normalise_over_ranks
 
 RANKS, CLIPS = 2, 8
+
+
+def undropped(recipe: Recipe) -> Recipe:
+    """Switch off dropout where an encoder reads it from its settings."""
+    names = {field.name for field in fields(recipe.encoder)}
+    off = {name: 0.0 for name in names if "dropout" in name or name in ("drop_path", "layer_drop")}
+    return recipe.replace(encoder=recipe.encoder.replace(**off))
 
 
 def quiet(module: nn.Module) -> None:
@@ -87,7 +94,7 @@ def joined(parts: list[list[View]]) -> list[View]:
 
 
 def compute(name: str, rank: int, world: int) -> dict[str, torch.Tensor]:
-    recipe = get_recipe(name, "tiny")
+    recipe = undropped(get_recipe(name, "tiny"))
     frontend, encoder, objective = build(recipe, 0)
     make_ready(recipe, frontend, encoder, objective)
     encoder, objective = encoder.double().train(), objective.double().train()

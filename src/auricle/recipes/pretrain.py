@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from auricle.audio.batch import Audio
 from auricle.audio.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
+from auricle.config import Config
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
@@ -30,6 +32,7 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, CheckpointError, ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig
 from auricle.recipes.recipe import Recipe, get_recipe, recipes
 from auricle.training.atomic_write import write_atomic, write_json
 from auricle.training.checkpoint import load_tensors
@@ -93,6 +96,8 @@ def pretrain(
         _check_corpus(begun, corpus)
     if earlier is None and recipe.before is not None and not (begun is not None and begun.checkpoints):
         earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
+    if earlier is not None:
+        recipe = _handed_on(recipe, earlier)
     recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
     frontend, encoder, objective = build(recipe, seed)
@@ -167,6 +172,26 @@ def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, rank
             "--out, or the run that is meant by --earlier"
         )
     return out
+
+
+def _handed_on(recipe: Recipe, earlier: str | Path) -> Recipe:
+    """Tell the objective what kind of encoder the stage before trained, wherever it holds one."""
+    from auricle.recipes.load import load_recipe
+
+    trained = load_recipe(earlier)
+    found = EarlierEncoderConfig(trained.encoder, trained.frontend)
+
+    def each(value: Any) -> Any:
+        if isinstance(value, EarlierEncoderConfig):
+            return found
+        if isinstance(value, tuple):
+            return tuple(each(part) for part in value)
+        if isinstance(value, Config):
+            changed = {f.name: each(getattr(value, f.name)) for f in fields(value)}
+            return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
+        return value
+
+    return recipe.replace(objective=each(recipe.objective))
 
 
 def _columns(corpus: Corpus, names: Sequence[str]) -> Mapping[str, Sequence[object]]:

@@ -70,8 +70,8 @@ def clap(size: str = "tiny") -> Recipe:
             "the size of the corpus: an epoch is counted as 630,000 pairs (chosen)",
         ),
         cost="both towers once a clip; the similarities grow with the square of the batch. Gradient caching "
-        "(train.micro_batch) bounds the memory of both towers for encoders without BatchNorm; HTS-AT has one on its input, "
-        "so there the batch must fit the ranks' memory",
+        "(train.micro_batch) bounds the memory of both towers for encoders without BatchNorm; HTS-AT has one on its "
+        "input, so there the batch must fit the ranks' memory",
         choose="when clips have descriptions: the only method here that answers questions in words (zero-shot classes, "
         "search by text). Captions written from labels make it training with labels: say so beside its results",
         measure_statistics=not paper,
