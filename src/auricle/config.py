@@ -63,6 +63,7 @@ class Config:
             raise ConfigError(f"unknown kind of settings {kind!r}{nearest(str(kind), Config._known)}")
         if not issubclass(found, cls):
             raise ConfigError(f"expected settings of kind {cls.__name__}, found {kind}")
+        data = found.upgraded(data)
         hints = typing.get_type_hints(found)
         names = {f.name for f in dataclasses.fields(found)}
         values = {}
@@ -73,6 +74,11 @@ class Config:
                 raise ConfigError(f"{kind} has no setting {name!r}{nearest(name, names)}")
             values[name] = _typed(value, hints[name])
         return found(**values)
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return settings that an earlier version wrote in the form of this one; unchanged unless a class says more."""
+        return data
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some settings changed."""

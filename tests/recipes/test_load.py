@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from toy_pretraining import toy_recipe
 
 from auricle.errors import CheckpointError
-from auricle.recipes import load, load_recipe, pretrain, random_control
+from auricle.recipes import Recipe, get_recipe, load, load_recipe, pretrain, random_control
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +116,19 @@ def test_a_recipe_that_cant_be_read(copy: Path, change: dict) -> None:
     (copy / "recipe.json").write_text(json.dumps(recipe | change))
     with pytest.raises(CheckpointError, match="can't be read"):
         load(copy)
+
+
+def test_recipes_of_the_first_version_are_still_read() -> None:
+    """Then NT-Xent's temperature and the projector's widths stood in the objective itself."""
+    data = get_recipe("audiomosaic").to_json()
+    data["objective"] = {
+        "kind": "ContrastiveConfig", "temperature": 0.2, "projector": [64, 32], "chunk": 7, "mask": data["objective"]["mask"],
+    }  # fmt: skip
+    for name in ("paradigm", "kept", "unknown", "cost", "choose", "before", "begin"):
+        del data[name]
+    for name in ("stride", "block_norm", "shared_layers"):
+        del data["encoder"][name]
+    del data["train"]["schedule"]
+    objective = Recipe.from_json(data).objective
+    assert (objective.loss.temperature, objective.loss.chunk) == (0.2, 7)
+    assert (objective.projector.hidden, objective.projector.out) == ((64,), 32)

@@ -126,6 +126,7 @@ class BEATs(Encoder):
         self.width, self.depth, self.bands = config.width, config.depth, config.mels
         self.input_rate, self.least_frames = config.frame_rate, config.patch[0]
         self.abilities = frozenset({Ability.MASK, Ability.DROP, Ability.EXACT_PADDING})  # type: ignore[misc]
+        self.dropout = config.dropout
         D, eps = config.width, config.eps
         # A linear layer on flattened patches: the same numbers as a strided convolution, and a plain matmul.
         self.patch_embed = nn.Linear(config.patch[0] * config.patch[1], config.embed, bias=False)
@@ -197,7 +198,7 @@ class BEATs(Encoder):
             ConfigError: a layer outside 0 ... depth is asked for.
         """
         self.check_layers(layers)
-        x = F.dropout(self.norm(with_positions(tokens, self.position)), self.config.dropout, self.training)
+        x = F.dropout(self.norm(with_positions(tokens, self.position)), self.dropout, self.training)
         N = tokens.grid.tokens
         places = torch.arange(N, device=x.device)[None] if tokens.index is None else tokens.index
         mask, bias = key_mask(tokens.valid), self.relative(places, N)

@@ -223,13 +223,18 @@ class WaveformStem(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights (He normal, as wav2vec 2.0's); zero biases, unit norms."""
+        """Draw fresh weights (He normal, as wav2vec 2.0's), biases by fan-in as torch does; unit norms.
+
+        Biases that were zero would leave digital silence without any variance in every norm of the stack, and
+        the gradient through seven such norms overflows.
+        """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
                 if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                    bound = (module.weight.shape[1] * module.weight.shape[2]) ** -0.5
+                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm | ChannelNorm):
                 module.reset_parameters()
 

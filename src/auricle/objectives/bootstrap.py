@@ -138,6 +138,7 @@ class Bootstrap(BatchCoupled):
         watch = LazyWatch(
             {
                 "accuracy": accuracy,
+                "chance": lambda: f.new_tensor(1 / n),
                 "constant": lambda: 4 - 2 * (t[:n].mean(0).norm() + t[n:].mean(0).norm()),
                 "std_z": lambda: sphere_spread(z),
                 "std_target": lambda: sphere_spread(t),

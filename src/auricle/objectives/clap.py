@@ -142,7 +142,7 @@ class Clap(BatchCoupled):
     def compare(self, representations: Sequence[Tensor]) -> Loss:
         """Project, gather, and contrast this rank's clips and captions with all of them.
 
-        Watched: `accuracy` (top 1, mean of both ways), `clap/chance` (1 over the candidates), `clap/scale` (inverse
+        Watched: `accuracy` (top 1, mean of both ways), `chance` (1 over the candidates), `clap/scale` (inverse
         temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
         """
         own = representations[0].shape[0]
@@ -174,6 +174,7 @@ class Clap(BatchCoupled):
         watch = LazyWatch(
             {
                 "accuracy": lambda: torch.stack(hits).float().mean(),
+                "chance": lambda: (1 / (~same).sum(1)).mean(),
                 "clap/chance": lambda: (1 / (~same).sum(1)).mean(),
                 "clap/scale": lambda: scale.detach(),
                 "clap/rank_audio": lambda: effective_rank(z[:2048]),

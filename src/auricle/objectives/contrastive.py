@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,16 @@ class ContrastiveConfig(ObjectiveConfig):
     loss: PairLossConfig = field(default_factory=NTXentConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read settings of before the loss and the projector were parts of their own."""
+        if "temperature" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name not in ("temperature", "chunk", "projector")}
+        hidden, out = data.get("projector", (512, 128))
+        loss = NTXentConfig(temperature=data["temperature"], chunk=data.get("chunk", 1024))
+        return {**rest, "loss": loss.to_json(), "projector": ProjectorConfig(hidden=(hidden,), out=out).to_json()}
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Contrastive:
         """Build the objective for an encoder, its own weights drawn from `generator` (None: one seeded with 1).
@@ -100,8 +111,8 @@ class Contrastive(BatchCoupled):
     def compare(self, representations: Sequence[Tensor]) -> Loss:
         """Project the global batch and compare this rank's clips with all of it.
 
-        Watched, and computed only when read: `accuracy` (top 1 of the partner among the candidates), `alignment`,
-        `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when they fill
+        Watched, and computed only when read: `accuracy` (top 1 of the partner among the candidates), its `chance`,
+        `alignment`, `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when they fill
         the sphere), `rank_z` and `rank_f` (effective ranks of projections and of representations), and what the loss
         adds.
         """
@@ -120,6 +131,7 @@ class Contrastive(BatchCoupled):
         watch = LazyWatch(
             {
                 "accuracy": lambda: result.accuracy,
+                "chance": lambda: z.new_tensor(self.loss.chance(n)),
                 "alignment": lambda: alignment(z[:n], z[n:]),
                 "uniformity": lambda: uniformity(z[:n]),
                 "std_z": lambda: sphere_spread(z),

@@ -45,6 +45,10 @@ class PairLoss(nn.Module, ABC):
 
     name: ClassVar[str]
 
+    def chance(self, clips: int) -> float:
+        """Return the accuracy of a guess in a batch of so many clips: one in as many, unless the loss says otherwise."""
+        return 1 / clips
+
     @abstractmethod
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
         """Compare views.
@@ -102,6 +106,10 @@ class _NTXentLoss(PairLoss):
     def __init__(self, config: NTXentConfig) -> None:
         super().__init__()
         self.config = config
+
+    def chance(self, clips: int) -> float:
+        """Return one in the views of all clips but the anchor."""
+        return 1 / (2 * clips - 1)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
         """Contrast this rank's clips with the whole batch."""

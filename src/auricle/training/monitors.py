@@ -153,7 +153,7 @@ class CollapseAlarm:
                 place = line.get(f"{path}/position_accuracy" if path else "position_accuracy")
                 if isinstance(place, float) and value <= place:
                     found[name] = ("shortcut", f"{name} is {value:.3f} after {step} steps, by position {place:.3f}")
-        accuracy, chance = line.get("accuracy"), 1 / max(1, 2 * line.get("batch", 1) - 1)
+        accuracy, chance = line.get("accuracy"), line.get("chance", 1 / max(1, 2 * line.get("batch", 1) - 1))
         if isinstance(accuracy, float) and late and accuracy < 1.5 * chance:
             found["accuracy"] = ("collapse", f"accuracy is {accuracy:.4f} after {step} steps, chance is {chance:.4f}")
         return found
