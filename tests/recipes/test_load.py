@@ -122,7 +122,8 @@ def test_recipes_of_the_first_version_are_still_read() -> None:
     """Then NT-Xent's temperature and the projector's widths stood in the objective itself."""
     data = get_recipe("audiomosaic").to_json()
     data["objective"] = {
-        "kind": "ContrastiveConfig", "temperature": 0.2, "projector": [64, 32], "chunk": 7, "mask": data["objective"]["mask"],
+        "kind": "ContrastiveConfig", "temperature": 0.2, "projector": [64, 32], "chunk": 7,
+        "mask": data["objective"]["mask"],
     }  # fmt: skip
     for name in ("paradigm", "kept", "unknown", "cost", "choose", "before", "begin"):
         del data[name]

@@ -112,9 +112,9 @@ class Contrastive(BatchCoupled):
         """Project the global batch and compare this rank's clips with all of it.
 
         Watched, and computed only when read: `accuracy` (top 1 of the partner among the candidates), its `chance`,
-        `alignment`, `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when they fill
-        the sphere), `rank_z` and `rank_f` (effective ranks of projections and of representations), and what the loss
-        adds.
+        `alignment`, `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when
+        they fill the sphere), `rank_z` and `rank_f` (effective ranks of projections and of representations), and what
+        the loss adds.
         """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):

@@ -109,7 +109,12 @@ class FrontEndTarget(Target):
         Raises:
             ConfigError: the view has no clean waveform in step with it.
         """
-        return align_frames(reference_features(scene, self.frontend, self.config.norm), self.frontend.frame_rate, scene.grid, self.config.align)
+        return align_frames(
+            reference_features(scene, self.frontend, self.config.norm),
+            self.frontend.frame_rate,
+            scene.grid,
+            self.config.align,
+        )
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ class PairLoss(nn.Module, ABC):
     name: ClassVar[str]
 
     def chance(self, clips: int) -> float:
-        """Return the accuracy of a guess in a batch of so many clips: one in as many, unless the loss says otherwise."""
+        """Return the accuracy of a guess in a batch of so many clips: one in as many, unless a loss says otherwise."""
         return 1 / clips
 
     @abstractmethod
