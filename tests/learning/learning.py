@@ -66,7 +66,7 @@ class Lesson:
         """Return what `prepare` is given: the taught clips."""
         plain = PlainViewsConfig().build(frontend)
 
-        def views(clips: int):  # noqa: ANN202
+        def views(clips: int):
             loader = self.recipe.loader.replace(sampling="clip", drop_last=False, workers=0)
             seen = 0
             for batch in Loader(self.taught, self.recipe.window, loader, rate=frontend.rate, seed=1).iterate():

@@ -31,7 +31,6 @@ def recipes(argv: Sequence[str]) -> None:
     from rich.markdown import Markdown
     from rich.table import Table
 
-    from auricle.recipes import get_recipe
     from auricle.recipes import recipes as registered
     from auricle.recipes.methods_page import PARADIGMS, describe, methods_page
     from auricle.training.atomic_write import write_atomic
@@ -45,11 +44,10 @@ def recipes(argv: Sequence[str]) -> None:
         for name in args.name:
             console.print(Markdown(describe(name)))
         return
-    known = [(entry, get_recipe(entry.name, entry.sizes[0])) for entry in registered()]
     for paradigm in PARADIGMS:
         table = Table("recipe", "what it does", "sizes", title=paradigm, title_justify="left", expand=True)
-        for entry, recipe in known:
-            if recipe.paradigm == paradigm:
+        for entry in registered():
+            if entry.paradigm == paradigm:
                 table.add_row(entry.name, entry.summary, ", ".join(entry.sizes))
         console.print(table)
     console.print(

@@ -95,8 +95,8 @@ class Tokens:
         index: `(B, K)` int64 places on the grid where tokens were dropped; None: all N, in order.
         cls: `(B, P, D)` class tokens, or None.
         layers: hidden states of the layers that were asked for, in the order asked, or None.
-        positions: `(1, N, D)` what `tokenize` added to `x` for each place, or None: who replaces a token by a mask vector
-            adds it again, so that a hidden token still tells where it is.
+        positions: `(1, N, D)` what `tokenize` added to `x` for each place, or None: who replaces a token by a mask
+            vector adds it again, so that a hidden token still tells where it is.
         stem: of encoders with a stem of convolutions, on the full grid; else None.
     """
 

@@ -54,7 +54,8 @@ def align_frames(x: Tensor, rate: float, grid: Grid, how: Align, what: str = "th
     need = grid.time * k
     if x.shape[1] < need - _SLACK * k:
         raise ConfigError(
-            f"{what} has {x.shape[1]} frames at {rate:g} per second for {grid.time} tokens at {grid.rate:g} per second, "
+            f"{what} has {x.shape[1]} frames at {rate:g} per second for {grid.time} tokens at {grid.rate:g} per "
+            "second, "
             f"expected {need}; its rate is not what its settings say"
         )
     if x.shape[1] < need:
@@ -73,7 +74,8 @@ def patch_size(encoder: Encoder) -> tuple[int, int]:
     """
     if encoder.bands is None:
         raise ConfigError(
-            f"{type(encoder).__name__} reads samples: it has no patches of features to predict; predict the features of "
+            f"{type(encoder).__name__} reads samples: it has no patches of features to predict; predict the features "
+            "of "
             "a front end (FrontEndTargetConfig)"
         )
     if encoder.bands == 0:

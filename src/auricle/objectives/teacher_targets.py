@@ -47,7 +47,8 @@ class TeacherTarget(Target):
         super().__init__()
         if config.layers > encoder.depth:
             raise ConfigError(
-                f"the teacher's top {config.layers} layers are asked for and the encoder has {encoder.depth}; lower the "
+                f"the teacher's top {config.layers} layers are asked for and the encoder has {encoder.depth}; lower "
+                "the "
                 "target's layers"
             )
         self.config = config

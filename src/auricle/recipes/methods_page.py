@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
-from auricle.recipes.recipe import Recipe, RecipeEntry, get_recipe, recipes
+from auricle.recipes.recipe import Paradigm, Recipe, RecipeEntry, get_recipe, recipes
 
-PARADIGMS = ("auxiliary", "contrastive", "reconstruction", "discrete tokens", "teacher-student", "multimodal")
+PARADIGMS = get_args(Paradigm)
 
 
 def stages(recipe: Recipe) -> int:
@@ -36,7 +37,7 @@ def methods_page(entries: Sequence[RecipeEntry]) -> str:
     ]
     first = {entry.name: get_recipe(entry.name, entry.sizes[0]) for entry in entries}
     for paradigm in PARADIGMS:
-        own = [entry for entry in entries if first[entry.name].paradigm == paradigm]
+        own = [entry for entry in entries if entry.paradigm == paradigm]
         lines += [
             f"## {paradigm[0].upper()}{paradigm[1:]}",
             "",
@@ -49,7 +50,7 @@ def methods_page(entries: Sequence[RecipeEntry]) -> str:
                 f"{stages(first[entry.name])} |"
             )
         lines.append("")
-    for entry in sorted(entries, key=lambda e: (PARADIGMS.index(first[e.name].paradigm), e.name)):
+    for entry in sorted(entries, key=lambda e: (PARADIGMS.index(e.paradigm), e.name)):
         lines += _section(entry, first[entry.name])
     return "\n".join(lines).rstrip() + "\n"
 

@@ -23,6 +23,7 @@ from auricle.objectives.contrastive import ContrastiveConfig
 from auricle.training.train_config import TrainConfig
 
 Size = Literal["tiny", "small", "base", "paper"]
+Paradigm = Literal["auxiliary", "contrastive", "reconstruction", "discrete tokens", "teacher-student", "multimodal"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,6 @@ class Recipe(Config):
         size: which variant of it.
         reference: the publication.
         deviations: every known difference from the publication, in words.
-        paradigm: of the survey: `auxiliary`, `contrastive`, `reconstruction`, `discrete tokens`, `teacher-student` or
-            `multimodal`.
         kept: what of the publication is kept, in words: for `docs/methods.md`.
         unknown: what the publication does not say, and what was chosen.
         cost: what a step costs, in words.
@@ -75,7 +74,6 @@ class Recipe(Config):
     size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     reference: Annotated[Reference, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Reference)
     deviations: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
-    paradigm: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     kept: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
     unknown: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
     cost: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
@@ -135,10 +133,11 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """A published recipe in the registry: its name, its sizes, and one line on it."""
+    """A published recipe in the registry: its name, its sizes, its paradigm, and one line on it."""
 
     name: str
     sizes: tuple[str, ...]
+    paradigm: str
     summary: str
     make: Callable[..., Recipe]
 
@@ -146,12 +145,20 @@ class RecipeEntry:
 _REGISTRY: dict[str, RecipeEntry] = {}
 
 
-def recipe(name: str, sizes: tuple[str, ...]) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
-    """Register a function `make(size) -> Recipe` under a name; the first line of its docstring describes it."""
+def recipe(
+    name: str, sizes: tuple[str, ...], paradigm: Paradigm
+) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+    """Register a function `make(size) -> Recipe` under a name; the first line of its docstring describes it.
+
+    Args:
+        name: what `get_recipe` finds it by.
+        sizes: those it makes.
+        paradigm: of the survey, which orders lists and pages.
+    """
 
     def register(make: Callable[..., Recipe]) -> Callable[..., Recipe]:
         summary = (make.__doc__ or "").strip().splitlines()[0] if make.__doc__ else ""
-        _REGISTRY[name] = RecipeEntry(name, sizes, summary, make)
+        _REGISTRY[name] = RecipeEntry(name, sizes, paradigm, summary, make)
         return make
 
     return register

@@ -30,7 +30,7 @@ class _SumOverRanks(torch.autograd.Function):
         return grad
 
 
-class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+class _GlobalStatistics(nn.modules.batchnorm._BatchNorm):
     """BatchNorm whose training statistics are those of all ranks' batches; alone it is what it was.
 
     Input `(B, C)` or `(B, C, ...)`. Every rank must come with a batch. Statistics are computed in float32 at least.
@@ -75,6 +75,22 @@ class GlobalBinNorm(BinNorm):
         return sums if world() == 1 else _SumOverRanks.apply(sums)
 
 
+class GlobalBatchNorm1d(_GlobalStatistics, nn.BatchNorm1d):
+    """`BatchNorm1d` over the batch of all ranks."""
+
+
+class GlobalBatchNorm2d(_GlobalStatistics, nn.BatchNorm2d):
+    """`BatchNorm2d` over the batch of all ranks."""
+
+
+# Subclasses, because an encoder may ask what kind of norm it holds.
+_GLOBAL: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: GlobalBatchNorm1d,
+    nn.BatchNorm2d: GlobalBatchNorm2d,
+    BinNorm: GlobalBinNorm,
+}
+
+
 def normalise_over_ranks(module: nn.Module) -> None:
     """Let every BatchNorm below a module go by the batch of all ranks; names, weights and statistics stay.
 
@@ -83,7 +99,4 @@ def normalise_over_ranks(module: nn.Module) -> None:
     if world() == 1:
         return
     for child in module.modules():
-        if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            child.__class__ = GlobalBatchNorm
-        elif type(child) is BinNorm:
-            child.__class__ = GlobalBinNorm
+        child.__class__ = _GLOBAL.get(type(child), type(child))

@@ -19,7 +19,7 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 
-@recipe("a-jepa", sizes=("tiny", "paper"))
+@recipe("a-jepa", sizes=("tiny", "paper"), paradigm="teacher-student")
 def a_jepa(size: str = "tiny") -> Recipe:
     """A-JEPA: four target blocks are predicted from what is left of a context block, ever more aware of time and bands.
 

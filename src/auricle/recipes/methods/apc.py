@@ -20,7 +20,7 @@ _UNKNOWN = (
 )
 
 
-@recipe("apc", sizes=("tiny", "paper"))
+@recipe("apc", sizes=("tiny", "paper"), paradigm="reconstruction")
 def apc(size: str = "tiny") -> Recipe:
     """APC: recurrent layers read log-mel frames from left to right and predict the one some steps ahead.
 
@@ -65,7 +65,7 @@ def apc(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("vq-apc", sizes=("tiny", "paper"))
+@recipe("vq-apc", sizes=("tiny", "paper"), paradigm="reconstruction")
 def vq_apc(size: str = "tiny") -> Recipe:
     """VQ-APC: APC through a codebook after the last recurrent layer, so that its features must be few.
 

@@ -22,7 +22,7 @@ _ALWAYS = (
 )
 
 
-@recipe("atst-clip", sizes=("tiny", "paper"))
+@recipe("atst-clip", sizes=("tiny", "paper"), paradigm="teacher-student")
 def atst_clip(size: str = "tiny") -> Recipe:
     """ATST-Clip: the class token of one crop predicts what a slow teacher's makes of another crop of the clip.
 

@@ -19,7 +19,7 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 
-@recipe("atst-frame", sizes=("tiny", "paper"))
+@recipe("atst-frame", sizes=("tiny", "paper"), paradigm="teacher-student")
 def atst_frame(size: str = "tiny") -> Recipe:
     """ATST-Frame: BYOL for frames: the student's view is augmented and masked in blocks, the teacher's is clean.
 

@@ -19,7 +19,7 @@ REFERENCE = Reference(
 _FRONTEND = LogMelConfig(n_fft=512, window=400)
 
 
-@recipe("audio2vec", sizes=("tiny", "paper"))
+@recipe("audio2vec", sizes=("tiny", "paper"), paradigm="auxiliary")
 def audio2vec(size: str = "tiny") -> Recipe:
     """Audio2Vec (CBoW): the slices around give the spectrogram of the slice in the middle.
 
@@ -60,7 +60,7 @@ def audio2vec(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("audio2vec-skip-gram", sizes=("tiny", "paper"))
+@recipe("audio2vec-skip-gram", sizes=("tiny", "paper"), paradigm="auxiliary")
 def audio2vec_skip_gram(size: str = "tiny") -> Recipe:
     """Audio2Vec (skip-gram): the slice in the middle gives the spectrograms of the slices around.
 
@@ -77,7 +77,7 @@ def audio2vec_skip_gram(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("temporal-gap", sizes=("tiny", "paper"))
+@recipe("temporal-gap", sizes=("tiny", "paper"), paradigm="auxiliary")
 def temporal_gap(size: str = "tiny") -> Recipe:
     """TemporalGap: how far apart two slices of a clip lie, from their vectors.
 

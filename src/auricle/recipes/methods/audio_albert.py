@@ -6,7 +6,7 @@ from auricle.recipes.methods.mockingjay import mockingjay
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("audio-albert", sizes=("tiny", "paper"))
+@recipe("audio-albert", sizes=("tiny", "paper"), paradigm="reconstruction")
 def audio_albert(size: str = "tiny") -> Recipe:
     """Audio ALBERT: Mockingjay whose layers all have the same weights.
 

@@ -10,7 +10,7 @@ from auricle.recipes.methods.byol_a import byol_a
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("audio-barlow", sizes=("tiny", "paper"))
+@recipe("audio-barlow", sizes=("tiny", "paper"), paradigm="contrastive")
 def audio_barlow(size: str = "tiny") -> Recipe:
     """Audio Barlow Twins: dimensions agree across two views of a clip, and don't repeat each other.
 

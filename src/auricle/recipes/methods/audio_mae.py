@@ -32,7 +32,7 @@ PADDED = "places of padding are neither attended to nor predicted; published: th
 _EPOCH = 3906
 
 
-@recipe("audio-mae", sizes=("tiny", "paper"))
+@recipe("audio-mae", sizes=("tiny", "paper"), paradigm="reconstruction")
 def audio_mae(size: str = "tiny") -> Recipe:
     """Audio-MAE: an encoder sees a fifth of the patches, a decoder with local windows reconstructs the others.
 

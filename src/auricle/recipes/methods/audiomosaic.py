@@ -55,7 +55,7 @@ _OBJECTIVE = ContrastiveConfig(
 _EPOCH_STEPS, _EPOCHS = 311, 400
 
 
-@recipe("audiomosaic", sizes=("tiny", "small", "base", "paper"))
+@recipe("audiomosaic", sizes=("tiny", "small", "base", "paper"), paradigm="contrastive")
 def audiomosaic(size: str = "tiny") -> Recipe:
     """AudioMosaic: two views of a clip, one without time patches, one without frequency patches, contrasted by NT-Xent.
 

@@ -6,7 +6,7 @@ from auricle.recipes.methods.hubert import hubert
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("aves", sizes=("tiny", "paper"))
+@recipe("aves", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def aves(size: str = "tiny") -> Recipe:
     """AVES: HuBERT, both iterations, on recordings of animals.
 

@@ -96,7 +96,7 @@ def _earlier(before: Recipe) -> EarlierEncoderConfig:
     return EarlierEncoderConfig(encoder=before.encoder, frontend=before.frontend)
 
 
-@recipe("beats-iter1", sizes=("tiny", "paper"))
+@recipe("beats-iter1", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def beats_iter1(size: str = "tiny") -> Recipe:
     """BEATs, first iteration: predict codes that a random projection gives to hidden patches.
 
@@ -116,7 +116,7 @@ def beats_iter1(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("beats-tokenizer", sizes=("tiny", "paper"))
+@recipe("beats-tokenizer", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def beats_tokenizer(size: str = "tiny", iteration: int = 1) -> Recipe:
     """BEATs' tokenizer: codes from which a small network can tell what the model before hears.
 
@@ -141,7 +141,7 @@ def beats_tokenizer(size: str = "tiny", iteration: int = 1) -> Recipe:
     )
 
 
-@recipe("beats", sizes=("tiny", "paper"))
+@recipe("beats", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def beats(size: str = "tiny", iteration: int = 0) -> Recipe:
     """BEATs: predict codes of a tokenizer that has learnt from the model before; the stages train one by one.
 

@@ -35,7 +35,7 @@ _TINY = (
 )
 
 
-@recipe("best-rq", sizes=("tiny", "paper"))
+@recipe("best-rq", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def best_rq(size: str = "tiny") -> Recipe:
     """BEST-RQ: name the code that a fixed random projection gives to each stretch of speech hidden behind noise.
 

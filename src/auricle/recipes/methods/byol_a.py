@@ -75,7 +75,7 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
     )
 
 
-@recipe("byol-a", sizes=("tiny", "paper"))
+@recipe("byol-a", sizes=("tiny", "paper"), paradigm="teacher-student")
 def byol_a(size: str = "tiny") -> Recipe:
     """BYOL-A 2: two views of a second, mixed, resized and faded, predict each other through a slow teacher.
 
@@ -90,7 +90,7 @@ def byol_a(size: str = "tiny") -> Recipe:
     return _byol_a(size, reference, "2022", lr=1e-4, ratio=0.2, fader=True)
 
 
-@recipe("byol-a-v1", sizes=("tiny", "paper"))
+@recipe("byol-a-v1", sizes=("tiny", "paper"), paradigm="teacher-student")
 def byol_a_v1(size: str = "tiny") -> Recipe:
     """BYOL-A 1: the first version, with stronger mixing, without fader, and a plainer encoder.
 

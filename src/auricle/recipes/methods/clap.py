@@ -27,7 +27,7 @@ REFERENCE = Reference(
 _EPOCH = 273
 
 
-@recipe("clap", sizes=("tiny", "paper"))
+@recipe("clap", sizes=("tiny", "paper"), paradigm="multimodal")
 def clap(size: str = "tiny") -> Recipe:
     """CLAP: a clip and its caption are brought together, apart from all others of the batch.
 

@@ -28,7 +28,7 @@ _TINY = (
 )
 
 
-@recipe("clar", sizes=("tiny", "paper"))
+@recipe("clar", sizes=("tiny", "paper"), paradigm="contrastive")
 def clar(size: str = "tiny") -> Recipe:
     """CLAR: two seconds of one clip, each with its own chain of effects on the waveform, contrasted by NT-Xent.
 
@@ -84,7 +84,7 @@ def clar(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("clar-wave", sizes=("tiny", "paper"))
+@recipe("clar-wave", sizes=("tiny", "paper"), paradigm="contrastive")
 def clar_wave(size: str = "tiny") -> Recipe:
     """CLAR on samples: the same views, read by a one-dimensional ResNet.
 

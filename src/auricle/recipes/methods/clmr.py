@@ -30,7 +30,7 @@ _CHAIN = (
 )
 
 
-@recipe("clmr", sizes=("tiny", "paper"))
+@recipe("clmr", sizes=("tiny", "paper"), paradigm="contrastive")
 def clmr(size: str = "tiny") -> Recipe:
     """CLMR: two crops of a piece of music, each with its own chain of effects, contrasted from samples.
 

@@ -25,7 +25,7 @@ _ALWAYS = (
 )
 
 
-@recipe("cola", sizes=("tiny", "paper"))
+@recipe("cola", sizes=("tiny", "paper"), paradigm="contrastive")
 def cola(size: str = "tiny") -> Recipe:
     """COLA: finds, among a batch, the other second of the same clip, by a learned bilinear similarity.
 

@@ -16,7 +16,7 @@ _ALWAYS = (
 )
 
 
-@recipe("cpc", sizes=("tiny", "paper"))
+@recipe("cpc", sizes=("tiny", "paper"), paradigm="contrastive")
 def cpc(size: str = "tiny") -> Recipe:
     """CPC: a recurrent context tells the next steps of the waveform's features from others of the batch.
 

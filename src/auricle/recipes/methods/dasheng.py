@@ -16,7 +16,7 @@ from auricle.training.train_config import TrainConfig
 _EPOCH = 15_000
 
 
-@recipe("dasheng", sizes=("tiny", "paper"))
+@recipe("dasheng", sizes=("tiny", "paper"), paradigm="reconstruction")
 def dasheng(size: str = "tiny") -> Recipe:
     """Dasheng: tokens of 40 ms over all frequencies, hidden in pairs; a plain decoder reconstructs three quarters.
 

@@ -36,7 +36,7 @@ _DITHERED = "noise at -80 dB of full scale is added, against digital silence, wh
 _TARGET = "target: feed-forward outputs before the residual of the teacher's top layers, instance-normalised, averaged"
 
 
-@recipe("data2vec", sizes=("tiny", "paper"))
+@recipe("data2vec", sizes=("tiny", "paper"), paradigm="teacher-student")
 def data2vec(size: str = "tiny") -> Recipe:
     """data2vec: behind a span mask, predict what a slow teacher makes of the whole clip.
 
@@ -106,7 +106,7 @@ def data2vec(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("data2vec2", sizes=("tiny", "paper"))
+@recipe("data2vec2", sizes=("tiny", "paper"), paradigm="teacher-student")
 def data2vec2(size: str = "tiny") -> Recipe:
     """data2vec 2.0: eight clones of a clip show their visible tokens only, a small decoder predicts the others.
 

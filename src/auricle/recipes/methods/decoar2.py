@@ -38,7 +38,7 @@ _TINY = (
 _TINY_ENCODER = {"size": "tiny", "depth": 4, "frames": 256, "layer_drop": 0.0}
 
 
-@recipe("decoar2", sizes=("tiny", "paper"))
+@recipe("decoar2", sizes=("tiny", "paper"), paradigm="reconstruction")
 def decoar2(size: str = "tiny") -> Recipe:
     """DeCoAR 2.0: reconstruct hidden frames from a few learned codes of what the encoder knows about them.
 

@@ -9,7 +9,7 @@ from auricle.recipes.methods.data2vec import data2vec
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("dinosr", sizes=("tiny", "paper"))
+@recipe("dinosr", sizes=("tiny", "paper"), paradigm="teacher-student")
 def dinosr(size: str = "tiny") -> Recipe:
     """DinoSR: data2vec with codes: each of the teacher's top layers has a codebook that follows it.
 

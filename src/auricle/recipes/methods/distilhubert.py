@@ -15,7 +15,7 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 
-@recipe("distilhubert", sizes=("tiny", "paper"))
+@recipe("distilhubert", sizes=("tiny", "paper"), paradigm="teacher-student")
 def distilhubert(size: str = "tiny") -> Recipe:
     """DistilHuBERT: HuBERT's stem and first two layers learn to predict its 4th, 8th and 12th.
 

@@ -15,7 +15,7 @@ from auricle.recipes.methods.eat import PLACES
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("dp-mae", sizes=("tiny", "paper"))
+@recipe("dp-mae", sizes=("tiny", "paper"), paradigm="reconstruction")
 def dp_mae(size: str = "tiny") -> Recipe:
     """DP-MAE: each random half of the patches reconstructs the other, and what a slow teacher makes of it.
 

@@ -73,7 +73,7 @@ def eat_objective(size: str) -> MaskedPredictionConfig:
     )
 
 
-@recipe("eat", sizes=("tiny", "paper"))
+@recipe("eat", sizes=("tiny", "paper"), paradigm="teacher-student")
 def eat(size: str = "tiny") -> Recipe:
     """EAT: sixteen clones of a clip, each without four fifths of its patches, predict a slow teacher's latents.
 
@@ -124,7 +124,7 @@ def eat(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("bat", sizes=("tiny", "paper"))
+@recipe("bat", sizes=("tiny", "paper"), paradigm="teacher-student")
 def bat(size: str = "tiny") -> Recipe:
     """BAT: EAT with a transformer decoder, patches hidden at random, and means in both terms.
 

@@ -11,7 +11,7 @@ from auricle.recipes.methods.audio_mae import audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("hear", sizes=("tiny", "paper"))
+@recipe("hear", sizes=("tiny", "paper"), paradigm="reconstruction")
 def hear(size: str = "tiny") -> Recipe:
     """HeAR: a large masked autoencoder on clips of two seconds, for coughs, breath and speech.
 

@@ -95,7 +95,7 @@ def layer_of(stage: Recipe, layer: int) -> ClusteredLayerConfig:
     return ClusteredLayerConfig(layer, EarlierEncoderConfig(stage.encoder, stage.frontend))
 
 
-@recipe("hubert", sizes=("tiny", "paper"))
+@recipe("hubert", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def hubert(size: str = "tiny") -> Recipe:
     """HuBERT: behind a span mask, predict the clusters that hidden steps belong to; twice, the second time its own.
 

@@ -22,7 +22,7 @@ from auricle.training.train_config import TrainConfig
 _EPOCH, _BATCH = 980, 2048
 
 
-@recipe("m2d", sizes=("tiny", "paper"))
+@recipe("m2d", sizes=("tiny", "paper"), paradigm="teacher-student")
 def m2d(size: str = "tiny") -> Recipe:
     """M2D: from the visible patches, predict what a slow teacher makes of the hidden ones alone.
 

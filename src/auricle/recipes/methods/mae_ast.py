@@ -11,7 +11,7 @@ from auricle.recipes.methods.ssast import ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("mae-ast", sizes=("tiny", "paper"))
+@recipe("mae-ast", sizes=("tiny", "paper"), paradigm="reconstruction")
 def mae_ast(size: str = "tiny") -> Recipe:
     """MAE-AST: hidden patches are dropped before the encoder; behind a short decoder they are told apart and rebuilt.
 

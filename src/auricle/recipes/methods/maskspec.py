@@ -12,7 +12,7 @@ from auricle.recipes.methods.audio_mae import PADDED, audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("maskspec", sizes=("tiny", "paper"))
+@recipe("maskspec", sizes=("tiny", "paper"), paradigm="reconstruction")
 def maskspec(size: str = "tiny") -> Recipe:
     """MaskSpec: a quarter of the patches of a 32 kHz spectrogram is seen, a plain decoder reconstructs the others.
 

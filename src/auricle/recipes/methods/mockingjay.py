@@ -17,7 +17,7 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 
-@recipe("mockingjay", sizes=("tiny", "paper"))
+@recipe("mockingjay", sizes=("tiny", "paper"), paradigm="reconstruction")
 def mockingjay(size: str = "tiny") -> Recipe:
     """Mockingjay: spans of frames are zeroed, swapped or left, and a BERT-like encoder reconstructs them.
 

@@ -15,7 +15,7 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 _EPOCH = 3906
 
 
-@recipe("msm-mae", sizes=("tiny", "paper"))
+@recipe("msm-mae", sizes=("tiny", "paper"), paradigm="reconstruction")
 def msm_mae(size: str = "tiny") -> Recipe:
     """MSM-MAE: two seconds of 80 mel bins, a quarter seen, a small plain decoder; vectors keep their frequencies apart.
 

@@ -33,7 +33,7 @@ _TINY = (
 )
 
 
-@recipe("musicfm", sizes=("tiny", "paper"))
+@recipe("musicfm", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def musicfm(size: str = "tiny") -> Recipe:
     """MusicFM: BEST-RQ on longer stretches of music, hidden before the front end, with rotary positions.
 

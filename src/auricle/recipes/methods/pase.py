@@ -27,7 +27,7 @@ REFERENCE = Reference(
 _EPOCH = 470
 
 
-@recipe("pase", sizes=("tiny", "paper"))
+@recipe("pase", sizes=("tiny", "paper"), paradigm="auxiliary")
 def pase(size: str = "tiny") -> Recipe:
     """PASE: seven workers predict signals of a clip, or tell pairs apart, from the same frames every 10 ms.
 

@@ -31,7 +31,7 @@ _LONG = 2048
 _EPOCH = 940
 
 
-@recipe("pase-plus", sizes=("tiny", "paper"))
+@recipe("pase-plus", sizes=("tiny", "paper"), paradigm="auxiliary")
 def pase_plus(size: str = "tiny") -> Recipe:
     """PASE+: the encoder hears distorted speech, twelve workers ask for the clean one.
 

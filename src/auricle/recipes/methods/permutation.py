@@ -17,7 +17,7 @@ REFERENCE = Reference(
 )
 
 
-@recipe("permutation", sizes=("tiny", "paper"))
+@recipe("permutation", sizes=("tiny", "paper"), paradigm="auxiliary")
 def permutation(size: str = "tiny") -> Recipe:
     """Permutation: each part of a shuffled clip gets a score, and the scores' ranks are to be the true places.
 

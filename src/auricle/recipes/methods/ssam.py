@@ -20,7 +20,7 @@ from auricle.training.train_config import TrainConfig
 _EPOCH = 1953
 
 
-@recipe("ssam", sizes=("tiny", "paper"))
+@recipe("ssam", sizes=("tiny", "paper"), paradigm="reconstruction")
 def ssam(size: str = "tiny") -> Recipe:
     """SSAM: half of the patches of two seconds are hidden, and a one-directional state space encoder reconstructs them.
 

@@ -9,7 +9,7 @@ from auricle.recipes.methods.ssast import patch_terms, ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("ssamba", sizes=("tiny", "paper"))
+@recipe("ssamba", sizes=("tiny", "paper"), paradigm="reconstruction")
 def ssamba(size: str = "tiny") -> Recipe:
     """SSAMBA: joint discriminative and generative patch terms on selective state spaces in both directions.
 

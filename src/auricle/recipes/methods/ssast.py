@@ -30,7 +30,7 @@ def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
     )
 
 
-@recipe("ssast", sizes=("tiny", "paper"))
+@recipe("ssast", sizes=("tiny", "paper"), paradigm="reconstruction")
 def ssast(size: str = "tiny") -> Recipe:
     """SSAST: hidden patches are told from the clip's other hidden patches, and reconstructed, inside one encoder.
 

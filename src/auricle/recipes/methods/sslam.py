@@ -21,7 +21,7 @@ _STEPS, _WARMUP = 200_000, 25_000
 _CLONES = "4 clones, a decoder of 2 layers and width 192, shorter stages; published: 8, and 6 of 768"
 
 
-@recipe("sslam", sizes=("tiny", "paper"))
+@recipe("sslam", sizes=("tiny", "paper"), paradigm="teacher-student")
 def sslam(size: str = "tiny") -> Recipe:
     """SSLAM: a second stage of EAT on clips and their mixtures, which must keep both of their sources.
 

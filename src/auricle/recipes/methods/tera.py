@@ -13,7 +13,7 @@ from auricle.recipes.methods.mockingjay import mockingjay
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("tera", sizes=("tiny", "paper"))
+@recipe("tera", sizes=("tiny", "paper"), paradigm="reconstruction")
 def tera(size: str = "tiny") -> Recipe:
     """TERA: frames, a band of channels, and magnitudes are altered; a BERT-like encoder reconstructs what they were.
 

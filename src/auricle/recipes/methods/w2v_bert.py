@@ -26,7 +26,7 @@ REFERENCE = Reference(
 )
 
 
-@recipe("w2v-bert", sizes=("tiny", "paper"))
+@recipe("w2v-bert", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def w2v_bert(size: str = "tiny") -> Recipe:
     """w2v-BERT: middle layers contrast learned codes of hidden steps, the top layers name the same codes.
 

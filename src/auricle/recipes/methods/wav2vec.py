@@ -23,7 +23,7 @@ _UNKNOWN = (
 )
 
 
-@recipe("wav2vec", sizes=("tiny", "paper"))
+@recipe("wav2vec", sizes=("tiny", "paper"), paradigm="contrastive")
 def wav2vec(size: str = "tiny") -> Recipe:
     """wav2vec: causal convolutions decide for each candidate whether it follows; 12 steps, from the third on.
 
@@ -80,7 +80,7 @@ def wav2vec(size: str = "tiny") -> Recipe:
     )
 
 
-@recipe("vq-wav2vec", sizes=("tiny", "paper"))
+@recipe("vq-wav2vec", sizes=("tiny", "paper"), paradigm="contrastive")
 def vq_wav2vec(size: str = "tiny") -> Recipe:
     """vq-wav2vec: wav2vec with a quantiser between stem and context; candidates are codes.
 

@@ -41,7 +41,7 @@ _TINY = (
 )  # fmt: skip
 
 
-@recipe("wav2vec2", sizes=("tiny", "paper"))
+@recipe("wav2vec2", sizes=("tiny", "paper"), paradigm="contrastive")
 def wav2vec2(size: str = "tiny") -> Recipe:
     """wav2vec 2.0: tell the learned code of a hidden step from those of other hidden steps of the clip.
 

@@ -9,7 +9,7 @@ from auricle.recipes.methods.hubert import hubert
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 
-@recipe("wavlm", sizes=("tiny", "paper"))
+@recipe("wavlm", sizes=("tiny", "paper"), paradigm="discrete tokens")
 def wavlm(size: str = "tiny") -> Recipe:
     """WavLM: HuBERT's task where other speech or noise lies over a fifth of the clips; codes are the clean clip's.
 
