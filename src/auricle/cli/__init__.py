@@ -21,6 +21,7 @@ from auricle.cli.data import data
 from auricle.cli.evaluation import finetune, probe, report, tasks
 from auricle.cli.methods import matrix, recipes
 from auricle.cli.results import results
+from auricle.cli.text import text_retrieval, zero_shot
 from auricle.cli.training import demo, pretrain
 from auricle.config import nearest
 from auricle.errors import AuricleError
@@ -34,6 +35,8 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "embed": embed,
     "probe": probe,
     "finetune": finetune,
+    "zero-shot": zero_shot,
+    "text-retrieval": text_retrieval,
     "results": results,
     "report": report,
     "check": check,
@@ -51,7 +54,7 @@ def _overview() -> str:
         "Pre-train, probe and compare self-supervised audio encoders.",
         "",
     ]
-    lines += [f"  {name:<10}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    lines += [f"  {name:<16}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
     lines += ["", "`auricle COMMAND --help` says more."]
     return "\n".join(lines)
 

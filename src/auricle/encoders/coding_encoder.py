@@ -11,7 +11,7 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.codebook import Codebook, CodebookConfig, Coded
-from auricle.encoders.contract import Encoder, EncoderConfig, Grid, Tokens
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Tokens
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CodingEncoder(Encoder):
         body = self.body
         self.width, self.depth, self.bands, self.input_rate = body.width, body.depth, body.bands, body.input_rate
         self.max_frames, self.least_frames = body.max_frames, body.least_frames
-        self.abilities = body.abilities  # type: ignore[misc]  # the body's
+        self.abilities = body.abilities | {Ability.CODES}  # type: ignore[misc]  # the body's, and this
         self.entries = config.codebook.codes
         self.codebook = Codebook(config.codebook, body.width, generator)
 

@@ -34,6 +34,7 @@ class Ability(Enum):
     CAUSAL = "a token never depends on later input"
     STREAM = "runs chunk by chunk with carried state"
     EXACT_PADDING = "padding never changes a valid token"
+    CODES = "has a codebook at its end"
 
 
 MEETS = {
@@ -43,6 +44,7 @@ MEETS = {
     Ability.CAUSAL: "recurrent encoders, causal convolutions, a state space encoder in one direction",
     Ability.STREAM: "recurrent encoders",
     Ability.EXACT_PADDING: "encoders without normalisation over time",
+    Ability.CODES: "CodingEncoderConfig around any encoder",
 }
 """Who offers an ability: for those who are refused."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 
 from auricle.encoders.codebook import Coded
 from auricle.encoders.coding_encoder import CodingEncoder
-from auricle.encoders.contract import Encoder, Tokens
-from auricle.errors import ConfigError, NeedError
+from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
@@ -69,6 +70,8 @@ class TokenizerDistillation(Objective):
     each optimiser step, by the sums over all ranks and all micro-batches of the step.
     """
 
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CODES})
+
     prepares = True
 
     sums: Tensor
@@ -82,6 +85,7 @@ class TokenizerDistillation(Objective):
     ) -> None:
         super().__init__()
         self.config = config
+        self.check(encoder)
         tokenizer = tokenizing(encoder)
         generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.earlier = config.earlier.build()
@@ -209,15 +213,13 @@ def unlikeness(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def tokenizing(encoder: Encoder) -> CodingEncoder:
-    """Return the encoder as one with a codebook.
+    """Return the encoder as one with a codebook, which its ability CODES promises.
 
     Raises:
-        NeedError: it has none; what to wrap it in is said.
+        ConfigError: it says that it has codes, and is not a `CodingEncoder`.
     """
     if not isinstance(encoder, CodingEncoder):
-        raise NeedError(
-            "TokenizerDistillation needs CODES (an encoder with a codebook at its end; offered by CodingEncoderConfig "
-            f"around any encoder), which {type(encoder).__name__} does not offer",
-            ("CODES",),
+        raise ConfigError(
+            f"{type(encoder).__name__} is no CodingEncoder; put the encoder into CodingEncoderConfig(body=...)"
         )
     return encoder

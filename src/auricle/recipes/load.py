@@ -7,14 +7,14 @@ from typing import Any
 
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
-from auricle.recipes.pretrain import build
+from auricle.recipes.pretrain import build_encoder
 from auricle.recipes.recipe import Recipe
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
 
 
 def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
-    """Load a pre-trained encoder with its front end.
+    """Load a pre-trained encoder with its front end; nothing that only the objective needs has to be there.
 
     Args:
         run: a run folder, or one of its checkpoint folders.
@@ -24,7 +24,7 @@ def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
         CheckpointError: there is no run or no such checkpoint, it is damaged, or its weights do not fit its recipe.
     """
     recipe, checkpoint, name = _find(Path(run), step)
-    frontend, encoder, _ = build(recipe, recipe.train.seed)
+    frontend, encoder = build_encoder(recipe, recipe.train.seed)
     state = read_state(checkpoint)
     load_weights(encoder, verify_file(checkpoint, "encoder.safetensors", state))
     notes = (f"{recipe.name} {recipe.size}, step {state['step']} of {recipe.train.steps}",)
@@ -38,7 +38,7 @@ def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
         CheckpointError: there is no run.
     """
     recipe, _, name = _find(Path(run), None)
-    frontend, encoder, _ = build(recipe, seed)
+    frontend, encoder = build_encoder(recipe, seed)
     return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=(f"random weights, seed {seed}",))
 
 

@@ -20,6 +20,8 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.audio.waveform import WaveformConfig
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.beats import BEATsConfig
+from auricle.encoders.codebook import CodebookConfig
+from auricle.encoders.coding_encoder import CodingEncoderConfig
 from auricle.encoders.conformer import ConformerConfig
 from auricle.encoders.contract import MEETS, Ability, Encoder, EncoderConfig
 from auricle.encoders.efficientnet import EfficientNetConfig
@@ -87,6 +89,10 @@ def families() -> dict[str, Family]:
             patch=(4, mels), cls=False, pooling="mean",
         )  # fmt: skip
 
+    def coding(mels: int, rate: float, frames: int) -> EncoderConfig:
+        body = BEATsConfig(width=32, embed=16, depth=12, heads=2, mels=mels, frame_rate=rate)
+        return CodingEncoderConfig(body, CodebookConfig(codes=32, dim=16))
+
     def hts_at(mels: int, rate: float, frames: int) -> EncoderConfig:
         return HtsAtConfig.size("tiny", mels=mels, bins=64 * -(-mels // 64), frame_rate=rate)
 
@@ -109,6 +115,7 @@ def families() -> dict[str, Family]:
             "BEATs", lambda m, r, n: BEATsConfig(width=32, embed=16, depth=12, heads=2, mels=m, frame_rate=r), _MEL,
             "transformer",
         ),
+        Family("BEATs, codes", coding, _MEL, "transformer"),
         Family("Conformer", lambda m, r, n: ConformerConfig(width=32, depth=12, mels=m, frame_rate=r), _MEL, "hybrid"),
         Family("HTS-AT", hts_at, _MEL, "transformer"),
         Family("waveform GRU", lambda m, r, n: WaveformRecurrentConfig.size("tiny", rate=r), _WAVE, "recurrent"),
@@ -135,6 +142,7 @@ class Cell:
         needs: abilities that were missing, where that was the reason.
         loss: of the step.
         idle: trainable parameters that no gradient reached.
+        built: class of the encoder, which messages name.
     """
 
     objective: str
@@ -144,6 +152,7 @@ class Cell:
     needs: tuple[str, ...] = ()
     loss: float = float("nan")
     idle: tuple[str, ...] = ()
+    built: str = ""
 
 
 def pair(recipe: Recipe, family: Family) -> Recipe:
@@ -160,8 +169,9 @@ def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
 
     A refusal is an outcome; any other error is raised, because it would be a defect.
     """
+    own = pair(recipe, family)
+    built = type(own.encoder).__name__.removesuffix("Config")
     try:
-        own = pair(recipe, family)
         encoder = own.encoder.build(torch.Generator().manual_seed(seed))
         objective = own.objective.build(encoder, torch.Generator().manual_seed(seed + 1))
         frontend = own.frontend.build()
@@ -174,9 +184,9 @@ def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
             return Cell(recipe.name, family.name, "refused", "neither encoder nor heads have anything to train")
         loss.total.backward()
     except NeedError as error:
-        return Cell(recipe.name, family.name, "refused", str(error), error.needs)
+        return Cell(recipe.name, family.name, "refused", str(error), error.needs, built=built)
     except AuricleError as error:
-        return Cell(recipe.name, family.name, "refused", str(error))
+        return Cell(recipe.name, family.name, "refused", str(error), built=built)
     named = [(f"encoder.{n}", p) for n, p in encoder.named_parameters()]
     named += [(f"objective.{n}", p) for n, p in objective.named_parameters()]
     idle = tuple(n for n, p in named if p.requires_grad and (p.grad is None or not bool(p.grad.any())))
@@ -285,4 +295,4 @@ def reason_of(cell: Cell) -> str:
             f"{need}: an encoder that {Ability[need].value}; offered by {MEETS[Ability[need]]}" for need in cell.needs
         ]
         return f"needs {'; '.join(said)}"
-    return cell.why.replace(cell.encoder, "the encoder")
+    return cell.why.replace(cell.built, "the encoder") if cell.built else cell.why

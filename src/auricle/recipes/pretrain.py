@@ -146,9 +146,13 @@ def pretrain(
 
 def build(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder, Objective]:
     """Build a recipe's front end, encoder and objective, their weights drawn from the seed."""
-    encoder = recipe.encoder.build(generator(seed, "encoder"))
-    objective = recipe.objective.build(encoder, generator(seed, "objective"))
-    return recipe.frontend.build(), encoder, objective
+    frontend, encoder = build_encoder(recipe, seed)
+    return frontend, encoder, recipe.objective.build(encoder, generator(seed, "objective"))
+
+
+def build_encoder(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder]:
+    """Build a recipe's front end and encoder as `build` does, without the objective and whatever only that needs."""
+    return recipe.frontend.build(), recipe.encoder.build(generator(seed, "encoder"))
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:

@@ -16,8 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError
 from auricle.objectives.clap import Clap, ClapConfig
-from auricle.recipes.load import load, load_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.load import load, load_recipe, random_control
+from auricle.recipes.pretrain import generator
 from auricle.tokens.embeddings import embed_corpus
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
@@ -82,11 +82,27 @@ def open_audio_text(run: str | Path, step: int | None = None) -> AudioText:
         )
     path = Path(run)
     checkpoint = path if (path / "training.json").is_file() else RunFolder.open(path).checkpoint(step)
-    _, _, objective = build(recipe, recipe.train.seed)
-    if not isinstance(objective, Clap):
-        raise CheckpointError(f"{run} has no text tower")
+    encoder = load(run, step)
+    objective = recipe.objective.build(encoder.encoder, generator(recipe.train.seed, "objective"))
     load_weights(objective, verify_file(checkpoint, "objective.safetensors", read_state(checkpoint)))
-    return AudioText(load(run, step), objective, checkpoint.resolve().parent.parent)
+    return AudioText(encoder, objective, checkpoint.resolve().parent.parent)
+
+
+def untrained_audio_text(run: str | Path, towers: AudioText, seed: int = 0) -> AudioText:
+    """Return the control of a run: its towers as a training begins, with other random weights.
+
+    What is no weight of the text tower (its vocabulary) is the run's; a text tower that begins with published weights
+    has those.
+
+    Args:
+        run: a run folder that was trained on captions, or one of its checkpoints.
+        towers: what was opened of it.
+        seed: of the weights.
+    """
+    encoder = random_control(run, seed)
+    objective = towers.objective.config.build(encoder.encoder, generator(seed, "objective"))
+    objective.text.load_state_dict(dict(towers.objective.text.named_buffers()), strict=False)
+    return AudioText(encoder, objective)
 
 
 def _rows(parts: Sequence[torch.Tensor]) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ class TextAnswers:
         clips: how many took part.
         settings: templates, columns, names of classes: all that decides the scores beside run and corpus.
         notes: what a reader must know.
-        predicted: of a zero-shot classification, file -> class (several joined by `;`); else empty.
+        predicted: of a zero-shot classification, file -> the class whose text is nearest; else empty.
     """
 
     task: str
@@ -143,7 +143,8 @@ def zero_shot(
     classes = sorted({label for clip in told for label in clip})
     if len(classes) < 2:
         raise CorpusError(
-            f"column {labels!r} of corpus {corpus.name} has {len(classes)} classes; expected at least two"
+            f"column {labels!r} of corpus {corpus.name} has {len(classes)} classes; expected at least two: name the "
+            f"column that holds its labels (it has {', '.join(sorted(corpus.columns))})"
         )
     rows, vectors = model.corpus(corpus.select([row for row, clip in enumerate(told) if clip]), progress=progress)
     labelled = np.flatnonzero([bool(clip) for clip in told])
@@ -244,7 +245,10 @@ def text_retrieval(
         scores=tuple(made),
         clips=len(rows),
         settings={"columns": list(columns) if captions is None else "a table", "source": source, "seed": seed},
-        notes=_notes(model, corpus, len(corpus) - len(described), len(described) - len(rows)),
+        notes=(
+            *(() if captions is None else captions.notes),
+            *_notes(model, corpus, len(corpus) - len(described), len(described) - len(rows)),
+        ),
         predicted={},
     )
 
@@ -314,6 +318,8 @@ def _notes(model: AudioText, corpus: Corpus, without: int, broken: int) -> tuple
         )
     if without:
         notes.append(f"{without} clips have neither label nor caption and took no part")
+    if corpus.problems:
+        notes.append(f"{len(corpus.problems)} recordings could not be opened with the corpus and took no part")
     if broken:
         notes.append(f"{broken} clips could not be read and took no part")
     return tuple(notes)

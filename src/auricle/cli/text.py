@@ -1,0 +1,124 @@
+"""Verbs that ask a run in words: `zero-shot` and `text-retrieval`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from auricle.cli.arguments import command, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What both verbs take."""
+
+    run: tyro.conf.Positional[str]
+    """Run folder of an encoder of audio and text (recipe `clap`), or one of its checkpoints."""
+    data: str
+    """Folder of audio, table or shards: anything that `auricle corpus scan` reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """How both verbs judge."""
+
+    source: str = "source"
+    """Column of what clips were recorded from: clips of one source are drawn together."""
+    control: bool = True
+    """Ask the same towers with random weights beside the run."""
+    resamples: int = 1000
+    """Bootstrap samples of the intervals."""
+    confidence: float = 0.95
+    """Coverage of the intervals."""
+    seed: int = 0
+    """Of the bootstrap and of the control's weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroShotArguments(_Judged, _Asked):
+    """What `auricle zero-shot` takes."""
+
+    labels: str = "label"
+    """Column of the labels; several of a clip are joined by `;`, and underscores are read as spaces."""
+    template: tuple[str, ...] = ("a sound of {}",)
+    """Texts with one place {} for the class; the vectors of several are averaged."""
+    out: Path | None = None
+    """File to write; by default RUN/zero-shot/CORPUS.json (CORPUS-COLUMN.json for another column than `label`)."""
+
+
+def zero_shot(argv: Sequence[str]) -> None:
+    """Classify by the texts of the classes: `auricle zero-shot RUN --data FOLDER --labels label`."""
+    about = (
+        "Give each clip the class whose text is nearest, without training on any label. Prints the scores with "
+        "bootstrap intervals beside chance and the same towers with random weights, and writes them, with the class "
+        "found for each clip, into the run folder."
+    )
+    args = parse(ZeroShotArguments, argv, "zero-shot", about)
+    from auricle.studies.text_study import study_zero_shot
+
+    _show(
+        study_zero_shot(
+            args.run,
+            args.data,
+            labels=args.labels,
+            templates=args.template,
+            source=args.source,
+            control=args.control,
+            resamples=args.resamples,
+            confidence=args.confidence,
+            seed=args.seed,
+            out=args.out,
+            command=command(),
+        )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRetrievalArguments(_Judged, _Asked):
+    """What `auricle text-retrieval` takes."""
+
+    columns: tuple[str, ...] = ()
+    """Columns that hold captions; by default `caption`, or all of the table whose name begins or ends so."""
+    captions: Path | None = None
+    """Table with a column `file` and columns of captions; by default the data's own columns, or, where it has no
+    column `caption`, the captions.csv in its folder."""
+    out: Path | None = None
+    """File to write; by default RUN/text-retrieval/CORPUS.json (CORPUS-COLUMNS.json where columns are named)."""
+
+
+def text_retrieval(argv: Sequence[str]) -> None:
+    """Search clips by captions, captions by clips: `auricle text-retrieval RUN --data FOLDER`."""
+    about = (
+        "Rank all clips for each caption, and all captions for each clip: recall at 1, 5 and 10, mean reciprocal rank "
+        "and mean average precision, with bootstrap intervals, beside chance and the same towers with random weights. "
+        "Writes them into the run folder."
+    )
+    args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
+    from auricle.studies.text_study import study_text_retrieval
+
+    _show(
+        study_text_retrieval(
+            args.run,
+            args.data,
+            columns=args.columns,
+            captions=args.captions,
+            source=args.source,
+            control=args.control,
+            resamples=args.resamples,
+            confidence=args.confidence,
+            seed=args.seed,
+            out=args.out,
+            command=command(),
+        )
+    )
+
+
+def _show(study: Any) -> None:
+    console = Console()
+    console.print(study.render())
+    console.print(f"written: {study.path}", soft_wrap=True)
