@@ -19,7 +19,7 @@ demo: $(VENV)/.installed ## pre-train on the built-in corpus, probe, write repor
 	$(BIN)/auricle demo --out runs/demo
 
 test: $(VENV)/.installed ## run every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.installed ## lint, format, types
 	$(BIN)/ruff check .

@@ -71,12 +71,12 @@ def matrix(argv: Sequence[str]) -> None:
         "Try every objective on every encoder family: one training step on made sounds, or the reason of the refusal."
     )
     args = parse(MatrixArguments, argv, "matrix", about)
-    from rich.markdown import Markdown
     from rich.progress import track
+    from rich.table import Table
 
     from auricle.recipes import get_recipe
     from auricle.recipes import recipes as registered
-    from auricle.recipes.matrix import families, markdown, try_pair
+    from auricle.recipes.matrix import families, markdown, reason_of, try_pair
     from auricle.training.atomic_write import write_atomic
 
     console = Console()
@@ -84,9 +84,14 @@ def matrix(argv: Sequence[str]) -> None:
     made = [get_recipe(name, "tiny") for name in names]
     pairs = [(recipe, family) for recipe in made for family in families().values()]
     cells = [try_pair(*pair) for pair in track(pairs, description="pairs", console=Console(stderr=True))]
-    page = markdown(cells)
-    if args.out is None:
-        console.print(Markdown(page))
-    else:
-        write_atomic(args.out, page.encode())
+    if args.out is not None:
+        write_atomic(args.out, markdown(cells).encode())
         console.print(f"wrote {args.out}", soft_wrap=True)
+        return
+    for name in names:
+        # A row of the page is too wide for a terminal: encoders go down here.
+        table = Table("encoder", "outcome", title=name, title_justify="left", expand=True)
+        for cell in cells:
+            if cell.objective == name:
+                table.add_row(cell.encoder, "trains" if cell.outcome == "trains" else reason_of(cell))
+        console.print(table)

@@ -54,9 +54,8 @@ class ZeroShotArguments(_Judged, _Asked):
 def zero_shot(argv: Sequence[str]) -> None:
     """Classify by the texts of the classes: `auricle zero-shot RUN --data FOLDER --labels label`."""
     about = (
-        "Give each clip the class whose text is nearest, without training on any label. Prints the scores with "
-        "bootstrap intervals beside chance and the same towers with random weights, and writes them, with the class "
-        "found for each clip, into the run folder."
+        "Give each clip the class whose text is nearest. Prints the scores with bootstrap intervals, beside chance and "
+        "the same towers with random weights, and writes them, with the class found for each clip, into the run folder."
     )
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
     from auricle.studies.text_study import study_zero_shot

@@ -31,9 +31,9 @@ class Ability(Enum):
     DROP = "takes a subset of its tokens"
     MASK = "takes tokens replaced by a mask vector"
     CLS = "has a class token"
-    CAUSAL = "a token never depends on later input"
+    CAUSAL = "never lets a token depend on later input"
     STREAM = "runs chunk by chunk with carried state"
-    EXACT_PADDING = "padding never changes a valid token"
+    EXACT_PADDING = "never lets padding change a valid token"
     CODES = "has a codebook at its end"
 
 

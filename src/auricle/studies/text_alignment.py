@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         ends = {"low": self.interval.low, "high": self.interval.high, "confidence": self.interval.confidence}
-        numbers = {"name": self.name, "value": self.value, **ends, "chance": self.chance}
+        how = {"interval": self.interval.method, "chance": self.chance}
+        numbers = {"name": self.name, "value": self.value, **ends, **how}
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in numbers.items()}
 
     def line(self) -> str:
@@ -168,7 +169,7 @@ def zero_shot(
     return TextAnswers(
         task=f"zero-shot classification of {labels!r} in {corpus.name} by {model.name}, {len(classes)} classes",
         scores=tuple(
-            Score(name, value, percentile_interval(drawn, method, confidence, value), chance)
+            Score(name, value, _interval(drawn, method, confidence, value), chance)
             for name, value, drawn, chance in made
         ),
         clips=len(rows),
@@ -233,12 +234,8 @@ def text_retrieval(
         values = retrieval_of_queries(each, good)
         for name in _MEASURES:
             value = float(np.nanmean(values[name]))
-            interval = percentile_interval(
-                weighted_mean(values[name], weights),
-                f"bootstrap over queries, {resamples} resamples",
-                confidence,
-                value,
-            )
+            method = f"bootstrap over queries, {resamples} resamples"
+            interval = _interval(weighted_mean(values[name], weights), method, confidence, value)
             made.append(Score(f"{way}: {name}", value, interval, _chance(name, good)))
     return TextAnswers(
         task=f"retrieval in {corpus.name} by {model.name}, {int(asked.sum())} different captions",
@@ -291,6 +288,12 @@ def _weights(corpus: Corpus, rows: NDArray[np.int64], source: str, resamples: in
 
 def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def _interval(drawn: NDArray[np.float64], method: str, confidence: float, value: float) -> Interval:
+    """Centre on the score and cut at 0 and 1, between which all measures here lie."""
+    found = percentile_interval(drawn, f"{method}, centred on the score", confidence, value)
+    return replace(found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
 
 
 def _chance(measure: str, relevant: NDArray[np.bool_]) -> float:

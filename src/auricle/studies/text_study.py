@@ -45,11 +45,19 @@ class TextStudy:
         table.add_column("measure", overflow="fold")
         for name in ("the run", *(() if self.control is None else ("random weights",)), "chance"):
             table.add_column(name, justify="right", no_wrap=True)
+        above = ""
         for place, score in enumerate(self.found.scores):
+            way, _, measure = score.name.rpartition(": ")
+            if way != above:
+                table.add_section()
+                table.add_row(Text(way, style="italic"))
+                above = way
             control = () if self.control is None else (_cell(self.control.scores[place]),)
-            table.add_row(score.name, Text(_cell(score), style="bold"), *control, _percent(score.chance))
+            table.add_row(measure, Text(_cell(score), style="bold"), *control, _percent(score.chance))
         interval = self.found.scores[0].interval
         lines = [f"{self.found.clips} clips. Intervals: {interval.confidence:.0%}, {interval.method}."]
+        if self.control is not None:
+            lines.append("Random weights: one draw of them, which can lie on either side of chance.")
         lines += [f"Note: {note}." for note in self.found.notes]
         return Group(table, Text("\n".join(lines), style="dim"))
 
