@@ -87,9 +87,9 @@ class Preparation:
     """What a stage before the first step may use: the corpus, and what the stage before it left.
 
     Attributes:
-        views: yields batches (one plain `View` each) of about so many clips, each clip at most once, in an order that
-            the seed decides.
-        clips: how many clips there are.
+        views: yields batches (one plain `View` each) of about so many windows, at most an epoch of them, in an order
+            that the seed decides; a long recording gives several.
+        clips: windows in an epoch.
         earlier: the encoder that the stage before trained, or None.
         generator: for the stage's own draws, on the CPU.
         note: takes a line for the log.

@@ -161,19 +161,18 @@ class MaskedPrediction(Objective):
         return Loss(total, parts, LazyWatch(watch))
 
     def _health(self, encoder: Encoder, scene: Scene) -> dict[str, Callable[[], Tensor]]:
-        out = replace(scene.out, x=scene.out.x.detach())
+        # Only what is read later: a maker that held the scene would keep all of a step's tensors.
+        masked, tokens = scene.hidden.masked, scene.out.x.detach().flatten(0, 1)[:2048]
         watch: dict[str, Callable[[], Tensor]] = {
-            "hidden_share": lambda: scene.hidden.masked.float().mean(),
-            "rank_tokens": lambda: effective_rank(out.x.flatten(0, 1)[:2048]),
+            "hidden_share": lambda: masked.float().mean(),
+            "rank_tokens": lambda: effective_rank(tokens),
         }
         teacher = self.teacher
         if teacher is not None:
             watch["teacher_gap"] = lambda: teacher.distance(encoder)
         return watch
 
-    def look(
-        self, encoder: Encoder, views: Sequence[View], generator: torch.Generator, terms: Sequence[Term]
-    ) -> Scene:
+    def look(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator, terms: Sequence[Term]) -> Scene:
         """Hide, encode, and return the scene that targets and terms look at."""
         config, view, clean = self.config, views[0], views[-1]
         features, altered = view.features, None
@@ -193,11 +192,17 @@ class MaskedPrediction(Objective):
         )
         scene.altered = altered
         if self.teacher is not None:
-            scene.teach = self._teach(scene, tokens if clean is view and config.corruption is None else None)
+            shared = tokens if clean is view and config.corruption is None else None
+            scene.teach = self._teach(encoder, clean, hidden, shared)
         return scene
 
-    def _teach(self, scene: Scene, shared: Tokens | None) -> Callable[[TeacherSight, Sequence[int]], Tokens]:
-        """Return the teacher's pass over the clean view, done once for all targets that ask for the same."""
+    def _teach(
+        self, encoder: Encoder, clean: View, hidden: Hidden, shared: Tokens | None
+    ) -> Callable[[TeacherSight, Sequence[int]], Tokens]:
+        """Return the teacher's pass over the clean view, done once for all targets that ask for the same.
+
+        It does not hold the scene that holds it: a circle would keep a step's tensors until the collector comes.
+        """
         teacher, made = self.teacher, {}  # type: tuple[Teacher | None, dict[tuple[object, ...], Tokens]]
         if teacher is None:
             raise ConfigError("there is no teacher")
@@ -207,7 +212,7 @@ class MaskedPrediction(Objective):
         def teach(sight: TeacherSight, layers: Sequence[int]) -> Tokens:
             every = tuple(sorted({*wanted, *layers}))
             if (sight,) not in made:
-                made[(sight,)] = teacher.see(scene.encoder, scene.clean, scene.hidden, sight, every, shared)
+                made[(sight,)] = teacher.see(encoder, clean, hidden, sight, every, shared)
             whole = made[(sight,)]
             held = dict(zip(every, whole.layers or (), strict=True))
             return replace(whole, layers=tuple(held[layer] for layer in layers))

@@ -90,6 +90,11 @@ class MovingAverage(nn.Module):
         for mine, theirs in zip(self.copy.buffers(), followed.buffers(), strict=True):
             mine.copy_(theirs)
 
+    def copies(self, module: nn.Module) -> bool:
+        """Tell whether it is a copy of a module like this one: the same parameters by name and shape."""
+        own = {name: p.shape for name, p in self.copy.named_parameters()}
+        return own == {name: p.shape for name, p in module.named_parameters()}
+
     @torch.no_grad()
     def distance(self, followed: nn.Module) -> Tensor:
         """Return the relative distance of the parameters, ||followed - copy|| / ||followed||: the gap of the two."""

@@ -33,19 +33,21 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, CheckpointError, ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.teacher import MovingAverage
 from auricle.recipes.recipe import Recipe, get_recipe, recipes
 from auricle.training.atomic_write import write_atomic, write_json
 from auricle.training.checkpoint import load_tensors
 from auricle.training.loop import train
 from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks
-from auricle.training.run_folder import RunFolder
+from auricle.training.run_folder import STAGE, RunFolder
 from auricle.training.threads import step_threads, threads
 
 # Above this share of padding an encoder learns where the padding begins before it learns anything else.
 MOSTLY = 0.5
 RECORDINGS = "recordings.parquet"
-STAGE = "before"
+# Clips that a stage before the first step takes at once.
+PREPARED_AT_ONCE = 32
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
 PIECE = 1 << 14
 
@@ -94,10 +96,14 @@ def pretrain(
     corpus = _open(data, exclude, ranks)
     if begun is not None:
         _check_corpus(begun, corpus)
-    if earlier is None and recipe.before is not None and not (begun is not None and begun.checkpoints):
-        earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
-    if earlier is not None:
-        recipe = _handed_on(recipe, earlier)
+    _check_early(recipe, corpus, earlier)
+    if begun is not None and begun.checkpoints:
+        recipe = _as_begun(recipe, begun)
+    else:
+        if earlier is None and recipe.before is not None:
+            earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
+        if earlier is not None:
+            recipe = _handed_on(recipe, earlier)
     recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
     frontend, encoder, objective = build(recipe, seed)
@@ -160,17 +166,35 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, purpose))
 
 
+def _check_early(recipe: Recipe, corpus: Corpus, earlier: str | Path | None) -> None:
+    """Refuse what can't work before statistics are measured and stages trained."""
+    frontend, encoder, objective = build(recipe, recipe.train.seed)
+    _check_fit(recipe, frontend, encoder)
+    if objective.columns:
+        _columns(corpus, objective.columns)
+    if earlier is not None and recipe.before is None and recipe.begin == "fresh" and not _stages_in(recipe.objective):
+        raise ConfigError(f"recipe {recipe.name} has no stage before it; leave --earlier ({earlier}) out")
+
+
 def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, ranks: Ranks) -> Path:
     """Train the stage before (or go on with it), and return its run folder; a finished one is taken as it is."""
     done = out / "stage.json"
-    if not done.exists():
-        pretrain(recipe, corpus, out, resume=out.is_dir(), progress=progress)
+    # Rank 0 looks: another rank may see what rank 0 has begun to write.
+    finished, begun = ranks.share((done.exists(), out.is_dir()))
+    if not finished:
+        pretrain(recipe, corpus, out, resume=begun, progress=progress)
         if ranks.main:
-            write_json(done, {"finished": True, "recipe": recipe.fingerprint()})
+            run = RunFolder.open(out)
+            step = max(run.checkpoints, default=0)
+            if step < recipe.train.steps:
+                run.log(
+                    f"stopped by train.minutes at step {step} of {recipe.train.steps}; the next stage builds on that"
+                )
+            write_json(done, {"finished": True, "step": step, "recipe": recipe.fingerprint()})
         ranks.wait()
         return out
-    finished = RunFolder.open(out, writes=False).read("stage.json")
-    if finished.get("recipe") != recipe.fingerprint():
+    kept = RunFolder.open(out, writes=False).read("stage.json")
+    if kept.get("recipe") != recipe.fingerprint():
         raise CheckpointError(
             f"{out} holds the stage before this one, trained by other settings than the recipe's now; give another "
             "--out, or the run that is meant by --earlier"
@@ -183,19 +207,38 @@ def _handed_on(recipe: Recipe, earlier: str | Path) -> Recipe:
     from auricle.recipes.load import load_recipe
 
     trained = load_recipe(earlier)
-    found = EarlierEncoderConfig(trained.encoder, trained.frontend)
+    return recipe.replace(
+        objective=_with_stages(recipe.objective, EarlierEncoderConfig(trained.encoder, trained.frontend))
+    )
 
-    def each(value: Any) -> Any:
-        if isinstance(value, EarlierEncoderConfig):
-            return found
-        if isinstance(value, tuple):
-            return tuple(each(part) for part in value)
-        if isinstance(value, Config):
-            changed = {f.name: each(getattr(value, f.name)) for f in fields(value)}
-            return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
-        return value
 
-    return recipe.replace(objective=each(recipe.objective))
+def _as_begun(recipe: Recipe, begun: RunFolder) -> Recipe:
+    """Take the stages that an objective holds from the run that is resumed: they are in its checkpoint."""
+    found = _stages_in(Recipe.from_json(begun.recipe).objective)
+    return recipe.replace(objective=_with_stages(recipe.objective, found[0])) if found else recipe
+
+
+def _stages_in(value: Any) -> list[EarlierEncoderConfig]:
+    """Return the earlier encoders that settings hold."""
+    if isinstance(value, EarlierEncoderConfig):
+        return [value]
+    if isinstance(value, tuple):
+        return [found for part in value for found in _stages_in(part)]
+    if isinstance(value, Config):
+        return [found for f in fields(value) for found in _stages_in(getattr(value, f.name))]
+    return []
+
+
+def _with_stages(value: Any, found: EarlierEncoderConfig) -> Any:
+    """Return settings in which every earlier encoder is this one."""
+    if isinstance(value, EarlierEncoderConfig):
+        return found
+    if isinstance(value, tuple):
+        return tuple(_with_stages(part, found) for part in value)
+    if isinstance(value, Config):
+        changed = {f.name: _with_stages(getattr(value, f.name), found) for f in fields(value)}
+        return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
+    return value
 
 
 def _columns(corpus: Corpus, names: Sequence[str]) -> Mapping[str, Sequence[object]]:
@@ -204,7 +247,7 @@ def _columns(corpus: Corpus, names: Sequence[str]) -> Mapping[str, Sequence[obje
         raise ConfigError(
             f"the objective reads the column {missing[0]!r} and the corpus {corpus.name} has none (it has "
             f"{', '.join(sorted(corpus.columns))}); give a table with that column as --data, or name the column that "
-            "holds it in the objective's settings"
+            "holds it: --objective.columns NAME"
         )
     return {name: corpus.column(name) for name in names}
 
@@ -233,19 +276,23 @@ def _preparing(
                     "run folder (--earlier)"
                 )
             load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({earlier})")
+            for module in objective.modules():
+                # A slow copy was made of the fresh weights.
+                if isinstance(module, MovingAverage) and module.copies(encoder):
+                    module.follow(encoder, 0.0)
             note(f"began with the weights of {earlier}")
         if objective.prepares:
             plain = PlainViewsConfig().build(frontend)
             seed = derive_seed(recipe.train.seed, "prepare")
 
+            # Small batches, whatever a training step takes, and long recordings by their length.
+            batch = min(recipe.loader.batch, recipe.train.micro_batch or PREPARED_AT_ONCE, PREPARED_AT_ONCE)
+            settings = recipe.loader.replace(
+                batch=min(batch, len(corpus)), batch_seconds=None, drop_last=False, buckets=0
+            )
+            loader = Loader(corpus, recipe.window, settings, rate=frontend.rate, seed=seed)
+
             def views(clips: int) -> Iterator[View]:
-                loader = Loader(
-                    corpus,
-                    recipe.window,
-                    recipe.loader.replace(sampling="clip", drop_last=False, buckets=0),
-                    rate=frontend.rate,
-                    seed=seed,
-                )
                 seen = 0
                 for batch in loader.iterate():
                     if batch.epoch > 0 or seen >= clips:
@@ -255,9 +302,8 @@ def _preparing(
                         (made,) = plain(batch.audio, 1, torch.Generator())
                     yield View(made.features, batch.clip, made.certificate, made.reference)
 
-            objective.prepare(
-                encoder, Preparation(views, len(corpus), frozen, torch.Generator().manual_seed(seed), note)
-            )
+            windows = loader.steps_per_epoch * settings.batch
+            objective.prepare(encoder, Preparation(views, windows, frozen, torch.Generator().manual_seed(seed), note))
 
     return prepare
 
@@ -304,6 +350,7 @@ def _padding_warnings(corpus: Corpus, recipe: Recipe, loader: Loader) -> list[st
 def _check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
     """Refuse a window or front end that does not fit the encoder before anything is written."""
     samples = recipe.window.samples(frontend.rate)
+    encoder.eval()  # norms must not learn from silence
     with torch.no_grad():
         encoder.tokenize(frontend(Audio(torch.zeros(1, samples), torch.tensor([samples]), frontend.rate)))
 

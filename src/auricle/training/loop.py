@@ -226,6 +226,8 @@ class _Session:
                     ending = "interrupted"
                 elif self.ranks.any(late):
                     ending = "out of time"
+            # What is watched holds tensors of this step; the next one needs their room.
+            del result
             if ending or self.step % config.save_every == 0:
                 self._save()
         if ending == "complete":
@@ -233,7 +235,7 @@ class _Session:
         else:
             why = f"train.minutes ({config.minutes:g}) are over" if ending == "out of time" else "asked to stop"
             self._note(
-                line, f"{why}: saved step {self.step} of {config.steps}; go on with --resume --out {self.run.path}"
+                line, f"{why}: saved step {self.step} of {config.steps}; go on with --resume --out {self.run.home}"
             )
         return ending
 

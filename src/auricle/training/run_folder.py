@@ -34,6 +34,10 @@ FREE_TO_CHANGE = (
 )
 
 
+STAGE = "before"
+"""Folder of the stage before, within that of the run that it serves."""
+
+
 class RunFolder:
     """The folder of one run. Only rank 0 writes: on the other ranks `writes` is False and every write does nothing.
 
@@ -79,7 +83,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"{path} is a file, not a folder; give another --out")
         # A start that was killed before the recipe was whole leaves these behind: nothing that could be lost.
-        remains = ("checkpoints", ".writing-recipe.json", "before")
+        remains = ("checkpoints", ".writing-recipe.json", STAGE)
         if path.is_dir() and (any(p.name not in remains for p in path.iterdir()) or any(path.glob("checkpoints/*"))):
             raise CheckpointError(f"{path} is not empty and holds no run of auricle; give another --out")
 
@@ -104,6 +108,14 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file} is damaged ({error}); copy the run folder again from its source") from error
         return cls(path, recipe, writes=writes)
+
+    @property
+    def home(self) -> Path:
+        """The folder that a user named: of the run that this one is a stage of, or its own."""
+        path = self.path
+        while path.name == STAGE and path.parent != path:
+            path = path.parent
+        return path
 
     @property
     def checkpoints(self) -> dict[int, Path]:
