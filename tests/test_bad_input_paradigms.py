@@ -132,13 +132,18 @@ def test_a_mask_that_leaves_nothing_visible(
 
 
 def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stage of another width does not fit; one that is no run is told as such."""
+    """A layer that the earlier encoder lacks, a recipe without stages, a folder that is no run."""
     assert main([str(w) for w in ("pretrain", "apc", "--data", clips, "--out", tmp_path / "apc", *QUICK)]) == 0
     capsys.readouterr()
     said = refused(
-        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--earlier", tmp_path / "apc"
+        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--earlier", tmp_path / "apc",
+        "--objective.terms.0.target.source.layer", "6",
+    )  # fmt: skip
+    assert "layer 6" in said
+    said = refused(
+        capsys, "pretrain", "apc", "--data", clips, "--out", tmp_path / "two", *QUICK, "--earlier", tmp_path / "apc"
     )
-    assert "earlier" in said or "stage" in said
+    assert "has no stage before it" in said
     said = refused(
         capsys,
         "pretrain",

@@ -117,14 +117,14 @@ def test_grid(seconds: float, tokens: int) -> None:
 def image_attention(x: torch.Tensor, layer: torch.nn.Module, real: torch.Tensor) -> torch.Tensor:
     """Attention of one image `(H, W, C)`, place by place: who shares a window, found by division alone."""
     H, W, C = x.shape
-    heads, window, shift = layer.heads, layer.window, layer.shift
+    heads, window, (down, along) = layer.heads, layer.window, layer.shift
     d = C // heads
     out = torch.zeros_like(x)
     places = [(r, c) for r in range(H) for c in range(W) if real[r, c]]
 
     def home(r: int, c: int) -> tuple[int, int]:
         # Moved by `shift`, windows begin at shift - window, shift, shift + window, ...
-        return (r + window - shift) // window, (c + window - shift) // window
+        return (r + window - down) // window, (c + window - along) // window
 
     for r, c in places:
         mates = [(r2, c2) for r2, c2 in places if home(r2, c2) == home(r, c)]

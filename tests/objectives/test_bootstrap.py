@@ -177,7 +177,16 @@ def test_a_fresh_pair_is_near_chance() -> None:
     encoder, objective = parts()
     loss = objective(encoder, views(32), torch.Generator())
     assert 2.0 < float(loss.total.detach()) < 6.0
-    assert set(loss.watch) == {"accuracy", "constant", "std_z", "std_target", "rank_z", "rank_f", "teacher_gap"}
+    assert set(loss.watch) == {
+        "accuracy",
+        "chance",
+        "constant",
+        "std_z",
+        "std_target",
+        "rank_z",
+        "rank_f",
+        "teacher_gap",
+    }
     assert float(loss.watch["teacher_gap"]) == 0.0
     assert all(torch.isfinite(value) for value in loss.watch.values())
 

@@ -60,7 +60,7 @@ def test_initial_loss_is_near_chance() -> None:
     loss = ContrastiveConfig(mask=MaskConfig(mode="none")).build(encoder)(encoder, views(32), torch.Generator())
     assert abs(float(loss.total.detach()) - math.log(63)) < 1.5
     assert 0 <= float(loss.watch["accuracy"]) < 0.3
-    assert set(loss.watch) == {"accuracy", "alignment", "uniformity", "std_z", "rank_z", "rank_f"}
+    assert set(loss.watch) == {"accuracy", "chance", "alignment", "uniformity", "std_z", "rank_z", "rank_f"}
 
 
 def test_same_generator_same_loss() -> None:

@@ -3,41 +3,50 @@
 Encoders that see the visible tokens only need equally many of them in every row. Where rows end in padding, the number
 is split: a row's valid places are chosen in the same proportion as its padding, so that a short clip shows, and hides,
 the same share of what it has as a long one.
+
+Over several ranks, rows of one batch may be padded to another width on each. All draws are made for the widest grid, and
+all numbers go by it (`widest_grid`, `drawn`): each rank hides what one process with the whole batch would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
 from auricle.objectives import draws
 from auricle.objectives.gather import gather_rows
+from auricle.objectives.wide_rows import widest
 
 
-def lowest(score: Tensor, count: int, valid: Tensor | None = None) -> Tensor:
-    """Choose the `count` places with the lowest score in each row.
+def lowest(score: Tensor, count: int, valid: Tensor | None = None, of: int | None = None) -> Tensor:
+    """Choose the places with the lowest score in each row: `count` of every `of`.
 
     Args:
         score: `(B, N)`; ties are broken arbitrarily but always alike.
-        count: places to choose, 1 ... N.
-        valid: `(B, N)` bool, False for padding. A row with n valid places gets floor(count * n / N) of them, at least
+        count: places to choose from a row of `of` places, 1 ... `of`.
+        valid: `(B, N)` bool, False for padding. A row with n valid places gets floor(count * n / of) of them, at least
             one where n > 0, and the rest of its places from the padding.
+        of: places of the widest row over all ranks, at least N; None: N.
 
     Returns:
-        `(B, N)` bool with exactly `count` True in each row.
+        `(B, N)` bool with exactly floor(count * N / of) True in each row, at least one; with `count` where `of` is N.
     """
     chosen = torch.zeros(score.shape, dtype=torch.bool, device=score.device)
+    of = score.shape[1] if of is None else of
+    full = max(1, count * score.shape[1] // of)
     if valid is None:
-        return chosen.scatter_(1, score.topk(count, dim=1, largest=False, sorted=False).indices, True)
+        return chosen.scatter_(1, score.topk(full, dim=1, largest=False, sorted=False).indices, True)
     length = valid.sum(1)
-    quota = torch.maximum(count * length // score.shape[1], length.clamp(max=1))
+    quota = torch.maximum(count * length // of, length.clamp(max=1))
     among_valid = ranks(score, valid) < quota.unsqueeze(1)
-    among_padding = ranks(score, ~valid) < (count - quota).unsqueeze(1)
+    among_padding = ranks(score, ~valid) < (full - quota).unsqueeze(1)
     return (among_valid & valid) | (among_padding & ~valid)
 
 
@@ -65,18 +74,65 @@ def padding(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
     return None if bool(valid.all()) else valid
 
 
+def widest_grid(grid: Grid) -> Grid:
+    """Return the longest of all ranks' grids, which differ where windows vary in length. Every rank must call it."""
+    return replace(grid, time=widest(grid.time, _meeting_place()))
+
+
+def drawn(generator: torch.Generator, rows: int, places: int, wide: int) -> Tensor:
+    """Return uniform numbers `(rows, places)`: the first ones of `wide` places, drawn for the rows of all ranks."""
+    return draws.rand_rows(generator, rows, wide)[:, :places]
+
+
+def padding_on(wide: Grid, valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
+    """Bring `valid (B, N)` from a rank's own grid to a wider one: `(B, N')`, the rest being padding."""
+    if wide == grid:
+        return valid
+    own = torch.ones(rows, grid.tokens, dtype=torch.bool) if valid is None else valid
+    return F.pad(own, (0, wide.tokens - grid.tokens))
+
+
 def padding_everywhere(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
     """Return the padding of the global batch `(W * B, N)` from that of each of W ranks; None where nothing is padded.
 
-    Every rank must call it, whether its own rows are padded or not.
+    Every rank must call it, whether its own rows are padded or not, with the grid of all (`widest_grid`).
     """
     if draws.world() == 1:
         return valid
     own = torch.ones(rows, grid.tokens, dtype=torch.uint8) if valid is None else valid.to(torch.uint8)
+    everyone = gather_rows(own.to(_meeting_place())).cpu().bool()
+    return None if bool(everyone.all()) else everyone
+
+
+def _meeting_place() -> torch.device:
     # NCCL gathers on GPUs only.
     on_gpu = dist.is_available() and dist.is_initialized() and dist.get_backend() == "nccl"
-    everyone = gather_rows(own.to("cuda" if on_gpu else "cpu")).cpu().bool()
-    return None if bool(everyone.all()) else everyone
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def even_counts(count: Tensor, length: Tensor) -> Tensor:
+    """Lower the numbers `(B,)` of places chosen from rows of `length (B,)` places as little as makes them even.
+
+    Even means: of two rows, the longer one has at least as many places chosen, and at least as many not chosen. Rows of
+    equal length then have equal numbers, the least of theirs; rows of clearly different length keep their own, so that
+    a short one takes nothing from long ones. Together with padding that is chosen as well (`filled`), all rows of a
+    rank choose equally many places. The number of row i is the least of count_j + max(0, length_i - length_j) over j.
+    """
+    order = length.argsort(stable=True)
+    rising = count[order].flip(0).cummin(0).values.flip(0)
+    even = (rising - length[order]).cummin(0).values + length[order]
+    return torch.empty_like(count).scatter_(0, order, even)
+
+
+def filled(chosen: Tensor, valid: Tensor) -> Tensor:
+    """Choose places of the padding, too, the first ones, until all rows have as many as the one that has most.
+
+    Args:
+        chosen: `(B, N)` bool, of valid places only, in numbers that are even (`even_counts`).
+        valid: `(B, N)` bool.
+    """
+    count = chosen.sum(1, keepdim=True)
+    return chosen | (~valid & ((~valid).cumsum(1) <= count.max() - count))
 
 
 def columns(valid: Tensor | None, grid: Grid) -> Tensor | None:

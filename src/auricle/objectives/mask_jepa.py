@@ -10,7 +10,16 @@ from torch import Tensor
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
 from auricle.objectives import draws
-from auricle.objectives.exact_choice import columns, lowest, padding, padding_everywhere
+from auricle.objectives.exact_choice import (
+    columns,
+    even_counts,
+    filled,
+    padding,
+    padding_everywhere,
+    padding_on,
+    ranks,
+    widest_grid,
+)
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
 
@@ -19,9 +28,10 @@ class JepaMask(TokenMaskConfig):
     """Draws several target blocks and one context block per clip; the context loses what lies in a target.
 
     The tokens to predict are those of the targets; hidden is all that is not context, which is more. One size for the
-    targets and one for the context is drawn for the whole batch, their places for each clip. Every clip then shows as
-    many tokens as the one that shows fewest over the batches of all ranks; which ones it loses is drawn. A clip whose
-    context would be empty shows all that lies in no target.
+    targets and one for the context is drawn for the whole batch, their places for each clip. Clips of equal length then
+    show as many tokens as the one that shows fewest over the batches of all ranks; which ones they lose is drawn. Clips
+    of other length keep their own number (`exact_choice.even_counts`), and some of their padding is shown as well. A
+    clip whose context would be empty shows all that lies in no target.
 
     Source: I-JEPA (arXiv 2301.08243, section 3) with the sizes that a re-implementation of A-JEPA (2311.15830) uses.
     These were made for square grids; here sides are taken relative to those of the grid, which is the same on a square
@@ -78,15 +88,16 @@ class JepaMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; blocks lie in the valid time steps, and only valid tokens are context."""
-        mine = padding(valid, rows, grid)
+        own, mine, owned = grid, padding(valid, rows, grid), rows * draws.rank()
+        # The least context is that of the global batch, so every rank draws the blocks of all.
+        grid = widest_grid(own)
         if grid.tokens < 4 or grid.time < 2:
             raise ConfigError(
                 f"JepaMask: found a grid of {grid.time} x {grid.freq} tokens, expected at least 2 time steps and 4 "
                 "tokens for targets and a context beside them; use longer clips"
             )
-        first, every = draws.rank() * rows, draws.world() * rows
-        # The least context is that of the global batch, so every rank draws the blocks of all.
-        everyone = padding_everywhere(mine, rows, grid)
+        every = draws.world() * rows
+        everyone = padding_everywhere(padding_on(grid, mine, rows, own), rows, grid)
         steps = columns(everyone, grid)
         length = torch.full((every,), grid.time) if steps is None else steps.sum(1)
         sizes = torch.rand(3, generator=generator).tolist()
@@ -104,16 +115,17 @@ class JepaMask(TokenMaskConfig):
         free = ~target if everyone is None else ~target & everyone
         seen = seen & free
         seen = torch.where(seen.any(1, keepdim=True), seen, free)
-        count = int(seen.sum(1).min())
-        if count == 0:
+        tokens = torch.full((every,), grid.tokens) if everyone is None else everyone.sum(1)
+        count = even_counts(seen.sum(1), tokens)
+        if not bool((count > 0).all()):
             raise ConfigError(
                 f"JepaMask: {self.targets} targets of up to {self.most:g} of the grid leave a clip of the batch "
                 f"without context on {grid.time} x {grid.freq} tokens; draw fewer or smaller targets, or leave out "
                 "shorter clips (--loader.shortest)"
             )
-        score = torch.rand(every, grid.tokens, generator=generator) + (~seen).float()
-        mask, target = ~lowest(score, count)[first : first + rows], target[first : first + rows]
-        return Hidden(mask, target if mine is None else target & mine)
+        seen &= ranks(torch.rand(every, grid.tokens, generator=generator), seen) < count.unsqueeze(1)
+        seen, target = (x[owned : owned + rows, : own.tokens] for x in (seen, target))
+        return Hidden(~seen, target) if mine is None else Hidden(~filled(seen, mine), target & mine)
 
     def _targets(
         self, share: float, shape: float, length: Tensor, grid: Grid, place: Tensor, aware: Tensor

@@ -14,7 +14,18 @@ from torch import Tensor
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
 from auricle.objectives import draws
-from auricle.objectives.exact_choice import columns, over_bands, padding, padding_everywhere, ranks
+from auricle.objectives.exact_choice import (
+    columns,
+    drawn,
+    even_counts,
+    filled,
+    over_bands,
+    padding,
+    padding_everywhere,
+    padding_on,
+    ranks,
+    widest_grid,
+)
 from auricle.objectives.mask_samplers import settle
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
@@ -23,7 +34,8 @@ def widen(starts: Tensor, length: int) -> Tensor:
     """Return the steps `(B, T)` that lie in a span of `length` steps from any start `(B, T)`."""
     total = starts.to(torch.int32).cumsum(1)
     earlier = torch.zeros_like(total)
-    earlier[:, length:] = total[:, :-length]
+    if length < starts.shape[1]:
+        earlier[:, length:] = total[:, :-length]
     return total > earlier
 
 
@@ -34,8 +46,11 @@ class SpanMask(TokenMaskConfig):
     A clip of T steps gets max(min_spans, floor(p * T / length + u)) spans, u uniform in [0, 1): one u for all clips,
     or one for each where some are padded. Starts are drawn without replacement from the first T - length steps (the
     very last possible span is never drawn, as in the original); spans may overlap. A clip hardly longer than a span
-    may be hidden wholly. Where all clips must hide equally many steps, single hidden steps are shown again at random
-    until each hides as many as the one that hides fewest, over the batches of all ranks: spans get holes.
+    may be hidden wholly. With `same_count`, single hidden steps are shown again at random until clips of equal length
+    hide equally many, over the batches of all ranks: spans get holes. Clips of other length keep their own number, so
+    that padded ones take nothing from the others; only where lengths differ by less than numbers do is a number lowered
+    (`exact_choice.even_counts`). fairseq trims all clips to the least number; but it crops them to one length before,
+    and then this is the same. So that rows show equally many tokens all the same, some of the padding counts as hidden.
 
     Source: wav2vec 2.0 (arXiv 2006.11477, section 3.1) and fairseq's `compute_mask_indices`. wav2vec 2.0 and data2vec:
     p 0.65, length 10; HuBERT, WavLM, DinoSR: p 0.8, length 10; MERT: p 0.8, length 5. SpeechBrain's
@@ -45,7 +60,8 @@ class SpanMask(TokenMaskConfig):
         p: nominal share of the steps in spans, overlaps counted twice.
         length: time steps in a span.
         min_spans: least number of spans in a clip.
-        same_count: whether every clip hides equally many steps.
+        same_count: whether clips of equal length hide equally many steps, and all rows show equally many tokens,
+            padding included; False: spans as they fall.
     """
 
     p: float = 0.65
@@ -65,34 +81,36 @@ class SpanMask(TokenMaskConfig):
 
     @property
     def equal_count(self) -> bool:
-        """Whether every clip hides equally many tokens."""
+        """Whether every row hides equally many tokens, padding included."""
         return self.same_count
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; spans never reach into padding."""
-        if grid.time <= self.length:
-            raise ConfigError(_too_short("SpanMask", grid.time, self.length))
-        mine = padding(valid, rows, grid)
+        mine, wide = padding(valid, rows, grid), widest_grid(grid)
+        if wide.time <= self.length:
+            raise ConfigError(_too_short("SpanMask", wide.time, self.length))
         first, every = draws.rank() * rows, draws.world() * rows
-        # The least number of hidden steps is that of the global batch, so every rank draws the masks of all.
-        everyone = padding_everywhere(mine, rows, grid)
-        steps = columns(everyone, grid)
-        length = torch.full((every,), grid.time) if steps is None else steps.sum(1)
+        # Numbers of hidden steps are made equal in the global batch, so every rank draws the masks of all.
+        steps = columns(padding_everywhere(padding_on(wide, mine, rows, grid), rows, wide), wide)
+        length = torch.full((every,), wide.time) if steps is None else steps.sum(1)
         rounding = torch.rand(1 if steps is None else every, generator=generator)
-        order = torch.rand(every, grid.time, generator=generator)
+        order = torch.rand(every, wide.time, generator=generator)
         masked = self._spans(length, rounding, order)
         if self.same_count:
-            shown_again = torch.rand(every, grid.time, generator=generator)
-            least = masked.sum(1).min()
-            masked &= ranks(shown_again, masked) < least
-            if not bool(least):
-                raise ConfigError(
-                    "a clip of the batch is too short for any span, so that, all clips hiding equally many steps, "
-                    "nothing is hidden; leave out shorter clips (--loader.shortest) or set same_count to false"
-                )
-        return settle(over_bands(masked[first : first + rows], grid), mine)
+            shown_again = torch.rand(every, wide.time, generator=generator)
+            masked &= ranks(shown_again, masked) < even_counts(masked.sum(1), length).unsqueeze(1)
+        if not bool(masked.any()):
+            raise ConfigError(
+                "SpanMask: no clip of the batch got a span, so that nothing is hidden; leave out shorter clips "
+                "(--loader.shortest), or raise p or min_spans"
+            )
+        own = masked[first : first + rows, : grid.time]
+        inside = columns(mine, grid)
+        if self.same_count and inside is not None:
+            own = ~filled(inside & ~own, inside)
+        return settle(over_bands(own, grid), mine)
 
     def _spans(self, length: Tensor, rounding: Tensor, order: Tensor) -> Tensor:
         count = (self.p * length.double() / self.length + rounding.double()).long().clamp(min=self.min_spans)
@@ -142,11 +160,11 @@ class BernoulliSpanMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; spans never start in padding nor reach into it."""
-        if grid.time <= self.length:
-            raise ConfigError(_too_short("BernoulliSpanMask", grid.time, self.length))
-        valid = padding(valid, rows, grid)
+        valid, wide = padding(valid, rows, grid), widest_grid(grid)
+        if wide.time <= self.length:
+            raise ConfigError(_too_short("BernoulliSpanMask", wide.time, self.length))
         steps = columns(valid, grid)
-        noise = draws.rand_rows(generator, rows, grid.time)
+        noise = drawn(generator, rows, grid.time, wide.time)
         masked = bernoulli_spans(noise, self.start, self.length, self.min_spans, steps)
         return settle(over_bands(masked, grid), valid)
 

@@ -109,12 +109,26 @@ _REMEDIES = {
         "What is predicted can be known from the place of a token alone: make the encoder's positions smaller or "
         "relative, slow the teacher, train longer, or choose another target; a falling loss proves nothing here"
     ),
+    "guess": (
+        "A guess that hears nothing is as good: train longer, raise --train.lr, and look at the targets (do they vary "
+        "from clip to clip, and can they be told from what is left to hear?)"
+    ),
+    "copy": (
+        "To say that nothing changes is as good: train longer, raise --train.lr, or predict further ahead "
+        "(--objective.ahead)"
+    ),
 }
+_TITLES = {"shortcut": "shortcut", "guess": "nothing learned", "copy": "nothing learned"}
+# Signs of these kinds come from values that hover: lines in a row that it takes to tell them, and to take them back.
+_HOVERING = ("guess", "copy")
+_LINES = 3
+# An order of slices that is drawn at random correlates with the true one by 0 on average.
+_NO_ORDER = 0.02
 
 
 @dataclass
 class CollapseAlarm:
-    """Tells when embeddings shrink to a point or a line, or a shortcut is taken, once per time that it happens.
+    """Tells when embeddings shrink to a point or a line, a shortcut is taken or nothing is learned, once per time.
 
     The signs, by the last part of a name (`tokens/rank_prediction`): the effective rank (RankMe, arXiv 2210.02885) near
     1; vectors so close on the sphere that their uniformity (arXiv 2005.10242) is near 0; a standard deviation near 0;
@@ -122,12 +136,26 @@ class CollapseAlarm:
     than the mean of what other clips have in its place (`position_ratio`), codes that are guessed no better than from
     their place (`code_accuracy` beside `position_accuracy`).
 
+    Signs that nothing is learned, after warm-up and in three lines in a row, where both numbers are there and finite:
+
+    - `<term>/accuracy` within a tenth of `<term>/chance_accuracy` (else of `<term>/majority`, else of `<term>/chance`
+      where that is below 1: in other objectives it is a loss), `<term>/pair_accuracy` of `<term>/pair_chance`;
+    - `<term>/spearman` not above 0.02;
+    - codes that are guessed no better than by their frequencies: `<term>/code_accuracy` not above `<term>/majority`,
+      and the part `<term>` not below `<term>/unigram`. Both numbers are of one batch, in which few tokens of many
+      codes make either baseline look better than it is: where both are there, both must hold;
+    - the part `<term>` not below `<term>/constant` (nor its mean over tokens, which is `<term>/position_ratio` times
+      `<term>/position`, where the part is a sum), or not below `<term>/copy_last`; `<term>/error` not below
+      `<term>/constant_error`.
+
     Attributes:
-        patience: steps after which an accuracy at chance or a shortcut is a sign.
+        patience: steps after which an accuracy at chance, a shortcut or a guess is a sign.
     """
 
     patience: int
-    _on: set[str] = field(default_factory=set)
+    _on: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, int] = field(default_factory=dict)
+    _gone: dict[str, int] = field(default_factory=dict)
 
     def signs(self, step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         """Return the signs in a line of metrics: name -> (which remedy, what was found)."""
@@ -156,16 +184,93 @@ class CollapseAlarm:
         accuracy, chance = line.get("accuracy"), line.get("chance", 1 / max(1, 2 * line.get("batch", 1) - 1))
         if isinstance(accuracy, float) and late and accuracy < 1.5 * chance:
             found["accuracy"] = ("collapse", f"accuracy is {accuracy:.4f} after {step} steps, chance is {chance:.4f}")
-        return found
+        return found | (guesses(step, line) if late else {})
 
     def __call__(self, step: int, line: Mapping[str, Any]) -> str | None:
-        """Return a warning that says what to do where a sign is new, else None."""
+        """Return a warning that says what to do about the signs that are new, else None."""
         found = self.signs(step, line)
-        new = found.keys() - self._on
-        self._on = set(found)
-        if not new:
-            return None
-        kinds = dict.fromkeys(remedy for remedy, _ in found.values())
-        title = "shortcut" if set(kinds) == {"shortcut"} else "collapse"
-        words = "; ".join(found[name][1] for name in sorted(found))
-        return f"{title} at step {step}: {words}. {'. '.join(_REMEDIES[kind] for kind in kinds)}"
+        self._seen = {name: self._seen.get(name, 0) + 1 for name in found}
+        told = {n: kind for n, (kind, _) in found.items() if kind not in _HOVERING or self._seen[n] >= _LINES}
+        new = sorted(told.keys() - self._on.keys())
+        absent = [name for name, kind in self._on.items() if name not in found and kind in _HOVERING]
+        self._gone = {name: self._gone.get(name, 0) + 1 for name in absent}
+        kept = {n: k for n, k in self._on.items() if k in _HOVERING and self._gone.get(n, 0) < _LINES}
+        self._on = kept | told
+        groups: dict[str, list[str]] = {}
+        for name in new:
+            groups.setdefault(_TITLES.get(told[name], "collapse"), []).append(name)
+        texts = []
+        for title, names in groups.items():
+            kinds = dict.fromkeys(told[name] for name in names)
+            words = "; ".join(found[name][1] for name in names)
+            texts.append(f"{title} at step {step}: {words}. {'. '.join(_REMEDIES[kind] for kind in kinds)}")
+        return ". ".join(texts) or None
+
+
+def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the signs in a line that an objective does no better than a guess: name -> (which remedy, what was found).
+
+    See `CollapseAlarm` for the names that are read.
+    """
+    values = {name: value for name, value in line.items() if isinstance(value, float) and math.isfinite(value)}
+    found = {}
+    for name, value in values.items():
+        path, _, last = name.rpartition("/")
+        if not path:
+            continue
+        if last == "accuracy":
+            known = [
+                values[n] for n in (f"{path}/{x}" for x in ("chance_accuracy", "majority", "chance")) if n in values
+            ]
+            if known and _is_chance(value, known[0]):
+                found[name] = ("guess", f"{name} is {value:.4f} after {step} steps, by chance {known[0]:.4f}")
+        elif last == "pair_accuracy":
+            chance = values.get(f"{path}/pair_chance")
+            if chance is not None and _is_chance(value, chance):
+                found[name] = ("guess", f"{name} is {value:.3f} after {step} steps, by chance {chance:.3f}")
+        elif last == "spearman" and value <= _NO_ORDER:
+            found[name] = ("guess", f"{name} is {value:.3f} after {step} steps, by chance 0")
+        elif last == "error" and value >= values.get(f"{path}/constant_error", math.inf):
+            other = values[f"{path}/constant_error"]
+            found[name] = ("guess", f"{name} is {value:.4g} after {step} steps, of a constant {other:.4g}")
+        elif last == "constant":
+            own = _regression_losses(path, values)
+            if own and min(own) >= value:
+                found[name] = ("guess", f"{path} is {min(own):.4g} after {step} steps, of a constant {value:.4g}")
+        elif last == "copy_last":
+            own = _regression_losses(path, values)
+            if own and min(own) >= value:
+                found[name] = ("copy", f"{path} is {min(own):.4g} after {step} steps, of the last frame {value:.4g}")
+    for path in {name.rpartition("/")[0] for name in values if name.endswith(("/majority", "/unigram"))}:
+        words = _by_frequency(path, values)
+        if words:
+            found[f"{path}/majority"] = ("guess", f"{words} after {step} steps: no better than the codes' frequencies")
+    return found
+
+
+def _is_chance(accuracy: float, chance: float) -> bool:
+    # A tenth of what is left above chance where that is less: 1.1 x 0.95 could not be passed.
+    return 0 < chance < 1 and accuracy <= chance + 0.1 * min(chance, 1 - chance)
+
+
+def _regression_losses(path: str, values: Mapping[str, float]) -> list[float]:
+    own = [values[path]] if path in values else []
+    ratio, position = values.get(f"{path}/position_ratio"), values.get(f"{path}/position")
+    return own if ratio is None or position is None else [*own, ratio * position]
+
+
+def _by_frequency(path: str, values: Mapping[str, float]) -> str:
+    """Return what shows that codes are guessed by their frequencies at best, else nothing."""
+    accuracy, most = values.get(f"{path}/code_accuracy"), values.get(f"{path}/majority")
+    # Several codebooks are watched each (`codes0`, `codes1`), and their mean loss is one part (`codes`).
+    loss, unigram = values.get(path, values.get(path.rstrip("0123456789"))), values.get(f"{path}/unigram")
+    found = []
+    if accuracy is not None and most is not None:
+        if accuracy > most:
+            return ""
+        found.append(f"{path}/code_accuracy is {accuracy:.3f} (of the commonest code {most:.3f})")
+    if loss is not None and unigram is not None:
+        if loss < unigram:
+            return ""
+        found.append(f"{path} is {loss:.4g} (unigram {unigram:.4g})")
+    return " and ".join(found)

@@ -33,8 +33,8 @@ class TrainConfig(Config):
         keep: how many of the latest checkpoints stay; 0: all.
         seed: all randomness of the run flows from it.
         device: `auto` is a CUDA device if there is one.
-        minutes: stop cleanly, with a checkpoint, after so many minutes (of each stage, where a recipe has several); None:
-            no limit.
+        minutes: stop cleanly, with a checkpoint, after so many minutes (of each stage, where there are several); None:
+            never.
         skip_limit: so many steps in a row without a finite loss and gradient end the run.
         tensorboard: also write the metrics for TensorBoard (extra `auricle[tensorboard]`).
     """

@@ -55,7 +55,7 @@ def sslam(size: str = "tiny") -> Recipe:
             "the clip's target from the last layer only; retention: the mean of the teacher's latents of both sources",
         ),
         deviations=(
-            "the second stage begins with the first one's encoder, and its teacher with a copy of it; decoder and heads "
+            "the second stage begins with the first one's encoder, its teacher with a copy of it; decoder and heads "
             "are fresh",
             "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further "
             "pass, on the second clip's mixed stretch",
