@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from safetensors.torch import load_file
 
 from auricle.errors import CheckpointError, ConfigError
-from auricle.recipes import Recipe, load, pretrain
+from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.recipe import pass_down
 from auricle.training.checkpoint import find_checkpoints
 from auricle.training.run_folder import read_metrics
@@ -118,3 +122,47 @@ def test_what_is_changed_of_a_run_holds_for_all_its_stages(staged: Recipe, make_
     # What was not changed stays each stage's own.
     assert (down.before.train.steps, down.before.before.train.steps, down.train.seed) == (5, 3, 7)
     assert pass_down(recipe, recipe) == recipe
+
+
+def test_a_slow_teacher_begins_as_a_copy_of_the_weights_that_are_taken_over(toy_corpus: Path, tmp_path: Path) -> None:
+    def short(recipe: Recipe) -> Recipe:
+        train = recipe.train.replace(steps=2, warmup_steps=0, save_every=1, keep=0, threads=1, precision="fp32")
+        before = None if recipe.before is None else short(recipe.before)
+        return recipe.replace(before=before, train=train, loader=recipe.loader.replace(batch=4, workers=0))
+
+    run = pretrain(short(get_recipe("sslam")), toy_corpus, tmp_path / "run", progress=False)
+    begun = run / "checkpoints" / "step-00000000"
+    encoder, objective = (load_file(begun / f"{name}.safetensors") for name in ("encoder", "objective"))
+    copied = {
+        name.removeprefix("teacher.copy."): v for name, v in objective.items() if name.startswith("teacher.copy.")
+    }
+    assert copied.keys() == encoder.keys()
+    assert all(torch.equal(copied[name], encoder[name]) for name in encoder)
+    assert all(torch.equal(value, encoder[name]) for name, value in weights(run / "before").items())
+
+
+def test_what_is_prepared_hears_long_recordings_whole(tmp_path: Path) -> None:
+    """Clusters of two recordings of 100 s are made of more than two windows."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for place in range(2):
+        soundfile.write(folder / f"{place}.wav", 0.1 * generator.standard_normal(1_600_000).astype(np.float32), 16000)
+    recipe = get_recipe("hubert").before
+    assert recipe is not None
+    train = recipe.train.replace(steps=1, warmup_steps=0, threads=1, precision="fp32")
+    recipe = recipe.replace(train=train, loader=recipe.loader.replace(batch=2, workers=0))
+    run = pretrain(recipe, folder, tmp_path / "run", progress=False)
+    found = re.search(r"of ([\d,]+) vectors", (run / "events.log").read_text())
+    assert found is not None
+    # Most of 200 s at 100 vectors a second, every second one taken.
+    assert int(found[1].replace(",", "")) > 5000
+
+
+def test_nothing_is_trained_before_a_mistake_is_told(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
+    wrong = staged.replace(window=staged.window.replace(seconds=30.0))
+    with pytest.raises(ConfigError, match="expected at most 64"):
+        pretrain(wrong, toy_corpus, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "before").exists()
+    with pytest.raises(ConfigError, match=r"has no stage before it; leave --earlier"):
+        pretrain(staged.replace(before=None, begin="fresh"), toy_corpus, tmp_path / "run", earlier=tmp_path / "x")

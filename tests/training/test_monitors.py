@@ -106,23 +106,23 @@ def test_healthy_terms_say_nothing() -> None:
     assert CollapseAlarm(patience=100)(500, line) is None
 
 
-# What the objectives report, by recipe: what is measured, the guess that it must beat, the sign, whether more is better.
+# What objectives report, by recipe: what is measured, the guess that it must beat, the sign, whether more is better.
 READ = [
     ("cpc", "future/accuracy", "future/chance_accuracy", "future/accuracy", True),
     ("hubert", "codes/code_accuracy", "codes/majority", "codes/majority", True),
     ("hubert", "codes", "codes/unigram", "codes/majority", False),
-    ("apc", "future", "future/constant", "future", False),
+    ("apc", "future", "future/constant", "future/constant", False),
     ("apc", "future", "future/copy_last", "future/copy_last", False),
     ("wav2vec2", "contrast/accuracy", "contrast/chance_accuracy", "contrast/accuracy", True),
     ("permutation", "permutation/spearman", None, "permutation/spearman", True),
     ("pase", "lim/pair_accuracy", "lim/pair_chance", "lim/pair_accuracy", True),
     ("pase", "gim/pair_accuracy", "gim/pair_chance", "gim/pair_accuracy", True),
     ("pase", "spc/pair_accuracy", "spc/pair_chance", "spc/pair_accuracy", True),
-    ("pase", "mfcc", "mfcc/constant", "mfcc", False),
-    ("pase", "wave", "wave/constant", "wave", False),
+    ("pase", "mfcc", "mfcc/constant", "mfcc/constant", False),
+    ("pase", "wave", "wave/constant", "wave/constant", False),
     ("ssast", "nce/accuracy", "nce/majority", "nce/accuracy", True),
-    ("ssast", "patch_mse", "patch_mse/constant", "patch_mse", False),
-    ("mockingjay", "reconstruction", "reconstruction/constant", "reconstruction", False),
+    ("ssast", "patch_mse", "patch_mse/constant", "patch_mse/constant", False),
+    ("mockingjay", "reconstruction", "reconstruction/constant", "reconstruction/constant", False),
     ("temporal-gap", "gap/error", "gap/constant_error", "gap/error", False),
 ]
 

@@ -15,7 +15,16 @@ from auricle.encoders.contract import Grid
 from auricle.encoders.token_drop import keep_count
 from auricle.errors import ConfigError
 from auricle.objectives.draws import rand_rows
-from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, padding
+from auricle.objectives.exact_choice import (
+    check_count,
+    check_shares,
+    columns,
+    drawn,
+    lowest,
+    padding,
+    padding_on,
+    widest_grid,
+)
 from auricle.objectives.mask_samplers import settle
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
@@ -70,22 +79,24 @@ class ClusterMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows hide the same share of their valid tokens as whole ones."""
-        valid = padding(valid, rows, grid)
-        hidden = round(grid.tokens * self.ratio) if self.count is None else self.count
-        check_count(grid.tokens - hidden, grid.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
+        valid, wide = padding(valid, rows, grid), widest_grid(grid)
+        hidden = round(wide.tokens * self.ratio) if self.count is None else self.count
+        check_count(wide.tokens - hidden, wide.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
         sides = self.smallest + (rand_rows(generator, rows) * (self.largest - self.smallest + 1)).long()
         # Corners drawn again and again come up for the first time in an order that is uniform over all orders.
-        turn = rand_rows(generator, rows, grid.tokens)
-        singly = rand_rows(generator, rows, grid.tokens)
-        if valid is not None:
-            turn = turn.masked_fill(~valid, 1.0)
-        turn = turn.view(rows, grid.time, grid.freq)
+        turn = rand_rows(generator, rows, wide.tokens)
+        singly = drawn(generator, rows, grid.tokens, wide.tokens)
+        # Squares go on in the next band where the widest grid of all ranks ends, so they are laid out on that one.
+        inside = padding_on(wide, valid, rows, grid)
+        if inside is not None:
+            turn = turn.masked_fill(~inside, 1.0)
+        turn = turn.view(rows, wide.time, wide.freq)
         reached = torch.empty_like(turn)
         for side in range(self.smallest, self.largest + 1):
             those = sides == side
             reached[those] = _first_reached(turn[those], side, self.wrap)
-        score = reached.flatten(1).double() + singly.double() * _TIE
-        return settle(lowest(score, hidden, valid), valid)
+        score = reached[:, : grid.time].flatten(1).double() + singly.double() * _TIE
+        return settle(lowest(score, hidden, valid, wide.tokens), valid)
 
 
 def _first_reached(turn: Tensor, side: int, wrap: bool) -> Tensor:
@@ -149,10 +160,11 @@ class BlockMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows hide the same share of their valid tokens as whole ones, in blocks of valid time steps."""
-        valid, hidden = padding(valid, rows, grid), int(grid.tokens * self.ratio)
-        check_count(grid.tokens - hidden, grid.tokens, "tokens", "change `ratio` or use longer clips")
-        blocks = _blocks(grid, rows, generator, self.ratio + self.adjust, self.size, valid)
-        return settle(_evened(blocks, rows, generator, hidden, valid) if self.even else blocks, valid)
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        hidden = int(wide * self.ratio)
+        check_count(wide - hidden, wide, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, wide, rows, generator, self.ratio + self.adjust, self.size, valid)
+        return settle(_evened(blocks, wide, generator, hidden, valid) if self.even else blocks, valid)
 
 
 @dataclass(frozen=True)
@@ -192,20 +204,23 @@ class InverseBlockMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows show the same share of their valid tokens as whole ones, in blocks of valid time steps."""
-        valid, visible = padding(valid, rows, grid), keep_count(grid.tokens, self.ratio)
-        check_count(visible, grid.tokens, "tokens", "change `ratio` or use longer clips")
-        blocks = _blocks(grid, rows, generator, 1 - self.ratio + self.adjust, self.size, valid)
-        return settle(~(_evened(blocks, rows, generator, visible, valid) if self.even else blocks), valid)
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        visible = keep_count(wide, self.ratio)
+        check_count(visible, wide, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, wide, rows, generator, 1 - self.ratio + self.adjust, self.size, valid)
+        return settle(~(_evened(blocks, wide, generator, visible, valid) if self.even else blocks), valid)
 
 
-def _blocks(grid: Grid, rows: int, generator: torch.Generator, share: float, size: int, valid: Tensor | None) -> Tensor:
+def _blocks(
+    grid: Grid, wide: int, rows: int, generator: torch.Generator, share: float, size: int, valid: Tensor | None
+) -> Tensor:
     """Return the tokens `(B, N)` in blocks around centres that are drawn with replacement."""
     area = size * min(size, grid.freq)
     steps = columns(valid, grid)
     length = torch.full((rows,), grid.time) if steps is None else steps.sum(1)
     # At least one, so that a small grid gets a block rather than single tokens.
     count = (length * grid.freq * (share / area)).long().clamp(min=1)
-    noise = rand_rows(generator, rows, max(1, int(grid.tokens * (share / area))))
+    noise = rand_rows(generator, rows, max(1, int(wide * (share / area))))
     centre = (noise.double() * (length * grid.freq).unsqueeze(1)).long()
     used = (torch.arange(noise.shape[1]) < count.unsqueeze(1)).float()
     centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax")
@@ -217,9 +232,9 @@ def _blocks(grid: Grid, rows: int, generator: torch.Generator, share: float, siz
     return blocks if valid is None else blocks & valid
 
 
-def _evened(blocks: Tensor, rows: int, generator: torch.Generator, count: int, valid: Tensor | None) -> Tensor:
-    """Return exactly `count` tokens of each row: those of blocks first, at random among each other."""
-    return lowest(rand_rows(generator, rows, blocks.shape[1]) + (~blocks).float(), count, valid)
+def _evened(blocks: Tensor, wide: int, generator: torch.Generator, count: int, valid: Tensor | None) -> Tensor:
+    """Return `count` of every `wide` tokens of each row: those of blocks first, at random among each other."""
+    return lowest(drawn(generator, *blocks.shape, wide) + (~blocks).float(), count, valid, wide)
 
 
 def _check_blocks(owner: str, ratio: float, share: float, size: int) -> None:

@@ -16,7 +16,16 @@ from auricle.encoders.contract import Grid
 from auricle.encoders.token_drop import keep_count
 from auricle.errors import ConfigError
 from auricle.objectives.draws import rand_rows
-from auricle.objectives.exact_choice import check_count, check_shares, columns, lowest, over_bands, padding
+from auricle.objectives.exact_choice import (
+    check_count,
+    check_shares,
+    columns,
+    drawn,
+    lowest,
+    over_bands,
+    padding,
+    widest_grid,
+)
 from auricle.objectives.masks import MaskGrid, freq_mask, mask_lines, time_mask
 from auricle.objectives.token_mask import Hidden, TokenMaskConfig
 
@@ -69,9 +78,10 @@ class RandomMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows show the same share of their valid tokens as whole ones (see `exact_choice`)."""
-        valid, visible = padding(valid, rows, grid), self.visible_of(grid.tokens)
-        check_count(visible, grid.tokens, "tokens", "change the share that is hidden or use longer clips")
-        return settle(~lowest(rand_rows(generator, rows, grid.tokens), visible, valid), valid)
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        visible = self.visible_of(wide)
+        check_count(visible, wide, "tokens", "change the share that is hidden or use longer clips")
+        return settle(~lowest(drawn(generator, rows, grid.tokens, wide), visible, valid, wide), valid)
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,10 @@ class FrameMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows show the same share of their valid steps as whole ones."""
-        valid = padding(valid, rows, grid)
-        hidden = round(grid.time * self.ratio) if self.count is None else self.count
-        check_count(grid.time - hidden, grid.time, "time steps", "change `count` or `ratio`, or use longer clips")
-        shown = lowest(rand_rows(generator, rows, grid.time), grid.time - hidden, columns(valid, grid))
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).time
+        hidden = round(wide * self.ratio) if self.count is None else self.count
+        check_count(wide - hidden, wide, "time steps", "change `count` or `ratio`, or use longer clips")
+        shown = lowest(drawn(generator, rows, grid.time, wide), wide - hidden, columns(valid, grid), wide)
         return settle(over_bands(~shown, grid), valid)
 
 
@@ -147,12 +157,13 @@ class GroupMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; padded rows show the same share of their valid steps as whole ones."""
-        valid, visible = padding(valid, rows, grid), int(grid.time * self.keep)
-        check_count(visible, grid.time, "time steps", "change `keep` or use longer clips")
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).time
+        visible = int(wide * self.keep)
+        check_count(visible, wide, "time steps", "change `keep` or use longer clips")
         step = torch.arange(grid.time)
-        noise = rand_rows(generator, rows, -(-grid.time // self.group)).double()
+        noise = rand_rows(generator, rows, -(-wide // self.group)).double()
         score = noise[:, step // self.group] + (step % self.group) / self.group * _TIE
-        return settle(over_bands(~lowest(score, visible, columns(valid, grid)), grid), valid)
+        return settle(over_bands(~lowest(score, visible, columns(valid, grid), wide), grid), valid)
 
 
 @dataclass(frozen=True)
@@ -178,12 +189,15 @@ class HalvesMask(TokenMaskConfig):
         """
         if rows % 2:
             raise ConfigError(f"HalvesMask works on pairs of rows, found {rows}; give each clip twice, copies adjacent")
-        valid, visible = padding(valid, rows, grid), grid.tokens // 2
-        check_count(visible, grid.tokens, "tokens", "use longer clips")
-        score = rand_rows(generator, rows // 2, grid.tokens)
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        visible = wide // 2
+        check_count(visible, wide, "tokens", "use longer clips")
+        score = drawn(generator, rows // 2, grid.tokens, wide)
         first = None if valid is None else valid[0::2]
         second = None if valid is None else valid[1::2]
-        shown = torch.stack([lowest(score, visible, first), lowest(-score, visible, second)], 1).flatten(0, 1)
+        shown = torch.stack([lowest(score, visible, first, wide), lowest(-score, visible, second, wide)], 1).flatten(
+            0, 1
+        )
         return settle(~shown, valid)
 
 
@@ -224,12 +238,12 @@ class StructuredMask(TokenMaskConfig):
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> Hidden:
         """Draw; on the true grid, padded rows show the same share of their valid time steps as whole ones."""
-        valid, lines = padding(valid, rows, grid), mask_lines(self.axis, grid, self.grid)
-        visible = keep_count(lines, self.ratio)
-        check_count(visible, lines, f"{self.axis} lines", "change `ratio`")
-        noise = rand_rows(generator, rows, lines)
-        if valid is not None and self.axis == "time" and self.grid == "true":
-            noise = (~lowest(noise, visible, columns(valid, grid))).float()
+        valid, wide = padding(valid, rows, grid), mask_lines(self.axis, widest_grid(grid), self.grid)
+        visible = keep_count(wide, self.ratio)
+        check_count(visible, wide, f"{self.axis} lines", "change `ratio`")
+        noise = drawn(generator, rows, mask_lines(self.axis, grid, self.grid), wide)
+        if self.axis == "time" and self.grid == "true":
+            return settle(over_bands(~lowest(noise, visible, columns(valid, grid), wide), grid), valid)
         sampler = time_mask if self.axis == "time" else freq_mask
         kept = sampler(grid, self.ratio, noise, self.grid).index
         return settle(torch.ones(rows, grid.tokens, dtype=torch.bool).scatter_(1, kept, False), valid)
