@@ -4,8 +4,8 @@ Encoders that see the visible tokens only need equally many of them in every row
 is split: a row's valid places are chosen in the same proportion as its padding, so that a short clip shows, and hides,
 the same share of what it has as a long one.
 
-Over several ranks, rows of one batch may be padded to another width on each. All draws are made for the widest grid, and
-all numbers go by it (`widest_grid`, `drawn`): each rank hides what one process with the whole batch would.
+Over several ranks, rows of one batch may be padded to another width on each. All draws are made for the widest grid,
+and all numbers go by it (`widest_grid`, `drawn`): each rank hides what one process with the whole batch would.
 """
 
 from __future__ import annotations
