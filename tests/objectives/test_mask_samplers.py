@@ -15,8 +15,10 @@ from auricle.objectives.mask_blocks import BlockMask, ClusterMask, InverseBlockM
 from auricle.objectives.mask_jepa import JepaMask
 from auricle.objectives.mask_samplers import FrameMask, GroupMask, HalvesMask, RandomMask, StructuredMask
 from auricle.objectives.mask_spans import BernoulliSpanMask, SpanMask
+from auricle.objectives.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.masks import MaskConfig
-from auricle.objectives.token_mask import TokenMaskConfig
+from auricle.objectives.token_mask import Hidden, TokenMaskConfig
+from auricle.recipes import get_recipe
 
 PATCHES = Grid(64, 8, 6.25)
 FRAMES = Grid(500, 1, 50.0)
@@ -241,8 +243,64 @@ def test_same_count_punches_holes_at_random() -> None:
     # Holes are spread over the clip, not cut from one end of it.
     holes = (free & ~evened).nonzero()[:, 1].float()
     assert float(holes.mean()) == pytest.approx(250, abs=25)
-    with pytest.raises(ConfigError, match="too short for any span"):
-        SpanMask().draw(FRAMES, 2, seeded(), prefixes(FRAMES, [500, 0]))
+    with pytest.raises(ConfigError, match="no clip of the batch got a span"):
+        SpanMask(p=0.001, min_spans=0).draw(FRAMES, 2, seeded())
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm", "aves", "wav2vec2", "decoar2", "data2vec", "dinosr"])
+def test_a_short_clip_takes_nothing_from_the_others(name: str) -> None:
+    """One clip of 2 s among clips of 15.6 s, padded: all hide the published share of what they have."""
+    objective = get_recipe(name, size="paper").objective
+    assert isinstance(objective, MaskedPredictionConfig)
+    mask = objective.mask
+    assert isinstance(mask, SpanMask)
+    rate = 5 * mask.length  # spans of 0.2 s
+    grid = Grid(int(15.6 * rate), 1, float(rate))
+    valid = prefixes(grid, [grid.time] * 15 + [2 * rate])
+    share = torch.stack([(h.masked & valid).sum(1) / valid.sum(1) for h in _draws(mask, grid, 16, valid, 40)])
+    published = {0.65: 0.49, 0.8: 0.57}[mask.p]
+    # The least of 15 clips lies about 0.045 below their mean, with and without the short one.
+    alone = torch.stack([h.masked.float().mean(1) for h in _draws(mask, grid, 15, None, 40)])
+    assert float(share[:, :15].mean()) == pytest.approx(float(alone.mean()), abs=0.005)
+    assert float(share[:, :15].mean()) == pytest.approx(published - 0.045, abs=0.01)
+    assert float(share[:, 15].mean()) == pytest.approx(published, abs=0.03)
+    assert (share[:, :15] == share[:, :1]).all(), "clips of equal length hide different numbers"
+
+
+def _draws(mask: TokenMaskConfig, grid: Grid, rows: int, valid: Tensor | None, times: int) -> list[Hidden]:
+    return [mask.draw(grid, rows, seeded(seed), valid) for seed in range(times)]
+
+
+def test_a_short_clip_takes_no_context_from_the_others() -> None:
+    valid = prefixes(PATCHES, [64] * 7 + [8])
+    alone = torch.stack([(~h.masked).float().mean(1) for h in _draws(JepaMask(), PATCHES, 7, None, 40)])
+    drawn = _draws(JepaMask(), PATCHES, 8, valid, 40)
+    share = torch.stack([(~h.masked & valid).sum(1) / valid.sum(1) for h in drawn])
+    assert all(h.visible() is not None for h in drawn)
+    assert float(share[:, :7].mean()) == pytest.approx(float(alone.mean()), abs=0.03)
+    assert float(share[:, 7].mean()) > 0.2
+
+
+def test_even_counts_against_a_loop() -> None:
+    for seed in range(20):
+        length = torch.randint(0, 30, (12,), generator=seeded(seed))
+        count = (torch.rand(12, generator=seeded(seed + 1)) * (length + 1)).long()
+        even = exact_choice.even_counts(count, length)
+        pairs = list(zip(count.tolist(), length.tolist(), strict=True))
+        assert even.tolist() == [min(c + max(0, n - m) for c, m in pairs) for _, n in pairs]
+        order = length.argsort(stable=True)
+        assert (even[order].diff() >= 0).all()
+        assert ((length - even)[order].diff() >= 0).all()
+    far = exact_choice.even_counts(torch.tensor([400, 380, 49, 52, 0]), torch.tensor([780, 780, 100, 100, 0]))
+    assert far.tolist() == [380, 380, 49, 49, 0]
+
+
+def test_filled_rows_choose_equally_many() -> None:
+    valid = prefixes(Grid(20, 1, 1.0), [20, 12, 5, 0])
+    chosen = valid & (torch.arange(20) % 2 == 0)
+    more = exact_choice.filled(chosen, valid)
+    assert more.sum(1).tolist() == [10] * 4
+    assert torch.equal(more & valid, chosen)
 
 
 def test_spans_of_padded_clips_are_counted_from_their_own_length() -> None:

@@ -234,7 +234,8 @@ def _blocks(
 
 def _evened(blocks: Tensor, wide: int, generator: torch.Generator, count: int, valid: Tensor | None) -> Tensor:
     """Return `count` of every `wide` tokens of each row: those of blocks first, at random among each other."""
-    return lowest(drawn(generator, *blocks.shape, wide) + (~blocks).float(), count, valid, wide)
+    rows, places = blocks.shape
+    return lowest(drawn(generator, rows, places, wide) + (~blocks).float(), count, valid, wide)
 
 
 def _check_blocks(owner: str, ratio: float, share: float, size: int) -> None:

@@ -195,10 +195,8 @@ class HalvesMask(TokenMaskConfig):
         score = drawn(generator, rows // 2, grid.tokens, wide)
         first = None if valid is None else valid[0::2]
         second = None if valid is None else valid[1::2]
-        shown = torch.stack([lowest(score, visible, first, wide), lowest(-score, visible, second, wide)], 1).flatten(
-            0, 1
-        )
-        return settle(~shown, valid)
+        halves = lowest(score, visible, first, wide), lowest(-score, visible, second, wide)
+        return settle(~torch.stack(halves, 1).flatten(0, 1), valid)
 
 
 @dataclass(frozen=True)

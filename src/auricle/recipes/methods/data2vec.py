@@ -57,11 +57,15 @@ def data2vec(size: str = "tiny") -> Recipe:
             _TARGET,
             "the teacher averages what follows the stem; the stem is the student's own",
             "squared error summed over channels, times 1 / sqrt(D), on hidden tokens; one linear layer as head",
-            "spans of 10 tokens, p 0.65; positions from five convolutions, which no hidden token leaks through",
+            "spans of 10 tokens, p 0.65, equally many hidden ones in clips of equal length",
+            "positions from five convolutions, which no hidden token leaks through",
         ),
         deviations=(
             "after the warm-up the rate is constant; published: three stages, the last tenth decaying",
             "AdamW with decay 0.01; published: Adam",
+            "padded clips keep their own number of hidden steps; published: batches cropped to their shortest clip",
+            "these numbers are made equal over the whole batch; published: over each device's few clips: a little more "
+            "of them is hidden there",
             _DITHERED,
         )
         if paper

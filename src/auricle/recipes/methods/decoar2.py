@@ -72,7 +72,8 @@ def decoar2(size: str = "tiny") -> Recipe:
             "a feed-forward network reconstructs the hidden frames from their codes alone, mean absolute difference",
         ),
         unknown=(
-            "the mask: wav2vec 2.0's, at the same length in seconds (spans of 20 frames, a nominal 65 %)",
+            "the mask: wav2vec 2.0's, at the same length in seconds (spans of 20 frames, a nominal 65 %), equally "
+            "many hidden frames in clips of equal length; clips that are padded keep their own number",
             "which of two reconstruction losses the released model had: the mean absolute difference",
             "the temperatures: those of wav2vec 2.0; width of the codes and of the network: the encoder's",
             "optimiser, batch and steps: AdamW at 5e-4 after 32,000 steps of warm-up, 128 utterances, 400,000 steps",
