@@ -38,15 +38,13 @@ if kind == "loss":
     result = {"loss": loss.detach(), "z0": z[0].grad, "z1": z[1].grad}
 else:
     encoder, objective = parts()
-    # Masks are drawn per rank; drop path is off; so the global batch's masks are given, and each rank takes its rows.
-    draws = objective.draw(encoder, views(CLIPS), torch.Generator().manual_seed(2))
-    objective.draw = lambda *_: tuple(d[own] for d in draws)
+    # Masks are drawn for the global batch, and each rank keeps its rows; drop path is off.
     mine = [v[own] for v in views(CLIPS)]
     if kind == "direct":
-        loss = objective(encoder, mine, torch.Generator())
+        loss = objective(encoder, mine, torch.Generator().manual_seed(2))
         loss.total.backward()
     else:
-        loss = cached_backward(objective, encoder, mine, torch.Generator(), micro_batch=3)
+        loss = cached_backward(objective, encoder, mine, torch.Generator().manual_seed(2), micro_batch=3)
     result = {"loss": loss.total.detach(), "accuracy": loss.watch["accuracy"]}
     for module, name in ((encoder, "encoder"), (objective, "objective")):
         for key, p in module.named_parameters():
