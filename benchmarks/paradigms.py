@@ -5,8 +5,9 @@
     python benchmarks/paradigms.py table --out RUNS
 
 `train` measures how long a step takes, sets the schedule to the steps that fit into the time (equal shares for methods
-of several stages), and pre-trains on all corpora but those kept for the test. `probe` reads the frozen encoder, its
-random-weight control and log-mel statistics. `table` prints what is there as Markdown. What is there is not done again.
+of several stages), and pre-trains on all corpora but those kept for the test; clap on the one whose clips have titles.
+`probe` reads the frozen encoder and its random-weight control, and log-mel statistics. `table` prints what is there as
+Markdown. What is there is not done again.
 """
 
 from __future__ import annotations
@@ -19,16 +20,23 @@ from pathlib import Path
 
 import torch
 
+from auricle.audio.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.objectives.clap import ClapConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import Recipe, get_recipe, pretrain
 from auricle.recipes.matrix import make_ready
 from auricle.recipes.pretrain import build
-from auricle.studies.probing import probe
+from auricle.studies.evaluate import evaluate
+from auricle.studies.probing import open_subject
+from auricle.studies.study import Subject
 from auricle.studies.tables import interval_text
-from auricle.tasks import Result, read_results
+from auricle.tasks import Result, get_task, read_results
+from auricle.tasks.results import Role
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 from auricle.training.threads import threads
@@ -37,20 +45,27 @@ METHODS = (
     "byol-a", "cola", "wav2vec2", "cpc", "apc", "audio-mae", "hubert", "best-rq", "beats", "eat", "ssamba", "clap",
     "permutation",
 )  # fmt: skip
+STATISTICS = "log-mel"
 # Kept for the test: no method hears them. fsdd, nemo_pl and medley_solos_mini are heard, without labels, and marked.
 KEPT = ("esc10", "sed_synth")
+TITLED = "esc50_dev20"  # its clips have the titles that their uploaders gave them: captions that are no labels
 TASKS = ("esc10", "sed_synth", "fsdd", "nemo_pl", "medley_solos_mini")
+ROLES: tuple[Role, ...] = ("pretrained", "random")
 PROBES = ("linear", "mhca", "protobin")
-MEASURED = 4
+WARM, LEAST_STEPS, LEAST_SECONDS = 3, 6, 6.0
 
 
-def stages(recipe: Recipe) -> int:
-    """Return how many stages a recipe has."""
-    return 1 if recipe.before is None else 1 + stages(recipe.before)
+def parts(recipe: Recipe) -> list[Recipe]:
+    """Return a recipe's stages, the first to be trained first."""
+    return [*([] if recipe.before is None else parts(recipe.before)), recipe]
 
 
 def seconds_a_step(recipe: Recipe, corpus: Corpus, count: int) -> float:
-    """Measure a step: loading, views, forward, backward and update; the first ones are not counted."""
+    """Measure a step: decoding, views, forward, backward and update, in seconds of a processor.
+
+    Processor time, not the clock's: with one thread they are the same on a quiet machine, and on a busy one only the
+    first still says what fits. The first steps are not counted.
+    """
     frontend, encoder, objective = build(recipe, recipe.train.seed)
     make_ready(recipe, frontend, encoder, objective)
     with threads(count):
@@ -58,31 +73,36 @@ def seconds_a_step(recipe: Recipe, corpus: Corpus, count: int) -> float:
             encoder, objective, recipe.augment.build(frontend), recipe.train, Ranks(0, 1, torch.device("cpu"))
         )
         loader = Loader(corpus, recipe.window, recipe.loader, rate=frontend.rate, seed=0)
-        began = 0.0
+        began = spent = 0.0
         for batch in loader.iterate():
-            if batch.step == 2:
-                began = time.perf_counter()
-            if batch.step == 2 + MEASURED:
-                break
+            spent = time.process_time() - began
+            if batch.step == WARM:
+                began = time.process_time()
+            elif batch.step > WARM + LEAST_STEPS and spent > LEAST_SECONDS:
+                return spent / (batch.step - WARM)
             step(batch.step, step.views(batch.step, batch.audio, batch.clip))
-        return (time.perf_counter() - began) / MEASURED
+    raise AssertionError("the loader ended")
 
 
 def fitted(recipe: Recipe, corpus: Corpus, minutes: float, count: int) -> Recipe:
     """Return the recipe with as many steps as fit into its share of the time, its stages before likewise."""
-    share = 60 * minutes / stages(recipe)
-    fit: dict[int, Recipe] = {}
-
-    def each(part: Recipe) -> Recipe:
-        before = None if part.before is None else each(part.before)
+    share = 60 * minutes / len(parts(recipe))
+    fit = None
+    for part in parts(recipe):
         steps = max(20, int(share / seconds_a_step(part, corpus, count)))
         train = part.train.replace(
             steps=steps, warmup_steps=min(part.train.warmup_steps, steps // 5), threads=count, save_every=200
         )
-        fit[len(fit)] = part
-        return part.replace(before=before, train=train)
+        fit = part.replace(before=fit, train=train)
+    return fit or recipe
 
-    return each(recipe)
+
+def lesson(name: str, data: Path) -> tuple[Recipe, Corpus]:
+    """Return a method's tiny recipe and what it hears: all that is not kept; clap: what has titles, with these."""
+    recipe = get_recipe(name, "tiny")
+    if not isinstance(recipe.objective, ClapConfig):
+        return recipe, open_corpus(data, exclude=KEPT)
+    return recipe.replace(objective=recipe.objective.replace(columns=("title",))), open_corpus(data / TITLED)
 
 
 def train(name: str, args: argparse.Namespace) -> None:
@@ -90,22 +110,20 @@ def train(name: str, args: argparse.Namespace) -> None:
     out = args.out / name
     if (out / "measured.json").exists():
         return
-    corpus = open_corpus(args.data, exclude=KEPT)
-    recipe = get_recipe(name, "tiny")
+    recipe, corpus = lesson(name, args.data)
     recipe = fitted(recipe, corpus, args.minutes, args.threads)
     wall, processor = time.perf_counter(), time.process_time()
     pretrain(recipe, corpus, out, progress=False)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     encoder = build(recipe, 0)[1]
-    steps = recipe.train.steps
+    steps = [part.train.steps for part in parts(recipe)]
     measured = {
         "minutes": wall / 60,
         "processor_minutes": processor / 60,
         "steps": steps,
-        "stages": stages(recipe),
         "batch": recipe.loader.batch,
         "window": recipe.window.seconds,
-        "clips_per_second": steps * recipe.loader.batch * stages(recipe) / wall,
+        "clips_per_second": sum(steps) * recipe.loader.batch / processor,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "threads": args.threads,
@@ -115,21 +133,27 @@ def train(name: str, args: argparse.Namespace) -> None:
 
 
 def read(name: str, args: argparse.Namespace) -> None:
-    """Probe a method's encoder on every task."""
+    """Probe a method's encoder and its random-weight control on every task; log-mel statistics are one row more."""
     for task in args.tasks:
-        out = args.out / name / "probes" / task
-        if list(out.glob("results*")):
-            continue
         began = time.perf_counter()
+        corpus = open_corpus(args.data / task)
+        if name == STATISTICS:
+            frontend = KaldiFbankConfig().build()
+            encoder = FrozenEncoder(frontend, LogMelStatisticsConfig().build(), name=STATISTICS)
+            mine = [Subject(encoder, "log-mel", False)]
+        else:
+            subject, _ = open_subject(args.out / name, corpus)
+            mine = [subject, Subject(subject.encoder.randomised(0), "random", False)]
         with threads(args.threads):
-            probe(
-                args.out / name,
-                task=task,
-                data=args.data / task,
+            evaluate(
+                mine,
+                get_task(task),
+                corpus,
+                out=args.out / name / "probes" / task,
                 probes=PROBES,
                 seeds=tuple(range(args.seeds)),
                 search=SearchConfig(lr_count=args.rates, epochs=args.epochs),
-                out=out,
+                with_controls=False,
                 progress=False,
             )
         print(name, task, f"{time.perf_counter() - began:.0f} s", flush=True)
@@ -138,29 +162,38 @@ def read(name: str, args: argparse.Namespace) -> None:
 def table(args: argparse.Namespace) -> None:
     """Print what is there."""
     names = [name for name in METHODS if (args.out / name / "measured.json").exists()]
-    print("| method | encoder, M | clips/s | steps | min | peak MB |\n|---|---:|---:|---:|---:|---:|")
+    print("| method | encoder, M | clips/s | window, s | steps | min | peak MB |\n|---|---:|---:|---:|---:|---:|---:|")
     for name in names:
         m = json.loads((args.out / name / "measured.json").read_text())
         print(
-            f"| {name} | {m['parameters'] / 1e6:.2f} | {m['clips_per_second']:.1f} | {m['steps']} x {m['stages']} | "
-            f"{m['minutes']:.1f} | {m['peak_mb']:.0f} |"
+            f"| {name} | {m['parameters'] / 1e6:.2f} | {m['clips_per_second']:.1f} | {m['window']:g} | "
+            f"{' + '.join(map(str, m['steps']))} | {m['processor_minutes']:.1f} | {m['peak_mb']:.0f} |"
         )
     for task in args.tasks:
-        rows: dict[tuple[str, str], dict[str, Result]] = {}
-        for name in names:
-            out = args.out / name / "probes" / task
-            for result in read_results(out) if out.exists() else []:
-                key = (name if result.role != "log-mel" else "log-mel statistics", result.role)
-                rows.setdefault(key, {})[result.probe] = result
-        if not rows:
+        results = [
+            (name, result)
+            for name in (*names, STATISTICS)
+            if (args.out / name / "probes" / task / "results.jsonl").exists()
+            for result in read_results(args.out / name / "probes" / task)
+        ]
+        if not results:
             continue
-        some = next(iter(next(iter(rows.values())).values()))
-        heard = any(r.heard for mine in rows.values() for r in mine.values())
-        print(f"\n**{task}** ({some.metric}{', heard without labels' if heard else ''})\n")
-        print("| encoder | " + " | ".join(PROBES) + " |\n|---" * 1 + "|---" * len(PROBES) + "|")
-        for (name, role), mine in rows.items():
-            said = name if role != "random" else f"{name}, random weights"
-            print(f"| {said} | " + " | ".join(interval_text(mine[p]) if p in mine else "-" for p in PROBES) + " |")
+        heard = sorted({name for name, result in results if result.heard})
+        print(
+            f"\n**{task}** ({results[0][1].metric}{'; heard without labels: ' + ', '.join(heard) if heard else ''})\n"
+        )
+        print("| encoder | " + " | ".join(f"{probe} | random" for probe in PROBES) + " |")
+        print("|---" * (1 + 2 * len(PROBES)) + "|")
+        for name in (*names, STATISTICS):
+            cells = {(r.probe, r.role): r for whose, r in results if whose == name}
+            if cells:
+                row = [_cell(cells, probe, role) for probe in PROBES for role in ROLES]
+                print(f"| {name} | " + " | ".join(row) + " |")
+
+
+def _cell(cells: dict[tuple[str, Role], Result], probe: str, role: Role) -> str:
+    found = cells.get((probe, role)) or (cells.get((probe, "log-mel")) if role == "pretrained" else None)
+    return "" if found is None else interval_text(found)
 
 
 def main() -> None:
@@ -181,7 +214,7 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data is needed: the folder of the corpora")
-    for name in args.methods or METHODS:
+    for name in args.methods or (METHODS if args.what == "train" else (*METHODS, STATISTICS)):
         {"train": train, "probe": read}[args.what](name, args)
 
 

@@ -18,6 +18,8 @@ from auricle.errors import ConfigError
 
 _NORMS = ("group_first", "layer", "channel", "group", "none")
 _EPS = 1e-5
+# Of torch's own bound of a first bias.
+_FIRST_BIAS = 0.01
 
 
 @dataclass(frozen=True)
@@ -223,17 +225,18 @@ class WaveformStem(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights (He normal, as wav2vec 2.0's), biases by fan-in as torch does; unit norms.
+        """Draw fresh weights (He normal, as wav2vec 2.0's), small biases, unit norms.
 
-        Biases that were zero would leave digital silence without any variance in every norm of the stack, and
-        the gradient through seven such norms overflows.
+        Biases of zero would leave digital silence without any variance in every norm of the stack, and the gradient
+        through seven such norms overflows. Larger ones (torch's own, by fan-in) would drown samples that are not
+        normalised: the features of all sounds would begin alike.
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
                 if module.bias is not None:
-                    bound = (module.weight.shape[1] * module.weight.shape[2]) ** -0.5
+                    bound = _FIRST_BIAS * (module.weight.shape[1] * module.weight.shape[2]) ** -0.5
                     nn.init.uniform_(module.bias, -bound, bound, generator=generator)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm | ChannelNorm):
                 module.reset_parameters()
