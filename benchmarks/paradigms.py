@@ -68,6 +68,7 @@ def seconds_a_step(recipe: Recipe, corpus: Corpus, count: int) -> float:
     """
     frontend, encoder, objective = build(recipe, recipe.train.seed)
     make_ready(recipe, frontend, encoder, objective)
+    objective.take_columns({name: corpus.column(name) for name in objective.columns})
     with threads(count):
         step = TrainingStep(
             encoder, objective, recipe.augment.build(frontend), recipe.train, Ranks(0, 1, torch.device("cpu"))
