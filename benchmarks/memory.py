@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def one(batch: int, micro_batch: int, size: str) -> None:
     """Do one step in this process and print its peak memory in MiB."""
     from auricle.recipes import get_recipe
-    from auricle.recipes.pretrain import build
+    from auricle.recipes.building import build
     from auricle.training.ranks import Ranks
     from auricle.training.step import TrainingStep
     from training_step import FRAMES, views

@@ -29,8 +29,8 @@ from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.objectives.clap import ClapConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import Recipe, get_recipe, pretrain
+from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready
-from auricle.recipes.pretrain import build
 from auricle.studies.evaluate import evaluate
 from auricle.studies.probing import open_subject
 from auricle.studies.study import Subject

@@ -26,7 +26,7 @@ from auricle.corpus.statistics import measure_statistics
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.metrics.knn import knn_accuracy
 from auricle.recipes import get_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 from auricle.training.threads import cores

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from auricle.audio.batch import Features
 from auricle.objectives.contract import View
 from auricle.recipes import get_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 from auricle.training.threads import cores

@@ -17,8 +17,8 @@ from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import View
 from auricle.objectives.teacher import MovingAverage
 from auricle.recipes import get_recipe
+from auricle.recipes.building import build
 from auricle.recipes.matrix import made_audio, make_ready
-from auricle.recipes.pretrain import build
 from auricle.recipes.recipe import Recipe
 from auricle.training.global_batch_norm import normalise_over_ranks
 

@@ -19,7 +19,7 @@ from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective, Preparation, View
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 from auricle.recipes.recipe import Recipe
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep

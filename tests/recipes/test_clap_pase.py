@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,18 @@ def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_pat
     captions = read_captions(table, corpus)
     found = text_retrieval(path, corpus, captions=captions, resamples=20, progress=False)
     assert "3 different captions" in found.task
+
+
+def test_pretraining_finds_the_captions_beside_the_clips(toy_corpus: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(toy_corpus, tmp_path / "data")
+    names = open_corpus(data).column("file")
+    lines = ["file,some_caption", *(f"{name},take {i}" for i, name in enumerate(names))]
+    (data / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
+    path = pretrain(small(), data, tmp_path / "run", progress=False)
+    assert "read from captions.csv (some_caption)" in (path / "events.log").read_text(encoding="utf-8")
+    towers = open_audio_text(path)
+    known, other = towers.texts(["take 1", "take 2"])
+    assert not np.allclose(known, other)  # its words are those of the table
 
 
 def test_what_is_refused(run: tuple[Path, Corpus], toy_corpus: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from auricle.recipes import Recipe, get_recipe, pretrain, recipes
+from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready, shown
-from auricle.recipes.pretrain import build
 from auricle.training.checkpoint import find_checkpoints
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep

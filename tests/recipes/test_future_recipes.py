@@ -13,7 +13,7 @@ from auricle.objectives.future_contrast import FutureContrastConfig
 from auricle.objectives.future_prediction import FuturePredictionConfig
 from auricle.objectives.learned_codes import TemperatureConfig
 from auricle.recipes import get_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 
 
 def test_cpc() -> None:

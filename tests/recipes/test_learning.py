@@ -16,7 +16,7 @@ from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective, View
 from auricle.objectives.projectors import ProjectorConfig
 from auricle.recipes import Recipe, get_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 
 BATCH, STEPS, LR = 64, 80, 1e-3
 # An anchor has one partner among the 2B - 1 other views.

@@ -13,7 +13,7 @@ from auricle.objectives.mask_spans import BernoulliSpanMask, SpanMask
 from auricle.objectives.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.quantised_contrast import QuantisedContrastConfig
 from auricle.objectives.stem_penalty import StemPenaltyConfig
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 from auricle.recipes.recipe import Recipe, get_recipe
 
 NAMES = ("wav2vec2", "w2v-bert", "decoar2")

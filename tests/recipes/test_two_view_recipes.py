@@ -12,7 +12,7 @@ from auricle.audio.level_log_mel import LevelLogMelConfig
 from auricle.audio.wave_ops import WaveNoiseConfig
 from auricle.objectives.pair_losses import BarlowConfig, InBatchConfig, NTXentConfig
 from auricle.recipes import get_recipe
-from auricle.recipes.pretrain import build
+from auricle.recipes.building import build
 
 
 def parameters(name: str) -> int:

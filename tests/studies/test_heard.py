@@ -18,7 +18,7 @@ from auricle.corpus.table import Corpus
 from auricle.errors import CheckpointError
 from auricle.objectives.projectors import ProjectorConfig
 from auricle.recipes import get_recipe, pretrain
-from auricle.recipes.pretrain import recording_ids
+from auricle.recipes.recordings import recording_ids
 from auricle.studies.heard import heard
 
 

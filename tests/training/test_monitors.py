@@ -10,8 +10,8 @@ import torch
 
 from auricle.errors import TrainingError
 from auricle.recipes import get_recipe
+from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready, shown
-from auricle.recipes.pretrain import build
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter
 
 HEALTHY = {"rank_z": 60.0, "rank_f": 20.0, "uniformity": -3.0, "accuracy": 0.4, "batch": 64}

@@ -18,6 +18,7 @@ from auricle.errors import CorpusError
 
 # Tables round to milliseconds and codecs to frames: an event may end so many seconds after its recording.
 END_TOLERANCE = 0.05
+CAPTIONS = "captions.csv"
 _TRUE, _FALSE = ("1", "true", "target", "same", "yes"), ("0", "false", "nontarget", "non-target", "different", "no")
 
 

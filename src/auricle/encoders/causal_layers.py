@@ -6,6 +6,7 @@ Sources: APC, arXiv 1904.03240, section 2.1 (recurrent layers with residuals); w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -19,16 +20,16 @@ Left = Literal["replicate", "zero", "learned"]
 State = tuple[Tensor, ...]
 
 
-class CausalLayer(nn.Module):
+class CausalLayer(nn.Module, ABC):
     """Base: `(B, N, C)` -> `(B, N, D)`, where step n depends on steps up to n, and on the state before the first."""
 
+    @abstractmethod
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the layer's output and the state after the last step; `state` None: the beginning of a clip."""
-        raise NotImplementedError
 
+    @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights."""
-        raise NotImplementedError
 
 
 class RecurrentLayer(CausalLayer):

@@ -115,13 +115,21 @@ class TransformerDecoder(Decoder):
         self.width = config.width
         self.embed = nn.Linear(width, config.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
-        hidden = int(config.width * config.mlp_ratio)
-        self.blocks = nn.ModuleList(TransformerBlock(config.width, config.heads, hidden) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self._tables: dict[tuple[int, int], Tensor] = {}
         initialise_linear(self, generator)
         with torch.no_grad():
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    def _block(self, number: int) -> nn.Module:
+        """Return the block of a number, from 0."""
+        return TransformerBlock(self.width, self.config.heads, int(self.width * self.config.mlp_ratio))
+
+    def _placed(self, out: Tokens) -> Tensor:
+        """Return the projected tokens on the full grid `(R, N, W)`, with their positions."""
+        x = restore(self.embed(out.x), out, self.mask_token)
+        return x + fixed_positions(self._tables, out.grid, self.width, x)
 
     def decode(self, scene: Scene) -> Tokens:
         """Decode a batch, blind to its padding."""
@@ -134,9 +142,7 @@ class TransformerDecoder(Decoder):
             out: the encoder's output.
             valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
         """
-        x = self.embed(out.x)
-        x = restore(x, out, self.mask_token)
-        x = x + fixed_positions(self._tables, out.grid, self.width, x)
+        x = self._placed(out)
         cls = None if out.cls is None else self.embed(out.cls)
         skip = 0 if cls is None else cls.shape[1]
         if cls is not None:

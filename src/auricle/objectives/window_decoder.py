@@ -14,29 +14,28 @@ from torch import Tensor, nn
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.shifted_windows import WindowBlock
 from auricle.errors import ConfigError
-from auricle.objectives.decoder import Decoder, DecoderConfig, fixed_positions, initialise_linear, restore, row_validity
-from auricle.objectives.target import Scene
+from auricle.objectives.decoder import TransformerDecoder, TransformerDecoderConfig
 
 
 @dataclass(frozen=True)
-class WindowDecoderConfig(DecoderConfig):
+class WindowDecoderConfig(TransformerDecoderConfig):
     """Settings of a decoder with shifted local windows; the defaults are Audio-MAE's.
 
     Attributes:
         width: W, a multiple of 4 and of `heads`.
         depth: blocks.
         heads: attention heads.
+        mlp_ratio: feed-forward width over W.
         window: time steps and bands of a window.
         shift: (time steps, bands) that the windows of blocks 2, 4, ... are moved by, each below `window`.
-        mlp_ratio: feed-forward width over W.
     """
 
     width: int = 512
     depth: int = 16
     heads: int = 16
+    mlp_ratio: float = 4.0
     window: int = 4
     shift: tuple[int, int] = (2, 0)
-    mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse widths that do not divide, and shifts that are none.
@@ -44,11 +43,7 @@ class WindowDecoderConfig(DecoderConfig):
         Raises:
             ConfigError: naming them.
         """
-        if self.depth < 1 or self.heads < 1 or self.width % self.heads or self.width % 4:
-            raise ConfigError(
-                f"found decoder width {self.width}, depth {self.depth}, heads {self.heads}; the width is a multiple of "
-                "the heads and of 4, the others are at least 1"
-            )
+        super().__post_init__()
         if self.window < 1 or not all(0 <= shift < self.window for shift in self.shift):
             raise ConfigError(
                 f"found windows of {self.window} shifted by {self.shift}; a window has at least 1 token a side, and "
@@ -60,37 +55,23 @@ class WindowDecoderConfig(DecoderConfig):
         return WindowDecoder(self, encoder.width, generator)
 
 
-class WindowDecoder(Decoder):
+class WindowDecoder(TransformerDecoder):
     """Projects to W, puts a mask vector in the places of dropped tokens, adds fixed sin-cos positions, runs the blocks.
 
     Class tokens lie in no window and are left out. Tokens of padding are not attended to.
     """
 
-    no_decay = frozenset({"mask_token"})
+    config: WindowDecoderConfig
 
     def __init__(self, config: WindowDecoderConfig, width: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.config = config
-        self.width = config.width
-        self.embed = nn.Linear(width, config.width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
-        hidden = int(config.width * config.mlp_ratio)
-        self.blocks = nn.ModuleList(
-            WindowBlock(config.width, config.heads, config.window, config.shift if number % 2 else 0, hidden, eps=1e-6)
-            for number in range(config.depth)
-        )
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self._tables: dict[tuple[int, int], Tensor] = {}
-        initialise_linear(self, generator)
-        with torch.no_grad():
-            nn.init.normal_(self.mask_token, std=0.02, generator=generator)
-            for name, parameter in self.named_parameters():
-                if name.endswith("attention.table"):
-                    nn.init.trunc_normal_(parameter, std=0.02, a=-2.0, b=2.0, generator=generator)
+        super().__init__(config, width, generator)
+        for name, parameter in self.named_parameters():
+            if name.endswith("attention.table"):
+                nn.init.trunc_normal_(parameter, std=0.02, a=-2.0, b=2.0, generator=generator)
 
-    def decode(self, scene: Scene) -> Tokens:
-        """Decode a batch, blind to its padding."""
-        return self(scene.out, row_validity(scene))
+    def _block(self, number: int) -> nn.Module:
+        c, shift = self.config, self.config.shift if number % 2 else 0
+        return WindowBlock(c.width, c.heads, c.window, shift, int(c.width * c.mlp_ratio), eps=1e-6)
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
         """Turn the encoder's output into `(R, N, W)`.
@@ -100,9 +81,7 @@ class WindowDecoder(Decoder):
             valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
         """
         grid = out.grid
-        x = restore(self.embed(out.x), out, self.mask_token)
-        x = x + fixed_positions(self._tables, grid, self.width, x)
-        image: Tensor = x.unflatten(1, (grid.time, grid.freq))
+        image: Tensor = self._placed(out).unflatten(1, (grid.time, grid.freq))
         real = None if valid is None else valid.unflatten(1, (grid.time, grid.freq))
         for block in self.blocks:
             image, _ = block(image, real)

@@ -7,7 +7,7 @@ from typing import Any
 
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
-from auricle.recipes.pretrain import build_encoder
+from auricle.recipes.building import build_encoder
 from auricle.recipes.recipe import Recipe
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder

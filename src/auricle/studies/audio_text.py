@@ -16,8 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError
 from auricle.objectives.clap import Clap, ClapConfig
+from auricle.recipes.building import generator
 from auricle.recipes.load import load, load_recipe, random_control
-from auricle.recipes.pretrain import generator
 from auricle.tokens.embeddings import embed_corpus
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder

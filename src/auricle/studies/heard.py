@@ -10,7 +10,7 @@ import numpy as np
 
 from auricle.corpus.table import Corpus
 from auricle.errors import CheckpointError
-from auricle.recipes.pretrain import read_recordings, recording_ids
+from auricle.recipes.recordings import read_recordings, recording_ids
 
 
 def heard(run: Path, corpus: Corpus) -> bool | None:
@@ -18,7 +18,7 @@ def heard(run: Path, corpus: Corpus) -> bool | None:
 
     A corpus counts as heard if the run's corpus, or one of the corpora joined in it, has its name (which can raise a
     false alarm, the safer mistake), or if one recording is in both, under any name and in any folder (see
-    `recipes.pretrain.recording_ids`). A copy in another encoding and under another name is not recognised. The
+    `recipes.recordings.recording_ids`). A copy in another encoding and under another name is not recognised. The
     fingerprint, which knows file names and sizes and not what is in the files, decides where no recordings are listed.
 
     Args:

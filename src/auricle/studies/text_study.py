@@ -12,16 +12,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from auricle.corpus.side_tables import Captions, read_captions
+from auricle.corpus.side_tables import CAPTIONS, Captions, read_captions
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.recipes.pretrain import versions
+from auricle.recipes.environment import versions
 from auricle.studies.audio_text import AudioText, open_audio_text, untrained_audio_text
 from auricle.studies.text_alignment import Score, TextAnswers, text_retrieval, zero_shot
 from auricle.training.atomic_write import write_json
 
-CAPTIONS = "captions.csv"
 ZERO_SHOT, TEXT_RETRIEVAL = "zero-shot", "text-retrieval"
 
 

@@ -1,0 +1,113 @@
+"""What a run was trained on: written beside it, compared when it is resumed or judged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from auricle.corpus.stores import Place, Store
+from auricle.corpus.table import Corpus
+from auricle.errors import AudioError, CheckpointError
+from auricle.training.atomic_write import write_atomic
+from auricle.training.run_folder import RunFolder
+
+RECORDINGS = "recordings.parquet"
+# Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
+PIECE = 1 << 14
+
+
+def check_corpus(run: RunFolder, corpus: Corpus) -> None:
+    """Refuse to go on with another corpus than the one that a run was begun on.
+
+    Raises:
+        CheckpointError: it is another, or it is not known which it was.
+    """
+    began = run.read("corpus.json")
+    if began is None and not run.checkpoints:
+        return  # killed before it was written: nothing was heard yet
+    if not isinstance(began, dict):
+        raise CheckpointError(
+            f"{run.path} has checkpoints and no readable corpus.json, so what they were trained on is not known; copy "
+            "the run folder again from its source, or start a new run in another --out"
+        )
+    if began.get("fingerprint") != corpus.fingerprint:
+        raise CheckpointError(
+            f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
+            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
+            "same --data (and --exclude), or start a new run in another --out"
+        )
+
+
+def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, str]) -> dict[str, Any]:
+    """Return what `corpus.json` says: name, fingerprint, clips, hours, parts, and what could not be used, and why."""
+    described: dict[str, Any] = {
+        "name": corpus.name,
+        "fingerprint": corpus.fingerprint,
+        "clips": len(corpus),
+        "hours": round(corpus.seconds / 3600, 4),
+        "exclude": list(exclude),
+        "broken": {**corpus.problems, **broken},
+    }
+    if "corpus" in corpus.columns:
+        # What was heard decides what a later evaluation may call unheard.
+        names = corpus.column("corpus")
+        described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
+    return described
+
+
+def recording_ids(corpus: Corpus) -> np.ndarray:
+    """Identify the recordings of a corpus by their encoded bytes, whatever they are called and wherever they lie.
+
+    Of each recording the size and three pieces (begin, middle, end: 16 KiB each) are hashed; nothing is decoded, and
+    little is read. A recording in another encoding is another one here. One that can't be read has no identity.
+
+    Returns:
+        `(N,)` uint64, sorted, each once.
+    """
+    columns = [corpus.table.column(name).to_pylist() for name in ("_store", "_key", "_offset", "_size")]
+    places = sorted(set(zip(*columns, strict=True)))
+    found = {_recording_id(corpus.stores[store], Place(*place)) for store, *place in places}
+    return np.array(sorted(each for each in found if each is not None), dtype=np.uint64)
+
+
+def _recording_id(store: Store, place: Place) -> int | None:
+    try:
+        source = store.read(place)
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+            size = file.seek(0, io.SEEK_END)
+            digest = hashlib.sha256(str(size).encode())
+            for begin in (0, (size - PIECE) // 2, size - PIECE):
+                file.seek(max(0, begin))
+                digest.update(file.read(PIECE))
+    except (AudioError, OSError):
+        return None
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+def write_recordings(run: RunFolder, corpus: Corpus) -> None:
+    """Write the identities of what is heard beside a run."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"recording": recording_ids(corpus)}), buffer)
+    write_atomic(run.path / RECORDINGS, buffer.getvalue())
+
+
+def read_recordings(run: Path) -> np.ndarray | None:
+    """Return the identities (see `recording_ids`) of what a run was pre-trained on, or None if it does not hold them.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = run / RECORDINGS
+    if not path.is_file():
+        return None
+    try:
+        return np.asarray(pq.read_table(path).column("recording").to_numpy(), dtype=np.uint64)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy the run folder again from its source") from error

@@ -1,0 +1,135 @@
+"""What a stage of pre-training takes over from the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auricle.audio.frontend import FrontEnd
+from auricle.audio.views import PlainViewsConfig
+from auricle.config import Config
+from auricle.corpus.loader import Loader
+from auricle.corpus.table import Corpus
+from auricle.encoders.contract import Encoder
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import ConfigError
+from auricle.objectives.contract import Objective, Preparation, View
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.teacher import MovingAverage
+from auricle.recipes.load import load, load_recipe
+from auricle.recipes.recipe import Recipe
+from auricle.training.checkpoint import load_tensors
+from auricle.training.randomness import derive_seed
+from auricle.training.run_folder import RunFolder
+
+# Clips that a stage before the first step takes at once.
+PREPARED_AT_ONCE = 32
+
+
+def handed_on(recipe: Recipe, earlier: str | Path) -> Recipe:
+    """Tell the objective what kind of encoder the stage before trained, wherever it holds one."""
+    trained = load_recipe(earlier)
+    return recipe.replace(
+        objective=with_stages(recipe.objective, EarlierEncoderConfig(trained.encoder, trained.frontend))
+    )
+
+
+def as_begun(recipe: Recipe, begun: RunFolder) -> Recipe:
+    """Take the stages that an objective holds from the run that is resumed: they are in its checkpoint."""
+    found = stages_in(Recipe.from_json(begun.recipe).objective)
+    return recipe.replace(objective=with_stages(recipe.objective, found[0])) if found else recipe
+
+
+def stages_in(value: Any) -> list[EarlierEncoderConfig]:
+    """Return the earlier encoders that settings hold."""
+    if isinstance(value, EarlierEncoderConfig):
+        return [value]
+    if isinstance(value, tuple):
+        return [found for part in value for found in stages_in(part)]
+    if isinstance(value, Config):
+        return [found for f in fields(value) for found in stages_in(getattr(value, f.name))]
+    return []
+
+
+def with_stages(value: Any, found: EarlierEncoderConfig) -> Any:
+    """Return settings in which every earlier encoder is this one."""
+    if isinstance(value, EarlierEncoderConfig):
+        return found
+    if isinstance(value, tuple):
+        return tuple(with_stages(part, found) for part in value)
+    if isinstance(value, Config):
+        changed = {f.name: with_stages(getattr(value, f.name), found) for f in fields(value)}
+        return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
+    return value
+
+
+def preparing(
+    recipe: Recipe,
+    corpus: Corpus,
+    frontend: FrontEnd,
+    encoder: Encoder,
+    objective: Objective,
+    earlier: str | Path | None,
+) -> Callable[[Callable[[str], None]], None] | None:
+    """Return what has to be done before the first step, or None if nothing has.
+
+    What is returned takes a function that notes a line in the run's log.
+
+    Args:
+        recipe: of this stage.
+        corpus: what is trained on.
+        frontend: of the encoder.
+        encoder: what is trained.
+        objective: what trains it.
+        earlier: run folder of the stage before.
+    """
+    if not objective.prepares and recipe.begin == "fresh":
+        return None
+
+    def prepare(note: Callable[[str], None]) -> None:
+        frozen = None if earlier is None else load(earlier)
+        if recipe.begin == "earlier":
+            if frozen is None:
+                raise ConfigError(
+                    f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its "
+                    "run folder (--earlier)"
+                )
+            load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({earlier})")
+            for module in objective.modules():
+                # A slow copy was made of the fresh weights.
+                if isinstance(module, MovingAverage) and module.copies(encoder):
+                    module.follow(encoder, 0.0)
+            note(f"began with the weights of {earlier}")
+        if objective.prepares:
+            objective.prepare(encoder, _preparation(recipe, corpus, frontend, frozen, note))
+
+    return prepare
+
+
+def _preparation(
+    recipe: Recipe, corpus: Corpus, frontend: FrontEnd, earlier: FrozenEncoder | None, note: Callable[[str], None]
+) -> Preparation:
+    """Return what an objective may hear before the first step: each window once, without augmentation."""
+    plain = PlainViewsConfig().build(frontend)
+    seed = derive_seed(recipe.train.seed, "prepare")
+    # Small batches, whatever a training step takes, and long recordings by their length.
+    batch = min(recipe.loader.batch, recipe.train.micro_batch or PREPARED_AT_ONCE, PREPARED_AT_ONCE, len(corpus))
+    settings = recipe.loader.replace(batch=batch, batch_seconds=None, drop_last=False, buckets=0)
+    loader = Loader(corpus, recipe.window, settings, rate=frontend.rate, seed=seed)
+
+    def views(clips: int) -> Iterator[View]:
+        seen = 0
+        for batch in loader.iterate():
+            if batch.epoch > 0 or seen >= clips:
+                return
+            seen += len(batch.clip)
+            with torch.no_grad():
+                (made,) = plain(batch.audio, 1, torch.Generator())
+            yield View(made.features, batch.clip, made.certificate, made.reference)
+
+    windows = loader.steps_per_epoch * settings.batch
+    return Preparation(views, windows, earlier, torch.Generator().manual_seed(seed), note)
