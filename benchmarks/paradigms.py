@@ -1,11 +1,13 @@
 """Every paradigm on the same audio for the same time, read by the same probes.
 
     python benchmarks/paradigms.py train hubert --data CORPORA --out RUNS --minutes 25 --threads 1
+    python benchmarks/paradigms.py signal hubert --data CORPORA --out RUNS
     python benchmarks/paradigms.py probe hubert --data CORPORA --out RUNS
     python benchmarks/paradigms.py table --out RUNS
 
 `train` measures how long a step takes, sets the schedule to the steps that fit into the time (equal shares for methods
 of several stages), and pre-trains on all corpora but those kept for the test; clap on the one whose clips have titles.
+`signal` reads its own loss on what was kept, beside what it must beat.
 `probe` reads the frozen encoder and its random-weight control, and log-mel statistics. `table` prints what is there as
 Markdown. What is there is not done again.
 """
@@ -27,8 +29,9 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.objectives.clap import ClapConfig
+from auricle.objectives.contract import View
 from auricle.probes import SearchConfig
-from auricle.recipes import Recipe, get_recipe, pretrain
+from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready
 from auricle.studies.evaluate import evaluate
@@ -37,7 +40,9 @@ from auricle.studies.study import Subject
 from auricle.studies.tables import interval_text
 from auricle.tasks import Result, get_task, read_results
 from auricle.tasks.results import Role
+from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.ranks import Ranks
+from auricle.training.run_folder import RunFolder
 from auricle.training.step import TrainingStep
 from auricle.training.threads import threads
 
@@ -52,6 +57,7 @@ TITLED = "esc50_dev20"  # its clips have the titles that their uploaders gave th
 TASKS = ("esc10", "sed_synth", "fsdd", "nemo_pl", "medley_solos_mini")
 ROLES: tuple[Role, ...] = ("pretrained", "random")
 PROBES = ("linear", "mhca", "protobin")
+SIGNAL_BATCHES = 6
 WARM, LEAST_STEPS, LEAST_SECONDS = 3, 6, 6.0
 
 
@@ -133,6 +139,45 @@ def train(name: str, args: argparse.Namespace) -> None:
     print(name, measured, flush=True)
 
 
+@torch.no_grad()
+def signal(name: str, args: argparse.Namespace) -> None:
+    """Read a method's own signal on the corpora that were kept, and the same with targets of other clips."""
+    run = args.out / name
+    if (run / "signal.json").exists():
+        return
+    recipe = load_recipe(run)
+    frontend, encoder, objective = build(recipe, recipe.train.seed)
+    checkpoint = RunFolder.open(run).checkpoint(None)
+    state = read_state(checkpoint)
+    for module, file in ((encoder, "encoder.safetensors"), (objective, "objective.safetensors")):
+        load_weights(module.eval(), verify_file(checkpoint, file, state))
+    titled = isinstance(recipe.objective, ClapConfig)
+    corpus = open_corpus(args.data / KEPT[0] if titled else [args.data / kept for kept in KEPT])
+    if objective.columns:
+        objective.take_columns({column: corpus.column(column) for column in objective.columns})
+    views = recipe.augment.build(frontend)
+    found: dict[str, dict[str, float]] = {}
+    for mode in ("own", "other"):
+        objective.shuffled = mode == "other"
+        sums: dict[str, float] = {}
+        loader = Loader(corpus, recipe.window, recipe.loader.replace(workers=0), rate=frontend.rate, seed=5)
+        with threads(args.threads):
+            for batch in loader.iterate():
+                if batch.step == SIGNAL_BATCHES:
+                    break
+                generator = torch.Generator().manual_seed(batch.step)
+                made = [
+                    View(v.features, batch.clip, v.certificate, v.reference)
+                    for v in views(batch.audio, objective.views, generator)
+                ]
+                loss = objective(encoder, made, generator)
+                for key, value in {"loss": loss.total, **loss.parts, **loss.watch}.items():
+                    sums[key] = sums.get(key, 0.0) + float(value) / SIGNAL_BATCHES
+        found[mode] = sums
+    (run / "signal.json").write_text(json.dumps(found, indent=2))
+    print(name, found, flush=True)
+
+
 def read(name: str, args: argparse.Namespace) -> None:
     """Probe a method's encoder and its random-weight control on every task; log-mel statistics are one row more."""
     for task in args.tasks:
@@ -199,7 +244,7 @@ def _cell(cells: dict[tuple[str, Role], Result], probe: str, role: Role) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "probe", "table"))
+    parser.add_argument("what", choices=("train", "signal", "probe", "table"))
     parser.add_argument("methods", nargs="*", default=[])
     parser.add_argument("--data", type=Path, help="folder of the corpora")
     parser.add_argument("--out", type=Path, required=True)
@@ -215,8 +260,8 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data is needed: the folder of the corpora")
-    for name in args.methods or (METHODS if args.what == "train" else (*METHODS, STATISTICS)):
-        {"train": train, "probe": read}[args.what](name, args)
+    for name in args.methods or ((*METHODS, STATISTICS) if args.what == "probe" else METHODS):
+        {"train": train, "signal": signal, "probe": read}[args.what](name, args)
 
 
 if __name__ == "__main__":

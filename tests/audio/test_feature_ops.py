@@ -123,9 +123,7 @@ def test_resize_crop_has_the_golden_value():
 
 
 def test_fader_has_the_golden_values():
-    u = np.random.RandomState(0).rand(2)
-    head, tail = 2 * u - 1
-    assert (head, tail) == (pytest.approx(0.0976270), pytest.approx(0.4303787))
+    head, tail = 0.0976270, 0.4303787
     x = torch.randn(1, 96, 64, generator=seeded())
     made = faded(whole(x), torch.tensor([head]), torch.tensor([tail]))
     np.testing.assert_allclose(made[0], x[0].numpy() + np.linspace(head, tail, 96)[:, None], atol=1e-6)

@@ -111,6 +111,20 @@ def test_published_statistics_of_white_noise() -> None:
         assert float(x.std()) == pytest.approx(std, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("settings", "total", "first"),
+    [
+        (LogMelConfig(scale="slaney", area_norm=True), -9327.2871, (-2.0843582, -2.0695717, -1.5629499)),
+        (LogMelConfig(), 18637.9707, (0.2404489, 1.3062199, 2.3169711)),
+    ],
+)
+def test_golden_values(settings: LogMelConfig, total: float, first: tuple[float, ...]) -> None:
+    torch.manual_seed(0)
+    x = settings.build().raw(one((0.1 * torch.randn(15200)).numpy())).x[0].double()
+    assert float(x.sum()) == pytest.approx(total, abs=5e-3)
+    assert x[:3, 0].tolist() == pytest.approx(first, abs=2e-6)
+
+
 def test_silence() -> None:
     for settings in (LogMelConfig(), LogMelConfig(floor_mode="clamp")):
         x = settings.build().raw(one(np.zeros(15200))).x

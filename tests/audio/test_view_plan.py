@@ -95,6 +95,7 @@ def test_crops_are_cut_and_short_clips_padded_or_filled_up():
         (lambda: CropConfig(seconds=1.0, short="loop"), "short"),  # type: ignore[arg-type]
         (lambda: CropConfig(seconds=1e-5).samples(16000), "one sample"),
         (lambda: ViewPlanConfig(level="loud"), "level"),  # type: ignore[arg-type]
+        (lambda: ViewPlanConfig(level_over="all"), "level_over"),  # type: ignore[arg-type]
         (lambda: ViewPlanConfig(joint="whiten"), "joint"),  # type: ignore[arg-type]
         (lambda: ViewPlanConfig(clean=(0, 0)), "clean"),
     ],
@@ -254,3 +255,21 @@ def test_no_gradient_and_float32_whatever_comes():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         views = BYOL_A.build(FRONT)(double, 2, seeded())
     assert all(view.features.x.dtype == torch.float32 and not view.features.x.requires_grad for view in views)
+
+
+def test_a_clip_that_is_levelled_whole_keeps_loud_and_quiet_crops():
+    front = WaveformConfig().build()
+    loud, quiet = torch.ones(8000), 0.01 * torch.ones(8000)
+    audio = Audio.stack([torch.cat([loud, quiet])], RATE)
+    plan = ViewPlanConfig(crop=CropConfig(seconds=0.25), level="l2", level_over="clip").build(front)
+    norm = float(torch.cat([loud, quiet]).norm())
+    seen = set()
+    for seed in range(12):
+        (view,) = plan(audio, 1, seeded(seed))
+        start = round(float(view.certificate["start"]) * RATE)
+        expected = audio.wave[0, start : start + 4000] / norm
+        torch.testing.assert_close(view.features.x.flatten(), expected)
+        seen.add(start > 8000)
+    assert seen == {False, True}
+    (alone,) = ViewPlanConfig(crop=CropConfig(seconds=0.25), level="l2").build(front)(audio, 1, seeded())
+    assert float(alone.features.x.norm()) == pytest.approx(1.0, rel=1e-5)

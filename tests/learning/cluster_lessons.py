@@ -1,6 +1,6 @@
 """HuBERT's and WavLM's first iteration on a small log-mel encoder of 50 tokens a second, which learns within a minute.
 
-The published stem of convolutions over samples needs more steps than a test may take; benchmarks show it.
+The published stem of convolutions over samples needs more steps than a test may take: see benchmarks/paradigms.md.
 """
 
 from __future__ import annotations

@@ -145,6 +145,20 @@ def test_lowest_against_a_loop() -> None:
         assert torch.equal(lowest(score, count), lowest(score, count, torch.ones_like(valid)))
 
 
+def grid_of(name: str) -> Grid:
+    """Return the grid of a whole window of a recipe of paper size; its encoder has one block, which is enough."""
+    recipe = get_recipe(name, "paper")
+    front = recipe.frontend.build()
+    frames = front.frames(recipe.window.samples(front.rate))
+    return recipe.encoder.replace(depth=1).build(seeded()).grid(frames)
+
+
+def test_windows_of_the_published_sizes_fill_their_patches() -> None:
+    for name, time, freq in (("m2d", 38, 5), ("msm-mae", 13, 5), ("atst-frame", 250, 1), ("ssam", 50, 5)):
+        grid = grid_of(name)
+        assert (name, grid.time, grid.freq) == (name, time, freq)
+
+
 def test_exact_counts_of_the_published_methods() -> None:
     def visible(mask: TokenMaskConfig, grid: Grid) -> int:
         index = mask.draw(grid, 4, seeded()).visible()
@@ -152,12 +166,12 @@ def test_exact_counts_of_the_published_methods() -> None:
         return index.shape[1]
 
     assert visible(RandomMask(ratio=0.8), PATCHES) == 102  # Audio-MAE
-    assert visible(RandomMask(ratio=0.7), Grid(38, 5, 6.25)) == 57  # M2D
+    assert visible(RandomMask(ratio=0.7), grid_of("m2d")) == 57
     assert visible(RandomMask(keep=0.5), Grid(50, 5, 25.0)) == 125  # SSAM
     assert visible(GroupMask(), Grid(252, 1, 25.0)) == 63  # Dasheng
     assert visible(InverseBlockMask(), PATCHES) == 102  # EAT
     assert visible(InverseBlockMask(ratio=0.5, adjust=0.05), FRAMES) == 250  # data2vec 2.0
-    assert visible(BlockMask(), Grid(250, 1, 25.0)) == 250 - 162  # ATST-Frame
+    assert visible(BlockMask(), grid_of("atst-frame")) == 250 - 162
     assert visible(ClusterMask(), PATCHES) == 112  # SSAST, 400 of 512
     assert visible(ClusterMask(count=250), PATCHES) == 262
     assert visible(FrameMask(), Grid(512, 1, 50.0)) == 112

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -337,3 +338,18 @@ def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -
     )
     expected = LogMelConfig(mels=20).build()(audio).x
     torch.testing.assert_close(objective.terms[0].target(scene)[:, 3], expected[:, 6:8].flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"per_layer": "batch"}, "unknown per_layer 'batch'"),
+        ({"after": "token"}, "unknown after 'token'"),
+        ({"tensor": "blocks"}, "unknown tensor 'blocks'.*block"),
+        ({"sight": "hidden"}, "unknown sight 'hidden'"),
+        ({"layers": -2}, "found -2 layers"),
+    ],
+)
+def test_a_teacher_target_that_does_not_exist_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        TeacherTargetConfig(**settings)

@@ -95,6 +95,17 @@ def test_equal_views_of_independent_dimensions_cost_nothing() -> None:
     assert float(loss(collapsed, collapsed, ALL).loss) == pytest.approx(4.0)
 
 
+def test_a_random_matrix_is_drawn_from_the_generator() -> None:
+    first, again, other = (
+        InBatchConfig(draw="normal").build(64, torch.Generator().manual_seed(seed)).matrix for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert float(first.detach().std()) == pytest.approx(0.05, rel=0.05)
+    with pytest.raises(ConfigError, match=r"unknown draw .norm..*normal"):
+        InBatchConfig(draw="norm")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("config", [NTXentConfig(), InBatchConfig(), BarlowConfig()])
 def test_shares_of_ranks_average_to_the_whole(config: PairLossConfig) -> None:
     loss = config.build(5).double()

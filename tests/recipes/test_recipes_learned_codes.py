@@ -64,6 +64,7 @@ def test_wav2vec2_has_its_published_constants() -> None:
     assert recipe.encoder == WaveformTransformerConfig()
     assert recipe.encoder.stem_gradient == 0.1
     assert recipe.window.samples(16_000) == 250_000
+    assert (recipe.window.variable, recipe.loader.buckets, recipe.loader.batch_seconds) == (True, 16, 5600)
     train = recipe.train
     assert (train.steps, train.warmup_steps, train.lr, train.schedule) == (400_000, 32_000, 5e-4, "linear")
     assert (train.betas, train.eps, train.weight_decay) == ((0.9, 0.98), 1e-6, 0.01)

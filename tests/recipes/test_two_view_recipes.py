@@ -70,10 +70,11 @@ def test_byol_a_shows_both_views_normalised_together() -> None:
 
 def test_cola() -> None:
     paper = get_recipe("cola", "paper")
-    assert (paper.augment.crop.seconds, paper.augment.crop.each, paper.augment.level) == (0.96, True, "l2")
+    assert (paper.augment.crop.seconds, paper.augment.crop.each) == (0.96, True)
+    assert (paper.augment.level, paper.augment.level_over) == ("l2", "clip")
     assert paper.augment.wave == (WaveNoiseConfig(sigma=(0.001, 0.001)),)
     assert paper.augment.clean == (0,)
-    assert paper.objective.loss == InBatchConfig("bilinear", symmetric=False)
+    assert paper.objective.loss == InBatchConfig("bilinear", symmetric=False, draw="normal")
     assert (paper.objective.projector.hidden, paper.objective.projector.out) == ((), 512)
     assert paper.objective.projector.end == "layer_tanh"
     assert (paper.loader.batch, paper.train.lr, paper.train.steps) == (1024, 1e-4, 100_000)
@@ -133,7 +134,7 @@ def test_atst_clip() -> None:
     assert (paper.encoder.patch, paper.encoder.width, paper.encoder.depth, paper.encoder.pooling) == (
         (4, 64), 768, 12, "cls",
     )  # fmt: skip
-    assert (paper.augment.crop.seconds, paper.augment.crop.each) == (6.0, True)
+    assert (paper.augment.crop.seconds, paper.augment.crop.each) == (5.99, True)  # 600 frames
     teacher = paper.objective.teacher
     assert (teacher.decay, teacher.end, teacher.curve) == (0.9995, 1.0, "cosine")
     assert (paper.train.lr, paper.train.steps, paper.loader.batch) == (2e-4, 318_000, 1536)

@@ -16,9 +16,9 @@ from auricle.errors import ConfigError
 class LevelLogMelConfig(LogMelConfig):
     """Log-mel features behind a level: every clip is first scaled to one mean power; silence stays silent.
 
-    COLA (arXiv 2010.10915, released code) scales segments of 0.96 s at 16 kHz to unit Euclidean norm, which is a mean
-    power of 1 / 15360. Said as a power, clips of any length come out alike, in training and wherever the encoder is
-    used afterwards.
+    COLA (arXiv 2010.10915, released code) scales clips to unit Euclidean norm, so that their level goes by their
+    length. Said as a mean power, that of unit norm over 0.96 s at 16 kHz (1 / 15360), clips of any length come out
+    alike, in training and wherever the encoder is used afterwards.
 
     Attributes:
         level: mean power (mean square of the samples) of every clip.

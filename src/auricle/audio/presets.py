@@ -29,7 +29,7 @@ PRESETS: dict[str, FrontEndConfig] = {
     "beats128": KaldiFbankConfig(amplitude=32768.0, mean=15.41663, std=6.55582, window="povey", remove_clip_mean=False),
     "ntt64": LogMelConfig(),
     "ntt64_v2": LogMelConfig(scale="slaney", area_norm=True),
-    "ntt80": LogMelConfig(mels=80, n_fft=400, window=400, low=50.0, high=8000.0),
+    "ntt80": LogMelConfig(mels=80, n_fft=400, window=400, low=50.0, high=8000.0, scale="slaney", area_norm=True),
     "cola64": LogMelConfig(window=400),
     "atst64": TopDbLogMelConfig(
         # [-79.65, 50.68] dB onto [-1, 1].
@@ -68,7 +68,8 @@ def preset(name: str, **changes: Any) -> FrontEndConfig:
     - `kaldi128`: Audio-MAE, SSAST, SSAMBA, MAE-AST, EAT, SSLAM, BAT, AudioMosaic; `kaldi128_cav`: CAV-MAE.
     - `beats128`: BEATs: samples times 2^15; Kaldi's own window and no removal of the clip's mean, Kaldi's defaults
       (chosen: the originals set neither).
-    - `ntt64`, `ntt64_v2`: BYOL-A, version 1 and 2; `ntt80`: MSM-MAE, M2D. They measure their corpus.
+    - `ntt64`, `ntt64_v2`: BYOL-A, version 1 and 2; `ntt80`: MSM-MAE, M2D (by the library of BYOL-A 2,
+      hence its mel scale). They measure their corpus.
     - `cola64`: COLA; the waveform of unit norm is the view plan's (`level='l2'`).
     - `atst64`: ATST; `dasheng64`: Dasheng, whose encoder normalises (`input_norm='batch'`).
     - `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the transform, 0 to 8000 Hz

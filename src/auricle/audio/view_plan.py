@@ -31,8 +31,10 @@ class ViewPlanConfig(ViewsConfig):
 
     Attributes:
         crop: how clips are cropped; by default not at all.
-        level: what the crop is scaled to, in every view: 'none', 'l2' (unit Euclidean norm, COLA), 'peak' (largest
+        level: what the sound is scaled to, in every view: 'none', 'l2' (unit Euclidean norm, COLA), 'peak' (largest
             magnitude 1), 'rms' (unit mean power).
+        level_over: what is brought to that level: each 'crop' by itself, or the whole 'clip' before it is cropped, so
+            that loud and quiet crops of a clip stay so (COLA's released code).
         wave: operators on the waveform, in their order.
         feature: operators on the normalised features, in their order; they need a spectral front end.
         joint: 'standardise': all views of the batch together to mean 0 and (unbiased) standard deviation 1, over valid
@@ -42,6 +44,7 @@ class ViewPlanConfig(ViewsConfig):
 
     crop: CropConfig = field(default_factory=CropConfig)
     level: Literal["none", "l2", "peak", "rms"] = "none"
+    level_over: Literal["crop", "clip"] = "crop"
     wave: tuple[WaveOpConfig, ...] = ()
     feature: tuple[FeatureOpConfig, ...] = ()
     joint: Literal["none", "standardise"] = "none"
@@ -51,6 +54,8 @@ class ViewPlanConfig(ViewsConfig):
         """Refuse settings out of range."""
         if self.level not in ("none", "l2", "peak", "rms"):
             raise ConfigError(f"level is {self.level!r}; expected 'none', 'l2', 'peak' or 'rms'")
+        if self.level_over not in ("crop", "clip"):
+            raise ConfigError(f"level_over is {self.level_over!r}; expected 'crop' or 'clip'")
         if self.joint not in ("none", "standardise"):
             raise ConfigError(f"joint is {self.joint!r}; expected 'none' or 'standardise'")
         if any(view < 0 for view in self.clean) or len(set(self.clean)) != len(self.clean):
@@ -113,6 +118,8 @@ class ViewPlan(ViewMaker):
                 f"views 0 ... {views - 1}"
             )
         audio = Audio(audio.wave.float(), audio.lengths, audio.rate)
+        if self.config.level_over == "clip":
+            audio = levelled(audio, self.config.level)
         starts = self.config.crop.starts(audio, views, generator)
         seeds = torch.randint(_SEEDS, (views, len(self._wave) + len(self._feature)), generator=generator).tolist()
         with torch.autocast(audio.wave.device.type, enabled=False):
@@ -134,7 +141,9 @@ class ViewPlan(ViewMaker):
             if shared is not None and not self.config.crop.each:
                 crop = shared[0]
             else:
-                crop = levelled(self.config.crop.cut(audio, start), self.config.level)
+                crop = self.config.crop.cut(audio, start)
+                if self.config.level_over == "crop":
+                    crop = levelled(crop, self.config.level)
             wave = crop
             if not clean:
                 for op, seed in zip(self._wave_ops(), chain, strict=False):

@@ -19,6 +19,9 @@ from auricle.errors import ConfigError
 from auricle.objectives.ntxent import nt_xent
 
 Similarity = Literal["bilinear", "cosine"]
+Draw = Literal["identity", "normal"]
+# Deviation of a random W.
+_RANDOM = 0.05
 
 
 @dataclass(frozen=True)
@@ -125,26 +128,31 @@ class InBatchConfig(PairLossConfig):
         similarity: `bilinear`: z0' W z1 with a learned W, not normalised, no temperature; `cosine`: over `temperature`.
         temperature: of the cosine (COLA's dot-product variant: 0.2).
         symmetric: also from second to first views, averaged; COLA contrasts in one direction.
+        draw: how W begins: `identity`, over sqrt(D), so that scores are scaled dot products; or
+            `normal`, at random with deviation 0.05 (COLA's released code).
     """
 
     similarity: Similarity = "bilinear"
     temperature: float = 0.2
     symmetric: bool = False
+    draw: Draw = "identity"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown similarity and a temperature that is not positive.
+        """Refuse unknown names and a temperature that is not positive.
 
         Raises:
             ConfigError: naming them.
         """
         if self.similarity not in get_args(Similarity):
             raise ConfigError(f"unknown similarity {self.similarity!r}{nearest(self.similarity, get_args(Similarity))}")
+        if self.draw not in get_args(Draw):
+            raise ConfigError(f"unknown draw {self.draw!r}{nearest(self.draw, get_args(Draw))}")
         if self.temperature <= 0:
             raise ConfigError(f"found temperature {self.temperature}; expected a positive number")
 
     def build(self, width: int, generator: torch.Generator | None = None) -> InBatch:
-        """Build the loss; W starts as the identity over sqrt(D), so that scores are scaled dot products."""
-        return InBatch(self, width)
+        """Build the loss; a random W is drawn from the generator (seed 0 by default)."""
+        return InBatch(self, width, torch.Generator().manual_seed(0) if generator is None else generator)
 
 
 class InBatch(PairLoss):
@@ -156,12 +164,15 @@ class InBatch(PairLoss):
 
     name = "in_batch"
 
-    def __init__(self, config: InBatchConfig, width: int) -> None:
+    def __init__(self, config: InBatchConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.matrix: nn.Parameter | None = None
         if config.similarity == "bilinear":
-            self.matrix = nn.Parameter(torch.eye(width) / width**0.5)
+            first = torch.eye(width) / width**0.5
+            if config.draw == "normal":
+                first = _RANDOM * torch.randn(width, width, generator=generator)
+            self.matrix = nn.Parameter(first)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
         """Contrast this rank's clips with the whole batch."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from auricle.config import nearest
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.target import Lifecycle, Scene, Target, TargetConfig, TeacherSight
+
+Tensors = Literal["feedforward", "block"]
+Norms = Literal["instance", "layer", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,17 +25,33 @@ class TeacherTargetConfig(TargetConfig):
     Attributes:
         layers: how many of the top layers are averaged; 0: all of them; -1: the teacher's output instead.
         tensor: of each layer, its `feedforward` branch before the residual, or its `block` output.
-        per_layer: normalise each layer's channels over a clip's time (`instance`), over all its tokens of the batch
-            (`batch`), each token (`layer`), or not (`none`).
+        per_layer: normalise each layer's channels over a clip's tokens (`instance`), each token (`layer`), or not
+            (`none`).
         after: the same choice for the average: `none`, `layer` (each token), `instance`.
         sight: what the teacher sees: `all` of the clean view, or (M2D, arXiv 2210.14648) the `masked` tokens only.
     """
 
     layers: int = 0
-    tensor: Literal["feedforward", "block"] = "feedforward"
-    per_layer: Literal["instance", "layer", "none"] = "instance"
-    after: Literal["layer", "instance", "none"] = "none"
+    tensor: Tensors = "feedforward"
+    per_layer: Norms = "instance"
+    after: Norms = "none"
     sight: TeacherSight = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and numbers.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if self.layers < -1:
+            raise ConfigError(f"found {self.layers} layers; expected how many of the top ones, 0 (all), or -1 (output)")
+        names: tuple[tuple[str, str, object], ...] = (
+            ("tensor", self.tensor, Tensors), ("per_layer", self.per_layer, Norms), ("after", self.after, Norms),
+            ("sight", self.sight, TeacherSight),
+        )  # fmt: skip
+        for name, value, known in names:
+            if value not in get_args(known):
+                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> TeacherTarget:
         """Build the target."""
@@ -48,8 +68,7 @@ class TeacherTarget(Target):
         if config.layers > encoder.depth:
             raise ConfigError(
                 f"the teacher's top {config.layers} layers are asked for and the encoder has {encoder.depth}; lower "
-                "the "
-                "target's layers"
+                "the target's layers"
             )
         self.config = config
         self.size = encoder.width

@@ -14,6 +14,7 @@ from auricle.objectives.teacher import TeacherConfig
 from auricle.objectives.teacher_targets import TeacherTargetConfig
 from auricle.objectives.terms import RegressionConfig
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.methods.eat import PLACES, SMALL_POSITIONS
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -46,7 +47,7 @@ def a_jepa(size: str = "tiny") -> Recipe:
             "all target blocks of a clip are predicted in one pass and their tokens averaged; published: block by "
             "block, then averaged",
             *(
-                ()
+                (PADDED,)
                 if paper
                 else (
                     *two_cores.DEVIATIONS,

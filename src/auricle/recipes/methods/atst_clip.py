@@ -65,7 +65,7 @@ def atst_clip(size: str = "tiny") -> Recipe:
         loader=LoaderConfig(batch=1536, workers=-1) if paper else two_cores.loader(64),
         frontend=preset("atst64"),
         augment=ViewPlanConfig(
-            crop=CropConfig(seconds=6.0 if paper else 2.0, each=True, short="silence"),
+            crop=CropConfig(seconds=5.99 if paper else 1.99, each=True, short="silence"),
             feature=(LogMixupExpConfig(ratio=0.4), ResizeCropConfig(canvas=(1.0, 1.5))),
         ),
         encoder=layout("atst_clip", "base") if paper else layout("atst_clip", "tiny", depth=4),

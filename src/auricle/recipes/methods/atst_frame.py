@@ -48,7 +48,7 @@ def atst_frame(size: str = "tiny") -> Recipe:
         if paper
         else (
             *two_cores.DEVIATIONS,
-            "encoder of 6 layers and width 192 on 2.56 s; heads of 512 and 64; published: 12 of 768 on 10 s, 4096, 256",
+            "encoder of 6 layers and width 192 on 2.55 s; heads of 512 and 64; published: 12 of 768 on 10 s, 4096, 256",
             "one direction: the published loss lets both views take both parts",
             "the teacher's decay is 0.996 in a shorter run; published: 0.9996",
         ),
@@ -60,7 +60,7 @@ def atst_frame(size: str = "tiny") -> Recipe:
         cost="a step runs the whole encoder twice, once without gradient; nothing is dropped",
         choose="sound events in time: tokens of 40 ms that cover all bands",
         measure_statistics=False,
-        window=WindowConfig(seconds=10.0, short="pad") if paper else two_cores.window(2.56),
+        window=WindowConfig(seconds=9.99, short="pad") if paper else two_cores.window(2.55),
         loader=LoaderConfig(batch=6 * 144) if paper else two_cores.loader(32),
         frontend=preset("atst64"),
         augment=ViewPlanConfig(
@@ -70,10 +70,10 @@ def atst_frame(size: str = "tiny") -> Recipe:
             ),
             clean=(1,),
         ),
-        # A clip has one frame more than its hops; it takes a token of its own.
-        encoder=layout("atst_frame", "base", frames=1004)
+        # A clip has one frame more than its hops.
+        encoder=layout("atst_frame", "base", frames=1000)
         if paper
-        else layout("atst_frame", "tiny", depth=6, frames=260),
+        else layout("atst_frame", "tiny", depth=6, frames=256),
         objective=MaskedPredictionConfig(
             mask=BlockMask(ratio=0.65, size=5),
             hide="token",

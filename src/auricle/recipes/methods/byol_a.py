@@ -24,6 +24,10 @@ _ALWAYS = (
     "over several processes, the joint normalisation of both views goes by each process's own clips",
     "AdamW without weight decay (the same as the published Adam)",
 )
+_FIRST = (
+    "mean and deviation of the corpus are measured before training; published: running ones, frozen after some batches",
+    "silence follows clips that are shorter than a view; published: half of it goes before them",
+)
 _TINY = (
     *two_cores.DEVIATIONS,
     "heads 1024 wide, batch 64; published: 4096, batch 256, 100 epochs of AudioSet (767,100 steps)",
@@ -40,7 +44,7 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
         name="byol-a" if late else "byol-a-v1",
         size=size,
         reference=reference,
-        deviations=_ALWAYS if paper else (*_ALWAYS, *_TINY),
+        deviations=(*_ALWAYS, *(() if late else _FIRST), *(() if paper else _TINY)),
         kept=(
             "64 mel bands of 64-ms frames, 96 frames; statistics of the corpus",
             f"views of one crop: log-mixup-exp (up to {ratio:g}), random resize crop on a canvas half as long again"

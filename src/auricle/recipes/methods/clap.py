@@ -40,6 +40,7 @@ def clap(size: str = "tiny") -> Recipe:
         size=size,
         reference=REFERENCE,
         deviations=(
+            "no masking of the spectrogram in training, and mel bands of the HTK scale",
             "no feature fusion: of clips longer than the window a random part is heard (the published model without "
             "fusion)",
             "no captions made of keywords by a language model; a template over a label column (objective.template) "

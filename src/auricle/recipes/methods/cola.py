@@ -18,9 +18,10 @@ from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 _ALWAYS = (
-    "level: the front end brings every clip to the mean power of a segment of unit norm, so that the encoder meets the "
-    "same level wherever it is used afterwards; published: the segment's norm, set before the front end",
-    "97 frames of 0.96 s, the first and the last one reflected; published: 96",
+    "level: the front end brings whatever it gets to one mean power, so that the encoder meets the same level wherever "
+    "it is used afterwards; published: whole clips of unit norm, whose loud and quiet segments keep their levels",
+    "97 frames of 0.96 s, centred, the first and the last one reflected; released code: 94 that lie within the segment",
+    "mel energies of the power spectrum, to which 1.2e-7 is added; released code: of magnitudes, at least 1e-5",
     "AdamW without weight decay (the same as the published Adam)",
 )
 
@@ -48,17 +49,15 @@ def cola(size: str = "tiny") -> Recipe:
             *_ALWAYS,
             *two_cores.DEVIATIONS,
             "EfficientNet-B0 with half its channels, batch 64; published: B0, batch 1024",
+            "the bilinear matrix begins as a scaled dot product; released code: random",
         ),
         kept=(
-            "two random segments of 0.96 s of one clip; white noise of deviation 0.001 on the second one only",
+            "two random segments of 0.96 s of one clip of unit norm; white noise of deviation 0.001 on the second one",
             "64 mel bands of 25-ms frames, not normalised by a corpus",
             "EfficientNet, global maximum, linear layer to 512, LayerNorm, tanh",
             "bilinear similarity without temperature; softmax over the batch in one direction",
         ),
-        unknown=(
-            "first values of the bilinear matrix: the identity over the root of its width, a scaled dot product",
-            "the constant inside the logarithm: 1.2e-7; stochastic depth of the encoder: 0.2, as EfficientNet has it",
-        ),
+        unknown=("stochastic depth of the encoder: 0.2, as EfficientNet has it",),
         cost="two passes of a small convolutional net a step; the loss grows with the square of the batch, which is "
         "nothing up to some thousands",
         choose="recordings longer than a second whose parts sound alike (speakers, places, species, machines); the "
@@ -70,12 +69,13 @@ def cola(size: str = "tiny") -> Recipe:
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=0.96, each=True, short="silence"),
             level="l2",
+            level_over="clip",
             wave=(WaveNoiseConfig(sigma=(0.001, 0.001)),),
             clean=(0,),
         ),
         encoder=EfficientNetConfig.size("base" if paper else "tiny"),
         objective=ContrastiveConfig(
-            loss=InBatchConfig(similarity="bilinear", symmetric=False),
+            loss=InBatchConfig(similarity="bilinear", symmetric=False, draw="normal" if paper else "identity"),
             projector=ProjectorConfig(hidden=(), out=512, end="layer_tanh", bias=True, draw="uniform"),
             mask=MaskConfig(mode="none"),
         ),

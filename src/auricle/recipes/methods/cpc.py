@@ -16,6 +16,12 @@ _ALWAYS = (
 )
 
 
+_BATCHES = (
+    "a batch holds windows of any speakers, so that most of the 128 negatives of a window come from the window itself "
+    "where speakers are many; published: all windows of a batch are of one speaker",
+)
+
+
 @recipe("cpc", sizes=("tiny", "paper"), paradigm="contrastive")
 def cpc(size: str = "tiny") -> Recipe:
     """CPC: a recurrent context tells the next steps of the waveform's features from others of the batch.
@@ -42,7 +48,7 @@ def cpc(size: str = "tiny") -> Recipe:
             arxiv="1807.03748",
             section="2 and 3.1; the constants of the reimplementation 2002.02848 and its released code",
         ),
-        deviations=_ALWAYS if paper else (*_ALWAYS, *few),
+        deviations=(*_ALWAYS, *(_BATCHES if paper else few)),
         kept=(
             "strided convolutions of hop 160 with a norm over channels, then recurrent layers; a linear map for each "
             "of 12 steps ahead; scores are the mean over channels of the product; softmax over the true step and the "

@@ -41,7 +41,7 @@ def distilhubert(size: str = "tiny") -> Recipe:
             section="2, 3.1, and the released model (its heads predict layers 4, 8 and 12)",
         ),
         deviations=(
-            "AdamW's decay 0.01; batches of padded windows of 15.6 s; published: whole utterances up to 15.6 s",
+            "AdamW's decay 0.01; of utterances longer than 15.6 s a part is heard",
             *(() if paper else (
                 *SMALL, "windows of 2.56 s",
                 "the teacher is HuBERT's first iteration, whose layers 2, 4 and 6 are predicted; published: the "
@@ -62,7 +62,7 @@ def distilhubert(size: str = "tiny") -> Recipe:
         "first unless a run of it is given (--earlier).",
         choose="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.4 M at "
         "the published size). Watch layer*/cosine against layer*/cosine_constant.",
-        loader=LoaderConfig(batch=24, workers=-1) if paper else before.loader,
+        loader=LoaderConfig(batch=24, workers=-1, buckets=16) if paper else before.loader,
         encoder=WaveformTransformerConfig.size("distilhubert") if paper else small,
         objective=MaskedPredictionConfig(mask=None, hide="none", decoder=NoDecoderConfig(), terms=(term,)),
         train=TrainConfig(

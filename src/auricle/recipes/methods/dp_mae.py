@@ -11,6 +11,7 @@ from auricle.objectives.teacher_targets import TeacherTargetConfig
 from auricle.objectives.terms import RegressionConfig
 from auricle.recipes import two_cores
 from auricle.recipes.methods.a_jepa import a_jepa
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.methods.eat import PLACES
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -34,7 +35,7 @@ def dp_mae(size: str = "tiny") -> Recipe:
             "the patches are split into two random halves, each of which predicts the other",
             "squared error on standardised patches, plus a regulariser of self-distillation",
         ),
-        deviations=("no classifier of machines: that is fine-tuning",)
+        deviations=("no classifier of machines: that is fine-tuning", PADDED)
         if paper
         else (
             "no classifier of machines: that is fine-tuning",

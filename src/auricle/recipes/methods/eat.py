@@ -21,6 +21,7 @@ from auricle.objectives.teacher import TeacherConfig
 from auricle.objectives.teacher_targets import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.objectives.terms import RegressionConfig
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -94,6 +95,7 @@ def eat(size: str = "tiny") -> Recipe:
         deviations=(
             "the clip term's sum is over the clips and clones of all devices, weighted by 12 / 48, so that it does not "
             "depend on their number; published: over the 12 clips of each of 4 devices, which is the same number",
+            f"{PADDED}; nor do they count in targets",
         )
         if paper
         else (
@@ -147,7 +149,7 @@ def bat(size: str = "tiny") -> Recipe:
         ),
         deviations=(
             "blocks without gates; published: gated ones, of which the form is not known here",
-            *(() if paper else (*two_cores.DEVIATIONS, *SMALLER)),
+            *((f"{PADDED}; nor do they count in targets",) if paper else (*two_cores.DEVIATIONS, *SMALLER)),
         ),
         unknown=("width and heads of the decoder: the encoder's", "clip of the gradient: EAT's (4)"),
         choose="as EAT, where one wants its terms at plain means and no convolutions",

@@ -31,7 +31,8 @@ _ALWAYS = (
     "100 passes",
     "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean square",
     "AdamW; published: Adam",
-    "padded clips keep their own number of hidden steps; published: batches cropped to their shortest clip",
+    "clips keep their own length up to 15.6 s, in batches of about one length; what padding remains takes part in the "
+    "statistics of the stem's first norm, and has no hidden steps; published: batches cropped to their shortest clip",
     "these numbers are made equal over the whole batch; published: over each device's few clips, which hides more "
     "(base: 0.53 of the steps; here 0.51)",
 )
@@ -69,8 +70,8 @@ def iteration(size: str, source: ClusteredConfig, clusters: int, steps: int) -> 
         measure_statistics=False,
         frontend=preset("wave16"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=15.625, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=179, workers=-1) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=15.625, variable=True) if paper else two_cores.window(2.56),
+        loader=LoaderConfig(batch_seconds=2800.0, workers=-1, buckets=16) if paper else two_cores.loader(32),
         encoder=WaveformTransformerConfig.size("base") if paper else small,
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.8, length=10),

@@ -44,12 +44,12 @@ def m2d(size: str = "tiny") -> Recipe:
             "target: the teacher's output, each token standardised; 2 - 2 cos on hidden patches",
             "clip vectors: the frequency tokens of a time step side by side",
         ),
-        deviations=("windows of 6.08 s are padded where clips are shorter",)
+        deviations=("windows of 6.07 s (608 frames) are padded where clips are shorter",)
         if paper
         else (
             *two_cores.DEVIATIONS,
-            "encoder of 6 layers and width 192 on 2.56 s, predictor of 2 layers and width 128; published: 12 of 768 on "
-            "6.08 s, 8 of 512",
+            "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
+            "6.07 s, 8 of 512",
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
             PLACES,
         ),
@@ -57,14 +57,14 @@ def m2d(size: str = "tiny") -> Recipe:
         cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
         choose="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
         "tells of places only: watch position_ratio",
-        window=WindowConfig(seconds=6.08, short="pad") if paper else two_cores.window(2.56),
+        window=WindowConfig(seconds=6.07, short="pad") if paper else two_cores.window(2.55),
         loader=LoaderConfig(batch=_BATCH) if paper else two_cores.loader(64),
         frontend=preset("ntt80"),
         augment=PlainViewsConfig(),
-        # A clip has one frame more than its hops; it takes a column of patches of its own.
-        encoder=layout("m2d", "base", frames=624)
+        # A clip has one frame more than its hops.
+        encoder=layout("m2d", "base", frames=608)
         if paper
-        else layout("m2d", "tiny", depth=6, frames=272, **SMALL_POSITIONS),
+        else layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
         objective=MaskedPredictionConfig(
             mask=RandomMask(ratio=0.7),
             hide="drop",

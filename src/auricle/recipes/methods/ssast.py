@@ -70,12 +70,10 @@ def ssast(size: str = "tiny") -> Recipe:
             "400 of 512 patches (78 %) hidden in squares of 3 to 5 patches a side, by a learned vector in the encoder",
             "InfoNCE over the hidden patches of the same clip, raw dot products, normalised over the predictions (the "
             "released code; `over='patches'` is the paper's formula)",
-            "10 times the squared error of the raw patches; a head of two layers for each term; two class tokens",
+            "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
+            "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
         ),
-        unknown=(
-            "nonlinearity of the heads: ReLU (chosen); warm-up: 1000 steps (chosen)",
-            "the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",
-        ),
+        unknown=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
         cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
         choose="speech and sounds in one encoder; its patches are told apart without a decoder that is thrown away",
         measure_statistics=not paper,
@@ -92,7 +90,13 @@ def ssast(size: str = "tiny") -> Recipe:
         window=WindowConfig(seconds=10.24, short="pad") if paper else two_cores.window(2.56),
         loader=LoaderConfig(batch=24, workers=-1) if paper else two_cores.loader(24),
         train=TrainConfig(
-            steps=950_000, warmup_steps=1000, lr=1e-4, schedule="constant", weight_decay=5e-7, save_every=4000
+            steps=950_000,
+            warmup_steps=1000,
+            lr=1e-4,
+            schedule="constant",
+            betas=(0.95, 0.999),
+            weight_decay=5e-7,
+            save_every=4000,
         )
         if paper
         else two_cores.train(1500, 5e-4, weight_decay=5e-7),

@@ -11,6 +11,7 @@ from auricle.objectives.target import TermConfig
 from auricle.objectives.teacher_targets import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.objectives.terms import RegressionConfig
 from auricle.recipes import two_cores
+from auricle.recipes.methods.audio_mae import PADDED
 from auricle.recipes.methods.eat import SMALLER, eat, eat_objective, latent_terms
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -60,7 +61,7 @@ def sslam(size: str = "tiny") -> Recipe:
             "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further "
             "pass, on the second clip's mixed stretch",
             "no roll and no gain of the waveform before mixing",
-            *(() if paper else (*two_cores.DEVIATIONS, SMALLER[0], _CLONES, *SMALLER[2:])),
+            *((PADDED,) if paper else (*two_cores.DEVIATIONS, SMALLER[0], _CLONES, *SMALLER[2:])),
         ),
         unknown=(
             "weights of the terms and the reduction of the clip's: 1, and means",

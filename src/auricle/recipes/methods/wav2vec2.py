@@ -29,7 +29,8 @@ _ALWAYS = (
     "projections of context and codes start from a normal of std 0.02; published: uniform by fan-in (a cosine does not "
     "see their scale)",
     "in evaluation the diversity goes by the softmax as in training, not by the likeliest codes",
-    "padded clips keep their own number of hidden steps; published: batches cropped to their shortest clip",
+    "clips keep their own length up to 15.6 s, in batches of about one length; what padding remains takes part in the "
+    "statistics of the stem's first norm, and has no hidden steps; published: batches cropped to their shortest clip",
     "these numbers are made equal over the whole batch; published: over each device's few clips, which hides more "
     "(base: 0.46 of the steps; here 0.42)",
 )
@@ -75,7 +76,7 @@ def wav2vec2(size: str = "tiny") -> Recipe:
             "positions by a grouped convolution; the stem's gradient scaled by 0.1 (paper)",
         ),
         unknown=(
-            "batches are given as samples for 64 devices (1.4 million each): here 358 crops of 15.6 s (paper)",
+            "batches are given as samples for 64 devices (1.4 million each): here 5600 s of clips (paper)",
             "the learning rate falls linearly to 0 (the released schedule; paper)",
         ),
         cost="A step encodes each clip once; the stem takes about half of a small model's time. Codes and distractors "
@@ -85,8 +86,8 @@ def wav2vec2(size: str = "tiny") -> Recipe:
         measure_statistics=False,
         frontend=preset("wave16"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=15.625, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=358, workers=-1) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=15.625, variable=True) if paper else two_cores.window(2.56),
+        loader=LoaderConfig(batch_seconds=5600.0, workers=-1, buckets=16) if paper else two_cores.loader(32),
         encoder=WaveformTransformerConfig.size("base") if paper else WaveformTransformerConfig.size("tiny", **tiny),
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.65, length=10),
