@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -89,7 +90,7 @@ def shown(share: float) -> str:
 
 
 def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
-    run: Path, labelled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     words = ["zero-shot", run, "--data", labelled, "--labels", "label", "--resamples", "40"]
@@ -109,6 +110,10 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
         for score in answers["scores"]:
             assert score["low"] <= score["value"] <= score["high"]
             assert f"{shown(score['value'])} [{shown(score['low'])}, {shown(score['high'])}]" in page
+    said(capsys, "report", run, "--out", tmp_path / "report.html")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for part in ("Asked in words", record["task"], shown(record["scores"][0]["value"])):
+        assert html.escape(part) in report
     assert "random weights" in page
     assert "50.0" in page
     # Its own training clips, a broken recording: a reader is told both.

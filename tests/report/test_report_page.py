@@ -349,3 +349,36 @@ def test_wrong_input_is_refused_with_what_to_do(make_run: MakeRun, tmp_path: Pat
     (tmp_path / "file").write_text("x")
     with pytest.raises(AuricleError, match="can't write"):
         write_report([run], tmp_path / "file" / "r.html")
+
+
+def test_what_was_asked_in_words_is_shown_beside_chance_and_control(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "towers")
+    assert "Asked in words" not in written(tmp_path, run).text
+    interval = {"confidence": 0.95, "interval": "bootstrap over clips"}
+    score = {"name": "accuracy", "value": 0.625, "low": 0.5, "high": 0.75, "chance": 0.1, **interval}
+    study = {
+        "task": "zero-shot: 'a <b> of {}'",
+        "clips": 40,
+        "corpus": {"name": "my <data>", "fingerprint": "0123"},
+        "scores": [score, {"name": "odd", "value": None}],
+        "settings": {"templates": ["a <b> of {}"]},
+        "notes": ["2 clips without label were left out"],
+        "control": {"scores": [{**score, "value": 0.125, "low": 0.05, "high": 0.2}]},
+        "command": "auricle zero-shot towers",
+    }
+    (run / "zero-shot").mkdir()
+    (run / "zero-shot" / "data.json").write_text(json.dumps(study), encoding="utf-8")
+    (run / "text-retrieval").mkdir()
+    (run / "text-retrieval" / "data.json").write_text("{", encoding="utf-8")
+    page = written(tmp_path, run)
+    assert page.wrong == []
+    head = "measure the run random weights chance"
+    for words in (
+        f"{head} accuracy 62.5 [50.0, 75.0] 12.5 [5.0, 20.0] 10.0 odd \u2013 \u2013 \u2013",
+        "zero-shot: 'a <b> of {}'",
+        "with 95 % intervals (bootstrap over clips); 40 clips of my <data>.",
+        "2 clips without label",
+        "auricle zero-shot towers",
+        "text-retrieval/data.json is damaged",
+    ):
+        assert words in page.text, words

@@ -25,6 +25,7 @@ from auricle.report.run_data import Record, RunData, read_runs
 from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
 from auricle.report.timelines_view import timeline_section
+from auricle.report.words_view import words_section
 
 # The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
 POLICY = (
@@ -38,8 +39,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
 
     Args:
         runs: run folders. What is read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
-            `events.log`; in `probes/<task>/`: `results.jsonl`, `map*.json`, `events*.json`, `prototypes*.json`. What is
-            missing is said on the page.
+            `events.log`; in `probes/<task>/`: `results.jsonl`, `map*.json`, `events*.json`, `prototypes*.json`;
+            `zero-shot/*.json` and `text-retrieval/*.json`. What is missing is said on the page.
         out: the HTML file, or a folder, which gets a `report.html`.
         title: heading of the page; the runs' names if None.
 
@@ -82,6 +83,7 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
         ("training", "Training", training),
         *((task.anchor, f"Task: {task.name}", _task(task, runs, book, clips)) for task in tasks),
         *_maps_without_results(tasks, runs, book, clips),
+        *_words(runs),
         ("provenance", "Provenance", _provenance(tasks)),
     ]
     heading = title or " · ".join(run.name for run in runs)
@@ -130,6 +132,11 @@ def _results(tasks: Sequence[TaskEvidence]) -> Markup:
 def _ranks(tasks: Sequence[TaskEvidence], book: FigureBook) -> list[tuple[str, str, Markup]]:
     found = rank_section(tasks, book)
     return [] if found is None else [("ranks", "Ranks over tasks", found)]
+
+
+def _words(runs: Sequence[RunData]) -> list[tuple[str, str, Markup]]:
+    found = words_section(runs)
+    return [] if found is None else [("words", "Asked in words", found)]
 
 
 def _runs(runs: Sequence[RunData]) -> Markup:

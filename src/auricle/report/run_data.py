@@ -14,6 +14,8 @@ from auricle.report.numbers import number
 Record = dict[str, Any]
 
 
+# Folders of a run with what came of asking it in words.
+_WORDS = ("zero-shot", "text-retrieval")
 # Where results lie: in a run, in what `--out` named for several tasks, or for one.
 _PLACES = ("probes/*", "finetune/*", "*", ".")
 
@@ -35,6 +37,7 @@ class RunData:
         maps: task -> maps of embeddings (each a `map*.json`).
         examples: task -> example clips of sound events (each an `events*.json`).
         prototypes: task -> maps of prototypes (each a `prototypes*.json`).
+        words: what came of asking the run in words (`zero-shot/*.json`, `text-retrieval/*.json`).
         problems: what could not be read and why.
     """
 
@@ -50,6 +53,7 @@ class RunData:
     maps: dict[str, list[Record]] = field(default_factory=dict)
     examples: dict[str, list[Record]] = field(default_factory=dict)
     prototypes: dict[str, list[Record]] = field(default_factory=dict)
+    words: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -96,6 +100,8 @@ def _read_run(path: Path, name: str) -> RunData:
         for record in _json_lines(file, problems)
     ]
     beside = {name: _beside(path, name, problems) for name in ("map", "events", "prototypes")}
+    words = [_json_object(file, problems) for at in _WORDS for file in sorted(path.glob(f"{at}/*.json"))]
+    words = [found for found in words if found]
     steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]
     # A resumed run may have repeated the steps after its last checkpoint: what came last holds.
     metrics = {
@@ -114,6 +120,7 @@ def _read_run(path: Path, name: str) -> RunData:
         maps=beside["map"],
         examples=beside["events"],
         prototypes=beside["prototypes"],
+        words=words,
         problems=problems,
     )
 
