@@ -196,7 +196,7 @@ def read(name: str, args: argparse.Namespace) -> None:
                 get_task(task),
                 corpus,
                 out=args.out / name / "probes" / task,
-                probes=PROBES,
+                probes=args.probes,
                 seeds=tuple(range(args.seeds)),
                 search=SearchConfig(lr_count=args.rates, epochs=args.epochs),
                 with_controls=False,
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--probes", nargs="+", default=list(PROBES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)

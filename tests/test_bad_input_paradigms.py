@@ -86,6 +86,21 @@ def test_fewer_clips_than_clusters(tmp_path: Path, capsys: pytest.CaptureFixture
     assert re.search(r"found \d+ vectors for 100 clusters; choose fewer clusters, or take more clips", said)
 
 
+def test_a_trained_stage_is_kept_where_the_next_one_is_refused(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ["pretrain", "hubert", "--data", clips, "--out", out, *QUICK, "--window.seconds", "1.3"]
+    clusters = "--objective.terms.0.target.clusters"
+    assert re.search(r"found \d+ vectors for 5000 clusters", refused(capsys, *words, clusters, "5000"))
+    trained = (out / "before" / "events.log").read_text()
+    assert "complete" in trained
+    assert main([str(word) for word in (*words, clusters, "20")]) == 0
+    assert "2 stages: hubert-1, then hubert" in " ".join(capsys.readouterr().err.split())
+    assert (out / "before" / "events.log").read_text() == trained
+    assert "took over the folder of a run that made no step" in (out / "events.log").read_text()
+
+
 def test_a_corpus_without_captions(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "pretrain", "clap", "--data", clips, "--out", tmp_path / "run", *QUICK)
     assert "caption" in said

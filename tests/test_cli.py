@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,22 @@ def test_every_command_explains_itself(verb: str) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert f"auricle {verb}" in done.stdout
     assert len(done.stdout.splitlines()) > 4
+
+
+@pytest.mark.parametrize("words", ["--help", "tasks --help", "pretrain --help", "recipes"])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_goes_away_ends_the_command_quietly(words: str, buffered: bool) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    if not buffered:
+        environment["PYTHONUNBUFFERED"] = "1"
+    command = [sys.executable, "-m", "auricle.cli", *words.split()]
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

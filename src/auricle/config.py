@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import importlib
 import json
+import math
 import pkgutil
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from auricle.errors import ConfigError
@@ -33,7 +35,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Base of all settings. Subclasses are frozen dataclasses; each is registered under its class name."""
+    """Base of all settings. Subclasses are frozen dataclasses; each is registered under its class name.
+
+    No setting may be NaN: it passes every comparison with a bound, and turns up again as weights that are NaN.
+    """
 
     _known: ClassVar[dict[str, type[Config]]] = {}
 
@@ -44,6 +49,20 @@ class Config:
         if other is not None and other.__module__ != cls.__module__:
             raise TypeError(f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}")
         Config._known[cls.__name__] = cls
+        # Subclasses look at their own settings without calling this class's look; it must come first all the same.
+        if "__post_init__" in cls.__dict__:
+            cls.__post_init__ = _numbers_first(cls.__dict__["__post_init__"])  # type: ignore[method-assign, assignment]
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are not a number where one is meant.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        for field in dataclasses.fields(self):
+            place = _not_a_number(getattr(self, field.name), field.name)
+            if place:
+                raise ConfigError(f"{type(self).__name__}.{place} is nan, which is not a number; give a finite number")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-ready data; `kind` names the class."""
@@ -88,6 +107,49 @@ class Config:
         """Return 16 hexadecimal digits that change when any setting changes."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted names, as on the command line: `objective.terms.0.weight`.
+
+    A list of plain values stays one value; a list that holds settings or lists is entered, by number from 0.
+
+    Args:
+        data: settings as JSON data.
+        prefix: of the names.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, tuple | list):
+            value = list(value)
+            if any(isinstance(each, Mapping | tuple | list) for each in value):
+                value = {str(number): each for number, each in enumerate(value)}
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _numbers_first(own: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make a class's own `__post_init__` begin with that of all settings."""
+
+    @functools.wraps(own)
+    def both(self: Config) -> None:
+        Config.__post_init__(self)
+        own(self)
+
+    return both
+
+
+def _not_a_number(value: Any, place: str) -> str | None:
+    """Return where in a setting (a value, or a tuple of them) a NaN is, None where there is none."""
+    if isinstance(value, float) and math.isnan(value):
+        return place
+    if isinstance(value, tuple | list):
+        found = (_not_a_number(each, f"{place}.{number}") for number, each in enumerate(value))
+        return next((each for each in found if each), None)
+    return None
 
 
 # Where settings live that a saved recipe may name.

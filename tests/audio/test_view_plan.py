@@ -85,6 +85,15 @@ def test_crops_are_cut_and_short_clips_padded_or_filled_up():
     assert config.replace(short="silence").cut(audio, start).lengths.tolist() == [15200, 15200]
 
 
+def test_windows_that_leave_crops_one_place_are_refused():
+    plan = COLA.replace(crop=CropConfig(seconds=0.96, each=True, short="silence"))
+    for seconds in (0.5, 0.96):
+        with pytest.raises(ConfigError, match=rf"crop of 0\.96 s, .* only {seconds:g} s long: .*--window\.seconds"):
+            plan.check_window(seconds)
+    plan.check_window(1.0)
+    plan.replace(crop=CropConfig(seconds=0.96)).check_window(0.5)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

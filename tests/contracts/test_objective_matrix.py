@@ -10,7 +10,8 @@ import torch
 from auricle.audio.batch import Audio
 from auricle.encoders.contract import Ability, Encoder
 from auricle.recipes import Recipe, get_recipe, recipes
-from auricle.recipes.matrix import Cell, Family, families, markdown, pair, reason_of, try_pair
+from auricle.recipes.families import Family, families
+from auricle.recipes.matrix import Cell, markdown, pair, reason_of, try_pair
 
 FAMILIES = families()
 NAMES = [entry.name for entry in recipes() if "tiny" in entry.sizes]
@@ -84,7 +85,7 @@ def test_the_page_is_what_the_code_does() -> None:
 
 def test_the_page_gives_reasons() -> None:
     recipe = get_recipe("audiomosaic")
-    cells = [try_pair(recipe, FAMILIES[name]) for name in ("patch transformer", "Conformer", "waveform GRU")]
+    cells = [try_pair(recipe, FAMILIES[name]) for name in ("patch-transformer", "conformer", "waveform-gru")]
     page = markdown(cells)
     assert "| audiomosaic | ● | 1 | 1 |" in page
     assert "1. needs DROP: an encoder that takes a subset of its tokens; offered by transformers on patches" in page

@@ -152,6 +152,23 @@ def test_the_vocabulary_travels_in_checkpoints_and_reads_new_texts() -> None:
     assert split_words("Röhre_Nr. 5 - it's") == ["röhre", "nr", "5", "it", "s"]
 
 
+def test_words_that_were_never_learnt_are_told(bert: Path) -> None:
+    _, objective = made()
+    texts = ["A siren, a dog", "rain", "..."]
+    assert objective.text.unknown_words(texts) == [("siren",), (), ()]
+    tower = PretrainedTextConfig(model=str(bert), tokens=8).build(random())
+    assert tower.unknown_words(texts) == [(), (), ()]
+
+
+def test_captions_without_a_word_teach_no_words() -> None:
+    encoder = SpectrogramTransformerConfig(width=16, depth=1, heads=2, mels=16, frames=32).build()
+    objective = ClapConfig(text=WORDS, dim=8, head=HEAD).build(encoder)
+    with pytest.raises(ConfigError, match=r"none of the 6 captions holds a word .*'\.\.\.'.*objective\.columns"):
+        objective.take_columns({"caption": ["...", "?!"] * 3})
+    objective.take_columns({"caption": ["...", "rain"] * 3})
+    assert set(objective.text.places) == {b"rain"}
+
+
 def test_padding_of_texts_changes_nothing() -> None:
     _, objective = made()
     alone = objective.place_text(["waves"])
@@ -201,8 +218,12 @@ def test_a_text_encoder_that_is_absent(tmp_path: Path, monkeypatch: pytest.Monke
 def test_captions_that_are_missing_or_no_texts() -> None:
     with pytest.raises(ConfigError, match=r"2 of 3 clips have no caption in caption, the first is clip 1.*template"):
         caption_table({"caption": ["a", None, "  "]}, ("caption",))
+    with pytest.raises(ConfigError, match=r"first is b/ü\.wav \(clip 1, counted from 0\)"):
+        caption_table({"caption": ["a", None], "file": ["a.wav", "b/ü.wav"]}, ("caption",))
     with pytest.raises(ConfigError, match="holds int 7 for clip 0"):
         caption_table({"n": [7]}, ("n",))
+    with pytest.raises(ConfigError, match=r"holds int 7 for a\.wav"):
+        caption_table({"n": [7], "file": ["a.wav"]}, ("n",))
     table = caption_table({"one": ["a", None], "two": [["b", "a"], "c"]}, ("one", "two"))
     assert table.texts == ("a", "b", "c")
     assert table.count.tolist() == [3, 1]

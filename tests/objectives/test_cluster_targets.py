@@ -259,6 +259,19 @@ def test_a_stage_that_is_missing_or_does_not_match() -> None:
         )
 
 
+def test_a_stage_with_several_tokens_a_time_step_is_named_with_what_fits() -> None:
+    config = SpectrogramTransformerConfig(width=16, depth=2, heads=2, mels=40, frames=104, patch=(2, 10), drop_path=0.0)
+    before = FrozenEncoder(LogMelConfig(mels=40).build(), config.build(), name="runs/clap")
+    source = ClusteredLayerConfig(1, EarlierEncoderConfig(config, LogMelConfig(mels=40)))
+    with pytest.raises(ConfigError) as refused:
+        built(KMeansTargetConfig(clusters=8, source=source), before)
+    said = str(refused.value)
+    assert "layer 1 of the stage before (SpectrogramTransformer) has 4 tokens a time step" in said
+    assert "the encoder that is trained has 1" in said
+    assert "Give --earlier a run whose encoder has 1 token a time step" in said
+    assert "hubert" in said
+
+
 def test_a_view_that_was_moved_has_no_codes() -> None:
     objective, encoder = built(MFCC)
     with pytest.raises(ConfigError, match="the view was moved or stretched in time"):

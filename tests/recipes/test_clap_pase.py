@@ -134,6 +134,37 @@ def test_several_labels_and_several_captions(run: tuple[Path, Corpus]) -> None:
     assert f"{2 * len(corpus)} different captions" in found.task
 
 
+def test_words_that_the_tower_never_learnt_are_told_and_classes_must_stay_apart(run: tuple[Path, Corpus]) -> None:
+    """Its captions are `a steady tone of kind K, number N`."""
+    path, corpus = run
+    ask = {"resamples": 10, "progress": False}
+    known = zero_shot(path, corpus, templates=("a tone of {}",), **ask)
+    assert not any("never learnt" in note for note in known.notes)
+    half = corpus.with_column("label", ["siren" if i % 2 else "tone_kind" for i in range(len(corpus))])
+    answers = zero_shot(path, half, templates=("a sound of {}",), **ask)
+    assert answers.notes[:2] == (
+        "the text tower never learnt 1 of the 3 different words of the classes (33%), and reads all of them as one: "
+        "'siren'; 1 of 2 classes hold such words: 'siren'",
+        "the text tower never learnt 1 of the 3 different words of the templates (33%), and reads all of them as one: "
+        "'sound'; 1 of 1 templates hold such words",
+    )
+    names = ("siren", "dog", "tone")
+    strange = corpus.with_column("label", [names[i % 3] for i in range(len(corpus))])
+    words = r"classes 'dog', 'siren' as the very same tokens \(it never learnt 'dog', 'siren'\).*captions.*--labels"
+    with pytest.raises(ConfigError, match=words):
+        zero_shot(path, strange, templates=("a tone of {}", "{}"), **ask)
+    spelt = corpus.with_column("label", ["a_tone" if i % 2 else "A tone" for i in range(len(corpus))])
+    with pytest.raises(ConfigError, match=r"classes 'A tone', 'a_tone' as the very same tokens and can't"):
+        zero_shot(path, spelt, **ask)
+    texts = [f"a {('dog', 'cat', 'tone', 'kind')[i % 4]}" for i in range(len(corpus))]
+    found = text_retrieval(path, corpus.with_column("caption", texts), **ask)
+    assert found.notes[:2] == (
+        "the text tower never learnt 2 of the 5 different words of the captions (40%), and reads all of them as one: "
+        "'cat', 'dog'; 2 of 4 captions hold such words",
+        "2 of 4 captions can't be told apart from another of them: to the text tower they are the very same tokens",
+    )
+
+
 def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_path: Path) -> None:
     path, corpus = run
     table = tmp_path / "captions.csv"

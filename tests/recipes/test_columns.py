@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from auricle.corpus.sources import open_corpus
 from auricle.errors import ConfigError
+from auricle.objectives.captions import caption_table
 from auricle.recipes.columns import columns_of
 
 
@@ -41,6 +43,16 @@ def test_captions_are_read_from_the_table_beside_the_clips(toy_corpus: Path, tmp
     # The corpus's own column goes first.
     own = corpus.with_column("caption", ["mine"] * len(corpus))
     assert set(columns_of(own, ("caption",))["caption"]) == {"mine"}
+
+
+def test_the_file_comes_along_so_that_a_clip_without_a_caption_is_named(toy_corpus: Path, tmp_path: Path) -> None:
+    names = open_corpus(toy_corpus).column("file")
+    rows = [[name, f"take {i}"] for i, name in enumerate(names) if i != 2]
+    corpus = open_corpus(beside(toy_corpus, tmp_path, ["file", "caption"], rows))
+    found = columns_of(corpus, ("caption",))
+    assert found["file"] == corpus.column("file")
+    with pytest.raises(ConfigError, match=rf"1 of {len(corpus)} clips have no caption.*{re.escape(names[2])}"):
+        caption_table(found, ("caption",))
 
 
 def test_a_missing_column_is_named_with_those_that_there_are(toy_corpus: Path, tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def test_fields_of_every_kind_are_set_from_the_command_line() -> None:
     assert command_line(recipe, []) == recipe
 
 
+def test_what_changed_in_a_list_of_settings_is_named_as_on_the_command_line() -> None:
+    recipe = get_recipe("hubert", "tiny")
+    changed = command_line(recipe, ["--objective.terms.0.target.clusters", "50"])
+    assert recipe.changes(changed) == {"objective.terms.0.target.clusters": (100, 50)}
+    with pytest.raises(ConfigError, match=r"CodeConfig\.weight is nan"):
+        command_line(recipe, ["--objective.terms.0.weight", "nan"])
+    with pytest.raises(ConfigError, match=r"weight of a term is inf; give a finite number"):
+        command_line(recipe, ["--objective.terms.0.weight", "inf"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

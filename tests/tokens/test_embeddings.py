@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ import torch
 
 from auricle.audio.batch import Audio
 from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.waveform import WaveformConfig
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.encoders.contract import Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError, CorpusError, StorageError
 from auricle.tokens import embeddings
 from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
@@ -50,13 +54,13 @@ def embed(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: float) 
 def spied(encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch) -> list[Audio]:
     """Every batch that the encoder gets from here on."""
     seen: list[Audio] = []
-    pooled = encoder.pooled
+    encode = encoder.encode
 
-    def spy(audio: Audio) -> torch.Tensor:
+    def spy(audio: Audio) -> tuple[Tokens, torch.Tensor]:
         seen.append(audio)
-        return pooled(audio)
+        return encode(audio)
 
-    monkeypatch.setattr(encoder, "pooled", spy)
+    monkeypatch.setattr(encoder, "encode", spy)
     return seen
 
 
@@ -145,14 +149,14 @@ def test_broken_clips_and_vectors_have_no_row(
 ) -> None:
     (corpus.root / "1.wav").write_bytes(b"no audio")
     sf.write(corpus.root / "4.wav", np.full(8000, 1e30), RATE, subtype="FLOAT")
-    pooled = encoder.pooled
+    encode = encoder.encode
 
-    def overflowing(audio: Audio) -> torch.Tensor:
-        vectors = pooled(audio)
+    def overflowing(audio: Audio) -> tuple[Tokens, torch.Tensor]:
+        tokens, vectors = encode(audio)
         vectors[audio.lengths == 6400, 3] = torch.inf
-        return vectors
+        return tokens, vectors
 
-    monkeypatch.setattr(encoder, "pooled", overflowing)
+    monkeypatch.setattr(encoder, "encode", overflowing)
     done = embed(encoder, corpus, tmp_path / "e.parquet")
     assert sorted(done.broken) == ["1.wav", "2.wav", "4.wav"]
     assert done.broken["2.wav"] == "its embedding is not finite"
@@ -161,6 +165,41 @@ def test_broken_clips_and_vectors_have_no_row(
     assert np.isfinite(np.array(table["embedding"].to_pylist())).all()
     with pytest.raises(CorpusError, match=r"could be embedded .*not finite"):
         embed(encoder, corpus.select([2]), tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_clips_shorter_than_the_encoder_needs_have_no_row_in_any_batch(
+    corpus: Corpus, tmp_path: Path, batch: int
+) -> None:
+    body = WaveformTransformerConfig.size("tiny").build(torch.Generator().manual_seed(0))
+    waves = FrozenEncoder(WaveformConfig().build(), body, name="waves")
+    sf.write(corpus.root / "2.wav", np.full(100, 0.1), RATE)
+    clips = open_corpus(corpus.root)
+    done = embed(waves, clips, tmp_path / "e.parquet", batch=batch)
+    expected = "it is shorter than what the encoder needs: 100 samples of 400 (about 0.025 s)"
+    assert done.broken == {"2.wav": expected}
+    table = pq.read_table(done.path)
+    assert table["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
+    assert np.abs(np.array(table["embedding"].to_pylist())).max(1).min() > 0
+    with pytest.raises(CorpusError, match=r"the first, '2\.wav': .*100 samples of 400 \(about 0\.025 s\)"):
+        embed(waves, clips.select([2]), tmp_path / "none.parquet", batch=batch)
+
+
+def test_clips_without_a_valid_token_have_no_row(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = encoder.encode
+
+    def deaf(audio: Audio) -> tuple[Tokens, torch.Tensor]:
+        tokens, vectors = encode(audio)
+        assert tokens.valid is not None
+        return replace(tokens, valid=tokens.valid & (audio.lengths != 6400)[:, None]), vectors
+
+    monkeypatch.setattr(encoder, "encode", deaf)
+    for batch in (1, 16):
+        done = embed(encoder, corpus, tmp_path / "e.parquet", batch=batch)
+        assert done.broken == {"2.wav": "it has no valid token: it is shorter than what the encoder needs"}
+        assert pq.read_table(done.path)["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
 
 
 def test_broken_pieces_of_a_recording_are_told_apart(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:

@@ -18,9 +18,56 @@ def test_a_new_run_has_its_recipe(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path / "run", RECIPE)
-    with pytest.raises(CheckpointError, match=r"already holds a run.*--resume"):
-        RunFolder.create(tmp_path / "run", RECIPE)
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.metrics({"step": 1})
+    with pytest.raises(CheckpointError, match=r"already holds a run \(without a checkpoint yet\).*--resume"):
+        RunFolder.create(run.path, RECIPE)
+    (run.path / "metrics.jsonl").unlink()
+    (run.path / "checkpoints" / "step-00000007").mkdir()
+    with pytest.raises(CheckpointError, match=r"already holds a run \(its latest checkpoint is of step 7\).*--resume"):
+        RunFolder.create(run.path, RECIPE)
+
+
+def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.log("the old run was refused")
+    run.rewind(0)
+    for name in ("corpus.json", "environment.json", ".writing-environment.json", "recordings.parquet"):
+        (run.path / name).write_text("{}")
+    (run.path / "metrics.jsonl").write_text("")
+    (run.path / "checkpoints" / ".writing-step-00000000").mkdir()
+    (run.path / "before").mkdir()
+    other = RECIPE | {"betas": [0.9, 0.95]}
+    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: it made no step\)"):
+        RunFolder.open(run.path).check_recipe(other)
+    stage = RunFolder.create(run.path / "before", RECIPE)
+    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(give another --out\)"):
+        stage.check_recipe(other)
+    RunFolder.check_new(run.path)
+    assert RunFolder.open(run.path).recipe == RECIPE  # to look changes nothing
+    new = RunFolder.create(run.path, other)
+    assert RunFolder.open(new.path).recipe == other
+    assert {p.name for p in new.path.iterdir()} == {"recipe.json", "checkpoints", "events.log", "before"}
+    assert list((new.path / "checkpoints").iterdir()) == []
+    events = (new.path / "events.log").read_text()
+    assert "the old run was refused" in events
+    assert "took over the folder of a run that made no step" in events
+
+
+@pytest.mark.parametrize("other", ["notes.txt", "stage.json"])
+def test_a_folder_with_more_than_such_a_run_is_not_taken_over(tmp_path: Path, other: str) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    (run.path / other).parent.mkdir(exist_ok=True)
+    (run.path / other).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"already holds a run \(without a checkpoint yet\)"):
+        RunFolder.create(run.path, RECIPE)
+
+
+def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    with run.held(), pytest.raises(CheckpointError, match="a process is at work on; give another --out"):
+        RunFolder.create(run.path, RECIPE)
+    RunFolder.create(run.path, RECIPE)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
@@ -74,6 +121,19 @@ def test_a_changed_recipe_is_refused_by_name_but_not_what_leaves_numbers_alone(t
         run.check_recipe(RECIPE | {"train": {"steps": 10, "lr": 0.2, "keep": 2}})
     with pytest.raises(CheckpointError, match="betas"):
         run.check_recipe(RECIPE | {"betas": [0.9, 0.95]})
+
+
+def test_what_differs_in_a_list_of_settings_is_named_alone(tmp_path: Path) -> None:
+    terms = [{"kind": "Codes", "target": {"clusters": 5000, "share": 0.1}}, {"kind": "Penalty", "weight": 1.0}]
+    run = RunFolder.create(tmp_path / "run", RECIPE | {"objective": {"terms": terms}, "deviations": ["long " * 99]})
+    other = [{"kind": "Codes", "target": {"clusters": 50, "share": 0.1}}, {"kind": "Penalty", "weight": 1.0}]
+    with pytest.raises(CheckpointError) as refused:
+        run.check_recipe(RECIPE | {"objective": {"terms": other}, "deviations": []})
+    said = str(refused.value)
+    assert "objective.terms.0.target.clusters: 5000 then, 50 now" in said
+    assert "share" not in said
+    assert "Penalty" not in said
+    assert len(said.removeprefix(str(run.path))) < 400
 
 
 def test_metrics_are_whole_lines_and_valid_json(tmp_path: Path) -> None:

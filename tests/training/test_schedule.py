@@ -43,11 +43,32 @@ def test_short_runs_have_a_finite_positive_peak(steps: int, warmup: int) -> None
         {"threads": 0},
         {"minutes": 0.0},
         {"keep": -1},
+        {"lr": math.inf},
+        {"lr": -1e-3, "min_lr": -1e-2},
+        {"min_lr": -math.inf},
+        {"weight_decay": math.inf},
+        {"clip_norm": math.inf},
+        {"minutes": math.inf},
+        {"betas": (2.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"betas": (-0.1, 0.9)},
+        {"betas": (0.9,)},
+        {"eps": -1.0},
+        {"eps": 0.0},
+        {"eps": math.inf},
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(changes: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=f"train.{next(iter(changes))}"):
+    with pytest.raises(ConfigError, match=rf"train.{next(iter(changes))} is .*(must be|must not be|give|below)"):
         TrainConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["lr", "min_lr", "weight_decay", "eps", "clip_norm", "minutes"])
+def test_settings_that_are_not_a_number_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"TrainConfig\.{name} is nan"):
+        TrainConfig(**{name: math.nan})
+    with pytest.raises(ConfigError, match=r"TrainConfig\.betas\.1 is nan"):
+        TrainConfig(betas=(0.9, math.nan))
 
 
 def test_other_schedules_by_their_formulas() -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_run_writes_metrics_events_and_checkpoints(toy) -> None:
     assert [p.name for p in sorted((toy.path / "checkpoints").iterdir())] == ["step-00000006", "step-00000008"]
     events = (toy.path / "events.log").read_text()
     assert "started: 8 steps on cpu, 1 threads, fp32" in events
-    assert "complete: 8 steps" in events
+    assert "complete: 8 steps\n" in events
     assert toy.loader.closed
 
 
@@ -208,6 +209,38 @@ def test_a_step_that_is_not_finite_changes_nothing(toy, tmp_path: Path) -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
     state = load_file(toy.path / "checkpoints/step-00000002/objective.safetensors")
     assert all(torch.equal(tensor, state[name]) for name, tensor in objective.state_dict().items())
+
+
+def test_steps_that_were_skipped_are_told_of(toy, capsys: pytest.CaptureFixture[str]) -> None:
+    class Poisoned(Wrapped):
+        def change(self, loss: Loss) -> Loss:
+            return Loss(loss.total * float("nan"), loss.parts, loss.watch) if self.calls > 3 else loss
+
+    toy.wrap = Poisoned
+    assert toy.go(progress=True)[0] == "complete"
+    told = "complete: 8 steps; 5 of the 8 steps were skipped, having no finite loss or gradient: lower --train.lr"
+    assert told in (toy.path / "events.log").read_text()
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "waiting for data, 5 steps skipped" in shown
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_encoder_that_is_not_finite_is_not_saved(toy, value: float) -> None:
+    class Ruining(Wrapped):
+        def after_step(self, encoder: nn.Module, step: int) -> None:
+            if step == 4:
+                with torch.no_grad():
+                    next(encoder.parameters()).view(-1)[0] = value
+
+    toy.wrap = Ruining
+    expected = r"after step 6, 1 of the encoder's \d+ tensors hold weights.*step-00000003: lower --train.lr"
+    with pytest.raises(TrainingError, match=expected):
+        toy.go()
+    assert [p.name for p in (toy.path / "checkpoints").iterdir()] == ["step-00000003"]
+    # The same settings come to the same end, also at the last step.
+    with pytest.raises(TrainingError, match=r"there is no earlier checkpoint"):
+        replace(toy, path=toy.path.with_name("other")).go(save_every=100)
 
 
 def test_too_many_such_steps_end_the_run_and_say_what_to_do(toy) -> None:

@@ -117,6 +117,8 @@ def test_a_silent_line_prints_nothing() -> None:
 
 
 def test_words() -> None:
+    assert "skipped" not in describe(LINE | {"skipped": 0})
+    assert describe(LINE | {"skipped": 3}).endswith("3% waiting for data, 3 steps skipped")
     assert describe({k: v for k, v in LINE.items() if k != "accuracy"}).startswith("loss 3.210, 40.0 clips/s")
     assert [duration(s) for s in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
     assert memory_use(torch.device("cpu"))["memory_gb"] > 0.01

@@ -22,7 +22,8 @@ class CropConfig(Config):
 
     Attributes:
         seconds: length of a crop; None: the whole window, not cropped.
-        each: whether every view has its own crop (COLA, ATST-Clip); False: all views share one (BYOL-A).
+        each: whether every view has its own crop (COLA, ATST-Clip), for which windows must be longer than crops; False:
+            all views share one (BYOL-A).
         overlap: 'any': the crops of a clip are drawn independently; 'none': they don't overlap. Where a clip is too
             short for that they are spread over it evenly, as far apart as they can be.
         step: places are multiples of this many seconds, so that labels at that rate stay in step; 0: any sample.
@@ -50,6 +51,22 @@ class CropConfig(Config):
             raise ConfigError(f"crop.step is {self.step} s; expected 0 or more")
         if self.short not in ("pad", "silence"):
             raise ConfigError(f"crop.short is {self.short!r}; expected 'pad' or 'silence'")
+
+    def check_window(self, seconds: float) -> None:
+        """Refuse windows in which all crops of a clip would be the same sound.
+
+        Args:
+            seconds: length of a window; where windows vary, of the longest.
+
+        Raises:
+            ConfigError: every view has its own crop, and a window is no longer than one.
+        """
+        if self.each and self.seconds is not None and seconds <= self.seconds:
+            raise ConfigError(
+                f"every view has its own crop of {self.seconds:g} s, and windows are only {seconds:g} s long: all views"
+                " of a clip would be the same sound; take longer windows (--window.seconds), shorter crops "
+                "(--augment.crop.seconds), or one crop for all views (--augment.crop.no-each)"
+            )
 
     def starts(self, audio: Audio, views: int, generator: torch.Generator) -> Tensor:
         """Draw where crops start, `(V, B)` int64 samples on the CPU; zeros where nothing is cropped.

@@ -61,6 +61,10 @@ class ViewPlanConfig(ViewsConfig):
         if any(view < 0 for view in self.clean) or len(set(self.clean)) != len(self.clean):
             raise ConfigError(f"clean is {self.clean}; give the numbers of views from 0 on, each once")
 
+    def check_window(self, seconds: float) -> None:
+        """Refuse windows too short for every view to have its own crop (see `CropConfig.check_window`)."""
+        self.crop.check_window(seconds)
+
     def build(self, frontend: FrontEnd) -> ViewPlan:
         """Make the view maker.
 

@@ -46,6 +46,13 @@ class ViewsConfig(Config, ABC):
             ConfigError: the front end is not of a kind that it can work on.
         """
 
+    def check_window(self, seconds: float) -> None:
+        """Refuse windows (of so many seconds, or at most so many) of which no sensible views can be made.
+
+        Raises:
+            ConfigError: saying what would be wrong with the views.
+        """
+
 
 class ViewMaker(nn.Module, ABC):
     """Makes the views of a batch, on the batch's device.

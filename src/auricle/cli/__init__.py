@@ -26,6 +26,8 @@ from auricle.cli.training import demo, pretrain
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
+# 128 + 13, the number of SIGPIPE: what a shell reports for a program that a closed pipe ends.
+_READER_LEFT = 141
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -60,23 +62,43 @@ def _overview() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a mistake that the user can mend, 130 when interrupted."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    if words[0] == "--version":
-        from importlib.metadata import version
+    """Run one command and return its exit code.
 
-        print(f"auricle {version('auricle')}")
-        return 0
+    0; 2 for a mistake that the user can mend; 130 when interrupted; 141 where the reader of the output has gone
+    (`auricle recipes | head`), as for a program that the closed pipe ends.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words[0] not in VERBS:
+        code = _run(words)
+    except BrokenPipeError:
+        _let_go()
+        return _READER_LEFT
+    except SystemExit as end:
+        # How `--help` and mistakes in the arguments end, and how rich does where it finds the pipe closed.
+        if _let_go() or isinstance(end.__context__, BrokenPipeError):
+            return _READER_LEFT
+        raise
+    left = _let_go()
+    return code or (_READER_LEFT if left else 0)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview())
+        elif words[0] == "--version":
+            from importlib.metadata import version
+
+            print(f"auricle {version('auricle')}")
+        elif words[0] not in VERBS:
             raise AuricleError(f"no command {words[0]!r}{nearest(words[0], VERBS)}")
-        VERBS[words[0]](words[1:])
+        else:
+            VERBS[words[0]](words[1:])
     except AuricleError as error:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise  # an OSError, but no path of the user's is at fault
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         remedy = "free some space or write elsewhere" if error.errno in FULL else "check the path"
@@ -86,3 +108,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("auricle: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _let_go() -> bool:
+    """Say whether output is left for a pipe that nobody reads any more, and let it go nowhere.
+
+    Python would write it once more as it ends, and complain.
+    """
+    left = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            left = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except OSError:
+            continue  # a full disk: the interpreter says so as it ends, and exits with 120
+    return left

@@ -13,8 +13,21 @@ import tyro
 Arguments = TypeVar("Arguments")
 
 
-def parse(arguments: type[Arguments], argv: Sequence[str], verb: str, about: str) -> Arguments:
-    """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does."""
+def parse(
+    arguments: type[Arguments], argv: Sequence[str], verb: str, about: str, names: str | None = None
+) -> Arguments:
+    """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does.
+
+    Args:
+        arguments: the dataclass.
+        argv: what stands behind the verb.
+        verb: of the command.
+        about: what it does.
+        names: the first word of `argv`, where the flags depend on it: it is no argument any more, and mistakes send
+            to its own help.
+    """
+    if names is not None:
+        verb, argv = f"{verb} {names}", argv[1:]
     # A setting that may be absent is then a group of flags like any other, where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about, config=config)

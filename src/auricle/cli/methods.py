@@ -76,7 +76,8 @@ def matrix(argv: Sequence[str]) -> None:
 
     from auricle.recipes import get_recipe
     from auricle.recipes import recipes as registered
-    from auricle.recipes.matrix import families, markdown, reason_of, try_pair
+    from auricle.recipes.families import families
+    from auricle.recipes.matrix import markdown, reason_of, try_pair
     from auricle.training.atomic_write import write_atomic
 
     console = Console()

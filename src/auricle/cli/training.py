@@ -13,25 +13,32 @@ from rich.console import Console
 from auricle.cli.arguments import parse, value_of
 from auricle.errors import AuricleError
 
+# The encoder's size where another family is trained by a recipe of this size.
+_ENCODER_SIZES = {"paper": "base"}
+_OWN = "own"
+
 
 def pretrain(argv: Sequence[str]) -> None:
     """Pre-train an encoder: `auricle pretrain audiomosaic --data FOLDER --out RUN`."""
     from auricle.recipes import get_recipe
     from auricle.recipes import pretrain as run
-    from auricle.recipes import recipes as registered
+    from auricle.recipes.families import families, get_family, on_family
     from auricle.recipes.recipe import pass_down
 
     # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
-    name = argv[0] if argv and not argv[0].startswith("-") else registered()[0].name
-    size = value_of("--size", argv) or "tiny"
+    if not argv or argv[0].startswith("-"):
+        if {"-h", "--help"} & set(argv):
+            _which_recipe()
+            return
+        raise AuricleError("name the recipe first: auricle pretrain RECIPE --data ... --out ... (auricle recipes)")
+    name, size = argv[0], value_of("--size", argv) or "tiny"
     recipe = get_recipe(name, size)
+    family = value_of("--encoder", argv) or _OWN
+    if family != _OWN:
+        recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
     arguments = dataclasses.make_dataclass(
         "PretrainArguments",
         [
-            (
-                "method",
-                Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="Recipe; `auricle recipes` lists them.")],
-            ),
             (
                 "data",
                 Annotated[
@@ -44,6 +51,20 @@ def pretrain(argv: Sequence[str]) -> None:
             ),
             ("out", Annotated[Path, tyro.conf.arg(help="Run folder to write.")]),
             ("size", Annotated[str, tyro.conf.arg(help="Encoder size, with the schedule that belongs to it.")], size),
+            (
+                "family",
+                Annotated[
+                    str,
+                    tyro.conf.arg(
+                        name="encoder",
+                        metavar="FAMILY",
+                        help="Train an encoder of another family in the place of the recipe's own, of a like size: "
+                        f"{', '.join(n for n in families() if n != 'log-mel-statistics')}. `auricle matrix {name}` "
+                        "tells which of them fit; --encoder.* are then its settings.",
+                    ),
+                ],
+                _OWN,
+            ),
             (
                 "exclude",
                 Annotated[tuple[str, ...], tyro.conf.arg(help="Corpora (sub-folders of the data) to leave out.")],
@@ -74,11 +95,7 @@ def pretrain(argv: Sequence[str]) -> None:
         f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
         + (" What is changed of window, loader and training holds for the stages before, too." if recipe.before else "")
     )
-    args: Any = parse(arguments, argv, "pretrain", about)
-    if args.method != recipe.name:
-        # The flags above are those of the recipe that stands first; any other place is a slip.
-        get_recipe(args.method, args.size)
-        raise AuricleError(f"name the recipe first: auricle pretrain {args.method} --data ... --out ...")
+    args: Any = parse(arguments, argv, "pretrain", about, names=name)
     run(
         pass_down(args.recipe, recipe),
         args.data,
@@ -87,6 +104,26 @@ def pretrain(argv: Sequence[str]) -> None:
         exclude=args.exclude,
         earlier=args.earlier,
     )
+
+
+def _which_recipe() -> None:
+    """Say how to go on: every recipe has flags of its own."""
+    from rich.table import Table
+
+    from auricle.recipes import recipes as registered
+
+    console = Console()
+    console.print(
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY] [--resume]\n\n"
+        "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
+        "`auricle pretrain RECIPE --help` lists them and the defaults; `auricle recipes RECIPE` tells all about it.\n",
+        markup=False,
+        highlight=False,
+    )
+    table = Table("recipe", "paradigm", "what it does", expand=True)
+    for entry in registered():
+        table.add_row(entry.name, entry.paradigm, entry.summary)
+    console.print(table)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,8 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     """Join columns of captions.
 
     Args:
-        columns: values of each clip: a text, several as a list or tuple, or None.
+        columns: values of each clip: a text, several as a list or tuple, or None. Where there is a column `file`,
+            messages name clips by it.
         names: which columns hold captions; a clip may have captions in some of them only.
         template: makes a caption of a label: `a sound of {}`; several labels of a clip, separated by `;`, are joined by
             `and`. Empty: the values are captions.
@@ -63,7 +64,7 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     numbers: list[int] = []
     without: list[int] = []
     for clip in range(length):
-        own = [text for name in names for text in _texts(columns[name][clip], name, clip)]
+        own = [text for name in names for text in _texts(columns, name, clip)]
         if template:
             own = [template.format(_spoken(text)) for text in own]
         if not own:
@@ -71,7 +72,7 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
         counts.append(len(own))
         numbers.extend(places.setdefault(text, len(places)) for text in own)
     if without or not length:
-        first = f", the first is clip {without[0]} (counted from 0)" if without else ""
+        first = f", the first is {_called(without[0], columns)}" if without else ""
         raise ConfigError(
             f"{len(without)} of {length} clips have no caption in {', '.join(names)}{first}: leave those clips out of "
             "the corpus, name further columns of captions (objective.columns), or make captions of a label column by a "
@@ -91,7 +92,14 @@ def check_template(template: str) -> None:
         raise ConfigError(f"found the template {template!r}; expected one place for the label: 'a sound of {{}}'")
 
 
-def _texts(value: object, name: str, clip: int) -> list[str]:
+def _called(clip: int, columns: Mapping[str, Sequence[object]]) -> str:
+    """Return what a message calls a clip: by its file where that is known."""
+    files = columns.get("file")
+    return f"clip {clip} (counted from 0)" if files is None else f"{files[clip]} (clip {clip}, counted from 0)"
+
+
+def _texts(columns: Mapping[str, Sequence[object]], name: str, clip: int) -> list[str]:
+    value = columns[name][clip]
     several = value if isinstance(value, list | tuple) else [value]
     texts = []
     for each in several:
@@ -99,8 +107,8 @@ def _texts(value: object, name: str, clip: int) -> list[str]:
             continue
         if not isinstance(each, str):
             raise ConfigError(
-                f"column {name!r} holds {type(each).__name__} {each!r} for clip {clip}; captions are texts (or lists "
-                "of texts): name another column (objective.columns)"
+                f"column {name!r} holds {type(each).__name__} {each!r} for {_called(clip, columns)}; captions are "
+                "texts (or lists of texts): name another column (objective.columns)"
             )
         if each.strip():
             texts.append(each.strip())

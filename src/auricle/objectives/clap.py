@@ -103,6 +103,8 @@ class Clap(BatchCoupled):
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
         """Take the captions, and the text tower's vocabulary from them where it has none yet.
 
+        A column `file`, where there is one, names clips in messages.
+
         Captions of another corpus can be taken later (to be tested on them): the vocabulary stays what it was.
 
         Raises:

@@ -56,10 +56,12 @@ class Clustered(nn.Module, ABC):
     Attributes:
         width: D of its vectors.
         name: in messages.
+        family: the class that makes the vectors, in messages.
     """
 
     width: int
     name: str
+    family: str
 
     @abstractmethod
     def forward(self, audio: Audio) -> Frames:
@@ -94,7 +96,8 @@ class ClusteredFeatures(Clustered):
     def __init__(self, config: ClusteredFeaturesConfig) -> None:
         super().__init__()
         self.frontend = config.frontend.build()
-        self.width, self.name = self.frontend.width, type(self.frontend).__name__
+        self.width, self.family = self.frontend.width, type(self.frontend).__name__
+        self.name = self.family
 
     def rate(self) -> float:
         """Return the front end's frame rate."""
@@ -142,7 +145,8 @@ class ClusteredLayer(Clustered):
                 f"layer {config.layer} of the stage before is to be clustered and its encoder has "
                 f"{self.earlier.depth}; choose one of 1 ... {self.earlier.depth}"
             )
-        self.width, self.name = self.earlier.width, f"layer {config.layer} of the stage before"
+        self.width, self.family = self.earlier.width, type(self.earlier.encoder).__name__
+        self.name = f"layer {config.layer} of the stage before"
 
     def adopt(self, preparation: Preparation) -> None:
         """Take over the weights of the stage before."""
@@ -299,9 +303,12 @@ class KMeansTarget(Target):
         """
         rows = frames.x.shape[2]
         if rows not in (1, grid.freq):
+            fitting = "1 token" if grid.freq == 1 else f"1 or {grid.freq} tokens"
             raise ConfigError(
-                f"{self.source.name} has {rows} tokens a time step and the encoder has {grid.freq}; cluster an encoder "
-                f"with {grid.freq} or with 1"
+                f"{self.source.name} ({self.source.family}) has {rows} tokens a time step, one for each row of "
+                f"frequencies, and the encoder that is trained has {grid.freq}: codes and tokens do not pair. Give "
+                f"--earlier a run whose encoder has {fitting} a time step (that in the folder `before` of a run of "
+                "hubert has 1), or leave --earlier out: the recipe's own stage before is then trained"
             )
         x = align_frames(frames.x.flatten(2), frames.rate, grid, "index", f"the target ({self.source.name})")
         return x.unflatten(2, (rows, -1))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+import tyro
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
@@ -33,8 +34,13 @@ class EarlierEncoderConfig(Config):
         frontend: its front end; statistics are taken from the run, whatever is set here.
     """
 
-    encoder: EncoderConfig = field(default_factory=WaveformTransformerConfig)
-    frontend: FrontEndConfig = field(default_factory=WaveformConfig)
+    # No flags: pre-training fills in what the stage before really trained.
+    encoder: Annotated[EncoderConfig, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(
+        default_factory=WaveformTransformerConfig
+    )
+    frontend: Annotated[FrontEndConfig, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(
+        default_factory=WaveformConfig
+    )
 
     def build(self) -> EarlierEncoder:
         """Build it; its weights mean nothing before `adopt`."""

@@ -5,6 +5,7 @@ Each names its target, its head, where it reads, on which tokens it is compared,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -97,6 +98,11 @@ def _check_names(values: dict[str, tuple[str, object]]) -> None:
             raise ConfigError(f"unknown {name} {value!r}{nearest(value, names)}")
 
 
+def _check_weight(weight: float) -> None:
+    if math.isinf(weight):
+        raise ConfigError(f"the weight of a term is {weight}; give a finite number")
+
+
 def read_source(source: str, scene: Scene, decoded: Tokens) -> Tokens:
     """Return what a term reads: the decoder's output, the encoder's, or a hidden layer's (`layer 9`)."""
     if source == "decoder":
@@ -150,12 +156,13 @@ class RegressionConfig(TermConfig):
     name: str = "regression"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
+        """Refuse unknown names, and a weight that is not finite.
 
         Raises:
             ConfigError: naming the setting.
         """
         source_layers(self.source)
+        _check_weight(self.weight)
         _check_names(
             {
                 "where": (self.where, Where),
@@ -263,12 +270,13 @@ class CodeConfig(TermConfig):
     name: str = "codes"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
+        """Refuse unknown names, and a weight that is not finite.
 
         Raises:
             ConfigError: naming the setting.
         """
         source_layers(self.source)
+        _check_weight(self.weight)
         _check_names({"where": (self.where, Where), "reduce": (self.reduce, Reduce)})
         if self.where == "clip":
             raise ConfigError("codes belong to tokens; `where` is predicted, masked, visible or all")

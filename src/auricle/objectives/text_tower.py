@@ -47,7 +47,18 @@ class TextTower(nn.Module, ABC):
     frozen: bool = False
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the vocabulary from the captions of a corpus, where the tower has none yet."""
+        """Take the vocabulary from the captions of a corpus, where the tower has none yet.
+
+        Raises:
+            ConfigError: the tower needs words, and the captions hold none.
+        """
+
+    def unknown_words(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return, for each text, its words that the tower can't tell apart from other unknown ones.
+
+        None, for a tower that spells out whatever it reads.
+        """
+        return [() for _ in texts]
 
     @abstractmethod
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -187,16 +198,31 @@ class WordTower(TextTower):
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the commonest words as the vocabulary, unless there is one; ties are broken by the alphabet."""
+        """Take the commonest words as the vocabulary, unless there is one; ties are broken by the alphabet.
+
+        Raises:
+            ConfigError: no caption holds a word.
+        """
         if self.places:
             return
         counts = Counter(word for text in texts for word in split_words(text))
+        if not counts:
+            raise ConfigError(
+                f"none of the {len(texts)} captions holds a word (of letters or digits), the first are "
+                f"{list(texts[:3])}: the text tower has nothing to learn; name columns that hold texts "
+                "(objective.columns), or mend the captions"
+            )
         chosen = sorted(counts, key=lambda word: (-counts[word], word))
         kept = dict.fromkeys(self._cut(word) for word in chosen)
         self.words.zero_()
         for row, word in zip(self.words, kept, strict=False):
             row[: len(word)] = torch.tensor(list(word), dtype=torch.uint8)
         self._places = None
+
+    def unknown_words(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return, for each text, its words that are not in the vocabulary: all of them share one token."""
+        places = self.places
+        return [tuple(word for word in split_words(text) if self._cut(word) not in places) for text in texts]
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the numbers of the texts' words, each text after a start token."""

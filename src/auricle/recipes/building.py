@@ -29,7 +29,8 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 
 
 def check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
-    """Refuse a window or front end that does not fit the encoder before anything is written."""
+    """Refuse a window or front end that does not fit views or encoder before anything is written."""
+    recipe.augment.check_window(recipe.window.seconds)
     samples = recipe.window.samples(frontend.rate)
     encoder.eval()  # norms must not learn from silence
     with torch.no_grad():

@@ -20,6 +20,8 @@ def columns_of(
     Where the corpus has no such column and a table `captions.csv` lies in its folder, they are read there: `caption`
     stands for all columns of captions of that table (see `read_captions`), another name for the column of that name.
 
+    The column `file` comes with them, so that what refuses a value can say whose it is.
+
     Args:
         corpus: the clips.
         names: the columns.
@@ -29,7 +31,8 @@ def columns_of(
         ConfigError: there is no such column, naming those that there are.
         CorpusError: the table of captions can't be read, or has none for these clips.
     """
-    return {name: corpus.column(name) if name in corpus.columns else _beside(corpus, name, note) for name in names}
+    asked = dict.fromkeys((*names, "file"))
+    return {name: corpus.column(name) if name in corpus.columns else _beside(corpus, name, note) for name in asked}
 
 
 def _beside(corpus: Corpus, name: str, note: Callable[[str], None]) -> list[object]:

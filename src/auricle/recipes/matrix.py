@@ -6,7 +6,7 @@ size. Nothing here knows a pair: what is refused is refused by the contracts, sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,120 +14,19 @@ import numpy as np
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontend import FrontEnd, FrontEndConfig
-from auricle.audio.log_mel import LogMelConfig
+from auricle.audio.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
-from auricle.audio.waveform import WaveformConfig
-from auricle.encoders.audio_ntt import AudioNTTConfig
-from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.codebook import CodebookConfig
-from auricle.encoders.coding_encoder import CodingEncoderConfig
-from auricle.encoders.conformer import ConformerConfig
-from auricle.encoders.contract import MEETS, Ability, Encoder, EncoderConfig
-from auricle.encoders.efficientnet import EfficientNetConfig
-from auricle.encoders.frame_recurrent import FrameRecurrentConfig
+from auricle.encoders.contract import MEETS, Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.hts_at import HtsAtConfig
-from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.encoders.pase import PaseConfig
-from auricle.encoders.resnet import ResNetConfig
-from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.encoders.state_space_config import StateSpaceConfig
-from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
-from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import AuricleError, NeedError
 from auricle.objectives.contract import Objective, Preparation, View
+from auricle.recipes.families import MICRO, Family, on_family
 from auricle.recipes.recipe import Recipe
 
 CLIPS = 4
 # Clips that stages (clusters, tokenizers) are fitted on.
 PREPARED = 96
 Outcome = Literal["trains", "refused"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """An encoder family at a small size.
-
-    Attributes:
-        name: of the family.
-        make: settings for (mel bins, frames per second, frames of a window); samples count as frames.
-        frontend: what it reads where the recipe's front end is not of its kind.
-        paradigm: of the survey's Table II.
-    """
-
-    name: str
-    make: Callable[[int, float, int], EncoderConfig]
-    frontend: FrontEndConfig
-    paradigm: str
-
-    @property
-    def samples(self) -> bool:
-        """Whether it reads samples."""
-        return isinstance(self.frontend, WaveformConfig)
-
-
-_MEL = LogMelConfig(mels=64)
-_WAVE = WaveformConfig()
-
-
-def _padded(frames: int, step: int) -> int:
-    return -(-frames // step) * step
-
-
-def families() -> dict[str, Family]:
-    """Return the encoder families by name, each small enough for a step in a fraction of a second."""
-
-    def transformer(mels: int, rate: float, frames: int) -> EncoderConfig:
-        return SpectrogramTransformerConfig(
-            width=32, depth=12, heads=2, mels=mels, frames=_padded(frames, 16), frame_rate=rate, drop_path=0.0
-        )
-
-    def frame_transformer(mels: int, rate: float, frames: int) -> EncoderConfig:
-        return SpectrogramTransformerConfig(
-            width=32, depth=12, heads=2, mels=mels, frames=_padded(frames, 4), frame_rate=rate, drop_path=0.0,
-            patch=(4, mels), cls=False, pooling="mean",
-        )  # fmt: skip
-
-    def coding(mels: int, rate: float, frames: int) -> EncoderConfig:
-        body = BEATsConfig(width=32, embed=16, depth=12, heads=2, mels=mels, frame_rate=rate)
-        return CodingEncoderConfig(body, CodebookConfig(codes=32, dim=16))
-
-    def hts_at(mels: int, rate: float, frames: int) -> EncoderConfig:
-        return HtsAtConfig.size("tiny", mels=mels, bins=64 * -(-mels // 64), frame_rate=rate)
-
-    def state_space(bidirectional: bool) -> Callable[[int, float, int], EncoderConfig]:
-        return lambda mels, rate, frames: StateSpaceConfig(
-            width=32, depth=4, states=4, expand=2, bidirectional=bidirectional, patch=(16, 16), mels=mels,
-            frames=_padded(frames, 16), frame_rate=rate,
-        )  # fmt: skip
-
-    made = (
-        Family("AudioNTT", lambda m, r, n: AudioNTTConfig(width=64, mels=m, frame_rate=r, channels=16), _MEL, "CNN"),
-        Family("EfficientNet", lambda m, r, n: EfficientNetConfig.size("tiny", mels=m, frame_rate=r), _MEL, "CNN"),
-        Family("ResNet", lambda m, r, n: ResNetConfig(channels=8, mels=m, frame_rate=r), _MEL, "CNN"),
-        Family("frame GRU", lambda m, r, n: FrameRecurrentConfig(width=32, mels=m, frame_rate=r), _MEL, "recurrent"),
-        Family("state space, causal", state_space(False), _MEL, "state space"),
-        Family("state space, both ways", state_space(True), _MEL, "state space"),
-        Family("patch transformer", transformer, _MEL, "transformer"),
-        Family("frame transformer", frame_transformer, _MEL, "transformer"),
-        Family(
-            "BEATs", lambda m, r, n: BEATsConfig(width=32, embed=16, depth=12, heads=2, mels=m, frame_rate=r), _MEL,
-            "transformer",
-        ),
-        Family("BEATs, codes", coding, _MEL, "transformer"),
-        Family("Conformer", lambda m, r, n: ConformerConfig(width=32, depth=12, mels=m, frame_rate=r), _MEL, "hybrid"),
-        Family("HTS-AT", hts_at, _MEL, "transformer"),
-        Family("waveform GRU", lambda m, r, n: WaveformRecurrentConfig.size("tiny", rate=r), _WAVE, "recurrent"),
-        Family("waveform CNN", lambda m, r, n: WaveformConvolutionConfig.size("tiny", rate=r), _WAVE, "CNN"),
-        Family("SincNet", lambda m, r, n: PaseConfig.size("tiny", rate=r), _WAVE, "CNN"),
-        Family(
-            "waveform transformer", lambda m, r, n: WaveformTransformerConfig.size("tiny", sample_rate=int(r)), _WAVE,
-            "hybrid",
-        ),
-        Family("log-mel statistics", lambda m, r, n: LogMelStatisticsConfig(mels=m, frame_rate=r), _MEL, "none"),
-    )  # fmt: skip
-    return {family.name: family for family in made}
 
 
 @dataclass(frozen=True)
@@ -156,12 +55,8 @@ class Cell:
 
 
 def pair(recipe: Recipe, family: Family) -> Recipe:
-    """Return the recipe on an encoder of the family; its own front end stays where it is of the family's kind."""
-    own = isinstance(recipe.frontend, WaveformConfig)
-    frontend = recipe.frontend if own == family.samples else family.frontend
-    built = frontend.build()
-    frames = built.frames(recipe.window.samples(built.rate))
-    return recipe.replace(frontend=frontend, encoder=family.make(built.width, built.frame_rate, frames))
+    """Return the recipe on a small encoder of the family; its stages stay as they are."""
+    return on_family(recipe.replace(before=None), family, MICRO).replace(before=recipe.before)
 
 
 def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:

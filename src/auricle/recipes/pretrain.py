@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
@@ -16,7 +18,8 @@ from auricle.recipes.columns import columns_of
 from auricle.recipes.environment import note_session
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, write_recordings
-from auricle.recipes.stages import as_begun, handed_on, preparing, stages_in
+from auricle.recipes.stage_settings import stages_in
+from auricle.recipes.stages import as_begun, handed_on, preparing
 from auricle.training.atomic_write import write_json
 from auricle.training.loop import train
 from auricle.training.randomness import derive_seed
@@ -49,7 +52,7 @@ def pretrain(
     Args:
         recipe: what to do.
         data: a corpus, or anything that `open_corpus` takes.
-        out: the run folder; it must not hold a run, unless `resume`.
+        out: the run folder; it must not hold a run that made a step, unless `resume`. Finished stages in it are taken.
         resume: go on from the latest checkpoint in `out`, with the same recipe and corpus; a run that was killed before
             its first checkpoint begins again at step 0, with the statistics that it had measured.
         exclude: sub-corpora to leave out.
@@ -64,6 +67,7 @@ def pretrain(
         KeyboardInterrupt: it was stopped by Ctrl-C; a checkpoint was written before.
     """
     ranks = Ranks.start(recipe.train.device)
+    show = progress and ranks.main
     begun = None
     if resume and ((Path(out) / "recipe.json").exists() or not (Path(out) / STAGE).is_dir()):
         begun = RunFolder.open(out, writes=ranks.main)
@@ -77,9 +81,13 @@ def pretrain(
         recipe = as_begun(recipe, begun)
     else:
         if earlier is None and recipe.before is not None:
+            if show and Path(out).name != STAGE:
+                _tell_stages(recipe, Path(out))
             earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
         if earlier is not None:
             recipe = handed_on(recipe, earlier)
+    if show and (recipe.before is not None or Path(out).name == STAGE):
+        _say(f"{recipe.name}, in {out}")
     recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
     frontend, encoder, objective = build(recipe, seed)
@@ -134,16 +142,32 @@ def _check_early(recipe: Recipe, corpus: Corpus, earlier: str | Path | None) -> 
     frontend, encoder, objective = build(recipe, recipe.train.seed)
     check_fit(recipe, frontend, encoder)
     if objective.columns:
-        columns_of(corpus, objective.columns)
+        objective.take_columns(columns_of(corpus, objective.columns))
     if earlier is not None and recipe.before is None and recipe.begin == "fresh" and not stages_in(recipe.objective):
         raise ConfigError(f"recipe {recipe.name} has no stage before it; leave --earlier ({earlier}) out")
+
+
+def _tell_stages(recipe: Recipe, out: Path) -> None:
+    """Say on the screen which stages will be trained, the first of them first."""
+    names = [recipe.name]
+    while recipe.before is not None:
+        recipe = recipe.before
+        names.append(recipe.name)
+    _say(
+        f"{len(names)} stages: {', then '.join(reversed(names))}. Each has the steps and minutes that are set. Those "
+        f"before the last lie in {out / STAGE} and are kept; another run takes them with --earlier."
+    )
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, ranks: Ranks) -> Path:
     """Train the stage before (or go on with it), and return its run folder; a finished one is taken as it is."""
     done = out / "stage.json"
     # Rank 0 looks: another rank may see what rank 0 has begun to write.
-    finished, begun = ranks.share((done.exists(), out.is_dir()))
+    finished, begun = ranks.share((done.exists(), (out / "recipe.json").exists() and not RunFolder.idle(out)))
     if not finished:
         pretrain(recipe, corpus, out, resume=begun, progress=progress)
         if ranks.main:

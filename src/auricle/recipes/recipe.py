@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from auricle.audio.augment import AugmentConfig
 from auricle.audio.frontend import FrontEndConfig
 from auricle.audio.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.views import ViewsConfig
-from auricle.config import Config, nearest
+from auricle.config import Config, flatten, nearest
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.contract import EncoderConfig
@@ -90,7 +90,10 @@ class Recipe(Config):
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def changes(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
-        """Return the settings in which another recipe differs: dotted name -> (this one's, the other's)."""
+        """Return the settings in which another recipe differs: dotted name -> (this one's, the other's).
+
+        The names are those of the command line (see `config.flatten`); where one has no such setting, None.
+        """
         own, its = flatten(self.to_json()), flatten(other.to_json())
         return {
             name: (own.get(name), its.get(name))
@@ -118,17 +121,6 @@ def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
     before = recipe.before.replace(**parts)
     # The changes go further down by comparing with what this stage was.
     return recipe.replace(before=pass_down(before, recipe.before))
-
-
-def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 @dataclass(frozen=True)

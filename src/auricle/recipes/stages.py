@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from auricle.audio.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
-from auricle.config import Config
 from auricle.corpus.loader import Loader
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
@@ -22,6 +19,7 @@ from auricle.objectives.earlier_encoder import EarlierEncoderConfig
 from auricle.objectives.teacher import MovingAverage
 from auricle.recipes.load import load, load_recipe
 from auricle.recipes.recipe import Recipe
+from auricle.recipes.stage_settings import stages_in, with_stages
 from auricle.training.checkpoint import load_tensors
 from auricle.training.randomness import derive_seed
 from auricle.training.run_folder import RunFolder
@@ -42,29 +40,6 @@ def as_begun(recipe: Recipe, begun: RunFolder) -> Recipe:
     """Take the stages that an objective holds from the run that is resumed: they are in its checkpoint."""
     found = stages_in(Recipe.from_json(begun.recipe).objective)
     return recipe.replace(objective=with_stages(recipe.objective, found[0])) if found else recipe
-
-
-def stages_in(value: Any) -> list[EarlierEncoderConfig]:
-    """Return the earlier encoders that settings hold."""
-    if isinstance(value, EarlierEncoderConfig):
-        return [value]
-    if isinstance(value, tuple):
-        return [found for part in value for found in stages_in(part)]
-    if isinstance(value, Config):
-        return [found for f in fields(value) for found in stages_in(getattr(value, f.name))]
-    return []
-
-
-def with_stages(value: Any, found: EarlierEncoderConfig) -> Any:
-    """Return settings in which every earlier encoder is this one."""
-    if isinstance(value, EarlierEncoderConfig):
-        return found
-    if isinstance(value, tuple):
-        return tuple(with_stages(part, found) for part in value)
-    if isinstance(value, Config):
-        changed = {f.name: with_stages(getattr(value, f.name), found) for f in fields(value)}
-        return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
-    return value
 
 
 def preparing(

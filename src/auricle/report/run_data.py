@@ -14,6 +14,8 @@ from auricle.report.numbers import number
 Record = dict[str, Any]
 
 
+# Folder of the stage before, in that of a run.
+_BEFORE = "before"
 # Folders of a run with what came of asking it in words.
 _WORDS = ("zero-shot", "text-retrieval")
 # Where results lie: in a run, in what `--out` named for several tasks, or for one.
@@ -89,6 +91,11 @@ def _read_run(path: Path, name: str) -> RunData:
         raise CheckpointError(f"there is no run folder {path}; expected what `auricle pretrain --out` wrote")
     problems: list[str] = []
     probes = [folder / "results.jsonl" for folder in _result_folders(path)]
+    if not (path / "recipe.json").is_file() and not probes and (path / _BEFORE).is_dir():
+        raise CheckpointError(
+            f"{path} holds an earlier stage and no run of its own yet; report on {path / _BEFORE}, or wait until that "
+            "stage is trained"
+        )
     if not (path / "recipe.json").is_file() and not probes:
         raise CheckpointError(
             f"{path} is no run folder: it has neither recipe.json nor any results.jsonl; name a folder that "

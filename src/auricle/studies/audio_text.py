@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import CheckpointError
+from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.clap import Clap, ClapConfig
+from auricle.objectives.text_tower import split_words
 from auricle.recipes.building import generator
 from auricle.recipes.load import load, load_recipe, random_control
 from auricle.tokens.embeddings import embed_corpus
@@ -23,6 +25,8 @@ from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
 
 _ROW = "clip_row"
+# Most words or classes that a message spells out.
+_NAMED = 8
 
 
 class AudioText:
@@ -45,6 +49,66 @@ class AudioText:
         """Return unit vectors `(n, dim)` of texts."""
         parts = [self.objective.place_text(texts[i : i + batch]) for i in range(0, len(texts), batch)]
         return _rows(parts)
+
+    def tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return what the text tower reads of each text: its token numbers, without padding."""
+        ids, inside = self.objective.text.tokenise(texts)
+        return [tuple(row[there].tolist()) for row, there in zip(ids, inside, strict=True)]
+
+    def check_apart(self, classes: Sequence[str], prompts: Sequence[Sequence[str]]) -> None:
+        """Refuse classes that the text tower can't tell apart: a clip would get the first of them, whatever it holds.
+
+        Args:
+            classes: names.
+            prompts: for each template, the texts of the classes in their order.
+
+        Raises:
+            ConfigError: two classes are the very same tokens in all templates.
+        """
+        alike: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+        for name, read in zip(classes, zip(*map(self.tokens, prompts), strict=True), strict=True):
+            alike.setdefault(read, []).append(name)
+        groups = [names for names in alike.values() if len(names) > 1]
+        if groups:
+            own = self.objective.text.unknown_words([name for names in groups for name in names])
+            unknown = sorted({word for words in own for word in words})
+            never = f" (it never learnt {_some(unknown)})" if unknown else ""
+            train = "pre-train on captions that hold these words, or " if unknown else ""
+            raise ConfigError(
+                f"the text tower of {self.name} reads the classes {'; '.join(map(_some, groups[:_NAMED]))} as the very "
+                f"same tokens{never} and can't tell them apart; {train}take other templates (--template) or a column "
+                "of other labels (--labels)"
+            )
+
+    def unknown_note(self, texts: Sequence[str], kind: str, *, spell: bool = False) -> tuple[str, ...]:
+        """Return a note on the words of texts that the text tower never learnt; none where it knows all of them.
+
+        Args:
+            texts: different ones.
+            kind: what they are, in the plural.
+            spell: name the texts that hold such words.
+        """
+        words = {word for text in texts for word in split_words(text)}
+        own = self.objective.text.unknown_words(texts)
+        unknown = sorted({word for each in own for word in each})
+        if not unknown:
+            return ()
+        touched = [text for text, each in zip(texts, own, strict=True) if each]
+        return (
+            f"the text tower never learnt {len(unknown)} of the {len(words)} different words of the {kind} "
+            f"({len(unknown) / len(words):.0%}), and reads all of them as one: {_some(unknown)}; {len(touched)} of "
+            f"{len(texts)} {kind} hold such words{': ' + _some(touched) if spell else ''}",
+        )
+
+    def alike_note(self, texts: Sequence[str], kind: str) -> tuple[str, ...]:
+        """Return a note on different texts that the text tower can't tell apart; none where there are none."""
+        alike = sum(count for count in Counter(self.tokens(texts)).values() if count > 1)
+        if not alike:
+            return ()
+        return (
+            f"{alike} of {len(texts)} {kind} can't be told apart from another of them: to the text tower they are the "
+            "very same tokens",
+        )
 
     def waves(self, wave: NDArray[Any] | Sequence[NDArray[Any]], rate: int) -> NDArray[np.float64]:
         """Return unit vectors `(n, dim)` of clips; see `FrozenEncoder.embed` for what may be given."""
@@ -103,6 +167,12 @@ def untrained_audio_text(run: str | Path, towers: AudioText, seed: int = 0) -> A
     objective = towers.objective.config.build(encoder.encoder, generator(seed, "objective"))
     objective.text.load_state_dict(dict(towers.objective.text.named_buffers()), strict=False)
     return AudioText(encoder, objective)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many follow."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more
 
 
 def _rows(parts: Sequence[torch.Tensor]) -> NDArray[np.float64]:

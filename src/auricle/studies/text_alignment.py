@@ -132,7 +132,8 @@ def zero_shot(
         progress: show a progress bar.
 
     Raises:
-        ConfigError: a template has no place for the class, or there is none.
+        ConfigError: a template has no place for the class, or there is none; or two classes are the very same tokens
+            to the text tower.
         CorpusError: there is no such column, or fewer than two classes.
     """
     if not templates:
@@ -147,11 +148,13 @@ def zero_shot(
             f"column {labels!r} of corpus {corpus.name} has {len(classes)} classes; expected at least two: name the "
             f"column that holds its labels (it has {', '.join(sorted(corpus.columns))})"
         )
+    spoken = [name.replace("_", " ") for name in classes]
+    texts = [[template.format(name) for name in spoken] for template in templates]
+    model.check_apart(classes, texts)
     rows, vectors = model.corpus(corpus.select([row for row, clip in enumerate(told) if clip]), progress=progress)
     labelled = np.flatnonzero([bool(clip) for clip in told])
     rows = labelled[rows]
-    by_template = [model.texts([template.format(name.replace("_", " ")) for name in classes]) for template in templates]
-    prompts = np.mean(by_template, axis=0)
+    prompts = np.mean([model.texts(each) for each in texts], axis=0)
     scores = vectors @ (prompts / np.linalg.norm(prompts, axis=1, keepdims=True)).T
     truth = np.array([[name in told[row] for name in classes] for row in rows])
     weights = _weights(corpus, rows, source, resamples, seed)
@@ -174,7 +177,11 @@ def zero_shot(
         ),
         clips=len(rows),
         settings={"labels": labels, "templates": list(templates), "classes": classes, "source": source, "seed": seed},
-        notes=_notes(model, corpus, len(corpus) - len(labelled), len(labelled) - len(rows)),
+        notes=(
+            *model.unknown_note(spoken, "classes", spell=True),
+            *model.unknown_note([template.replace("{}", " ") for template in templates], "templates"),
+            *_notes(model, corpus, len(corpus) - len(labelled), len(labelled) - len(rows)),
+        ),
         predicted={
             file: classes[place]
             for file, place in zip((corpus.column("file")[row] for row in rows), found.tolist(), strict=True)
@@ -224,7 +231,8 @@ def text_retrieval(
         relevant[clip, table.numbers[first : first + count].numpy()] = True
     relevant = relevant[rows]
     asked = relevant.any(0)
-    scores, relevant = vectors @ model.texts(table.texts)[asked].T, relevant[:, asked]
+    texts = [table.texts[place] for place in np.flatnonzero(asked)]
+    scores, relevant = vectors @ model.texts(texts).T, relevant[:, asked]
     ways = (
         ("audio to text", scores, relevant, _weights(corpus, described[rows], source, resamples, seed)),
         ("text to audio", scores.T, relevant.T, bootstrap_weights(int(asked.sum()), resamples, _generator(seed))),
@@ -244,6 +252,8 @@ def text_retrieval(
         settings={"columns": list(columns) if captions is None else "a table", "source": source, "seed": seed},
         notes=(
             *(() if captions is None else captions.notes),
+            *model.unknown_note(texts, "captions"),
+            *model.alike_note(texts, "captions"),
             *_notes(model, corpus, len(corpus) - len(described), len(described) - len(rows)),
         ),
         predicted={},

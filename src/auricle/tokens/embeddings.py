@@ -47,7 +47,8 @@ def embed_corpus(
         encoder: the frozen encoder.
         corpus: the clips.
         out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32). Clips that
-            can't be decoded, or whose vector is not finite, have no row and are listed in `EmbeddedCorpus.broken`.
+            can't be decoded, that are too short for one token, or whose vector is not finite have no row and are listed
+            in `EmbeddedCorpus.broken`.
         batch: clips encoded at once, at most. Clips of similar length go together; rows keep the corpus's order.
         batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
         progress: show a progress bar with an estimate.
@@ -81,8 +82,8 @@ def embed_corpus(
                     broken[_clip_name(corpus, row)] = "its embedding is not finite"
             bar.update(task, completed=int(done.sum()) + len(broken))
     if not done.any():
-        reason = next(iter(broken.values()), "it holds no clips")
-        raise CorpusError(f"no clip of {corpus.name} could be embedded ({reason}); see `auricle corpus scan`")
+        first = next((f"the first, {file!r}: {reason}" for file, reason in broken.items()), "it holds no clips")
+        raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
     kept = corpus.select(done)
     table = kept.table.select(kept.columns)
     flat = pa.array(vectors[done].reshape(-1))
@@ -124,11 +125,17 @@ def _vectors(
 ) -> tuple[list[int], np.ndarray]:
     """Encode a batch; clips that the encoder can't read are told apart by going alone, and are listed."""
     try:
-        return rows, encoder.pooled(audio).float().cpu().numpy()
+        tokens, pooled = encoder.encode(audio)
     except AudioError as error:
         if len(rows) == 1:
             broken[_clip_name(corpus, rows[0])] = str(error)
             return [], np.zeros((0, 0), dtype=np.float32)
+    else:
+        # A clip vector of no token is all zeros: finite, and yet nothing that was heard.
+        heard = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
+        for row in np.asarray(rows)[~heard].tolist():
+            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than what the encoder needs"
+        return np.asarray(rows)[heard].tolist(), pooled.float().cpu().numpy()[heard]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
     if not kept:
@@ -140,6 +147,7 @@ def _batches(
     encoder: FrozenEncoder, corpus: Corpus, order: np.ndarray, size: int, seconds: float, broken: dict[str, str]
 ) -> Iterator[tuple[list[int], Audio]]:
     rate, exact = encoder.rate, Ability.EXACT_PADDING in encoder.encoder.abilities
+    least, unit = encoder.encoder.least_frames, "samples" if encoder.encoder.bands is None else "frames"
     rows: list[int] = []
     clips: list[np.ndarray] = []
     for index in order.tolist():
@@ -147,6 +155,14 @@ def _batches(
             clip = corpus.audio(index, rate)
         except AudioError as error:
             broken[_clip_name(corpus, index)] = str(error)
+            continue
+        # Asked of each clip, not of the batch: whom it shares a batch with must not decide whether it has a row.
+        frames = encoder.frontend.frames(len(clip))
+        if frames < least:
+            seconds_needed = least / encoder.encoder.input_rate
+            broken[_clip_name(corpus, index)] = (
+                f"it is shorter than what the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
+            )
             continue
         # The longest pads the others; the table's lengths may be wrong, those of the samples are not.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)

@@ -91,7 +91,8 @@ def train(
         checkpoint is written in each case.
 
     Raises:
-        TrainingError: the disk is full, too many steps in a row were not finite, or the run is complete already.
+        TrainingError: the disk is full, too many steps in a row were not finite, the encoder's weights are not, or the
+            run is complete already.
         CheckpointError: the checkpoint to resume from is damaged or another model's.
         NeedError: the encoder lacks an ability that the objective needs.
     """
@@ -99,7 +100,7 @@ def train(
     ranks = Ranks.start(config.device) if ranks is None else ranks
     run.writes = run.writes and ranks.main
     count = step_threads(config.threads, local_world=ranks.local_world)
-    with threads(count) if ranks.device.type == "cpu" else nullcontext():
+    with run.held(), threads(count) if ranks.device.type == "cpu" else nullcontext():
         return _Session(run, loader, augment, encoder, objective, config, ranks, progress and ranks.main).go(
             resume, warnings, prepare
         )
@@ -230,14 +231,26 @@ class _Session:
             del result
             if ending or self.step % config.save_every == 0:
                 self._save()
+        skipped = self._skipped()
         if ending == "complete":
-            self._note(line, f"complete: {self.step} steps")
+            self._note(line, f"complete: {self.step} steps{skipped}", "bold yellow" if skipped else None)
         else:
             why = f"train.minutes ({config.minutes:g}) are over" if ending == "out of time" else "asked to stop"
             self._note(
-                line, f"{why}: saved step {self.step} of {config.steps}; go on with --resume --out {self.run.home}"
+                line,
+                f"{why}: saved step {self.step} of {config.steps}; go on with --resume --out {self.run.home}{skipped}",
             )
         return ending
+
+    def _skipped(self) -> str:
+        """Return what the last line says of steps that changed nothing; empty where there were none."""
+        count = self.skips.check()
+        if not count:
+            return ""
+        return (
+            f"; {count} of the {self.step} steps were skipped, having no finite loss or gradient: lower --train.lr, or "
+            "set --train.precision fp32"
+        )
 
     def _metrics(self, batch: Batch, watch: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return a line of metrics: means since the last line, and this step's watched values."""
@@ -301,6 +314,7 @@ class _Session:
         if self.saved == self.step:
             return
         self.skips.check()
+        self._check_weights()
         remembered = self._remembered()
         if self.run.writes:
             save_checkpoint(
@@ -316,6 +330,35 @@ class _Session:
             )
         self.saved = self.step
         self.ranks.wait()
+
+    def _check_weights(self) -> None:
+        """Refuse to save an encoder that is ruined; all ranks refuse together.
+
+        A step that is skipped leaves weights alone, but one whose gradient is finite can still take them past what
+        float32 holds.
+
+        Raises:
+            TrainingError: a weight is not finite, naming it and the last checkpoint.
+        """
+        tensors = {name: t for name, t in self.encoder.state_dict().items() if t.is_floating_point()}
+        # One wait for the device, not one a tensor.
+        whole = torch.stack([torch.isfinite(t).all() for t in tensors.values()]).tolist() if tensors else []
+        own = [name for name, finite in zip(tensors, whole, strict=True) if not finite]
+        bad = next((names for names in self.ranks.gather(own) if names), None)
+        if bad is None:
+            return
+        last = max((step for step in self.run.checkpoints if step < self.step), default=None)
+        kept = (
+            "there is no earlier checkpoint"
+            if last is None
+            else f"the last good checkpoint is {self.run.checkpoints[last]}"
+        )
+        raise TrainingError(
+            f"after step {self.step}, {len(bad)} of the encoder's {len(tensors)} tensors hold weights that are not "
+            f"finite ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}); they were not saved, {kept}: lower "
+            "--train.lr, raise --train.warmup-steps, set --train.clip-norm 1 or --train.precision fp32, and start "
+            "again in another --out"
+        )
 
     def _remembered(self) -> dict[str, Tensor]:
         """Return what the makers of views of all ranks remember, as `rank0.<name>`; each rank has its own."""

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class ProgressLine:
     """Shows step/steps, loss, accuracy, clips per second, share of time waiting for data, and the time left.
 
+    Steps that were skipped, for want of a finite loss or gradient, are counted once there are any.
+
     Where there is no terminal it prints a line at most every `quiet_seconds`.
     """
 
@@ -81,6 +83,8 @@ def describe(line: Mapping[str, Any]) -> str:
         parts.append(f"accuracy {line['accuracy']:.1%}")
     parts.append(f"{line['clips_per_second']:.1f} clips/s")
     parts.append(f"{line['wait_share']:.0%} waiting for data")
+    if line.get("skipped"):
+        parts.append(f"{line['skipped']} steps skipped")
     return ", ".join(parts)
 
 

@@ -8,14 +8,17 @@ events.log        what happened, with times  checkpoints/      step-00001000/ ..
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from auricle.config import flatten
 from auricle.errors import CheckpointError
 from auricle.training.atomic_write import disk_errors, write_atomic, write_json
 from auricle.training.checkpoint import find_checkpoints
@@ -37,6 +40,11 @@ FREE_TO_CHANGE = (
 STAGE = "before"
 """Folder of the stage before, within that of the run that it serves."""
 
+# What a new run replaces of one that made no step: all that such a run writes but its recipe and its log.
+_REPLACED = ("corpus.json", "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
+# A value in a message is cut here: texts of a recipe are long, numbers are not.
+_SHOWN = 100
+
 
 class RunFolder:
     """The folder of one run. Only rank 0 writes: on the other ranks `writes` is False and every write does nothing.
@@ -54,7 +62,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | str, recipe: Mapping[str, Any], *, writes: bool = True) -> RunFolder:
-        """Start a run in a new or empty folder.
+        """Start a run in a new or empty folder, or in that of a run that made no step (its settings are replaced).
 
         Raises:
             CheckpointError: the folder holds a run or other files already, or can't be written.
@@ -62,9 +70,14 @@ class RunFolder:
         run = cls(Path(path), recipe, writes=writes)
         if writes:
             cls.check_new(run.path)
+            takes_over = (run.path / "recipe.json").exists()
             with disk_errors(run.path):
                 (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            # The recipe goes last: killed before that, the folder is still that of a run that made no step.
+            run._clear()
             write_json(run.path / "recipe.json", run.recipe)
+            if takes_over:
+                run.log("took over the folder of a run that made no step; its settings were replaced")
         return run
 
     @staticmethod
@@ -72,9 +85,14 @@ class RunFolder:
         """Refuse a folder that a new run can't have.
 
         Raises:
-            CheckpointError: it holds a run or other files already, or is a file.
+            CheckpointError: it holds a run that made a step or is being trained, or other files, or is a file.
         """
         if (path / "recipe.json").exists():
+            idle = _without_steps(path)
+            if idle and not _in_use(path):
+                return
+            if idle:
+                raise CheckpointError(f"{path} holds a run that a process is at work on; give another --out")
             found = find_checkpoints(path / "checkpoints")
             state = f"its latest checkpoint is of step {max(found)}" if found else "without a checkpoint yet"
             raise CheckpointError(
@@ -144,18 +162,41 @@ class RunFolder:
         Raises:
             CheckpointError: naming each setting that differs, with both values.
         """
-        old, new = _flatten(self.recipe), _flatten(recipe)
+        old, new = flatten(self.recipe), flatten(recipe)
         changed = [
-            f"{name}: {old.get(name)!r} then, {new.get(name)!r} now"
+            f"{name}: {_shown(old.get(name))} then, {_shown(new.get(name))} now"
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE
         ]
         if changed:
+            # A stage is gone on with whether --resume is given or not.
+            idle = self.path == self.home and _without_steps(self.path)
+            anew = "leave --resume out: it made no step" if idle else "give another --out"
             raise CheckpointError(
                 f"{self.path} was begun with another recipe: {'; '.join(changed[:6])}"
                 f"{f'; and {len(changed) - 6} more' if len(changed) > 6 else ''}. Resume with the same settings, or "
-                "start a new run in another --out"
+                f"start a new run ({anew})"
             )
+
+    @staticmethod
+    def idle(path: Path) -> bool:
+        """Return whether a folder holds a run that made no step: a new run may have it."""
+        return (path / "recipe.json").exists() and _without_steps(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from taking the folder over while it has made no step."""
+        if not self.writes:
+            yield
+            return
+        file = self.path / "events.log"
+        with ExitStack() as stack:
+            with disk_errors(file):
+                handle = stack.enter_context(file.open("a"))
+            # A file system without locks can't tell who is at work; training does not depend on it.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
 
     def write(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run in one step."""
@@ -201,6 +242,16 @@ class RunFolder:
         for path in (self.path / "checkpoints").glob(".writing-*"):
             shutil.rmtree(path, ignore_errors=True)
 
+    def _clear(self) -> None:
+        """Remove what a run that made no step has left."""
+        with disk_errors(self.path):
+            half = (*self.path.glob(".writing-*"), *self.path.glob("checkpoints/.writing-*"))
+            for path in (*(self.path / name for name in _REPLACED), *half):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+
     def _append(self, name: str, text: str) -> None:
         if self.writes:
             file = self.path / name
@@ -220,13 +271,35 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     return lines
 
 
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(data, Mapping):
-        return {prefix.rstrip("."): list(data) if isinstance(data, tuple) else data}
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        flat.update(_flatten(value, f"{prefix}{name}."))
-    return flat
+def _without_steps(path: Path) -> bool:
+    """Whether a folder holds only what a run writes before its first step; stages before it are kept as they are."""
+    kept = {*_REPLACED, "recipe.json", "events.log", "checkpoints", STAGE}
+    metrics = path / "metrics.jsonl"
+    return (
+        all(each.name.removeprefix(".writing-") in kept for each in path.iterdir())
+        and all(each.name.startswith(".writing-") for each in path.glob("checkpoints/*"))
+        and not (metrics.exists() and metrics.stat().st_size)
+    )
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a living process holds the folder (see `RunFolder.held`)."""
+    file = path / "events.log"
+    if not file.exists():
+        return False
+    with disk_errors(file), file.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # a file system without locks
+    return False
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _finite(value: Any) -> Any:

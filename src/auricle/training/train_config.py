@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,13 +70,20 @@ class TrainConfig(Config):
         for name in ("steps", "log_every", "save_every", "skip_limit"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("warmup_steps", "keep", "weight_decay", "min_lr", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("warmup_steps", "keep", "weight_decay", "lr", "min_lr", "seed"):
+            value = getattr(self, name)
+            if value < 0 or math.isinf(value):
+                raise ConfigError(f"train.{name} is {value}; it must be finite and not negative")
         for name in ("micro_batch", "clip_norm", "minutes"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"train.{name} is {value}; it must be above 0, or None to leave it off")
+            if value is not None and (value <= 0 or math.isinf(value)):
+                raise ConfigError(f"train.{name} is {value}; it must be finite and above 0, or None to leave it off")
+        if self.eps <= 0 or math.isinf(self.eps):
+            raise ConfigError(f"train.eps is {self.eps}; it must be finite and above 0 (AdamW divides by it)")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(
+                f"train.betas is {self.betas}; give two numbers, each at least 0 and below 1, such as 0.9 0.999"
+            )
         if self.schedule not in ("cosine", "linear", "constant", "inverse_sqrt"):
             raise ConfigError(f"train.schedule is {self.schedule!r}; choose cosine, linear, constant or inverse_sqrt")
         if self.lr < self.min_lr:

@@ -1,0 +1,209 @@
+"""Encoder families by name: any of them in the place of a recipe's own encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from auricle.audio.frontend import FrontEndConfig
+from auricle.audio.log_mel import LogMelConfig
+from auricle.audio.waveform import WaveformConfig
+from auricle.config import nearest
+from auricle.encoders.audio_ntt import AudioNTTConfig
+from auricle.encoders.beats import BEATsConfig
+from auricle.encoders.codebook import CodebookConfig
+from auricle.encoders.coding_encoder import CodingEncoderConfig
+from auricle.encoders.conformer import ConformerConfig
+from auricle.encoders.contract import EncoderConfig
+from auricle.encoders.efficientnet import EfficientNetConfig
+from auricle.encoders.frame_recurrent import FrameRecurrentConfig
+from auricle.encoders.hts_at import HtsAtConfig
+from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.encoders.pase import PaseConfig
+from auricle.encoders.resnet import ResNetConfig
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
+from auricle.errors import ConfigError
+from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.recipes.recipe import Recipe
+from auricle.recipes.stage_settings import with_stages
+
+# Of an encoder for a training step in a fraction of a second.
+MICRO = "micro"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an encoder has to fit.
+
+    Attributes:
+        bins: of the features; 1 for samples.
+        rate: frames per second; samples count as frames.
+        frames: of a window.
+    """
+
+    bins: int
+    rate: float
+    frames: int
+
+    def padded(self, step: int) -> int:
+        """Return the frames, rounded up to a multiple of `step`."""
+        return -(-self.frames // step) * step
+
+
+@dataclass(frozen=True)
+class Family:
+    """An encoder family.
+
+    Attributes:
+        name: as the command line and the matrix have it.
+        make: settings for a size (`micro`, `tiny`, `small`, `base`) and a shape.
+        frontend: what it reads where the recipe's front end is not of its kind.
+        paradigm: of the survey's Table II.
+    """
+
+    name: str
+    make: Callable[[str, Shape], EncoderConfig]
+    frontend: FrontEndConfig
+    paradigm: str
+
+    @property
+    def samples(self) -> bool:
+        """Whether it reads samples."""
+        return isinstance(self.frontend, WaveformConfig)
+
+
+_MEL = LogMelConfig(mels=64)
+_WAVE = WaveformConfig()
+
+
+def _transformer(size: str, patch: int, shape: Shape) -> EncoderConfig:
+    whole: dict[str, Any] = {"patch": (4, shape.bins), "cls": False, "pooling": "mean"} if patch == 4 else {}
+    fit: dict[str, Any] = {
+        "mels": shape.bins, "frames": shape.padded(patch), "frame_rate": shape.rate, "drop_path": 0.0, **whole
+    }  # fmt: skip
+    if size == MICRO:
+        return SpectrogramTransformerConfig(width=32, depth=12, heads=2, **fit)
+    return SpectrogramTransformerConfig.size(size, **fit)
+
+
+def _beats(size: str, shape: Shape) -> BEATsConfig:
+    fit: dict[str, Any] = {"mels": shape.bins, "frame_rate": shape.rate}
+    if size == MICRO:
+        return BEATsConfig(width=32, embed=16, depth=12, heads=2, **fit)
+    return BEATsConfig.size(size, **fit)
+
+
+def _coding(size: str, shape: Shape) -> EncoderConfig:
+    codebook = CodebookConfig(codes=32, dim=16) if size == MICRO else CodebookConfig()
+    return CodingEncoderConfig(_beats(size, shape), codebook)
+
+
+def _state_space(bidirectional: bool) -> Callable[[str, Shape], EncoderConfig]:
+    def make(size: str, shape: Shape) -> EncoderConfig:
+        fit: dict[str, Any] = {
+            "bidirectional": bidirectional, "patch": (16, 16), "mels": shape.bins, "frames": shape.padded(16),
+            "frame_rate": shape.rate,
+        }  # fmt: skip
+        if size == MICRO:
+            return StateSpaceConfig(width=32, depth=4, states=4, expand=2, **fit)
+        return StateSpaceConfig.size(size, **fit)
+
+    return make
+
+
+def _spectral(kind: Any, **micro: Any) -> Callable[[str, Shape], EncoderConfig]:
+    """Return the maker of a kind that takes any number of bins; `micro` are the settings of its smallest size."""
+
+    def make(size: str, shape: Shape) -> EncoderConfig:
+        fit = {"mels": shape.bins, "frame_rate": shape.rate}
+        made: EncoderConfig = kind(**micro, **fit) if size == MICRO and micro else kind.size(_least(size), **fit)
+        return made
+
+    return make
+
+
+def _sampled(kind: Any, rate: str = "rate") -> Callable[[str, Shape], EncoderConfig]:
+    def make(size: str, shape: Shape) -> EncoderConfig:
+        made: EncoderConfig = kind.size(_least(size), **{rate: shape.rate})
+        return made
+
+    return make
+
+
+def _hts_at(size: str, shape: Shape) -> EncoderConfig:
+    return HtsAtConfig.size(
+        _least(size), mels=shape.bins, bins=64 * -(-shape.bins // 64), frame_rate=shape.rate
+    )  # fmt: skip
+
+
+def _waveform_transformer(size: str, shape: Shape) -> EncoderConfig:
+    return WaveformTransformerConfig.size(_least(size), sample_rate=int(shape.rate))
+
+
+def _least(size: str) -> str:
+    return "tiny" if size == MICRO else size
+
+
+def families() -> dict[str, Family]:
+    """Return the encoder families by name."""
+    made = (
+        Family("audio-ntt", _spectral(AudioNTTConfig, width=64, channels=16), _MEL, "CNN"),
+        Family("efficientnet", _spectral(EfficientNetConfig), _MEL, "CNN"),
+        Family("resnet", _spectral(ResNetConfig, channels=8), _MEL, "CNN"),
+        Family("frame-gru", _spectral(FrameRecurrentConfig, width=32), _MEL, "recurrent"),
+        Family("state-space-causal", _state_space(False), _MEL, "state space"),
+        Family("state-space", _state_space(True), _MEL, "state space"),
+        Family("patch-transformer", lambda size, shape: _transformer(size, 16, shape), _MEL, "transformer"),
+        Family("frame-transformer", lambda size, shape: _transformer(size, 4, shape), _MEL, "transformer"),
+        Family("beats", _beats, _MEL, "transformer"),
+        Family("beats-codes", _coding, _MEL, "transformer"),
+        Family("conformer", _spectral(ConformerConfig, width=32, depth=12), _MEL, "hybrid"),
+        Family("hts-at", _hts_at, _MEL, "transformer"),
+        Family("waveform-gru", _sampled(WaveformRecurrentConfig), _WAVE, "recurrent"),
+        Family("waveform-cnn", _sampled(WaveformConvolutionConfig), _WAVE, "CNN"),
+        Family("sincnet", _sampled(PaseConfig), _WAVE, "CNN"),
+        Family("waveform-transformer", _waveform_transformer, _WAVE, "hybrid"),
+        Family("log-mel-statistics", lambda size, s: LogMelStatisticsConfig(mels=s.bins, frame_rate=s.rate), _MEL, "-"),
+    )
+    return {family.name: family for family in made}
+
+
+def get_family(name: str) -> Family:
+    """Return a family by its name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    known = families()
+    if name not in known:
+        raise ConfigError(f"unknown encoder family {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return known[name]
+
+
+def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
+    """Return a recipe with an encoder of a family in the place of its own.
+
+    Whether they fit is for the contracts to say, when they are built.
+    The recipe's own front end stays where it is of the family's kind. A stage before the recipe that trains the same
+    kind of encoder as the recipe gets the same family.
+
+    Args:
+        recipe: what trains it.
+        family: of the encoder.
+        size: of the encoder: `micro`, `tiny`, `small`, `base`.
+    """
+    own = isinstance(recipe.frontend, WaveformConfig)
+    frontend = recipe.frontend if own == family.samples else family.frontend
+    built = frontend.build()
+    frames = built.frames(recipe.window.samples(built.rate))
+    encoder = family.make(size, Shape(built.width, built.frame_rate, frames))
+    made = recipe.replace(frontend=frontend, encoder=encoder)
+    if recipe.before is None or type(recipe.before.encoder) is not type(recipe.encoder):
+        return made
+    before = on_family(recipe.before, family, size)
+    earlier = EarlierEncoderConfig(before.encoder, before.frontend)
+    return made.replace(before=before, objective=with_stages(made.objective, earlier))

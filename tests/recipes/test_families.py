@@ -1,0 +1,78 @@
+"""Any encoder family in the place of a recipe's own: from Python and from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from auricle.cli import main
+from auricle.encoders.conformer import ConformerConfig
+from auricle.encoders.resnet import ResNetConfig
+from auricle.errors import ConfigError
+from auricle.recipes import Recipe, get_recipe, load, load_recipe
+from auricle.recipes.building import build, check_fit
+from auricle.recipes.families import families, get_family, on_family
+from auricle.recipes.stage_settings import stages_in
+
+
+@pytest.mark.parametrize("name", families())
+def test_a_family_fits_the_window_of_a_recipe_in_every_size(name: str) -> None:
+    recipe = get_recipe("cola", "tiny")
+    counts = []
+    for size in ("micro", "tiny", "small"):
+        made = on_family(recipe, get_family(name), size)
+        encoder = made.encoder.build(torch.Generator().manual_seed(0))
+        check_fit(made, made.frontend.build(), encoder)
+        assert Recipe.from_json(made.to_json()) == made
+        counts.append(sum(p.numel() for p in encoder.parameters()))
+    assert counts == sorted(counts)
+
+
+def test_the_recipe_keeps_its_front_end_where_that_is_of_the_kind() -> None:
+    cola, wav2vec2 = get_recipe("cola"), get_recipe("wav2vec2")
+    assert on_family(cola, get_family("resnet")).frontend == cola.frontend
+    assert on_family(wav2vec2, get_family("waveform-gru")).frontend == wav2vec2.frontend
+    assert on_family(wav2vec2, get_family("conformer")).frontend != wav2vec2.frontend
+
+
+def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
+    made = on_family(get_recipe("hubert"), get_family("conformer"))
+    assert made.before is not None
+    assert isinstance(made.encoder, ConformerConfig)
+    assert made.before.encoder == made.encoder
+    assert [earlier.encoder for earlier in stages_in(made.objective)] == [made.encoder]
+    build(made, 0)
+
+
+def test_an_unknown_family_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown encoder family 'resent'.*resnet"):
+        get_family("resent")
+
+
+def test_the_command_trains_another_family(
+    toy_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--window.seconds", "1.0", "--augment.crop.seconds", "0.5", "--loader.batch", "4", "--loader.workers", "0"]
+    flags += ["--train.steps", "2", "--train.threads", "1", "--encoder.channels", "8"]
+    words = ["pretrain", "cola", "--data", str(toy_corpus), "--out", str(tmp_path / "run"), "--encoder", "resnet"]
+    assert main([*words, *flags]) == 0
+    found = load_recipe(tmp_path / "run").encoder
+    assert isinstance(found, ResNetConfig)
+    assert found.channels == 8
+    assert type(load(tmp_path / "run").encoder).__name__ == "ResNet"
+    assert main([*words[:-1], "resent"]) == 2
+    assert "resnet" in capsys.readouterr().err
+
+
+def test_help_without_a_recipe_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "auricle pretrain RECIPE --help" in said
+    assert "hubert" in said
+    assert main(["pretrain", "--data", "x"]) == 2
+    assert "name the recipe first" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["pretrain", "hubert", "--dat", "x"])
+    assert "auricle pretrain hubert --help" in " ".join(capsys.readouterr().err.split())
