@@ -62,7 +62,9 @@ class Config:
         for field in dataclasses.fields(self):
             place = _not_a_number(getattr(self, field.name), field.name)
             if place:
-                raise ConfigError(f"{type(self).__name__}.{place} is nan, which is not a number; give a finite number")
+                raise ConfigError(
+                    f"{type(self).__name__}.{place} is nan, which is not a number; expected finite numbers"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-ready data; `kind` names the class."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,12 +44,13 @@ def run(out: Path, names: list[str], world: int) -> None:
 
 
 @pytest.fixture(scope="module", params=range(len(GROUPS)))
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[str], Path]]:
     out = tmp_path_factory.mktemp("ranks")
     names = GROUPS[request.param]
     for world in (1, 2):
         run(out, names, world)
-    return names, out
+    yield names, out
+    shutil.rmtree(out)  # gradients of a dozen recipes
 
 
 def test_two_ranks_compute_what_one_does(found: tuple[list[str], Path]) -> None:
