@@ -48,7 +48,7 @@ class Further(Looking):
 
 
 def test_no_setting_may_be_nan_whatever_class_it_belongs_to() -> None:
-    with pytest.raises(ConfigError, match=r"Plain\.share is nan.*give a finite number"):
+    with pytest.raises(ConfigError, match=r"Plain\.share is nan.*expected finite numbers"):
         Plain(share=math.nan)
     with pytest.raises(ConfigError, match=r"Plain\.edges\.1\.0 is nan"):
         Plain(edges=((0.0,), (math.nan,)))
