@@ -59,6 +59,22 @@ TASKS = ("esc10", "sed_synth", "fsdd", "nemo_pl", "medley_solos_mini")
 ROLES: tuple[Role, ...] = ("pretrained", "random")
 PROBES = ("linear", "mhca", "protobin")
 SIGNAL_BATCHES = 6
+# What is read of each: the number, what it is, and what it must beat (an accuracy from above, else from below).
+_CODES = ("codes/code_accuracy", "right code", ("codes/majority", "codes/position_accuracy"))
+SIGNALS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "byol-a": ("accuracy", "finds the other view (top 1)", ("chance",)),
+    "cola": ("accuracy", "finds the other crop (top 1)", ("chance",)),
+    "wav2vec2": ("contrast", "contrast, nats", ("contrast/chance", "contrast/position")),
+    "cpc": ("future", "contrast, nats", ("future/chance",)),
+    "apc": ("future", "L1, 3 frames ahead", ("future/copy_last", "future/constant", "future/position")),
+    "audio-mae": ("patch_mse", "error of hidden patches", ("patch_mse/constant", "patch_mse/position")),
+    "hubert": _CODES,
+    "best-rq": _CODES,
+    "beats": _CODES,
+    "eat": ("patch", "error of hidden latents", ("patch/constant", "patch/position")),
+    "ssamba": ("nce", "contrast, nats", ("nce/chance", "nce/position")),
+    "clap": ("accuracy", "finds the title (top 1)", ("clap/chance",)),
+}
 WARM, LEAST_STEPS, LEAST_SECONDS = 3, 6, 6.0
 
 
@@ -224,6 +240,7 @@ def table(args: argparse.Namespace) -> None:
             f"| {name} | {m['parameters'] / 1e6:.2f} | {m['clips_per_second']:.1f} | {m['window']:g} | "
             f"{' + '.join(map(str, m['steps']))} | {m['processor_minutes']:.1f} | {m['peak_mb']:.0f} |"
         )
+    _signals(args)
     for task in args.tasks:
         results = [
             (name, result)
@@ -244,6 +261,17 @@ def table(args: argparse.Namespace) -> None:
             if cells:
                 row = [_cell(cells, probe, role) for probe in PROBES for role in ROLES]
                 print(f"| {name} | " + " | ".join(row) + " |")
+
+
+def _signals(args: argparse.Namespace) -> None:
+    print("\n| method | its own signal | own clips | to beat | targets of other clips |\n|---|---|---:|---|---:|")
+    for name, (key, said, beaten) in SIGNALS.items():
+        file = args.out / name / "signal.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            own, other = found["own"], found["other"]
+            beat = ", ".join(f"{b.rpartition('/')[2].replace('_', ' ')} {own[b]:.3f}" for b in beaten)
+            print(f"| {name} | {said} | {own[key]:.3f} | {beat} | {other[key]:.3f} |")
 
 
 def _cell(cells: dict[tuple[str, Role], Result], probe: str, role: Role) -> str:
