@@ -14,7 +14,7 @@ Arguments = TypeVar("Arguments")
 
 
 def parse(
-    arguments: type[Arguments], argv: Sequence[str], verb: str, about: str, names: str | None = None
+    arguments: type[Arguments], argv: Sequence[str], verb: str, about: str, leading: str | None = None
 ) -> Arguments:
     """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does.
 
@@ -23,11 +23,11 @@ def parse(
         argv: what stands behind the verb.
         verb: of the command.
         about: what it does.
-        names: the first word of `argv`, where the flags depend on it: it is no argument any more, and mistakes send
+        leading: the first word of `argv`, where the flags depend on it: it is no argument any more, and mistakes send
             to its own help.
     """
-    if names is not None:
-        verb, argv = f"{verb} {names}", argv[1:]
+    if leading is not None:
+        verb, argv = f"{verb} {leading}", argv[1:]
     # A setting that may be absent is then a group of flags like any other, where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about, config=config)

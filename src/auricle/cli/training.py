@@ -95,7 +95,7 @@ def pretrain(argv: Sequence[str]) -> None:
         f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
         + (" What is changed of window, loader and training holds for the stages before, too." if recipe.before else "")
     )
-    args: Any = parse(arguments, argv, "pretrain", about, names=name)
+    args: Any = parse(arguments, argv, "pretrain", about, leading=name)
     run(
         pass_down(args.recipe, recipe),
         args.data,
