@@ -37,11 +37,10 @@ def _study(run: str, study: Record) -> Markup:
         element("h4", " · ".join(part for part in (run, str(study.get("task") or "asked in words")) if part)),
         table(head, rows),
         element(
-            "p", f"In percent, with {told}; {short(study.get('clips'))} clips of {corpus.get('name')}. ", class_="quiet"
+            "p", f"In percent, {told}; {short(study.get('clips'))} clips of {corpus.get('name')}. ", class_="quiet"
         ),
         [element("p", str(note), class_="quiet") for note in study.get("notes") or []],
         details("How", table(["setting", "value"], [[key, short(value)] for key, value in known.items() if value])),
-        class_="card",
     )
 
 
