@@ -22,9 +22,9 @@ import kaldi_native_fbank
 import numpy as np
 import torch
 
-from auricle.audio.augment import AugmentConfig
+from auricle.audio.augment.config import AugmentConfig
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 
 RATE = 16000
 

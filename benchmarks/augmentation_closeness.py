@@ -24,12 +24,12 @@ import soundfile
 import soxr
 import torch
 
-from auricle.audio.augment import AugmentConfig
-from auricle.audio.augment_draws import Draws, Noise, draw
-from auricle.audio.augment_spectral import SpectralChain
-from auricle.audio.augment_waveform import WaveformChain
+from auricle.audio.augment.config import AugmentConfig
+from auricle.audio.augment.draws import Draws, Noise, draw
+from auricle.audio.augment.spectral import SpectralChain
+from auricle.audio.augment.waveform import WaveformChain
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 
 RATE = 16000
 FLOOR = -15.9

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auricle.studies.compare import compare
-from auricle.studies.tables import interval_text
-from auricle.tasks.results import Result, read_results
+from auricle.results.compare import compare
+from auricle.results.record import Result, read_results
+from auricle.results.tables import interval_text
 
 PROBES = ("linear", "mhca", "protobin")
 ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}

@@ -38,14 +38,14 @@ import torch
 
 import auricle
 from auricle.corpus.sources import open_corpus
-from auricle.probes.compat_grid import GridPoint, best_point, fit_points, side_by_side
-from auricle.probes.compat_training import CompatFit, CompatTraining, compat_logits, train_compat
+from auricle.kits.grid import GridPoint, best_point, fit_points, side_by_side
+from auricle.kits.protocols import HEAR
+from auricle.kits.training import CompatFit, CompatTraining, compat_logits, train_compat
 from auricle.probes.contract import Labelled
-from auricle.studies.clips_task import plan_clips
-from auricle.tasks import get_task
-from auricle.tasks.predictions import Predictions
-from auricle.tasks.protocols import HEAR
-from auricle.tasks.scoring import compare_judged, score
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.cards.registry import get_task
+from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.run import plan_clips
 from auricle.tokens.extract import extract
 from auricle.tokens.token_set import TokenSet
 

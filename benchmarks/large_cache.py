@@ -85,8 +85,8 @@ def probe(folder: Path, name: str, share: float) -> None:
     import torch
 
     from auricle.probes.contract import Labelled
-    from auricle.probes.search import fit_probe
-    from auricle.probes.search_config import SearchConfig
+    from auricle.probes.search.config import SearchConfig
+    from auricle.probes.search.search import fit_probe
     from auricle.tokens.cache import TokenCache
 
     before = resident(peak=False)

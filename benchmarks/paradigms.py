@@ -22,25 +22,25 @@ from pathlib import Path
 
 import torch
 
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.objectives.clap import ClapConfig
+from auricle.evaluation.evaluate import evaluate
+from auricle.evaluation.probing import open_subject
+from auricle.evaluation.study import Subject
 from auricle.objectives.contract import View
+from auricle.objectives.text.clap import ClapConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready
-from auricle.studies.evaluate import evaluate
-from auricle.studies.probing import open_subject
-from auricle.studies.study import Subject
-from auricle.studies.tables import interval_text
-from auricle.tasks import Result, get_task, read_results
+from auricle.results.record import Result, Role, read_results
+from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard
-from auricle.tasks.results import Role
+from auricle.tasks.cards.registry import get_task
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder

@@ -21,14 +21,16 @@ from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.evaluation.evaluate import controls, evaluate
+from auricle.evaluation.seen import heard
+from auricle.evaluation.study import Subject
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
-from auricle.studies.compare import compare
-from auricle.studies.evaluate import controls, evaluate
-from auricle.studies.heard import heard
-from auricle.studies.study import Subject
-from auricle.studies.tables import interval_text
-from auricle.tasks import Result, TaskCard, get_task
+from auricle.results.compare import compare
+from auricle.results.record import Result
+from auricle.results.tables import interval_text
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import get_task
 
 ROLES = {"pretrained": "AudioMosaic-tiny", "random": "random weights", "log-mel": "log-mel statistics"}
 
@@ -111,7 +113,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    from auricle.studies.clips_task import ClipsTask
+    from auricle.tasks.clips.run import ClipsTask
 
     probes = args.probes or list(ClipsTask.readers)
     by_task: dict[str, list[Result]] = {}

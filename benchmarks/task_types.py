@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from auricle.studies.tables import interval_text
-from auricle.tasks import Result, get_task, read_results
-from auricle.tasks.cards import card_type
+from auricle.results.record import Result, read_results
+from auricle.results.tables import interval_text
+from auricle.tasks.cards.registry import card_type, get_task
 
 # A task of each type with one or two of its readers, and flags that keep it short.
 RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (

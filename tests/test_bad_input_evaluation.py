@@ -24,8 +24,8 @@ import pytest
 import soundfile
 
 from auricle.cli import main
-from auricle.corpus import download as downloads
-from auricle.corpus.archive import Archive, DataSet
+from auricle.corpus.published import download as downloads
+from auricle.corpus.readers.archive import Archive, DataSet
 
 RATE = 16000
 QUICK = ["--no-controls", "--seeds", "1", "--search.epochs", "2", "--search.lr-count", "2"]
@@ -503,7 +503,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def offer(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Makes `toy` a data set of one file on this machine, with this sum."""
-    monkeypatch.setattr("auricle.corpus.fetching.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("auricle.corpus.published.fetching.time.sleep", lambda seconds: None)
 
     def make(total: str) -> None:
         archive = Archive(f"http://127.0.0.1:{server.server_address[1]}/toy.bin", sum=total)

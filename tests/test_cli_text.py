@@ -20,11 +20,11 @@ from safetensors.numpy import load_file
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.slice_cnn import SliceCNNConfig
-from auricle.objectives.clap import Clap
-from auricle.objectives.pretrained_text import PretrainedTextConfig
+from auricle.evaluation.audio_text.model import open_audio_text, untrained_audio_text
+from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
+from auricle.objectives.text.clap import Clap
+from auricle.objectives.text.pretrained_text import PretrainedTextConfig
 from auricle.recipes import get_recipe, pretrain
-from auricle.studies.audio_text import open_audio_text, untrained_audio_text
-from auricle.studies.text_alignment import text_retrieval, zero_shot
 
 RATE, EACH = 16000, 6
 KINDS = {"low_tone": 200.0, "high_tone": 2000.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auricle import demo as module
-from auricle.objectives.projectors import ProjectorConfig
+from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
+    from auricle.evaluation.evaluate import evaluate
+    from auricle.evaluation.probing import probe
+    from auricle.finetune.run import finetune
+    from auricle.finetune.saved import load_finetuned
     from auricle.recipes import get_recipe, load, pretrain
     from auricle.report import write_report
-    from auricle.studies.evaluate import evaluate
-    from auricle.studies.finetune import finetune
-    from auricle.studies.finetuned import load_finetuned
-    from auricle.studies.probing import probe
-    from auricle.tasks.cards import get_task
+    from auricle.tasks.cards.registry import get_task
     from auricle.tokens.embeddings import embed_corpus
 
 __version__ = version("auricle")
@@ -32,15 +32,15 @@ __version__ = version("auricle")
 _WHERE = {
     "check_encoder": "auricle.encoders.checking",
     "embed_corpus": "auricle.tokens.embeddings",
-    "evaluate": "auricle.studies.evaluate",
-    "finetune": "auricle.studies.finetune",
+    "evaluate": "auricle.evaluation.evaluate",
+    "finetune": "auricle.finetune.run",
     "get_recipe": "auricle.recipes",
-    "get_task": "auricle.tasks.cards",
+    "get_task": "auricle.tasks.cards.registry",
     "load": "auricle.recipes",
-    "load_finetuned": "auricle.studies.finetuned",
+    "load_finetuned": "auricle.finetune.saved",
     "open_corpus": "auricle.corpus.sources",
     "pretrain": "auricle.recipes",
-    "probe": "auricle.studies.probing",
+    "probe": "auricle.evaluation.probing",
     "scan": "auricle.corpus.scan",
     "write_report": "auricle.report",
 }

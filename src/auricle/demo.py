@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.evaluation.probing import probe
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.report.page import write_report
-from auricle.studies.probing import probe
-from auricle.tasks.cards import get_task
-from auricle.tasks.results import Result
+from auricle.results.record import Result
+from auricle.tasks.cards.registry import get_task
 from auricle.training.run_folder import RunFolder
 
 # Other scenes, from another seed, than those that the encoder is judged on.

@@ -7,11 +7,11 @@ import pytest
 import scipy.signal
 import torch
 
-from auricle.audio.augment import AugmentConfig
-from auricle.audio.augment_draws import Draws, Noise, draw
-from auricle.audio.augment_waveform import augment_wave
+from auricle.audio.augment.config import AugmentConfig
+from auricle.audio.augment.draws import Draws, Noise, draw
+from auricle.audio.augment.waveform import augment_wave
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 
 RATE = 16000
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from auricle.audio.butterworth import band_stop_response, high_pass_response
+from auricle.audio.ops.butterworth import band_stop_response, high_pass_response
 
 RATE = 16000
 FREQUENCIES = np.linspace(0, RATE / 2, 257)

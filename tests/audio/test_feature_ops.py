@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from auricle.audio.batch import Features
-from auricle.audio.feature_mixing import LogMixupExp, LogMixupExpConfig, PartialMaxMixConfig, log_mixup_exp
-from auricle.audio.feature_op import FeatureOpConfig
-from auricle.audio.feature_ops import (
+from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.ops.feature_mixing import LogMixupExp, LogMixupExpConfig, PartialMaxMixConfig, log_mixup_exp
+from auricle.audio.ops.feature_op import FeatureOpConfig
+from auricle.audio.ops.feature_ops import (
     FeatureNoiseConfig,
     FeatureRollConfig,
     LinearFaderConfig,
@@ -19,7 +20,6 @@ from auricle.audio.feature_ops import (
     faded,
     resized,
 )
-from auricle.audio.log_mel import LogMelConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 

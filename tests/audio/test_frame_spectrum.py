@@ -10,8 +10,8 @@ import scipy.fft
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frame_spectrum import FrameSpectrumConfig, cosine_transform, gammatone_filters
-from auricle.audio.prosody import ProsodyConfig
+from auricle.audio.frontends.frame_spectrum import FrameSpectrumConfig, cosine_transform, gammatone_filters
+from auricle.audio.frontends.prosody import ProsodyConfig
 from auricle.errors import ConfigError
 
 

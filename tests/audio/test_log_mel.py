@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from auricle.audio import Audio, LogMelConfig
-from auricle.audio.mel import hz_to_mel, mel_filters, mel_to_hz
+from auricle.audio.frontends.mel import hz_to_mel, mel_filters, mel_to_hz
 from auricle.config import Config
 from auricle.errors import ConfigError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.mfcc import MfccConfig, slopes
+from auricle.audio.frontends.mfcc import MfccConfig, slopes
 from auricle.errors import ConfigError
 
 

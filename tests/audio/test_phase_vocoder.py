@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from auricle.audio.phase_vocoder import resample, shift_pitch, stretch
+from auricle.audio.ops.phase_vocoder import resample, shift_pitch, stretch
 
 RATE = 16000
 S = 3 * RATE

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.clip_log_mel import ClipNormLogMelConfig, TopDbLogMelConfig
-from auricle.audio.log_mel import LogMel, LogMelConfig
-from auricle.audio.presets import PRESETS, preset
+from auricle.audio.frontends.clip_log_mel import ClipNormLogMelConfig, TopDbLogMelConfig
+from auricle.audio.frontends.log_mel import LogMel, LogMelConfig
+from auricle.audio.frontends.presets import PRESETS, preset
 from auricle.config import Config
 from auricle.errors import ConfigError
 

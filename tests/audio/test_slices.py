@@ -8,9 +8,9 @@ import scipy.stats
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.log_mel import LogMelConfig
-from auricle.audio.slices import SliceViewsConfig
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 

@@ -6,15 +6,15 @@ import scipy.stats
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.crop import CropConfig
-from auricle.audio.feature_mixing import LogMixupExpConfig
-from auricle.audio.feature_ops import LinearFaderConfig, ResizeCropConfig
-from auricle.audio.log_mel import LogMelConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.audio.ops.crop import CropConfig
+from auricle.audio.ops.feature_mixing import LogMixupExpConfig
+from auricle.audio.ops.feature_ops import LinearFaderConfig, ResizeCropConfig
+from auricle.audio.ops.wave_mixing import UtteranceMixConfig
+from auricle.audio.ops.wave_ops import PolarityConfig, WaveFadeConfig, WaveNoiseConfig, WaveRollConfig
 from auricle.audio.view_plan import ViewPlan, ViewPlanConfig
 from auricle.audio.views import MadeView, PlainViewsConfig
-from auricle.audio.wave_mixing import UtteranceMixConfig
-from auricle.audio.wave_ops import PolarityConfig, WaveFadeConfig, WaveNoiseConfig, WaveRollConfig
-from auricle.audio.waveform import WaveformConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 

@@ -9,11 +9,11 @@ import scipy.stats
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.wave_filters import BandDropConfig, EchoConfig, NarrowbandConfig, PassFilterConfig, ReverbConfig
-from auricle.audio.wave_masking import ChopsConfig, HopMaskConfig, WaveTimeMaskConfig
-from auricle.audio.wave_mixing import OverlapConfig, UtteranceMixConfig
-from auricle.audio.wave_op import WaveOpConfig
-from auricle.audio.wave_ops import (
+from auricle.audio.ops.wave_filters import BandDropConfig, EchoConfig, NarrowbandConfig, PassFilterConfig, ReverbConfig
+from auricle.audio.ops.wave_masking import ChopsConfig, HopMaskConfig, WaveTimeMaskConfig
+from auricle.audio.ops.wave_mixing import OverlapConfig, UtteranceMixConfig
+from auricle.audio.ops.wave_op import WaveOpConfig
+from auricle.audio.ops.wave_ops import (
     ClippingConfig,
     PitchShiftConfig,
     PolarityConfig,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from encoder_cases import Case
 
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.waveform_stem import CPC
 from auricle.encoders.pase import PaseConfig
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
@@ -13,7 +14,6 @@ from auricle.encoders.waveform_recurrent import (
     WaveformConvolutionConfig,
     WaveformRecurrentConfig,
 )
-from auricle.encoders.waveform_stem import CPC
 
 _FRAMES = FrameRecurrentConfig(width=24, mels=16, dropout=0.0)
 _CODES = GumbelLayerConfig(groups=2, entries=8)

@@ -8,8 +8,8 @@ from typing import Any
 from encoder_cases import Case
 
 from auricle.encoders.contract import Encoder
-from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 

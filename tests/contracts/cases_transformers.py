@@ -7,7 +7,7 @@ from collections.abc import Callable
 from encoder_cases import Case
 from tiny_transformers import folder
 
-from auricle.encoders.transformers_encoder import TransformersEncoder, TransformersEncoderConfig
+from auricle.encoders.transformers.encoder import TransformersEncoder, TransformersEncoderConfig
 
 
 def _build(name: str) -> Callable[[], TransformersEncoder]:

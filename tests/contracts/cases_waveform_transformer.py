@@ -5,8 +5,8 @@ from __future__ import annotations
 from encoder_cases import Case
 
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 
 _SMALL = WaveformTransformerConfig(

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from auricle.corpus.layouts.notes import midi_notes
-from auricle.corpus.layouts.opening import recognise
-from auricle.corpus.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.notes import midi_notes
+from auricle.corpus.published.layouts.opening import recognise
+from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from auricle.corpus.layouts.opening import open_layout, recognise
-from auricle.corpus.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import open_layout, recognise
+from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve, lfilter
 
-from auricle.corpus import scene_effects as effects
-from auricle.corpus.scene_sources import SOURCES, Source
-from auricle.corpus.scene_sources_struck import plucked_string, string_loop
-from auricle.corpus.scene_voice import (
+from auricle.corpus.synthetic import effects
+from auricle.corpus.synthetic.sources import SOURCES, Source
+from auricle.corpus.synthetic.sources_struck import plucked_string, string_loop
+from auricle.corpus.synthetic.voice import (
     Note,
     damped_modes,
     phase_of,

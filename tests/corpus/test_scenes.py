@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from auricle.corpus import scenes as scenes_module
-from auricle.corpus.scene_effects import decibels, root_mean_square
-from auricle.corpus.scenes import (
+from auricle.corpus.synthetic import scenes as scenes_module
+from auricle.corpus.synthetic.effects import decibels, root_mean_square
+from auricle.corpus.synthetic.scenes import (
     ScenesConfig,
     builtin_corpus,
     class_names,

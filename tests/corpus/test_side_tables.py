@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from auricle.corpus.side_tables import check_events, merge_overlaps, read_captions, read_trials, tidy_events
+from auricle.corpus.readers.side_tables import check_events, merge_overlaps, read_captions, read_trials, tidy_events
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError

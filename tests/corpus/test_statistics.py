@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.log_mel import LogMelConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.windows import WindowConfig

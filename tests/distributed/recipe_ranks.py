@@ -15,7 +15,7 @@ from torch import nn
 from auricle.audio.batch import Audio, Features
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import View
-from auricle.objectives.teacher import MovingAverage
+from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 from auricle.recipes.matrix import made_audio, make_ready

@@ -18,13 +18,13 @@ import torch.distributed as dist
 torch.set_num_threads(1)
 from auricle.audio.batch import Features
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
-from auricle.encoders.waveform_stem import WaveformStemConfig
+from auricle.encoders.parts.waveform_stem import WaveformStemConfig
 from auricle.objectives.contract import View
-from auricle.objectives.future_contrast import FutureContrastConfig
-from auricle.objectives.future_prediction import FuturePredictionConfig
+from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
+from auricle.objectives.predictive.future_prediction import FuturePredictionConfig
 
 out, rank, world = sys.argv[1], int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 if world > 1:

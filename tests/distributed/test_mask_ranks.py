@@ -17,10 +17,10 @@ import torch.distributed as dist
 
 torch.set_num_threads(1)
 from auricle.encoders.contract import Grid
-from auricle.objectives.mask_blocks import BlockMask, ClusterMask, InverseBlockMask
-from auricle.objectives.mask_jepa import JepaMask
-from auricle.objectives.mask_samplers import FrameMask, GroupMask, HalvesMask, RandomMask, StructuredMask
-from auricle.objectives.mask_spans import BernoulliSpanMask, SpanMask
+from auricle.objectives.masks.blocks import BlockMask, ClusterMask, InverseBlockMask
+from auricle.objectives.masks.jepa import JepaMask
+from auricle.objectives.masks.samplers import FrameMask, GroupMask, HalvesMask, RandomMask, StructuredMask
+from auricle.objectives.masks.spans import BernoulliSpanMask, SpanMask
 
 out, rank, world = sys.argv[1], int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 if world > 1:

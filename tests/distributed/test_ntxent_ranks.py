@@ -20,8 +20,8 @@ torch.set_num_threads(1)
 sys.path.insert(0, str(Path(sys.argv[1])))
 from ntxent_worker_parts import parts, views
 from auricle.objectives.gather import gather_rows
-from auricle.objectives.gradient_cache import cached_backward
-from auricle.objectives.ntxent import nt_xent
+from auricle.objectives.contrastive.gradient_cache import cached_backward
+from auricle.objectives.contrastive.ntxent import nt_xent
 
 out, kind, rank, world = Path(sys.argv[2]), sys.argv[3], int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 if world > 1:
@@ -66,9 +66,9 @@ import torch
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.objectives.contract import View
-from auricle.objectives.contrastive import ContrastiveConfig
-from auricle.objectives.pair_losses import NTXentConfig
-from auricle.objectives.projectors import ProjectorConfig
+from auricle.objectives.contrastive.two_views import ContrastiveConfig
+from auricle.objectives.contrastive.pair_losses import NTXentConfig
+from auricle.objectives.contrastive.projectors import ProjectorConfig
 
 def parts():
     encoder = SpectrogramTransformerConfig(

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
-
 from toy_pretraining import write_corpus
 
 from auricle.training.run_folder import read_metrics

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
 import torch
 from toy_pretraining import toy_recipe
 
-from auricle.audio.augment import AugmentConfig
+from auricle.audio.augment.config import AugmentConfig
 from auricle.recipes import pretrain
 
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.encoders.beats import BEATs, BEATsConfig
-from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_weights import load_fairseq_weights
+from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.errors import ConfigError
+from auricle.zoo.families.waveform import load_fairseq_weights
 
 _SMALL = BEATsConfig(
     width=32,

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.encoders.conformer import Conformer, ConformerConfig
-from auricle.encoders.conformer_attention import ConformerAttention, by_distance_to_by_key, place_table, rotate
-from auricle.encoders.conformer_block import ConvolutionModule, MaskedGroupNorm
-from auricle.encoders.conformer_weights import conformer_weights
 from auricle.encoders.contract import Grid, Tokens
-from auricle.encoders.frame_subsampling import FrameSubsampling
+from auricle.encoders.parts.conformer_attention import ConformerAttention, by_distance_to_by_key, place_table, rotate
+from auricle.encoders.parts.conformer_block import ConvolutionModule, MaskedGroupNorm
+from auricle.encoders.parts.frame_subsampling import FrameSubsampling
 from auricle.errors import ConfigError
+from auricle.zoo.families.conformer import conformer_weights
 
 SMALL = ConformerConfig(width=16, depth=2, heads=2, kernel=5, mels=12, channels=4, dropout=0.0)
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from auricle.audio.batch import Audio
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.checking import check_encoder, faults, render_findings
 from auricle.encoders.foreign import ForeignEncoder, ForeignFrozen, make_callable, open_foreign

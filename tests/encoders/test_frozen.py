@@ -6,7 +6,7 @@ import soxr
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.encoders.frozen import FrozenEncoder, weights_fingerprint
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig

@@ -9,9 +9,9 @@ import torch
 
 from auricle.audio.batch import Features
 from auricle.encoders.hts_at import HtsAt, HtsAtConfig
-from auricle.encoders.hts_at_weights import hts_at_weights
-from auricle.encoders.shifted_windows import WindowAttention
+from auricle.encoders.parts.shifted_windows import WindowAttention
 from auricle.errors import ConfigError
+from auricle.zoo.families.hts_at import hts_at_weights
 
 SMALL = HtsAtConfig(width=8, depths=(2, 2, 2, 2), heads=(1, 2, 2, 4), drop_path=0.0)
 LITTLE = HtsAtConfig(

@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability
+from auricle.encoders.parts.sinc import SincFilters
 from auricle.encoders.pase import Pase, PaseConfig
-from auricle.encoders.sinc import SincFilters
 from auricle.errors import ConfigError
 
 NARROW = PaseConfig(

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import ASTConfig, ASTModel, BertConfig, BertModel, ViTConfig, ViTModel
 
 from auricle.audio.batch import Features
-from auricle.encoders.positions import sinusoid_table
+from auricle.encoders.parts.positions import sinusoid_table
+from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
-from auricle.encoders.transformer_block import TransformerBlock
 
 D, HEADS, DEPTH, MELS = 24, 2, 3, 32
 SMALL = {"width": D, "depth": DEPTH, "heads": HEADS, "mels": MELS, "dropout": 0.0, "attention_dropout": 0.0}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import Config
 from auricle.encoders.contract import Ability
-from auricle.encoders.mamba_mixer import MambaMixer, ScanDirection, turn
+from auricle.encoders.parts.mamba_mixer import MambaMixer, ScanDirection, turn
 from auricle.encoders.state_space import StateSpace, StateSpaceConfig
 from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig
 from auricle.errors import ConfigError

@@ -17,22 +17,21 @@ import torch
 from torch import Tensor
 
 transformers = pytest.importorskip("transformers")
-sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 from tiny_transformers import folder  # noqa: E402
 
 from auricle.audio.batch import Audio, Features  # noqa: E402
-from auricle.audio.waveform import WaveformConfig  # noqa: E402
+from auricle.audio.frontends.waveform import WaveformConfig  # noqa: E402
 from auricle.config import Config  # noqa: E402
 from auricle.corpus.sources import open_corpus  # noqa: E402
 from auricle.encoders.contract import Ability  # noqa: E402
 from auricle.encoders.frozen import FrozenEncoder  # noqa: E402
-from auricle.encoders.transformers_encoder import (  # noqa: E402
+from auricle.encoders.transformers.encoder import (  # noqa: E402
     TransformersEncoder,
     TransformersEncoderConfig,
     open_transformers,
 )
-from auricle.encoders.transformers_load import explained  # noqa: E402
-from auricle.encoders.transformers_readers import smallest  # noqa: E402
+from auricle.encoders.transformers.load import explained  # noqa: E402
+from auricle.encoders.transformers.readers import smallest  # noqa: E402
 from auricle.errors import ConfigError, DownloadError, MissingExtraError  # noqa: E402
 from auricle.tokens.embeddings import embed_corpus  # noqa: E402
 from auricle.tokens.extract import extract  # noqa: E402

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig, gumbel_noise
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, gumbel_noise
+from auricle.encoders.parts.waveform_stem import CPC, WAV2VEC
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
     CAUSAL_WAV2VEC,
     WaveformConvolutionConfig,
     WaveformRecurrentConfig,
 )
-from auricle.encoders.waveform_stem import CPC, WAV2VEC
 from auricle.errors import ConfigError
 
 RECURRENT = WaveformRecurrentConfig(stem=CPC.narrow(8), width=12)

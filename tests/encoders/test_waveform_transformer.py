@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from waveform_references import FAMILIES, SMALL, STACKED, features, shaken, wave
 
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Ability
-from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.waveform_stem import WAV2VEC2
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2
 from auricle.encoders.waveform_transformer import SIZES, WaveformTransformer, WaveformTransformerConfig
-from auricle.encoders.waveform_weights import load_transformers_weights
 from auricle.errors import ConfigError
+from auricle.zoo.families.waveform import load_transformers_weights
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Features
-from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 
 SMALL = WaveformTransformerConfig(

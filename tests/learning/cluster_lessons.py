@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from auricle.audio.log_mel import LogMelConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.objectives.terms import CodeConfig
+from auricle.objectives.predictive.terms import CodeConfig
 from auricle.recipes import two_cores
 from auricle.recipes.recipe import Recipe
 from learning import Lesson, lesson

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.window_decoder import WindowDecoderConfig
+from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.recipes import get_recipe
 from learning import lesson
 

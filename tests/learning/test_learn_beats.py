@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.codebook import CodebookConfig
 from auricle.encoders.coding_encoder import CodingEncoderConfig
-from auricle.encoders.conv_position import ConvPositionConfig
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.parts.codebook import CodebookConfig
+from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.objectives.contract import Preparation
-from auricle.objectives.decoder import TransformerDecoderConfig
-from auricle.objectives.earlier_codes import EarlierCodesTargetConfig
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
-from auricle.objectives.projection_targets import RandomProjectionTargetConfig
-from auricle.objectives.terms import CodeConfig
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.predictive.terms import CodeConfig
+from auricle.objectives.targets.earlier_codes import EarlierCodesTargetConfig
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.two_cores import window
 from learning import Lesson, lesson

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from auricle.encoders.conformer import ConformerConfig
-from auricle.objectives.projection_targets import RandomProjectionTargetConfig
-from auricle.objectives.terms import CodeConfig
+from auricle.objectives.predictive.terms import CodeConfig
+from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.two_cores import window
 from learning import lesson

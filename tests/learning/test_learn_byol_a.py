@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.bootstrap import byol_head
+from auricle.objectives.predictive.bootstrap import byol_head
 from auricle.recipes import get_recipe
 from learning import lesson
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from auricle.corpus.side_tables import read_captions
+from auricle.corpus.readers.side_tables import read_captions
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.slice_cnn import SliceCNNConfig
+from auricle.evaluation.audio_text.model import AudioText
+from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
 from auricle.objectives.contract import Objective
 from auricle.recipes import get_recipe, two_cores
-from auricle.studies.audio_text import AudioText
-from auricle.studies.text_alignment import text_retrieval, zero_shot
 from learning import Lesson
 
 pytestmark = pytest.mark.real

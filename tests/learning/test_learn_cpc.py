@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from auricle.encoders.parts.waveform_stem import CPC
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
-from auricle.encoders.waveform_stem import CPC
 from auricle.recipes import get_recipe
 from auricle.recipes.two_cores import window
 from learning import lesson

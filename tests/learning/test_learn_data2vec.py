@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from auricle.audio.presets import preset
+from auricle.audio.frontends.presets import preset
 from auricle.encoders.spectrogram_layouts import layout
-from auricle.objectives.conv_decoder import Conv1dDecoderConfig
-from auricle.objectives.teacher import TeacherConfig
+from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig
+from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.recipes import get_recipe
 from learning import Lesson, lesson
 

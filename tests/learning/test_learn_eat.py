@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.conv_decoder import Conv2dDecoderConfig
-from auricle.objectives.teacher import TeacherConfig
+from auricle.objectives.predictive.conv_decoder import Conv2dDecoderConfig
+from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.recipes import get_recipe
 from learning import lesson
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.altered_regression import AlteredRegressionConfig
-from auricle.objectives.heads import MlpHeadConfig
+from auricle.objectives.predictive.altered_regression import AlteredRegressionConfig
+from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.recipes import get_recipe
 from learning import lesson
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auricle.audio.crop import CropConfig
+from auricle.audio.ops.crop import CropConfig
 from auricle.encoders.pase import PaseConfig
 from auricle.recipes import get_recipe, two_cores
 from learning import Lesson, lesson

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auricle.audio.log_mel import LogMelConfig
-from auricle.audio.slices import SliceViewsConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.recipes import get_recipe

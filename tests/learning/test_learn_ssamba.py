@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from auricle.objectives.mask_samplers import FrameMask
+from auricle.objectives.masks.samplers import FrameMask
 from auricle.recipes import get_recipe
-from auricle.recipes.methods.ssast import patch_terms
+from auricle.recipes.methods.reconstruction.ssast import patch_terms
 from learning import lesson
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auricle.recipes import get_recipe
-from auricle.recipes.methods.ssast import patch_terms
+from auricle.recipes.methods.reconstruction.ssast import patch_terms
 from learning import lesson
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_stem import WAV2VEC2_LAYER
-from auricle.objectives.learned_codes import LearnedCodesConfig, TemperatureConfig
-from auricle.objectives.mask_spans import SpanMask
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2_LAYER
+from auricle.objectives.masks.spans import SpanMask
+from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes.recipe import Recipe, get_recipe
 from learning import lesson
 

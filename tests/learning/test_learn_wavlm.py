@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cluster_lessons import cluster_lesson
 
-from auricle.recipes.methods.hubert import first_iteration
+from auricle.recipes.methods.discrete_tokens.hubert import first_iteration
 from auricle.recipes.recipe import get_recipe
 
 

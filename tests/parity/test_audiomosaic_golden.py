@@ -11,10 +11,10 @@ import torch
 
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
-from auricle.objectives.contrastive import ContrastiveConfig, build_projector
-from auricle.objectives.masks import MaskConfig
-from auricle.zoo.audiomosaic import from_official, to_official
-from auricle.zoo.audiomosaic_heads import AttentiveSum, AudioMosaicHead, Classifier, LayerProbe, WeightedSum
+from auricle.objectives.contrastive.two_views import ContrastiveConfig, build_projector
+from auricle.objectives.masks.structured import MaskConfig
+from auricle.zoo.families.audiomosaic import from_official, to_official
+from auricle.zoo.families.audiomosaic_heads import AttentiveSum, AudioMosaicHead, Classifier, LayerProbe, WeightedSum
 
 TOLERANCE = 2e-8  # eight printed digits after the point, in float64
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auricle.probes.compat_adam import SettingsAdam
-from auricle.probes.compat_block import hidden_block, setting_linear
-from auricle.probes.compat_head import CompatHead, CompatHeadConfig, _mask
+from auricle.kits.adam import SettingsAdam
+from auricle.kits.block import hidden_block, setting_linear
+from auricle.kits.head import CompatHead, CompatHeadConfig, _mask
 from auricle.tokens.token_set import TokenShape
 
 SHAPE = TokenShape(width=6, pooled_width=6, cls=0, freq=1)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from auricle.errors import ConfigError
-from auricle.probes.compat_grid import GridPoint, best_point, fit_points
-from auricle.probes.compat_head import CompatHead, CompatHeadConfig, CompatLayersHeadConfig
-from auricle.probes.compat_stopping import Standing
-from auricle.probes.compat_training import (
+from auricle.kits.grid import GridPoint, best_point, fit_points
+from auricle.kits.head import CompatHead, CompatHeadConfig, CompatLayersHeadConfig
+from auricle.kits.stopping import Standing
+from auricle.kits.training import (
     CompatFit,
     CompatTraining,
     compat_logits,

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 from auricle.probes.contract import ProbeHead
 from auricle.probes.cost import count_macs, encoder_macs, head_macs
-from auricle.probes.linear import LinearConfig
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.protobin import ProtobinConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.registry import PROBES
 from auricle.tokens.token_set import TokenSet
 

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from auricle.errors import ConfigError, MissingExtraError
 from auricle.probes import SearchConfig
 from auricle.probes.contract import Inputs
-from auricle.probes.ctc import CTC, CtcConfig, CtcHead
-from auricle.probes.ctc_decode import beam_search, greedy
-from auricle.probes.ctc_search import _losses, fit_ctc
-from auricle.probes.lstm import BiLstm
-from auricle.probes.utterances import Utterances, feasible
+from auricle.probes.ctc.decode import beam_search, greedy
+from auricle.probes.ctc.heads import CTC, CtcConfig, CtcHead
+from auricle.probes.ctc.lstm import BiLstm
+from auricle.probes.ctc.search import _losses, fit_ctc
+from auricle.probes.ctc.utterances import Utterances, feasible
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 SHAPE = TokenShape(width=5, pooled_width=5, cls=0, freq=2)

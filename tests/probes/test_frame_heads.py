@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from auricle.errors import ConfigError
 from auricle.probes import SearchConfig
 from auricle.probes.contract import ProbeConfig
-from auricle.probes.frame_contract import FrameConfig, FrameLabelled, FrameLossConfig, cut_pieces, valid_frames
-from auricle.probes.frame_feed import FittedFrames, FrameFeed
-from auricle.probes.frame_protobin import FrameProtobinConfig
-from auricle.probes.frame_search import fit_frames, frame_scores
-from auricle.probes.frame_stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
+from auricle.probes.frames.contract import FrameConfig, FrameLabelled, FrameLossConfig, cut_pieces, valid_frames
+from auricle.probes.frames.feed import FittedFrames, FrameFeed
+from auricle.probes.frames.protobin import FrameProtobinConfig
+from auricle.probes.frames.search import fit_frames, frame_scores
+from auricle.probes.frames.stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
 from auricle.tokens.token_set import TokenSet
 
 CONFIGS: list[FrameConfig] = [
@@ -231,7 +231,7 @@ def test_pieces_of_a_feed_come_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None
             whole = FrameFeed(tokens, head).gather(head)
             assert whole.shape == (1, 23 * config.upsample, C)
             with monkeypatch.context() as patch:
-                patch.setattr("auricle.probes.feed._READ_BYTES", 1)
+                patch.setattr("auricle.probes.search.feed._READ_BYTES", 1)
                 torch.testing.assert_close(FrameFeed(tokens, head).gather(head), whole)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from auricle.probes.contract import Inputs, ProbeHead
+from auricle.probes.heads.mhca import Mhca, MhcaConfig
+from auricle.probes.heads.protobin import Protobin, ProtobinConfig
 from auricle.probes.losses import LossConfig, get_loss
-from auricle.probes.mhca import Mhca, MhcaConfig
-from auricle.probes.protobin import Protobin, ProtobinConfig
 from auricle.tokens.token_set import TokenShape
 
 B, N, D, C = 2, 20, 24, 3

@@ -15,9 +15,9 @@ from auricle.errors import ConfigError
 from auricle.probes import fit_probe
 from auricle.probes.contract import Labelled
 from auricle.probes.fitted import FittedProbe
-from auricle.probes.linear import LinearConfig
-from auricle.probes.scaling import Scaling
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.scaling import Scaling
 from auricle.tokens.token_set import TokenSet
 
 CLASSES = ("bell", "rain", "siren")

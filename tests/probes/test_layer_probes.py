@@ -16,17 +16,17 @@ from auricle.audio.batch import Features
 from auricle.encoders.contract import Grid
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
-from auricle.probes import feed as feed_file
-from auricle.probes.cgp import Cgp, CgpConfig
 from auricle.probes.contract import Inputs, Labelled, ProbeConfig, ProbeHead
-from auricle.probes.feed import Feed
 from auricle.probes.fitted import FittedProbe
-from auricle.probes.layer_attentive import LayerAttentive, LayerAttentiveConfig
-from auricle.probes.layer_gated import GatedLinear, GatedLinearConfig, WeightedSum, WeightedSumConfig
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.heads.cgp import Cgp, CgpConfig
+from auricle.probes.heads.layer_attentive import LayerAttentive, LayerAttentiveConfig
+from auricle.probes.heads.layer_gated import GatedLinear, GatedLinearConfig, WeightedSum, WeightedSumConfig
+from auricle.probes.search import feed as feed_file
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.feed import Feed
+from auricle.probes.search.search import fit_probe
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
-from auricle.zoo.audiomosaic_heads import AttentiveSum
+from auricle.zoo.families.audiomosaic_heads import AttentiveSum
 
 S, B, L, T, FREQ, D, C = 2, 4, 3, 3, 2, 8, 5
 N = T * FREQ

@@ -12,28 +12,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.config import Config
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError
-from auricle.probes.abmilp import AbmilpConfig
 from auricle.probes.contract import Inputs, Labelled, ProbeConfig, ProbeHead, drop
-from auricle.probes.conv import ConvConfig
-from auricle.probes.ep import EpConfig
-from auricle.probes.jepa import JepaConfig
-from auricle.probes.linear import LinearConfig
-from auricle.probes.linear_concat import LinearConcatConfig
-from auricle.probes.linear_pre import LinearPreConfig
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.mlp import MlpConfig
-from auricle.probes.pooled_head import AttentiveHead, TokenConfig
+from auricle.probes.heads.abmilp import AbmilpConfig
+from auricle.probes.heads.conv import ConvConfig
+from auricle.probes.heads.ep import EpConfig
+from auricle.probes.heads.jepa import JepaConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.linear_concat import LinearConcatConfig
+from auricle.probes.heads.linear_pre import LinearPreConfig
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.heads.mlp import MlpConfig
+from auricle.probes.heads.pooled_head import AttentiveHead, TokenConfig
+from auricle.probes.heads.simpool import SimPoolConfig
+from auricle.probes.heads.token_moments import training_moments
 from auricle.probes.registry import PROBES
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
-from auricle.probes.simpool import SimPoolConfig
-from auricle.probes.token_moments import training_moments
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.search import fit_probe
 from auricle.tokens.extract import extract
 from auricle.tokens.token_set import TokenSet, TokenShape
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from auricle.probes.abmilp import AbmilpConfig
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead
-from auricle.probes.ep import EpConfig
-from auricle.probes.jepa import JepaConfig
-from auricle.probes.linear import LinearConfig
-from auricle.probes.linear_pre import LinearPreConfig
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.mlp import MlpConfig
-from auricle.probes.simpool import SimPool, SimPoolConfig
+from auricle.probes.heads.abmilp import AbmilpConfig
+from auricle.probes.heads.ep import EpConfig
+from auricle.probes.heads.jepa import JepaConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.linear_pre import LinearPreConfig
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.heads.mlp import MlpConfig
+from auricle.probes.heads.simpool import SimPool, SimPoolConfig
 from auricle.tokens.token_set import TokenShape
 
 B, N, D, C = 2, 20, 24, 3

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auricle.encoders.positions import sincos_grid
-from auricle.probes import linear_pre, recompute
-from auricle.probes.abmilp import AbmilpConfig
+from auricle.encoders.parts.positions import sincos_grid
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead
-from auricle.probes.conv import ConvConfig
-from auricle.probes.ep import EpConfig
-from auricle.probes.jepa import JepaConfig
-from auricle.probes.linear_concat import LinearConcatConfig
-from auricle.probes.linear_pre import LinearPreConfig
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.mlp import MlpConfig
-from auricle.probes.simpool import SimPoolConfig
+from auricle.probes.heads import linear_pre, recompute
+from auricle.probes.heads.abmilp import AbmilpConfig
+from auricle.probes.heads.conv import ConvConfig
+from auricle.probes.heads.ep import EpConfig
+from auricle.probes.heads.jepa import JepaConfig
+from auricle.probes.heads.linear_concat import LinearConcatConfig
+from auricle.probes.heads.linear_pre import LinearPreConfig
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.heads.mlp import MlpConfig
+from auricle.probes.heads.simpool import SimPoolConfig
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 S, B, T, FREQ, D, C = 3, 5, 4, 2, 12, 4

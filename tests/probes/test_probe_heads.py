@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auricle.errors import ConfigError
-from auricle.probes import best_tokens
-from auricle.probes.best_tokens import best_token
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead
-from auricle.probes.linear import LinearConfig
-from auricle.probes.mhca import Mhca, MhcaConfig
-from auricle.probes.protobin import Protobin, ProtobinConfig
+from auricle.probes.heads import best_tokens
+from auricle.probes.heads.best_tokens import best_token
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.mhca import Mhca, MhcaConfig
+from auricle.probes.heads.protobin import Protobin, ProtobinConfig
 from auricle.probes.registry import PROBES, get_probe
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from auricle.probes.contract import Inputs
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.optimiser import SettingsAdamW, cosine
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.search.optimiser import SettingsAdamW, cosine
 from auricle.tokens.token_set import TokenShape
 
 

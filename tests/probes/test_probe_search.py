@@ -16,13 +16,13 @@ from torch import Tensor
 from auricle.config import Config
 from auricle.errors import CheckpointError, ConfigError, TrainingError
 from auricle.probes.contract import Labelled
-from auricle.probes.feed import Feed
 from auricle.probes.fitted import FILE, FittedProbe
-from auricle.probes.linear import LinearConfig
-from auricle.probes.protobin import ProtobinConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.registry import PROBES
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.feed import Feed
+from auricle.probes.search.search import fit_probe
 from auricle.tokens.token_set import TokenSet
 
 TOKEN_PROBES = sorted(name for name, config in PROBES.items() if config.reads == "tokens")

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from auricle.errors import ConfigError
-from auricle.probes.selection import default_metric, macro_auc, mean_average_precision, natural, score, validate
+from auricle.probes.search.selection import default_metric, macro_auc, mean_average_precision, natural, score, validate
 
 
 @given(seed=st.integers(0, 10_000), levels=st.sampled_from([2, 5, 1000]))

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.probes import best_tokens
 from auricle.probes.contract import Inputs, Labelled, ProbeConfig
-from auricle.probes.proto import Proto, ProtoConfig
-from auricle.probes.protobin import Protobin, ProtobinConfig
-from auricle.probes.prototype_head import PrototypeHead
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.heads import best_tokens
+from auricle.probes.heads.proto import Proto, ProtoConfig
+from auricle.probes.heads.protobin import Protobin, ProtobinConfig
+from auricle.probes.heads.prototype_head import PrototypeHead
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.search import fit_probe
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
 
 S, B, T, FREQ, D, C = 3, 5, 4, 2, 12, 4

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from auricle.errors import CheckpointError, ConfigError
-from auricle.probes.cgp import CgpConfig
 from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe
-from auricle.probes.linear import LinearConfig
-from auricle.probes.proto import ProtoConfig
-from auricle.probes.protobin import Protobin, ProtobinConfig
-from auricle.probes.prototype_bits import FILE, PackedProbe
-from auricle.probes.prototype_maps import activation_map
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.heads.cgp import CgpConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.proto import ProtoConfig
+from auricle.probes.heads.protobin import Protobin, ProtobinConfig
+from auricle.probes.heads.prototype_bits import FILE, PackedProbe
+from auricle.probes.heads.prototype_maps import activation_map
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.search import fit_probe
 from auricle.tokens.token_set import TokenSet
 
 T, FREQ, D, C = 8, 4, 32, 3

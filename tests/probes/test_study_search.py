@@ -15,15 +15,15 @@ from scipy.stats import qmc
 from auricle.errors import ConfigError, MissingExtraError
 from auricle.probes import fit_probe
 from auricle.probes.contract import Labelled
-from auricle.probes.edges import edge_notes
 from auricle.probes.fitted import FittedProbe, Trial
-from auricle.probes.linear import LinearConfig
+from auricle.probes.heads.linear import LinearConfig
 from auricle.probes.losses import get_loss
 from auricle.probes.registry import PROBES
-from auricle.probes.search import fit_probe_seeds
-from auricle.probes.search_config import SearchConfig
-from auricle.probes.settings_run import Work, train_settings
-from auricle.probes.study_search import passes, propose_and_run, sobol_points, study_search
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.edges import edge_notes
+from auricle.probes.search.search import fit_probe_seeds
+from auricle.probes.search.settings_run import Work, train_settings
+from auricle.probes.search.study import passes, propose_and_run, sobol_points, study_search
 from auricle.tokens.token_set import TokenSet
 
 CLASSES = ("bell", "rain", "siren")

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from toy_captions import captioned
 
-from auricle.corpus.side_tables import read_captions
+from auricle.corpus.readers.side_tables import read_captions
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.errors import CheckpointError, ConfigError, CorpusError
+from auricle.evaluation.audio_text.model import open_audio_text
+from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.recipe import Recipe
-from auricle.studies.audio_text import open_audio_text
-from auricle.studies.text_alignment import text_retrieval, zero_shot
 
 
 def small(steps: int = 2) -> Recipe:

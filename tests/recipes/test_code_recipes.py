@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.codebook import CodebookConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
-from auricle.encoders.conv_position import ConvPositionConfig
+from auricle.encoders.parts.codebook import CodebookConfig
+from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.errors import ConfigError
-from auricle.objectives.decoder import TransformerDecoderConfig
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.load import load_recipe
 from auricle.training.checkpoint import find_checkpoints, read_tensors

@@ -12,7 +12,7 @@ import pytest
 
 from auricle.corpus.sources import open_corpus
 from auricle.errors import ConfigError
-from auricle.objectives.captions import caption_table
+from auricle.objectives.text.captions import caption_table
 from auricle.recipes.columns import columns_of
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
-from auricle.objectives.future_contrast import FutureContrastConfig
-from auricle.objectives.future_prediction import FuturePredictionConfig
-from auricle.objectives.learned_codes import TemperatureConfig
+from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
+from auricle.objectives.predictive.future_prediction import FuturePredictionConfig
+from auricle.objectives.targets.learned_codes import TemperatureConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from auricle.audio.mfcc import MfccConfig
-from auricle.audio.wave_mixing import UtteranceMixConfig
-from auricle.encoders.conv_position import ConvPositionConfig
-from auricle.encoders.waveform_stem import WAV2VEC2_LAYER
+from auricle.audio.frontends.mfcc import MfccConfig
+from auricle.audio.ops.wave_mixing import UtteranceMixConfig
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2_LAYER
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
-from auricle.objectives.cluster_targets import ClusteredFeaturesConfig, ClusteredLayerConfig
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
-from auricle.objectives.heads import CosineHeadConfig
-from auricle.objectives.mask_spans import SpanMask
-from auricle.objectives.online_cluster_target import OnlineClusterTargetConfig
-from auricle.objectives.stem_penalty import StemPenaltyConfig
+from auricle.objectives.masks.spans import SpanMask
+from auricle.objectives.predictive.heads import CosineHeadConfig
+from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
+from auricle.objectives.targets.clusters import ClusteredFeaturesConfig, ClusteredLayerConfig
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.load import load_recipe
 from auricle.training.run_folder import read_metrics

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from auricle.encoders.contract import Ability
-from auricle.objectives.block_predictor import BlockPredictorConfig
-from auricle.objectives.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
-from auricle.objectives.decoder import NoDecoderConfig, TransformerDecoderConfig
-from auricle.objectives.joint_views import JointViewsConfig
-from auricle.objectives.mask_blocks import BlockMask, InverseBlockMask
-from auricle.objectives.mask_jepa import JepaMask
-from auricle.objectives.mask_samplers import HalvesMask, RandomMask
-from auricle.objectives.mask_spans import SpanMask
-from auricle.objectives.teacher import TeacherConfig
+from auricle.objectives.masks.blocks import BlockMask, InverseBlockMask
+from auricle.objectives.masks.jepa import JepaMask
+from auricle.objectives.masks.samplers import HalvesMask, RandomMask
+from auricle.objectives.masks.spans import SpanMask
+from auricle.objectives.predictive.block_predictor import BlockPredictorConfig
+from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
+from auricle.objectives.predictive.decoder import NoDecoderConfig, TransformerDecoderConfig
+from auricle.objectives.predictive.joint_views import JointViewsConfig
+from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.recipes import Recipe, get_recipe
 
 

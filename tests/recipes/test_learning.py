@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from auricle.audio.augment import Augment
+from auricle.audio.augment.config import Augment
 from auricle.corpus.loader import Batch, Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective, View
-from auricle.objectives.projectors import ProjectorConfig
+from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.building import build
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from auricle.audio.augment import AugmentConfig
+from auricle.audio.augment.config import AugmentConfig
 from auricle.errors import ConfigError
 from auricle.recipes import Recipe, get_recipe, recipes
 

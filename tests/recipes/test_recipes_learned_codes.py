@@ -7,12 +7,12 @@ import pytest
 from auricle.encoders.conformer import ConformerConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
-from auricle.objectives.code_uses import CodeDiversityConfig, CodeLabelsConfig, CodeRegressionConfig
-from auricle.objectives.learned_codes import LearnedCodesConfig
-from auricle.objectives.mask_spans import BernoulliSpanMask, SpanMask
-from auricle.objectives.masked_prediction import MaskedPredictionConfig
-from auricle.objectives.quantised_contrast import QuantisedContrastConfig
-from auricle.objectives.stem_penalty import StemPenaltyConfig
+from auricle.objectives.contrastive.quantised_contrast import QuantisedContrastConfig
+from auricle.objectives.masks.spans import BernoulliSpanMask, SpanMask
+from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
+from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeLabelsConfig, CodeRegressionConfig
+from auricle.objectives.targets.learned_codes import LearnedCodesConfig
 from auricle.recipes.building import build
 from auricle.recipes.recipe import Recipe, get_recipe
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from auricle.audio.clip_log_mel import ClipNormLogMelConfig
-from auricle.audio.presets import preset
+from auricle.audio.frontends.clip_log_mel import ClipNormLogMelConfig
+from auricle.audio.frontends.presets import preset
 from auricle.audio.view_plan import ViewPlanConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.encoders.state_space_config import StateSpaceConfig
-from auricle.objectives.altered_regression import AlteredRegressionConfig
-from auricle.objectives.corruption import CorruptionChainConfig, DiceSpansConfig
-from auricle.objectives.decoder import TransformerDecoderConfig
-from auricle.objectives.mask_blocks import ClusterMask
-from auricle.objectives.mask_samplers import GroupMask, RandomMask
-from auricle.objectives.masked_prediction import MaskedPredictionConfig
-from auricle.objectives.patch_contrast import PatchContrastConfig
-from auricle.objectives.window_decoder import WindowDecoderConfig
+from auricle.objectives.contrastive.patch_contrast import PatchContrastConfig
+from auricle.objectives.masks.blocks import ClusterMask
+from auricle.objectives.masks.corruption import CorruptionChainConfig, DiceSpansConfig
+from auricle.objectives.masks.samplers import GroupMask, RandomMask
+from auricle.objectives.predictive.altered_regression import AlteredRegressionConfig
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.recipes import Recipe, get_recipe
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.feature_mixing import LogMixupExpConfig
-from auricle.audio.feature_ops import LinearFaderConfig, ResizeCropConfig
-from auricle.audio.level_log_mel import LevelLogMelConfig
-from auricle.audio.wave_ops import WaveNoiseConfig
-from auricle.objectives.pair_losses import BarlowConfig, InBatchConfig, NTXentConfig
+from auricle.audio.frontends.level_log_mel import LevelLogMelConfig
+from auricle.audio.ops.feature_mixing import LogMixupExpConfig
+from auricle.audio.ops.feature_ops import LinearFaderConfig, ResizeCropConfig
+from auricle.audio.ops.wave_ops import WaveNoiseConfig
+from auricle.objectives.contrastive.pair_losses import BarlowConfig, InBatchConfig, NTXentConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from auricle.objectives.projectors import ProjectorConfig
+from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import Recipe, get_recipe
 
 

@@ -19,7 +19,7 @@ from auricle.report.measures import TITLES, UNITS, Measure
 from auricle.report.page import build_page
 from auricle.report.ranks_view import alike, average_ranks
 from auricle.report.run_data import RunData, read_runs
-from auricle.studies.results_statistics import rank_systems
+from auricle.results.ranks import rank_systems
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
 

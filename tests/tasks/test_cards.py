@@ -10,16 +10,18 @@ import pytest
 import soundfile as sf
 from rich.console import Console
 
-from auricle.corpus.data_sets import DATA_SETS
-from auricle.corpus.layouts.opening import open_for
-from auricle.corpus.layouts.registry import LAYOUTS
-from auricle.corpus.scenes import parse_builtin
+from auricle.corpus.published.data_sets import DATA_SETS
+from auricle.corpus.published.layouts.opening import open_for
+from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.sources import open_corpus
+from auricle.corpus.synthetic.scenes import parse_builtin
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks import TaskCard, make_targets, plan_folds
-from auricle.tasks.cards import CARDS, _register, card_type, get_task, render_cards, tasks
-from auricle.tasks.clips import ClipsRule
-from auricle.tasks.suites import SUITES, suite
+from auricle.kits.suites import SUITES, suite
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import CARDS, _register, card_type, get_task, render_cards, tasks
+from auricle.tasks.clips.rule import ClipsRule
+from auricle.tasks.folds import plan_folds
+from auricle.tasks.targets import make_targets
 
 
 def test_cards_travel_and_say_where_their_data_come_from() -> None:

@@ -13,12 +13,12 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
 from auricle.metrics.events import Event, event_counts, segment_counts
 from auricle.metrics.psds import PSDS1, PSDS2, Psds
-from auricle.tasks.event_decoding import Decoding, decode
-from auricle.tasks.event_rule import EventsRule
-from auricle.tasks.event_targets import frame_targets
-from auricle.tasks.events import EventAnswers
-from auricle.tasks.judged import load_judged, save_judged
-from auricle.tasks.scoring import compare_judged, score
+from auricle.results.judged import load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.events.answers import EventAnswers
+from auricle.tasks.events.decoding import Decoding, decode
+from auricle.tasks.events.rule import EventsRule
+from auricle.tasks.events.targets import frame_targets
 
 pytest.importorskip("sed_eval")
 pytest.importorskip("sed_scores_eval")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from auricle.metrics.event_sweep import quick_event_counts, quick_segment_counts
 from auricle.metrics.events import Event
-from auricle.tasks.event_decoding import THRESHOLDS, Decoding, choose_decoding, decode, odd_frames, smoothed
-from auricle.tasks.event_rule import EventsRule
-from auricle.tasks.event_targets import frame_targets
+from auricle.tasks.events.decoding import THRESHOLDS, Decoding, choose_decoding, decode, odd_frames, smoothed
+from auricle.tasks.events.rule import EventsRule
+from auricle.tasks.events.targets import frame_targets
 
 CLASSES = ("a", "b", "c")
 HALF = Decoding((0.5, 0.5, 0.5))

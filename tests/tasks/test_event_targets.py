@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auricle.corpus.side_tables import check_events
+from auricle.corpus.readers.side_tables import check_events
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks import TaskCard
-from auricle.tasks.event_rule import EventsRule
-from auricle.tasks.event_targets import frame_targets, make_events
+from auricle.tasks.card import TaskCard
+from auricle.tasks.events.rule import EventsRule
+from auricle.tasks.events.targets import frame_targets, make_events
 
 CARD = TaskCard(name="toys", rule=EventsRule())
 

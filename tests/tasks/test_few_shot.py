@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.few_shot import EpisodeAnswers, FewShotRule, draw_episodes
-from auricle.tasks.judged import load_judged, save_judged
-from auricle.tasks.scoring import compare_judged, score
+from auricle.results.judged import load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.few_shot.answers import EpisodeAnswers, FewShotRule, draw_episodes
 
 
 def answers(said: np.ndarray, truth: np.ndarray) -> EpisodeAnswers:

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks import Plan, TaskCard, get_task, make_targets, plan_folds, tasks
-from auricle.tasks.folds import deal
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import get_task, tasks
+from auricle.tasks.folds import Plan, deal, plan_folds
+from auricle.tasks.targets import make_targets
 
 
 def plan(card: TaskCard, labels, *, splits=None, folds=None, sources=None) -> Plan:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import accuracy
-from auricle.tasks.judged import load_judged, save_judged
-from auricle.tasks.label_budget import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
-from auricle.tasks.predictions import Predictions
-from auricle.tasks.scoring import compare_judged, score
+from auricle.results.judged import load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
 
 BUDGETS = (1, 2, 5, 10)
 

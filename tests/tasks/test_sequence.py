@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.judged import load_judged, save_judged
-from auricle.tasks.scoring import compare_judged, score
-from auricle.tasks.sequence import SequenceRule, Transcripts
+from auricle.results.judged import load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.sequence.answers import SequenceRule, Transcripts
 
 
 def distance(a: list[str], b: list[str]) -> int:

@@ -10,12 +10,12 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.anomaly import AnomalyAnswers, AnomalyRule
-from auricle.tasks.clustering import ClusteringAnswers, ClusteringRule
-from auricle.tasks.judged import Judged, load_judged, save_judged
-from auricle.tasks.retrieval import MEASURED, RetrievalAnswers
-from auricle.tasks.scoring import compare_judged, score
-from auricle.tasks.verification import VerificationAnswers, VerificationRule
+from auricle.results.judged import Judged, load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.anomaly.answers import AnomalyAnswers, AnomalyRule
+from auricle.tasks.clustering.answers import ClusteringAnswers, ClusteringRule
+from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers
+from auricle.tasks.verification.answers import VerificationAnswers, VerificationRule
 
 N = 60
 

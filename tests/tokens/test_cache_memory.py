@@ -20,10 +20,10 @@ PROBE = """
 import json, pathlib, sys
 import numpy as np, torch
 from auricle.probes.contract import Labelled
-from auricle.probes.linear import LinearConfig
-from auricle.probes.protobin import ProtobinConfig
-from auricle.probes.search import fit_probe
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.protobin import ProtobinConfig
+from auricle.probes.search.search import fit_probe
+from auricle.probes.search.config import SearchConfig
 from auricle.tokens.cache import TokenCache
 
 def peak():

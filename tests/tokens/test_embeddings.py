@@ -13,8 +13,8 @@ import soundfile as sf
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus

@@ -10,7 +10,7 @@ import soundfile as sf
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.frozen import FrozenEncoder

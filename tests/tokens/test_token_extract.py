@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.encoders.frozen import FrozenEncoder

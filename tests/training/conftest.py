@@ -15,8 +15,8 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.views import MadeView
 from auricle.corpus.loader import Batch
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
-from auricle.objectives.contrastive import Contrastive, ContrastiveConfig
-from auricle.objectives.projectors import ProjectorConfig
+from auricle.objectives.contrastive.projectors import ProjectorConfig
+from auricle.objectives.contrastive.two_views import Contrastive, ContrastiveConfig
 from auricle.training.loop import train
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder

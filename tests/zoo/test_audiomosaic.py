@@ -10,8 +10,8 @@ import torch
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
-from auricle.objectives.contrastive import build_projector
-from auricle.zoo.audiomosaic import (
+from auricle.objectives.contrastive.two_views import build_projector
+from auricle.zoo.families.audiomosaic import (
     from_official,
     frozen_audiomosaic,
     load_audiomosaic,

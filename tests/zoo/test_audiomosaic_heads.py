@@ -6,7 +6,7 @@ import torch
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
-from auricle.zoo.audiomosaic_heads import AttentiveSum, AudioMosaicHead, Classifier, LayerProbe, WeightedSum
+from auricle.zoo.families.audiomosaic_heads import AttentiveSum, AudioMosaicHead, Classifier, LayerProbe, WeightedSum
 
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=128, drop_path=0.0)
 

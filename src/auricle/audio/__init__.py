@@ -4,10 +4,10 @@ Files are read by `auricle.audio.decode`; the functions of that module are not r
 """
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontend import FrontEnd, FrontEndConfig, SpectralFrontEnd, Spectrum
-from auricle.audio.kaldi_fbank import KaldiFbank, KaldiFbankConfig
-from auricle.audio.log_mel import LogMel, LogMelConfig
-from auricle.audio.waveform import Waveform, WaveformConfig
+from auricle.audio.frontends.frontend import FrontEnd, FrontEndConfig, SpectralFrontEnd, Spectrum
+from auricle.audio.frontends.kaldi_fbank import KaldiFbank, KaldiFbankConfig
+from auricle.audio.frontends.log_mel import LogMel, LogMelConfig
+from auricle.audio.frontends.waveform import Waveform, WaveformConfig
 
 __all__ = [
     "Audio",

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.crop import CropConfig
-from auricle.audio.feature_op import FeatureOp, FeatureOpConfig, valid_frames
-from auricle.audio.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.ops.crop import CropConfig
+from auricle.audio.ops.feature_op import FeatureOp, FeatureOpConfig, valid_frames
+from auricle.audio.ops.wave_op import WaveOp, WaveOpConfig, mean_power
 from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
-from auricle.audio.wave_op import WaveOp, WaveOpConfig, mean_power
 from auricle.errors import ConfigError
 
 _SEEDS = 2**62

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.config import Config
 
 

@@ -68,7 +68,7 @@ def embed(argv: Sequence[str]) -> None:
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
     from auricle.corpus.sources import open_corpus
-    from auricle.studies.probing import open_encoder
+    from auricle.evaluation.probing import open_encoder
     from auricle.tokens.embeddings import embed_corpus
 
     clips = open_corpus(args.data)

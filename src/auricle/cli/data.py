@@ -38,7 +38,7 @@ def data(argv: Sequence[str]) -> None:
         return
     if argv[0] == "list":
         no_arguments("data list", argv[1:], "List the data sets: size, licence, and whether they can be downloaded.")
-        from auricle.corpus.download import render_data_sets
+        from auricle.corpus.published.download import render_data_sets
 
         Console().print(render_data_sets())
         return
@@ -48,6 +48,6 @@ def data(argv: Sequence[str]) -> None:
         "data download",
         "Fetch a data set: size and licence are shown first; a cut download goes on where it was; sums are checked.",
     )
-    from auricle.corpus.download import download
+    from auricle.corpus.published.download import download
 
     print(download(args.name, args.to, yes=args.yes, unpacked=args.unpacked))

@@ -55,9 +55,9 @@ def probe(argv: Sequence[str]) -> None:
     search = SearchConfig.study() if "--study" in argv else SearchConfig()
     args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
     from auricle.corpus.sources import open_corpus
-    from auricle.studies.probing import probe as run
-    from auricle.studies.probing import probe_compat as run_compat
-    from auricle.studies.tables import render_results
+    from auricle.evaluation.probing import probe as run
+    from auricle.evaluation.probing import probe_compat as run_compat
+    from auricle.results.tables import render_results
 
     if args.cut is not None and args.data is None:
         raise AuricleError("--cut needs --data: name the audio that is to be cut")
@@ -116,7 +116,7 @@ class FinetuneArguments:
 
 def finetune(argv: Sequence[str]) -> None:
     """Train an encoder further on labels: `auricle finetune RUN --task esc10 --data FOLDER`."""
-    from auricle.studies.finetune_config import FinetuneConfig
+    from auricle.finetune.config import FinetuneConfig
 
     about = (
         "Fine-tune an encoder on labelled clips: all of it, its last blocks, low-rank updates (LoRA), or a head alone "
@@ -125,9 +125,9 @@ def finetune(argv: Sequence[str]) -> None:
     )
     config = ("config", FinetuneConfig, FinetuneConfig())
     args: Any = parse(_with_card(FinetuneArguments, argv, config), argv, "finetune", about)
-    from auricle.studies.finetune import finetune as run
-    from auricle.studies.probing import open_subject, open_task_corpus
-    from auricle.studies.tables import render_results
+    from auricle.evaluation.probing import open_subject, open_task_corpus
+    from auricle.finetune.run import finetune as run
+    from auricle.results.tables import render_results
 
     card = _card(args)
     corpus = open_task_corpus(card, args.data)
@@ -148,7 +148,7 @@ def finetune(argv: Sequence[str]) -> None:
 
 def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, type, Any]) -> type:
     """Add the flags that depend on the task: its label column and the settings of its type."""
-    from auricle.tasks.cards import get_task
+    from auricle.tasks.cards.registry import get_task
 
     named = value_of("--task", argv)
     fields: list[Any] = list(more)
@@ -162,13 +162,13 @@ def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, type, Any
 
 
 def _names() -> set[str]:
-    from auricle.tasks.cards import tasks as known
+    from auricle.tasks.cards.registry import tasks as known
 
     return {card.name for card in known()}
 
 
 def _card(args: Any) -> Any:
-    from auricle.tasks.cards import get_task
+    from auricle.tasks.cards.registry import get_task
 
     card = get_task(args.task)
     return card.replace(label=args.label, rule=getattr(args, "rule", card.rule))
@@ -185,12 +185,12 @@ class TasksArguments:
 def tasks(argv: Sequence[str]) -> None:
     """List the tasks by type, or say everything about one: `auricle tasks [TASK]`."""
     args = parse(TasksArguments, argv, "tasks", "List the tasks that `auricle probe` knows, or describe one of them.")
-    from auricle.tasks.cards import get_task, render_card, render_cards
+    from auricle.tasks.cards.registry import get_task, render_card, render_cards
 
     if not args.task:
         Console().print(render_cards())
         return
-    from auricle.studies.task_types import task_type
+    from auricle.tasks.types import task_type
 
     card = get_task(args.task)
     kind = task_type(card)

@@ -57,10 +57,10 @@ def results(argv: Sequence[str]) -> None:
         "encoders or probes is better, --ranks ranks them over tasks. Names are patterns."
     )
     args = parse(ResultsArguments, argv, "results", about)
-    from auricle.studies.results_book import ResultBook
-    from auricle.studies.results_compare import compare_results, rank_results
-    from auricle.studies.results_export import render_sheets, to_csv, to_latex, to_markdown
-    from auricle.studies.results_sheets import compare_sheets, list_sheets, rank_sheets
+    from auricle.results.book import ResultBook
+    from auricle.results.comparison import compare_results, rank_results
+    from auricle.results.export import render_sheets, to_csv, to_latex, to_markdown
+    from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
     from auricle.tokens.storage import write_atomic
 
     if args.resamples < 1 or not 0 < args.confidence < 1:

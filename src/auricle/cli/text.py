@@ -58,7 +58,7 @@ def zero_shot(argv: Sequence[str]) -> None:
         "the same towers with random weights, and writes them, with the class found for each clip, into the run folder."
     )
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
-    from auricle.studies.text_study import study_zero_shot
+    from auricle.evaluation.audio_text.run import study_zero_shot
 
     _show(
         study_zero_shot(
@@ -98,7 +98,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
         "Writes them into the run folder."
     )
     args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
-    from auricle.studies.text_study import study_text_retrieval
+    from auricle.evaluation.audio_text.run import study_text_retrieval
 
     _show(
         study_text_retrieval(

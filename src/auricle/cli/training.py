@@ -141,7 +141,7 @@ def demo(argv: Sequence[str]) -> None:
     about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
     args = parse(DemoArguments, argv, "demo", about)
     from auricle.demo import demo as run
-    from auricle.studies.tables import render_results
+    from auricle.results.tables import render_results
 
     results, page = run(args.out, minutes=args.minutes)
     console = Console()

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auricle.audio.decode import FileInfo
-from auricle.corpus.listing import SCAN_TABLE, list_folder
+from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
+from auricle.corpus.readers.table_file import write_table
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
-from auricle.corpus.table_file import write_table
 from auricle.corpus.windows import SILENCE_DB
 from auricle.errors import AudioError, CorpusError
 

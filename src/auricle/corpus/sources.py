@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.config import nearest
-from auricle.corpus.folder import open_label_table, open_loose_files, sub_corpora
-from auricle.corpus.joining import join
-from auricle.corpus.label_table import tidy_split
-from auricle.corpus.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
-from auricle.corpus.shards import arrow_rows, download_folder, index_tar, layout_of, load_split, splits_of
+from auricle.corpus.readers.folder import open_label_table, open_loose_files, sub_corpora
+from auricle.corpus.readers.joining import join
+from auricle.corpus.readers.label_table import tidy_split
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
+from auricle.corpus.readers.shards import arrow_rows, download_folder, index_tar, layout_of, load_split, splits_of
+from auricle.corpus.readers.table_file import is_table, read_table, table_listing
+from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.stores import TarStore
 from auricle.corpus.table import Corpus
-from auricle.corpus.table_file import is_table, read_table, table_listing
-from auricle.corpus.whole import make_corpus
 from auricle.errors import CorpusError
 
 _AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
@@ -78,11 +78,11 @@ def _open(what: str | Path | Sequence[str | Path], split: str | None, exclude: t
         return join([_open(part, split, exclude) for part in what])
     text = str(what)
     if text.startswith("builtin:"):
-        from auricle.corpus.scenes import builtin_corpus
+        from auricle.corpus.synthetic.scenes import builtin_corpus
 
         return _refuse_exclude(builtin_corpus(text), exclude)
     if text.startswith("layout:"):
-        from auricle.corpus.layouts.opening import open_named
+        from auricle.corpus.published.layouts.opening import open_named
 
         return _refuse_exclude(open_named(text), exclude)
     if text.startswith("hub:"):
@@ -171,7 +171,7 @@ def _open_folder(folder: Path, exclude: tuple[str, ...]) -> Corpus:
 
 def _published(folder: Path) -> Corpus | None:
     """The data set whose publisher's layout the folder has, or None."""
-    from auricle.corpus.layouts.opening import open_layout, recognise
+    from auricle.corpus.published.layouts.opening import open_layout, recognise
 
     layout = recognise(folder)
     return None if layout is None else open_layout(layout, folder)

@@ -9,7 +9,7 @@ import torch
 from rich.progress import track
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.corpus.decoded import Quantised
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill

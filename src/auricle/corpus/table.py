@@ -335,13 +335,13 @@ class Corpus:
         Raises:
             CorpusError: there is nothing to join.
         """
-        from auricle.corpus.joining import join
+        from auricle.corpus.readers.joining import join
 
         return join(corpora, name)
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write the table (no sound) atomically; `from_parquet` opens it again, also after the folder was moved."""
-        from auricle.corpus.table_file import write_table
+        from auricle.corpus.readers.table_file import write_table
 
         return write_table(self, Path(path))
 
@@ -352,7 +352,7 @@ class Corpus:
         Raises:
             CorpusError: the file is missing or is no corpus table.
         """
-        from auricle.corpus.table_file import read_table
+        from auricle.corpus.readers.table_file import read_table
 
         return read_table(Path(path))
 

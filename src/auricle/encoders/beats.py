@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.biased_block import BiasedBlock, BiasedBlocks, key_mask
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Tokens
-from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.relative_bias import RelativeBias
+from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks, key_mask
+from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
+from auricle.encoders.parts.relative_bias import RelativeBias
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.codebook import Codebook, CodebookConfig, Coded
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Tokens
+from auricle.encoders.parts.codebook import Codebook, CodebookConfig, Coded
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.conformer_attention import place_table
-from auricle.encoders.conformer_block import ConformerBlock
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.frame_subsampling import FrameSubsampling, frame_validity
+from auricle.encoders.parts.conformer_attention import place_table
+from auricle.encoders.parts.conformer_block import ConformerBlock
+from auricle.encoders.parts.frame_subsampling import FrameSubsampling, frame_validity
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, Any]] = {

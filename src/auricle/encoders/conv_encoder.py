@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
-from auricle.encoders.feature_map import FeatureMap, Window, count_through, least_through
+from auricle.encoders.parts.feature_map import FeatureMap, Window, count_through, least_through
 from auricle.errors import ConfigError
 
 Pooling = Literal["max", "mean", "max_plus_mean"]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from auricle.config import nearest
 from auricle.encoders.contract import EncoderConfig
 from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
-from auricle.encoders.feature_map import FeatureMap, Window, convolve, mean_map
-from auricle.encoders.map_norm import normalise
+from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve, mean_map
+from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 
 

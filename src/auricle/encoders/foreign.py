@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.encoders.frozen import FrozenEncoder

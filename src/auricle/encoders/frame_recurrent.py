@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.causal_layers import Cell, RecurrentLayer, State
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig, GumbelQuantiser, Quantised, check_noise
+from auricle.encoders.parts.causal_layers import Cell, RecurrentLayer, State
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, GumbelQuantiser, Quantised, check_noise
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, int]] = {

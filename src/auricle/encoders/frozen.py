@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.errors import AudioError, ConfigError
 

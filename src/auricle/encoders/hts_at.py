@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.feature_map import FeatureMap
-from auricle.encoders.frame_subsampling import Count, frame_validity
-from auricle.encoders.map_norm import normalise
-from auricle.encoders.shifted_windows import PatchMerging, WindowBlock, WindowStage
+from auricle.encoders.parts.feature_map import FeatureMap
+from auricle.encoders.parts.frame_subsampling import Count, frame_validity
+from auricle.encoders.parts.map_norm import normalise
+from auricle.encoders.parts.shifted_windows import PatchMerging, WindowBlock, WindowStage
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.causal_layers import RecurrentLayer
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.pase_block import PaseBlock, averaged, inside, normalised
+from auricle.encoders.parts.causal_layers import RecurrentLayer
+from auricle.encoders.parts.pase_block import PaseBlock, averaged, inside, normalised
 from auricle.errors import ConfigError
 
 

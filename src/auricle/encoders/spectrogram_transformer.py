@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.bin_norm import BinNorm
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.frequency_concat import frequency_means
-from auricle.encoders.positions import sincos_grid, sinusoid_table
-from auricle.encoders.spectrogram_patches import Patches
-from auricle.encoders.transformer_block import TransformerBlock, key_mask
+from auricle.encoders.parts.bin_norm import BinNorm
+from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
+from auricle.encoders.parts.frequency_concat import frequency_means
+from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.spectrogram_patches import Patches
+from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
 from auricle.errors import ConfigError
 
 SIZES: dict[str, dict[str, int]] = {

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
-from auricle.encoders.mamba_mixer import MambaMixer, MixerState, mix_together, turn
-from auricle.encoders.positions import sincos_grid
+from auricle.encoders.parts.mamba_mixer import MambaMixer, MixerState, mix_together, turn
+from auricle.encoders.parts.positions import sincos_grid
 from auricle.encoders.state_space_config import StateSpaceConfig
 from auricle.errors import ConfigError
 

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.encoders.causal_layers import CausalLayer, State
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Stem, Tokens
-from auricle.encoders.gumbel_quantiser import GumbelQuantiser, Quantised, check_noise
-from auricle.encoders.kmeans_quantiser import KMeansLayer
-from auricle.encoders.waveform_stem import WaveformStem, WaveformStemConfig
+from auricle.encoders.parts.causal_layers import CausalLayer, State
+from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, check_noise
+from auricle.encoders.parts.kmeans_quantiser import KMeansLayer
+from auricle.encoders.parts.waveform_stem import WaveformStem, WaveformStemConfig
 from auricle.errors import ConfigError
 
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from auricle.config import nearest
-from auricle.encoders.causal_layers import CausalConvolution, Cell, Left, RecurrentLayer
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.causal_layers import CausalConvolution, Cell, Left, RecurrentLayer
+from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.waveform_stem import CPC, VQ_WAV2VEC, WAV2VEC, WaveformStemConfig
 from auricle.encoders.waveform_context import WaveformContext
-from auricle.encoders.waveform_stem import CPC, VQ_WAV2VEC, WAV2VEC, WaveformStemConfig
 from auricle.errors import ConfigError
 
 #: What vq-wav2vec puts between stem and context: two groups of 320 entries from one codebook, temperature from 2 down.

@@ -17,11 +17,11 @@ from torch.autograd.function import once_differentiable
 
 from auricle.audio.batch import Features
 from auricle.config import nearest
-from auricle.encoders.biased_block import BiasedBlock, BiasedBlocks, key_mask
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Stem, Tokens
-from auricle.encoders.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.relative_bias import AlibiBias, RelativeBias
-from auricle.encoders.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER, WaveformStemConfig
+from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks, key_mask
+from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
+from auricle.encoders.parts.relative_bias import AlibiBias, RelativeBias
+from auricle.encoders.parts.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER, WaveformStemConfig
 from auricle.errors import ConfigError
 
 _DATA2VEC_STEM = WAV2VEC2_LAYER.replace(bias=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from auricle.objectives.embedding_statistics import effective_rank
+from auricle.objectives.contrastive.embedding_statistics import effective_rank
 from auricle.objectives.reduction import masked_mean
 
 

@@ -4,8 +4,8 @@ from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe, Trial
 from auricle.probes.losses import LOSSES, LossConfig, get_loss
 from auricle.probes.registry import PROBES, get_probe
-from auricle.probes.search import fit_probe, fit_probe_seeds
-from auricle.probes.search_config import SearchConfig
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.search import fit_probe, fit_probe_seeds
 
 __all__ = [
     "LOSSES",

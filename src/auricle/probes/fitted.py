@@ -16,11 +16,11 @@ from torch import Tensor
 
 from auricle.errors import CheckpointError, ConfigError
 from auricle.probes.contract import ProbeConfig, ProbeHead
-from auricle.probes.feed import Feed
 from auricle.probes.losses import LossConfig
-from auricle.probes.scaling import Scaling
-from auricle.probes.search_config import SearchConfig
-from auricle.probes.selection import natural
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.feed import Feed
+from auricle.probes.search.scaling import Scaling
+from auricle.probes.search.selection import natural
 from auricle.tokens.storage import write_atomic
 from auricle.tokens.token_set import TokenSet, TokenShape
 

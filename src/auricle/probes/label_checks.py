@@ -10,7 +10,7 @@ from torch import Tensor
 from auricle.errors import ConfigError
 from auricle.probes.contract import Labelled
 from auricle.probes.losses import LossConfig
-from auricle.probes.selection import validate
+from auricle.probes.search.selection import validate
 
 
 def check_targets(

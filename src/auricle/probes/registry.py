@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
-from auricle.probes.abmilp import AbmilpConfig
-from auricle.probes.cgp import CgpConfig
 from auricle.probes.contract import ProbeConfig
-from auricle.probes.conv import ConvConfig
-from auricle.probes.ep import EpConfig
-from auricle.probes.jepa import JepaConfig
-from auricle.probes.layer_attentive import LayerAttentiveConfig
-from auricle.probes.layer_gated import GatedLinearConfig, WeightedSumConfig
-from auricle.probes.linear import LinearConfig
-from auricle.probes.linear_concat import LinearConcatConfig
-from auricle.probes.linear_pre import LinearPreConfig
-from auricle.probes.mhca import MhcaConfig
-from auricle.probes.mlp import MlpConfig
-from auricle.probes.proto import ProtoConfig
-from auricle.probes.protobin import ProtobinConfig
-from auricle.probes.simpool import SimPoolConfig
+from auricle.probes.heads.abmilp import AbmilpConfig
+from auricle.probes.heads.cgp import CgpConfig
+from auricle.probes.heads.conv import ConvConfig
+from auricle.probes.heads.ep import EpConfig
+from auricle.probes.heads.jepa import JepaConfig
+from auricle.probes.heads.layer_attentive import LayerAttentiveConfig
+from auricle.probes.heads.layer_gated import GatedLinearConfig, WeightedSumConfig
+from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.heads.linear_concat import LinearConcatConfig
+from auricle.probes.heads.linear_pre import LinearPreConfig
+from auricle.probes.heads.mhca import MhcaConfig
+from auricle.probes.heads.mlp import MlpConfig
+from auricle.probes.heads.proto import ProtoConfig
+from auricle.probes.heads.protobin import ProtobinConfig
+from auricle.probes.heads.simpool import SimPoolConfig
 
 # One vector a clip.
 _VECTORS: dict[str, ProbeConfig] = {

@@ -23,5 +23,5 @@ __all__ = [
 ]
 
 # Each registers itself, so that a new method is a new file and no other change.
-for _found in pkgutil.iter_modules(_methods.__path__):
-    importlib.import_module(f"{_methods.__name__}.{_found.name}")
+for _found in pkgutil.walk_packages(_methods.__path__, f"{_methods.__name__}."):
+    importlib.import_module(_found.name)

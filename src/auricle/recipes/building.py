@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective
 from auricle.recipes.recipe import Recipe

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from auricle.audio.frontend import FrontEndConfig
-from auricle.audio.log_mel import LogMelConfig
-from auricle.audio.waveform import WaveformConfig
+from auricle.audio.frontends.frontend import FrontEndConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import nearest
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.codebook import CodebookConfig
 from auricle.encoders.coding_encoder import CodingEncoderConfig
 from auricle.encoders.conformer import ConformerConfig
 from auricle.encoders.contract import EncoderConfig
@@ -20,6 +19,7 @@ from auricle.encoders.efficientnet import EfficientNetConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.hts_at import HtsAtConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.pase import PaseConfig
 from auricle.encoders.resnet import ResNetConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
@@ -27,7 +27,7 @@ from auricle.encoders.state_space_config import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.stage_settings import with_stages
 

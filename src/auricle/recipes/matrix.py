@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.contract import MEETS, Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder

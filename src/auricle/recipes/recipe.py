@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from auricle.audio.augment import AugmentConfig
-from auricle.audio.frontend import FrontEndConfig
-from auricle.audio.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.augment.config import AugmentConfig
+from auricle.audio.frontends.frontend import FrontEndConfig
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.views import ViewsConfig
 from auricle.config import Config, flatten, nearest
 from auricle.corpus.loader import LoaderConfig
@@ -19,7 +19,7 @@ from auricle.encoders.contract import EncoderConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import ObjectiveConfig
-from auricle.objectives.contrastive import ContrastiveConfig
+from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.training.train_config import TrainConfig
 
 Size = Literal["tiny", "small", "base", "paper"]

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from auricle.config import Config
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 
 
 def stages_in(value: Any) -> list[EarlierEncoderConfig]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from auricle.audio.frontend import FrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.table import Corpus
@@ -15,8 +15,8 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
-from auricle.objectives.earlier_encoder import EarlierEncoderConfig
-from auricle.objectives.teacher import MovingAverage
+from auricle.objectives.predictive.teacher import MovingAverage
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.recipes.load import load, load_recipe
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.stage_settings import stages_in, with_stages

@@ -7,7 +7,7 @@ from typing import Literal
 
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.tasks.clips import ClipsRule
+from auricle.tasks.clips.rule import ClipsRule
 
 Kind = Literal["single", "multi", "auto"]
 Protocol = Literal["folds", "split", "auto"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import BatchCoupled, Loss, Objective, View
-from auricle.objectives.gradient_cache import cached_backward
+from auricle.objectives.contrastive.gradient_cache import cached_backward
 
 
 def backward(

@@ -14,7 +14,7 @@ from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Loss, Objective, View
-from auricle.objectives.teacher import MovingAverage
+from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
 from auricle.training.global_batch_norm import normalise_over_ranks
 from auricle.training.optimiser import build_optimiser, named_parameters

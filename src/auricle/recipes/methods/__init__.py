@@ -1,4 +1,4 @@
-"""One file per published method: its choices, and nothing else.
+"""One file per published method, in a folder per paradigm: its choices, and nothing else.
 
-Every module of this folder registers its recipes when it is imported; `auricle.recipes` imports all of them.
+Every module registers its recipes when it is imported; `auricle.recipes` imports all of them.
 """

@@ -1,0 +1,1 @@
+"""The augmentation chain of AudioMosaic."""

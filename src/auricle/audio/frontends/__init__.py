@@ -1,0 +1,1 @@
+"""From waves to features."""

@@ -1,0 +1,1 @@
+"""Operators on waves and features."""

@@ -1,0 +1,208 @@
+"""Opening a folder as its publisher laid it out: `layout:NAME:FOLDER`, or recognised by its marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from auricle.config import nearest
+from auricle.corpus.columns import EVENT_COLUMNS
+from auricle.corpus.published.layouts.contract import Content, Layout
+from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.readers.label_table import read_label_table
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE
+from auricle.corpus.readers.side_tables import ClipNames, check_events
+from auricle.corpus.readers.whole import make_corpus
+from auricle.corpus.table import Corpus
+from auricle.errors import CorpusError
+
+PREFIX = "layout:"
+
+
+def open_named(text: str) -> Corpus:
+    """Open `layout:NAME:FOLDER`, or `layout:NAME:FOLDER?split=TABLE`.
+
+    A table given as `split` (columns `file`, and `split` or `fold` or both; EVAR's `metadata/*.csv` are such tables)
+    replaces the publisher's division: clips that it does not name are left out and counted.
+
+    Raises:
+        CorpusError: the name or an option is unknown, or the folder is not laid out so.
+    """
+    name, _, rest = text.removeprefix(PREFIX).partition(":")
+    layout = get_layout(name)
+    folder, _, table = rest.partition("?split=")
+    if not folder:
+        raise CorpusError(f"{text!r} is not understood; write layout:{name}:FOLDER or layout:{name}:FOLDER?split=TABLE")
+    corpus = open_layout(layout, Path(folder).expanduser())
+    return divide(corpus, Path(table).expanduser()) if table else corpus
+
+
+def open_for(wanted: str, data: str | Path) -> Corpus:
+    """Open a task's audio where its card names a layout.
+
+    Args:
+        wanted: the card's corpus: `layout:NAME` has `data` read as that data set; anything else leaves it to `data`.
+        data: what the user gave: a folder, or anything that `open_corpus` takes.
+
+    Raises:
+        CorpusError: the folder is not laid out so, or can't be opened.
+    """
+    from auricle.corpus.sources import open_corpus
+
+    name = wanted.removeprefix(PREFIX)
+    folder = Path(str(data).partition("?split=")[0]).expanduser()
+    own = any((folder / table).is_file() for table in (*LABEL_TABLES, SCAN_TABLE))
+    if name == wanted or own or not folder.is_dir():
+        return open_corpus(data)
+    return open_named(f"{PREFIX}{name}:{data}")
+
+
+def get_layout(name: str) -> Layout:
+    """Return the layout of a data set.
+
+    Raises:
+        CorpusError: there is none of that name.
+    """
+    if name not in LAYOUTS:
+        raise CorpusError(f"no layout is called {name!r}{nearest(name, LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def recognise(folder: Path) -> Layout | None:
+    """Return the layout whose marks a folder has, or None; of several, the one with the most marks."""
+    fitting = [layout for layout in LAYOUTS.values() if layout.known_by_marks and layout.fits(folder)]
+    return max(fitting, key=lambda layout: len(layout.marks)) if fitting else None
+
+
+def open_layout(layout: Layout, folder: Path) -> Corpus:
+    """Open a folder that a publisher laid out.
+
+    Args:
+        layout: how.
+        folder: the data set's own folder, or the one that its archives were unpacked in.
+
+    Raises:
+        CorpusError: a mark is missing, a table can't be read, or none of the recordings is there.
+    """
+    root = find_root(layout, folder)
+    content = layout.read(root)
+    return _make(layout, root, content)
+
+
+def find_root(layout: Layout, folder: Path) -> Path:
+    """Return the folder that has all marks of a layout: the one given, or the only one of its sub-folders that does.
+
+    Raises:
+        CorpusError: none has; names what was expected where.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"there is no folder {folder}; give the one that {layout.title} was unpacked in")
+    if layout.fits(folder):
+        return folder
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    fitting = [path for path in below if layout.fits(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(path.name for path in fitting)
+        raise CorpusError(f"{folder} holds {layout.title} {len(fitting)} times ({names}); give one of these folders")
+    best = min([folder, *below], key=lambda path: len(layout.missing(path)))
+    lacking = layout.missing(best)
+    there = sorted(path.name for path in best.iterdir() if not path.name.startswith("."))[:8]
+    hint = f"; {layout.hint}" if layout.hint else ""
+    raise CorpusError(
+        f"{folder} is not laid out as {layout.title} is published: {' and '.join(lacking)} should be in {best}, which "
+        f"holds {', '.join(there) or 'nothing'}{hint}"
+    )
+
+
+def divide(corpus: Corpus, table: Path) -> Corpus:
+    """Replace a corpus's split and folds by those of a table.
+
+    Raises:
+        CorpusError: the table can't be read, has neither split nor fold, or names none of the clips.
+    """
+    columns = read_label_table(table)
+    kinds = [name for name in ("split", "fold") if name in columns]
+    if not kinds:
+        raise CorpusError(f"{table} has neither a column `split` nor `fold`; found {', '.join(columns)}")
+    names = ClipNames(corpus)
+    said: dict[int, int] = {}
+    unknown = 0
+    for place, file in enumerate(columns["file"]):
+        row = names.find(file or "")
+        if row is None:
+            unknown += 1
+        else:
+            said[row] = place
+    if not said:
+        raise CorpusError(f"{table} names none of the clips of {corpus.name}; the first name is {columns['file'][0]!r}")
+    rows = sorted(said)
+    divided = corpus.select(np.array(rows, dtype=np.int64))
+    for kind in ("split", "fold"):
+        values = [columns[kind][said[row]] for row in rows] if kind in kinds else [None] * len(rows)
+        divided = divided.with_column(kind, values)
+    notes = [f"divided by {table.name}"]
+    if len(rows) < len(corpus):
+        notes.append(f"{len(corpus) - len(rows)} clips that {table.name} does not name were left out")
+    if unknown:
+        notes.append(f"{unknown} clips that {table.name} names are not here")
+    return replace(divided, notes=(*corpus.notes, *notes))
+
+
+def _make(layout: Layout, root: Path, content: Content) -> Corpus:
+    columns = {name: list(values) for name, values in content.columns.items()}
+    files: dict[str, tuple[str, int] | None] = {}
+    for file in columns["file"]:
+        if file not in files:
+            files[file] = _locate(root, file)
+    keep = [i for i, file in enumerate(columns["file"]) if files[file] is not None]
+    problems = (
+        {}
+        if content.told
+        else {file: f"{layout.title} names it, but there is no such file" for file, at in files.items() if at is None}
+    )
+    if not keep:
+        shown = ", ".join(list(files)[:3])
+        raise CorpusError(
+            f"{root} has the tables of {layout.title} but none of its {len(files)} recordings (such as {shown}); "
+            "unpack its audio there"
+        )
+    kept: dict[str, list[Any]] = {name: [values[i] for i in keep] for name, values in columns.items()}
+    places = [files[file] for file in kept["file"]]
+    kept["file"] = [at[0] for at in places if at is not None]
+    kept["_size"] = [at[1] for at in places if at is not None]
+    notes = [f"read as {layout.title} is published", *content.notes]
+    if problems:
+        notes.append(f"{len(problems)} of {len(files)} recordings are not there")
+    events = None if content.events is None else _event_table(content.events, files)
+    corpus = make_corpus(kept, root, layout.name, events=events, problems=problems, notes=tuple(notes))
+    return check_events(corpus)
+
+
+def _event_table(events: Mapping[str, Any], files: Mapping[str, tuple[str, int] | None]) -> pa.Table:
+    rows = [i for i, file in enumerate(events["file"]) if files.get(file) is not None]
+    columns: dict[str, pa.Array] = {}
+    for name, values in events.items():
+        kept = [values[i] for i in rows]
+        if name == "file":
+            kept = [at[0] for at in (files[file] for file in kept) if at is not None]
+        columns[name] = pa.array(kept, type=EVENT_COLUMNS.get(name))
+    return pa.table(columns)
+
+
+def _locate(root: Path, file: str) -> tuple[str, int] | None:
+    """The file below the root; one that was converted to another format counts as itself."""
+    path = root / file
+    if path.is_file():
+        return file, path.stat().st_size
+    for suffix in (".wav", ".flac", ".ogg", ".mp3", *sorted(AUDIO_SUFFIXES)):
+        other = path.with_suffix(suffix)
+        if other.is_file():
+            return other.relative_to(root).as_posix(), other.stat().st_size
+    return None

@@ -1,0 +1,262 @@
+"""Corpora in shards: tar files (webdataset layout), Parquet files and Hub data sets with a column of audio bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+
+from auricle.corpus.readers.label_table import tidy_columns, tidy_split
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES
+from auricle.corpus.stores import Place, Store
+from auricle.errors import AudioError, CorpusError
+
+# Labels and captions are small; a side file beyond this is something else.
+_SIDE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ArrowStore(Store):
+    """Rows of a memory-mapped data set; `Place.offset` is the row.
+
+    Attributes:
+        data: the data set, its audio not decoded.
+        column: the column of the audio.
+        origin: what `load_split` needs to load it again.
+    """
+
+    data: Any
+    column: str
+    origin: dict[str, Any]
+    kind: ClassVar[str] = "arrow"
+
+    def read(self, place: Place) -> Path | bytes:
+        """Return the bytes in the row, or the path that it names."""
+        value = self.data[place.offset][self.column]
+        if isinstance(value, dict):
+            if value.get("bytes") is None and value.get("path"):
+                return Path(value["path"])
+            value = value.get("bytes")
+        if not value:
+            raise AudioError(
+                f"{place.key}: row {place.offset} of the data set holds no audio; scan it and drop the row"
+            )
+        return bytes(value)
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the data set comes from."""
+        return {"kind": self.kind, "column": self.column, **self.origin}
+
+    @classmethod
+    def restore(cls, data: dict[str, Any]) -> ArrowStore:
+        """Load the data set again."""
+        origin = {key: value for key, value in data.items() if key not in ("kind", "column")}
+        return cls(_undecoded(load_split(**origin), data["column"]), data["column"], origin)
+
+
+def load_split(id: str, split: str, config: str | None = None, files: Sequence[str] | None = None) -> Any:
+    """Load one split of a data set.
+
+    Args:
+        id: Hub id, local folder, or `parquet`.
+        split: name of the split.
+        config: name of the data set's configuration.
+        files: the files, for `parquet`.
+
+    Raises:
+        CorpusError: it can't be found, reached or read.
+    """
+    return _load(id, split, config, files)
+
+
+def splits_of(id: str, config: str | None = None) -> list[str]:
+    """Return the names of a data set's splits.
+
+    Raises:
+        CorpusError: the data set can't be found or reached.
+    """
+    return list(_load(id, None, config, None))
+
+
+def layout_of(id: str, config: str | None = None) -> str:
+    """Return how a data set lies there: `audiofolder`, `webdataset`, `parquet` ...
+
+    Raises:
+        CorpusError: the data set can't be found or reached.
+    """
+    try:
+        return str(datasets.load_dataset_builder(id, config).name)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise _not_loaded(f"the data set {id!r}", error) from error
+
+
+def download_folder(id: str) -> Path:
+    """Download a data set's files from the Hub (once; they stay in its cache) and return their folder.
+
+    Raises:
+        CorpusError: it can't be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(id, repo_type="dataset"))
+    except (OSError, ValueError) as error:
+        raise _not_loaded(f"the files of the data set {id!r}", error) from error
+
+
+def _not_loaded(what: str, error: Exception) -> CorpusError:
+    reason = str(error).strip() or type(error).__name__
+    return CorpusError(f"{what} can't be loaded: {reason}. Check its name, configuration and split, and the network")
+
+
+def _load(id: str, split: str | None, config: str | None, files: Sequence[str] | None) -> Any:
+    try:
+        return datasets.load_dataset(id, config, split=split, data_files=list(files) if files else None)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        what = f"the Parquet shards {', '.join(files[:3])}" if files else f"the data set {id!r}"
+        asked = f", split {split!r}" if split and not files else ""
+        raise _not_loaded(f"{what}{asked}", error) from error
+
+
+def audio_column(data: Any) -> str:
+    """Return the name of the column that holds sound.
+
+    Raises:
+        CorpusError: there is none.
+    """
+    features = data.features
+    found = [name for name, feature in features.items() if _is_audio(name, feature)]
+    if not found:
+        raise CorpusError(
+            f"no column of the data set holds audio; found {', '.join(features)}; expected `audio` with the bytes "
+            "of an audio file, or of the data sets library's Audio type"
+        )
+    return "audio" if "audio" in found else found[0]
+
+
+def _is_audio(name: str, feature: Any) -> bool:
+    if isinstance(feature, datasets.Audio):
+        return True
+    if isinstance(feature, dict):
+        return "bytes" in feature
+    binary = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+    return binary and name in ("audio", "bytes", "wav", "flac", "mp3", "ogg")
+
+
+def _undecoded(data: Any, column: str) -> Any:
+    if isinstance(data.features[column], datasets.Audio):
+        data = data.cast_column(column, datasets.Audio(decode=False))
+    return data.select_columns([column])
+
+
+def arrow_rows(data: Any, origin: dict[str, Any], title: str) -> tuple[dict[str, list[Any]], ArrowStore]:
+    """Return a loaded split's columns (files named, labels as text) and the store of its sound."""
+    column = audio_column(data)
+    store = ArrowStore(_undecoded(data, column), column, origin)
+    rest = data.remove_columns([column])
+    columns: dict[str, list[Any]] = {}
+    for name, feature in rest.features.items():
+        columns[name] = [_named(feature, value) for value in rest[name]]
+    tidy = tidy_columns(columns, title, needs_file=False) if columns else {}
+    named = tidy.pop("file", None) or [_row_name(value, row) for row, value in enumerate(store.data[column])]
+    unique = len(set(named)) == len(named)
+    tidy["file"] = [str(name) if unique else f"{row:08d}-{name}" for row, name in enumerate(named)]
+    tidy["_key"] = tidy["file"]
+    tidy["_offset"] = list(range(len(named)))
+    return tidy, store
+
+
+def _row_name(value: Any, row: int) -> str:
+    path = value.get("path") if isinstance(value, dict) else None
+    return re.split(r"[\\/]", path)[-1] if path else f"{row:08d}"
+
+
+def _named(feature: Any, value: Any) -> Any:
+    """Class numbers to class names."""
+    if isinstance(feature, datasets.ClassLabel):
+        return None if value is None or value < 0 else feature.int2str(value)
+    inner = getattr(feature, "feature", None)
+    if inner is not None and isinstance(value, list):
+        return [_named(inner, v) for v in value]
+    return value
+
+
+def index_tar(tar: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Find the recordings in a tar by their offsets; nothing is unpacked.
+
+    The webdataset layout: files whose names agree up to the first dot of the base name are one sample. `.cls` holds the
+    label; `.json` holds columns; `.txt` becomes the column `text`, and the label where nothing else gives one.
+
+    Returns:
+        Columns, and what was left out -> the reason.
+
+    Raises:
+        CorpusError: it is no tar, or a compressed one.
+    """
+    samples: dict[str, dict[str, Any]] = {}
+    problems: dict[str, str] = {}
+    size = tar.stat().st_size
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in _members(archive, tar.name, problems):
+                folder, _, base = member.name.rpartition("/")
+                stem, _, suffix = base.partition(".")
+                if not member.isfile() or base.startswith("."):
+                    continue
+                sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, {})
+                if f".{suffix.rpartition('.')[2].lower()}" in AUDIO_SUFFIXES:
+                    if member.offset_data + member.size > size:
+                        problems[f"{tar.name}/{member.name}"] = "the tar ends inside it; copy the shard again"
+                    else:
+                        sample["audio"] = (member.name, member.offset_data, member.size)
+                elif suffix in ("json", "cls", "txt") and member.size <= _SIDE_BYTES:
+                    handle = archive.extractfile(member)
+                    sample[suffix] = handle.read() if handle is not None else b""
+    except (tarfile.ReadError, OSError) as error:
+        remedy = "uncompress it: members of a compressed tar can't be read one by one"
+        raise CorpusError(
+            f"{tar} can't be opened as an uncompressed tar ({error}); copy it again, or {remedy}"
+        ) from error
+    rows = [_row(sample, key, tar.name, problems) for key, sample in samples.items() if "audio" in sample]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    if not rows:
+        return {}, problems
+    machinery = {name: columns.pop(name) for name in ("_key", "_offset", "_size")}
+    tidy = tidy_columns(columns, str(tar)) | machinery
+    found = re.match(r"(train|training|valid|validation|val|dev|test|eval)(?![a-z])", tar.name.lower())
+    if found and "split" not in tidy:
+        tidy["split"] = [tidy_split(found[1])] * len(rows)
+    return tidy, problems
+
+
+def _members(archive: tarfile.TarFile, name: str, problems: dict[str, str]) -> Any:
+    try:
+        yield from archive
+    except tarfile.ReadError as error:
+        # What came before the damage is still good.
+        problems[name] = f"the tar is damaged or cut off ({error}); recordings behind that place are missing"
+
+
+def _row(sample: dict[str, Any], key: str, tar: str, problems: dict[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    if "json" in sample:
+        try:
+            told = json.loads(sample["json"])
+            row |= {k: v for k, v in told.items() if k != "file"} if isinstance(told, dict) else {"label": told}
+        except ValueError as error:
+            problems[f"{tar}/{key}.json"] = f"no valid JSON ({error}); its recording is kept without labels"
+    if "txt" in sample:
+        row["text"] = sample["txt"].decode("utf-8", "replace").strip()
+    if "cls" in sample:
+        row["label"] = sample["cls"].decode("utf-8", "replace").strip()
+    elif "text" in row and not any(name in row for name in ("label", "labels", "category", "class", "tags")):
+        row["label"] = row["text"]
+    name, offset, size = sample["audio"]
+    return row | {"file": name, "_key": name, "_offset": offset, "_size": size}

@@ -1,0 +1,1 @@
+"""The built-in corpus: sound scenes that are rendered from a seed."""

@@ -1,0 +1,218 @@
+"""Rendering one clip of the built-in corpus: a pure function of the settings and the clip's index.
+
+Two kinds: `single` has one event per clip in a faint background (single-label classification), `scenes` has up to
+six short events dispersed over a background of random colour (tagging, sound event detection). Every fold has
+voices (instruments, talkers, engines) of its own, so a probe is always tested on voices it never met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from auricle.config import Config, nearest
+from auricle.corpus.synthetic import effects
+from auricle.corpus.synthetic.sources import SOURCES, Source
+from auricle.corpus.synthetic.voice import Note
+from auricle.errors import ConfigError
+
+Kind = Literal["scenes", "single"]
+VERSION = 1
+FOLDS = 5
+VOICES = 12  # per class and fold: few enough to recur, many enough that none can be learnt by heart
+PEAK = 0.98
+MOST_EVENTS = 6
+
+
+@dataclass(frozen=True)
+class ScenesConfig(Config):
+    """What determines a built-in corpus.
+
+    Attributes:
+        clips: how many clips.
+        seconds: length of each clip.
+        seed: everything follows from it.
+        content: `scenes` (several events a clip) or `single` (one).
+        rate: sample rate in Hz.
+    """
+
+    clips: int = 600
+    seconds: float = 5.0
+    seed: int = 0
+    content: Kind = "scenes"
+    rate: int = 16000
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no corpus can have."""
+        if self.content not in get_args(Kind):
+            raise ConfigError(
+                f"unknown kind of built-in corpus {self.content!r}{nearest(self.content, get_args(Kind))}"
+            )
+        if self.clips < 1:
+            raise ConfigError(f"a corpus needs at least one clip, found clips={self.clips}")
+        if not 0.5 <= self.seconds <= 3600:
+            raise ConfigError(f"clips last 0.5 to 3600 seconds, found seconds={self.seconds}")
+        if not 8000 <= self.rate <= 96000:
+            raise ConfigError(f"the synthesis works at 8000 to 96000 Hz, found rate={self.rate}")
+        if self.seed < 0:
+            raise ConfigError(f"seeds are 0 or positive, found seed={self.seed}")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One sound in a clip; the columns of `events.csv` after `file`.
+
+    Attributes:
+        onset: where it becomes audible, seconds.
+        offset: where its direct sound has ended (within 40 dB of its loudest 10 ms), seconds; echoes may go on.
+        label: the class.
+        voice: which instrument of that class, e.g. `bell-3-07`.
+        pitch_hz: see the class's renderer for what it is.
+        loudness_db: level of the event as heard, with its reverberation, between onset and offset, dB re full scale.
+        snr_db: the same over the background's level in that span.
+        duration: offset - onset.
+    """
+
+    onset: float
+    offset: float
+    label: str
+    voice: str
+    pitch_hz: float
+    loudness_db: float
+    snr_db: float
+    duration: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A rendered clip with all that is known about it.
+
+    Attributes:
+        wave: `(S,)` float32, within [-1, 1].
+        background: `(S,)` float32, the background in it.
+        stems: each event's own wave as heard, placed in `(S,)`; their sum with the background is `wave`.
+        events: by onset, in the order of `stems`.
+        fold: 1 to 5.
+        factors: of the whole clip: colour (exponent of the background's 1/f slope), background_db, rt60 (seconds),
+            wetness_db (energy of the tail over that of the direct sound), tilt_db (per octave, the microphone's).
+    """
+
+    wave: np.ndarray
+    background: np.ndarray
+    stems: tuple[np.ndarray, ...]
+    events: tuple[Event, ...]
+    fold: int
+    factors: dict[str, float]
+
+    @property
+    def split(self) -> str:
+        """`train` for folds 1 to 3, `valid` for 4, `test` for 5."""
+        return {4: "valid", 5: "test"}.get(self.fold, "train")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that occur, sorted."""
+        return tuple(sorted({event.label for event in self.events}))
+
+
+def class_names() -> tuple[str, ...]:
+    """The sixteen classes, sorted."""
+    return tuple(sorted(source.name for source in SOURCES))
+
+
+def render_scene(config: ScenesConfig, index: int) -> Scene:
+    """Synthesise one clip. The same config and index give the same samples, whatever was rendered before.
+
+    Args:
+        config: which corpus; its `clips` does not matter here.
+        index: which clip, 0 or more.
+
+    Returns:
+        The clip with its stems, events and factors.
+    """
+    draw = np.random.default_rng([VERSION, get_args(Kind).index(config.content), config.seed, index])
+    samples = round(config.seconds * config.rate)
+    # 16 classes and 5 folds share no divisor: any 80 clips in a row hold each class in each fold once.
+    fold = index % FOLDS + 1
+    if config.content == "single":
+        sources = [SOURCES[index % len(SOURCES)]]
+        colour, background_db = draw.uniform(-0.5, 2.2), draw.uniform(-70.0, -42.0)
+        snr = (8.0, 36.0)
+    else:
+        # Events become denser with the clip's length, so that ten seconds are not emptier than five.
+        most = min(MOST_EVENTS, max(2, round(config.seconds * 0.7)))
+        count = int(draw.integers(1, most + 1))
+        sources = [SOURCES[k] for k in draw.choice(len(SOURCES), count)]
+        colour, background_db = draw.uniform(-0.5, 2.2), draw.uniform(-50.0, -32.0)
+        snr = (0.0, 24.0)
+    echoing = draw.random() < 0.7
+    rt60 = float(np.exp(draw.uniform(np.log(0.1), np.log(1.2)))) if echoing else 0.0
+    wetness_db = float(draw.uniform(-18.0, 3.0)) if echoing else -240.0
+    slope = float(draw.uniform(-3.0, 2.0))
+    response = effects.room_response(draw, rt60, 10 ** (wetness_db / 10) if echoing else 0.0, config.rate)
+    gusts = 1 + draw.uniform(0.0, 0.5) * effects.slow_curve(draw, samples, config.rate, 0.7)
+    noise = effects.tilt(effects.coloured_noise(draw, samples, colour) * gusts, slope, config.rate)
+    background = noise * np.float32(10 ** (background_db / 20) / effects.root_mean_square(noise))
+    heard = [_place(draw, source, fold, config, background, response, slope, snr) for source in sources]
+    heard.sort(key=lambda pair: pair[0].onset)
+    wave = background + sum((stem for _, stem in heard), np.zeros(samples, np.float32))
+    loudest = float(np.abs(wave).max())
+    scale = min(1.0, PEAK / loudest)
+    shift = effects.decibels(scale)
+    events = tuple(replace(event, loudness_db=round(event.loudness_db + shift, 2)) for event, _ in heard)
+    factors = {
+        "colour": round(float(colour), 3),
+        "background_db": round(float(background_db) + shift, 2),
+        "rt60": round(rt60, 3),
+        "wetness_db": round(wetness_db, 2),
+        "tilt_db": round(slope, 2),
+    }
+    level = np.float32(scale)
+    stems = tuple(stem * level for _, stem in heard)
+    return Scene((wave * level).astype(np.float32), background * level, stems, events, fold, factors)
+
+
+def _place(
+    draw: np.random.Generator,
+    source: Source,
+    fold: int,
+    config: ScenesConfig,
+    background: np.ndarray,
+    response: np.ndarray,
+    slope: float,
+    snr: tuple[float, float],
+) -> tuple[Event, np.ndarray]:
+    """Render one event into a stem of the clip's length at a level drawn against the background beneath it."""
+    rate, samples = config.rate, background.size
+    which = int(draw.integers(VOICES))
+    voice = np.random.default_rng([VERSION, config.seed, class_names().index(source.name), fold, which])
+    low, high = source.pitch
+    pitch = float(np.exp(draw.uniform(np.log(low), np.log(min(high, 0.4 * rate)))))
+    shortest, longest = source.seconds
+    length = float(np.exp(draw.uniform(np.log(shortest), np.log(longest))))
+    length = min(int(length * rate), int(0.9 * samples))
+    dry = source.render(Note(voice, draw, pitch, length, rate))
+    first, last = effects.audible_span(dry, rate)
+    dry = effects.tilt(effects.soften_edges(dry[first:last], rate), slope, rate)
+    start = int(draw.integers(0, samples - dry.size + 1))
+    wet = effects.convolve(dry, response)[: samples - start]
+    span = slice(start, start + dry.size)
+    stem = np.zeros(samples, np.float32)
+    stem[start : start + wet.size] = wet
+    snr_db = float(draw.uniform(*snr))
+    under = effects.root_mean_square(background[span])
+    over = effects.root_mean_square(stem[span])
+    gain = under * 10 ** (snr_db / 20) / over
+    event = Event(
+        onset=round(start / rate, 6),
+        offset=round((start + dry.size) / rate, 6),
+        label=source.name,
+        voice=f"{source.name}-{fold}-{which:02d}",
+        pitch_hz=round(pitch, 2),
+        loudness_db=effects.decibels(over * gain),
+        snr_db=round(snr_db, 2),
+        duration=round(dry.size / rate, 6),
+    )
+    return event, stem * np.float32(gain)

@@ -1,0 +1,263 @@
+"""The built-in corpus: sound scenes made by synthesis from a seed, no downloads, every factor known.
+
+Sixteen classes, each with its own physics; folds that share no voice; strong labels. It serves demonstrations, tests
+and tutorials, and is a labelled instrument for probing: whether an encoder knows pitch, loudness, onset, reverberation
+or noise can be asked, because they are columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import typing
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import soundfile
+from rich.console import Console
+from rich.progress import track
+
+from auricle.config import nearest
+from auricle.corpus.synthetic.render import VERSION, Event, Kind, Scene, ScenesConfig, class_names, render_scene
+from auricle.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from auricle.corpus.table import Corpus
+
+__all__ = [
+    "Event",
+    "Kind",
+    "Scene",
+    "ScenesConfig",
+    "builtin_corpus",
+    "class_names",
+    "make_scenes",
+    "parse_builtin",
+    "render_scene",
+    "scenes",
+    "write_scenes",
+]
+
+PREFIX = "builtin:"
+SETTINGS = "scenes.json"
+JOURNAL = ".rendered.jsonl"
+SOURCE_TEXT = """# Synthesised sound scenes
+
+Rendered by auricle's built-in corpus, version {version}, from the settings in `scenes.json`; nothing was recorded or
+downloaded. `metadata.csv`: one row per clip with its factors; `events.csv`: strong labels with the factors of each
+event. Folds share no voice (instrument, talker, engine). Dedicated to the public domain (CC0 1.0).
+"""
+
+
+def scenes(config: ScenesConfig) -> Iterator[Scene]:
+    """Render every clip of a corpus in memory, one at a time."""
+    return (render_scene(config, index) for index in range(config.clips))
+
+
+def write_scenes(
+    folder: str | Path,
+    clips: int = 600,
+    seconds: float = 5.0,
+    seed: int = 0,
+    kind: Kind = "scenes",
+    rate: int = 16000,
+    *,
+    progress: bool = False,
+) -> Path:
+    """Render a built-in corpus into a folder: `clips/*.flac`, `metadata.csv`, `events.csv`, `SOURCE.md`.
+
+    Killed at any moment, it goes on where it was when called again: finished clips are kept, the two tables are
+    written last, and every file appears whole or not at all. Two processes may write the same folder at once.
+
+    Args:
+        folder: where; made if missing. It must be empty, or hold the same corpus, finished or not.
+        clips: how many clips.
+        seconds: length of each.
+        seed: everything follows from it.
+        kind: `scenes` (several events a clip) or `single` (one).
+        rate: sample rate in Hz.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        CorpusError: the folder holds something else, or can't be written.
+    """
+    config = ScenesConfig(clips=clips, seconds=seconds, seed=seed, content=kind, rate=rate)
+    folder = Path(folder)
+    try:
+        return _write(folder, config, progress)
+    except OSError as error:
+        raise CorpusError(
+            f"can't write the built-in corpus to {folder}: {error}; free some space or choose another folder "
+            f"(XDG_CACHE_HOME moves the cache). What is finished is kept, so the same call goes on from there"
+        ) from error
+
+
+def _write(folder: Path, config: ScenesConfig, progress: bool) -> Path:
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    _claim(folder, config)
+    done = _read_journal(folder / JOURNAL)
+    names = [f"clips/{index:05d}.flac" for index in range(config.clips)]
+    missing = [index for index, name in enumerate(names) if name not in done or not (folder / name).is_file()]
+    if not missing and (folder / "metadata.csv").is_file() and (folder / "events.csv").is_file():
+        return folder
+    steps: Iterable[int] = missing
+    if progress and missing:
+        console = Console(stderr=True)
+        steps = track(missing, f"rendering {config.content}", console=console, transient=True)
+    with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+        # A kill may have cut the last line short: a fresh line keeps the next entry readable.
+        journal.write("\n")
+        for index in steps:
+            scene = render_scene(config, index)
+            encoded = io.BytesIO()
+            soundfile.write(encoded, scene.wave, config.rate, format="FLAC", subtype="PCM_16")
+            _replace(folder / names[index], encoded.getvalue())
+            entry = {"clip": _clip_row(names[index], scene, config), "events": _event_rows(names[index], scene)}
+            journal.write(json.dumps(entry) + "\n")
+            journal.flush()
+            done[names[index]] = entry
+    _replace(folder / "SOURCE.md", SOURCE_TEXT.format(version=VERSION).encode())
+    _replace(folder / "events.csv", _table([row for name in names for row in done[name]["events"]]))
+    _replace(folder / "metadata.csv", _table([done[name]["clip"] for name in names]))
+    return folder
+
+
+def _claim(folder: Path, config: ScenesConfig) -> None:
+    """Write the settings into the folder, or check that they are the ones it has."""
+    wanted = {"version": VERSION, **config.to_json()}
+    place = folder / SETTINGS
+    if place.is_file():
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if found != wanted:
+            changed = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+            told = ", ".join(f"{key} is {found.get(key)!r}, wanted {wanted.get(key)!r}" for key in changed)
+            raise CorpusError(f"{folder} holds another built-in corpus ({told}); choose another folder or delete it")
+        return
+    strangers = [entry.name for entry in folder.iterdir() if entry.name != "clips"]
+    strangers += [entry.name for entry in (folder / "clips").iterdir() if not entry.name.startswith(".")]
+    if strangers:
+        raise CorpusError(f"{folder} already holds other files (such as {strangers[0]!r}); choose an empty folder")
+    _replace(place, json.dumps(wanted, indent=1).encode())
+
+
+def _read_journal(path: Path) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # empty, or cut short by a kill: its clip is rendered again
+            entries[entry["clip"]["file"]] = entry
+    return entries
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Make a file appear whole or not at all; the process number keeps two writers apart."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _clip_row(name: str, scene: Scene, config: ScenesConfig) -> dict[str, Any]:
+    voices = sorted({event.voice for event in scene.events})
+    row: dict[str, Any] = {
+        "file": name,
+        "label": ";".join(scene.labels),
+        "split": scene.split,
+        "fold": scene.fold,
+        "source": voices[0] if config.content == "single" else f"voices-{scene.fold}",
+        "seconds": round(scene.wave.size / config.rate, 4),
+        "sample_rate": config.rate,
+        "voices": ";".join(voices),
+        "events": len(scene.events),
+        **scene.factors,
+    }
+    if config.content == "single":
+        event = scene.events[0]
+        row |= {key: getattr(event, key) for key in ("onset", "duration", "pitch_hz", "loudness_db", "snr_db")}
+    return row
+
+
+def _event_rows(name: str, scene: Scene) -> list[dict[str, Any]]:
+    return [{"file": name, **dataclasses.asdict(event)} for event in scene.events]
+
+
+def _table(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def parse_builtin(spec: str) -> ScenesConfig:
+    """Read an id like `builtin:scenes?clips=600&seed=0` or `builtin:single?clips=320&seconds=2.5`.
+
+    `builtin:scenes?kind=single` is another way to write `builtin:single`.
+
+    Raises:
+        ConfigError: the kind or a setting is unknown, given twice, or of the wrong type.
+    """
+    if not spec.startswith(PREFIX):
+        raise ConfigError(f"a built-in corpus is named like 'builtin:scenes?clips=600&seed=0', found {spec!r}")
+    kind, _, query = spec.removeprefix(PREFIX).partition("?")
+    hints = typing.get_type_hints(ScenesConfig)
+    known = [field.name for field in dataclasses.fields(ScenesConfig) if field.name != "content"]
+    values: dict[str, Any] = {"content": kind}
+    for key, text in urllib.parse.parse_qsl(query, keep_blank_values=True):
+        if key == "kind" and values["content"] == "scenes":
+            values["content"] = text
+            continue
+        if key not in known:
+            raise ConfigError(f"{spec!r}: unknown setting {key!r}{nearest(key, known)}")
+        if key in values:
+            raise ConfigError(f"{spec!r}: {key!r} is given twice")
+        try:
+            values[key] = hints[key](text)
+        except ValueError as error:
+            wanted = "a whole number" if hints[key] is int else "a number"
+            raise ConfigError(f"{spec!r}: {key} must be {wanted}, found {text!r}") from error
+    return ScenesConfig(**values)
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "auricle" / "builtin"
+
+
+def make_scenes(config: ScenesConfig, cache: str | Path | None = None, *, progress: bool = False) -> Corpus:
+    """Render a built-in corpus once into a cache folder, and open it.
+
+    Args:
+        config: which corpus.
+        cache: parent of the corpus's folder; the user's cache folder (`XDG_CACHE_HOME`) if None.
+        progress: show a progress bar while rendering.
+
+    Returns:
+        An ordinary folder corpus, named after its settings.
+    """
+    from auricle.corpus.sources import open_corpus  # here, because `sources` opens `builtin:` ids through this module
+
+    parent = Path(cache) if cache is not None else _cache_folder()
+    folder = parent / f"{config.content}-v{VERSION}-{config.fingerprint()}"
+    write_scenes(folder, config.clips, config.seconds, config.seed, config.content, config.rate, progress=progress)
+    name = f"{config.content}-{config.clips}x{config.seconds:g}s-seed{config.seed}"
+    return open_corpus(folder, name=name)
+
+
+def builtin_corpus(spec: str, cache: str | Path | None = None, *, progress: bool = False) -> Corpus:
+    """Open a built-in corpus by its id; see `parse_builtin` for ids and `make_scenes` for the rest."""
+    return make_scenes(parse_builtin(spec), cache, progress=progress)

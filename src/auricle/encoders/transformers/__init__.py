@@ -1,0 +1,1 @@
+"""Audio encoders of the transformers library."""

@@ -1,0 +1,1 @@
+"""Frozen encoders on tasks: the driver, and what is drawn from it."""

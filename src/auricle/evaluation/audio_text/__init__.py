@@ -1,0 +1,1 @@
+"""Zero-shot classification and text retrieval with encoders of audio and text."""

@@ -1,0 +1,192 @@
+"""A map of a corpus as an encoder hears it: clips that sound alike to it lie close together.
+
+`map.json` holds `task`, `encoder`, `encoder_fingerprint`, `corpus_fingerprint`, `method`, `points` (each `x`, `y`,
+`labels`, `file`, and `clip`: the place in `clips` or None) and `clips` (each `file`, `labels`, `start`, `seconds`,
+`audio` and `spectrogram` as base64, `mime`).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+
+from auricle.audio.batch import Audio
+from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import AudioError, ConfigError
+from auricle.tokens.cache import TokenCache
+from auricle.training.atomic_write import write_atomic
+
+POINTS = 2000
+EXAMPLES = 40
+HEARD_SECONDS = 8.0
+DIMENSIONS = 50
+
+
+def project(vectors: np.ndarray, *, seed: int = 0, perplexity: float = 30.0) -> tuple[NDArray[np.float64], str]:
+    """Lay vectors out in the plane: standardised, PCA to 50 dimensions, then t-SNE.
+
+    Args:
+        vectors: `(n, D)`.
+        seed: of both.
+        perplexity: about how many neighbours a clip has; less where there are few clips.
+
+    Returns:
+        `(n, 2)`, and the method in words. Fewer than 8 clips are laid out by PCA alone.
+
+    Raises:
+        ConfigError: no vectors, or values that are not finite.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+        raise ConfigError(f"a map needs finite vectors of shape (n, D), found {vectors.shape}")
+    scaled = StandardScaler().fit_transform(vectors)
+    count = min(DIMENSIONS, *scaled.shape)
+    # PCA of clips that are all alike divides by their variance.
+    reduced = PCA(count, svd_solver="full").fit_transform(scaled) if scaled.any() else np.zeros((len(scaled), 2))
+    if len(reduced) < 8:
+        plane = np.zeros((len(reduced), 2))
+        plane[:, : min(2, reduced.shape[1])] = reduced[:, :2]
+        return plane, "PCA"
+    perplexity = min(perplexity, (len(reduced) - 1) / 3)
+    # Identical clips would start at one point with equal forces for ever; PCA's scale is what t-SNE expects.
+    start = reduced[:, :2] / max(reduced[:, 0].std(), 1e-12) * 1e-4
+    if start.shape[1] < 2:
+        start = np.column_stack([start, np.zeros(len(start))])
+    plane = TSNE(2, perplexity=perplexity, init=start, random_state=seed, n_jobs=1).fit_transform(reduced)
+    return np.asarray(
+        plane, dtype=np.float64
+    ), f"PCA to {count} dimensions, then t-SNE (perplexity {perplexity:.0f}, seed {seed})"
+
+
+def embedding_map(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    cache: TokenCache,
+    *,
+    task: str,
+    labels: Sequence[Sequence[str]] | None = None,
+    seed: int = 0,
+    points: int = POINTS,
+    examples: int = EXAMPLES,
+) -> dict[str, Any]:
+    """Map the clips of a corpus by an encoder's clip vectors.
+
+    Args:
+        encoder: whose vectors these are; its front end draws the spectrograms.
+        corpus: the clips.
+        cache: their tokens and vectors.
+        task: name for the report.
+        labels: of each corpus row; None: the corpus's own.
+        seed: which clips are drawn, and the layout.
+        points: at most so many clips are mapped.
+        examples: at most so many of them can be played, spread evenly over the classes.
+
+    Returns:
+        JSON-ready data, see above.
+    """
+    generator = np.random.default_rng(seed)
+    rows = np.sort(generator.permutation(cache.present)[:points])
+    known = corpus.labels if labels is None else labels
+    plane, method = project(np.asarray(cache.select(rows).pooled), seed=seed)
+    clips: list[dict[str, Any]] = []
+    place: dict[int, int] = {}
+    for row in _spread(rows, known, examples, generator):
+        try:
+            clips.append(_example(encoder.frontend, corpus, row, known[row]))
+        except AudioError:
+            # It was readable when it was encoded; a map with one example less is still a map.
+            continue
+        place[row] = len(clips) - 1
+    files = corpus.column("file")
+    return {
+        "task": task,
+        "encoder": encoder.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "corpus_fingerprint": corpus.fingerprint,
+        "method": method,
+        "points": [
+            {
+                "x": round(float(x), 4),
+                "y": round(float(y), 4),
+                "labels": list(known[row]),
+                "file": files[row],
+                "clip": place.get(int(row)),
+            }
+            for row, (x, y) in zip(rows.tolist(), plane, strict=True)
+        ],
+        "clips": clips,
+    }
+
+
+def write_map(path: Path, data: dict[str, Any]) -> None:
+    """Write `map.json`, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(data, ensure_ascii=False).encode())
+
+
+def read_map(path: Path) -> dict[str, Any] | None:
+    """Return a map, or None if there is no whole one."""
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _spread(rows: np.ndarray, labels: Sequence[Sequence[str]], count: int, generator: np.random.Generator) -> list[int]:
+    """Draw clips in turn from each class (a clip counts for its first label)."""
+    by_class: dict[str, list[int]] = {}
+    for row in generator.permutation(rows).tolist():
+        by_class.setdefault(labels[row][0] if labels[row] else "", []).append(row)
+    queues = [by_class[name] for name in sorted(by_class)]
+    drawn: list[int] = []
+    while len(drawn) < count and any(queues):
+        for queue in queues:
+            if queue and len(drawn) < count:
+                drawn.append(queue.pop(0))
+    return drawn
+
+
+def _example(frontend: FrontEnd, corpus: Corpus, row: int, labels: Sequence[str]) -> dict[str, Any]:
+    from auricle.audio.picture import spectrogram_png
+
+    rate = frontend.rate
+    wave = corpus.audio(row, rate, seconds=HEARD_SECONDS)
+    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
+    features = draws(Audio.stack([wave], rate))
+    clip = corpus[row]
+    return {
+        "file": clip.file,
+        "labels": list(labels),
+        "start": clip.start,
+        "seconds": round(len(wave) / rate, 3),
+        "audio": base64.b64encode(_mp3(wave, rate)).decode(),
+        "mime": "audio/mpeg",
+        "spectrogram": base64.b64encode(
+            spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
+        ).decode(),
+    }
+
+
+def _mp3(wave: np.ndarray, rate: int) -> bytes:
+    file = io.BytesIO()
+    # Every browser plays MP3; a tenth of a second is the least that players handle.
+    padded = np.pad(np.clip(wave, -1, 1), (0, max(0, rate // 10 - len(wave))))
+    soundfile.write(file, padded, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
+    return file.getvalue()

@@ -1,0 +1,322 @@
+"""What prototypes listened to: for some test clips and their classes, where in time and frequency they fired.
+
+`prototypes.json` holds `task`, `encoder`, `encoder_fingerprint`, `corpus_fingerprint`, `probe`, `fold`, `settings` and
+`clips`. Each clip has `file`, `labels`, `start`, `seconds` (shown), `audio` and `spectrogram` as base64, `mime`, and
+`maps`: one a class, with `target`, `true` (a label of the clip), `probability`, `logit`, `seconds` (that the overlay
+spans), `overlay` (a transparent PNG as base64, the map's strongest evidence white) and `firings`, strongest first, each
+`prototype`, `strength`, `similarity`, `seconds` [from, to] and `band` [from, to] in 0 ... 1 of the frequency axis.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from auricle.audio.batch import Audio
+from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.picture import spectrogram_png
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import AudioError, ConfigError, CorpusError
+from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
+from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
+from auricle.probes.registry import PROBES
+from auricle.tasks.card import TaskCard
+from auricle.tasks.clips.rule import ClipsRule
+from auricle.tasks.clips.run import plan_clips
+from auricle.tasks.folds import Plan
+from auricle.tasks.targets import Targets
+from auricle.tokens.extract import extract
+from auricle.tokens.token_set import TokenSet
+from auricle.training.atomic_write import write_atomic
+
+FILE = "prototypes.json"
+CLIPS = 12
+SECONDS = 10.0  # of a clip that are shown and heard
+_SCHEME = 2  # raise when a change here changes pictures or numbers
+STRONGEST = 5  # prototypes of a class
+
+
+def prototype_maps(
+    fitted: FittedProbe,
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    rows: Sequence[int],
+    tokens: TokenSet,
+    *,
+    task: str,
+    labels: Sequence[Sequence[str]],
+    fold: str = "",
+) -> dict[str, Any]:
+    """Map where a probe's prototypes fired in some clips: for each class of the clip, and for the one that was said.
+
+    Args:
+        fitted: a probe of prototypes.
+        encoder: whose tokens it reads; its front end draws the spectrograms.
+        corpus: the clips.
+        rows: rows of the clips in the corpus.
+        tokens: their tokens, in that order.
+        task: name for the report.
+        labels: of each of these clips.
+        fold: name of the fold that these clips are the test of.
+
+    Returns:
+        JSON-ready data, see above. A clip that can no longer be read is left out.
+
+    Raises:
+        ConfigError: the probe has no prototypes, or reads tokens of another encoder.
+    """
+    probabilities = fitted.predict(tokens)
+    clips = []
+    for place, (row, mine) in enumerate(zip(rows, labels, strict=True)):
+        known = [label for label in mine if label in fitted.classes]
+        said = fitted.classes[int(probabilities[place].argmax())]
+        maps = [
+            activation_map(fitted, tokens, name, place=place, count=STRONGEST) for name in dict.fromkeys([*known, said])
+        ]
+        try:
+            shown = _example(encoder.frontend, corpus, int(row))
+        except AudioError:
+            # It was readable when it was encoded; a page with one example less is still a page.
+            continue
+        clips.append(
+            {
+                **shown,
+                "labels": list(mine),
+                "maps": [
+                    _map(m, m.target in mine, probabilities[place], fitted.classes, shown["seconds"]) for m in maps
+                ],
+            }
+        )
+    return {
+        "task": task,
+        "encoder": encoder.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "corpus_fingerprint": corpus.fingerprint,
+        "probe": _called(fitted.config),
+        "fold": fold,
+        "clips": clips,
+    }
+
+
+def draw_prototype_maps(
+    encoder: FrozenEncoder,
+    card: TaskCard,
+    corpus: Corpus,
+    out: Path,
+    *,
+    probe: str | ProbeConfig = "protobin",
+    search: SearchConfig | None = None,
+    seed: int = 0,
+    count: int = CLIPS,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Fit prototypes on the first fold and write `out/prototypes.json`, unless this very file is there.
+
+    The setting is chosen on the fold's validation clips; the clips shown are test clips, drawn in turn from each class.
+
+    Args:
+        encoder: the frozen encoder.
+        card: a task of labelled clips.
+        corpus: its clips.
+        out: folder of the task's results, usually `RUN/probes/TASK`; its token cache is used, or made.
+        probe: name or settings of a probe of prototypes.
+        search: grid and training of the probe.
+        seed: of folds, probe and drawn clips.
+        count: clips shown.
+        device: where to encode and train.
+        progress: show progress bars.
+
+    Raises:
+        ConfigError: the task has no labelled clips, or the probe has no prototypes.
+        CorpusError: the corpus can't serve the task.
+    """
+    if not isinstance(card.rule, ClipsRule):
+        raise ConfigError(f"task {card.name!r} has no labelled clips; prototype maps are made for tasks of clips")
+    if isinstance(probe, str) and probe not in PROTOTYPE_PROBES:
+        raise ConfigError(f"{probe!r} has no prototypes; expected one of {', '.join(PROTOTYPE_PROBES)}")
+    config = PROBES[probe] if isinstance(probe, str) else probe
+    search = search or SearchConfig()
+    settings = _fingerprint(config, search, card, seed, count)
+    path = out / FILE
+    facts = {
+        "task": card.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "corpus_fingerprint": corpus.fingerprint,
+        "settings": settings,
+    }
+    old = _read(path)
+    if old is not None and {key: old.get(key) for key in facts} == facts:
+        return path
+    targets, plan = plan_clips(card, corpus, seed)
+    encoder = encoder.to(device)
+    if config.reads == "layers":
+        blocks = tuple(range(1, encoder.depth + 1)) or (0,)
+        store = out / "tokens" / f"{encoder.fingerprint}-layers"
+        cache = extract(encoder, corpus, store, layers=blocks, progress=progress)
+    else:
+        cache = extract(encoder, corpus, out / "tokens" / encoder.fingerprint, progress=progress)
+
+    def tokens(places: NDArray[np.int64]) -> TokenSet:
+        rows = targets.rows[places]
+        return cache.select(rows, layers="all") if config.reads == "layers" else cache.select(rows)
+
+    train, valid, test = _sides(plan, targets, cache.present)
+    parts = [_labelled(tokens(side), targets, side) for side in (train, valid)]
+    loss = get_loss(card.training_loss(targets.kind))
+    fitted = fit_probe(config, *parts, classes=targets.classes, loss=loss, search=search, seed=seed, device=device)
+    chosen = _in_turn(test, targets, count, np.random.default_rng(seed))
+    labels = [[c for c, t in zip(targets.classes, targets.truth[place], strict=True) if t] for place in chosen]
+    found = prototype_maps(
+        fitted,
+        encoder,
+        corpus,
+        targets.rows[chosen].tolist(),
+        tokens(chosen),
+        task=card.name,
+        labels=labels,
+        fold=plan.folds[0].name,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps({**found, **facts}, ensure_ascii=False).encode())
+    return path
+
+
+PROTOTYPE_PROBES = ("proto", "protofloat", "protobin", "cgp")
+
+
+def overlay_png(cells: np.ndarray) -> bytes:
+    """Draw a map `(T, F)` as a transparent PNG: time to the right, frequency upwards, strong evidence opaque.
+
+    Evidence against the class, the fainter half of the clip's tokens and padding (NaN) are transparent.
+    """
+    known = cells[np.isfinite(cells)]
+    top = float(known.max()) if known.size else 0.0
+    floor = max(0.0, float(np.median(known))) if known.size else 0.0
+    share = (np.nan_to_num(cells, nan=floor) - floor) / (top - floor) if top > floor else np.zeros(cells.shape)
+    picture = np.flipud(np.clip(share, 0, 1).T)
+    pixels = np.zeros((*picture.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = (110, 245, 255)
+    pixels[..., 3] = (220 * picture).round()
+    lines = b"".join(b"\x00" + line.tobytes() for line in pixels)
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 6, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+def _map(
+    found: ActivationMap, true: bool, probabilities: np.ndarray, classes: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    # A map spans whole tokens of the whole clip; what lies beyond the shown part is cut off.
+    columns = min(len(found.map), int(np.ceil(seconds * found.rate - 1e-6)))
+    return {
+        "target": found.target,
+        "true": true,
+        "probability": round(float(probabilities[classes.index(found.target)]), 4),
+        "logit": round(found.logit, 4),
+        "seconds": round(columns / found.rate, 4),
+        "overlay": base64.b64encode(overlay_png(found.map[:columns])).decode(),
+        "firings": [
+            {
+                "prototype": one.prototype,
+                "strength": round(one.strength, 4),
+                "similarity": round(one.similarity, 4),
+                "seconds": [round(s, 4) for s in one.seconds],
+                "band": [round(b, 4) for b in one.band],
+            }
+            for one in found.firings
+            if one.seconds[0] < seconds
+        ],
+    }
+
+
+def _example(frontend: FrontEnd, corpus: Corpus, row: int) -> dict[str, Any]:
+    rate, clip = frontend.rate, corpus[row]
+    wave = corpus.audio(row, rate, seconds=SECONDS)
+    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
+    features = draws(Audio.stack([wave], rate))
+    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
+    file = io.BytesIO()
+    # Every browser plays MP3; a tenth of a second is the least that players handle.
+    padded = np.pad(np.clip(wave, -1, 1), (0, max(0, rate // 10 - len(wave))))
+    soundfile.write(file, padded, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
+    return {
+        "file": clip.file,
+        "start": clip.start,
+        "seconds": round(len(wave) / rate, 3),
+        "audio": base64.b64encode(file.getvalue()).decode(),
+        "mime": "audio/mpeg",
+        "spectrogram": base64.b64encode(picture).decode(),
+    }
+
+
+def _sides(
+    plan: Plan, targets: Targets, present: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return places of the first fold's training, validation and test clips that could be encoded."""
+    fold = plan.folds[0]
+    here = np.isin(targets.rows, present)
+    train, valid, test = (side[here[side]] for side in (fold.train, fold.valid, fold.test))
+    if not (len(train) and len(valid) and len(test)):
+        raise CorpusError(
+            f"fold {fold.name} has no readable clips on one side (training {len(train)}, validation {len(valid)}, test "
+            f"{len(test)}): mend those that `auricle corpus scan` calls broken"
+        )
+    return train, valid, test
+
+
+def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> Labelled:
+    import torch
+
+    if targets.kind == "single":
+        return Labelled(tokens, torch.from_numpy(targets.numbers[places]))
+    return Labelled(tokens, torch.from_numpy(targets.truth[places].astype(np.float32)))
+
+
+def _in_turn(
+    places: NDArray[np.int64], targets: Targets, count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw clips in turn from each class (a clip counts for its first class)."""
+    queues: dict[int, list[int]] = {}
+    for place in generator.permutation(places).tolist():
+        queues.setdefault(int(targets.truth[place].argmax()), []).append(place)
+    drawn: list[int] = []
+    while len(drawn) < count and any(queues.values()):
+        for number in sorted(queues):
+            if queues[number] and len(drawn) < count:
+                drawn.append(queues[number].pop(0))
+    return np.array(drawn, dtype=np.int64)
+
+
+def _called(config: ProbeConfig) -> str:
+    return next((name for name, known in PROBES.items() if known == config), type(config).__name__)
+
+
+def _fingerprint(config: ProbeConfig, search: SearchConfig, card: TaskCard, seed: int, count: int) -> str:
+    facts = [_SCHEME, config.to_json(), search.to_json(), card.to_json(), seed, count]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,198 @@
+"""A fine-tuned encoder with its classifier on disk: `finetuned.json` and `finetuned.safetensors` in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import auricle.recipes  # noqa: F401 - makes the settings of all encoders and front ends known by name
+from auricle.audio.batch import Audio
+from auricle.audio.frontends.frontend import FrontEndConfig
+from auricle.config import Config
+from auricle.encoders.contract import Encoder
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import CheckpointError, ConfigError
+from auricle.finetune.model import TunedModel, plain_encoder
+from auricle.probes.losses import LossConfig
+from auricle.tokens.storage import write_atomic
+from auricle.training.checkpoint import load_tensors
+
+FILE, CARD = "finetuned.safetensors", "finetuned.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned encoder and its classifier.
+
+    Attributes:
+        encoder: the encoder, ready to embed, to extract tokens from, to probe.
+        weight: `(C, D')` of the classifier.
+        bias: `(C,)`.
+        classes: C names.
+        norm: whether clip vectors are layer-normed before the classifier.
+        loss: what it was trained with: it decides between softmax and sigmoid.
+        card: what else is known: task, corpus, fold, seed, epoch, validation score, mode.
+    """
+
+    encoder: FrozenEncoder
+    weight: Tensor
+    bias: Tensor
+    classes: tuple[str, ...]
+    norm: bool
+    loss: LossConfig
+    card: dict[str, Any]
+
+    @torch.no_grad()
+    def logits(self, audio: Audio) -> Tensor:
+        """Return logits `(B, C)` of clips of any length at the encoder's rate."""
+        pooled = self.encoder.encode(audio)[1].float().cpu()
+        if self.norm:
+            pooled = torch.nn.functional.layer_norm(pooled, pooled.shape[-1:])
+        return torch.nn.functional.linear(pooled, self.weight, self.bias)
+
+    def predict(self, wave: np.ndarray | Sequence[np.ndarray], rate: int) -> np.ndarray:
+        """Return probabilities of the classes, `(C,)` for one clip `(S,)`, else `(B, C)`; see `FrozenEncoder.embed`.
+
+        Raises:
+            AudioError: the audio is empty or not finite.
+        """
+        vectors = torch.from_numpy(self.encoder.embed(wave, rate))
+        if self.norm:
+            vectors = torch.nn.functional.layer_norm(vectors, vectors.shape[-1:])
+        return self.loss.scores(torch.nn.functional.linear(vectors, self.weight, self.bias)).numpy()
+
+
+def check_savable(frozen: FrozenEncoder) -> None:
+    """Refuse an encoder that could not be read back, before it is trained.
+
+    Raises:
+        ConfigError: it carries no settings that it could be rebuilt from.
+    """
+    settings = getattr(frozen.encoder, "config", None)
+    if not isinstance(settings, Config) or not hasattr(settings, "build"):
+        raise ConfigError(
+            f"{frozen.name} carries no settings that it could be rebuilt from, so it can't be saved after "
+            "fine-tuning; fine-tune it with save=False"
+        )
+
+
+def save_finetuned(
+    folder: Path,
+    model: TunedModel,
+    frozen: FrozenEncoder,
+    *,
+    classes: Sequence[str],
+    loss: LossConfig,
+    card: dict[str, Any],
+) -> Path:
+    """Write a fine-tuned model; low-rank updates are added to the weights, so reading it needs no extra.
+
+    Args:
+        folder: where to.
+        model: the model.
+        frozen: the encoder that it was started from.
+        classes: names of the classes.
+        loss: what it was trained with.
+        card: what else to remember, JSON-ready; `validation` among it.
+
+    Raises:
+        ConfigError: the encoder carries no settings that it could be rebuilt from.
+        StorageError: the disk is full, or the folder can't be written.
+    """
+    check_savable(frozen)
+    encoder = plain_encoder(model.encoder).cpu()
+    settings: Any = frozen.encoder.config
+    record = {
+        "format": _FORMAT,
+        "name": frozen.name,
+        "from": frozen.fingerprint,
+        "notes": list(frozen.notes),
+        "encoder": settings.to_json(),
+        "frontend": frozen.frontend.config.to_json(),
+        "precision": frozen.precision,
+        "classes": list(classes),
+        "norm": model.norm == "layer",
+        "loss": loss.to_json(),
+        "card": card,
+    }
+    tensors = {f"encoder.{name}": t for name, t in encoder.state_dict().items()}
+    tensors |= {f"head.{name}": t for name, t in model.head.state_dict().items()}
+    whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    # The record travels with the weights, so that the two can't come from different models; the JSON is for people.
+    data = safetensors.torch.save(whole, metadata={"auricle.finetuned": json.dumps(record)})
+    write_atomic(folder / FILE, data)
+    write_atomic(folder / CARD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return folder
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """Return what a saved model remembers of its making, or None if there is none (or not a whole one)."""
+    try:
+        with safetensors.safe_open(folder / FILE, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {})["auricle.finetuned"])["card"])
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        return None
+
+
+def load_finetuned(path: Path | str) -> Finetuned:
+    """Read a fine-tuned model; its `encoder` is what `auricle.load` returns for a run.
+
+    Args:
+        path: the folder that fine-tuning wrote, or its `finetuned.safetensors`.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or another version of auricle wrote it.
+    """
+    path = Path(path)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"no fine-tuned encoder at {path}; expected the folder that `auricle finetune` wrote")
+    try:
+        with safetensors.safe_open(file, framework="pt") as held:
+            text = (held.metadata() or {}).get("auricle.finetuned")
+            tensors = {name: held.get_tensor(name).clone() for name in held.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); fine-tune again") from error
+    if text is None:
+        raise CheckpointError(f"{file} holds no fine-tuned encoder of auricle; expected a file of `auricle finetune`")
+    record = json.loads(text)
+    if record["format"] != _FORMAT:
+        raise CheckpointError(f"{file} has format {record['format']}, this auricle reads {_FORMAT}; fine-tune again")
+    try:
+        settings: Any = Config.from_json(record["encoder"])
+        frontend = FrontEndConfig.from_json(record["frontend"]).build()
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the settings in {file} can't be read: {error}; they are of another version of auricle, or name a part "
+            "that has to be imported first"
+        ) from error
+    encoder: Encoder = settings.build(torch.Generator().manual_seed(0))
+    load_tensors(encoder, _part(tensors, "encoder."), str(file))
+    head = _part(tensors, "head.")
+    card = record["card"]
+    name = f"{record['name']}, fine-tuned on {card.get('task', 'labelled clips')}"
+    note = f"fine-tuned ({card.get('mode', '')}) with the labels of {card.get('corpus', 'a corpus')}"
+    reader = FrozenEncoder(frontend, encoder, name=name, notes=(*record["notes"], note), precision=record["precision"])
+    return Finetuned(
+        encoder=reader,
+        weight=head["weight"],
+        bias=head["bias"],
+        classes=tuple(record["classes"]),
+        norm=record["norm"],
+        loss=LossConfig.from_json(record["loss"]),
+        card=card,
+    )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

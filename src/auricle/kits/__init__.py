@@ -1,0 +1,1 @@
+"""The protocols of other evaluation kits: HEAR, EVAR, X-ARES, MARBLE, SUPERB."""

@@ -1,0 +1,129 @@
+"""Scores of candidates for the future: the losses made of them, and what they must beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from auricle.objectives.baselines import spread
+from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.reduction import masked_mean, mean_where
+
+ContrastLoss = Literal["nce", "binary"]
+# Monitors look at so many clips and vectors: enough for a share, and cheap.
+_WATCHED_CLIPS, _WATCHED_VECTORS = 8, 2048
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was predicted of a batch, scored. B clips, N places, K steps, n negatives, C channels.
+
+    Attributes:
+        scores: `(B, N, K, 1 + n)` of the true candidate and the negatives of each place, by step.
+        chosen: `(B, N, K)` bool, places that are predicted from a context inside the clip.
+        equal: `(B, N, n)` bool, negatives that count as the true one and are left out.
+        candidates: `(B, N, 1 + n, C)` what was scored.
+        shifts: places between a context and what each step predicts of it, K numbers.
+    """
+
+    scores: Tensor
+    chosen: Tensor
+    equal: Tensor
+    candidates: Tensor
+    shifts: tuple[int, ...]
+
+
+def contrast_loss(scored: Scored, loss: ContrastLoss, negative_weight: float = 1.0) -> Tensor:
+    """Return the mean over all predictions of all ranks.
+
+    Args:
+        scored: the scores.
+        loss: `nce`: minus the log softmax of the true candidate (CPC, equation 4); `binary`: minus log sigmoid of the
+            true one's score, minus the sum over negatives of log sigmoid of minus theirs (wav2vec, equation 1).
+        negative_weight: of each negative in `binary`.
+    """
+    scores, left_out = scored.scores, scored.equal.unsqueeze(2)
+    if loss == "nce":
+        negatives = scores[..., 1:].masked_fill(left_out, -torch.inf)
+        value = torch.cat([scores[..., :1], negatives], -1).logsumexp(-1) - scores[..., 0]
+    else:
+        wrong = F.softplus(scores[..., 1:]).masked_fill(left_out, 0.0).sum(-1)
+        value = F.softplus(-scores[..., 0]) + negative_weight * wrong
+    return mean_where(value, scored.chosen)
+
+
+def contrast_watch(
+    scored: Scored, loss: ContrastLoss, negative_weight: float, context: Tensor
+) -> dict[str, Callable[[], Tensor]]:
+    """Return makers of what to watch.
+
+    They are `future/accuracy` (the true candidate scores highest, over all steps), `future/accuracy_1` ... by step,
+    `future/copy_accuracy` (the same of who expects the present to go on, by cosine), `future/chance_accuracy`,
+    `future/chance` (the loss of the best score that is the same for all candidates), `future/std_candidates`,
+    `future/rank_candidates` and `rank_tokens`.
+
+    Args:
+        scored: the scores.
+        loss: see `contrast_loss`.
+        negative_weight: see `contrast_loss`.
+        context: `(B, N, D)` what was predicted from.
+    """
+    scores, chosen, candidates = scored.scores.detach(), scored.chosen, scored.candidates.detach()
+    true, n = candidates[:, :, 0], scores.shape[-1] - 1
+    places = chosen.any(-1)
+
+    def accuracy(step: int | None = None) -> Tensor:
+        steps = slice(None) if step is None else slice(step, step + 1)
+        return masked_mean(right(scores[:, :, steps], scored.equal).float(), chosen[:, :, steps])
+
+    def copied() -> Tensor:
+        unit = F.normalize(candidates[:_WATCHED_CLIPS].float(), dim=-1)
+        hits = []
+        for shift in scored.shifts:
+            past = F.pad(unit[:, :-shift, 0], (0, 0, shift, 0))
+            hits.append(right(torch.einsum("bnc,bnmc->bnm", past, unit).unsqueeze(2), scored.equal[:_WATCHED_CLIPS]))
+        return masked_mean(torch.cat(hits, 2).float(), chosen[:_WATCHED_CLIPS])
+
+    watch: dict[str, Callable[[], Tensor]] = {
+        "future/accuracy": accuracy,
+        "future/copy_accuracy": copied,
+        "future/chance_accuracy": lambda: scores.new_tensor(1 / (1 + n)),
+        "future/chance": lambda: scores.new_tensor(chance(n, loss, negative_weight)),
+        "future/std_candidates": lambda: spread(true, places),
+        "future/rank_candidates": lambda: effective_rank(true[places][:_WATCHED_VECTORS]),
+        "rank_tokens": lambda: effective_rank(context.flatten(0, 1)[:_WATCHED_VECTORS]),
+    }
+    for step in range(scores.shape[2]):
+        watch[f"future/accuracy_{step + 1}"] = lambda step=step: accuracy(step)  # type: ignore[misc]
+    return watch
+
+
+def chance(negatives: int, loss: ContrastLoss, negative_weight: float = 1.0) -> float:
+    """Return the loss of who gives all candidates the same score, the best there is.
+
+    `nce`: ln(1 + n), whatever the score. `binary`: the entropy of knowing only how many are wrong, with n weighted
+    negatives ln(1 + n) + n ln(1 + 1/n): 3.35 for ten, where a score of zero costs 11 ln 2 = 7.62.
+    """
+    if loss == "nce":
+        return math.log(1 + negatives)
+    wrong = negative_weight * negatives
+    return math.log(1 + wrong) + (wrong * math.log(1 + 1 / wrong) if wrong else 0.0)
+
+
+def right(scores: Tensor, equal: Tensor) -> Tensor:
+    """Return `(B, N, K)` bool: the true candidate scores higher than every negative; a tie is not enough.
+
+    Where all negatives are left out there is nothing to be right about.
+
+    Args:
+        scores: `(B, N, K, 1 + n)`.
+        equal: `(B, N, n)` bool, negatives that are left out.
+    """
+    best = scores[..., 1:].masked_fill(equal.unsqueeze(2), -torch.inf).amax(-1)
+    return (scores[..., 0] > best) & ~equal.all(-1).unsqueeze(-1)

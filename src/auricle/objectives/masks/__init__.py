@@ -1,0 +1,1 @@
+"""Which tokens or samples are masked or corrupted."""

@@ -1,0 +1,244 @@
+"""Samplers that hide, or keep, rectangles of the token grid: SSAST's clusters, data2vec 2.0's and EAT's blocks.
+
+Letters in shapes: B clips, T time steps, F bands, N = T * F tokens; a map `(B, T, F)` lies on the grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from auricle.encoders.contract import Grid
+from auricle.encoders.parts.token_drop import keep_count
+from auricle.errors import ConfigError
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.masks.exact_choice import (
+    check_count,
+    check_shares,
+    columns,
+    drawn,
+    lowest,
+    padding,
+    padding_on,
+    widest_grid,
+)
+from auricle.objectives.masks.samplers import settle
+from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+
+# Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
+_TIE = 2.0**-24
+
+
+@dataclass(frozen=True)
+class ClusterMask(TokenMaskConfig):
+    """Hides squares of C x C tokens, C drawn once for each clip, until an exact number of tokens is hidden.
+
+    A square is given by its corner, drawn uniformly over all tokens; squares may overlap, and reach over the end of
+    the grid, where they are cut. Of the last square only as many tokens are hidden, chosen at random, as are wanted.
+    Source: SSAST (arXiv 2110.09784, section 2.3) and its code: 400 (or 250, 300) of 512 patches, C in 3 ... 5. The
+    code reads the grid as F rows of T tokens in one line, so that a square that reaches over the end of a row goes on
+    at the start of the next band (`wrap`). Not kept: its code never hides token 0, and drops what is too much from the
+    highest bands.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden, rounded to the nearest number.
+        count: number of tokens to hide, given instead of `ratio`.
+        smallest: least side C of the squares.
+        largest: greatest side C of the squares.
+        wrap: whether squares go on in the next band as in the published code; otherwise they are cut at the end.
+    """
+
+    ratio: float = 400 / 512
+    count: int | None = None
+    smallest: int = 3
+    largest: int = 5
+    wrap: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and sides that are no range.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        check_shares("ClusterMask", ("ratio",), (self.ratio,))
+        if not 1 <= self.smallest <= self.largest:
+            raise ConfigError(
+                f"ClusterMask: found smallest={self.smallest} and largest={self.largest}, expected "
+                "1 <= smallest <= largest"
+            )
+
+    @property
+    def equal_count(self) -> bool:
+        """True."""
+        return True
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows hide the same share of their valid tokens as whole ones."""
+        valid, wide = padding(valid, rows, grid), widest_grid(grid)
+        hidden = round(wide.tokens * self.ratio) if self.count is None else self.count
+        check_count(wide.tokens - hidden, wide.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
+        sides = self.smallest + (rand_rows(generator, rows) * (self.largest - self.smallest + 1)).long()
+        # Corners drawn again and again come up for the first time in an order that is uniform over all orders.
+        turn = rand_rows(generator, rows, wide.tokens)
+        singly = drawn(generator, rows, grid.tokens, wide.tokens)
+        # Squares go on in the next band where the widest grid of all ranks ends, so they are laid out on that one.
+        inside = padding_on(wide, valid, rows, grid)
+        if inside is not None:
+            turn = turn.masked_fill(~inside, 1.0)
+        turn = turn.view(rows, wide.time, wide.freq)
+        reached = torch.empty_like(turn)
+        for side in range(self.smallest, self.largest + 1):
+            those = sides == side
+            reached[those] = _first_reached(turn[those], side, self.wrap)
+        score = reached[:, : grid.time].flatten(1).double() + singly.double() * _TIE
+        return settle(lowest(score, hidden, valid, wide.tokens), valid)
+
+
+def _first_reached(turn: Tensor, side: int, wrap: bool) -> Tensor:
+    """Return the turn `(B, T, F)` in which each token is reached first by a square, given the turn of each corner."""
+    if wrap:
+        bands_first = turn.transpose(1, 2).flatten(1)
+        row = turn.shape[1]
+        line = _least_of_earlier(_least_of_earlier(bands_first, side, 1), side, row)
+        return line.view(-1, turn.shape[2], row).transpose(1, 2)
+    steps, bands = turn.shape[1:]
+    along_time = _least_of_earlier(turn.flatten(1), side, bands).view_as(turn)
+    line = _least_of_earlier(along_time.transpose(1, 2).flatten(1), side, steps)
+    return line.view(-1, bands, steps).transpose(1, 2)
+
+
+def _least_of_earlier(line: Tensor, count: int, step: int) -> Tensor:
+    """Return the least of each place `(B, N)` and the `count - 1` places that lie 1, 2, ... times `step` before it."""
+    least = line.clone()
+    for i in range(1, count):
+        back = i * step
+        if back < line.shape[1]:
+            torch.minimum(least[:, back:], line[:, :-back], out=least[:, back:])
+    return least
+
+
+@dataclass(frozen=True)
+class BlockMask(TokenMaskConfig):
+    """Hides blocks of `size` x `size` tokens (of `size` steps where the grid has one band), then evens out the number.
+
+    floor(N * (ratio + adjust) / size^2) centres are drawn with replacement; blocks overlap, and are cut at the edges of
+    the grid. Then single tokens of the blocks are shown again, or further ones hidden, at random, until exactly
+    floor(N * ratio) are hidden. Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks; ATST-Frame
+    (2306.04186) hides 0.65 in blocks of 5.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden.
+        size: side of a block, in tokens.
+        adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
+        even: whether every clip hides exactly equally many tokens; False: the blocks as they fall.
+    """
+
+    ratio: float = 0.65
+    size: int = 5
+    adjust: float = 0.0
+    even: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and blocks of no token.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        _check_blocks("BlockMask", self.ratio, self.ratio + self.adjust, self.size)
+
+    @property
+    def equal_count(self) -> bool:
+        """Whether every clip hides exactly equally many tokens."""
+        return self.even
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows hide the same share of their valid tokens as whole ones, in blocks of valid time steps."""
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        hidden = int(wide * self.ratio)
+        check_count(wide - hidden, wide, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, wide, rows, generator, self.ratio + self.adjust, self.size, valid)
+        return settle(_evened(blocks, wide, generator, hidden, valid) if self.even else blocks, valid)
+
+
+@dataclass(frozen=True)
+class InverseBlockMask(TokenMaskConfig):
+    """Keeps blocks of `size` x `size` tokens (of `size` steps where the grid has one band) and hides all others.
+
+    As `BlockMask`, with what is drawn being visible: floor(N * (1 - ratio + adjust) / size^2) centres with replacement,
+    then exactly floor(N * (1 - ratio)) tokens are visible. Source: data2vec 2.0 (arXiv 2212.07525): ratio 0.5, spans
+    of 5, adjust 0.05 on speech; EAT (2401.03497): ratio 0.8, blocks of 5 x 5, adjust 0.07 on 64 x 8 patches.
+
+    Attributes:
+        ratio: share of the N tokens that is hidden.
+        size: side of a visible block, in tokens.
+        adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
+        even: whether every clip shows exactly equally many tokens; False: the blocks as they fall.
+    """
+
+    ratio: float = 0.8
+    size: int = 5
+    adjust: float = 0.07
+    even: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1) and blocks of no token.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        _check_blocks("InverseBlockMask", self.ratio, 1 - self.ratio + self.adjust, self.size)
+
+    @property
+    def equal_count(self) -> bool:
+        """Whether every clip shows exactly equally many tokens."""
+        return self.even
+
+    def draw(
+        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
+    ) -> Hidden:
+        """Draw; padded rows show the same share of their valid tokens as whole ones, in blocks of valid time steps."""
+        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+        visible = keep_count(wide, self.ratio)
+        check_count(visible, wide, "tokens", "change `ratio` or use longer clips")
+        blocks = _blocks(grid, wide, rows, generator, 1 - self.ratio + self.adjust, self.size, valid)
+        return settle(~(_evened(blocks, wide, generator, visible, valid) if self.even else blocks), valid)
+
+
+def _blocks(
+    grid: Grid, wide: int, rows: int, generator: torch.Generator, share: float, size: int, valid: Tensor | None
+) -> Tensor:
+    """Return the tokens `(B, N)` in blocks around centres that are drawn with replacement."""
+    area = size * min(size, grid.freq)
+    steps = columns(valid, grid)
+    length = torch.full((rows,), grid.time) if steps is None else steps.sum(1)
+    # At least one, so that a small grid gets a block rather than single tokens.
+    count = (length * grid.freq * (share / area)).long().clamp(min=1)
+    noise = rand_rows(generator, rows, max(1, int(wide * (share / area))))
+    centre = (noise.double() * (length * grid.freq).unsqueeze(1)).long()
+    used = (torch.arange(noise.shape[1]) < count.unsqueeze(1)).float()
+    centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax")
+    # A block reaches size // 2 before its centre and the rest after it; what lies outside the grid is cut.
+    after, before = size // 2, size - 1 - size // 2
+    beside = (before, after) if grid.freq > 1 else (0, 0)
+    around = F.pad(centres.view(rows, 1, grid.time, grid.freq), (*beside, before, after))
+    blocks = F.max_pool2d(around, (size, size if grid.freq > 1 else 1), stride=1).flatten(1) > 0
+    return blocks if valid is None else blocks & valid
+
+
+def _evened(blocks: Tensor, wide: int, generator: torch.Generator, count: int, valid: Tensor | None) -> Tensor:
+    """Return `count` of every `wide` tokens of each row: those of blocks first, at random among each other."""
+    rows, places = blocks.shape
+    return lowest(drawn(generator, rows, places, wide) + (~blocks).float(), count, valid, wide)
+
+
+def _check_blocks(owner: str, ratio: float, share: float, size: int) -> None:
+    check_shares(owner, ("ratio", "share of tokens in blocks, adjusted,"), (ratio, share))
+    if size < 1:
+        raise ConfigError(f"{owner}: found size={size}, expected blocks of at least 1 token")

@@ -1,0 +1,1 @@
+"""Masked prediction, reconstruction, future prediction, and teachers: decoders, heads and terms."""

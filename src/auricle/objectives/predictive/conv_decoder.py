@@ -1,0 +1,170 @@
+"""Convolutional decoders: hidden tokens are filled in from their neighbours on the grid.
+
+Sources: data2vec 2.0, arXiv 2212.07525 (section 3; along time), EAT, arXiv 2401.03497 (section 3.1; on time and
+frequency). Neither tells norm, nonlinearity and residuals of its layers. Chosen: a grouped convolution, a norm over
+channels without weights, GELU, and a residual wherever the width stays the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.draws import randn_rows
+from auricle.objectives.predictive.decoder import Decoder, DecoderConfig
+from auricle.objectives.targets.target import Scene
+
+_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class _ConvDecoderConfig(DecoderConfig):
+    """What both kinds share; see them."""
+
+    width: int = 384
+    depth: int = 4
+    kernel: int = 7
+    groups: int = 16
+    noise: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no convolution can have.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if min(self.width, self.depth, self.kernel, self.groups) < 1 or self.noise < 0:
+            raise ConfigError(
+                f"found decoder width {self.width}, depth {self.depth}, kernel {self.kernel}, groups {self.groups}, "
+                f"noise {self.noise}; noise is 0 or more, the others are at least 1"
+            )
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"found decoder kernel {self.kernel}, expected an odd one, centred on a token")
+        if self.width % self.groups:
+            raise ConfigError(f"decoder width {self.width} must be a multiple of its {self.groups} groups")
+
+
+@dataclass(frozen=True)
+class Conv1dDecoderConfig(_ConvDecoderConfig):
+    """Convolutions along time (data2vec 2.0: 4 layers of 384 channels, kernel 7, 16 groups).
+
+    On grids with several frequency tokens each row of them is a sequence of its own.
+
+    Attributes:
+        width: W, a multiple of `groups`.
+        depth: layers.
+        kernel: odd, in tokens.
+        groups: of channels; the encoder's width must be a multiple of it, too.
+        noise: standard deviation of what stands in the places of hidden tokens.
+    """
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
+        """Build the decoder, its weights drawn from the generator."""
+        return ConvDecoder(self, encoder.width, 1, generator)
+
+
+@dataclass(frozen=True)
+class Conv2dDecoderConfig(_ConvDecoderConfig):
+    """Convolutions over time and frequency (EAT: 6 layers of 768 channels, kernel 3, 16 groups).
+
+    Attributes:
+        width: W, a multiple of `groups`.
+        depth: layers.
+        kernel: odd, in tokens, on both axes.
+        groups: of channels; the encoder's width must be a multiple of it, too.
+        noise: standard deviation of what stands in the places of hidden tokens.
+    """
+
+    width: int = 768
+    depth: int = 6
+    kernel: int = 3
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
+        """Build the decoder, its weights drawn from the generator."""
+        return ConvDecoder(self, encoder.width, 2, generator)
+
+
+class ConvDecoder(Decoder):
+    """Lays the visible tokens out on their grid, noise in all other places, and runs the convolutions.
+
+    Class tokens take no part. Places of padding hold zeros before each convolution, as if the clip's grid ended there.
+
+    Args:
+        config: width, depth, kernel, groups, noise.
+        width: D of the encoder's tokens.
+        axes: 1: time; 2: time and frequency.
+        generator: draws the weights.
+
+    Raises:
+        ConfigError: the encoder's width is not a multiple of the groups.
+    """
+
+    def __init__(self, config: _ConvDecoderConfig, width: int, axes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        if width % config.groups:
+            raise ConfigError(
+                f"the encoder's width {width} must be a multiple of the decoder's {config.groups} groups; change "
+                "objective.decoder.groups"
+            )
+        self.config, self.axes = config, axes
+        self.width = config.width
+        make = nn.Conv1d if axes == 1 else nn.Conv2d
+        widths = [width] + [config.width] * config.depth
+        self.convs = nn.ModuleList(
+            make(before, after, config.kernel, padding=config.kernel // 2, groups=config.groups)
+            for before, after in pairwise(widths)
+        )
+        with torch.no_grad():
+            for conv in self.convs:
+                if isinstance(conv, nn.Conv1d | nn.Conv2d) and conv.bias is not None:
+                    nn.init.kaiming_uniform_(conv.weight, a=math.sqrt(5), generator=generator)
+                    nn.init.zeros_(conv.bias)
+
+    def decode(self, scene: Scene) -> Tokens:
+        """Decode a batch; the noise is drawn from the scene's generator.
+
+        Returns:
+            `(R, N, W)` on the full grid.
+        """
+        out, grid = scene.out, scene.out.grid
+        x = out.x
+        if out.index is not None:
+            noise = randn_rows(scene.generator, x.shape[0], grid.tokens, x.shape[2]) * self.config.noise
+            x = noise.to(x).scatter(1, out.index.unsqueeze(-1).expand_as(x), x)
+        valid = None if scene.valid is None else scene.per_row(scene.valid)
+        return self(replace(out, x=x, index=None, valid=valid, layers=None))
+
+    def forward(self, out: Tokens) -> Tokens:
+        """Run the convolutions on tokens `(R, N, D)` that fill their grid.
+
+        Raises:
+            ConfigError: tokens were dropped; `decode` puts noise into their places.
+        """
+        if out.index is not None:
+            raise ConfigError("a convolution needs the whole grid and tokens were dropped; call decode with the scene")
+        grid = out.grid
+        x = self._maps(out.x, grid)
+        inside = None if out.valid is None else self._maps(out.valid.unsqueeze(-1).to(x.dtype), grid)
+        for conv in self.convs:
+            x = x if inside is None else x * inside
+            y = conv(x).movedim(1, -1)
+            y = F.gelu(F.layer_norm(y, y.shape[-1:], eps=_EPS)).movedim(-1, 1)
+            x = x + y if x.shape == y.shape else y
+        return Tokens(self._tokens(x, grid), grid)
+
+    def _maps(self, x: Tensor, grid: Grid) -> Tensor:
+        """Turn tokens `(R, T * F, C)` into maps `(R, C, T, F)`, or `(R * F, C, T)` where time is the only axis."""
+        maps = x.unflatten(1, (grid.time, grid.freq))
+        return maps.permute(0, 3, 1, 2) if self.axes == 2 else maps.permute(0, 2, 3, 1).flatten(0, 1)
+
+    def _tokens(self, x: Tensor, grid: Grid) -> Tensor:
+        if self.axes == 2:
+            return x.permute(0, 2, 3, 1).flatten(1, 2)
+        return x.unflatten(0, (-1, grid.freq)).permute(0, 3, 1, 2).flatten(1, 2)

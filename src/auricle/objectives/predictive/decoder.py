@@ -1,0 +1,203 @@
+"""What stands between an encoder and the heads: nothing, or a decoder that puts hidden tokens back in their places."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from auricle.config import Config
+from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.encoders.parts.positions import sincos_grid
+from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
+from auricle.errors import ConfigError
+from auricle.objectives.targets.target import Scene
+
+
+@dataclass(frozen=True)
+class DecoderConfig(Config, ABC):
+    """Base of the settings of decoders."""
+
+    @abstractmethod
+    def build(self, encoder: Encoder, generator: torch.Generator) -> Decoder:
+        """Build the decoder for an encoder's output."""
+
+
+class Decoder(nn.Module, ABC):
+    """Base of decoders.
+
+    Attributes:
+        width: W of its output.
+        restores: whether it puts dropped tokens back, so that its output lies on the full grid.
+    """
+
+    width: int
+    restores: bool = True
+
+    @abstractmethod
+    def forward(self, out: Tokens) -> Tokens:
+        """Turn the encoder's output `(R, K or N, D)` into `(R, N, W)` on the full grid."""
+
+    def decode(self, scene: Scene) -> Tokens:
+        """Decode a batch; decoders that draw (noise), or look at what is hidden or padded, do it here."""
+        return self(scene.out)
+
+
+@dataclass(frozen=True)
+class NoDecoderConfig(DecoderConfig):
+    """No decoder: heads read the encoder's output."""
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> NoDecoder:
+        """Build it; nothing is drawn."""
+        return NoDecoder(encoder.width)
+
+
+class NoDecoder(Decoder):
+    """Passes the encoder's output on."""
+
+    restores = False
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, out: Tokens) -> Tokens:
+        """Return the tokens as they are."""
+        return out
+
+
+@dataclass(frozen=True)
+class TransformerDecoderConfig(DecoderConfig):
+    """A narrow transformer over all places, as masked autoencoders use it (arXiv 2111.06377, section 3).
+
+    Attributes:
+        width: W, a multiple of 4 and of `heads`.
+        depth: blocks.
+        heads: attention heads.
+        mlp_ratio: feed-forward width over W.
+    """
+
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse widths that do not divide.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if self.depth < 1 or self.heads < 1 or self.width % self.heads or self.width % 4:
+            raise ConfigError(
+                f"found decoder width {self.width}, depth {self.depth}, heads {self.heads}; the width is a multiple of "
+                "the heads and of 4, the others are at least 1"
+            )
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> TransformerDecoder:
+        """Build the decoder, its weights drawn from the generator."""
+        return TransformerDecoder(self, encoder.width, generator)
+
+
+class TransformerDecoder(Decoder):
+    """Projects to W, puts a mask vector in the places of dropped tokens, adds fixed sin-cos positions, runs the blocks.
+
+    Class tokens take part without a position and are returned. Tokens of padding are not attended to.
+    """
+
+    no_decay = frozenset({"mask_token"})
+
+    def __init__(self, config: TransformerDecoderConfig, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.width = config.width
+        self.embed = nn.Linear(width, config.width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self._tables: dict[tuple[int, int], Tensor] = {}
+        initialise_linear(self, generator)
+        with torch.no_grad():
+            nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    def _block(self, number: int) -> nn.Module:
+        """Return the block of a number, from 0."""
+        return TransformerBlock(self.width, self.config.heads, int(self.width * self.config.mlp_ratio))
+
+    def _placed(self, out: Tokens) -> Tensor:
+        """Return the projected tokens on the full grid `(R, N, W)`, with their positions."""
+        x = restore(self.embed(out.x), out, self.mask_token)
+        return x + fixed_positions(self._tables, out.grid, self.width, x)
+
+    def decode(self, scene: Scene) -> Tokens:
+        """Decode a batch, blind to its padding."""
+        return self(scene.out, row_validity(scene))
+
+    def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
+        """Turn the encoder's output into `(R, N, W)`.
+
+        Args:
+            out: the encoder's output.
+            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
+        """
+        x = self._placed(out)
+        cls = None if out.cls is None else self.embed(out.cls)
+        skip = 0 if cls is None else cls.shape[1]
+        if cls is not None:
+            x = torch.cat([cls, x], 1)
+        mask = None if valid is None else key_mask(valid, skip)
+        for block in self.blocks:
+            x, _ = block(x, mask)
+        x = self.norm(x)
+        return Tokens(x[:, skip:], out.grid, valid=valid, cls=x[:, :skip] if skip else None)
+
+
+def fixed_positions(tables: dict[tuple[int, int], Tensor], grid: Grid, width: int, like: Tensor) -> Tensor:
+    """Return the sin-cos positions `(1, N, width)` of a grid; `tables` keeps those that were asked for."""
+    key = (grid.time, grid.freq)
+    if key not in tables:
+        tables[key] = sincos_grid(grid.time, grid.freq, width)[None]
+    return tables[key].to(like)
+
+
+def row_validity(scene: Scene) -> Tensor | None:
+    """Return `(R, N)` bool, False for places of padding of the full grid; None: all are valid."""
+    return None if scene.valid is None else scene.per_row(scene.valid)
+
+
+def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:
+    """Put visible tokens `x (R, K, W)` in their places `out.index`, and `mask_token (1, 1, W)` everywhere else.
+
+    Returns:
+        `(R, N, W)`; `x` itself where nothing was dropped.
+    """
+    if out.index is None:
+        return x
+    full = mask_token.to(x.dtype).expand(x.shape[0], out.grid.tokens, -1)
+    return full.scatter(1, out.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]), x)
+
+
+@torch.no_grad()
+def initialise_linear(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of all linear layers below (truncated normal, std 0.02) and zero their biases."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            nn.init.trunc_normal_(child.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+
+
+def full_grid(tokens: Tokens) -> Tokens:
+    """Return the tokens, refusing those from which some were dropped.
+
+    Raises:
+        ConfigError: tokens were dropped and no decoder put them back.
+    """
+    if tokens.index is not None:
+        raise ConfigError(
+            "the encoder saw the visible tokens only and there is no decoder to put the hidden ones back; choose a "
+            "decoder, or hide tokens by a mask vector (objective.hide token)"
+        )
+    return replace(tokens)

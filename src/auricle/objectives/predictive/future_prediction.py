@@ -1,0 +1,154 @@
+"""Autoregressive prediction: from what was heard so far, the frame some steps ahead (APC and VQ-APC).
+
+Sources: APC, arXiv 1904.03240, section 2.1, and arXiv 1910.12607; VQ-APC, arXiv 2005.08392, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from auricle.config import nearest
+from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
+from auricle.objectives.predictive.terms import Dims, Measure, difference
+from auricle.objectives.reduction import masked_mean, mean_where
+from auricle.objectives.targets.frame_target import FrameTargetConfig
+from auricle.objectives.targets.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
+from auricle.objectives.targets.learned_codes import TemperatureConfig
+from auricle.objectives.targets.target import Scene, TargetConfig, shuffle_clips
+from auricle.objectives.wide_rows import widest
+
+
+@dataclass(frozen=True)
+class FuturePredictionConfig(ObjectiveConfig):
+    """Settings of autoregressive prediction.
+
+    Attributes:
+        ahead: n, how many time steps of the tokens lie between what is heard last and what is predicted.
+        target: what of that time step is predicted; one continuous value a token, of the input itself.
+        head: the map to it; one linear layer in APC (a convolution of one step).
+        measure: see `terms.difference`; APC: `l1`.
+        dims: see `terms.difference`.
+        temperature: of Gumbel quantisers inside the encoder, by the step; None: that of their settings (VQ-APC).
+        diversity: weight of a pull of those quantisers towards using all entries (VQ-APC has none).
+    """
+
+    ahead: int = 3
+    target: TargetConfig = field(default_factory=FrameTargetConfig)
+    head: HeadConfig = field(default_factory=LinearHeadConfig)
+    measure: Measure = "l1"
+    dims: Dims = "mean"
+    temperature: TemperatureConfig | None = None
+    diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if self.ahead < 1 or self.diversity < 0:
+            raise ConfigError(
+                f"found ahead {self.ahead} and diversity {self.diversity}; the future begins 1 step ahead, and a "
+                "weight is not negative"
+            )
+        for name, value, known in (("measure", self.measure, Measure), ("dims", self.dims, Dims)):
+            if value not in get_args(known):
+                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> FuturePrediction:
+        """Build the objective; see `ObjectiveConfig.build`."""
+        return FuturePrediction(self, encoder, generator)
+
+
+class FuturePrediction(Objective):
+    """Regression of the frame `ahead` time steps later, on every pair of steps that lies inside the clip.
+
+    On a grid with several bands each token predicts the one of its own band. The loss is computed in float32 (or
+    wider). Watched beside the baselines of every regression: `future/copy_last`, the loss of who says that nothing
+    changes, and `codes/perplexity` of quantisers inside the encoder.
+    """
+
+    needs = frozenset({Ability.CAUSAL})
+
+    def __init__(
+        self, config: FuturePredictionConfig, encoder: Encoder, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.check(encoder)
+        generator = torch.Generator().manual_seed(1) if generator is None else generator
+        self.target = config.target.build(encoder, generator)
+        if self.target.books or self.target.clip or self.target.lifecycle == "slow":
+            raise ConfigError(
+                f"{type(config.target).__name__} gives codes, one value a clip, or a teacher's output; a future frame "
+                "is one continuous value a token of the clip itself: choose FrameTargetConfig"
+            )
+        self.prepares = self.target.prepares
+        self.head = config.head.build(encoder.width, self.target.size, generator)
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Prepare the target."""
+        self.target.prepare(encoder, preparation)
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the target follow."""
+        super().after_step(encoder, step)
+        self.target.after_step(encoder, step)
+
+    def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
+        """Return the loss of the views' only one.
+
+        Raises:
+            ConfigError: the window is too short for any pair of steps, or the target does not fit the view.
+        """
+        config, view = self.config, views[0]
+        tokens = encoder.tokenize(view.features)
+        grid = tokens.grid
+        if grid.time <= config.ahead:
+            raise ConfigError(
+                f"found {grid.time} time steps at {grid.rate:g} per second, and what is predicted lies {config.ahead} "
+                f"ahead; take windows of at least {(config.ahead + 2) / grid.rate:.2f} s (--window.seconds), or a "
+                "smaller --objective.ahead"
+            )
+        out, quantised = contextualize_with_codes(
+            encoder, tokens, generator, config.temperature, self.step, widest(grid.tokens, tokens.x.device)
+        )
+        frames: Tensor = self.target(self._scene(encoder, view, tokens, out, generator))
+        valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        valid = valid if tokens.valid is None else tokens.valid
+        shift = config.ahead * grid.freq
+        present, future, reached = frames[:, :-shift], frames[:, shift:], valid[:, shift:]
+        if self.shuffled:
+            future, reached = shuffle_clips(future), shuffle_clips(reached)
+        chosen = valid[:, :-shift] & reached
+        prediction = self.head(out.x[:, :-shift])
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction = prediction.to(future.dtype)
+            total = value = mean_where(self._loss(prediction, future), chosen)
+            parts = {"future": value.detach()}
+            for name, (weight, more) in inner_code_losses(quantised, config.diversity).items():
+                total, parts[name] = total + weight * more, more.detach()
+        made = regression_watch(self._loss, prediction, future, chosen, 1)
+        watch: dict[str, Callable[[], Tensor]] = {f"future/{name}": maker for name, maker in made.items()}
+        watch["future/copy_last"] = lambda: masked_mean(self._loss(present, future), chosen)
+        context = out.x.detach()
+        watch["rank_tokens"] = lambda: effective_rank(context.flatten(0, 1)[:2048])
+        return Loss(total, parts, LazyWatch(watch | inner_code_watch(quantised)))
+
+    def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return difference(self.config.measure, self.config.dims, prediction, target)
+
+    def _scene(self, encoder: Encoder, view: View, tokens: Tokens, out: Tokens, generator: torch.Generator) -> Scene:
+        none = torch.zeros(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
+        return Scene(encoder, view, view, tokens, out, {}, Hidden(none, none), 1, generator, self.progress, self.step)

@@ -1,0 +1,126 @@
+"""Heads: small maps from tokens to what a target is compared with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.config import Config
+from auricle.errors import ConfigError
+from auricle.objectives.predictive.decoder import initialise_linear
+
+
+@dataclass(frozen=True)
+class HeadConfig(Config, ABC):
+    """Base of the settings of heads."""
+
+    @abstractmethod
+    def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
+        """Build a map `(..., width) -> (..., size)`, its weights drawn from the generator."""
+
+
+@dataclass(frozen=True)
+class LinearHeadConfig(HeadConfig):
+    """One linear layer."""
+
+    def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
+        """Build `Linear(width, size)`."""
+        head = nn.Linear(width, size)
+        initialise_linear(head, generator)
+        return head
+
+
+@dataclass(frozen=True)
+class IdentityHeadConfig(HeadConfig):
+    """No map at all: the target has the tokens' width."""
+
+    def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
+        """Build the identity.
+
+        Raises:
+            ConfigError: the widths differ.
+        """
+        if width != size:
+            raise ConfigError(f"no head can't map width {width} to a target of width {size}; choose a linear head")
+        return nn.Identity()
+
+
+@dataclass(frozen=True)
+class MlpHeadConfig(HeadConfig):
+    """Linear layers with a nonlinearity between them.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: between them.
+        norm: after each hidden linear layer: `layer` (before the nonlinearity), `none`, or `after`
+            (LayerNorm behind it, as BERT's head has it).
+    """
+
+    hidden: tuple[int, ...] = (768,)
+    activation: str = "gelu"
+    norm: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if self.activation not in ("gelu", "relu", "tanh") or self.norm not in ("none", "layer", "after"):
+            raise ConfigError(
+                f"found activation {self.activation!r} and norm {self.norm!r}; choose gelu, relu or tanh, and none, "
+                "layer or after"
+            )
+
+    def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
+        """Build the layers."""
+        parts: list[nn.Module] = []
+        for hidden in self.hidden:
+            parts.append(nn.Linear(width, hidden))
+            if self.norm == "layer":
+                parts.append(nn.LayerNorm(hidden))
+            parts.append({"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}[self.activation]())
+            if self.norm == "after":
+                parts.append(nn.LayerNorm(hidden))
+            width = hidden
+        head = nn.Sequential(*parts, nn.Linear(width, size))
+        initialise_linear(head, generator)
+        return head
+
+
+@dataclass(frozen=True)
+class CosineHeadConfig(HeadConfig):
+    """Cosine similarity to learned code vectors, over a temperature (HuBERT, arXiv 2106.07447, equation 3).
+
+    Attributes:
+        dim: width that tokens are projected to, and of the code vectors.
+        temperature: what the cosine is divided by.
+    """
+
+    dim: int = 256
+    temperature: float = 0.1
+
+    def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
+        """Build the projection and `size` code vectors."""
+        return CosineHead(width, size, self, generator)
+
+
+class CosineHead(nn.Module):
+    """Logits `cos(W x, e_c) / temperature`, computed in float32."""
+
+    def __init__(self, width: int, size: int, config: CosineHeadConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.proj = nn.Linear(width, config.dim)
+        initialise_linear(self, generator)
+        self.codes = nn.Parameter(torch.rand(size, config.dim, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(..., width)` to logits `(..., size)`."""
+        with torch.autocast(x.device.type, enabled=False):
+            y = F.normalize(F.linear(x.to(self.proj.weight.dtype), self.proj.weight, self.proj.bias), dim=-1)
+            return y @ F.normalize(self.codes, dim=-1).T / self.temperature

@@ -1,0 +1,138 @@
+"""Retention of sources: of a mixture, the mean of what a teacher makes of each source alone.
+
+Source: SSLAM, arXiv 2506.12222.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.predictive.decoder import full_grid
+from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
+from auricle.objectives.predictive.masked_prediction import altered_tokens
+from auricle.objectives.predictive.terms import Dims, Measure, Reduce, chosen_tokens, difference, reduce_tokens
+from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.teachers import TeacherTarget, TeacherTargetConfig
+
+
+@dataclass(frozen=True)
+class SourceRetentionConfig(TermConfig):
+    """Settings of the retention of sources.
+
+    It reads two entries of the view's certificate (`PartialMaxMixConfig` writes them): `partner (B,)`, the number of
+    the clip that was mixed in (-1: none), and `mixed (B, T)`, the frames in which it was. Needs clean clips and
+    mixtures in one batch, each clip followed by its mixture (`JointViewsConfig`).
+
+    Attributes:
+        target: what the teacher makes of a clip alone.
+        head: the map to it.
+        measure: see `terms.difference`.
+        dims: see `terms.difference`.
+        reduce: see `terms.reduce_tokens`.
+        weight: of the term.
+        name: of its part in the log.
+    """
+
+    target: TeacherTargetConfig = field(default_factory=lambda: TeacherTargetConfig(after="layer"))
+    head: HeadConfig = field(default_factory=LinearHeadConfig)
+    measure: Measure = "l2"
+    dims: Dims = "sum/sqrt"
+    reduce: Reduce = "token_mean"
+    weight: float = 1.0
+    name: str = "retention"
+
+    def __post_init__(self) -> None:
+        """Refuse a teacher that does not see whole clips.
+
+        Raises:
+            ConfigError: saying so.
+        """
+        if self.target.sight != "all":
+            raise ConfigError("sources are what the teacher makes of whole clips; set the target's sight to all")
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> SourceRetention:
+        """Build the term."""
+        return SourceRetention(self, encoder, width, generator)
+
+
+class SourceRetention(Term):
+    """Predicts, in the hidden tokens of mixed stretches, the mean of the teacher's latents of both clips."""
+
+    def __init__(self, config: SourceRetentionConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.weight = config, config.weight
+        self.target = TeacherTarget(config.target, encoder)
+        self.head = config.head.build(width, self.target.size, generator)
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value.
+
+        Raises:
+            ConfigError: the views are not clips and their mixtures.
+        """
+        partner, mixed = mixtures(scene)
+        latents: Tensor = self.target(scene)
+        target = sources(latents, partner)
+        if shuffled:
+            target = shuffle_clips(target, 2)
+        target, config = scene.per_row(target), self.config
+        prediction = self.head(full_grid(decoded).x)
+        inside = scene.per_row(mixed_tokens(mixed, scene.grid)).to(prediction.device)
+        chosen = chosen_tokens("predicted", scene) & inside
+
+        def loss(guess: Tensor, true: Tensor) -> Tensor:
+            return difference(config.measure, config.dims, guess, true)
+
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction = prediction.to(target.dtype)
+            value = reduce_tokens(loss(prediction, target), chosen, config.reduce)
+        watch = regression_watch(loss, prediction, target, chosen, scene.clones)
+        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+
+
+def mixtures(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Return `partner (2 B,)` and `mixed (2 B, T)` of a batch in which each clip is followed by its mixture.
+
+    They are those of the view that targets are taken from.
+
+    Raises:
+        ConfigError: the certificate does not tell, or partners are not in the batch.
+    """
+    told = scene.clean.certificate
+    if "partner" not in told or "mixed" not in told:
+        raise ConfigError(
+            "the term needs mixtures and the views tell of none; make them by PartialMaxMixConfig in a ViewPlanConfig "
+            "with clean=(0,)"
+        )
+    partner, rows = told["partner"], len(scene.clean)
+    if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[0::2] >= 0).any()):
+        raise ConfigError(
+            "mixing partners are not among the clean clips of the batch; use JointViewsConfig with a clean first view, "
+            "and leave train.micro_batch None: micro-batches part the partners"
+        )
+    return partner, told["mixed"]
+
+
+def sources(latents: Tensor, partner: Tensor) -> Tensor:
+    """Return, for rows with a partner, the mean of both clean clips' latents; others keep their own.
+
+    Args:
+        latents: `(2 B, N, D)`: each clean clip and its mixture in turn.
+        partner: `(2 B,)` number of the clip that was mixed in, 0 ... B - 1; -1: none.
+    """
+    partner = partner.to(latents.device)
+    own = torch.arange(latents.shape[0], device=latents.device) // 2
+    clean = latents[0::2]
+    mean = (clean[own] + clean[partner.clamp(min=0)]) / 2
+    return torch.where((partner >= 0)[:, None, None], mean, latents)
+
+
+def mixed_tokens(mixed: Tensor, grid: Grid) -> Tensor:
+    """Return `(B, N)` bool: tokens of which at least half of the frames `mixed (B, T)` are mixed."""
+    return altered_tokens(mixed.unsqueeze(2).expand(-1, -1, grid.freq), grid)

@@ -1,0 +1,185 @@
+"""A slow teacher: an exponential moving average of the encoder, whose latents are targets."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from auricle.config import Config
+from auricle.encoders.contract import Encoder, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.contract import View
+from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.targets.target import TeacherSight
+
+
+@dataclass(frozen=True)
+class TeacherConfig(Config):
+    """Settings of a slow teacher.
+
+    Attributes:
+        decay: share of itself that the teacher keeps each step, at the first step.
+        end: the same at the end of the schedule.
+        steps: length of the schedule in steps; 0: the whole training.
+        curve: how the decay goes from `decay` to `end`.
+        scope: `all` averages the whole encoder; `context` only what follows `tokenize`, which the teacher then shares
+            with the student (data2vec).
+    """
+
+    decay: float = 0.999
+    end: float = 0.9999
+    steps: int = 0
+    curve: Literal["linear", "cosine"] = "linear"
+    scope: Literal["all", "context"] = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse decays outside [0, 1].
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if not (0.0 <= self.decay <= 1.0 and 0.0 <= self.end <= 1.0) or self.steps < 0:
+            raise ConfigError(
+                f"found a teacher decay from {self.decay} to {self.end} over {self.steps} steps; decays lie between 0 "
+                "and 1, steps are 0 (the whole training) or more"
+            )
+
+    def at(self, step: int, length: int) -> float:
+        """Return the decay of a step (from 0) in a training of `length` steps."""
+        share = min(1.0, step / max(1, self.steps or length))
+        if self.curve == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.decay + (self.end - self.decay) * share
+
+
+class MovingAverage(nn.Module):
+    """A copy of modules that follows them slowly: without gradient, in evaluation mode, in float32.
+
+    Parameters move by `decay`; buffers (BatchNorm's statistics) are copied. The decay counts optimiser steps.
+
+    Args:
+        followed: the module that is copied.
+        training: keep the copy in training mode (BYOL-A's target network normalises by its own batch).
+    """
+
+    def __init__(self, followed: nn.Module, training: bool = False) -> None:
+        super().__init__()
+        self.copy = copy.deepcopy(followed).requires_grad_(False)
+        self.copy_trains = training
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the copy in its own mode, whatever its owner's."""
+        super().train(mode)
+        self.copy.train(mode and self.copy_trains)
+        return self
+
+    @torch.no_grad()
+    def follow(self, followed: nn.Module, decay: float) -> None:
+        """Move by one step: `copy = decay * copy + (1 - decay) * followed`."""
+        own: list[Tensor] = [p for p in self.copy.parameters() if p.is_floating_point()]
+        its = [p.detach() for p in followed.parameters() if p.is_floating_point()]
+        if own:
+            torch._foreach_lerp_(own, its, 1.0 - decay)
+        for mine, theirs in zip(self.copy.buffers(), followed.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def copies(self, module: nn.Module) -> bool:
+        """Tell whether it is a copy of a module like this one: the same parameters by name and shape."""
+        own = {name: p.shape for name, p in self.copy.named_parameters()}
+        return own == {name: p.shape for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def distance(self, followed: nn.Module) -> Tensor:
+        """Return the relative distance of the parameters, ||followed - copy|| / ||followed||: the gap of the two."""
+        gap = torch.stack([(a - b).float().square().sum() for a, b in self._pairs(followed)]).sum()
+        size = torch.stack([a.float().square().sum() for a, _ in self._pairs(followed)]).sum()
+        return (gap / size.clamp(min=torch.finfo(torch.float32).tiny)).sqrt()
+
+    def _pairs(self, followed: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        return list(zip((p.detach() for p in followed.parameters()), self.copy.parameters(), strict=True))
+
+
+class Teacher(MovingAverage):
+    """The slow copy of an encoder, and what it makes of the clean view.
+
+    Args:
+        config: schedule and scope.
+        encoder: the student.
+    """
+
+    copy: Encoder
+
+    def __init__(self, config: TeacherConfig, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.config = config
+
+    @torch.no_grad()
+    def see(
+        self,
+        student: Encoder,
+        view: View,
+        hidden: Hidden,
+        sight: TeacherSight,
+        layers: Sequence[int],
+        tokens: Tokens | None = None,
+    ) -> Tokens:
+        """Encode a view without gradient.
+
+        Args:
+            student: the encoder that is trained; it tokenizes where `scope` is `context`.
+            view: the clean view.
+            hidden: what is hidden from the student's rows.
+            sight: `all`: the whole clip, once, `(B, N, D)`; `masked`, `visible`: only those tokens of each row
+                `(R, K, D)`, as M2D's teacher does.
+            layers: hidden layers to return.
+            tokens: the student's own tokens of this view, shared where `scope` is `context`.
+        """
+        if self.config.scope == "context":
+            made = student.tokenize(view.features) if tokens is None else tokens
+            made = _detached(made)
+        else:
+            made = self.copy.tokenize(view.features)
+        if sight != "all":
+            shown = hidden if sight == "visible" else Hidden(~hidden.masked, hidden.predicted)
+            index = shown.visible()
+            if index is None:
+                raise ConfigError(
+                    f"a teacher that sees the {sight} tokens needs a mask that hides equally many from every clip"
+                )
+            made = repeat_rows(made, hidden.masked.shape[0] // len(view)).keep(index)
+        return self.copy.contextualize(made, layers)
+
+    def after_step(self, encoder: Encoder, step: int, length: int) -> None:
+        """Follow the encoder after optimiser step number `step`."""
+        self.follow(encoder, self.config.at(step, length))
+
+
+def repeat_rows(tokens: Tokens, times: int) -> Tokens:
+    """Repeat each clip's tokens `times` times, clip-major."""
+    if times == 1:
+        return tokens
+
+    def each(x: Any) -> Any:
+        return None if x is None else x.repeat_interleave(times, 0)
+
+    return Tokens(
+        each(tokens.x),
+        tokens.grid,
+        valid=each(tokens.valid),
+        index=each(tokens.index),
+        cls=each(tokens.cls),
+        positions=tokens.positions,
+    )
+
+
+def _detached(tokens: Tokens) -> Tokens:
+    cls = None if tokens.cls is None else tokens.cls.detach()
+    positions = None if tokens.positions is None else tokens.positions.detach()
+    return Tokens(tokens.x.detach(), tokens.grid, tokens.valid, tokens.index, cls, None, positions)

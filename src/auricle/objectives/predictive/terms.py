@@ -1,0 +1,324 @@
+"""The two loss terms that most methods are made of: regression of continuous targets, and prediction of codes.
+
+Each names its target, its head, where it reads, on which tokens it is compared, and how it is reduced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.config import nearest
+from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import code_watch, regression_watch
+from auricle.objectives.contract import Preparation
+from auricle.objectives.gather import world
+from auricle.objectives.predictive.decoder import full_grid
+from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
+from auricle.objectives.reduction import global_mean, mean_where
+from auricle.objectives.targets.target import Scene, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
+
+Where = Literal["predicted", "masked", "visible", "all", "clip"]
+Measure = Literal["l1", "l2", "smooth_l1", "cosine", "l1_cosine"]
+Reduce = Literal["token_mean", "clip_mean", "clip_sum"]
+Dims = Literal["mean", "sum", "sum/sqrt"]
+
+
+def chosen_tokens(where: Where, scene: Scene) -> Tensor:
+    """Return `(R, N)` bool: the tokens that a term is compared on; padding never is."""
+    hidden = scene.hidden
+    picked = {
+        "predicted": hidden.predicted,
+        "masked": hidden.masked,
+        "visible": ~hidden.masked,
+        "all": torch.ones_like(hidden.masked),
+    }[where]
+    return picked if scene.valid is None else picked & scene.per_row(scene.valid)
+
+
+def difference(measure: Measure, dims: Dims, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each vector, `(...)` from `(..., D)`.
+
+    Args:
+        measure: `l1`, `l2` (squared), `smooth_l1`; `cosine`: 2 - 2 cos (BYOL's); `l1_cosine`: mean absolute difference
+            minus log sigmoid(cos) (DistilHuBERT, arXiv 2110.01900, equation 1).
+        dims: how the dimensions of the first three are joined: `mean`, `sum`, or `sum/sqrt` (data2vec's sum / sqrt(D)).
+        prediction: `(..., D)`.
+        target: `(..., D)`.
+    """
+    if measure == "cosine":
+        return 2 - 2 * F.cosine_similarity(prediction, target, dim=-1)
+    if measure == "l1_cosine":
+        absolute = (prediction - target).abs().mean(-1)
+        return absolute - F.logsigmoid(F.cosine_similarity(prediction, target, dim=-1))
+    if measure == "l2":
+        values = (prediction - target).square()
+    elif measure == "l1":
+        values = (prediction - target).abs()
+    else:
+        values = F.smooth_l1_loss(prediction, target, reduction="none")
+    if dims == "mean":
+        return values.mean(-1)
+    total = values.sum(-1)
+    return total if dims == "sum" else total / prediction.shape[-1] ** 0.5
+
+
+def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
+    """Return a scalar from `values (R, N)` on `chosen (R, N)`; ranks average to the global value.
+
+    Args:
+        values: of each token.
+        chosen: which count.
+        reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`:
+            over each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one
+            device; gradients accumulated over micro-batches sum over those of one micro-batch).
+    """
+    if reduce == "token_mean":
+        return mean_where(values, chosen)
+    chosen = chosen.to(values.dtype)
+    count = chosen.sum(1)
+    by_clip = (values * chosen).sum(1) / count.clamp(min=1)
+    any_chosen = (count > 0).to(values.dtype)
+    if reduce == "clip_mean":
+        return global_mean((by_clip * any_chosen).sum(), any_chosen.sum())
+    return (by_clip * any_chosen).sum() * world()
+
+
+def _check_names(values: dict[str, tuple[str, object]]) -> None:
+    for name, (value, known) in values.items():
+        names = get_args(known)
+        if value not in names:
+            raise ConfigError(f"unknown {name} {value!r}{nearest(value, names)}")
+
+
+def _check_weight(weight: float) -> None:
+    if math.isinf(weight):
+        raise ConfigError(f"the weight of a term is {weight}; give a finite number")
+
+
+def read_source(source: str, scene: Scene, decoded: Tokens) -> Tokens:
+    """Return what a term reads: the decoder's output, the encoder's, or a hidden layer's (`layer 9`)."""
+    if source == "decoder":
+        return decoded
+    if source == "encoder":
+        return scene.out
+    layer = scene.layers[int(source.removeprefix("layer "))]
+    return Tokens(layer.block, layer.grid, index=scene.out.index, cls=layer.cls)
+
+
+def source_layers(source: str) -> tuple[int, ...]:
+    """Return the hidden layers that a source needs.
+
+    Raises:
+        ConfigError: there is no such source.
+    """
+    if source in ("decoder", "encoder"):
+        return ()
+    number = source.removeprefix("layer ")
+    if source == number or not number.isdigit() or int(number) < 1:
+        raise ConfigError(f"unknown source {source!r}; choose decoder, encoder, or `layer 9` (from 1)")
+    return (int(number),)
+
+
+@dataclass(frozen=True)
+class RegressionConfig(TermConfig):
+    """Settings of a regression term.
+
+    Attributes:
+        target: what is predicted.
+        head: the map to it.
+        where: tokens that are compared: `predicted` (what the mask says is to be predicted: the hidden ones for most),
+            `masked`, `visible`, `all`; `clip`: one vector a clip, from the class token (the pooled vector where there
+            is none).
+        source: `decoder`, `encoder`, or `layer 9`.
+        measure: see `difference`.
+        dims: see `difference`.
+        reduce: see `reduce_tokens`.
+        weight: of the term.
+        name: of its part in the log.
+    """
+
+    target: TargetConfig
+    head: HeadConfig = field(default_factory=LinearHeadConfig)
+    where: Where = "predicted"
+    source: str = "decoder"
+    measure: Measure = "l2"
+    dims: Dims = "mean"
+    reduce: Reduce = "token_mean"
+    weight: float = 1.0
+    name: str = "regression"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names, and a weight that is not finite.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        source_layers(self.source)
+        _check_weight(self.weight)
+        _check_names(
+            {
+                "where": (self.where, Where),
+                "measure": (self.measure, Measure),
+                "dims": (self.dims, Dims),
+                "reduce": (self.reduce, Reduce),
+            }
+        )
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Regression:
+        """Build the term."""
+        return Regression(self, encoder, width, generator)
+
+
+class _TargetTerm(Term):
+    """What terms with one target share."""
+
+    def __init__(self, config: RegressionConfig | CodeConfig, encoder: Encoder, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = config.weight
+        self.layers = source_layers(config.source)
+        self.target = config.target.build(encoder, generator)
+        self.prepares = self.target.prepares
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Prepare the target."""
+        self.target.prepare(encoder, preparation)
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the target follow."""
+        self.target.after_step(encoder, step)
+
+    def values(self, scene: Scene, shuffled: bool) -> Tensor:
+        """Return the target of each row, in the parameters' precision."""
+        target: Tensor = self.target(scene)
+        per_clip = target.shape[0] == len(scene.view)
+        if shuffled:
+            target = shuffle_clips(target, 1 if per_clip else scene.clones)
+        return scene.per_row(target) if per_clip else target
+
+
+class Regression(_TargetTerm):
+    """Predicts a continuous target by a head; the loss is computed in float32."""
+
+    def __init__(self, config: RegressionConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__(config, encoder, generator)
+        self.config = config
+        if self.target.books:
+            raise ConfigError(
+                f"{type(config.target).__name__} gives codes; a regression needs continuous values: use CodeConfig"
+            )
+        if (config.where == "clip") != self.target.clip:
+            raise ConfigError(
+                f"{type(config.target).__name__} gives one value a {'clip' if self.target.clip else 'token'}; set the "
+                f"term's `where` to {'clip' if self.target.clip else 'predicted, masked, visible or all'}"
+            )
+        if config.where == "clip":
+            width = encoder.width if Ability.CLS in encoder.abilities else encoder.pooled_width
+        elif config.source != "decoder":
+            width = encoder.width
+        self.head = config.head.build(width, self.target.size, generator)
+
+    def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return difference(self.config.measure, self.config.dims, prediction, target)
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value."""
+        config = self.config
+        target = self.values(scene, shuffled)
+        if config.where == "clip":
+            out = scene.out
+            pooled = out.cls[:, 0] if out.cls is not None else scene.encoder.pool(out)
+            prediction, target = self.head(pooled).unsqueeze(1), target.unsqueeze(1)
+            chosen = torch.ones(prediction.shape[:2], dtype=torch.bool, device=prediction.device)
+        else:
+            prediction = self.head(full_grid(read_source(config.source, scene, decoded)).x)
+            chosen = chosen_tokens(config.where, scene)
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction = prediction.to(target.dtype)
+            value = reduce_tokens(self._loss(prediction, target), chosen, config.reduce)
+        watch = regression_watch(self._loss, prediction, target, chosen, scene.clones)
+        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+
+
+@dataclass(frozen=True)
+class CodeConfig(TermConfig):
+    """Settings of a term that predicts codes by cross-entropy.
+
+    Attributes:
+        target: what gives the codes.
+        head: the map to the logits of each code; one for each book.
+        where: tokens that are compared (see `RegressionConfig`).
+        source: `decoder`, `encoder`, or `layer 9`.
+        reduce: see `reduce_tokens`.
+        weight: of the term.
+        name: of its part in the log.
+    """
+
+    target: TargetConfig
+    head: HeadConfig = field(default_factory=LinearHeadConfig)
+    where: Where = "predicted"
+    source: str = "decoder"
+    reduce: Reduce = "token_mean"
+    weight: float = 1.0
+    name: str = "codes"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names, and a weight that is not finite.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        source_layers(self.source)
+        _check_weight(self.weight)
+        _check_names({"where": (self.where, Where), "reduce": (self.reduce, Reduce)})
+        if self.where == "clip":
+            raise ConfigError("codes belong to tokens; `where` is predicted, masked, visible or all")
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Codes:
+        """Build the term."""
+        return Codes(self, encoder, width, generator)
+
+
+class Codes(_TargetTerm):
+    """Predicts codes: softmax cross-entropy, averaged over the books of a token."""
+
+    def __init__(self, config: CodeConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__(config, encoder, generator)
+        self.config = config
+        if not self.target.books:
+            raise ConfigError(
+                f"{type(config.target).__name__} gives continuous values; codes are needed here: use RegressionConfig"
+            )
+        width = width if config.source == "decoder" else encoder.width
+        self.heads = nn.ModuleList(
+            config.head.build(width, self.target.size, generator) for _ in range(self.target.books)
+        )
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value."""
+        config, size = self.config, self.target.size
+        codes = self.values(scene, shuffled)
+        tokens = full_grid(read_source(config.source, scene, decoded)).x
+        chosen = chosen_tokens(config.where, scene)
+        picked = tokens[chosen]  # logits of thousands of codes are computed where they are needed only
+        value = tokens.new_zeros((), dtype=torch.float32)
+        watch: dict[str, Callable[[], Tensor]] = {}
+        for book, head in enumerate(self.heads):
+            logits = head(picked)
+            with torch.autocast(picked.device.type, enabled=False):
+                logits = logits.float() if logits.dtype != torch.float64 else logits
+                losses = F.cross_entropy(logits, codes[..., book][chosen], reduction="none")
+                each = losses.new_zeros(chosen.shape).masked_scatter(chosen, losses)
+                value = value + reduce_tokens(each, chosen, config.reduce) / len(self.heads)
+            if book == 0 or len(self.heads) <= 4:
+                tag = config.name if len(self.heads) == 1 else f"{config.name}{book}"
+                made = code_watch(logits, codes[..., book], chosen, size, scene.clones)
+                watch |= {f"{tag}/{name}": maker for name, maker in made.items()}
+        return TermLoss(value, {config.name: value.detach()}, watch)

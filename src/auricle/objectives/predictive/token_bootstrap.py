@@ -1,0 +1,128 @@
+"""Bootstrapped tokens: a student's projector and predictor against a slow copy of encoder and projector.
+
+Source: ATST-Frame, arXiv 2306.04186 (section III), which carries BYOL (arXiv 2006.07733) from clips to tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.parts.feature_map import FeatureMap
+from auricle.encoders.parts.map_norm import normalise
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.predictive.decoder import full_grid, initialise_linear
+from auricle.objectives.predictive.teacher import MovingAverage
+from auricle.objectives.predictive.terms import Where, chosen_tokens, difference
+from auricle.objectives.reduction import mean_where
+from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+
+
+@dataclass(frozen=True)
+class TokenBootstrapConfig(TermConfig):
+    """Settings of bootstrapped tokens; the objective needs a teacher, whose decay is best the same as here.
+
+    Attributes:
+        hidden: width of the layer between, of projector and predictor.
+        size: width of what is compared.
+        decay: share of itself that the slow projector keeps each step.
+        where: tokens that are compared (see `RegressionConfig`); not `clip`.
+        weight: of the term.
+        name: of its part in the log.
+    """
+
+    hidden: int = 4096
+    size: int = 256
+    decay: float = 0.9996
+    where: Where = "predicted"
+    weight: float = 1.0
+    name: str = "bootstrap"
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        if min(self.hidden, self.size) < 1 or not 0.0 <= self.decay <= 1.0:
+            raise ConfigError(
+                f"found hidden {self.hidden}, size {self.size}, decay {self.decay}; widths are at least 1, the decay "
+                "lies between 0 and 1"
+            )
+        if self.where not in ("predicted", "masked", "visible", "all"):
+            raise ConfigError(f"where is {self.where!r}; tokens are predicted, masked, visible or all")
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> TokenBootstrap:
+        """Build the term."""
+        return TokenBootstrap(self, encoder, width, generator)
+
+
+class TokenMlp(nn.Module):
+    """Linear, BatchNorm, ReLU, Linear on tokens `(P, width)`; statistics are those of all ranks' tokens."""
+
+    def __init__(self, width: int, hidden: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        # No bias before the norm, which would take it away again.
+        self.fc1 = nn.Linear(width, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.fc2 = nn.Linear(hidden, size)
+        initialise_linear(self, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(P, width)` to `(P, size)`."""
+        y = normalise(self.norm, FeatureMap(self.fc1(x).T[None])).x[0].T
+        return self.fc2(torch.relu(y))
+
+
+class TokenBootstrap(Term):
+    """2 - 2 cos of the prediction of each compared token and the slow projection of the teacher's token there."""
+
+    def __init__(self, config: TokenBootstrapConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.weight = config, config.weight
+        self.projector = TokenMlp(width, config.hidden, config.size, generator)
+        self.predictor = TokenMlp(config.size, config.hidden, config.size, generator)
+        if width != encoder.width:
+            raise ConfigError(
+                f"the decoder's width {width} is not the encoder's, {encoder.width}, whose slow copy is projected by "
+                "the same layers; choose NoDecoderConfig"
+            )
+        self.slow = MovingAverage(self.projector, training=True)
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the slow projector follow."""
+        self.slow.follow(self.projector, self.config.decay)
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value.
+
+        Raises:
+            ConfigError: the objective has no teacher.
+        """
+        if scene.teach is None:
+            raise ConfigError("a teacher's tokens are predicted and there is no teacher; set objective.teacher")
+        config, chosen = self.config, chosen_tokens(self.config.where, scene)
+        taught = scene.teach("all", ()).x
+        taught = scene.per_row(shuffle_clips(taught) if shuffled else taught)
+        with torch.autocast(decoded.x.device.type, enabled=False):
+            dtype = self.projector.fc1.weight.dtype
+            guess = self.predictor(self.projector(full_grid(decoded).x[chosen].to(dtype)))
+            with torch.no_grad():
+                true = self.slow.copy(taught[chosen].to(dtype))
+            values = difference("cosine", "mean", guess, true)
+            each = values.new_zeros(chosen.shape).masked_scatter(chosen, values)
+            value = mean_where(each, chosen)
+
+        def laid_out(x: Tensor) -> Tensor:
+            x = nn.functional.normalize(x.detach(), dim=-1)
+            return x.new_zeros(*chosen.shape, x.shape[-1]).masked_scatter(chosen.unsqueeze(-1), x)
+
+        def loss(one: Tensor, two: Tensor) -> Tensor:
+            return difference("cosine", "mean", one, two)
+
+        watch = regression_watch(loss, laid_out(guess), laid_out(true), chosen, scene.clones)
+        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})

@@ -1,0 +1,1 @@
+"""What is predicted: signals, codes, clusters, teachers."""

@@ -1,0 +1,102 @@
+"""Codes of a tokenizer that an earlier stage trained, as a target: BEATs' second iteration and those after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from auricle.encoders.coding_encoder import CodingEncoder
+from auricle.encoders.contract import Encoder, Grid
+from auricle.errors import ConfigError
+from auricle.objectives.contract import Preparation
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
+from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+
+
+@dataclass(frozen=True)
+class EarlierCodesTargetConfig(TargetConfig):
+    """The codes that the tokenizer of the stage before gives to the clean clip.
+
+    They are computed as they are needed, from the same crop that the encoder hears: nothing is cached, nothing can be
+    stale or out of step. Source: BEATs (arXiv 2212.09058, section 3.1).
+
+    Attributes:
+        earlier: what the stage before trained: an encoder that gives codes (`CodingEncoderConfig`).
+    """
+
+    earlier: EarlierEncoderConfig
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> EarlierCodesTarget:
+        """Build the target; its weights come with `prepare`.
+
+        Raises:
+            ConfigError: the stage's encoder gives no codes.
+        """
+        return EarlierCodesTarget(self)
+
+
+class EarlierCodesTarget(Target):
+    """Codes `(B, N, 1)` int64 of the clean waveform behind the view."""
+
+    lifecycle: ClassVar[Lifecycle] = "cached"
+    books = 1
+    prepares = True
+
+    def __init__(self, config: EarlierCodesTargetConfig) -> None:
+        super().__init__()
+        self.earlier = config.earlier.build()
+        self.size = _tokenizer(self.earlier.encoder).entries
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Take over the tokenizer.
+
+        Raises:
+            ConfigError: there is no stage before, or it is another than the settings say.
+        """
+        self.earlier.adopt(preparation.earlier, "EarlierCodesTargetConfig")
+        if preparation.earlier is not None:
+            name, fingerprint = preparation.earlier.name, preparation.earlier.fingerprint
+            preparation.note(f"targets: {self.size} codes of the tokenizer {name} ({fingerprint})")
+
+    @torch.no_grad()
+    def forward(self, scene: Scene) -> Tensor:
+        """Return the codes.
+
+        Raises:
+            ConfigError: the tokenizer's tokens do not lie where the encoder's do.
+        """
+        tokens = self.earlier(clean_audio(scene.clean, "EarlierCodesTargetConfig"))
+        check_grid(tokens.grid, scene.grid, "the tokenizer")
+        return _tokenizer(self.earlier.encoder).quantise(tokens).codes.unsqueeze(-1)
+
+
+def _tokenizer(encoder: Encoder) -> CodingEncoder:
+    if not isinstance(encoder, CodingEncoder):
+        raise ConfigError(
+            f"the stage before has a {type(encoder).__name__}, which gives no codes; expected a tokenizer: an encoder "
+            "wrapped in CodingEncoderConfig"
+        )
+    return encoder
+
+
+def check_grid(found: Grid, expected: Grid, what: str) -> None:
+    """Refuse a stage whose tokens do not lie where those of the encoder lie.
+
+    Args:
+        found: the grid of what the stage before trained.
+        expected: the encoder's.
+        what: in the message.
+
+    Raises:
+        ConfigError: naming both grids, and the rate that would fit.
+    """
+    if (found.time, found.freq) != (expected.time, expected.freq):
+        raise ConfigError(
+            f"{what} has {found.time} x {found.freq} tokens at {found.rate:g} time steps per second, the encoder "
+            f"{expected.time} x {expected.freq} at {expected.rate:g}, and both must lie on one grid: choose an encoder "
+            f"with {found.rate:g} time steps per second and {found.freq} rows of tokens, or an earlier stage with "
+            f"{expected.rate:g} and {expected.freq}"
+        )

@@ -1,0 +1,178 @@
+"""The encoder of the stage before, frozen inside an objective: its layers are what targets are taken from.
+
+It is part of the objective, so that it travels in the checkpoints of the stage that learns from it: a run resumes, and
+is read, without the folder of the stage before. Its settings are known from the beginning; its weights come by `adopt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from auricle.audio.batch import Audio, Features
+from auricle.audio.frontends.frontend import FrontEnd, FrontEndConfig
+from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.config import Config
+from auricle.encoders.contract import EncoderConfig, Tokens
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
+from auricle.errors import ConfigError
+from auricle.objectives.contract import View
+
+
+@dataclass(frozen=True)
+class EarlierEncoderConfig(Config):
+    """What the stage before trained: recipes put the settings of `before` here.
+
+    Attributes:
+        encoder: its encoder.
+        frontend: its front end; statistics are taken from the run, whatever is set here.
+    """
+
+    # No flags: pre-training fills in what the stage before really trained.
+    encoder: Annotated[EncoderConfig, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(
+        default_factory=WaveformTransformerConfig
+    )
+    frontend: Annotated[FrontEndConfig, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(
+        default_factory=WaveformConfig
+    )
+
+    def build(self) -> EarlierEncoder:
+        """Build it; its weights mean nothing before `adopt`."""
+        return EarlierEncoder(self)
+
+
+class EarlierEncoder(nn.Module):
+    """The encoder of the stage before, in evaluation mode and without gradient, whatever its owner does.
+
+    Attributes:
+        width: of its tokens.
+        depth: number of its layers.
+    """
+
+    # The front end's mean and standard deviation as the stage before measured them; zeros: it has none.
+    statistics: Tensor
+    # Whether weights were adopted.
+    adopted: Tensor
+
+    def __init__(self, config: EarlierEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = _fresh(config.encoder).build().requires_grad_(False)
+        self.width, self.depth = self.encoder.width, self.encoder.depth
+        self.register_buffer("statistics", torch.zeros(2))
+        self.register_buffer("adopted", torch.zeros((), dtype=torch.int64))
+        self._frontend: FrontEnd | None = None
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._frontend = None  # to be built again, with the statistics that were loaded
+
+    @torch.no_grad()
+    def adopt(self, earlier: FrozenEncoder | None, owner: str) -> None:
+        """Take over weights and statistics of the stage before.
+
+        Args:
+            earlier: what that stage trained.
+            owner: who needs it, for messages.
+
+        Raises:
+            ConfigError: there is none, or it is another encoder than the settings describe.
+        """
+        if earlier is None:
+            raise ConfigError(
+                f"{owner} takes its targets from an encoder that an earlier stage trained, and there is none; choose a "
+                "recipe with a stage before it, or give the run folder of such a stage (--earlier)"
+            )
+        found: Config | None = getattr(earlier.encoder, "config", None)
+        if found is not None:
+            _compare(f"the encoder of {earlier.name}", owner, _fresh(found), _fresh(self.config.encoder))
+        mine, its = self.encoder.state_dict(), earlier.encoder.state_dict()
+        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in its.items()}:
+            differing = sorted(k for k in mine.keys() | its.keys() if k not in mine or k not in its) or sorted(mine)
+            raise ConfigError(
+                f"the weights of {earlier.name} are those of another encoder than {owner} is set to learn from "
+                f"({differing[0]} ...); set the target's `earlier` to what that stage trained"
+            )
+        theirs = earlier.frontend.config
+        plain = theirs.with_statistics(0.0, 1.0), self.config.frontend.with_statistics(0.0, 1.0)
+        _compare(f"the front end of {earlier.name}", owner, *plain)
+        self.encoder.load_state_dict(its)
+        mean, std = getattr(theirs, "mean", None), getattr(theirs, "std", None)
+        if theirs.uses_statistics and mean is not None and std is not None:
+            self.statistics.copy_(torch.tensor([mean, std]))
+        self.adopted.fill_(1)
+        self._frontend = None
+
+    @property
+    def frontend(self) -> FrontEnd:
+        """Its front end, with the statistics of its own training.
+
+        Raises:
+            ConfigError: nothing was adopted yet.
+        """
+        if self._frontend is None:
+            if not int(self.adopted):
+                raise ConfigError(
+                    "targets come from an encoder of an earlier stage and none was taken over; call the objective's "
+                    "`prepare` (`pretrain` does) or load a checkpoint before the first step"
+                )
+            mean, std = self.statistics.tolist()
+            config = self.config.frontend
+            # Not a part of the module tree: it has no weights, and the tree must not change after construction.
+            self.__dict__["_frontend"] = (config.with_statistics(mean, std) if std > 0 else config).build()
+        made: FrontEnd = self.__dict__["_frontend"]
+        return made
+
+    @torch.no_grad()
+    def forward(self, audio: Audio, layers: Sequence[int] = ()) -> Tokens:
+        """Encode a batch of clips by its own front end; see `Encoder.forward`.
+
+        Raises:
+            ConfigError: nothing was adopted yet, or the clips do not fit it (rate, length).
+        """
+        weight = next(self.encoder.parameters(), self.statistics)
+        with torch.autocast(audio.wave.device.type, enabled=False):
+            made = self.frontend(audio)
+            features = Features(made.x.to(weight.dtype), made.lengths, made.rate, made.pad)
+            return self.encoder(features, layers)
+
+
+def clean_audio(view: View, owner: str) -> Audio:
+    """Return the clean waveform behind a view.
+
+    Raises:
+        ConfigError: the view has none in step with it.
+    """
+    if view.reference is None:
+        raise ConfigError(
+            f"{owner} is computed from the clean waveform, and the view was moved or stretched in time; choose an "
+            "augmentation that keeps time (PlainViewsConfig, or a plan without rolling and stretching)"
+        )
+    return view.reference
+
+
+def _fresh(config: Any) -> Any:
+    # Settings that load published weights have a form without them: the weights come by `adopt`.
+    return config.fresh() if hasattr(config, "fresh") else config
+
+
+def _compare(what: str, owner: str, found: Config, expected: Config) -> None:
+    if found == expected:
+        return
+    its, mine = found.to_json(), expected.to_json()
+    differing = [f"{k}: found {its.get(k)}, expected {mine.get(k)}" for k in its | mine if its.get(k) != mine.get(k)]
+    raise ConfigError(
+        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give the run that is "
+        "meant, or set the target's `earlier` to that stage's settings"
+    )

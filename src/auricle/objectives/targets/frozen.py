@@ -1,0 +1,171 @@
+"""Layers of a frozen encoder of the stage before as targets: distillation into a smaller one.
+
+Source: DistilHuBERT (arXiv 2110.01900, sections 2.2 and 2.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.config import nearest
+from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import constant_prediction, regression_watch
+from auricle.objectives.contract import Preparation
+from auricle.objectives.predictive.decoder import full_grid
+from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
+from auricle.objectives.predictive.terms import Dims, Measure, Where, chosen_tokens, difference
+from auricle.objectives.reduction import masked_mean, mean_where
+from auricle.objectives.targets.alignment import align_frames
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
+from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+
+
+@dataclass(frozen=True)
+class LayerDistillationConfig(TermConfig):
+    """Settings of distillation: one head for each layer of a frozen encoder, their losses added.
+
+    The student may begin as the teacher's lower part: weights of the same name and shape are taken over before the
+    first step (in DistilHuBERT the stem and the first two layers).
+
+    Attributes:
+        earlier: the teacher, which the stage before trained.
+        layers: of the teacher, from 1.
+        head: the map from the student's tokens to a layer.
+        measure: see `terms.difference`; DistilHuBERT's is `l1_cosine`.
+        dims: see `terms.difference`.
+        where: tokens that are compared (see `RegressionConfig`).
+        begin: take over the weights that student and teacher have in common.
+        weight: of the term.
+        name: of its parts in the log, with the layer's number behind it.
+    """
+
+    earlier: EarlierEncoderConfig = field(default_factory=EarlierEncoderConfig)
+    layers: tuple[int, ...] = (4, 8, 12)
+    head: HeadConfig = field(default_factory=LinearHeadConfig)
+    measure: Measure = "l1_cosine"
+    dims: Dims = "mean"
+    where: Where = "all"
+    begin: bool = True
+    weight: float = 1.0
+    name: str = "layer"
+
+    def __post_init__(self) -> None:
+        """Refuse layers that can't be, and unknown names.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if not self.layers or min(self.layers) < 1 or len(set(self.layers)) < len(self.layers):
+            raise ConfigError(f"found layers {self.layers}; expected at least one, each from 1 on and named once")
+        names: tuple[tuple[str, str, object], ...] = (
+            ("measure", self.measure, Measure), ("dims", self.dims, Dims), ("where", self.where, Where),
+        )  # fmt: skip
+        for name, value, known in names:
+            if value not in get_args(known):
+                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
+        if self.where == "clip":
+            raise ConfigError("layers are distilled token by token; `where` is all, predicted, masked or visible")
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LayerDistillation:
+        """Build the term.
+
+        Raises:
+            ConfigError: the teacher has no such layer.
+        """
+        return LayerDistillation(self, width, generator)
+
+
+class LayerDistillation(Term):
+    """Predicts layers of the stage before; the sum over layers of the mean over tokens, in float32 (or wider)."""
+
+    prepares = True
+
+    def __init__(self, config: LayerDistillationConfig, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.weight = config, config.weight
+        self.earlier = config.earlier.build()
+        if max(config.layers) > self.earlier.depth:
+            raise ConfigError(
+                f"layers {config.layers} are to be distilled and the encoder of the stage before has "
+                f"{self.earlier.depth}; choose from 1 ... {self.earlier.depth}"
+            )
+        self.heads = nn.ModuleList(config.head.build(width, self.earlier.width, generator) for _ in config.layers)
+
+    @torch.no_grad()
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Take over the teacher, and what the student has in common with it."""
+        self.earlier.adopt(preparation.earlier, "LayerDistillationConfig")
+        if not self.config.begin:
+            return
+        own, its = encoder.state_dict(), self.earlier.encoder.state_dict()
+        shared = [name for name, tensor in own.items() if name in its and its[name].shape == tensor.shape]
+        for name in shared:
+            own[name].copy_(its[name])
+        preparation.note(
+            f"the student began with {len(shared)} of its {len(own)} tensors as the stage before has them"
+            + ("" if shared else " (none has the name and shape of one of the teacher's)")
+        )
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value."""
+        config = self.config
+        x, chosen = full_grid(decoded).x, chosen_tokens(config.where, scene)
+        taught = self.earlier(clean_audio(scene.clean, "LayerDistillationConfig"), config.layers)
+        value: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        watch: dict[str, Callable[[], Tensor]] = {}
+        for number, head, layer in zip(config.layers, self.heads, taught.layers or (), strict=True):
+            target = on_grid(layer, scene.grid)
+            target = scene.per_row(shuffle_clips(target) if shuffled else target)
+            prediction = head(x)
+            with torch.autocast(x.device.type, enabled=False):
+                target = target if target.dtype == torch.float64 else target.float()
+                prediction = prediction.to(target.dtype)
+                loss = mean_where(self._loss(prediction, target), chosen)
+            value = loss if value is None else value + loss
+            name = f"{config.name}{number}"
+            parts[name] = loss.detach()
+            made = regression_watch(self._loss, prediction, target, chosen, scene.clones)
+            made |= _cosines(prediction.detach(), target, chosen)
+            watch |= {f"{name}/{what}": maker for what, maker in made.items()}
+        if value is None:
+            raise ConfigError("no layer is distilled; name at least one")
+        return TermLoss(value, parts, watch)
+
+    def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return difference(self.config.measure, self.config.dims, prediction, target)
+
+
+def on_grid(layer: Layer, grid: Grid) -> Tensor:
+    """Bring a layer of another encoder to a token grid, `(B, N, D)`: every k-th time step of it.
+
+    A layer without rows of frequencies stands for all rows of the grid.
+
+    Raises:
+        ConfigError: rates, numbers or rows do not fit.
+    """
+    rows = layer.grid.freq
+    if rows not in (1, grid.freq):
+        raise ConfigError(
+            f"the stage before has {rows} tokens a time step and this encoder has {grid.freq}; choose one with {rows} "
+            f"here, or one with {grid.freq} or 1 before"
+        )
+    steps = layer.block.unflatten(1, (layer.grid.time, rows)).flatten(2)
+    x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the stage before")
+    return x.unflatten(2, (rows, -1)).expand(-1, -1, grid.freq, -1).flatten(1, 2)
+
+
+def _cosines(prediction: Tensor, target: Tensor, chosen: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Return makers of the mean cosine to the target, and of that which the constant direction has."""
+
+    def of(guess: Tensor) -> Tensor:
+        return masked_mean(F.cosine_similarity(guess, target, dim=-1), chosen)
+
+    return {"cosine": lambda: of(prediction), "cosine_constant": lambda: of(constant_prediction(target, chosen))}

@@ -1,0 +1,330 @@
+"""Codes that are learned along with the encoder, and all that is made of them.
+
+A Gumbel quantiser turns features of the batch into codes once; whatever uses those codes (a contrast against them, a
+prediction of their numbers, a reconstruction from them, a pull towards using all of them) shares that one quantiser
+and the one draw of its noise. wav2vec 2.0, w2v-BERT and DeCoAR 2.0 differ in what is quantised and what uses it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.audio.batch import Features
+from auricle.config import Config, nearest
+from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, Start, gumbel_noise
+from auricle.errors import ConfigError
+from auricle.objectives.contract import Preparation
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.predictive.decoder import full_grid
+from auricle.objectives.predictive.terms import Where, chosen_tokens, read_source, source_layers
+from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+
+
+def features_before_context(tokens: Tokens) -> Tensor:
+    """Return `(B, N, C)`: what the tokens of the whole clip are before any of them sees another.
+
+    That is the stem's normalised output where the encoder has one, else the tokens without their positions (a code must
+    not tell where it stands), each normalised over its channels (a quantiser's first choices depend on the scale).
+    """
+    if tokens.stem is not None:
+        return tokens.stem.x
+    x = tokens.x if tokens.positions is None else tokens.x - tokens.positions
+    return F.layer_norm(x, x.shape[-1:])
+
+
+@torch.no_grad()
+def feature_width(encoder: Encoder) -> int:
+    """Return C of `features_before_context`, found by tokenizing a second of silence: encoders don't tell it."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    like = next(iter(encoder.parameters()), torch.zeros(()))
+    frames = max(encoder.least_frames, round(encoder.input_rate))
+    frames = frames if encoder.max_frames is None else min(frames, encoder.max_frames)
+    shape = (1, frames) if encoder.bands is None else (1, frames, encoder.bands or 64)
+    silence = Features(like.new_zeros(shape), torch.tensor([frames], device=like.device), encoder.input_rate)
+    try:
+        return features_before_context(encoder.eval().tokenize(silence)).shape[-1]
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@dataclass(frozen=True)
+class Places:
+    """The chosen tokens of each row, side by side. C is the largest number of them in a row.
+
+    Attributes:
+        index: `(R, C)` places on the grid, rising; where a row has fewer, places that were not chosen follow.
+        real: `(R, C)` bool, False for those.
+        grid: N, tokens on the full grid.
+    """
+
+    index: Tensor
+    real: Tensor
+    grid: int
+
+    @classmethod
+    def of(cls, chosen: Tensor) -> Places:
+        """Return the places where `chosen (R, N)` is True; at least one column, even where nothing is chosen."""
+        count = chosen.sum(1)
+        most = max(1, int(count.max()))
+        # Stable: False (chosen) before True, each in its order.
+        index = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        return cls(index, torch.arange(most, device=chosen.device) < count.unsqueeze(1), chosen.shape[1])
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return `x (R, N, D)` at the places: `(R, C, D)`."""
+        return x.gather(1, self.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+    def put(self, x: Tensor) -> Tensor:
+        """Return `x (R, C, D)` back on the grid: `(R, N, D)`, zeros (and what is not real) elsewhere."""
+        full = x.new_zeros(x.shape[0], self.grid, x.shape[-1])
+        return full.scatter(1, self.index.unsqueeze(-1).expand_as(x), x)
+
+
+@dataclass(frozen=True)
+class TemperatureConfig(Config):
+    """Schedule of a Gumbel-softmax's temperature: max(end, first * factor^step).
+
+    Source: wav2vec 2.0 (arXiv 2006.11477, section 4.2): 2 to 0.5 (base) or 0.1 (large), factor 0.999995 per update.
+
+    Attributes:
+        first: temperature of the first step.
+        end: lowest temperature.
+        factor: what each step multiplies it by.
+    """
+
+    first: float = 2.0
+    end: float = 0.5
+    factor: float = 0.999995
+
+    def __post_init__(self) -> None:
+        """Refuse temperatures that are not above 0 and schedules that rise.
+
+        Raises:
+            ConfigError: naming the settings.
+        """
+        if not (0 < self.end <= self.first and 0 < self.factor <= 1):
+            raise ConfigError(
+                f"found a temperature from {self.first} to {self.end} by a factor of {self.factor} per step; expected "
+                "0 < end <= first and 0 < factor <= 1"
+            )
+
+    def at(self, step: int) -> float:
+        """Return the temperature after so many steps."""
+        return max(self.end, self.first * self.factor**step)
+
+
+@dataclass(frozen=True)
+class CodeReading:
+    """What the uses of learned codes look at.
+
+    Attributes:
+        scene: the batch.
+        decoded: the decoder's output `(R, N, W)`.
+        places: the tokens that are compared.
+        quantised: their codes; `(R, C, ...)`.
+        shuffled: whether the targets are another clip's.
+    """
+
+    scene: Scene
+    decoded: Tokens
+    places: Places
+    quantised: Quantised
+    shuffled: bool
+
+    def context(self, source: str) -> Tensor:
+        """Return what the decoder, the encoder or a hidden layer says at the places: `(R, C, W)`."""
+        return self.places.take(full_grid(read_source(source, self.scene, self.decoded)).x)
+
+    def draw(self, numbers: int) -> Tensor:
+        """Return uniform numbers `(R, C, numbers)` for the places, drawn for all ranks."""
+        rows, device = self.places.index.shape[0], self.places.index.device
+        return self.places.take(rand_rows(self.scene.generator, rows, self.places.grid, numbers).to(device))
+
+
+@dataclass(frozen=True)
+class CodeUseConfig(Config, ABC):
+    """Base of the settings of what uses learned codes. Every use has a `weight` and a `name`."""
+
+    predicts: ClassVar[bool] = False
+    """Whether the codes are what is predicted, so that they must not come from the prediction itself."""
+
+    @abstractmethod
+    def build(self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator) -> CodeUse:
+        """Build it.
+
+        Args:
+            encoder: what is trained.
+            width: W of the decoder's output.
+            quantiser: whose codes are used; not to be kept, or its weights would be counted twice.
+            generator: draws the weights.
+        """
+
+
+class CodeUse(nn.Module, ABC):
+    """Base of what uses learned codes.
+
+    Attributes:
+        weight: of its value in the term.
+        layers: hidden layers that it reads.
+        prepares: whether `prepare` does anything.
+    """
+
+    weight: float
+    layers: tuple[int, ...] = ()
+    prepares: bool = False
+
+    @abstractmethod
+    def forward(self, reading: CodeReading) -> TermLoss:
+        """Return its value."""
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Do what must be done before the first step; see `Objective.prepare`."""
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Do what follows an optimiser step."""
+
+
+@dataclass(frozen=True)
+class LearnedCodesConfig(TermConfig):
+    """Settings of a Gumbel product quantiser and its uses. The defaults are wav2vec 2.0's (base).
+
+    Attributes:
+        uses: what is made of the codes.
+        source: what is quantised: `tokens`: the features before context of the whole clip, nothing hidden
+            (wav2vec 2.0, w2v-BERT); or `decoder`, `encoder`, `layer 9`: what is known of hidden places (DeCoAR 2.0).
+        where: tokens that are quantised and compared: `predicted`, `masked`, `visible` or `all`.
+        groups: G, codes of a token.
+        entries: V, codebook entries a group.
+        width: D of the codes together.
+        shared: all groups choose from one codebook.
+        depth: layers from input to logits.
+        start: how fresh weights are drawn, see `GumbelQuantiser`.
+        temperature: of the Gumbel-softmax.
+        dropout: of what is quantised.
+        weight: of all uses together.
+        name: before the names of what is watched.
+    """
+
+    uses: tuple[CodeUseConfig, ...]
+    source: str = "tokens"
+    where: Where = "predicted"
+    groups: int = 2
+    entries: int = 320
+    width: int = 256
+    shared: bool = False
+    depth: int = 1
+    start: Start = "normal"
+    temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
+    dropout: float = 0.1
+    weight: float = 1.0
+    name: str = "quantiser"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names, and codes that would be predicted from themselves.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if self.where not in get_args(Where) or self.where == "clip":
+            known = [name for name in get_args(Where) if name != "clip"]
+            raise ConfigError(f"unknown `where` {self.where!r} of learned codes{nearest(self.where, known)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"found dropout {self.dropout} of learned codes, expected 0 <= dropout < 1")
+        if not self.uses:
+            raise ConfigError("learned codes have no use; name at least one (QuantisedContrastConfig, say)")
+        if self.source != "tokens":
+            source_layers(self.source)
+            trivial = [type(use).__name__ for use in self.uses if use.predicts]
+            if trivial:
+                raise ConfigError(
+                    f"{' and '.join(trivial)} would predict codes of {self.source} from what they are codes of; "
+                    "set the source of learned codes to tokens"
+                )
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LearnedCodes:
+        """Build the term."""
+        return LearnedCodes(self, encoder, width, generator)
+
+
+class LearnedCodes(Term):
+    """One quantiser, its uses, and their weighted sum. In evaluation the likeliest code is taken, without noise."""
+
+    def __init__(self, config: LearnedCodesConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.weight = config, config.weight
+        if config.source == "tokens":
+            own: tuple[int, ...] = ()
+            wide = feature_width(encoder)
+        else:
+            own = source_layers(config.source)
+            wide = width if config.source == "decoder" else encoder.width
+        self.quantiser = GumbelQuantiser(
+            wide, config.groups, config.entries, config.width, config.shared, config.depth, config.start, generator
+        )
+        self.uses = nn.ModuleList(use.build(encoder, width, self.quantiser, generator) for use in config.uses)
+        self.layers = tuple(sorted({*own, *(layer for use in self._uses for layer in use.layers)}))
+        encoder.check_layers(self.layers)
+        self.prepares = any(use.prepares for use in self._uses)
+
+    @property
+    def _uses(self) -> list[CodeUse]:
+        return list(self.uses)  # type: ignore[arg-type]  # a ModuleList of CodeUses
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Prepare the uses."""
+        for use in self._uses:
+            use.prepare(encoder, preparation)
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the uses follow."""
+        for use in self._uses:
+            use.after_step(encoder, step)
+
+    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+        """Return the term's value."""
+        config = self.config
+        places = Places.of(chosen_tokens(config.where, scene))
+        if config.source == "tokens":
+            every = features_before_context(scene.tokens)
+            x = places.take(scene.per_row(shuffle_clips(every) if shuffled else every))
+        else:
+            x = places.take(full_grid(read_source(config.source, scene, decoded)).x)
+        temperature = config.temperature.at(scene.step)
+        quantised = self._quantise(x, places, scene, temperature)
+        reading = CodeReading(scene, decoded, places, quantised, shuffled)
+        value = torch.zeros((), device=x.device)
+        parts: dict[str, Tensor] = {}
+        size = config.groups * config.entries
+        watch: dict[str, Callable[[], Tensor]] = {
+            f"{config.name}/perplexity": quantised.code_perplexity.mean,
+            f"{config.name}/used_share": lambda: quantised.code_perplexity.sum() / size,
+            f"{config.name}/temperature": lambda: x.new_tensor(temperature, dtype=torch.float32),
+        }
+        for use in self._uses:
+            made = use(reading)
+            value = value + use.weight * made.value
+            parts |= made.parts
+            watch |= made.watch
+        return TermLoss(value, parts, watch)
+
+    def _quantise(self, x: Tensor, places: Places, scene: Scene, temperature: float) -> Quantised:
+        config, noise = self.config, None
+        if self.training:
+            # Drawn for the whole grid, because ranks may have chosen different numbers of places.
+            rows, N, generator = x.shape[0], places.grid, scene.generator
+            if config.dropout:
+                kept = rand_rows(generator, rows, N, x.shape[-1]) >= config.dropout
+                x = x * places.take(kept.to(x.device)) / (1 - config.dropout)
+            uniform = rand_rows(generator, rows, N, config.groups * config.entries).to(x.device)
+            noise = gumbel_noise(places.take(uniform)).unflatten(-1, (config.groups, config.entries))
+        made: Quantised = self.quantiser(x, temperature, noise, places.real)
+        return made

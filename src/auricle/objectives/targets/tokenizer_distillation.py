@@ -1,0 +1,225 @@
+"""Teaching a tokenizer what an earlier model knows: BEATs' acoustic tokenizer of the second and later iterations.
+
+Source: BEATs (arXiv 2212.09058, section 3.2). The tokenizer encodes the whole clip and quantises every token; from the
+codes alone a small transformer, the estimator, regresses the last layer of the model before. What the codes keep is
+then what that model found worth telling, instead of what a random projection happens to separate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.encoders.coding_encoder import CodingEncoder
+from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.encoders.parts.codebook import Coded
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.draws import rand_rows
+from auricle.objectives.gather import gather_rows
+from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
+from auricle.objectives.reduction import mean_where, total_over_ranks
+from auricle.objectives.targets.earlier_codes import check_grid
+from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
+from auricle.objectives.targets.kmeans import StreamingKMeans
+from auricle.objectives.targets.target import shuffle_clips
+
+# Tokens for each code that the first codes are fitted on.
+_TOKENS_PER_CODE = 30
+
+
+@dataclass(frozen=True)
+class TokenizerDistillationConfig(ObjectiveConfig):
+    """Settings of the tokenizer's training.
+
+    Attributes:
+        earlier: the model that is regressed; the stage before must be of this form.
+        estimator: what stands between the codes and the regression; it sees no encoder output but codes.
+        commitment: weight of the squared distance between what is quantised and its code (beta).
+    """
+
+    earlier: EarlierEncoderConfig
+    estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
+    commitment: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative weights.
+
+        Raises:
+            ConfigError: naming it.
+        """
+        if not self.commitment >= 0:
+            raise ConfigError(f"found commitment {self.commitment}, expected 0 or more")
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TokenizerDistillation:
+        """Build the objective; see `ObjectiveConfig.build`."""
+        return TokenizerDistillation(self, encoder, generator)
+
+
+class TokenizerDistillation(Objective):
+    """1 - cosine of the estimate with the earlier model's last layer, and the commitment; means over valid tokens.
+
+    The codebook is the encoder's own: its codes are fitted by k-means in `prepare`, and follow what chose them after
+    each optimiser step, by the sums over all ranks and all micro-batches of the step.
+    """
+
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CODES})
+
+    prepares = True
+
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        config: TokenizerDistillationConfig,
+        encoder: Encoder,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.check(encoder)
+        tokenizer = tokenizing(encoder)
+        generator = torch.Generator().manual_seed(1) if generator is None else generator
+        self.earlier = config.earlier.build()
+        dim = tokenizer.config.codebook.dim
+        self.lift = nn.Linear(dim, encoder.width)
+        initialise_linear(self.lift, generator)
+        self.estimator = config.estimator.build(encoder, generator)
+        for name, parameter in self.estimator.named_parameters():
+            # Decoders hold a vector for dropped tokens; here every token has its code.
+            if name.rpartition(".")[2] == "mask_token":
+                parameter.requires_grad_(False)
+        self.head = nn.Linear(self.estimator.width, self.earlier.width)
+        initialise_linear(self.head, generator)
+        self.register_buffer("sums", torch.zeros(tokenizer.entries, dim), persistent=False)
+        self.register_buffer("counts", torch.zeros(tokenizer.entries), persistent=False)
+        self._candidates: Tensor | None = None
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Take over the earlier model, and fit the first codes by k-means on what the fresh encoder makes of clips.
+
+        Raises:
+            ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
+                codes.
+        """
+        self.earlier.adopt(preparation.earlier, "TokenizerDistillationConfig")
+        tokenizer = tokenizing(encoder)
+        device = tokenizer.codebook.book.device
+        means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
+        wanted, found, training = _TOKENS_PER_CODE * tokenizer.entries, 0, encoder.training
+        encoder.eval()
+        with torch.no_grad():
+            for view in preparation.views(preparation.clips):
+                tokens = encoder(view.features.to(device))
+                unit = tokenizer.codebook.project(tokens.x)
+                unit = unit.flatten(0, 1) if tokens.valid is None else unit[tokens.valid]
+                means.partial_fit(unit)
+                found += len(unit)
+                if found >= wanted:
+                    break
+        encoder.train(training)
+        report = means.finish()
+        tokenizer.codebook.start(means.centres)
+        preparation.note(
+            f"tokenizer: {tokenizer.entries} codes from {found} tokens, perplexity {report.perplexity:.0f}"
+        )
+
+    def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
+        """Return the loss of one batch.
+
+        Raises:
+            ConfigError: the earlier model's tokens do not lie where the encoder's do.
+        """
+        view, tokenizer = views[0], tokenizing(encoder)
+        tokens: Tokens = encoder(view.features)
+        coded = tokenizer.quantise(tokens)
+        whole = torch.ones(coded.codes.shape, dtype=torch.bool, device=coded.codes.device)
+        valid = whole if tokens.valid is None else tokens.valid
+        known: Tokens = self.earlier(clean_audio(view, "TokenizerDistillationConfig"))
+        check_grid(known.grid, tokens.grid, "the earlier model")
+        target = known.x if known.x.dtype == torch.float64 else known.x.float()
+        if self.shuffled:
+            target = shuffle_clips(target)
+        codes = Tokens(self.lift(coded.x), tokens.grid, valid=tokens.valid)
+        estimate = self.head(self.estimator(codes).x)
+        with torch.autocast(target.device.type, enabled=False):
+            estimate = estimate.to(target.dtype)
+            distance = (coded.unit - tokenizer.codebook.book[coded.codes]).square().sum(-1)
+            distil, commit = mean_where(unlikeness(estimate, target), valid), mean_where(distance, valid)
+        self._remember(coded, valid, generator)
+        return Loss(
+            distil + self.config.commitment * commit,
+            {"distil": distil.detach(), "commitment": commit.detach()},
+            self._watch(tokenizer, tokens.x.detach(), estimate.detach(), target, coded.codes, valid),
+        )
+
+    @torch.no_grad()
+    def _remember(self, coded: Coded, valid: Tensor, generator: torch.Generator) -> None:
+        """Add up what chose each code, and keep one random token of each clip for codes that die."""
+        order = rand_rows(generator, *valid.shape).to(valid.device).masked_fill(~valid, -1.0)
+        if not self.training:
+            return
+        unit, codes = coded.unit[valid], coded.codes[valid]
+        # A product instead of index_add, which adds in another order each time on a GPU.
+        for part, code in zip(unit.split(8192), codes.split(8192), strict=True):
+            self.sums += F.one_hot(code, len(self.counts)).to(part.dtype).T @ part
+        self.counts += torch.bincount(codes, minlength=len(self.counts)).to(self.counts.dtype)
+        place = order.argmax(1)[:, None, None].expand(-1, 1, coded.unit.shape[2])
+        self._candidates = coded.unit.gather(1, place)[:, 0]
+
+    @torch.no_grad()
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Let the codes follow what chose them."""
+        super().after_step(encoder, step)
+        if self._candidates is None:
+            return
+        sums, counts = total_over_ranks(self.sums), total_over_ranks(self.counts)
+        tokenizing(encoder).codebook.follow(sums, counts, gather_rows(self._candidates))
+        self.sums.zero_()
+        self.counts.zero_()
+        self._candidates = None
+
+    def _watch(
+        self, tokenizer: CodingEncoder, tokens: Tensor, estimate: Tensor, target: Tensor, codes: Tensor, valid: Tensor
+    ) -> LazyWatch:
+        codes, idle = codes[valid], tokenizer.codebook.idle.clone()
+
+        def share() -> Tensor:
+            return torch.bincount(codes, minlength=tokenizer.entries) / max(1, len(codes))
+
+        made = regression_watch(unlikeness, estimate, target, valid, 1)
+        return LazyWatch(
+            {f"distil/{name}": maker for name, maker in made.items()}
+            | {
+                "codes/perplexity": lambda: torch.special.entr(share()).sum().exp(),
+                "codes/used": lambda: (share() > 0).float().mean(),
+                "codes/alive": lambda: (idle < 10).float().mean(),
+                "rank_tokens": lambda: effective_rank(tokens[valid][:2048]),
+            }
+        )
+
+
+def unlikeness(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - cosine `(...)` of `(..., D)`."""
+    return 1 - F.cosine_similarity(estimate, target, dim=-1)
+
+
+def tokenizing(encoder: Encoder) -> CodingEncoder:
+    """Return the encoder as one with a codebook, which its ability CODES promises.
+
+    Raises:
+        ConfigError: it says that it has codes, and is not a `CodingEncoder`.
+    """
+    if not isinstance(encoder, CodingEncoder):
+        raise ConfigError(
+            f"{type(encoder).__name__} is no CodingEncoder; put the encoder into CodingEncoderConfig(body=...)"
+        )
+    return encoder

@@ -1,0 +1,1 @@
+"""Alignment of audio and text."""

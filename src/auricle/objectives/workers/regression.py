@@ -1,0 +1,211 @@
+"""Workers that predict signals of the clean waveform: features of each frame, and the samples themselves.
+
+Sources: PASE, arXiv 1904.03416, section 2.2 (one small hidden layer); PASE+, arXiv 2001.09239, section 2 (derivatives,
+long windows, context).
+
+Letters in shapes: B clips, T time steps, W width of a time step, D values of a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.audio.frontends.frame_spectrum import FrameSpectrumConfig
+from auricle.audio.frontends.frontend import FrontEndConfig
+from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.encoders.contract import Encoder
+from auricle.errors import ConfigError
+from auricle.objectives.baselines import regression_watch
+from auricle.objectives.reduction import mean_where
+from auricle.objectives.targets.alignment import align_frames, whole_ratio
+from auricle.objectives.targets.frame_signals import FrameSignal
+from auricle.objectives.targets.target import TermLoss
+from auricle.objectives.workers.workers import Desk, Worker, WorkerConfig
+
+
+def token_rate(encoder: Encoder) -> float:
+    """Return the time steps per second that an encoder gives."""
+    return encoder.grid(max(encoder.least_frames, round(encoder.input_rate))).rate
+
+
+@dataclass(frozen=True)
+class FrameWorkerConfig(WorkerConfig):
+    """Settings of a worker that predicts features of each time step, by squared error.
+
+    Attributes:
+        name: of its part in the log.
+        frontend: makes the features; its frame rate must be a multiple of the encoder's (a step's are averaged).
+        deltas: derivatives over time that are predicted, too.
+        context: frames on either side that are predicted, too.
+        hidden: width of its hidden layer.
+        weight: in the sum.
+    """
+
+    name: str = "lps"
+    frontend: FrontEndConfig = field(default_factory=FrameSpectrumConfig)
+    deltas: int = 0
+    context: int = 0
+    hidden: int = 256
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            ConfigError: naming the setting and what it must be.
+        """
+        if min(self.deltas, self.context) < 0 or self.hidden < 1 or not self.name:
+            raise ConfigError(
+                f"worker {self.name!r}: found deltas {self.deltas}, context {self.context}, hidden {self.hidden}; "
+                "expected a name, 0 or more, and a hidden width of at least 1"
+            )
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> FrameWorker:
+        """Build the worker."""
+        return FrameWorker(self, encoder, width, generator)
+
+
+class FrameWorker(Worker):
+    """Linear, PReLU, linear on every time step, against the standardised features of the clean waveform."""
+
+    def __init__(self, config: FrameWorkerConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.name, self.weight = config, config.name, config.weight
+        self.signal = FrameSignal(config.frontend.build(), config.deltas, config.context, f"worker {config.name!r}")
+        whole_ratio(self.signal.frontend.frame_rate, token_rate(encoder), f"the target of worker {config.name!r}")
+        self.layers = nn.Sequential(
+            nn.Linear(width, config.hidden), nn.PReLU(), nn.Linear(config.hidden, self.signal.size)
+        )
+        draw_layers(self.layers, generator)
+
+    @property
+    def signals(self) -> tuple[FrameSignal, ...]:
+        """The signal that it predicts."""
+        return (self.signal,)
+
+    def forward(self, desk: Desk) -> TermLoss:
+        """Return the mean squared error over valid steps; 1 is who predicts the corpus's mean."""
+        target = align_frames(
+            self.signal(desk.view), self.signal.frontend.frame_rate, desk.grid, "mean", f"worker {self.name!r}"
+        )
+        if desk.shuffled:
+            target = target.roll(1, 0)
+        prediction = self.layers(desk.frames.x)
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction = prediction.to(target.dtype)
+            value = mean_where(squared(prediction, target), desk.frames.valid)
+        watch = regression_watch(squared, prediction, target, desk.frames.valid, 1)
+        return TermLoss(value, {self.name: value.detach()}, {f"{self.name}/{k}": v for k, v in watch.items()})
+
+
+def squared(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of each vector, `(...)` from `(..., D)`."""
+    return (prediction - target).square().mean(-1)
+
+
+def absolute(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute difference of each vector, `(...)` from `(..., D)`."""
+    return (prediction - target).abs().mean(-1)
+
+
+@dataclass(frozen=True)
+class WaveWorkerConfig(WorkerConfig):
+    """Settings of the worker that predicts the samples, by absolute error.
+
+    Attributes:
+        name: of its part in the log.
+        frontend: the clean samples.
+        channels: of the transposed convolutions between a time step and its samples.
+        weight: in the sum.
+    """
+
+    name: str = "wave"
+    frontend: WaveformConfig = field(default_factory=WaveformConfig)
+    channels: tuple[int, int] = (64, 32)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range.
+
+        Raises:
+            ConfigError: naming the setting and what it must be.
+        """
+        if len(self.channels) != 2 or min(self.channels) < 1 or not self.name:
+            raise ConfigError(f"worker {self.name!r}: found channels {self.channels}; expected two positive numbers")
+
+    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> WaveWorker:
+        """Build the worker."""
+        return WaveWorker(self, encoder, width, generator)
+
+
+class WaveWorker(Worker):
+    """Three transposed convolutions with PReLU between them, whose strides multiply to the samples of a time step."""
+
+    def __init__(self, config: WaveWorkerConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.name, self.weight = config, config.name, config.weight
+        self.signal = FrameSignal(config.frontend.build(), 0, 0, f"worker {config.name!r}")
+        self.hop = whole_ratio(config.frontend.rate, token_rate(encoder), "the waveform")
+        one, two = config.channels
+        layers: list[nn.Module] = []
+        for place, (stride, inputs, outputs) in enumerate(
+            zip(balanced_strides(self.hop), (width, one, two), (one, two, 1), strict=True)
+        ):
+            half = (stride + 1) // 2
+            layers += [nn.PReLU()] if place else []
+            layers.append(nn.ConvTranspose1d(inputs, outputs, stride + 2 * half, stride, padding=half))
+        self.layers = nn.Sequential(*layers)
+        draw_layers(self, generator)
+
+    @property
+    def signals(self) -> tuple[FrameSignal, ...]:
+        """The samples, as frames of one value."""
+        return (self.signal,)
+
+    def forward(self, desk: Desk) -> TermLoss:
+        """Return the mean absolute error over the samples of valid steps, in units of the corpus's deviation."""
+        need = desk.grid.time * self.hop
+        samples = self.signal(desk.view)[..., 0]
+        target = F.pad(samples, (0, max(0, need - samples.shape[1])))[:, :need].unflatten(1, (-1, self.hop))
+        if desk.shuffled:
+            target = target.roll(1, 0)
+        made = self.layers(desk.frames.x.transpose(1, 2))[:, 0]
+        with torch.autocast(made.device.type, enabled=False):
+            prediction = made.to(target.dtype).unflatten(1, (-1, self.hop))
+            value = mean_where(absolute(prediction, target), desk.frames.valid)
+        watch = regression_watch(absolute, prediction, target, desk.frames.valid, 1)
+        return TermLoss(value, {self.name: value.detach()}, {f"{self.name}/{k}": v for k, v in watch.items()})
+
+
+def balanced_strides(hop: int, parts: int = 3) -> tuple[int, ...]:
+    """Return factors of a hop, as alike as its prime factors allow, the largest first."""
+    primes, rest = [], hop
+    for divisor in range(2, hop + 1):
+        while rest % divisor == 0 and rest > 1:
+            primes.append(divisor)
+            rest //= divisor
+        if rest == 1:
+            break
+    factors = [1] * parts
+    for prime in reversed(primes):
+        factors[factors.index(min(factors))] *= prime
+    return tuple(sorted(factors, reverse=True))
+
+
+@torch.no_grad()
+def draw_layers(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw linear layers and convolutions evenly within +-1/sqrt(numbers that each output sees); biases are zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.ConvTranspose1d):
+            seen = layer.weight[:, 0].numel() / layer.stride[0]
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
+            seen = layer.weight[0].numel()
+        else:
+            continue
+        layer.weight.uniform_(-(seen**-0.5), seen**-0.5, generator=generator)
+        if layer.bias is not None:
+            layer.bias.zero_()

@@ -1,0 +1,1 @@
+"""Probes for sequences, trained by CTC."""

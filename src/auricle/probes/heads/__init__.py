@@ -1,0 +1,1 @@
+"""Probes with one output per clip."""

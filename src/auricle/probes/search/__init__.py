@@ -1,0 +1,1 @@
+"""How a probe is trained and its settings are chosen."""

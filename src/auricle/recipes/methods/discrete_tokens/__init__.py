@@ -1,0 +1,1 @@
+"""Recipes that predict discrete tokens."""

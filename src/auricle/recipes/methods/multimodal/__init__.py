@@ -1,0 +1,1 @@
+"""Recipes that align audio with another modality."""

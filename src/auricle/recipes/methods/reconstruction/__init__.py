@@ -1,0 +1,1 @@
+"""Recipes that reconstruct or predict the signal."""

@@ -1,0 +1,103 @@
+"""SSAST: joint discriminative and generative masked patch modelling (arXiv 2110.09784, AAAI 2022)."""
+
+from __future__ import annotations
+
+from auricle.audio.frontends.presets import preset
+from auricle.audio.views import PlainViewsConfig
+from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.objectives.contrastive.patch_contrast import Alike, PatchContrastConfig
+from auricle.objectives.masks.blocks import ClusterMask
+from auricle.objectives.predictive.decoder import NoDecoderConfig
+from auricle.objectives.predictive.heads import MlpHeadConfig
+from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.terms import RegressionConfig
+from auricle.objectives.targets.inputs import PatchTargetConfig
+from auricle.objectives.targets.target import TermConfig
+from auricle.recipes import two_cores
+from auricle.recipes.methods.reconstruction.audio_mae import PADDED
+from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.training.train_config import TrainConfig
+
+
+def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
+    """Return the discriminative and the generative term, each with a head of one hidden layer."""
+    head, target = MlpHeadConfig((hidden,), activation="relu"), PatchTargetConfig(norm="none")
+    return (
+        PatchContrastConfig(target, head, over="predictions", alike=alike),
+        RegressionConfig(target, head, measure="l2", weight=10.0, name="patch_mse"),
+    )
+
+
+@recipe("ssast", sizes=("tiny", "paper"), paradigm="reconstruction")
+def ssast(size: str = "tiny") -> Recipe:
+    """SSAST: hidden patches are told from the clip's other hidden patches, and reconstructed, inside one encoder.
+
+    Args:
+        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
+    """
+    paper = size == "paper"
+    return Recipe(
+        name="ssast",
+        size=size,
+        reference=Reference(
+            title="SSAST: Self-Supervised Audio Spectrogram Transformer",
+            authors="Yuan Gong, Cheng-I Jeff Lai, Yu-An Chung, James Glass",
+            arxiv="2110.09784",
+            section="2.3 (equations 1 and 2), 3.1, and numbers of the released code",
+        ),
+        deviations=(
+            "squares that pass the end of a row go on in the next band, as in the released code; the rest of the last "
+            "square is left out at random, there from the highest bands",
+            *(
+                (
+                    "a constant learning rate; published: halved when validation stands still",
+                    "AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient",
+                    PADDED,
+                )
+                if paper
+                else (
+                    "one mask, and one pass, for both terms; released code: one for each",
+                    "candidates that are all but identical to the true patch (silence) are left out; published: kept",
+                    "encoder of width 192 on 2.56 s (128 patches); published: up to 768 on 10.24 s (512)",
+                    "batch 24 for 1500 steps at 5e-4; published: about ten epochs at 1e-4",
+                    *two_cores.DEVIATIONS,
+                )
+            ),
+        ),
+        kept=(
+            "400 of 512 patches (78 %) hidden in squares of 3 to 5 patches a side, by a learned vector in the encoder",
+            "InfoNCE over the hidden patches of the same clip, raw dot products, normalised over the predictions (the "
+            "released code; `over='patches'` is the paper's formula)",
+            "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
+            "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
+        ),
+        unknown=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
+        cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
+        choose="speech and sounds in one encoder; its patches are told apart without a decoder that is thrown away",
+        measure_statistics=not paper,
+        frontend=preset("kaldi128"),
+        augment=PlainViewsConfig(),
+        encoder=layout("ssast", "base" if paper else "tiny", frames=1024 if paper else 256),
+        objective=MaskedPredictionConfig(
+            mask=ClusterMask(ratio=400 / 512, wrap=True),
+            hide="token",
+            separate=paper,
+            decoder=NoDecoderConfig(),
+            terms=patch_terms(768, "negatives") if paper else patch_terms(192, "ignored"),
+        ),
+        window=WindowConfig(seconds=10.24, short="pad") if paper else two_cores.window(2.56),
+        loader=LoaderConfig(batch=24, workers=-1) if paper else two_cores.loader(24),
+        train=TrainConfig(
+            steps=950_000,
+            warmup_steps=1000,
+            lr=1e-4,
+            schedule="constant",
+            betas=(0.95, 0.999),
+            weight_decay=5e-7,
+            save_every=4000,
+        )
+        if paper
+        else two_cores.train(1500, 5e-4, weight_decay=5e-7),
+    )

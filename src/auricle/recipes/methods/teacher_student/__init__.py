@@ -1,0 +1,1 @@
+"""Recipes in which a student predicts a teacher."""

@@ -1,0 +1,86 @@
+"""A-JEPA: from a context, predict a slow teacher's latents of blocks elsewhere in the clip (arXiv 2311.15830)."""
+
+from __future__ import annotations
+
+from auricle.audio.frontends.presets import preset
+from auricle.audio.views import PlainViewsConfig
+from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.objectives.masks.jepa import JepaMask
+from auricle.objectives.predictive.block_predictor import BlockPredictorConfig
+from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.teacher import TeacherConfig
+from auricle.objectives.predictive.terms import RegressionConfig
+from auricle.objectives.targets.teachers import TeacherTargetConfig
+from auricle.recipes import two_cores
+from auricle.recipes.methods.reconstruction.audio_mae import PADDED
+from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
+from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.training.train_config import TrainConfig
+
+
+@recipe("a-jepa", sizes=("tiny", "paper"), paradigm="teacher-student")
+def a_jepa(size: str = "tiny") -> Recipe:
+    """A-JEPA: four target blocks are predicted from what is left of a context block, ever more aware of time and bands.
+
+    Args:
+        size: `paper` has the published constants, as far as there are any; `tiny` is for two cores.
+    """
+    paper = size == "paper"
+    return Recipe(
+        name="a-jepa",
+        size=size,
+        reference=Reference(
+            title="A-JEPA: Joint-Embedding Predictive Architecture Can Listen",
+            authors="Fei et al.",
+            arxiv="2311.15830",
+            section="3, with the settings of Bird-MAE's re-implementation; its own code is not public",
+        ),
+        kept=(
+            "context without the target blocks; the teacher sees the whole spectrogram",
+            "a narrow predictor with a vector and its position for each place that is asked for",
+            "target: the teacher's output, each token standardised; squared error on the target blocks",
+            "blocks become aware of time and frequency as training goes on",
+        ),
+        deviations=(
+            "all target blocks of a clip are predicted in one pass and their tokens averaged; published: block by "
+            "block, then averaged",
+            *(
+                (PADDED,)
+                if paper
+                else (
+                    *two_cores.DEVIATIONS,
+                    "encoder of 6 layers and width 192 on 2.56 s, predictor of 2 layers and width 96; published: "
+                    "12 of 768 on 10.24 s, 6 of 384",
+                    "the teacher's decay rises from 0.99 to 1 in a shorter run; published: 0.996 to 1",
+                    PLACES,
+                )
+            ),
+        ),
+        unknown=(
+            "the schedule of the curriculum: the share of training that is done is the chance of aware blocks",
+            "optimiser, from Bird-MAE: rate 1e-3, decay 0.04, gradients clipped at 3; batch 512 and 300,000 steps",
+            "heads of the predictor: 12",
+        ),
+        cost="a step encodes each clip once whole, without gradient, and about a third of it with",
+        choose="where nothing of the spectrogram itself should be reconstructed, and no augmentation is wanted",
+        measure_statistics=not paper,
+        window=WindowConfig(seconds=10.24, short="pad", crop="start") if paper else two_cores.window(2.56),
+        loader=LoaderConfig(batch=512) if paper else two_cores.loader(64),
+        frontend=preset("kaldi128"),
+        augment=PlainViewsConfig(),
+        encoder=layout("audio_mae", "base", cls=False)
+        if paper
+        else layout("audio_mae", "tiny", depth=6, frames=256, cls=False, **SMALL_POSITIONS),
+        objective=MaskedPredictionConfig(
+            mask=JepaMask(targets=4, least=0.15, most=0.2, flattest=0.75, tallest=1.5, context=0.85, curriculum=True),
+            hide="drop",
+            decoder=BlockPredictorConfig() if paper else BlockPredictorConfig(96, 2, 4),
+            teacher=TeacherConfig(0.996 if paper else 0.99, 1.0),
+            terms=(RegressionConfig(TeacherTargetConfig(layers=-1, per_layer="layer"), measure="l2", name="latent"),),
+        ),
+        train=TrainConfig(steps=300_000, warmup_steps=15_000, lr=1e-3, weight_decay=0.04, clip_norm=3.0)
+        if paper
+        else two_cores.train(1500, 5e-4, clip_norm=3.0),
+    )

@@ -1,0 +1,89 @@
+"""M2D: a teacher that sees the hidden patches only (arXiv 2210.14648)."""
+
+from __future__ import annotations
+
+from auricle.audio.frontends.presets import preset
+from auricle.audio.views import PlainViewsConfig
+from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.objectives.masks.samplers import RandomMask
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.teacher import TeacherConfig
+from auricle.objectives.predictive.terms import RegressionConfig
+from auricle.objectives.targets.teachers import TeacherTargetConfig
+from auricle.recipes import two_cores
+from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
+from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.training.train_config import TrainConfig
+
+# Steps of an epoch of AudioSet (about 2 M clips) at a batch of 2048.
+_EPOCH, _BATCH = 980, 2048
+
+
+@recipe("m2d", sizes=("tiny", "paper"), paradigm="teacher-student")
+def m2d(size: str = "tiny") -> Recipe:
+    """M2D: from the visible patches, predict what a slow teacher makes of the hidden ones alone.
+
+    Args:
+        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
+    """
+    paper = size == "paper"
+    return Recipe(
+        name="m2d",
+        size=size,
+        reference=Reference(
+            title="Masked Modeling Duo: Learning Representations by Encouraging Both Networks to Model the Input",
+            authors="Niizumi et al.",
+            arxiv="2210.14648",
+            section="3, 4.1 and the released settings",
+        ),
+        kept=(
+            "70 % of the patches hidden at random; the student sees the others, the teacher these only",
+            "target: the teacher's output, each token standardised; 2 - 2 cos on hidden patches",
+            "clip vectors: the frequency tokens of a time step side by side",
+        ),
+        deviations=("windows of 6.07 s (608 frames) are padded where clips are shorter",)
+        if paper
+        else (
+            *two_cores.DEVIATIONS,
+            "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
+            "6.07 s, 8 of 512",
+            "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
+            PLACES,
+        ),
+        unknown=("steps of an epoch: those of 2 M clips", "heads of the predictor: 16", "weight decay: 0.05"),
+        cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
+        choose="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
+        "tells of places only: watch position_ratio",
+        window=WindowConfig(seconds=6.07, short="pad") if paper else two_cores.window(2.55),
+        loader=LoaderConfig(batch=_BATCH) if paper else two_cores.loader(64),
+        frontend=preset("ntt80"),
+        augment=PlainViewsConfig(),
+        # A clip has one frame more than its hops.
+        encoder=layout("m2d", "base", frames=608)
+        if paper
+        else layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        objective=MaskedPredictionConfig(
+            mask=RandomMask(ratio=0.7),
+            hide="drop",
+            decoder=TransformerDecoderConfig(512, 8, 16) if paper else TransformerDecoderConfig(128, 2, 4),
+            teacher=TeacherConfig(0.99995, 0.99999) if paper else TeacherConfig(0.99, 0.999),
+            terms=(
+                RegressionConfig(
+                    TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"), measure="cosine", name="latent"
+                ),
+            ),
+        ),
+        train=TrainConfig(
+            steps=300 * _EPOCH,
+            warmup_steps=20 * _EPOCH,
+            lr=3e-4 * _BATCH / 256,
+            betas=(0.9, 0.95),
+            clip_norm=3.0,
+            micro_batch=256,
+        )
+        if paper
+        else two_cores.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
+    )

@@ -1,0 +1,1 @@
+"""Records of what was measured: predictions, scores, comparison, ranks, tables, export."""

@@ -1,0 +1,333 @@
+"""Results from any number of folders in one book: collected, filtered, and grouped into what may be compared.
+
+Numbers stand in one table only if they answer one question: same task, metric, corpus, division and protocol. That is
+a `Condition`; results of another corpus or protocol get a table of their own, and the table says so.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from auricle.config import nearest
+from auricle.errors import ConfigError, CorpusError
+from auricle.metrics.catalogue import METRICS, metric_info
+from auricle.results.record import Result, read_results
+
+FILE = "results.jsonl"
+_ASIDE = {"tokens", "fits", "predictions", "checkpoints"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result and where it lies.
+
+    Attributes:
+        result: the record.
+        folder: of its `results.jsonl`; the file of its predictions is named from there.
+    """
+
+    result: Result
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What results must share to stand in one table. `name` is the task's, unless several tables have it."""
+
+    task: str
+    type_name: str
+    metric: str
+    better: str
+    unit: str
+    corpus_fingerprint: str
+    protocol: str
+    protocol_name: str
+    split: str
+    corpus: str = field(default="", compare=False)
+    name: str = field(default="", compare=False)
+
+    @property
+    def factor(self) -> float:
+        """What values are multiplied with to be shown."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def sign(self) -> float:
+        """+1 where higher is better, -1 where lower is."""
+        return -1.0 if self.better == "lower" else 1.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """All results of one condition: the newest of each encoder and probe.
+
+    Attributes:
+        condition: what they share.
+        cells: `(fingerprint of the encoder, probe)` -> result.
+        notes: what a reader of the numbers must know.
+    """
+
+    condition: Condition
+    cells: dict[tuple[str, str], Found]
+    notes: tuple[str, ...]
+
+    @property
+    def probes(self) -> list[str]:
+        """Names of the probes, in the order in which they were found."""
+        return list(dict.fromkeys(probe for _, probe in self.cells))
+
+    @property
+    def encoders(self) -> list[str]:
+        """Fingerprints of the encoders."""
+        return list(dict.fromkeys(encoder for encoder, _ in self.cells))
+
+
+@dataclass(frozen=True)
+class ResultBook:
+    """Results of several folders.
+
+    Attributes:
+        found: the results, each experiment once.
+        notes: what was left out in collecting, in words.
+    """
+
+    found: tuple[Found, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def collect(cls, paths: Sequence[Path | str]) -> Self:
+        """Read every `results.jsonl` below some folders (run folders, their parents, probe folders), or such files.
+
+        Equal keys are the same experiment: it stands once, the newest record of it.
+
+        Raises:
+            CorpusError: a path is missing, holds no results, or a file is damaged.
+        """
+        files: list[Path] = []
+        for path in map(Path, paths):
+            if not path.exists():
+                raise CorpusError(f"there is no {path}; give run folders, or folders that hold a {FILE}")
+            here = [path] if path.is_file() else _below(path)
+            if not here:
+                raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
+            files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
+        if not files:
+            raise CorpusError("no folder to read results from was given; expected at least one")
+        once: dict[tuple[str, str], Found] = {}
+        repeated = 0
+        for file in files:
+            for result in read_results(file):
+                key = (result.key, result.protocol_name)
+                repeated += key in once
+                # Controls of one architecture are made in each run; the values are the same.
+                if key not in once or once[key].result.made < result.made:
+                    once[key] = Found(result, file.parent)
+        notes = [f"{repeated} records are repetitions of the same experiment and stand once"] if repeated else []
+        return cls(tuple(once.values()), tuple(notes))
+
+    def where(
+        self,
+        *,
+        task: Sequence[str] = (),
+        encoder: Sequence[str] = (),
+        probe: Sequence[str] = (),
+        role: Sequence[str] = (),
+        type_name: Sequence[str] = (),
+        protocol: Sequence[str] = (),
+        metric: str | None = None,
+    ) -> ResultBook:
+        """Return the results that fit.
+
+        Args:
+            task: names or patterns (`esc*`); none: all. So for the others.
+            encoder: names, patterns, fingerprints (or how they begin), or the roles `random` and `log-mel`.
+            probe: names or patterns.
+            role: `pretrained`, `random`, `log-mel`.
+            type_name: types of tasks: `clips`, `events` ...
+            protocol: `strict`, `hear` ...
+            metric: read this metric instead of each task's headline; results that have no such metric are left out.
+
+        Raises:
+            ConfigError: the metric is unknown, or nothing fits one of the names.
+        """
+        found = list(self.found)
+        tests: list[tuple[str, Sequence[str], Callable[[Result], tuple[str, ...]]]] = [
+            ("task", task, lambda r: (r.task,)),
+            ("encoder", encoder, lambda r: (r.encoder, r.role)),
+            ("probe", probe, lambda r: (r.probe,)),
+            ("role", role, lambda r: (r.role,)),
+            ("type of task", type_name, lambda r: (r.type_name,)),
+            ("protocol", protocol, lambda r: (r.protocol_name,)),
+        ]
+        for what, wanted, names in tests:
+            if not wanted:
+                continue
+            known = {name for f in self.found for name in names(f.result)}
+            prints = {f.result.encoder_fingerprint for f in self.found} if what == "encoder" else set()
+            for name in wanted:
+                if not any(_fits(name, k) for k in known) and not _begins(name, prints):
+                    raise ConfigError(f"no result of {what} {name!r}{nearest(name, known)}")
+            found = [
+                f
+                for f in found
+                if any(_fits(w, n) for w in wanted for n in names(f.result))
+                or (what == "encoder" and any(_begins(w, [f.result.encoder_fingerprint]) for w in wanted))
+            ]
+        if metric is not None:
+            metric_info(metric)
+            found = [_measured(f, metric) for f in found if metric in f.result.metrics]
+        if not found:
+            raise ConfigError(
+                f"none of the {len(self.found)} results fits all that was asked; ask for less, or for "
+                f"{'another metric' if metric else 'other names'}"
+            )
+        return ResultBook(tuple(found), self.notes)
+
+    def labels(self) -> dict[str, str]:
+        """Return fingerprint -> name of each encoder; names that two encoders share get their fingerprint."""
+        names = {f.result.encoder_fingerprint: f.result.encoder for f in self.found}
+        shared = {n for n in names.values() if list(names.values()).count(n) > 1}
+        return {key: f"{name} ({key[:8]})" if name in shared else name for key, name in names.items()}
+
+    def encoder(self, asked: str) -> str:
+        """Return the fingerprint of the one encoder that is asked for by name, fingerprint, role or pattern.
+
+        Raises:
+            ConfigError: there is none, or several.
+        """
+        names = self.labels()
+        roles = {f.result.encoder_fingerprint: f.result.role for f in self.found}
+        tests: tuple[Callable[[str], bool], ...] = (
+            lambda key: asked in (names[key], key),
+            lambda key: _begins(asked, [key]),
+            lambda key: asked == roles[key],
+            lambda key: _fits(asked, names[key]),
+        )
+        for test in tests:
+            fitting = [key for key in names if test(key)]
+            if len(fitting) == 1:
+                return fitting[0]
+            if fitting:
+                listed = "; ".join(f"{names[key]} = {key[:8]}" for key in fitting)
+                raise ConfigError(f"{asked!r} fits {len(fitting)} encoders ({listed}): name one by its fingerprint")
+        raise ConfigError(f"no result of encoder {asked!r}{nearest(asked, names.values())}")
+
+    def blocks(self) -> list[Block]:
+        """Group the results by condition, in the order in which tasks were found."""
+        groups: dict[Condition, list[Found]] = {}
+        for found in self.found:
+            groups.setdefault(_condition(found.result), []).append(found)
+        order = list(dict.fromkeys(c.task for c in groups))
+        listed = sorted(groups, key=lambda c: order.index(c.task))
+        return [_block(_named(c, listed), groups[c]) for c in listed]
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return all files of results below a folder, without looking into hidden folders and what holds no results."""
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _ASIDE)
+        if FILE in names:
+            files.append(Path(root) / FILE)
+    return files
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def _begins(asked: str, fingerprints: Iterable[str]) -> bool:
+    return len(asked) >= 4 and any(key.startswith(asked) for key in fingerprints)
+
+
+def _measured(found: Found, metric: str) -> Found:
+    """Return a result whose headline is another of its metrics; intervals are kept for headlines only."""
+    result, info = found.result, METRICS[metric]
+    if result.metric == metric:
+        return found
+    value = result.metrics[metric]
+    # A metric that was undefined is None in the file.
+    value = math.nan if value is None else float(value)
+    other = replace(result, metric=metric, value=value, low=math.nan, high=math.nan, better=info.better, unit=info.unit)
+    return Found(other, found.folder)
+
+
+def _condition(r: Result) -> Condition:
+    return Condition(
+        r.task,
+        r.type_name,
+        r.metric,
+        r.better,
+        r.unit,
+        r.corpus_fingerprint,
+        r.protocol,
+        r.protocol_name,
+        r.split,
+        r.corpus,
+    )
+
+
+def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
+    """Name a condition by its task, and by what sets it apart from other conditions of that task."""
+    same = [c for c in every if c.task == condition.task]
+    said = [condition.task]
+    if len({c.metric for c in same}) > 1:
+        said.append(condition.metric)
+    if len({c.protocol_name for c in same}) > 1:
+        said.append(f"protocol {condition.protocol_name}")
+    prints = list(dict.fromkeys(c.corpus_fingerprint for c in same))
+    if len(prints) > 1:
+        said.append(f"corpus {condition.corpus} {condition.corpus_fingerprint[:8]}")
+    if len({c.protocol for c in same}) > 1:
+        said.append(condition.protocol)
+    alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
+    if len(alike) > 1:
+        said.append(f"division {alike.index(condition) + 1}")
+    return replace(condition, name=", ".join(said))
+
+
+def _block(condition: Condition, found: Sequence[Found]) -> Block:
+    cells: dict[tuple[str, str], Found] = {}
+    older = 0
+    for one in sorted(found, key=lambda f: f.result.made):
+        key = (one.result.encoder_fingerprint, one.result.probe)
+        older += key in cells
+        cells[key] = one
+    # In the order in which they were found, not in that of their dates.
+    order = list(dict.fromkeys((f.result.encoder_fingerprint, f.result.probe) for f in found))
+    cells = {key: cells[key] for key in order}
+    results = [f.result for f in cells.values()]
+    notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
+        notes.append(f"protocol {condition.protocol_name} flatters: {leak}")
+    if older:
+        notes.append(f"{older} older records of the same encoder and probe, with other settings, are not shown")
+    notes += _uneven(results)
+    if any(r.heard for r in results):
+        names = ", ".join(dict.fromkeys(r.encoder for r in results if r.heard))
+        notes.append(f"pre-trained on this very audio, without its labels: {names}")
+    return Block(condition, cells, tuple(notes))
+
+
+def _uneven(results: Sequence[Result]) -> list[str]:
+    """Say which encoders were read with other settings, seeds or clips than others by the same probe."""
+    notes = []
+    for probe in dict.fromkeys(r.probe for r in results):
+        mine = [r for r in results if r.probe == probe]
+        # What a record says of its encoder's vectors is of the encoder, not of the search.
+        for what, kinds in (
+            ("settings", {json.dumps(r.settings, sort_keys=True) for r in mine}),
+            ("numbers of seeds", {str(len(r.seeds)) for r in mine}),
+            ("numbers of test units", {str(r.clips) for r in mine}),
+            ("confidences of the interval", {str(r.confidence) for r in mine}),
+        ):
+            if len(kinds) > 1:
+                notes.append(f"the encoders' results with {probe} were made with {len(kinds)} different {what}")
+    return notes

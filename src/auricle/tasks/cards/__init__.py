@@ -1,0 +1,1 @@
+"""Task cards: pure data, without torch."""

@@ -1,0 +1,29 @@
+"""Cards of animals."""
+
+from __future__ import annotations
+
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.published import published
+
+CARDS_ANIMALS: tuple[TaskCard, ...] = (
+    published(
+        "birdset",
+        title="BirdSet: which birds sing in five seconds of a soundscape",
+        labels="multi",
+        protocol="split",
+        made="focal recordings teach (5 s around the first detected event; part of them validates), soundscapes judge",
+        notes=(
+            "One region at a time (HSN, NBP, NES, PER, POW, SNE, SSW, UHH). mAP is the class mean (cmAP). Training "
+            "recordings name the bird in front, segments all that are heard: another label noise on each side."
+        ),
+    ),
+    published(
+        "beehive",
+        title="Beehives: is the queen there",
+        labels="single",
+        protocol="folds",
+        folds=2,
+        made="two folds, one hive each, as in HEAR; a fifth of the training hive's recordings validates",
+        notes="Recordings of 10 minutes: cut them (--cut 60). HEAR reports AUROC.",
+    ),
+)

@@ -1,0 +1,31 @@
+"""Cards for a user's own folder or table, one for each type of task; `--label` and `--rule.*` fit them to it."""
+
+from __future__ import annotations
+
+from auricle.config import Config
+from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.card import TaskCard
+from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.events.rule import EventsRule
+from auricle.tasks.few_shot.answers import FewShotRule
+from auricle.tasks.label_budget.answers import LabelBudgetRule
+from auricle.tasks.regression.answers import RegressionRule
+from auricle.tasks.retrieval.answers import RetrievalRule
+from auricle.tasks.sequence.answers import SequenceRule
+from auricle.tasks.verification.answers import VerificationRule
+
+_OWN: tuple[tuple[str, str, str, Config], ...] = (
+    ("folder_events", "when does which sound occur (events.csv: file,onset,offset,label)", "label", EventsRule()),
+    ("folder_regression", "a number for each clip (--label names its column)", "value", RegressionRule()),
+    ("folder_verification", "same individual or not (trials.csv: enroll,test,target)", "label", VerificationRule()),
+    ("folder_retrieval", "find clips with the same label by example", "label", RetrievalRule()),
+    ("folder_few_shot", "learn new classes from a few clips", "label", FewShotRule()),
+    ("folder_budget", "how many labels are enough?", "label", LabelBudgetRule()),
+    ("folder_anomaly", "what is not like the normal clips (--rule.normal LABEL)", "label", AnomalyRule()),
+    ("folder_sequence", "what is said (--label names the column of transcripts)", "transcript", SequenceRule()),
+    ("folder_clustering", "do labels fall out of the vectors?", "label", ClusteringRule()),
+)
+
+CARDS_FOLDER: tuple[TaskCard, ...] = tuple(
+    TaskCard(name=name, title=f"Your own folder: {title}", label=label, rule=rule) for name, title, label, rule in _OWN
+)

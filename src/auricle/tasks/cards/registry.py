@@ -1,0 +1,114 @@
+"""All known cards. A new one goes into the file of its domain; `auricle tasks` lists them."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Group
+from rich.table import Table
+
+from auricle.config import nearest
+from auricle.errors import ConfigError
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.animals import CARDS_ANIMALS
+from auricle.tasks.cards.builtin import CARDS_BUILTIN
+from auricle.tasks.cards.events import CARDS_EVENTS
+from auricle.tasks.cards.few import CARDS_FEW
+from auricle.tasks.cards.folder import CARDS_FOLDER
+from auricle.tasks.cards.machines import CARDS_MACHINES
+from auricle.tasks.cards.music import CARDS_MUSIC
+from auricle.tasks.cards.regression import CARDS_REGRESSION
+from auricle.tasks.cards.sound import CARDS_SOUND
+from auricle.tasks.cards.speech import CARDS_SPEECH
+from auricle.tasks.cards.vectors import CARDS_VECTORS
+
+_FAMILIES = (
+    CARDS_SOUND,
+    CARDS_SPEECH,
+    CARDS_MUSIC,
+    CARDS_ANIMALS,
+    CARDS_MACHINES,
+    CARDS_EVENTS,
+    CARDS_VECTORS,
+    CARDS_FEW,
+    CARDS_REGRESSION,
+    CARDS_FOLDER,
+    CARDS_BUILTIN,
+)
+
+
+def _register(families: tuple[tuple[TaskCard, ...], ...]) -> dict[str, TaskCard]:
+    """Cards by name.
+
+    Raises:
+        ConfigError: two cards have one name.
+    """
+    cards: dict[str, TaskCard] = {}
+    for card in (card for family in families for card in family):
+        if card.name in cards:
+            raise ConfigError(f"two task cards are named {card.name!r}; give one of them another name")
+        cards[card.name] = card
+    return cards
+
+
+CARDS: dict[str, TaskCard] = _register(_FAMILIES)
+
+
+def tasks() -> list[TaskCard]:
+    """Return all known cards."""
+    return list(CARDS.values())
+
+
+def get_task(name: str) -> TaskCard:
+    """Return the card of this name.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    if name not in CARDS:
+        raise ConfigError(f"no task is called {name!r}{nearest(name, CARDS)}")
+    return CARDS[name]
+
+
+def render_cards() -> Group:
+    """Return tables of all known tasks for a terminal, one for each type."""
+    shown: list[Table] = []
+    for kind in dict.fromkeys(card_type(card) for card in CARDS.values()):
+        table = Table(title=f"tasks of type {kind}", title_justify="left")
+        table.add_column("task", no_wrap=True)
+        table.add_column("what", overflow="fold")
+        table.add_column("data", overflow="fold")
+        for card in CARDS.values():
+            if card_type(card) == kind:
+                table.add_row(card.name, card.title, card.corpus or "your own: --data")
+        shown.append(table)
+    return Group(*shown)
+
+
+def render_card(card: TaskCard) -> Table:
+    """Return everything that a card says, for a terminal."""
+    table = Table(title=card.name, title_justify="left", show_header=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    kind = card_type(card)
+    for name, value in (
+        ("what", card.title),
+        ("type", f"{kind}, {card.labels} labels" if kind == "clips" else kind),
+        ("data", card.corpus or "your own folder or table: --data"),
+        ("label column", card.label),
+        ("division", f"{card.protocol}: {card.made}" if card.made else card.protocol),
+        ("metric", card.metric or "the type's usual"),
+        ("licence", card.licence),
+        ("citation", card.citation),
+        ("notes", card.notes),
+        ("settings", ", ".join(f"--rule.{k} {v}" for k, v in card.rule.to_json().items() if k != "kind")),
+    ):
+        if value:
+            table.add_row(name, str(value))
+    return table
+
+
+def card_type(card: TaskCard) -> str:
+    """Return the type of a task in a word: `clips`, `events`, `verification` ..., from the name of its rule."""
+    words = re.findall("[A-Z][a-z]*", type(card.rule).__name__.removesuffix("Rule"))
+    return "_".join(words).lower()

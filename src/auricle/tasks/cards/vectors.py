@@ -1,0 +1,91 @@
+"""Cards of tasks on clip vectors: verification, retrieval, clustering, anomaly detection."""
+
+from __future__ import annotations
+
+from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.card import TaskCard
+from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.retrieval.answers import RetrievalRule
+from auricle.tasks.verification.answers import VerificationRule
+
+_ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
+_ARABIC = "A. Ghandoura et al., Engineering Applications of Artificial Intelligence 102, 2021"
+_FSDD = "Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401"
+_MEDLEY = "V. Lostanlen, C.-E. Cella, Medley-solos-DB, doi 10.5281/zenodo.1344103"
+
+CARDS_VECTORS: tuple[TaskCard, ...] = (
+    TaskCard(
+        name="arabic_verification",
+        title="Arabic commands: is it the same speaker?",
+        corpus="arabic_commands",
+        protocol="split",
+        made="2,000 trials among ten speakers, none of them in the training part",
+        licence="CC BY 4.0",
+        citation=_ARABIC,
+        notes="Words of one second; MFCC statistics and cosine: 21.1 % equal error rate.",
+        rule=VerificationRule(),
+    ),
+    TaskCard(
+        name="fsdd_verification",
+        title="Free spoken digits: is it the same speaker?",
+        corpus="fsdd",
+        protocol="split",
+        made="2,000 trials made from the test clips of three speakers; readers learn from the other three",
+        licence="CC BY-SA 4.0",
+        citation=_FSDD,
+        rule=VerificationRule(trials="", made_of=3),
+    ),
+    TaskCard(
+        name="esc10_retrieval",
+        title="ESC-10: find sounds of the same class by example",
+        labels="single",
+        corpus="esc10",
+        made="all clips ask and answer; clips of the query's own recording are left out",
+        licence="CC BY 3.0",
+        citation=_ESC,
+        rule=RetrievalRule(),
+    ),
+    TaskCard(
+        name="medley_retrieval",
+        title="Medley-solos: find the same instrument by example",
+        labels="single",
+        corpus="medley_solos_mini",
+        protocol="folds",
+        made="all clips ask and answer",
+        licence="CC BY 4.0",
+        citation=_MEDLEY,
+        rule=RetrievalRule(),
+    ),
+    TaskCard(
+        name="esc10_clustering",
+        title="ESC-10: do its classes fall out of the vectors?",
+        labels="single",
+        corpus="esc10",
+        made="all clips in ten clusters",
+        licence="CC BY 3.0",
+        citation=_ESC,
+        rule=ClusteringRule(),
+    ),
+    TaskCard(
+        name="esc10_anomaly",
+        title="ESC-10: each class is normal in turn, the others are strange",
+        labels="single",
+        corpus="esc10",
+        protocol="folds",
+        made="the five official folds; models learn from the normal clips of the other four",
+        licence="CC BY 3.0",
+        citation=_ESC,
+        rule=AnomalyRule(),
+    ),
+    TaskCard(
+        name="scenes_anomaly",
+        title="Built-in sounds: each source is normal in turn, the others are strange",
+        labels="single",
+        corpus="builtin:single?clips=600&seed=0",
+        protocol="folds",
+        made="five folds; every fold has voices of its own",
+        licence="Apache-2.0 (made by auricle)",
+        citation="auricle",
+        rule=AnomalyRule(),
+    ),
+)

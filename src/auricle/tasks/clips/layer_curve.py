@@ -1,0 +1,162 @@
+"""The curve over an encoder's layers: one probe fitted at each layer, the layer chosen on validation clips.
+
+A curve read off test clips tempts to quote its top. Here each fold's validation clips choose the layer, and the score
+is that of the chosen layers; the whole curve is beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from auricle.config import Config, nearest
+from auricle.errors import ConfigError
+from auricle.probes import LossConfig
+from auricle.probes.registry import PROBES
+from auricle.results.scoring import score
+from auricle.tasks.clips.clip_answers import clip_answers
+from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
+from auricle.tasks.folds import Fold, Plan
+from auricle.tasks.shallow import TRAINING_FREE
+from auricle.tasks.targets import Targets
+from auricle.tasks.task_type import Job, Kept, Outcome
+from auricle.tokens.token_set import TokenSet
+
+_BLOCK = 256  # clips whose tokens are averaged at once
+
+
+@dataclass(frozen=True)
+class LayerCurveConfig(Config):
+    """A reader that fits one probe at every layer.
+
+    Attributes:
+        probe: name of a probe that reads one layer, or of a reader without a training loop whose strength validation
+            clips choose. What these call the encoder's clip vector is, at each layer, the mean of its valid tokens: an
+            encoder's own pooling is made for its output only.
+    """
+
+    probe: str = "linear"
+
+    def __post_init__(self) -> None:
+        """Check the probe.
+
+        Raises:
+            ConfigError: it is unknown, reads several layers at once, or is not validated.
+        """
+        known = {name for name, config in PROBES.items() if config.reads == "tokens"}
+        known |= {name for name, config in TRAINING_FREE.items() if config.settings()}
+        if self.probe not in known:
+            raise ConfigError(f"no curve over layers with the probe {self.probe!r}{nearest(self.probe, known)}")
+
+    @property
+    def inner(self) -> Config:
+        """Settings of the probe."""
+        return PROBES.get(self.probe) or TRAINING_FREE[self.probe]
+
+
+def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
+    """Return each stacked layer on its own, with the mean of its valid tokens as clip vector."""
+    return [_with_means(layer) for layer in tokens.stack or (tokens,)]
+
+
+def run_layer_curve(
+    job: Job, reader: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, metric: Callable[..., str]
+) -> Outcome:
+    """Fit a probe at every layer of every fold.
+
+    Args:
+        job: encoder, protocol and cache.
+        reader: the probe.
+        targets: of the clips that could be read.
+        plan: the folds.
+        loss: of the probe.
+        metric: `TaskType.headline`: names the metric of a card's answers.
+    """
+    protocol, folds = job.protocol, job.readable(plan.folds)
+    layers = layer_tokens(job.tokens(layers=True))
+    seeds = protocol.seeds if reader.probe in PROBES else protocol.seeds[:1]
+    total = len(folds) * len(layers)
+    fits: list[list[FoldFit]] = []
+    for f, fold in enumerate(folds):
+        row: list[FoldFit] = []
+        for tokens in layers:
+
+            def fit(fold: Fold = fold, tokens: TokenSet = tokens, done: int = f * len(layers) + len(row)) -> Kept:
+                found = fit_fold(
+                    reader.inner,
+                    tokens,
+                    targets,
+                    fold,
+                    seeds=seeds,
+                    search=protocol.search,
+                    loss=loss,
+                    refit=protocol.refit,
+                    device=job.device,
+                    progress=lambda share: job.tell((done + share) / total),
+                )
+                return found.pack()
+
+            row.append(FoldFit.unpack(*job.kept(f"fold-{f}-layer-{tokens.layer}", fit)))
+        fits.append(row)
+    validation = np.array([[_validation(fit) for fit in row] for row in fits])
+    best = [choose(row) for row in validation]
+    chosen = [row[place] for row, place in zip(fits, best, strict=True)]
+    answers = clip_answers(job, targets, folds, chosen, seeds)
+    name = metric(job.card, answers)
+    curve = []
+    for place, tokens in enumerate(layers):
+        at = clip_answers(job, targets, folds, [row[place] for row in fits], seeds)
+        found = score(at, name, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed)
+        curve.append(
+            {
+                "layer": tokens.layer,
+                "value": found.value,
+                "low": found.interval.low,
+                "high": found.interval.high,
+                "validation": float(validation[:, place].mean()),
+                "chosen": sum(b == place for b in best),
+            }
+        )
+    numbers = [layers[place].layer for place in best]
+    return Outcome(
+        judged=answers,
+        fold_names=[fold.name for fold in folds],
+        sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
+        units_total=sum(len(fold.test) for fold in plan.folds),
+        chosen=[{**fit.chosen, "layer": layer} for fit, layer in zip(chosen, numbers, strict=True)],
+        tried=chosen[0].tried * len(layers),
+        params=chosen[0].params,
+        macs=chosen[0].macs,
+        refit=protocol.refit,
+        notes=list(dict.fromkeys(note for row in fits for fit in row for note in fit.notes))[:10],
+        details={"layer_curve": curve, "layers_chosen": numbers},
+    )
+
+
+def choose(validation: Sequence[float] | np.ndarray) -> int:
+    """Return the place of the best validation score; of equal ones the last, which is nearest to the output.
+
+    An undefined score (NaN) never wins over a defined one.
+    """
+    return max(range(len(validation)), key=lambda i: (-math.inf if math.isnan(validation[i]) else validation[i], i))
+
+
+def _validation(fit: FoldFit) -> float:
+    """Return how a fit validated: one number, or the mean over seeds that were searched apart."""
+    found = fit.chosen.get("validation")
+    values = [v for v in (found if isinstance(found, list) else [found]) if v is not None]
+    return float(np.mean(values)) if values else math.nan
+
+
+def _with_means(layer: TokenSet) -> TokenSet:
+    n = len(layer)
+    means = np.empty((n, layer.shape.width), dtype=np.float32)
+    for start in range(0, n, _BLOCK):
+        batch = layer.batch(np.arange(start, min(start + _BLOCK, n)))
+        weight = batch.valid.unsqueeze(-1).to(batch.x.dtype)
+        means[start : start + _BLOCK] = ((batch.x * weight).sum(1) / weight.sum(1)).numpy()
+    # One row a clip in both tables: they share their row numbers.
+    return replace(layer, vectors=means, class_rows=layer.cls, row=np.arange(n, dtype=np.int64), stack=())

@@ -1,0 +1,1 @@
+"""Do labels follow from distances between clips?"""

@@ -1,0 +1,1 @@
+"""Which sound occurs when?"""

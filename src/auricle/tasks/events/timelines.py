@@ -1,0 +1,136 @@
+"""A few test clips of an event task, to be looked at and listened to: truth, what was found, scores, and the sound.
+
+`events.json` holds `task`, `corpus_fingerprint` and `clips` (each `name`, `file`, `start`, `seconds`, `audio` and
+`spectrogram` as base64, `mime`); `Result.details["timelines"]` holds for the same names what one reader said.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from auricle.audio.batch import Audio
+from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.corpus.table import Corpus
+from auricle.errors import AudioError
+from auricle.tasks.events.answers import EventAnswers
+from auricle.training.atomic_write import write_atomic
+
+CLIPS = 6
+SHOWN_SECONDS = 12.0  # of a clip: more than fits a line on a page
+POINTS = 120  # of each class's score curve
+
+
+def spread_places(count: int, wanted: int = CLIPS) -> NDArray[np.int64]:
+    """Return places of a few of `count` clips, evenly spread, the same for every encoder."""
+    places: NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
+    return places
+
+
+def timelines(answers: EventAnswers, scores: list[np.ndarray], places: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Return what a reader said of a few clips, JSON-ready.
+
+    Args:
+        answers: of all test clips; the first seed is shown.
+        scores: the first seed's scores `(T, C)` of each of these clips.
+        places: which of the clips.
+
+    Returns:
+        Each `name`, `seconds` (shown), `truth` and `said` (lists of `[onset, offset, class]`), `classes` (those that
+        occur in the clip or are said to), `step` (seconds between points) and `scores` (one list a class).
+    """
+    truth, said = answers.true(), answers.found(0)
+    shown = []
+    for place, table in zip(places.tolist(), scores, strict=True):
+        end = min(float(answers.seconds[place]), SHOWN_SECONDS)
+        lists = [[e for e in events[place] if e[0] < end] for events in (truth, said)]
+        names = [c for c in answers.classes if any(e[2] == c for events in lists for e in events)]
+        frames = min(len(table), int(np.ceil(end * answers.rate)))
+        group = max(1, -(-frames // POINTS))
+        # The largest of neighbours: a short event must not vanish between two points.
+        curves = {
+            name: [
+                round(float(table[i : min(i + group, frames), answers.classes.index(name)].max()), 3)
+                for i in range(0, frames, group)
+            ]
+            for name in names
+        }
+        shown.append(
+            {
+                "name": str(answers.clips[place]),
+                "seconds": round(end, 3),
+                "truth": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[0]],
+                "said": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[1]],
+                "classes": names,
+                "step": round(group / answers.rate, 5),
+                "scores": curves,
+            }
+        )
+    return shown
+
+
+def write_examples(
+    path: Path, frontend: FrontEnd, corpus: Corpus, task: str, names: NDArray[np.str_], rows: NDArray[np.int64]
+) -> None:
+    """Write `events.json` with the sound and spectrogram of a few clips, unless this very file is there.
+
+    Args:
+        path: the file.
+        frontend: draws the spectrograms (a Kaldi fbank where it is no spectrum).
+        corpus: of the clips.
+        task: name of the task.
+        names: of the clips, as in `EventAnswers.clips`.
+        rows: their rows in the corpus.
+
+    Raises:
+        StorageError: the disk is full, or the place can't be written.
+    """
+    facts = {"task": task, "corpus_fingerprint": corpus.fingerprint, "names": names.tolist()}
+    if _facts(path) == facts:
+        return
+    clips = []
+    for name, row in zip(names.tolist(), rows.tolist(), strict=True):
+        try:
+            clips.append({"name": name, **_example(frontend, corpus, row)})
+        except AudioError:
+            # It was readable when it was encoded; a page with one example less is still a page.
+            continue
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps({**facts, "clips": clips}, ensure_ascii=False).encode())
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return {key: held[key] for key in ("task", "corpus_fingerprint", "names")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _example(frontend: FrontEnd, corpus: Corpus, row: int) -> dict[str, Any]:
+    from auricle.audio.picture import spectrogram_png
+
+    rate, clip = frontend.rate, corpus[row]
+    wave = corpus.audio(row, rate, seconds=SHOWN_SECONDS)
+    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
+    features = draws(Audio.stack([wave], rate))
+    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
+    file = io.BytesIO()
+    # Every browser plays MP3.
+    soundfile.write(file, np.clip(wave, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
+    return {
+        "file": clip.file,
+        "start": clip.start,
+        "seconds": round(len(wave) / rate, 3),
+        "audio": base64.b64encode(file.getvalue()).decode(),
+        "mime": "audio/mpeg",
+        "spectrogram": base64.b64encode(picture).decode(),
+    }

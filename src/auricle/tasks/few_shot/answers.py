@@ -1,0 +1,240 @@
+"""Few-shot episodes: tell a few classes apart after a few labelled clips of each, again and again.
+
+An episode draws N classes, K support clips of each that teach, and some query clips of each that judge. No source
+(recording, speaker) gives clips to both sides of an episode. The episodes are drawn once, before any encoder is asked,
+so every encoder and reader meets the same ones.
+
+Letters in shapes: E episodes, N ways, K shots, Q queries of all classes together, S seeds, R weightings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auricle.config import Config
+from auricle.errors import ConfigError, CorpusError
+from auricle.metrics.classification import Floats, confusion_matrix
+from auricle.results.unit_answers import UnitAnswers
+
+Places = NDArray[np.int64]
+_TRIES = 50  # orders of the sources that are tried for one episode
+
+
+@dataclass(frozen=True)
+class FewShotRule(Config):
+    """Few-shot classification of clips with one label each.
+
+    Attributes:
+        ways: N, classes of an episode.
+        shots: K, labelled clips of each class.
+        queries: clips of each class that are judged.
+        episodes: how many are drawn.
+        part: which clips take part: those of the corpus's `test` split, `all`, or `auto`: test clips where the corpus
+            names them, else all. No reader learns anything outside an episode, so all clips may judge.
+    """
+
+    ways: int = 5
+    shots: int = 5
+    queries: int = 10
+    episodes: int = 600
+    part: Literal["auto", "test", "all"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: fewer than two ways, or less than one of the others, or an unknown part.
+        """
+        if self.ways < 2 or min(self.shots, self.queries, self.episodes) < 1:
+            raise ConfigError(
+                f"found {self.ways} ways, {self.shots} shots, {self.queries} queries, {self.episodes} episodes; "
+                "expected at least 2 ways and at least 1 of the others"
+            )
+        if self.part not in ("auto", "test", "all"):
+            raise ConfigError(f"part is {self.part!r}; expected 'auto', 'test' or 'all'")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Episodes over n clips, as places of clips.
+
+    Attributes:
+        classes: `(E, N)` the classes of each episode, in ascending order.
+        support: `(E, N, K)` clips that teach.
+        query: `(E, N, Q / N)` clips that judge.
+    """
+
+    classes: Places
+    support: Places
+    query: Places
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, kept: NDArray[np.bool_]) -> Episodes:
+        """Return some of the episodes."""
+        return Episodes(self.classes[kept], self.support[kept], self.query[kept])
+
+
+def draw_episodes(
+    labels: Places,
+    groups: Sequence[str] | np.ndarray,
+    rule: FewShotRule,
+    generator: np.random.Generator,
+    names: Sequence[str] | None = None,
+) -> Episodes:
+    """Draw episodes whose two sides share no source.
+
+    For each episode the classes are drawn among those that can serve; then the sources that hold clips of them are
+    dealt in random order: to the support side while one of their classes still lacks shots, then to the query side.
+
+    Args:
+        labels: `(n,)` class of each clip.
+        groups: `(n,)` source of each clip.
+        rule: sizes.
+        generator: of all draws.
+        names: of the classes, for messages; None: their numbers.
+
+    Raises:
+        CorpusError: too few classes have enough clips of enough sources; says which ones lack what.
+    """
+    members = np.unique(np.asarray(groups), return_inverse=True)[1]
+    able: list[tuple[int, int, int]] = []
+    lacking: list[tuple[int, int, int]] = []
+    for c in np.unique(labels).tolist():
+        clips = np.flatnonzero(labels == c)
+        sources = len(np.unique(members[clips]))
+        enough = len(clips) >= rule.shots + rule.queries and sources >= 2
+        (able if enough else lacking).append((c, len(clips), sources))
+    if len(able) < rule.ways:
+        some = ", ".join(f"{repr(names[c]) if names else c} has {n} clips of {s} sources" for c, n, s in lacking[:5])
+        some += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        raise CorpusError(
+            f"{len(able)} classes have {rule.shots} + {rule.queries} clips from at least 2 sources, expected at least "
+            f"{rule.ways} ({some or 'there are no others'}); ask for less with --rule.ways, --rule.shots or "
+            "--rule.queries, or add clips"
+        )
+    known = np.array([c for c, _, _ in able])
+    drawn = [_draw(labels, members, known, rule, generator) for _ in range(rule.episodes)]
+    return Episodes(*(np.stack([episode[part] for episode in drawn]) for part in range(3)))
+
+
+def _draw(
+    labels: Places, members: Places, known: Places, rule: FewShotRule, generator: np.random.Generator
+) -> tuple[Places, Places, Places]:
+    for _ in range(_TRIES):
+        classes = np.sort(generator.choice(known, rule.ways, replace=False))
+        # (N, sources): clips of each class that each source holds.
+        held = np.stack([np.bincount(members[labels == c], minlength=members.max() + 1) for c in classes])
+        taught = _deal(held, rule.shots, generator)
+        sides = []
+        for wanted, side in ((rule.shots, taught), (rule.queries, ~taught)):
+            pools = [np.flatnonzero((labels == c) & side[members]) for c in classes]
+            if min(map(len, pools)) < wanted:
+                break
+            sides.append(np.stack([generator.choice(pool, wanted, replace=False) for pool in pools]))
+        else:
+            return classes, sides[0], sides[1]
+    raise CorpusError(
+        f"no {rule.ways} classes with {rule.shots} shots and {rule.queries} queries of each could be drawn so that no "
+        f"source stands on both sides ({_TRIES} tries); ask for less with --rule.shots or --rule.queries, or add "
+        "sources"
+    )
+
+
+def _deal(held: Places, shots: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which sources teach: each class gets at least so many shots, if it has them."""
+    taught = np.zeros(held.shape[1], dtype=bool)
+    have = np.zeros(len(held), dtype=np.int64)
+    for source in generator.permutation(np.flatnonzero(held.sum(0))).tolist():
+        if ((have < shots) & (held[:, source] > 0)).any():
+            taught[source] = True
+            have += held[:, source]
+    return taught
+
+
+@dataclass(frozen=True)
+class EpisodeAnswers(UnitAnswers):
+    """What was said of the queries of each episode.
+
+    The units are episodes. They draw on the same clips, so an interval over them tells how far the mean may be off for
+    other episodes of these clips, not for other clips.
+
+    Attributes:
+        classes: names of all C classes.
+        truth: `(E, Q)` class of each query.
+        said: `(S, E, Q)` class given to it, one of the episode's.
+        ways: N.
+        shots: K.
+    """
+
+    type_name: ClassVar[str] = "few_shot"
+    unit_axes: ClassVar[dict[str, int]] = {"truth": 0, "said": 1}
+    truth_fields: ClassVar[tuple[str, ...]] = ("classes", "truth", "ways", "shots")
+    classes: tuple[str, ...]
+    truth: NDArray[np.int32]
+    said: NDArray[np.int32]
+    ways: int
+    shots: int
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Accuracy; with as many queries of each class it is balanced."""
+        return ("accuracy",)
+
+    @property
+    def title(self) -> str:
+        """What the units are."""
+        return f"{self.ways}-way {self.shots}-shot episodes"
+
+    @property
+    def accuracies(self) -> Floats:
+        """`(S, E)` share of the queries that were right."""
+        shares: Floats = (self.said == self.truth).mean(2)
+        return shares
+
+    def measure(self, metric: str, weights: np.ndarray) -> Floats:
+        """Return `(S, R)`: the mean accuracy over episodes."""
+        if metric not in self.metrics:
+            raise ConfigError(f"{self.title} have no metric {metric!r}; expected 'accuracy'")
+        total = weights.sum(1)
+        mean: Floats = np.divide(
+            self.accuracies @ weights.T,
+            total,
+            out=np.full((len(self.said), len(weights)), math.nan),
+            where=total > 0,
+        )
+        return mean
+
+    def detail(self) -> dict[str, Any]:
+        """Return each class's recall over all episodes, the confusion matrix, and how accuracies spread."""
+        truth = self.truth.ravel().astype(np.int64)
+        each = [confusion_matrix(truth, said.ravel().astype(np.int64), len(self.classes)) for said in self.said]
+        matrix = np.mean(each, axis=0)
+        asked = matrix.sum(1)
+        accuracies = self.accuracies.mean(0)
+        return {
+            "classes": list(self.classes),
+            "per_class": {
+                name: {"recall": float(matrix[c, c] / asked[c]) if asked[c] else None, "queries": float(asked[c])}
+                for c, name in enumerate(self.classes)
+            },
+            "confusion": matrix.tolist(),
+            "details": {
+                "few_shot": {
+                    "ways": self.ways,
+                    "shots": self.shots,
+                    "queries": self.truth.shape[1] // self.ways,
+                    "episodes": len(self.names),
+                    "chance": 1 / self.ways,
+                    "deviation": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
+                    "percentiles": {str(p): float(np.percentile(accuracies, p)) for p in (5, 25, 50, 75, 95)},
+                }
+            },
+        }

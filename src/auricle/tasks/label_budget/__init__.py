@@ -1,0 +1,1 @@
+"""Score against the number of labels."""

@@ -1,0 +1,1 @@
+"""What is said: transcripts by CTC."""

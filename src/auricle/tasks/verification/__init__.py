@@ -1,0 +1,1 @@
+"""Do two clips have the same identity?"""

@@ -1,0 +1,1 @@
+"""Key maps from published checkpoints to auricle encoders."""

@@ -1,0 +1,89 @@
+"""The verb `probe`: a run folder gets results, predictions and a map, and a report can show them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import ConfigError, CorpusError
+from auricle.evaluation import probing
+from auricle.evaluation.evaluate import controls, evaluate
+from auricle.evaluation.probing import probe
+from auricle.probes import SearchConfig
+from auricle.report.page import write_report
+from auricle.results.record import read_results
+from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import get_task, render_card, render_cards
+
+SEARCH = SearchConfig(epochs=4, lr=(3e-2,), weight_decay=(1e-4,), halving=(), min_batches=2)
+
+
+@pytest.fixture
+def run(tmp_path: Path, encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder whose weights are those of the toy encoder."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "corpus.json").write_text(json.dumps({"name": "tones", "fingerprint": "x", "clips": 3, "hours": 0.1}))
+    (folder / "recipe.json").write_text("{}")
+    monkeypatch.setattr(probing, "load", lambda path: encoder)
+    return folder
+
+
+def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., Corpus]) -> None:
+    card = TaskCard(name="toys", folds=3)
+    options = {"task": card, "probes": ("linear",), "seeds": (0,), "search": SEARCH, "progress": False}
+    results = probe(run, data=tones(), command="auricle probe run --task toys", **options)
+    assert [(r.role, r.heard) for r in results] == [("pretrained", True), ("random", False), ("log-mel", False)]
+    assert results[0].command == "auricle probe run --task toys"
+    assert read_results(run / "probes" / "toys") == results
+    path = run / "probes" / "toys" / "map.json"
+    found = json.loads(path.read_text())
+    assert (found["task"], len(found["points"]), len(found["clips"])) == ("toys", 30, 30)
+    assert {tuple(p["labels"]) for p in found["points"]} == {("low",), ("mid",), ("high",)}
+    stamp = path.stat().st_mtime_ns
+    assert probe(run, data=tones(), **options) == results
+    assert path.stat().st_mtime_ns == stamp
+    page = write_report([run], run / "report.html").read_text(encoding="utf-8")
+    assert "toy encoder" in page
+    assert "audio/mpeg" in page
+
+
+def test_a_task_without_its_audio_is_refused(run: Path) -> None:
+    with pytest.raises(CorpusError, match="give --data with the folder of esc10"):
+        probe(run, task="esc10", progress=False)
+    with pytest.raises(ConfigError, match="did you mean 'scenes'"):
+        probe(run, task="scene", progress=False)
+
+
+def test_table_of_tasks_names_each() -> None:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(render_cards())
+    assert all(name in captured.get() for name in ("esc10", "sed_synth", "scenes_single", "folder", "us8k"))
+
+
+@pytest.mark.real
+def test_log_mel_statistics_tell_real_classes_apart(shared_audio: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    corpus = open_corpus(shared_audio / "esc10").filter(lambda clip: clip.labels[0] in ("dog", "rain", "helicopter"))
+    plain = controls(encoder)[1]
+    result = evaluate(
+        [plain], get_task("esc10"), corpus, out=tmp_path, probes=("knn",), with_controls=False, progress=False
+    )[0]
+    assert (result.clips, result.fold_names, result.role) == (120, ["1", "2", "3", "4", "5"], "log-mel")
+    assert result.value > 0.7
+    assert "test sources" in result.interval
+
+
+def test_one_card_is_told_whole() -> None:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(render_card(get_task("arabic_verification")))
+    said = captured.get()
+    assert all(word in said for word in ("verification", "CC BY 4.0", "--rule.trials trials.csv", "Ghandoura"))

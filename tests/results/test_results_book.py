@@ -1,0 +1,282 @@
+"""Results collected, filtered and grouped: what does not belong together never stands in one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from auricle.cli import main
+from auricle.errors import ConfigError, CorpusError
+from auricle.results.book import ResultBook
+from auricle.results.comparison import compare_results, rank_results
+from auricle.results.export import to_csv, to_latex, to_markdown
+from auricle.results.judged import save_judged
+from auricle.results.record import Result, write_results
+from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
+from auricle.tasks.clips.answers import Predictions
+
+Made = Callable[..., Result]
+
+
+def made(task: str, encoder: str, probe: str, value: float, **more: Any) -> Result:
+    facts: dict[str, Any] = {
+        "task": task, "kind": "single", "encoder": encoder, "encoder_fingerprint": f"{encoder}-print-of-{encoder}",
+        "role": "pretrained", "probe": probe, "metric": "accuracy", "value": value, "low": value - 0.02,
+        "high": value + 0.02, "confidence": 0.95, "interval": "bootstrap", "per_class": {}, "classes": [],
+        "metrics": {"accuracy": value, "macro_f1": value - 0.1}, "per_fold": [value], "per_seed": [value],
+        "values": [[value]], "confusion": None, "protocol": "folds", "split": "the corpus's own folds",
+        "fold_names": ["1"], "sizes": [[1, 1, 1]], "refit": True, "clips": 40, "clips_total": 40, "chosen": [],
+        "tried": 1, "settings": {"epochs": 30}, "seeds": [0], "params": 10, "width": 4, "corpus": task,
+        "corpus_fingerprint": f"corpus of {task}", "heard": False, "predictions": None, "command": "made",
+        "versions": {}, "seconds": 1.0, "made": "2026-01-01T00:00:00+00:00", "key": f"{task}-{encoder}-{probe}-{value}",
+    }  # fmt: skip
+    return Result(**{**facts, **more})
+
+
+def written(folder: Path, *results: Result) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_results(folder / "results.jsonl", results)
+    return folder
+
+
+def answers(right: np.ndarray, groups: int = 40) -> Predictions:
+    """Two classes; where `right`, the answer is."""
+    n = len(right)
+    truth = np.arange(n) % 2
+    said = np.where(right, truth, 1 - truth)
+    return Predictions(
+        "single", ("a", "b"), np.array([f"clip {i}" for i in range(n)]), np.zeros(n, dtype=np.int64),
+        np.array([f"source {i % groups}" for i in range(n)]), np.eye(2, dtype=bool)[truth],
+        np.eye(2, dtype=np.float32)[said][None], (0,),
+    )  # fmt: skip
+
+
+def test_collect_reads_below_folders_once_each(tmp_path: Path) -> None:
+    shared = made("t", "control", "linear", 0.5, key="same", made="2026-01-01")
+    one = written(tmp_path / "runs/one/probes/t", made("t", "A", "linear", 0.8), shared)
+    written(tmp_path / "runs/two/probes/t", replace(shared, made="2026-01-02"))
+    written(tmp_path / "runs/two/tokens/t", made("hidden", "A", "linear", 0.8))
+    book = ResultBook.collect([tmp_path / "runs", one, one / "results.jsonl"])
+    assert [f.result.encoder for f in book.found] == ["A", "control"]
+    assert book.found[1].folder == tmp_path / "runs/two/probes/t"  # the newer record
+    assert "1 records are repetitions" in book.notes[0]
+    with pytest.raises(CorpusError, match="there is no"):
+        ResultBook.collect([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"no results\.jsonl"):
+        ResultBook.collect([tmp_path / "empty"])
+
+
+def test_filters_take_patterns_fingerprints_and_roles(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path,
+        made("esc10", "A", "linear", 0.8),
+        made("esc10", "A, random weights", "mhca", 0.5, role="random"),
+        made("esc50", "B", "linear", 0.6, type_name="events", protocol_name="hear"),
+    )
+    book = ResultBook.collect([folder])
+
+    def tasks(**wanted: Any) -> list[str]:
+        return [f"{f.result.task} {f.result.probe}" for f in book.where(**wanted).found]
+
+    assert tasks(task=["esc*"]) == ["esc10 linear", "esc10 mhca", "esc50 linear"]
+    assert tasks(task=["ESC10"], probe=["mhca", "linear"]) == ["esc10 linear", "esc10 mhca"]
+    assert tasks(encoder=["random"]) == ["esc10 mhca"]
+    assert tasks(encoder=["B-print"]) == ["esc50 linear"]
+    assert tasks(role=["pretrained"], type_name=["events"], protocol=["hear"]) == ["esc50 linear"]
+    assert [f.result.value for f in book.where(metric="macro_f1").found] == pytest.approx([0.7, 0.4, 0.5])
+    with pytest.raises(ConfigError, match="did you mean 'linear'"):
+        book.where(probe=["lineaar"])
+    with pytest.raises(ConfigError, match="none of the 3 results"):
+        book.where(task=["esc50"], probe=["mhca"])
+    with pytest.raises(ConfigError, match="unknown metric"):
+        book.where(metric="acuracy")
+    with pytest.raises(ConfigError, match="none of the 3 results"):
+        book.where(metric="eer")
+    assert book.encoder("random").startswith("A, random")
+    with pytest.raises(ConfigError, match="fits 2 encoders"):
+        book.encoder("A*")
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "told"),
+    [
+        ("corpus_fingerprint", "another corpus", "corpus"),
+        ("protocol_name", "hear", "hear"),
+        ("metric", "macro_f1", "macro_f1"),
+        ("split", "another seed", "division"),
+    ],
+)
+def test_different_conditions_never_share_a_table(tmp_path: Path, field: str, other: str, told: str) -> None:
+    first = made("t", "A", "linear", 0.8)
+    second = replace(made("t", "B", "linear", 0.7), **{field: other})
+    blocks = ResultBook.collect([written(tmp_path, first, second)]).blocks()
+    assert [len(b.cells) for b in blocks] == [1, 1]
+    assert blocks[0].condition.name != blocks[1].condition.name
+    assert told in blocks[1].condition.name
+    with pytest.raises(CorpusError, match="share no task"):
+        compare_results(ResultBook.collect([tmp_path]), "A", "B")
+
+
+def test_what_flatters_or_differs_is_said(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path,
+        made("t", "A", "linear", 0.8, heard=True, settings={"epochs": 3}, leaks=["the test fold chose"]),
+        made("t", "B", "linear", 0.7, seeds=[0, 1], clips=39),
+        made("t", "B", "linear", 0.6, made="2025-01-01"),
+    )
+    (sheet,) = list_sheets(ResultBook.collect([folder]))
+    told = " ".join(sheet.notes)
+    for word in (
+        "2 different settings",
+        "numbers of seeds",
+        "test units",
+        "the test fold chose",
+        "1 older records",
+        "this very audio",
+    ):
+        assert word in told
+    assert sheet.rows[1] == ("B", "70.0 [68.0, 72.0]")
+
+
+def test_lower_is_better_turns_the_best_cell_and_the_gain(tmp_path: Path) -> None:
+    lower = {"metric": "mae_semitones", "better": "lower", "unit": "semitones", "low": 1.0, "high": 9.0}
+    folder = written(tmp_path, made("pitch", "A", "linear", 2.5, **lower), made("pitch", "B", "linear", 4.25, **lower))
+    book = ResultBook.collect([folder])
+    (sheet,) = list_sheets(book)
+    assert "lower is better" in sheet.title
+    assert "in semitones" in sheet.title
+    assert sheet.best == {(0, 1)}
+    assert sheet.rows[0][1] == "2.5 [1, 9]"
+    (pair,) = compare_results(book, "A", "B").pairs
+    assert pair.gain == pytest.approx(1.75)
+    assert "kept no predictions" in pair.trouble
+    assert rank_results(book, "encoder").ranking.ranks == (1.0, 2.0)
+
+
+def test_a_pair_has_the_paired_bootstrap_of_its_predictions(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    hard = draw.random(200) < 0.4
+    first, second = ~hard | (draw.random(200) < 0.5), ~hard
+    results = []
+    for name, right in (("A", first), ("B", second)):
+        save_judged(tmp_path / "predictions" / f"{name}.npz", answers(right))
+        results.append(made("t", name, "linear", float(right.mean()), predictions=f"predictions/{name}.npz"))
+    book = ResultBook.collect([written(tmp_path, *results)])
+    found = compare_results(book, "A", "B", resamples=4000)
+    (pair,) = found.pairs
+    assert pair.gain == pytest.approx(first.mean() - second.mean())
+    # An independent bootstrap of the paired differences, source by source.
+    gaps = (first.astype(float) - second).reshape(5, 40).sum(0)
+    drawn = draw.integers(0, 40, (4000, 40))
+    low, high = np.quantile(gaps[drawn].sum(1) / 200, [0.025, 0.975])
+    assert (pair.low, pair.high) == pytest.approx((low, high), abs=0.012)
+    assert pair.clear
+    # No way of 10,000 to flip signs by chance comes near.
+    assert pair.p == pytest.approx(1 / 10001)
+    back = compare_results(book, "B", "A", resamples=4000).pairs[0]
+    assert (back.gain, back.low) == pytest.approx((-pair.gain, -pair.high))
+    # Another metric than the headline is read from the same predictions.
+    other = compare_results(book.where(metric="macro_f1"), "A", "B", resamples=200).pairs[0]
+    assert other.condition.metric == "macro_f1"
+    assert other.clear
+
+
+def test_tests_over_tasks_say_when_tasks_are_too_few(tmp_path: Path) -> None:
+    def several(count: int) -> list[Result]:
+        return [
+            made(f"t{i}", e, "linear", 0.5 + 0.01 * i * (e == "A") + 0.01 * (e == "A"))
+            for i in range(count)
+            for e in "AB"
+        ]
+
+    few = compare_results(ResultBook.collect([written(tmp_path / "few", *several(5))]), "A", "B").over_tasks[0]
+    assert few.p is None
+    assert "that takes 6" in few.words
+    six = compare_results(ResultBook.collect([written(tmp_path / "six", *several(6))]), "A", "B")
+    assert six.over_tasks[0].p == pytest.approx(2 / 64)
+    assert six.over_tasks[0].test == "Wilcoxon signed-rank"
+    shown = compare_sheets(six)[1]
+    assert shown.rows[0][-1] == "0.031"
+    assert (
+        compare_sheets(compare_results(ResultBook.collect([tmp_path / "few"]), "A", "B"))[1]
+        .rows[0][-1]
+        .startswith("none")
+    )
+    lower = {"metric": "mae", "better": "lower", "unit": ""}
+    mixed = [*several(6), *(made("level", e, "linear", 3.0 - (e == "A"), **lower) for e in "AB")]
+    signs = compare_results(ResultBook.collect([written(tmp_path / "mixed", *mixed)]), "A", "B").over_tasks[0]
+    assert (signs.test, signs.wins) == ("sign test", 7)
+    assert signs.p == pytest.approx(2 / 128)
+    assert "level" in signs.words
+
+
+def test_probes_are_compared_by_every_encoder(tmp_path: Path) -> None:
+    results = [made("t", e, p, v) for e, p, v in (("A", "linear", 0.6), ("A", "protobin", 0.8), ("B", "linear", 0.5))]
+    found = compare_results(ResultBook.collect([written(tmp_path, *results)]), "protobin", "linear")
+    assert found.axis == "probe"
+    assert [(p.reader, round(p.gain, 3)) for p in found.pairs] == [("A", 0.2)]
+
+
+def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None:
+    values = {"A": 0.9, "B": 0.7, "C": 0.5}
+    results = [
+        made(f"t{t}", e, p, v + 0.01 * t - (0.3 * (e == "A") if p == "mhca" else 0))
+        for t in range(4) for e, v in values.items() for p in ("linear", "mhca")
+    ]  # fmt: skip
+    results += [made("t0", "D", "linear", 0.99), made("alone", "A", "knn", 0.4)]
+    table = rank_results(ResultBook.collect([written(tmp_path, *results)]), "encoder")
+    assert table.names == ("A", "B", "C")
+    assert table.ranking is not None
+    assert table.ranking.ranks == (1.0, 2.0, 3.0)
+    assert table.ranking.tasks == 4
+    assert "D" in table.notes[0]
+    assert "task alone" in table.notes[0]
+    # linear: A > B > C (> D on t0); mhca: B > A > C.
+    assert table.mean_tau == pytest.approx(1 / 3)
+    sheets = rank_sheets([table])
+    assert sheets[0].rows[0][:2] == ("A", "1.00")
+    assert sheets[1].rows[0][2] == "+0.33 (4)"
+    probes = rank_results(ResultBook.collect([tmp_path]), "probe")
+    assert probes.ranking is not None
+    assert probes.names == ("linear", "mhca")
+
+
+def test_exports_hold_every_number_and_survive_odd_names(tmp_path: Path) -> None:
+    odd = 'a_b & 50 % | "<x>"\\'
+    folder = written(tmp_path, made("t", odd, "linear", 0.81234), made("t", "B", "linear", 0.5, low=float("nan")))
+    sheets = list_sheets(ResultBook.collect([folder]))
+    (first, second) = csv.DictReader(io.StringIO(to_csv(sheets)))
+    assert (first["encoder"], first["value"]) == ("B", "0.5")
+    assert (first["low"], second["encoder"], second["value"]) == ("", odd, "0.81234")
+    marked = to_markdown(sheets).splitlines()
+    assert r"| a\_b & 50 % \| " '"' r'\<x\>"\\ | **81.2 \[79.2, 83.2\]** |' in marked
+    tex = to_latex(sheets)
+    assert r"a\_b \& 50 \% | " '"' in tex
+    assert r"\textbf{81.2 [79.2, 83.2]} \\" in tex
+    assert tex.count("{") == tex.count("}")
+
+
+def test_verb_lists_compares_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = written(tmp_path / "run/probes/t", made("t", "A", "linear", 0.8), made("t", "B", "linear", 0.7))
+    assert main(["results", str(folder), "--format", "markdown"]) == 0
+    assert "| A | **80.0" in capsys.readouterr().out
+    assert main(["results", str(tmp_path), "--compare", "A", "B"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "+10.0" in out
+    assert "too few: even if one side won all of them" in out
+    target = tmp_path / "out" / "ranks.csv"
+    assert main(["results", str(tmp_path), "--ranks", "--format", "csv", "--out", str(target)]) == 0
+    assert "mean_rank" in target.read_text()
+    capsys.readouterr()
+    assert main(["results", str(tmp_path), "--task", "x"]) == 2
+    assert "no result of task 'x'" in capsys.readouterr().err
+    assert main(["results", str(tmp_path), "--compare", "A", "A"]) == 2
+    assert main(["results", str(tmp_path), "--resamples", "0"]) == 2

@@ -1,0 +1,144 @@
+"""Scores of predictions: folds, seeds, sources, comparisons, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+
+from auricle.errors import ConfigError, CorpusError
+from auricle.results.judged import load_judged, save_judged
+from auricle.results.scoring import compare_judged, score
+from auricle.tasks.clips.answers import Predictions
+
+
+def made(
+    kind: str = "single", *, clips: int = 60, seeds: int = 2, folds: int = 3, noise: float = 1.0, draw: int = 0
+) -> Predictions:
+    generator = np.random.default_rng(draw)
+    labels = np.random.default_rng(99)
+    numbers = labels.integers(0, 4, clips)
+    truth = np.eye(4, dtype=bool)[numbers] if kind == "single" else labels.random((clips, 4)) < 0.4
+    scores = truth + noise * generator.normal(size=(seeds, clips, 4))
+    return Predictions(
+        kind,  # type: ignore[arg-type]
+        ("a", "b", "c", "d"),
+        np.array([f"clip {i}" for i in range(clips)]),
+        np.arange(clips) % folds,
+        np.array([f"source {i // 2}" for i in range(clips)]),
+        truth,
+        scores.astype(np.float32),
+        tuple(range(seeds)),
+    )
+
+
+def test_single_label_numbers_match_sklearn() -> None:
+    p = made()
+    found = score(p, "accuracy", resamples=50)
+    each = [accuracy_score(p.numbers, said) for said in p.said]
+    assert found.per_seed == pytest.approx(each)
+    assert found.value == pytest.approx(np.mean(each))
+    assert found.metrics["macro_f1"] == pytest.approx(
+        np.mean([f1_score(p.numbers, s, average="macro") for s in p.said])
+    )
+    by_hand = [[accuracy_score(p.numbers[p.fold == f], s[p.fold == f]) for f in range(3)] for s in p.said]
+    np.testing.assert_allclose(found.values, by_hand)
+    np.testing.assert_allclose(found.per_fold, np.mean(by_hand, 0))
+    assert np.sum(found.detail["confusion"]) == pytest.approx(60)
+    assert np.trace(np.array(found.detail["confusion"])) / 60 == pytest.approx(found.value)
+    assert found.interval.low < found.value < found.interval.high
+    assert "30 test sources" in found.interval.method
+    assert found.detail["per_class"]["a"]["clips"] == (p.numbers == 0).sum()
+
+
+def test_multi_label_numbers_are_means_over_folds() -> None:
+    p = made("multi")
+    found = score(p, "mAP", resamples=50)
+    by_hand = [
+        [
+            np.mean([average_precision_score(p.truth[p.fold == f, c], s[p.fold == f, c]) for c in range(4)])
+            for f in range(3)
+        ]
+        for s in p.scores
+    ]
+    np.testing.assert_allclose(found.values, by_hand)
+    assert found.value == pytest.approx(np.mean(by_hand))
+    assert found.detail["confusion"] is None
+    assert found.detail["per_class"]["b"]["positives"] == p.truth[:, 1].sum()
+    assert found.interval.low < found.value < found.interval.high
+
+
+def test_class_without_positives_is_told_and_does_not_count() -> None:
+    p = made("multi")
+    truth = p.truth.copy()
+    truth[:, 2] = False
+    found = score(replace(p, truth=truth), "mAP", resamples=20)
+    assert found.detail["per_class"]["c"] == {"ap": None, "positives": 0.0}
+    assert math.isfinite(found.value)
+
+
+def test_few_sources_are_not_resampled() -> None:
+    p = made()
+    one = replace(p, group=np.full(60, "the only source"))
+    assert "60 test clips (they name only 1 sources)" in score(one, "accuracy", resamples=20).interval.method
+
+
+def test_scores_do_not_depend_on_how_draws_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = score(made(), "accuracy", resamples=40).interval
+    monkeypatch.setattr("auricle.results.scoring.BLOCK", 60 * 7)
+    assert score(made(), "accuracy", resamples=40).interval == whole
+
+
+def test_comparison_is_paired_and_orders_clips() -> None:
+    good, bad = made(noise=0.4), made(noise=1.5, draw=1)
+    clear = compare_judged(good, bad, "accuracy", resamples=500)
+    assert clear.clear
+    assert clear.value == pytest.approx(
+        score(good, "accuracy", resamples=1).value - score(bad, "accuracy", resamples=1).value
+    )
+    mixed = bad.reorder(bad.clips[np.random.default_rng(0).permutation(60)])
+    assert compare_judged(good, mixed, "accuracy", resamples=500) == clear
+    same = compare_judged(good, good, "macro_f1", resamples=50)
+    assert (same.value, same.clear) == (0.0, False)
+
+
+def test_comparison_of_other_clips_is_refused() -> None:
+    p = made()
+    with pytest.raises(CorpusError, match="40 and 60 clips, of which 40"):
+        compare_judged(p, made(clips=40), "accuracy")
+    other = replace(p, truth=np.roll(p.truth, 1, axis=1))
+    with pytest.raises(CorpusError, match="differ in what is true"):
+        compare_judged(p, other, "accuracy")
+    with pytest.raises(ConfigError, match="does not fit single-label"):
+        compare_judged(p, p, "mAP")
+    with pytest.raises(ConfigError, match="does not fit multi-label"):
+        score(made("multi"), "accuracy")
+
+
+def test_predictions_travel_and_damage_is_named(tmp_path: Path) -> None:
+    p = made("multi")
+    path = tmp_path / "deep" / "p.npz"
+    save_judged(path, p)
+    back = load_judged(path)
+    for name in ("clips", "fold", "group", "truth", "scores"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(p, name))
+    assert (back.kind, back.classes, back.seeds) == (p.kind, p.classes, p.seeds)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CorpusError, match="can't be read as predictions"):
+        load_judged(path)
+    with pytest.raises(CorpusError, match="can't be read as predictions"):
+        load_judged(tmp_path / "none.npz")
+
+
+def test_shapes_and_values_are_checked() -> None:
+    p = made()
+    with pytest.raises(CorpusError, match="scores of shape"):
+        replace(p, scores=p.scores[:, :5])
+    with pytest.raises(CorpusError, match="names"):
+        replace(p, fold=p.fold[:5])
+    with pytest.raises(ConfigError, match="diverged"):
+        replace(p, scores=np.full_like(p.scores, np.nan))

@@ -1,0 +1,83 @@
+"""Readers without a training loop: against closed forms and loops, and on what can't be learnt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from auricle.errors import ConfigError
+from auricle.tasks.shallow import TRAINING_FREE, CentroidConfig, LogisticConfig, RidgeConfig, Vectors
+
+
+def made(clips: int = 40, classes: int = 3, *, single: bool = True, seed: int = 0) -> Vectors:
+    generator = np.random.default_rng(seed)
+    if single:
+        truth = np.eye(classes, dtype=bool)[np.arange(clips) % classes]
+    else:
+        truth = generator.random((clips, classes)) < 0.4
+    centres = np.random.default_rng(99).normal(size=(classes, 6)) * 2
+    x = truth @ centres + generator.normal(size=(clips, 6))
+    return Vectors(x.astype(np.float32), truth, single)
+
+
+@pytest.mark.parametrize("name", list(TRAINING_FREE))
+@pytest.mark.parametrize("single", [True, False])
+def test_each_reader_learns(name: str, single: bool) -> None:
+    train, valid, test = (made(single=single, seed=s) for s in range(3))
+    scores, chosen = TRAINING_FREE[name].fit_predict(train, valid, test.x)
+    assert scores.shape == (40, 3)
+    if single:
+        assert (scores.argmax(1) == test.numbers).mean() > 0.8
+    else:
+        right = [np.mean(scores[test.truth[:, c], c]) > np.mean(scores[~test.truth[:, c], c]) for c in range(3)]
+        assert all(right)
+    if TRAINING_FREE[name].settings():
+        assert chosen["setting"] in TRAINING_FREE[name].settings()
+        assert len(chosen["tried"]) == len(TRAINING_FREE[name].settings())
+        assert chosen["validation"] == max(t["validation"] for t in chosen["tried"])
+
+
+def test_ridge_is_the_closed_form() -> None:
+    train, test = made(seed=0), made(seed=1)
+    found = RidgeConfig().scores(train, test.x, 0.1)
+    x = train.x.astype(np.float64)
+    mean, std = x.mean(0), x.std(0)
+    z, y = (x - mean) / std, train.truth * 2.0 - 1
+    w = np.linalg.solve(z.T @ z + 0.1 * len(z) * np.eye(6), z.T @ (y - y.mean(0)))
+    np.testing.assert_allclose(found, ((test.x - mean) / std) @ w + y.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_centroid_is_the_loop() -> None:
+    train, test = made(seed=0), made(seed=1)
+    found = CentroidConfig().scores(train, test.x, None)
+    centre = train.x.mean(0)
+    unit = [(v - centre) / np.linalg.norm(v - centre) for v in train.x]
+    for i, v in enumerate(test.x[:5]):
+        for c in range(3):
+            m = np.mean([u for u, t in zip(unit, train.truth, strict=True) if t[c]], 0)
+            cosine = (v - centre) @ m / np.linalg.norm(v - centre) / np.linalg.norm(m)
+            assert found[i, c] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_classes_without_clips_and_with_all_clips_are_defined() -> None:
+    single = made(seed=0)
+    lone = Vectors(single.x[single.numbers == 1], single.truth[single.numbers == 1], True)
+    np.testing.assert_array_equal(LogisticConfig().scores(lone, single.x, 1.0).argmax(1), 1)
+    several = made(single=False)
+    truth = several.truth.copy()
+    truth[:, 0], truth[:, 1] = True, False
+    scores = LogisticConfig().scores(Vectors(several.x, truth, False), several.x, 1.0)
+    assert (scores[:, 0] == 1).all()
+    assert (scores[:, 1] == 0).all()
+    assert 0 < scores[:, 2].min() < scores[:, 2].max() < 1
+    empty = CentroidConfig().scores(Vectors(several.x, truth, False), several.x, None)
+    assert (empty[:, 1] == -2).all()
+    assert (empty[:, 0] == 2).all()
+
+
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    train, valid = made(), made(seed=1)
+    x = made(seed=2).x.copy()
+    x[3, 1] = np.nan
+    with pytest.raises(ConfigError, match="1 test embeddings are not finite"):
+        TRAINING_FREE["knn"].fit_predict(train, valid, x)
