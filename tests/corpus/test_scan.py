@@ -8,7 +8,7 @@ from rich.console import Console
 
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, StorageError
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_where_the_table_goes(messy, tmp_path):
     report = scan([messy / "dog", messy / "cat"])
     assert report.table is None
     assert "only a whole folder has a place" in report.notes[-1]
-    with pytest.raises(CorpusError, match="can't be written"):
+    with pytest.raises(StorageError, match="can't write"):
         scan(messy, out=messy / "loud.wav" / "t.parquet")
 
 

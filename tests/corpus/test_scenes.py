@@ -22,7 +22,7 @@ from auricle.corpus.synthetic.scenes import (
     scenes,
     write_scenes,
 )
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import ConfigError, CorpusError, StorageError
 
 SMALL = {"clips": 12, "seconds": 1.5, "seed": 3}
 
@@ -185,7 +185,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
         return original(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CorpusError, match="No space left"):
+    with pytest.raises(StorageError, match=r"no space left .*XDG_CACHE_HOME"):
         write_scenes(tmp_path / "c", clips=6, seconds=0.5)
     monkeypatch.setattr(Path, "write_bytes", original)
     assert not list((tmp_path / "c").rglob("*.part"))

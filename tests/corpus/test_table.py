@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.corpus.table import Corpus, Event
-from auricle.errors import AudioError, ConfigError, CorpusError
+from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_parquet_errors(corpus, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(CorpusError, match="no readable Parquet"):
         Corpus.from_parquet(tmp_path / "bad.parquet")
-    with pytest.raises(CorpusError, match="can't be written"):
+    with pytest.raises(StorageError, match="can't write"):
         corpus.to_parquet(tmp_path / "0.wav" / "t.parquet")
 
 

@@ -15,6 +15,7 @@ import soundfile as sf
 import torch
 from torch import Tensor
 
+from auricle import storage
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
@@ -22,7 +23,7 @@ from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError, CorpusError, StaleCacheError, StorageError
-from auricle.tokens import storage, writer
+from auricle.tokens import writer
 from auricle.tokens.cache import MANIFEST, TOKENS, TokenCache
 from auricle.tokens.extract import estimate_size, extract
 

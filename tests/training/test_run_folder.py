@@ -94,7 +94,7 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
 def test_what_a_start_killed_at_once_leaves_is_a_new_folder(tmp_path: Path) -> None:
     path = tmp_path / "run"
     (path / "checkpoints").mkdir(parents=True)
-    (path / ".writing-recipe.json").write_text("{")
+    (path / ".recipe.json.123.writing").write_text("{")
     with pytest.raises(CheckpointError, match="without --resume"):
         RunFolder.open(path)
     assert RunFolder.open(RunFolder.create(path, RECIPE).path).recipe == RECIPE

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from auricle.errors import CheckpointError, TrainingError
-from auricle.training import atomic_write
+from auricle import storage
+from auricle.errors import CheckpointError, StorageError
 from auricle.training.checkpoint import (
     checkpoint_bytes,
     find_checkpoints,
@@ -191,8 +191,8 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(toy, tmp_path: Path, monkeypa
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic_write.os, "fsync", full)
-    with pytest.raises(TrainingError, match=r"no space to write .*No space left.*--resume"):
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(StorageError, match=r"no space left to write .*No space left.*--resume"):
         parts.save(tmp_path, 2)
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
@@ -203,23 +203,23 @@ def test_a_real_limit_on_file_size_is_reported(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from auricle.training.atomic_write import write_atomic\n"
-        "from auricle.errors import TrainingError\n"
+        "from auricle.storage import write_atomic\n"
+        "from auricle.errors import StorageError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
         "    write_atomic(Path(sys.argv[1]), b'x' * 5000)\n"
-        "except TrainingError as error:\n"
+        "except StorageError as error:\n"
         "    print(error)\n"
     )
     assert resource.RLIMIT_FSIZE is not None
     (tmp_path / "file").write_text("old")
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], capture_output=True, text=True, check=True)
-    assert "no space to write" in done.stdout
+    assert "no space left to write" in done.stdout
     assert (tmp_path / "file").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_that_cant_be_written_is_named(toy, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match=r"can't write .*--out"):
+    with pytest.raises(StorageError, match=r"can't write .*choose a folder"):
         Parts(toy).save(tmp_path / "file", 1)

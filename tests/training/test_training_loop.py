@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from auricle.errors import CheckpointError, ConfigError, NeedError, TrainingError
+from auricle import storage
+from auricle.errors import CheckpointError, ConfigError, NeedError, StorageError, TrainingError
 from auricle.objectives.contract import Loss
-from auricle.training import atomic_write
 from auricle.training.run_folder import read_metrics
 
 EXPECTED = {
@@ -268,15 +268,15 @@ def test_a_collapsed_space_is_warned_of_once_with_what_to_do(toy, capsys: pytest
 
 
 def test_a_full_disk_at_a_checkpoint(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = atomic_write.os.fsync
+    write = storage.os.fsync
 
     def full_later(handle: int) -> None:
         if (toy.path / "checkpoints" / "step-00000003").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(handle)
 
-    monkeypatch.setattr(atomic_write.os, "fsync", full_later)
-    with pytest.raises(TrainingError, match=r"no space to write .*--resume"):
+    monkeypatch.setattr(storage.os, "fsync", full_later)
+    with pytest.raises(StorageError, match=r"no space left to write .*--resume"):
         toy.go()
     monkeypatch.undo()
     assert toy.loader.closed
@@ -286,7 +286,7 @@ def test_a_full_disk_at_a_checkpoint(toy, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_too_little_space_is_refused_before_the_first_step(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auricle.training.loop.free_bytes", lambda path: 1000)
-    with pytest.raises(TrainingError, match=r"a checkpoint takes .* MB and 0 MB are free"):
+    with pytest.raises(StorageError, match=r"a checkpoint takes .* MB and 0 MB are free"):
         toy.go()
 
 

@@ -6,7 +6,6 @@ environment before torch reads it.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,10 +24,10 @@ from auricle.cli.text import text_retrieval, zero_shot
 from auricle.cli.training import demo, pretrain
 from auricle.config import nearest
 from auricle.errors import AuricleError
+from auricle.storage import FULL
 
 # 128 + 13, the number of SIGPIPE: what a shell reports for a program that a closed pipe ends.
 _READER_LEFT = 141
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "corpus": corpus,

@@ -33,7 +33,7 @@ def recipes(argv: Sequence[str]) -> None:
 
     from auricle.recipes import recipes as registered
     from auricle.recipes.methods_page import PARADIGMS, describe, methods_page
-    from auricle.training.atomic_write import write_atomic
+    from auricle.storage import write_atomic
 
     console = Console()
     if args.out is not None:
@@ -78,7 +78,7 @@ def matrix(argv: Sequence[str]) -> None:
     from auricle.recipes import recipes as registered
     from auricle.recipes.families import families
     from auricle.recipes.matrix import markdown, reason_of, try_pair
-    from auricle.training.atomic_write import write_atomic
+    from auricle.storage import write_atomic
 
     console = Console()
     names = args.name or tuple(entry.name for entry in registered())

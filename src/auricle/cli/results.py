@@ -61,7 +61,7 @@ def results(argv: Sequence[str]) -> None:
     from auricle.results.comparison import compare_results, rank_results
     from auricle.results.export import render_sheets, to_csv, to_latex, to_markdown
     from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
-    from auricle.tokens.storage import write_atomic
+    from auricle.storage import write_atomic
 
     if args.resamples < 1 or not 0 < args.confidence < 1:
         raise AuricleError(

@@ -27,8 +27,8 @@ from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError
+from auricle.storage import write_atomic
 from auricle.tokens.cache import TokenCache
-from auricle.training.atomic_write import write_atomic
 
 POINTS = 2000
 EXAMPLES = 40

@@ -33,6 +33,7 @@ from auricle.errors import AudioError, ConfigError, CorpusError
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES
+from auricle.storage import write_atomic
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import plan_clips
@@ -40,7 +41,6 @@ from auricle.tasks.folds import Plan
 from auricle.tasks.targets import Targets
 from auricle.tokens.extract import extract
 from auricle.tokens.token_set import TokenSet
-from auricle.training.atomic_write import write_atomic
 
 FILE = "prototypes.json"
 CLIPS = 12

@@ -29,9 +29,9 @@ from auricle.finetune.config import FinetuneConfig
 from auricle.finetune.model import TunedModel
 from auricle.probes.losses import LossConfig
 from auricle.probes.search.selection import natural, score
+from auricle.storage import write_atomic
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
-from auricle.tokens.storage import write_atomic
 from auricle.training.optimiser import optimiser_tensors, restore_optimiser
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator

@@ -23,7 +23,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.finetune.model import TunedModel, plain_encoder
 from auricle.probes.losses import LossConfig
-from auricle.tokens.storage import write_atomic
+from auricle.storage import write_atomic
 from auricle.training.checkpoint import load_tensors
 
 FILE, CARD = "finetuned.safetensors", "finetuned.json"

@@ -21,7 +21,7 @@ from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.feed import Feed
 from auricle.probes.search.scaling import Scaling
 from auricle.probes.search.selection import natural
-from auricle.tokens.storage import write_atomic
+from auricle.storage import write_atomic
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 FILE = "probe.safetensors"

@@ -20,7 +20,7 @@ from auricle.recipes.recipe import Recipe
 from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, write_recordings
 from auricle.recipes.stage_settings import stages_in
 from auricle.recipes.stages import as_begun, handed_on, preparing
-from auricle.training.atomic_write import write_json
+from auricle.storage import write_json
 from auricle.training.loop import train
 from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
-from auricle.training.atomic_write import write_atomic
+from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 
 RECORDINGS = "recordings.parquet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -10,7 +9,6 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from auricle.errors import AuricleError
 from auricle.report.classes_view import class_section, confusion_section
 from auricle.report.clips_view import ClipBook, map_section
 from auricle.report.curves_view import curves_section
@@ -26,6 +24,7 @@ from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
 from auricle.report.timelines_view import timeline_section
 from auricle.report.words_view import words_section
+from auricle.storage import write_atomic
 
 # The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
 POLICY = (
@@ -49,25 +48,14 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
 
     Raises:
         CheckpointError: a run folder is missing or holds nothing to report.
-        AuricleError: the page can't be written.
+        StorageError: the page can't be written.
     """
     found = read_runs([Path(run) for run in runs])
     page = build_page(found, title)
     target = Path(out)
     if target.is_dir() or target.suffix.lower() not in {".html", ".htm"}:
         target = target / "report.html"
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(page, encoding="utf-8", errors="replace")
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise AuricleError(
-            f"can't write the report to {target}: {error}; free some space or give another --out"
-        ) from error
+    write_atomic(target, page.encode("utf-8", errors="replace"), "free some space or set another --out")
     return target
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
-from auricle.tokens.storage import write_atomic
+from auricle.storage import write_atomic
 
 _TYPE = "type_name"
 

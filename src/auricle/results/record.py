@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auricle.errors import CorpusError
-from auricle.tokens.storage import write_atomic
+from auricle.storage import write_atomic
 
 Role = Literal["pretrained", "random", "log-mel"]
 

@@ -20,10 +20,10 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.judged import Judged
+from auricle.storage import write_atomic
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold
 from auricle.tokens.cache import TokenCache
-from auricle.tokens.storage import write_atomic
 from auricle.tokens.token_set import TokenSet
 
 Kept = tuple[dict[str, Any], dict[str, np.ndarray]]

@@ -16,8 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.storage import disk_errors, replacing
 from auricle.tokens.extract import alone
-from auricle.tokens.storage import disk_errors
 
 _REMEDY = "free some space or write elsewhere"
 
@@ -61,7 +61,7 @@ def embed_corpus(
     if batch < 1 or not batch_seconds > 0:
         raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
     out = Path(out)
-    partial = _check_writable(out)
+    _check_writable(out)
     vectors = np.zeros((len(corpus), 0), dtype=np.float32)
     done = np.zeros(len(corpus), dtype=bool)
     broken: dict[str, str] = {}
@@ -89,19 +89,14 @@ def embed_corpus(
     flat = pa.array(vectors[done].reshape(-1))
     table = table.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
     table = table.replace_schema_metadata({"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint})
-    with disk_errors(out, _REMEDY):
-        try:
-            # Through Python's file, whose errors keep their number: a full disk is told apart.
-            with partial.open("wb") as file:
-                pq.write_table(table, file)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+    # Through Python's file, whose errors keep their number: a full disk is told apart.
+    with replacing(out, _REMEDY) as partial, partial.open("wb") as file:
+        pq.write_table(table, file)
     return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken})
 
 
-def _check_writable(out: Path) -> Path:
-    """Return the file to write first; refuse a place where none can be made, before hours of work are lost."""
+def _check_writable(out: Path) -> None:
+    """Refuse a place where none can be made, before hours of work are lost."""
     if out.is_dir():
         raise StorageError(f"{out} is a folder; name a file in it, such as {out / 'embeddings.parquet'}")
     above = next((p for p in out.absolute().parents if p.exists()), None)
@@ -112,7 +107,6 @@ def _check_writable(out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
         partial.unlink()
-    return partial
 
 
 def _clip_name(corpus: Corpus, row: int) -> str:

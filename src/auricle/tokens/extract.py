@@ -16,8 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability, Grid, Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StaleCacheError, StorageError
+from auricle.storage import free_bytes
 from auricle.tokens.cache import MANIFEST, TokenCache, wanted_manifest
-from auricle.tokens.storage import free_bytes
 from auricle.tokens.writer import CacheWriter, ClipTokens
 
 # Clips between two commits: each waits for the disk, and a kill loses at most these.

@@ -14,8 +14,8 @@ from typing import BinaryIO, Self, TextIO
 import numpy as np
 
 from auricle.errors import ConfigError, StaleCacheError
+from auricle.storage import disk_errors, write_atomic
 from auricle.tokens.cache import CLIPS, MANIFEST, TOKENS, VALID, Manifest, file_checksum
-from auricle.tokens.storage import disk_errors, write_atomic
 
 JOURNAL = "journal.jsonl"
 PLAN = "plan.json"

@@ -20,10 +20,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from auricle.errors import CheckpointError
-from auricle.training.atomic_write import disk_errors, sync_folder, write_bytes
+from auricle.storage import disk_errors, sync_folder, write_bytes
 from auricle.training.optimiser import named_parameters, optimiser_tensors, restore_optimiser
 
 FORMAT = 1
+# What to do where a run fills the disk.
+CONTINUE = "what was written before is whole: free some space (or lower train.keep) and continue with --resume"
 _PREFIX = "step-"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -66,11 +68,10 @@ def save_checkpoint(
     What a maker of views remembers (memory banks), of every rank, goes into `views.safetensors` where there is any.
 
     Raises:
-        TrainingError: the disk is full; the earlier checkpoints are untouched.
-        CheckpointError: the folder can't be written.
+        StorageError: the disk is full, or the folder can't be written; the earlier checkpoints are untouched.
     """
     final, temporary = folder / checkpoint_name(step), folder / f".writing-{checkpoint_name(step)}"
-    with disk_errors(folder):
+    with disk_errors(folder, CONTINUE):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     card = {"recipe": json.dumps(recipe), "step": str(step), "format": str(FORMAT)}
@@ -84,15 +85,15 @@ def save_checkpoint(
         ):
             # Tensors that share memory are refused by the format, hence the copies.
             data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, card)
-            write_bytes(temporary / f"{name}.safetensors", data)
+            write_bytes(temporary / f"{name}.safetensors", data, CONTINUE)
             files[f"{name}.safetensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         state = {"format": FORMAT, "step": step, "progress": dict(progress), "files": files, "recipe": dict(recipe)}
-        write_bytes(temporary / "training.json", json.dumps(state, indent=2).encode())
-        sync_folder(temporary)
-        with disk_errors(final):
+        write_bytes(temporary / "training.json", json.dumps(state, indent=2).encode(), CONTINUE)
+        sync_folder(temporary, CONTINUE)
+        with disk_errors(final, CONTINUE):
             shutil.rmtree(final, ignore_errors=True)
             temporary.replace(final)
-        sync_folder(folder)
+        sync_folder(folder, CONTINUE)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if keep:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder
-from auricle.errors import AuricleError, CheckpointError, TrainingError
+from auricle.errors import AuricleError, CheckpointError, StorageError, TrainingError
 from auricle.objectives.contract import Objective
-from auricle.training.atomic_write import free_bytes
+from auricle.storage import free_bytes
 from auricle.training.checkpoint import (
     checkpoint_bytes,
     load_tensors,
@@ -305,7 +305,7 @@ class _Session:
             return
         size, free = checkpoint_bytes(self.encoder, self.objective), free_bytes(self.run.path)
         if free < 1.1 * size:
-            raise TrainingError(
+            raise StorageError(
                 f"a checkpoint takes {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {self.run.path}: free "
                 "some space, or give another --out"
             )

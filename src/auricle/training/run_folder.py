@@ -15,13 +15,14 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from auricle.config import flatten
 from auricle.errors import CheckpointError
-from auricle.training.atomic_write import disk_errors, write_atomic, write_json
-from auricle.training.checkpoint import find_checkpoints
+from auricle.storage import disk_errors, write_atomic, write_json
+from auricle.training.checkpoint import CONTINUE, find_checkpoints
 
 # Settings that change how a run is carried out, not its numbers: they may differ when a run is resumed.
 FREE_TO_CHANGE = (
@@ -71,11 +72,11 @@ class RunFolder:
         if writes:
             cls.check_new(run.path)
             takes_over = (run.path / "recipe.json").exists()
-            with disk_errors(run.path):
+            with disk_errors(run.path, CONTINUE):
                 (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             # The recipe goes last: killed before that, the folder is still that of a run that made no step.
             run._clear()
-            write_json(run.path / "recipe.json", run.recipe)
+            write_json(run.path / "recipe.json", run.recipe, CONTINUE)
             if takes_over:
                 run.log("took over the folder of a run that made no step; its settings were replaced")
         return run
@@ -101,8 +102,9 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"{path} is a file, not a folder; give another --out")
         # A start that was killed before the recipe was whole leaves these behind: nothing that could be lost.
-        remains = ("checkpoints", ".writing-recipe.json", STAGE)
-        if path.is_dir() and (any(p.name not in remains for p in path.iterdir()) or any(path.glob("checkpoints/*"))):
+        remains = ("checkpoints", STAGE)
+        others = [p for p in path.iterdir() if p.name not in remains] if path.is_dir() else []
+        if not all(fnmatch(p.name, ".recipe.json.*.writing") for p in others) or any(path.glob("checkpoints/*")):
             raise CheckpointError(f"{path} is not empty and holds no run of auricle; give another --out")
 
     @classmethod
@@ -191,7 +193,7 @@ class RunFolder:
             return
         file = self.path / "events.log"
         with ExitStack() as stack:
-            with disk_errors(file):
+            with disk_errors(file, CONTINUE):
                 handle = stack.enter_context(file.open("a"))
             # A file system without locks can't tell who is at work; training does not depend on it.
             with suppress(OSError):
@@ -201,7 +203,7 @@ class RunFolder:
     def write(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run in one step."""
         if self.writes:
-            write_json(self.path / name, data)
+            write_json(self.path / name, data, CONTINUE)
 
     def read(self, name: str) -> Any:
         """Return a JSON file of the run, or None if there is none.
@@ -238,13 +240,13 @@ class RunFolder:
                 continue
             if line["step"] <= step:
                 kept.append(text + "\n")
-        write_atomic(file, "".join(kept).encode())
+        write_atomic(file, "".join(kept).encode(), CONTINUE)
         for path in (self.path / "checkpoints").glob(".writing-*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _clear(self) -> None:
         """Remove what a run that made no step has left."""
-        with disk_errors(self.path):
+        with disk_errors(self.path, CONTINUE):
             half = (*self.path.glob(".writing-*"), *self.path.glob("checkpoints/.writing-*"))
             for path in (*(self.path / name for name in _REPLACED), *half):
                 if path.is_dir():
@@ -255,7 +257,7 @@ class RunFolder:
     def _append(self, name: str, text: str) -> None:
         if self.writes:
             file = self.path / name
-            with disk_errors(file, len(text)), file.open("a") as handle:
+            with disk_errors(file, CONTINUE, size=len(text)), file.open("a") as handle:
                 handle.write(text)
 
 
@@ -287,7 +289,7 @@ def _in_use(path: Path) -> bool:
     file = path / "events.log"
     if not file.exists():
         return False
-    with disk_errors(file), file.open("a") as handle:
+    with disk_errors(file, CONTINUE), file.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
@@ -17,9 +16,9 @@ from typing import IO
 
 from auricle.corpus.readers.archive import Archive
 from auricle.errors import DownloadError, StorageError
+from auricle.storage import FULL
 
 CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AGENT = {"User-Agent": "auricle", "Accept-Encoding": "identity"}
 
 
@@ -99,7 +98,7 @@ def fetch(
         part.replace(path)
         about.unlink(missing_ok=True)
     except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        why = "the disk is full" if error.errno in FULL else error.strerror or str(error)
         raise StorageError(
             f"{path} can't be written: {why}; free some space, or download elsewhere. What has arrived is kept in "
             f"{part.name} and continued"

@@ -14,6 +14,7 @@ from auricle.corpus.columns import HIDDEN
 from auricle.corpus.stores import Store
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.storage import replacing
 
 _ABOUT = b"auricle.corpus"
 _EVENTS = b"auricle.events"
@@ -48,18 +49,9 @@ def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Pa
         with pa.ipc.new_stream(sink, corpus.event_table.schema) as writer:
             writer.write_table(corpus.event_table)
         metadata[_EVENTS] = sink.getvalue().to_pybytes()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        here.mkdir(parents=True, exist_ok=True)
-        pq.write_table(corpus.table.replace_schema_metadata(metadata), part, compression="zstd")
-        part.replace(path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink()
-        raise CorpusError(
-            f"the corpus table can't be written to {path}: {error.strerror or error}; free some space, or write it "
-            "elsewhere (--out)"
-        ) from error
+    # Through Python's file, whose errors keep their number: a full disk is told apart.
+    with replacing(path, "free some space, or write the table elsewhere (--out)") as part, part.open("wb") as file:
+        pq.write_table(corpus.table.replace_schema_metadata(metadata), file, compression="zstd")
     return path
 
 

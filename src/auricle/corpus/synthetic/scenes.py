@@ -25,7 +25,12 @@ from rich.progress import track
 from auricle.config import nearest
 from auricle.corpus.synthetic.render import VERSION, Event, Kind, Scene, ScenesConfig, class_names, render_scene
 from auricle.errors import ConfigError, CorpusError
+from auricle.storage import disk_errors, write_atomic
 
+_REMEDY = (
+    "free some space or choose another folder (XDG_CACHE_HOME moves the cache); finished clips are kept, and the same "
+    "call continues"
+)
 if TYPE_CHECKING:
     from auricle.corpus.table import Corpus
 
@@ -88,17 +93,13 @@ def write_scenes(
 
     Raises:
         ConfigError: a setting is out of range.
-        CorpusError: the folder holds something else, or can't be written.
+        CorpusError: the folder holds something else.
+        StorageError: the folder can't be written.
     """
     config = ScenesConfig(clips=clips, seconds=seconds, seed=seed, content=kind, rate=rate)
     folder = Path(folder)
-    try:
+    with disk_errors(folder, _REMEDY):
         return _write(folder, config, progress)
-    except OSError as error:
-        raise CorpusError(
-            f"can't write the built-in corpus to {folder}: {error}; free some space or choose another folder "
-            f"(XDG_CACHE_HOME moves the cache). What is finished is kept, so the same call goes on from there"
-        ) from error
 
 
 def _write(folder: Path, config: ScenesConfig, progress: bool) -> Path:
@@ -120,14 +121,14 @@ def _write(folder: Path, config: ScenesConfig, progress: bool) -> Path:
             scene = render_scene(config, index)
             encoded = io.BytesIO()
             soundfile.write(encoded, scene.wave, config.rate, format="FLAC", subtype="PCM_16")
-            _replace(folder / names[index], encoded.getvalue())
+            write_atomic(folder / names[index], encoded.getvalue(), _REMEDY)
             entry = {"clip": _clip_row(names[index], scene, config), "events": _event_rows(names[index], scene)}
             journal.write(json.dumps(entry) + "\n")
             journal.flush()
             done[names[index]] = entry
-    _replace(folder / "SOURCE.md", SOURCE_TEXT.format(version=VERSION).encode())
-    _replace(folder / "events.csv", _table([row for name in names for row in done[name]["events"]]))
-    _replace(folder / "metadata.csv", _table([done[name]["clip"] for name in names]))
+    write_atomic(folder / "SOURCE.md", SOURCE_TEXT.format(version=VERSION).encode(), _REMEDY)
+    write_atomic(folder / "events.csv", _table([row for name in names for row in done[name]["events"]]), _REMEDY)
+    write_atomic(folder / "metadata.csv", _table([done[name]["clip"] for name in names]), _REMEDY)
     return folder
 
 
@@ -146,7 +147,7 @@ def _claim(folder: Path, config: ScenesConfig) -> None:
     strangers += [entry.name for entry in (folder / "clips").iterdir() if not entry.name.startswith(".")]
     if strangers:
         raise CorpusError(f"{folder} already holds other files (such as {strangers[0]!r}); choose an empty folder")
-    _replace(place, json.dumps(wanted, indent=1).encode())
+    write_atomic(place, json.dumps(wanted, indent=1).encode(), _REMEDY)
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
@@ -159,16 +160,6 @@ def _read_journal(path: Path) -> dict[str, Any]:
                 continue  # empty, or cut short by a kill: its clip is rendered again
             entries[entry["clip"]["file"]] = entry
     return entries
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Make a file appear whole or not at all; the process number keeps two writers apart."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _clip_row(name: str, scene: Scene, config: ScenesConfig) -> dict[str, Any]:

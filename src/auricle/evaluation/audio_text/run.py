@@ -19,7 +19,7 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import AudioText, open_audio_text, untrained_audio_text
 from auricle.evaluation.audio_text.scores import Score, TextAnswers, text_retrieval, zero_shot
 from auricle.recipes.environment import versions
-from auricle.training.atomic_write import write_json
+from auricle.storage import write_json
 
 ZERO_SHOT, TEXT_RETRIEVAL = "zero-shot", "text-retrieval"
 

@@ -19,7 +19,7 @@ from auricle.probes.fitted import FittedProbe, Trial
 from auricle.probes.heads.protobin import Protobin, ProtobinConfig
 from auricle.probes.losses import LossConfig
 from auricle.probes.search.config import SearchConfig
-from auricle.tokens.storage import write_atomic
+from auricle.storage import write_atomic
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 FILE = "prototypes.safetensors"

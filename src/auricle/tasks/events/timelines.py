@@ -21,8 +21,8 @@ from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError
+from auricle.storage import write_atomic
 from auricle.tasks.events.answers import EventAnswers
-from auricle.training.atomic_write import write_atomic
 
 CLIPS = 6
 SHOWN_SECONDS = 12.0  # of a clip: more than fits a line on a page

@@ -6,7 +6,6 @@ the collection `hanxunh/AudioMosaic-*` of the Hugging Face Hub as `model.safeten
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,6 +19,7 @@ from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
+from auricle.storage import write_atomic
 from auricle.zoo.safe_load import check_keys, load_tensors
 
 LICENCE = "MIT"
@@ -222,19 +222,12 @@ def save_audiomosaic(
     """Write weights as safetensors under the official names, atomically.
 
     Raises:
-        CheckpointError: the encoder has parts that AudioMosaic lacks, or the file can't be written.
+        CheckpointError: the encoder has parts that AudioMosaic lacks.
+        StorageError: the file can't be written.
     """
     path = Path(path)
     state = {name: t.detach().cpu().contiguous() for name, t in to_official(encoder, projector).items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(state, partial, metadata={"format": "pt"})
-        partial.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"can't write {path}: {error}; free some space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(path, safetensors.torch.save(state, metadata={"format": "pt"}))
     return path
 
 
