@@ -99,14 +99,14 @@ def compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
     """Return `r | r in band | mean | std` over pairs of log-mels."""
     overall, banded, differences = [], [], []
     for a, b in pairs:
-        heard = (a > FLOOR) | (b > FLOOR)
-        if heard.sum() < 100:
+        seen = (a > FLOOR) | (b > FLOOR)
+        if seen.sum() < 100:
             continue
-        overall.append(np.corrcoef(a[heard], b[heard])[0, 1])
-        flat_a, flat_b = ((x - np.average(x, 0, weights=heard + 1e-9))[heard] for x in (a, b))
+        overall.append(np.corrcoef(a[seen], b[seen])[0, 1])
+        flat_a, flat_b = ((x - np.average(x, 0, weights=seen + 1e-9))[seen] for x in (a, b))
         if min(flat_a.std(), flat_b.std()) > 0:
             banded.append(np.corrcoef(flat_a, flat_b)[0, 1])
-        differences.append((a - b)[heard])
+        differences.append((a - b)[seen])
     difference = np.concatenate(differences)
     return f"{np.mean(overall):.4f} | {np.mean(banded):.4f} | {difference.mean():+.3f} | {difference.std():.3f}"
 

@@ -40,8 +40,8 @@ def name_of(item: tuple[Path, Result]) -> str:
 def table(task: str, results: list[tuple[Path, Result]]) -> None:
     first = results[0][1]
     print(f"\n### {task}: {first.metric} in %\n")
-    heard = any(r.heard for _, r in results)
-    if heard:
+    seen = any(r.seen for _, r in results)
+    if seen:
         print("The pre-trained encoders have heard this audio, without labels.\n")
     print("| encoder | " + " | ".join(PROBES) + " |")
     print("|---|" + "---|" * len(PROBES))

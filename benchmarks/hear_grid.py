@@ -42,9 +42,9 @@ from auricle.kits.grid import GridPoint, best_point, fit_points, side_by_side
 from auricle.kits.protocols import HEAR
 from auricle.kits.training import CompatFit, CompatTraining, compat_logits, train_compat
 from auricle.probes.contract import Labelled
-from auricle.results.scoring import compare_judged, score
+from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.cards.registry import get_task
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.run import plan_clips
 from auricle.tokens.extract import extract
 from auricle.tokens.token_set import TokenSet
@@ -138,9 +138,9 @@ def race_all(clips: Clips, folds: int, threads: int) -> list[list[CompatFit]]:
     return side_by_side([lambda f=f: race(f) for f in range(folds)], threads)
 
 
-def judged(clips: Clips, rows: list[np.ndarray], scores: list[np.ndarray]) -> Predictions:
+def predictions(clips: Clips, rows: list[np.ndarray], scores: list[np.ndarray]) -> ClipPredictions:
     order = np.concatenate(rows)
-    return Predictions(
+    return ClipPredictions(
         kind="single",
         classes=tuple(str(c) for c in range(clips.classes)),
         clips=np.array([f"clip {r}" for r in order]),
@@ -152,7 +152,7 @@ def judged(clips: Clips, rows: list[np.ndarray], scores: list[np.ndarray]) -> Pr
     )
 
 
-def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, float, Predictions, int]:
+def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, float, ClipPredictions, int]:
     """Seconds, processor seconds, test predictions, and epochs trained in all."""
     began, busy = time.perf_counter(), time.process_time()
     if kind == "raced":
@@ -167,10 +167,12 @@ def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, floa
         rows.append(np.flatnonzero(clips.folds == fold))
         scores.append(compat_logits(points[place].head, found[place], test, clips.classes).softmax(-1).numpy())
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    return seconds, busy, judged(clips, rows, scores), sum(fit.spent for found in fits for fit in found)
+    return seconds, busy, predictions(clips, rows, scores), sum(fit.spent for found in fits for fit in found)
 
 
-def theirs(clips: Clips, args: argparse.Namespace, folds: int, store: Path) -> tuple[float, float, Predictions, float]:
+def theirs(
+    clips: Clips, args: argparse.Namespace, folds: int, store: Path
+) -> tuple[float, float, ClipPredictions, float]:
     """Seconds, processor seconds, test predictions, and peak memory (MB) of hear-eval-kit."""
     vectors, out = store / f"{clips.name}-vectors.npz", store / f"{clips.name}-kit.npz"
     np.savez(vectors, vectors=clips.vectors, labels=clips.labels, folds=clips.folds)
@@ -188,10 +190,15 @@ def theirs(clips: Clips, args: argparse.Namespace, folds: int, store: Path) -> t
         point = int(mine[mine[:, 3].argmax(), 1])
         rows.append(np.flatnonzero(clips.folds == fold))
         scores.append(found["scores"][point, rows[-1]])
-    return float(results[:, 2].sum()), float(results[:, 5].sum()), judged(clips, rows, scores), float(found["peak"])
+    return (
+        float(results[:, 2].sum()),
+        float(results[:, 5].sum()),
+        predictions(clips, rows, scores),
+        float(found["peak"]),
+    )
 
 
-def said(predictions: Predictions) -> str:
+def said(predictions: ClipPredictions) -> str:
     found = score(predictions, "accuracy")
     return f"{found.value:.1%} [{found.interval.low:.1%}, {found.interval.high:.1%}]"
 
@@ -257,7 +264,7 @@ def main() -> None:
                 seconds, busy, found, epochs = ours(clips, kind, args.folds, args.threads)
                 ratio, apart = "", ""
                 if kit is not None:
-                    difference = compare_judged(found, kit[2], "accuracy")
+                    difference = compare_predictions(found, kit[2], "accuracy")
                     interval = difference.interval
                     ratio = f"{kit[0] / seconds:.1f}"
                     apart = f"{difference.value:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"

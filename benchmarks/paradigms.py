@@ -29,8 +29,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.evaluation.evaluate import evaluate
-from auricle.evaluation.probing import open_subject
-from auricle.evaluation.study import Subject
+from auricle.evaluation.probing import open_evaluated
+from auricle.evaluation.study import EvaluatedEncoder
 from auricle.objectives.contract import View
 from auricle.objectives.text.clap import ClapConfig
 from auricle.probes import SearchConfig
@@ -80,7 +80,7 @@ WARM, LEAST_STEPS, LEAST_SECONDS = 3, 6, 6.0
 
 def parts(recipe: Recipe) -> list[Recipe]:
     """Return a recipe's stages, the first to be trained first."""
-    return [*([] if recipe.before is None else parts(recipe.before)), recipe]
+    return [*([] if recipe.previous is None else parts(recipe.previous)), recipe]
 
 
 def seconds_a_step(recipe: Recipe, corpus: Corpus, count: int) -> float:
@@ -117,7 +117,7 @@ def fitted(recipe: Recipe, corpus: Corpus, minutes: float, count: int) -> Recipe
         train = part.train.replace(
             steps=steps, warmup_steps=min(part.train.warmup_steps, steps // 5), threads=count, save_every=200
         )
-        fit = part.replace(before=fit, train=train)
+        fit = part.replace(previous=fit, train=train)
     return fit or recipe
 
 
@@ -211,10 +211,10 @@ def read(name: str, args: argparse.Namespace) -> None:
         if name == STATISTICS:
             frontend = KaldiFbankConfig().build()
             encoder = FrozenEncoder(frontend, LogMelStatisticsConfig().build(), name=STATISTICS)
-            mine = [Subject(encoder, "log-mel", False)]
+            mine = [EvaluatedEncoder(encoder, "log-mel", False)]
         else:
-            subject, _ = open_subject(args.out / name, corpus)
-            mine = [subject, Subject(subject.encoder.randomised(0), "random", False)]
+            evaluated, _ = open_evaluated(args.out / name, corpus)
+            mine = [evaluated, EvaluatedEncoder(evaluated.encoder.randomised(0), "random", False)]
         with threads(args.threads):
             evaluate(
                 mine,
@@ -250,10 +250,8 @@ def table(args: argparse.Namespace) -> None:
         ]
         if not results:
             continue
-        heard = sorted({name for name, result in results if result.heard})
-        print(
-            f"\n**{task}** ({results[0][1].metric}{'; heard without labels: ' + ', '.join(heard) if heard else ''})\n"
-        )
+        seen = sorted({name for name, result in results if result.seen})
+        print(f"\n**{task}** ({results[0][1].metric}{'; seen without labels: ' + ', '.join(seen) if seen else ''})\n")
         print("| encoder | " + " | ".join(f"{probe} | random" for probe in PROBES) + " |")
         print("|---" * (1 + 2 * len(PROBES)) + "|")
         for name in (*names, STATISTICS):

@@ -22,8 +22,8 @@ from scipy.stats import kendalltau
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.evaluation.evaluate import controls, evaluate
-from auricle.evaluation.seen import heard
-from auricle.evaluation.study import Subject
+from auricle.evaluation.seen import seen
+from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
 from auricle.recipes.load import load
 from auricle.results.compare import compare
@@ -123,10 +123,10 @@ def main() -> None:
             card, corpus = one_division(card, open_corpus(f"builtin:scenes?clips={args.clips}&seed=0"))
         else:
             corpus = open_corpus(args.data / card.corpus)
-        tested = Subject(load(args.run), "pretrained", heard(args.run, corpus))
-        subjects = [tested, *controls(tested.encoder)]
+        tested = EvaluatedEncoder(load(args.run), "pretrained", seen(args.run, corpus))
+        evaluated = [tested, *controls(tested.encoder)]
         by_task[name] = evaluate(
-            [subject for subject in subjects if subject.role in args.roles],
+            [evaluated for evaluated in evaluated if evaluated.role in args.roles],
             card,
             corpus,
             out=args.out / name,

@@ -65,7 +65,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_labels_at_a_rate_that_does_not_divide(clips: Path, tmp_path: Path) -> None:
     """Cepstral coefficients 80 times a second do not fall on 50 tokens a second: the rates that would are named."""
-    before = get_recipe("hubert", "tiny").before
+    before = get_recipe("hubert", "tiny").previous
     assert before is not None
     term = before.objective.terms[0]
     source = term.target.source.replace(frontend=term.target.source.frontend.replace(hop_seconds=0.0125))
@@ -93,11 +93,11 @@ def test_a_trained_stage_is_kept_where_the_next_one_is_refused(
     words = ["pretrain", "hubert", "--data", clips, "--out", out, *QUICK, "--window.seconds", "1.3"]
     clusters = "--objective.terms.0.target.clusters"
     assert re.search(r"found \d+ vectors for 5000 clusters", refused(capsys, *words, clusters, "5000"))
-    trained = (out / "before" / "events.log").read_text()
+    trained = (out / "previous" / "events.log").read_text()
     assert "complete" in trained
     assert main([str(word) for word in (*words, clusters, "20")]) == 0
     assert "2 stages: hubert-1, then hubert" in " ".join(capsys.readouterr().err.split())
-    assert (out / "before" / "events.log").read_text() == trained
+    assert (out / "previous" / "events.log").read_text() == trained
     assert "took over the folder of a run that made no step" in (out / "events.log").read_text()
 
 
@@ -151,12 +151,12 @@ def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: p
     assert main([str(w) for w in ("pretrain", "apc", "--data", clips, "--out", tmp_path / "apc", *QUICK)]) == 0
     capsys.readouterr()
     said = refused(
-        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--earlier", tmp_path / "apc",
+        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--previous", tmp_path / "apc",
         "--objective.terms.0.target.source.layer", "6",
     )  # fmt: skip
     assert "layer 6" in said
     said = refused(
-        capsys, "pretrain", "apc", "--data", clips, "--out", tmp_path / "two", *QUICK, "--earlier", tmp_path / "apc"
+        capsys, "pretrain", "apc", "--data", clips, "--out", tmp_path / "two", *QUICK, "--previous", tmp_path / "apc"
     )
     assert "has no stage before it" in said
     said = refused(
@@ -168,7 +168,7 @@ def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: p
         "--out",
         tmp_path / "other",
         *QUICK,
-        "--earlier",
+        "--previous",
         tmp_path / "none",
     )
     assert "none" in said

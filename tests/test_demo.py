@@ -46,7 +46,7 @@ def test_the_demonstration_ends_in_results_and_a_report_and_goes_on_when_called_
     found = {(result.task, result.role) for result in results}
     assert found == {(task, role) for task in module.TASKS for role in ("pretrained", "random", "log-mel")}
     assert all(result.low <= result.value <= result.high for result in results)
-    assert not any(result.heard for result in results)
+    assert not any(result.seen for result in results)
     assert page == tiny / "report.html"
     text = page.read_text()
     assert all(task in text for task in module.TASKS)

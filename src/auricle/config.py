@@ -13,58 +13,105 @@ import hashlib
 import importlib
 import json
 import math
+import numbers
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from auricle.errors import ConfigError
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the closest of the known names, or their list if none is close."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def nearest(name: str, names: Iterable[str], *, known: bool = True) -> str:
+    """Return `"; did you mean 'x'?"` for the closest of some names; if none is close, their list.
+
+    Args:
+        name: what was asked for.
+        names: those that exist.
+        known: list them where none is close; False: then say nothing.
+    """
+    every = sorted(names)
+    close = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
+    if not known:
+        return ""
     # A folder may hold thousands of names; the first dozen tell what kind they are.
-    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
-    return f"; known: {', '.join(known[:12])}{more}"
+    more = f" and {len(every) - 12} more" if len(every) > 12 else ""
+    return f"; known: {', '.join(every[:12])}{more}"
+
+
+# Bounds of a setting; `Count | None` and `tuple[Share, ...]` are checked inside, too.
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
+Share = Annotated[float, Ge(0), Le(1)]
+"""A number in [0, 1]."""
+ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
+"""A number in [0, 1): rates of dropout, decays, and masks that leave something visible."""
+InnerShare = Annotated[float, Gt(0), Lt(1)]
+"""A number in (0, 1)."""
+ShareAboveZero = Annotated[float, Gt(0), Le(1)]
+"""A number in (0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Base of all settings. Subclasses are frozen dataclasses; each is registered under its class name.
 
-    No setting may be NaN: it passes every comparison with a bound, and turns up again as weights that are NaN.
+    A config checks itself when it is made: each value must be of the type that its field is annotated with, one of the
+    choices of a `Literal`, inside the bounds of an `Annotated[int, Ge(1)]` (`Count`, `Share`, ...), and never NaN.
+    `__post_init__` of a subclass checks relations between fields only, and needs no call of `super()` for the rest.
     """
 
     _known: ClassVar[dict[str, type[Config]]] = {}
+    _builds: ClassVar[str] = ""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Register the subclass under its name, which is the `kind` in its JSON form."""
+    def __init_subclass__(cls, builds: str = "", **kwargs: Any) -> None:
+        """Register the subclass under its name, which is the `kind` in its JSON form.
+
+        Args:
+            builds: name of the class of the same module that these settings build, where it is not the name of the
+                settings without `Config`.
+            kwargs: of other bases.
+        """
         super().__init_subclass__(**kwargs)
         other = Config._known.get(cls.__name__)
         if other is not None and other.__module__ != cls.__module__:
             raise TypeError(f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}")
         Config._known[cls.__name__] = cls
-        # Subclasses look at their own settings without calling this class's look; it must come first all the same.
+        cls._builds = builds or cls.__name__.removesuffix("Config")
+        # Relations between fields are checked after each field by itself.
         if "__post_init__" in cls.__dict__:
-            cls.__post_init__ = _numbers_first(cls.__dict__["__post_init__"])  # type: ignore[method-assign, assignment]
+            cls.__post_init__ = _fields_first(cls.__dict__["__post_init__"])  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
-        """Refuse settings that are not a number where one is meant.
+        """Check each field by itself.
 
         Raises:
-            ConfigError: naming the setting.
+            ConfigError: naming the setting, what was found and what was expected.
         """
-        for field in dataclasses.fields(self):
-            place = _not_a_number(getattr(self, field.name), field.name)
-            if place:
-                raise ConfigError(
-                    f"{type(self).__name__}.{place} is nan, which is not a number; expected finite numbers"
-                )
+        for name, hint in _hints(type(self)).items():
+            fault = _fault(getattr(self, name), hint, name)
+            if fault:
+                raise ConfigError(f"{type(self).__name__}.{fault}")
+
+    @classmethod
+    def built_class(cls) -> type[Any]:
+        """Return the class that these settings build: that of the same module and name, without `Config`.
+
+        Contracts with a `build` use it, so that a family needs no `build` of its own.
+        """
+        for base in cls.__mro__:
+            found = getattr(sys.modules[base.__module__], base.__dict__.get("_builds", ""), None)
+            if isinstance(found, type):
+                return found
+        raise TypeError(f"{cls.__name__} builds {cls._builds}, and {cls.__module__} has no such class")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-ready data; `kind` names the class."""
@@ -133,8 +180,8 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _numbers_first(own: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make a class's own `__post_init__` begin with that of all settings."""
+def _fields_first(own: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Make a class's own `__post_init__` begin with the checks of each field."""
 
     @functools.wraps(own)
     def both(self: Config) -> None:
@@ -144,14 +191,128 @@ def _numbers_first(own: Callable[[Any], None]) -> Callable[[Any], None]:
     return both
 
 
-def _not_a_number(value: Any, place: str) -> str | None:
-    """Return where in a setting (a value, or a tuple of them) a NaN is, None where there is none."""
+@functools.cache
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+_PLAIN: dict[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "text"),
+}
+
+
+def _fault(value: Any, hint: Any, place: str) -> str | None:
+    """Return what is wrong with a setting: `place is value; expected ...`; None where nothing is.
+
+    Args:
+        value: of the setting.
+        hint: its annotation.
+        place: its name, with the number of the element inside a tuple: `betas.1`.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, float) and math.isnan(value):
-        return place
-    if isinstance(value, tuple | list):
-        found = (_not_a_number(each, f"{place}.{number}") for number, each in enumerate(value))
-        return next((each for each in found if each), None)
+        return f"{place} is nan, which is not a number; expected finite numbers"
+    if origin is Annotated:
+        fault = _fault(value, inner[0], place)
+        bounds = [bound for bound in inner[1:] if isinstance(bound, Ge | Gt | Le | Lt)]
+        if fault is None and not all(_within(value, bound) for bound in bounds):
+            fault = f"{place} is {value}; expected {_range(inner[0], bounds)}"
+        return fault
+    if origin is Literal:
+        if value in inner:
+            return None
+        return f"{place} is {value!r}; expected {_choices(inner)}{nearest(str(value), map(str, inner), known=False)}"
+    if origin in (typing.Union, types.UnionType):
+        faults = [_fault(value, each, place) for each in inner]
+        if None in faults:
+            return None
+        # The branch of the value's own kind says more than the others.
+        said = [f for f, each in zip(faults, inner, strict=True) if each is not type(None) and _kind_fits(value, each)]
+        none = ", or nothing" if type(None) in inner else ""
+        return f"{said[0]}{none}" if said else f"{place} is {value!r}; expected {_named(hint)}"
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return f"{place} is {value!r}; expected several values"
+        each = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
+        if len(each) != len(value):
+            return f"{place} has {len(value)} values; expected {len(each)}"
+        parts = enumerate(zip(value, each, strict=True))
+        found = (_fault(part, what, f"{place}.{number}") for number, (part, what) in parts)
+        return next((fault for fault in found if fault), None)
+    if not _kind_fits(value, hint):
+        return f"{place} is {value!r}; expected {_named(hint)}"
     return None
+
+
+def _kind_fits(value: Any, hint: Any) -> bool:
+    """Return whether a value is of the kind that an annotation asks for, whatever its range."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _kind_fits(value, typing.get_args(hint)[0])
+    if origin is Literal:
+        return type(value) in {type(choice) for choice in typing.get_args(hint)}
+    if origin is tuple:
+        return isinstance(value, tuple | list)
+    if hint in _PLAIN:
+        return isinstance(value, _PLAIN[hint][0]) and (hint is bool) == isinstance(value, bool)
+    if isinstance(hint, type) and issubclass(hint, Config | types.NoneType):
+        return isinstance(value, hint)
+    return True  # of other kinds of settings nothing is known here
+
+
+def _named(hint: Any) -> str:
+    """Name what an annotation asks for, in words."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _named(inner[0])
+    if origin is Literal:
+        return _choices(inner)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_named(each) for each in inner)
+    if origin is tuple:
+        return "several values"
+    if hint is type(None):
+        return "nothing"
+    return _PLAIN[hint][1] if hint in _PLAIN else f"settings of kind {getattr(hint, '__name__', hint)}"
+
+
+def _choices(known: tuple[Any, ...]) -> str:
+    words = [repr(each) for each in known]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _within(value: Any, bound: Any) -> bool:
+    match bound:
+        case Ge():
+            return bool(value >= bound.ge)
+        case Gt():
+            return bool(value > bound.gt)
+        case Le():
+            return bool(value <= bound.le)
+        case _:
+            return bool(value < bound.lt)
+
+
+def _range(kind: Any, bounds: list[Any]) -> str:
+    """Describe bounds in words: `a whole number of at least 1`, `a finite number above 0`."""
+    said = []
+    for bound in bounds:
+        match bound:
+            case Ge():
+                said.append(f"of at least {bound.ge}")
+            case Gt():
+                said.append(f"above {bound.gt}")
+            case Le():
+                said.append(f"of at most {bound.le}")
+            case Lt() if bound.lt != math.inf:
+                said.append(f"below {bound.lt}")
+    finite = "finite " if any(isinstance(bound, Lt) and bound.lt == math.inf for bound in bounds) else ""
+    what = _named(kind).removeprefix("a ")
+    return f"a {finite}{what} {' and '.join(said)}"
 
 
 # Where settings live that a saved recipe may name.

@@ -277,8 +277,8 @@ def test_spectral_is_close_to_waveform(
     a, b = (chain(audio, draws, noise)[0] for chain in (SpectralChain(front), WaveformChain(front)))
     found, differences = [], []
     for x, y, frames in zip(a.x, b.x, a.lengths.tolist(), strict=True):
-        heard = (x[:frames] > -15.9) | (y[:frames] > -15.9)
-        x, y = x[:frames][heard], y[:frames][heard]
+        seen = (x[:frames] > -15.9) | (y[:frames] > -15.9)
+        x, y = x[:frames][seen], y[:frames][seen]
         found.append(float(torch.corrcoef(torch.stack([x, y]))[0, 1]))
         differences.append(x - y)
     difference = torch.cat(differences)

@@ -83,9 +83,9 @@ def test_filters_and_gains_are_those_of_scipy_on_stationary_noise():
     filters = np.delete(KALDI.filters, 3, 1)
     expected = (filters * white * power[:, None]).sum(0) / (filters * white).sum(0)
     got = np.delete(got.numpy(), 3)
-    heard = expected > 1e-3
-    np.testing.assert_allclose(got[heard], expected[heard], rtol=0.2)
-    assert heard.mean() > 0.5
+    seen = expected > 1e-3
+    np.testing.assert_allclose(got[seen], expected[seen], rtol=0.2)
+    assert seen.mean() > 0.5
 
 
 def test_polarity_changes_nothing():

@@ -147,9 +147,9 @@ def test_length_buckets_cut_the_padding(corpus):
     one, four = loader(corpus, window, batch=5), loader(corpus, window, batch=5, buckets=4)
     assert four.padding() < 0.5 * one.padding()
     steps = take(four, 0, four.steps_per_epoch)
-    heard = sum(int(b.audio.lengths.sum()) for b in steps)
+    seen = sum(int(b.audio.lengths.sum()) for b in steps)
     room = sum(b.audio.wave.numel() for b in steps)
-    assert 1 - heard / room == pytest.approx(four.padding(), abs=1e-3)
+    assert 1 - seen / room == pytest.approx(four.padding(), abs=1e-3)
     for batch in steps:
         longest = int(batch.audio.lengths.max())
         assert batch.audio.wave.shape[1] == longest

@@ -13,12 +13,12 @@ from rich.console import Console
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError, CorpusError
-from auricle.evaluation.evaluate import evaluate, subjects_of
-from auricle.evaluation.seen import heard
-from auricle.evaluation.study import Subject
+from auricle.evaluation.evaluate import evaluate, evaluated_encoders
+from auricle.evaluation.seen import seen
+from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
 from auricle.results.compare import compare
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
 from auricle.results.tables import render_results
 from auricle.tasks.card import TaskCard
@@ -41,12 +41,12 @@ def quick(tmp_path: Path) -> dict:
 
 def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=30, source=[f"s{i // 6}-{i % 3}" for i in range(30)])
-    results = evaluate([encoder], CARD, corpus, heard=True, **quick)
+    results = evaluate([encoder], CARD, corpus, seen=True, **quick)
     assert [(r.role, r.probe) for r in results] == [
         (role, probe) for role in ("pretrained", "random", "log-mel") for probe in ("linear", "knn")
     ]
     assert results == read_results(quick["out"])
-    assert [r.heard for r in results] == [True, True, False, False, False, False]
+    assert [r.seen for r in results] == [True, True, False, False, False, False]
     first = results[0]
     assert (first.kind, first.metric, first.protocol) == ("single", "accuracy", "folds")
     assert (first.clips, first.tried) == (30, 2)
@@ -60,7 +60,7 @@ def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..
     assert by_name["log-mel", "linear"] > 0.9
     assert by_name["log-mel", "knn"] > 0.9
     assert not (quick["out"] / "fits").exists() or not any((quick["out"] / "fits").iterdir())
-    saved = load_judged(quick["out"] / first.predictions)
+    saved = load_predictions(quick["out"] / first.predictions)
     assert np.mean([(said == saved.numbers).mean() for said in saved.said]) == pytest.approx(first.value)
     difference = compare(results[4], results[0], quick["out"])
     assert difference.value == pytest.approx(results[4].value - results[0].value)
@@ -103,10 +103,10 @@ def test_finished_work_is_not_done_again(
     assert calls == ["1", "2", "3", "1", "2"]
     resumed = evaluate([encoder], CARD, corpus, with_controls=False, **quick)
     assert calls[5:] == ["2", "3"]
-    again = evaluate([encoder], CARD, corpus, with_controls=False, heard=False, **quick)
+    again = evaluate([encoder], CARD, corpus, with_controls=False, seen=False, **quick)
     assert len(calls) == 7
     assert [r.value for r in again] == [r.value for r in resumed]
-    assert {r.heard for r in read_results(quick["out"])} == {False}
+    assert {r.seen for r in read_results(quick["out"])} == {False}
     fresh = evaluate([encoder], CARD, corpus, with_controls=False, **{**quick, "out": quick["out"].parent / "fresh"})
     assert [(r.value, r.low, r.high, r.chosen, r.key) for r in fresh] == [
         (r.value, r.low, r.high, r.chosen, r.key) for r in resumed
@@ -154,15 +154,17 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
 
 
 def test_encoders_of_one_architecture_share_their_controls(encoder: FrozenEncoder) -> None:
-    subjects = subjects_of([encoder, encoder.randomised(5), Subject(encoder.randomised(9), "random")], True, None)
-    assert [s.role for s in subjects] == ["pretrained", "pretrained", "random", "random", "log-mel"]
+    evaluated = evaluated_encoders(
+        [encoder, encoder.randomised(5), EvaluatedEncoder(encoder.randomised(9), "random")], True, None
+    )
+    assert [s.role for s in evaluated] == ["pretrained", "pretrained", "random", "random", "log-mel"]
 
 
 def test_heard_follows_from_what_the_run_says(tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=6, name="owls")
     run = tmp_path / "run"
     run.mkdir()
-    assert heard(run, corpus) is None
+    assert seen(run, corpus) is None
     told = {"name": "all", "fingerprint": "x", "parts": {"frogs": 3, "owls": 6}}
     cases = [
         (told, True),
@@ -172,7 +174,7 @@ def test_heard_follows_from_what_the_run_says(tones: Callable[..., Corpus], tmp_
     ]
     for data, expected in cases:
         (run / "corpus.json").write_text(json.dumps(data))
-        assert heard(run, corpus) is expected
+        assert seen(run, corpus) is expected
     (run / "corpus.json").write_text("{")
     with pytest.raises(CheckpointError, match="does not say what was heard"):
-        heard(run, corpus)
+        seen(run, corpus)

@@ -40,7 +40,7 @@ def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., C
     card = TaskCard(name="toys", folds=3)
     options = {"task": card, "probes": ("linear",), "seeds": (0,), "search": SEARCH, "progress": False}
     results = probe(run, data=tones(), command="auricle probe run --task toys", **options)
-    assert [(r.role, r.heard) for r in results] == [("pretrained", True), ("random", False), ("log-mel", False)]
+    assert [(r.role, r.seen) for r in results] == [("pretrained", True), ("random", False), ("log-mel", False)]
     assert results[0].command == "auricle probe run --task toys"
     assert read_results(run / "probes" / "toys") == results
     path = run / "probes" / "toys" / "map.json"

@@ -16,7 +16,7 @@ import soundfile
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CheckpointError
-from auricle.evaluation.seen import heard
+from auricle.evaluation.seen import seen
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.recordings import recording_ids
@@ -57,40 +57,40 @@ def old(run: Path, folder: Path, **told: object) -> Path:
 
 
 def test_what_was_heard_is_recognised_under_any_name(run: Path, data: Path, tmp_path: Path) -> None:
-    assert heard(run, open_corpus(data)) is True
+    assert seen(run, open_corpus(data)) is True
     shutil.copytree(data, tmp_path / "other name")
-    assert heard(run, open_corpus(tmp_path / "other name")) is True
-    assert heard(run, open_corpus(data / "a")) is True
+    assert seen(run, open_corpus(tmp_path / "other name")) is True
+    assert seen(run, open_corpus(data / "a")) is True
     # One recording among unheard ones, renamed, in a tar.
     mixed = write(tmp_path / "mixed", 4, 1)
     shutil.copy(data / "b" / "1.wav", mixed / "a" / "new.wav")
-    assert heard(run, open_corpus(mixed)) is True
+    assert seen(run, open_corpus(mixed)) is True
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         tar.add(mixed / "a" / "new.wav", "x.wav")
-    assert heard(run, open_corpus(tmp_path / "shard.tar")) is True
-    assert heard(run, open_corpus(data / "a").cut(0.2)) is True
+    assert seen(run, open_corpus(tmp_path / "shard.tar")) is True
+    assert seen(run, open_corpus(data / "a").cut(0.2)) is True
 
 
 def test_other_audio_of_the_same_file_names_and_sizes_was_not_heard(run: Path, data: Path, tmp_path: Path) -> None:
     other = open_corpus(write(tmp_path / "other", 8, 1))
     assert sorted(other.column("file")) == sorted(open_corpus(data).column("file"))
-    assert heard(run, other) is False
+    assert seen(run, other) is False
 
 
 def test_a_run_that_lists_no_recordings_can_only_go_by_names(run: Path, data: Path, tmp_path: Path) -> None:
     other = open_corpus(write(tmp_path / "other", 8, 1))
     folder = old(run, tmp_path / "run", name="everything", parts={"sounds": 8, "voices": 3})
-    assert heard(folder, open_corpus(data)) is True
+    assert seen(folder, open_corpus(data)) is True
     # File names and sizes are alike, and nothing says more.
-    assert heard(folder, other) is True
-    assert heard(folder, open_corpus(write(tmp_path / "fewer", 4, 1))) is None
-    assert heard(tmp_path, other) is None
+    assert seen(folder, other) is True
+    assert seen(folder, open_corpus(write(tmp_path / "fewer", 4, 1))) is None
+    assert seen(tmp_path, other) is None
 
 
 def test_a_corpus_that_cant_be_read_is_neither(run: Path, tmp_path: Path) -> None:
     corpus = Corpus.from_columns({"file": ["a.wav"], "seconds": [1.0]}, root=tmp_path)
     assert len(recording_ids(corpus)) == 0
-    assert heard(run, corpus) is None
+    assert seen(run, corpus) is None
 
 
 def test_damaged_lists_are_named(run: Path, tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_damaged_lists_are_named(run: Path, tmp_path: Path) -> None:
     folder = old(run, tmp_path / "run")
     (folder / "recordings.parquet").write_bytes(b"PAR1")
     with pytest.raises(CheckpointError, match=r"recordings.parquet is damaged"):
-        heard(folder, other)
+        seen(folder, other)
     (folder / "corpus.json").write_text("[]")
     with pytest.raises(CheckpointError, match="does not say what was heard"):
-        heard(folder, other)
+        seen(folder, other)
 
 
 def test_identities_are_those_of_different_contents(tmp_path: Path) -> None:
@@ -126,5 +126,5 @@ def test_real_corpora_that_were_left_out_were_not_heard(shared_audio: Path, run:
     everything = open_corpus(shared_audio, exclude=("esc10", "sed_synth"))
     folder = old(run, tmp_path / "run", name="audio", parts={})
     pq.write_table(pa.table({"recording": recording_ids(everything)}), folder / "recordings.parquet")
-    told = {name: heard(folder, open_corpus(shared_audio / name)) for name in ("esc50_dev20", "esc10", "sed_synth")}
+    told = {name: seen(folder, open_corpus(shared_audio / name)) for name in ("esc50_dev20", "esc10", "sed_synth")}
     assert told == {"esc50_dev20": True, "esc10": False, "sed_synth": False}

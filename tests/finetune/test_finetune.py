@@ -26,9 +26,9 @@ from auricle.finetune.fold import schedule
 from auricle.finetune.run import finetune
 from auricle.finetune.saved import load_finetuned, read_card
 from auricle.probes import SearchConfig
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.results.record import Result, read_results
-from auricle.results.scoring import compare_judged
+from auricle.results.scoring import compare_predictions
 from auricle.tasks.card import TaskCard
 
 CARD = TaskCard(name="toy", labels="single", protocol="folds", folds=3)
@@ -103,9 +103,9 @@ def test_the_record_is_whole_and_compares_with_a_probe(
         resamples=50, progress=False,
     )  # fmt: skip
     assert probe.sizes == tuned.sizes
-    answers = [load_judged(tmp_path / r.predictions) for r in (tuned, probe) if r.predictions]
+    answers = [load_predictions(tmp_path / r.predictions) for r in (tuned, probe) if r.predictions]
     assert answers[0].units.tolist() == answers[1].units.tolist()
-    difference = compare_judged(answers[0], answers[1], "accuracy", resamples=50)
+    difference = compare_predictions(answers[0], answers[1], "accuracy", resamples=50)
     assert difference.value == pytest.approx(tuned.value - probe.value)
     assert {r.key for r in read_results(tmp_path)} == {tuned.key, control.key, probe.key}
 
@@ -162,7 +162,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
     assert len(epochs) == 3 * config.epochs + 2
     assert again.values == whole.values
     assert again.details == whole.details
-    one, two = (load_judged(tmp_path / name / str(r.predictions)) for name, r in (("whole", whole), ("killed", again)))
+    one, two = (
+        load_predictions(tmp_path / name / str(r.predictions)) for name, r in (("whole", whole), ("killed", again))
+    )
     assert np.array_equal(one.scores, two.scores)  # type: ignore[attr-defined]
     assert not list((tmp_path / "killed" / "fits").rglob("*.safetensors"))
 
@@ -179,12 +181,12 @@ def test_the_best_model_is_kept_and_repeats_its_answers(
     best = max(fit["validation"] for fit in tuned.details["training"])
     assert card["validation"] == best
     model = load_finetuned(folder)
-    judged: Any = load_judged(tmp_path / str(tuned.predictions))
+    predictions: Any = load_predictions(tmp_path / str(tuned.predictions))
     fold = [c["fold"] for c in tuned.chosen].index(card["fold"])
     names = {f"{corpus[i].file}@{corpus[i].start:.6f}": i for i in range(30)}
-    rows = [names[unit] for unit in judged.clips[judged.fold == fold]]
+    rows = [names[unit] for unit in predictions.clips[predictions.fold == fold]]
     said = model.predict([corpus.audio(i, 16000) for i in rows], 16000)
-    np.testing.assert_allclose(said, judged.scores[0][judged.fold == fold], atol=1e-3)
+    np.testing.assert_allclose(said, predictions.scores[0][predictions.fold == fold], atol=1e-3)
     (none,) = run(encoder, corpus, tmp_path / "none", with_control=False, save=False)
     assert not (tmp_path / "none" / "finetuned" / none.key).exists()
 

@@ -44,8 +44,8 @@ def test_an_epoch_has_every_clip_once_in_an_order_of_its_own(tones: Callable[...
     orders = []
     for epoch in (0, 1):
         found = list(made.epoch(epoch))
-        heard = np.concatenate([b.audio.wave.abs().sum(1).numpy() for b in found])
-        order = np.abs(heard[:, None] - energies).argmin(1)
+        seen = np.concatenate([b.audio.wave.abs().sum(1).numpy() for b in found])
+        order = np.abs(seen[:, None] - energies).argmin(1)
         assert sorted(order) == list(range(12))
         np.testing.assert_array_equal(np.concatenate([b.targets.numpy() for b in found]), TRUTH[order])
         orders.append(order.tolist())

@@ -22,7 +22,7 @@ from auricle.kits.knn import neighbour_votes
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import EVAR, HEAR, MARBLE, SUPERB, XARES, XARES_KNN, NeighbourConfig, ProtocolConfig
 from auricle.probes.contract import Labelled
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan, plan_folds
@@ -67,7 +67,7 @@ def test_hear_on_folds(encoder: FrozenEncoder, tones: Callable[..., Corpus], qui
     widths = [encoder.pooled_width, *head.hidden, 3]
     assert first.params == sum((a + 1) * b for a, b in itertools.pairwise(widths)) + 2 * sum(head.hidden)
     assert results == read_results(quick["out"])
-    saved = load_judged(quick["out"] / first.predictions)
+    saved = load_predictions(quick["out"] / first.predictions)
     assert len(saved.units) == 30
 
 
@@ -96,8 +96,8 @@ def test_a_second_call_computes_nothing_and_a_stopped_one_goes_on(
     assert compat_evaluate([encoder], CARD, corpus, **run) == [result]
     assert len(calls) == 7
     # What is said of an encoder now stands in a result found again, and is written down.
-    (told,) = compat_evaluate([encoder], CARD, corpus, heard=True, **run)
-    assert (told.key, told.heard, len(calls)) == (result.key, True, 7)
+    (told,) = compat_evaluate([encoder], CARD, corpus, seen=True, **run)
+    assert (told.key, told.seen, len(calls)) == (result.key, True, 7)
     assert read_results(quick["out"]) == [told]
     changed = protocol.replace(training=protocol.training.replace(epochs=2))
     assert compat_evaluate([encoder], CARD, corpus, **{**run, "protocol": changed})[0].key != result.key

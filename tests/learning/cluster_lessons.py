@@ -10,7 +10,7 @@ from pathlib import Path
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.objectives.predictive.terms import CodeConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe
 from learning import Lesson, lesson
 
@@ -27,7 +27,7 @@ def cluster_lesson(recipe: Recipe, folder: Path, steps: int) -> Lesson:
             width=96, depth=2, heads=2, mels=40, frames=102, patch=(2, 40), cls=False, pooling="mean", drop_path=0.0
         ),
         objective=recipe.objective.replace(terms=(codes, *rest)),
-        window=two_cores.window(1.0),
+        window=small_scale.window(1.0),
         train=recipe.train.replace(precision="fp32"),
     )
     return lesson(small, folder, steps=steps, batch=16, lr=2e-3)

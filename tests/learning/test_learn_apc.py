@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auricle.recipes import Recipe, get_recipe
-from auricle.recipes.two_cores import window
+from auricle.recipes.small_scale import window
 from learning import lesson
 
 

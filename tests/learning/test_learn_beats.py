@@ -16,11 +16,11 @@ from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.objectives.contract import Preparation
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.terms import CodeConfig
-from auricle.objectives.targets.earlier_codes import EarlierCodesTargetConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_codes import PreviousCodesTargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Recipe, get_recipe
-from auricle.recipes.two_cores import window
+from auricle.recipes.small_scale import window
 from learning import Lesson, lesson
 
 BODY = BEATsConfig(
@@ -33,27 +33,27 @@ _TAUGHT: dict[str, tuple[FrozenEncoder, dict[str, float]]] = {}
 class StagedLesson(Lesson):
     """A lesson of a stage that is given what the stage before trained."""
 
-    earlier: FrozenEncoder | None = None
+    previous: FrozenEncoder | None = None
 
     def preparation(self, frontend: FrontEnd) -> Preparation:
-        return replace(super().preparation(frontend), earlier=self.earlier)
+        return replace(super().preparation(frontend), previous=self.previous)
 
 
 def stage(name: str) -> Recipe:
     """Return a stage at the tests' size; its stage before is given by hand."""
-    recipe = get_recipe(name, "tiny").replace(window=window(0.96), encoder=BODY, before=None)
+    recipe = get_recipe(name, "tiny").replace(window=window(0.96), encoder=BODY, previous=None)
     objective = recipe.objective
     if name == "beats-iter1":
         target = RandomProjectionTargetConfig(codes=64, dim=64, norm="none")
         return recipe.replace(objective=objective.replace(decoder=BLOCK, terms=(CodeConfig(target),)))
     if name == "beats-tokenizer":
-        earlier = EarlierEncoderConfig(encoder=BODY, frontend=recipe.frontend)
+        previous = PreviousEncoderConfig(encoder=BODY, frontend=recipe.frontend)
         return recipe.replace(
             encoder=CodingEncoderConfig(body=BODY, codebook=CodebookConfig(codes=64, dim=16)),
-            objective=objective.replace(earlier=earlier, estimator=BLOCK),
+            objective=objective.replace(previous=previous, estimator=BLOCK),
         )
-    before = EarlierEncoderConfig(encoder=stage("beats-tokenizer").encoder, frontend=recipe.frontend)
-    target = EarlierCodesTargetConfig(before)
+    before = PreviousEncoderConfig(encoder=stage("beats-tokenizer").encoder, frontend=recipe.frontend)
+    target = PreviousCodesTargetConfig(before)
     return recipe.replace(objective=objective.replace(decoder=BLOCK, terms=(CodeConfig(target),)))
 
 
@@ -65,7 +65,7 @@ def taught(name: str, folder: Path, shuffled: bool = False) -> tuple[FrozenEncod
     steps, lr = {"beats-iter1": (130, 2e-3), "beats-tokenizer": (80, 1e-3), "beats": (110, 2e-3)}[name]
     made = lesson(stage(name), folder, steps=steps, batch=32, lr=lr)
     made = StagedLesson(made.recipe, made.taught, made.held)
-    made.earlier = None if before is None else taught(before, folder)[0]
+    made.previous = None if before is None else taught(before, folder)[0]
     _, numbers = made.learn(shuffled=shuffled)
     frontend, encoder, _ = made.parts
     found = FrozenEncoder(frontend, encoder, name=name), numbers

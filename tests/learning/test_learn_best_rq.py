@@ -10,7 +10,7 @@ from auricle.encoders.conformer import ConformerConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import get_recipe
-from auricle.recipes.two_cores import window
+from auricle.recipes.small_scale import window
 from learning import lesson
 
 

@@ -14,7 +14,7 @@ from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.evaluation.audio_text.model import AudioText
 from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
 from auricle.objectives.contract import Objective
-from auricle.recipes import get_recipe, two_cores
+from auricle.recipes import get_recipe, small_scale
 from learning import Lesson
 
 pytestmark = pytest.mark.real
@@ -38,7 +38,7 @@ def test_captions_of_unheard_recordings_are_found(shared_audio: Path) -> None:
     for row, text in zip(captions.rows, captions.texts, strict=True):
         texts[row] = text
     corpus = corpus.with_column("caption", texts)
-    recipe = get_recipe("clap", "tiny").replace(encoder=SliceCNNConfig(), window=two_cores.window(1.3))
+    recipe = get_recipe("clap", "tiny").replace(encoder=SliceCNNConfig(), window=small_scale.window(1.3))
     train = recipe.train.replace(steps=70, warmup_steps=10, threads=1, lr=2e-3)
     recipe = recipe.replace(train=train, loader=recipe.loader.replace(batch=32, workers=0))
     held = corpus.filter(lambda clip: clip.fold == 5)
@@ -66,7 +66,7 @@ def test_captions_of_unheard_recordings_are_found(shared_audio: Path) -> None:
 def test_shuffled_captions_teach_nothing(shared_audio: Path) -> None:
     corpus = open_corpus(shared_audio / "esc10")
     corpus = corpus.with_column("caption", [f"a sound of {clip.labels[0]}" for clip in corpus])
-    recipe = get_recipe("clap", "tiny").replace(encoder=SliceCNNConfig(), window=two_cores.window(1.3))
+    recipe = get_recipe("clap", "tiny").replace(encoder=SliceCNNConfig(), window=small_scale.window(1.3))
     train = recipe.train.replace(steps=50, warmup_steps=10, threads=1, lr=2e-3)
     recipe = recipe.replace(train=train, loader=recipe.loader.replace(batch=32, workers=0))
     made = Captioned(recipe, corpus.filter(lambda clip: clip.fold != 5), corpus.filter(lambda clip: clip.fold == 5))

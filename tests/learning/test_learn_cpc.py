@@ -10,7 +10,7 @@ import pytest
 from auricle.encoders.parts.waveform_stem import CPC
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.recipes import get_recipe
-from auricle.recipes.two_cores import window
+from auricle.recipes.small_scale import window
 from learning import lesson
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from auricle.audio.ops.crop import CropConfig
 from auricle.encoders.pase import PaseConfig
-from auricle.recipes import get_recipe, two_cores
+from auricle.recipes import get_recipe, small_scale
 from learning import Lesson, lesson
 
 pytestmark = pytest.mark.real
@@ -22,7 +22,7 @@ def made(folder: Path, steps: int) -> Lesson:
     blocks = tuple((channels, *block[1:]) for channels, block in zip(_CHANNELS, published, strict=True))
     recipe = recipe.replace(
         encoder=PaseConfig(filters=16, filter_taps=101, blocks=blocks, width=64),
-        window=two_cores.window(1.3),
+        window=small_scale.window(1.3),
         augment=recipe.augment.replace(crop=CropConfig(seconds=0.6, each=True)),
         objective=recipe.objective.replace(statistics=60),
     )

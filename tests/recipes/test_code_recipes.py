@@ -13,7 +13,7 @@ from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.load import load_recipe
 from auricle.training.checkpoint import find_checkpoints, read_tensors
@@ -54,10 +54,10 @@ def test_musicfm_as_published() -> None:
 
 def test_beats_as_published() -> None:
     third = get_recipe("beats", "paper")
-    tokenizer = third.before
+    tokenizer = third.previous
     stages = [third]
-    while stages[-1].before is not None:
-        stages.append(stages[-1].before)
+    while stages[-1].previous is not None:
+        stages.append(stages[-1].previous)
     assert [stage.name for stage in stages] == ["beats", "beats-tokenizer", "beats", "beats-tokenizer", "beats-iter1"]
     assert (third.frontend.amplitude, third.frontend.mean, third.frontend.std, third.frontend.divisor) == (
         32768.0, 15.41663, 6.55582, 2.0,
@@ -73,10 +73,10 @@ def test_beats_as_published() -> None:
     assert (target.codes, target.dim) == (1024, 256)
     assert (third.train.steps, third.train.lr, third.loader.batch_seconds) == (400_000, 5e-4, 5.6 * 3600)
     # Each stage learns from what stands before it.
-    for later, earlier in itertools.pairwise(stages):
+    for later, previous in itertools.pairwise(stages):
         objective = later.objective
-        told = objective.earlier if later.name == "beats-tokenizer" else objective.terms[0].target.earlier
-        assert (told.encoder, told.frontend) == (earlier.encoder, earlier.frontend)
+        told = objective.previous if later.name == "beats-tokenizer" else objective.terms[0].target.previous
+        assert (told.encoder, told.frontend) == (previous.encoder, previous.frontend)
 
 
 BODY = BEATsConfig(width=32, embed=16, depth=1, heads=2, position=ConvPositionConfig(kernel=4, groups=4))
@@ -85,18 +85,18 @@ BLOCK = TransformerDecoderConfig(32, 1, 2)
 
 def short(recipe: Recipe, book: CodebookConfig = CodebookConfig(codes=16, dim=8)) -> Recipe:  # noqa: B008  frozen
     """Return the recipe with stages of two steps, small encoders and small windows."""
-    before = None if recipe.before is None else short(recipe.before, book)
+    previous = None if recipe.previous is None else short(recipe.previous, book)
     encoder, objective = BODY, recipe.objective
-    told = None if before is None else EarlierEncoderConfig(encoder=before.encoder, frontend=before.frontend)
+    told = None if previous is None else PreviousEncoderConfig(encoder=previous.encoder, frontend=previous.frontend)
     if recipe.name == "beats-tokenizer":
         encoder = CodingEncoderConfig(body=BODY, codebook=book)
-        objective = objective.replace(earlier=told, estimator=BLOCK)
+        objective = objective.replace(previous=told, estimator=BLOCK)
     else:
         (term,) = objective.terms
-        target = term.target.replace(seeds=1) if told is None else term.target.replace(earlier=told)
+        target = term.target.replace(seeds=1) if told is None else term.target.replace(previous=told)
         objective = objective.replace(decoder=BLOCK, terms=(term.replace(target=target),))
     return recipe.replace(
-        before=before,
+        previous=previous,
         encoder=encoder,
         objective=objective,
         window=recipe.window.replace(seconds=0.64),
@@ -114,7 +114,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, toy_corpus: Path) -> Path:
 
 
 def test_three_stages_hand_on_what_they_learnt(trained: Path) -> None:
-    tokenizer, first = load(trained / "before"), load(trained / "before" / "before")
+    tokenizer, first = load(trained / "previous"), load(trained / "previous" / "previous")
     assert isinstance(tokenizer.encoder, CodingEncoder)
     assert load(trained).encoder.config == first.encoder.config
     mine = read_tensors(find_checkpoints(trained / "checkpoints")[2] / "objective.safetensors")
@@ -130,13 +130,13 @@ def test_three_stages_hand_on_what_they_learnt(trained: Path) -> None:
 def test_a_first_iteration_is_refused_where_a_tokenizer_is_expected(
     trained: Path, toy_corpus: Path, tmp_path: Path
 ) -> None:
-    first = trained / "before" / "before"
+    first = trained / "previous" / "previous"
     with pytest.raises(ConfigError, match="has a BEATs, which gives no codes; expected a tokenizer"):
-        pretrain(short(get_recipe("beats", "tiny")), toy_corpus, tmp_path / "run", progress=False, earlier=first)
+        pretrain(short(get_recipe("beats", "tiny")), toy_corpus, tmp_path / "run", progress=False, previous=first)
 
 
 def test_a_tokenizer_with_another_codebook_is_taken_as_it_is(trained: Path, toy_corpus: Path, tmp_path: Path) -> None:
     other = short(get_recipe("beats", "tiny"), CodebookConfig(codes=32, dim=8))
-    run = pretrain(other, toy_corpus, tmp_path / "run", progress=False, earlier=trained / "before")
+    run = pretrain(other, toy_corpus, tmp_path / "run", progress=False, previous=trained / "previous")
     (term,) = load_recipe(run).objective.terms
-    assert term.target.earlier.encoder.codebook.codes == 16
+    assert term.target.previous.encoder.codebook.codes == 16

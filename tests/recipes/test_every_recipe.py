@@ -34,9 +34,9 @@ def shrunk(recipe: Recipe, **train: object) -> Recipe:
         "precision": "fp32",
         "device": "cpu",
     }
-    before = None if recipe.before is None else shrunk(recipe.before)
+    previous = None if recipe.previous is None else shrunk(recipe.previous)
     return recipe.replace(
-        before=before,
+        previous=previous,
         loader=recipe.loader.replace(batch=4, workers=0, batch_seconds=None),
         train=recipe.train.replace(**(settings | train), micro_batch=None),
     )

@@ -39,10 +39,10 @@ def test_the_recipe_keeps_its_front_end_where_that_is_of_the_kind() -> None:
 
 def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
     made = on_family(get_recipe("hubert"), get_family("conformer"))
-    assert made.before is not None
+    assert made.previous is not None
     assert isinstance(made.encoder, ConformerConfig)
-    assert made.before.encoder == made.encoder
-    assert [earlier.encoder for earlier in stages_in(made.objective)] == [made.encoder]
+    assert made.previous.encoder == made.encoder
+    assert [previous.encoder for previous in stages_in(made.objective)] == [made.encoder]
     build(made, 0)
 
 

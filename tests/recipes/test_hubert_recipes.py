@@ -18,8 +18,8 @@ from auricle.objectives.masks.spans import SpanMask
 from auricle.objectives.predictive.heads import CosineHeadConfig
 from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.clusters import ClusteredFeaturesConfig, ClusteredLayerConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.load import load_recipe
 from auricle.training.run_folder import read_metrics
@@ -48,9 +48,9 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
 @pytest.mark.parametrize("name", ["hubert", "aves", "wavlm"])
 def test_published_constants_of_both_iterations(name: str) -> None:
     second = get_recipe(name, "paper")
-    first = second.before
+    first = second.previous
     assert first is not None
-    assert first.before is None
+    assert first.previous is None
     assert second.begin == "fresh"
     for recipe, clusters, steps in ((first, 100, 250_000), (second, 500, 400_000)):
         assert recipe.objective.mask == SpanMask(p=0.8, length=10, min_spans=2, same_count=True)
@@ -67,7 +67,7 @@ def test_published_constants_of_both_iterations(name: str) -> None:
     assert first.objective.terms[0].target.source == ClusteredFeaturesConfig(MfccConfig())
     assert first.encoder == WaveformTransformerConfig.size("base")
     assert second.objective.terms[0].target.source == ClusteredLayerConfig(
-        6, EarlierEncoderConfig(first.encoder, first.frontend)
+        6, PreviousEncoderConfig(first.encoder, first.frontend)
     )
     assert second.encoder == WaveformTransformerConfig.size("wavlm_base" if name == "wavlm" else "base")
 
@@ -78,15 +78,15 @@ def test_wavlms_mixing_is_the_papers() -> None:
         UtteranceMixConfig(p=0.2, noise_share=0.1, speech_db=(-5.0, 5.0), noise_db=(-5.0, 20.0), longest=0.5),
     )
     assert (recipe.encoder.bias, recipe.encoder.buckets, recipe.encoder.max_distance) == ("wavlm", 320, 800)
-    assert recipe.before.augment == get_recipe("hubert", "paper").augment
+    assert recipe.previous.augment == get_recipe("hubert", "paper").augment
 
 
 def test_distilhuberts_published_constants() -> None:
     recipe = get_recipe("distilhubert", "paper")
     (term,) = recipe.objective.terms
     assert (term.layers, term.measure, term.where, term.begin) == ((4, 8, 12), "l1_cosine", "all", True)
-    assert recipe.before == get_recipe("hubert", "paper")
-    assert term.earlier.encoder == recipe.before.encoder
+    assert recipe.previous == get_recipe("hubert", "paper")
+    assert term.previous.encoder == recipe.previous.encoder
     assert (recipe.train.lr, recipe.train.steps, recipe.train.warmup_steps) == (2e-4, 200_000, 14_000)
     assert (recipe.window.variable, recipe.loader.batch, recipe.loader.buckets) == (True, 24, 16)
     student = recipe.encoder.build()
@@ -104,23 +104,23 @@ def test_dinosrs_published_constants() -> None:
 
 def small(recipe: Recipe, **train: object) -> Recipe:
     """Shrink a stage, and the stages before it."""
-    before = None if recipe.before is None else small(recipe.before)
+    previous = None if recipe.previous is None else small(recipe.previous)
     codes = recipe.objective.terms[0]
     if hasattr(codes, "target"):
         target = codes.target.replace(clusters=6)
-        if before is not None:
-            target = target.replace(source=ClusteredLayerConfig(1, EarlierEncoderConfig(before.encoder)))
+        if previous is not None:
+            target = target.replace(source=ClusteredLayerConfig(1, PreviousEncoderConfig(previous.encoder)))
         codes = codes.replace(target=target)
         encoder = ENCODER
     else:
-        codes = codes.replace(earlier=EarlierEncoderConfig(before.encoder), layers=(1, 2))
+        codes = codes.replace(previous=PreviousEncoderConfig(previous.encoder), layers=(1, 2))
         encoder = ENCODER.replace(depth=1)
     settings = {
         "steps": 4, "warmup_steps": 1, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
         "device": "cpu",
     }  # fmt: skip
     return recipe.replace(
-        before=before,
+        previous=previous,
         encoder=encoder,
         objective=recipe.objective.replace(terms=(codes, *recipe.objective.terms[1:])),
         window=recipe.window.replace(seconds=0.64),
@@ -137,10 +137,10 @@ def tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
 def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_path: Path) -> None:
     recipe = small(get_recipe("hubert"))
     run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
-    first = load(run / "before")
+    first = load(run / "previous")
     assert "6 clusters" in (run / "events.log").read_text()
     assert "layer 1 of the stage before" in (run / "events.log").read_text()
-    assert re.search(r"\(Mfcc\) of \d+ clips", (run / "before" / "events.log").read_text())
+    assert re.search(r"\(Mfcc\) of \d+ clips", (run / "previous" / "events.log").read_text())
     start = tensors(run, 0)
     prefix = "terms.0.target.source.earlier.encoder."
     assert all(torch.equal(start[prefix + name], value) for name, value in first.encoder.state_dict().items())
@@ -148,14 +148,14 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
     assert read_metrics(run)[-1]["codes"] > 0
     # A run of half of the steps, resumed without the folder of the stage before, comes to the same numbers.
     whole = tensors(run, 4)
-    stopped = pretrain(recipe, toy_corpus, tmp_path / "again", earlier=run / "before", progress=False)
+    stopped = pretrain(recipe, toy_corpus, tmp_path / "again", previous=run / "previous", progress=False)
     for step in (3, 4):
         place = stopped / "checkpoints" / f"step-{step:08d}"
         if place.exists():
             for file in place.iterdir():
                 file.unlink()
             place.rmdir()
-    again = pretrain(recipe, toy_corpus, stopped, resume=True, earlier=tmp_path / "gone", progress=False)
+    again = pretrain(recipe, toy_corpus, stopped, resume=True, previous=tmp_path / "gone", progress=False)
     found = tensors(again, 4)
     assert found.keys() == whole.keys()
     assert all(torch.equal(found[name], whole[name]) for name in whole)
@@ -163,25 +163,25 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
 
 def test_a_stage_that_does_not_match(toy_corpus: Path, tmp_path: Path) -> None:
     recipe = small(get_recipe("hubert"))
-    first = pretrain(recipe.before.replace(encoder=ENCODER.replace(depth=3)), toy_corpus, tmp_path / "first",
+    first = pretrain(recipe.previous.replace(encoder=ENCODER.replace(depth=3)), toy_corpus, tmp_path / "first",
                      progress=False)  # fmt: skip
     # Another depth is taken as it is; a layer that it lacks is refused.
-    run = pretrain(recipe, toy_corpus, tmp_path / "run", earlier=first, progress=False)
-    assert load_recipe(run).objective.terms[0].target.source.earlier.encoder.depth == 3
+    run = pretrain(recipe, toy_corpus, tmp_path / "run", previous=first, progress=False)
+    assert load_recipe(run).objective.terms[0].target.source.previous.encoder.depth == 3
     term = recipe.objective.terms[0]
     source = term.target.source.replace(layer=2)
     deep = recipe.objective.replace(terms=(term.replace(target=term.target.replace(source=source)),))
-    shallow = pretrain(recipe.before.replace(encoder=ENCODER.replace(depth=1)), toy_corpus, tmp_path / "shallow",
+    shallow = pretrain(recipe.previous.replace(encoder=ENCODER.replace(depth=1)), toy_corpus, tmp_path / "shallow",
                        progress=False)  # fmt: skip
     with pytest.raises(ConfigError, match=r"layer 2.*1"):
-        pretrain(recipe.replace(objective=deep), toy_corpus, tmp_path / "third", earlier=shallow, progress=False)
+        pretrain(recipe.replace(objective=deep), toy_corpus, tmp_path / "third", previous=shallow, progress=False)
     with pytest.raises((CheckpointError, ConfigError)):
-        pretrain(recipe, toy_corpus, tmp_path / "other", earlier=tmp_path / "nowhere", progress=False)
+        pretrain(recipe, toy_corpus, tmp_path / "other", previous=tmp_path / "nowhere", progress=False)
 
 
 def test_distillation_follows_its_teachers_stage(toy_corpus: Path, tmp_path: Path) -> None:
     run = pretrain(small(get_recipe("distilhubert")), toy_corpus, tmp_path / "run", progress=False)
-    teacher, start = load(run / "before").encoder.state_dict(), tensors(run, 0)
+    teacher, start = load(run / "previous").encoder.state_dict(), tensors(run, 0)
     events = (run / "events.log").read_text()
     assert "the student began with" in events
     assert torch.equal(start["projection.weight"], teacher["projection.weight"])

@@ -78,8 +78,8 @@ def test_sslam() -> None:
     (mix,) = recipe.augment.feature
     assert (mix.protected, mix.fraction * 1024) == (2, 240)
     assert o.terms[1].target.tokens.layers == 1
-    assert recipe.begin == "earlier"
-    assert recipe.before == get_recipe("eat", "paper")
+    assert recipe.begin == "previous"
+    assert recipe.previous == get_recipe("eat", "paper")
     assert optimiser(recipe) == (200_000, 5e-5, 25_000, "cosine")
 
 

@@ -125,7 +125,7 @@ def test_recipes_of_the_first_version_are_still_read() -> None:
         "kind": "ContrastiveConfig", "temperature": 0.2, "projector": [64, 32], "chunk": 7,
         "mask": data["objective"]["mask"],
     }  # fmt: skip
-    for name in ("kept", "unknown", "cost", "choose", "before", "begin"):
+    for name in ("kept", "unknown", "cost", "choose", "previous", "begin"):
         del data[name]
     for name in ("stride", "block_norm", "shared_layers"):
         del data["encoder"][name]

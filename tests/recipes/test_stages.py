@@ -21,8 +21,10 @@ from auricle.training.run_folder import read_metrics
 
 @pytest.fixture
 def staged(make_recipe) -> Recipe:
-    before = make_recipe(steps=3, save_every=2)
-    return make_recipe(steps=3, save_every=2, seed=7).replace(before=before, begin="earlier", measure_statistics=False)
+    previous = make_recipe(steps=3, save_every=2)
+    return make_recipe(steps=3, save_every=2, seed=7).replace(
+        previous=previous, begin="previous", measure_statistics=False
+    )
 
 
 def weights(run: Path, step: int | None = None) -> dict[str, torch.Tensor]:
@@ -33,23 +35,25 @@ def test_the_second_stage_begins_with_the_weights_of_the_first(
     staged: Recipe, toy_corpus: Path, tmp_path: Path
 ) -> None:
     out = pretrain(staged, toy_corpus, tmp_path / "run", progress=False)
-    first = weights(out / "before")
+    first = weights(out / "previous")
     begun = weights(out, 0)
     assert all(torch.equal(first[name], begun[name]) for name in first)
     assert any(not torch.equal(first[name], value) for name, value in weights(out).items())
-    assert len(read_metrics(out / "before")) == len(read_metrics(out)) == 3
-    assert json.loads((out / "before" / "stage.json").read_text())["finished"]
+    assert len(read_metrics(out / "previous")) == len(read_metrics(out)) == 3
+    assert json.loads((out / "previous" / "stage.json").read_text())["finished"]
     assert "began with the weights of" in (out / "events.log").read_text()
 
 
 def test_a_stage_that_was_stopped_goes_on(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
     whole = pretrain(staged, toy_corpus, tmp_path / "whole", progress=False)
     part = tmp_path / "part"
-    before = staged.before
-    assert before is not None
+    previous = staged.previous
+    assert previous is not None
     # As a kill leaves it: the stage before is half done, the run itself has not begun.
-    pretrain(before.replace(train=before.train.replace(minutes=1e-9)), toy_corpus, part / "before", progress=False)
-    assert max(find_checkpoints(part / "before" / "checkpoints")) < 3
+    pretrain(
+        previous.replace(train=previous.train.replace(minutes=1e-9)), toy_corpus, part / "previous", progress=False
+    )
+    assert max(find_checkpoints(part / "previous" / "checkpoints")) < 3
     pretrain(staged, toy_corpus, part, resume=True, progress=False)
     one, two = weights(whole), weights(part)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -57,8 +61,8 @@ def test_a_stage_that_was_stopped_goes_on(staged: Recipe, toy_corpus: Path, tmp_
 
 def test_a_finished_stage_of_other_settings_is_refused(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    before = staged.before
-    assert before is not None
+    previous = staged.previous
+    assert previous is not None
     pretrain(staged, toy_corpus, out, progress=False)
     for name in ("recipe.json", "corpus.json", "metrics.jsonl", "events.log", "environment.json", "recordings.parquet"):
         (out / name).unlink()
@@ -66,22 +70,22 @@ def test_a_finished_stage_of_other_settings_is_refused(staged: Recipe, toy_corpu
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
-    other = staged.replace(before=before.replace(train=before.train.replace(lr=1e-4)))
-    with pytest.raises(CheckpointError, match=r"trained by other settings.*--earlier"):
+    other = staged.replace(previous=previous.replace(train=previous.train.replace(lr=1e-4)))
+    with pytest.raises(CheckpointError, match=r"trained by other settings.*--previous"):
         pretrain(other, toy_corpus, out, progress=False)
     # The same settings: the finished stage is taken as it is.
-    stamp = (out / "before" / "metrics.jsonl").stat().st_mtime_ns
+    stamp = (out / "previous" / "metrics.jsonl").stat().st_mtime_ns
     pretrain(staged, toy_corpus, out, progress=False)
-    assert (out / "before" / "metrics.jsonl").stat().st_mtime_ns == stamp
+    assert (out / "previous" / "metrics.jsonl").stat().st_mtime_ns == stamp
 
 
 def test_another_run_can_stand_for_the_stage_before(
     staged: Recipe, make_recipe, toy_corpus: Path, tmp_path: Path
 ) -> None:
-    earlier = pretrain(make_recipe(steps=2, seed=3), toy_corpus, tmp_path / "earlier", progress=False)
-    out = pretrain(staged, toy_corpus, tmp_path / "run", earlier=earlier, progress=False)
-    assert not (out / "before").exists()
-    one, two = weights(earlier), weights(out, 0)
+    previous = pretrain(make_recipe(steps=2, seed=3), toy_corpus, tmp_path / "earlier", progress=False)
+    out = pretrain(staged, toy_corpus, tmp_path / "run", previous=previous, progress=False)
+    assert not (out / "previous").exists()
+    one, two = weights(previous), weights(out, 0)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -90,45 +94,45 @@ def test_a_stage_before_that_does_not_fit_or_is_missing_is_refused(
 ) -> None:
     wide = make_recipe(steps=2)
     wide = wide.replace(encoder=wide.encoder.replace(width=48))
-    earlier = pretrain(wide, toy_corpus, tmp_path / "earlier", progress=False)
+    previous = pretrain(wide, toy_corpus, tmp_path / "earlier", progress=False)
     with pytest.raises(CheckpointError, match=r"the stage before .*holds the weights of another model"):
-        pretrain(staged, toy_corpus, tmp_path / "run", earlier=earlier, progress=False)
-    with pytest.raises(ConfigError, match=r"goes on from an earlier stage's weights and there is none.*--earlier"):
-        pretrain(staged.replace(before=None), toy_corpus, tmp_path / "other", progress=False)
+        pretrain(staged, toy_corpus, tmp_path / "run", previous=previous, progress=False)
+    with pytest.raises(ConfigError, match=r"goes on from an earlier stage's weights and there is none.*--previous"):
+        pretrain(staged.replace(previous=None), toy_corpus, tmp_path / "other", progress=False)
 
 
 def test_resuming_needs_no_earlier_stage_any_more(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     short = staged.replace(train=staged.train.replace(minutes=1e-9))
     pretrain(short, toy_corpus, out, progress=False)
-    for path in sorted((out / "before").rglob("*"), reverse=True):
+    for path in sorted((out / "previous").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    (out / "before").rmdir()
+    (out / "previous").rmdir()
     pretrain(staged, toy_corpus, out, resume=True, progress=False)
     assert max(find_checkpoints(out / "checkpoints")) == 3
 
 
 def test_what_is_changed_of_a_run_holds_for_all_its_stages(staged: Recipe, make_recipe) -> None:
-    middle = make_recipe(steps=5).replace(before=staged.before)
-    recipe = staged.replace(before=middle)
+    middle = make_recipe(steps=5).replace(previous=staged.previous)
+    recipe = staged.replace(previous=middle)
     changed = recipe.replace(
         loader=recipe.loader.replace(batch=2),
         train=recipe.train.replace(lr=0.25),
         window=recipe.window.replace(seconds=0.5),
     )
     down = pass_down(changed, recipe)
-    for stage in (down, down.before, down.before.before):
+    for stage in (down, down.previous, down.previous.previous):
         assert (stage.loader.batch, stage.train.lr, stage.window.seconds) == (2, 0.25, 0.5)
     # What was not changed stays each stage's own.
-    assert (down.before.train.steps, down.before.before.train.steps, down.train.seed) == (5, 3, 7)
+    assert (down.previous.train.steps, down.previous.previous.train.steps, down.train.seed) == (5, 3, 7)
     assert pass_down(recipe, recipe) == recipe
 
 
 def test_a_slow_teacher_begins_as_a_copy_of_the_weights_that_are_taken_over(toy_corpus: Path, tmp_path: Path) -> None:
     def short(recipe: Recipe) -> Recipe:
         train = recipe.train.replace(steps=2, warmup_steps=0, save_every=1, keep=0, threads=1, precision="fp32")
-        before = None if recipe.before is None else short(recipe.before)
-        return recipe.replace(before=before, train=train, loader=recipe.loader.replace(batch=4, workers=0))
+        previous = None if recipe.previous is None else short(recipe.previous)
+        return recipe.replace(previous=previous, train=train, loader=recipe.loader.replace(batch=4, workers=0))
 
     run = pretrain(short(get_recipe("sslam")), toy_corpus, tmp_path / "run", progress=False)
     begun = run / "checkpoints" / "step-00000000"
@@ -138,7 +142,7 @@ def test_a_slow_teacher_begins_as_a_copy_of_the_weights_that_are_taken_over(toy_
     }
     assert copied.keys() == encoder.keys()
     assert all(torch.equal(copied[name], encoder[name]) for name in encoder)
-    assert all(torch.equal(value, encoder[name]) for name, value in weights(run / "before").items())
+    assert all(torch.equal(value, encoder[name]) for name, value in weights(run / "previous").items())
 
 
 def test_what_is_prepared_hears_long_recordings_whole(tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_what_is_prepared_hears_long_recordings_whole(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for place in range(2):
         soundfile.write(folder / f"{place}.wav", 0.1 * generator.standard_normal(1_600_000).astype(np.float32), 16000)
-    recipe = get_recipe("hubert").before
+    recipe = get_recipe("hubert").previous
     assert recipe is not None
     train = recipe.train.replace(steps=1, warmup_steps=0, threads=1, precision="fp32")
     recipe = recipe.replace(train=train, loader=recipe.loader.replace(batch=2, workers=0))
@@ -163,6 +167,6 @@ def test_nothing_is_trained_before_a_mistake_is_told(staged: Recipe, toy_corpus:
     wrong = staged.replace(window=staged.window.replace(seconds=30.0))
     with pytest.raises(ConfigError, match="expected at most 64"):
         pretrain(wrong, toy_corpus, tmp_path / "run", progress=False)
-    assert not (tmp_path / "run" / "before").exists()
-    with pytest.raises(ConfigError, match=r"has no stage before it; leave --earlier"):
-        pretrain(staged.replace(before=None, begin="fresh"), toy_corpus, tmp_path / "run", earlier=tmp_path / "x")
+    assert not (tmp_path / "run" / "previous").exists()
+    with pytest.raises(ConfigError, match=r"has no stage before it; leave --previous"):
+        pretrain(staged.replace(previous=None, begin="fresh"), toy_corpus, tmp_path / "run", previous=tmp_path / "x")

@@ -82,7 +82,7 @@ def record(task: str, kind: str, role: str, probe: str, value: float, **more: An
         "width": 192,
         "corpus": task,
         "corpus_fingerprint": "feedbeef0001",
-        "heard": task == "heard20" if role == "pretrained" else None,
+        "seen": task == "heard20" if role == "pretrained" else None,
         "command": f"auricle probe RUN --task {task} --data 'my <data>'",
         "versions": {"auricle": "0.1.0", "torch": "2.13.0"},
         "seconds": 73.2,

@@ -21,7 +21,7 @@ def record(**changes) -> Result:
         "per_class": {"a": {"recall": 0.9}}, "classes": ["a"], "confusion": [[1.0]], "protocol": "split",
         "fold_names": ["test"], "sizes": [[1, 1, 1]], "refit": True, "clips": 1, "clips_total": 1,
         "chosen": [{"lr": 0.1}],
-        "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "heard": None, "versions": {},
+        "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "seen": None, "versions": {},
         "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {},
     }  # fmt: skip
     return Result(**(values | changes))
@@ -29,7 +29,7 @@ def record(**changes) -> Result:
 
 def test_round_trip_and_odd_names(tmp_path: Path) -> None:
     path = tmp_path / "probes" / "results.jsonl"
-    first, second = record(key="1", task="vögel\nnachts \u2028"), record(key="2", heard=True)
+    first, second = record(key="1", task="vögel\nnachts \u2028"), record(key="2", seen=True)
     append_result(path, first)
     append_result(path, second)
     assert read_results(path) == [first, second]

@@ -17,10 +17,10 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.results.book import ResultBook
 from auricle.results.comparison import compare_results, rank_results
 from auricle.results.export import to_csv, to_latex, to_markdown
-from auricle.results.judged import save_judged
+from auricle.results.predictions import save_predictions
 from auricle.results.record import Result, write_results
 from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 
 Made = Callable[..., Result]
 
@@ -34,7 +34,7 @@ def made(task: str, encoder: str, probe: str, value: float, **more: Any) -> Resu
         "values": [[value]], "confusion": None, "protocol": "folds", "split": "the corpus's own folds",
         "fold_names": ["1"], "sizes": [[1, 1, 1]], "refit": True, "clips": 40, "clips_total": 40, "chosen": [],
         "tried": 1, "settings": {"epochs": 30}, "seeds": [0], "params": 10, "width": 4, "corpus": task,
-        "corpus_fingerprint": f"corpus of {task}", "heard": False, "predictions": None, "command": "made",
+        "corpus_fingerprint": f"corpus of {task}", "seen": False, "predictions": None, "command": "made",
         "versions": {}, "seconds": 1.0, "made": "2026-01-01T00:00:00+00:00", "key": f"{task}-{encoder}-{probe}-{value}",
     }  # fmt: skip
     return Result(**{**facts, **more})
@@ -46,12 +46,12 @@ def written(folder: Path, *results: Result) -> Path:
     return folder
 
 
-def answers(right: np.ndarray, groups: int = 40) -> Predictions:
+def answers(right: np.ndarray, groups: int = 40) -> ClipPredictions:
     """Two classes; where `right`, the answer is."""
     n = len(right)
     truth = np.arange(n) % 2
     said = np.where(right, truth, 1 - truth)
-    return Predictions(
+    return ClipPredictions(
         "single", ("a", "b"), np.array([f"clip {i}" for i in range(n)]), np.zeros(n, dtype=np.int64),
         np.array([f"source {i % groups}" for i in range(n)]), np.eye(2, dtype=bool)[truth],
         np.eye(2, dtype=np.float32)[said][None], (0,),
@@ -128,7 +128,7 @@ def test_different_conditions_never_share_a_table(tmp_path: Path, field: str, ot
 def test_what_flatters_or_differs_is_said(tmp_path: Path) -> None:
     folder = written(
         tmp_path,
-        made("t", "A", "linear", 0.8, heard=True, settings={"epochs": 3}, leaks=["the test fold chose"]),
+        made("t", "A", "linear", 0.8, seen=True, settings={"epochs": 3}, leaks=["the test fold chose"]),
         made("t", "B", "linear", 0.7, seeds=[0, 1], clips=39),
         made("t", "B", "linear", 0.6, made="2025-01-01"),
     )
@@ -167,7 +167,7 @@ def test_a_pair_has_the_paired_bootstrap_of_its_predictions(tmp_path: Path) -> N
     first, second = ~hard | (draw.random(200) < 0.5), ~hard
     results = []
     for name, right in (("A", first), ("B", second)):
-        save_judged(tmp_path / "predictions" / f"{name}.npz", answers(right))
+        save_predictions(tmp_path / "predictions" / f"{name}.npz", answers(right))
         results.append(made("t", name, "linear", float(right.mean()), predictions=f"predictions/{name}.npz"))
     book = ResultBook.collect([written(tmp_path, *results)])
     found = compare_results(book, "A", "B", resamples=4000)

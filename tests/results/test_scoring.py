@@ -11,20 +11,20 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.judged import load_judged, save_judged
-from auricle.results.scoring import compare_judged, score
-from auricle.tasks.clips.answers import Predictions
+from auricle.results.predictions import load_predictions, save_predictions
+from auricle.results.scoring import compare_predictions, score
+from auricle.tasks.clips.answers import ClipPredictions
 
 
 def made(
     kind: str = "single", *, clips: int = 60, seeds: int = 2, folds: int = 3, noise: float = 1.0, draw: int = 0
-) -> Predictions:
+) -> ClipPredictions:
     generator = np.random.default_rng(draw)
     labels = np.random.default_rng(99)
     numbers = labels.integers(0, 4, clips)
     truth = np.eye(4, dtype=bool)[numbers] if kind == "single" else labels.random((clips, 4)) < 0.4
     scores = truth + noise * generator.normal(size=(seeds, clips, 4))
-    return Predictions(
+    return ClipPredictions(
         kind,  # type: ignore[arg-type]
         ("a", "b", "c", "d"),
         np.array([f"clip {i}" for i in range(clips)]),
@@ -95,26 +95,26 @@ def test_scores_do_not_depend_on_how_draws_are_held(monkeypatch: pytest.MonkeyPa
 
 def test_comparison_is_paired_and_orders_clips() -> None:
     good, bad = made(noise=0.4), made(noise=1.5, draw=1)
-    clear = compare_judged(good, bad, "accuracy", resamples=500)
+    clear = compare_predictions(good, bad, "accuracy", resamples=500)
     assert clear.clear
     assert clear.value == pytest.approx(
         score(good, "accuracy", resamples=1).value - score(bad, "accuracy", resamples=1).value
     )
     mixed = bad.reorder(bad.clips[np.random.default_rng(0).permutation(60)])
-    assert compare_judged(good, mixed, "accuracy", resamples=500) == clear
-    same = compare_judged(good, good, "macro_f1", resamples=50)
+    assert compare_predictions(good, mixed, "accuracy", resamples=500) == clear
+    same = compare_predictions(good, good, "macro_f1", resamples=50)
     assert (same.value, same.clear) == (0.0, False)
 
 
 def test_comparison_of_other_clips_is_refused() -> None:
     p = made()
     with pytest.raises(CorpusError, match="40 and 60 clips, of which 40"):
-        compare_judged(p, made(clips=40), "accuracy")
+        compare_predictions(p, made(clips=40), "accuracy")
     other = replace(p, truth=np.roll(p.truth, 1, axis=1))
     with pytest.raises(CorpusError, match="differ in what is true"):
-        compare_judged(p, other, "accuracy")
+        compare_predictions(p, other, "accuracy")
     with pytest.raises(ConfigError, match="does not fit single-label"):
-        compare_judged(p, p, "mAP")
+        compare_predictions(p, p, "mAP")
     with pytest.raises(ConfigError, match="does not fit multi-label"):
         score(made("multi"), "accuracy")
 
@@ -122,16 +122,16 @@ def test_comparison_of_other_clips_is_refused() -> None:
 def test_predictions_travel_and_damage_is_named(tmp_path: Path) -> None:
     p = made("multi")
     path = tmp_path / "deep" / "p.npz"
-    save_judged(path, p)
-    back = load_judged(path)
+    save_predictions(path, p)
+    back = load_predictions(path)
     for name in ("clips", "fold", "group", "truth", "scores"):
         np.testing.assert_array_equal(getattr(back, name), getattr(p, name))
     assert (back.kind, back.classes, back.seeds) == (p.kind, p.classes, p.seeds)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CorpusError, match="can't be read as predictions"):
-        load_judged(path)
+        load_predictions(path)
     with pytest.raises(CorpusError, match="can't be read as predictions"):
-        load_judged(tmp_path / "none.npz")
+        load_predictions(tmp_path / "none.npz")
 
 
 def test_shapes_and_values_are_checked() -> None:

@@ -21,12 +21,12 @@ from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
 from auricle.probes.frames.stack import FrameConvConfig
 from auricle.results.compare import compare
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.events import CARDS_EVENTS
 from auricle.tasks.events import run as events_task
-from auricle.tasks.events.answers import EventAnswers
+from auricle.tasks.events.answers import EventPredictions
 from auricle.tasks.events.rule import EventsRule
 
 pytest.importorskip("sed_eval")
@@ -102,8 +102,8 @@ def test_results_of_a_labelled_folder(columns: FrozenEncoder, scenes: Callable[.
     chosen = first.chosen[0]
     assert chosen["lr"] in SEARCH.lr
     assert len(chosen["decoding"]["threshold"]) == 3
-    saved = load_judged(tmp_path / "out" / first.predictions)
-    assert isinstance(saved, EventAnswers)
+    saved = load_predictions(tmp_path / "out" / first.predictions)
+    assert isinstance(saved, EventPredictions)
     assert saved.measure("segment_f1", np.ones((1, 18))).mean() == pytest.approx(first.value)
     difference = compare(results[1], results[0], tmp_path / "out")
     assert difference.value == pytest.approx(results[1].value - results[0].value)

@@ -17,9 +17,9 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import controls, evaluate
-from auricle.evaluation.study import Subject
+from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, choose, layer_tokens
@@ -35,7 +35,7 @@ EPISODES = TaskCard(name="episodes", rule=FewShotRule(ways=2, shots=2, queries=3
 BUDGET = TaskCard(name="budget", folds=3, rule=LabelBudgetRule(budgets=(1, 3, 50), draws=2))
 
 
-def log_mel(encoder: FrozenEncoder) -> Subject:
+def log_mel(encoder: FrozenEncoder) -> EvaluatedEncoder:
     return next(s for s in controls(encoder) if s.role == "log-mel")
 
 
@@ -56,14 +56,14 @@ def test_episodes(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path
     assert first.details["few_shot"]["episodes"] == 40
     assert "no source on both sides" in first.split
     # Every encoder met the same episodes.
-    said = [load_judged(out / r.predictions) for r in results]
+    said = [load_predictions(out / r.predictions) for r in results]
     assert all(isinstance(one, EpisodeAnswers) and (one.units == said[0].units).all() for one in said)
     # An answer is what the reader says of the episode's own vectors: nearest neighbour, in a loop.
-    subject = log_mel(encoder)
-    cache = extract(subject.encoder, corpus, tmp_path / "t", progress=False)
+    evaluated = log_mel(encoder)
+    cache = extract(evaluated.encoder, corpus, tmp_path / "t", progress=False)
     vectors = cache.select().pooled / np.linalg.norm(cache.select().pooled, axis=1, keepdims=True)
     _, episodes = FewShotTask().plan(EPISODES, corpus, 0).payload
-    answers = load_judged(out / by_name["log-mel", "knn"].predictions)
+    answers = load_predictions(out / by_name["log-mel", "knn"].predictions)
     for e in range(5):
         support = episodes.support[e].ravel()
         for q, clip in enumerate(episodes.query[e].ravel()):
@@ -119,7 +119,7 @@ def test_a_budget_curve(encoder: FrozenEncoder, tones: Callable[..., Corpus], tm
     assert by_name["log-mel", "centroid"].value > 0.9
     grown = [point["value"] for point in by_name["log-mel", "linear"].details["budget_curve"]]
     assert grown[-1] > max(grown[0], 0.8)
-    saved = load_judged(tmp_path / results[0].predictions)
+    saved = load_predictions(tmp_path / results[0].predictions)
     assert isinstance(saved, BudgetAnswers)
     assert saved.curve[0].scores.shape == (2, 36, 3)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.judged import load_judged, save_judged
-from auricle.results.scoring import compare_judged, score
+from auricle.results.predictions import load_predictions, save_predictions
+from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.few_shot.answers import EpisodeAnswers, FewShotRule, draw_episodes
 
 
@@ -103,12 +103,12 @@ def test_accuracy_and_its_interval_over_episodes(tmp_path: Path) -> None:
     recall = scores.detail["per_class"]["a"]["recall"]
     assert recall == pytest.approx(right[0][:, :2].mean())
     assert scores.detail["per_class"]["c"]["recall"] is None
-    save_judged(tmp_path / "a.npz", found)
-    back = load_judged(tmp_path / "a.npz")
+    save_predictions(tmp_path / "a.npz", found)
+    back = load_predictions(tmp_path / "a.npz")
     assert isinstance(back, EpisodeAnswers)
     np.testing.assert_array_equal(back.said, found.said)
     assert (back.classes, back.ways, back.seeds) == (found.classes, 2, (0,))
     better = answers(np.where(right | (generator.random(right.shape) < 0.3), truth, 1 - truth), truth)
-    assert compare_judged(better, back, "accuracy").interval.low > 0
+    assert compare_predictions(better, back, "accuracy").interval.low > 0
     with pytest.raises(ConfigError, match="macro_f1"):
         score(found, "macro_f1")

@@ -9,7 +9,7 @@ import torch
 from auricle.probes import SearchConfig, get_loss, get_probe
 from auricle.tasks.clips.fold_fits import fit_fold
 from auricle.tasks.folds import Fold
-from auricle.tasks.shallow import TRAINING_FREE
+from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
@@ -29,7 +29,7 @@ def made(seed: int = 0, clips: int = 60) -> tuple[TokenSet, Targets, Fold]:
 @pytest.mark.parametrize("probe", ["linear", "knn", "centroid", "logistic", "ridge"])
 def test_test_labels_change_nothing(probe: str, refit: bool) -> None:
     tokens, targets, fold = made()
-    config = TRAINING_FREE.get(probe) or get_probe(probe)
+    config = SHALLOW_CLASSIFIERS.get(probe) or get_probe(probe)
     options = {"seeds": (0, 1), "search": SEARCH, "loss": get_loss("ce"), "refit": refit}
     honest = fit_fold(config, tokens, targets, fold, **options)
     truth = targets.truth.copy()

@@ -31,14 +31,14 @@ def plan(card: TaskCard, labels, *, splits=None, folds=None, sources=None) -> Pl
 
 def check(result: Plan, clips: int) -> None:
     """Every clip judges at most once, and never what it taught."""
-    judged: list[int] = []
+    predictions: list[int] = []
     for fold in result.folds:
         sides = [set(fold.train.tolist()), set(fold.valid.tolist()), set(fold.test.tolist())]
         assert all(sides)
         assert sum(len(side) for side in sides) == len(set().union(*sides))
         assert set().union(*sides) <= set(range(clips))
-        judged += fold.test.tolist()
-    assert len(judged) == len(set(judged))
+        predictions += fold.test.tolist()
+    assert len(predictions) == len(set(predictions))
 
 
 @settings(deadline=None, max_examples=40)

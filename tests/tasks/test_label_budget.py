@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import accuracy
-from auricle.results.judged import load_judged, save_judged
-from auricle.results.scoring import compare_judged, score
-from auricle.tasks.clips.answers import Predictions
+from auricle.results.predictions import load_predictions, save_predictions
+from auricle.results.scoring import compare_predictions, score
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
 
 BUDGETS = (1, 2, 5, 10)
@@ -54,12 +54,12 @@ def test_budgets_that_say_nothing_new_are_left_out() -> None:
             LabelBudgetRule(budgets=wrong)
 
 
-def predictions(seed: int, shift: float) -> Predictions:
+def predictions(seed: int, shift: float) -> ClipPredictions:
     generator = np.random.default_rng(seed)
     truth = np.eye(3, dtype=bool)[np.arange(60) % 3]
     scores = generator.normal(size=(2, 60, 3)) + truth * shift
     names = np.array([f"c{i}" for i in range(60)])
-    return Predictions(
+    return ClipPredictions(
         "single", ("a", "b", "c"), names, np.arange(60) % 2, names, truth, scores.astype(np.float32), (0, 1)
     )
 
@@ -71,17 +71,17 @@ def test_the_score_is_the_mean_over_budgets(tmp_path: Path) -> None:
     assert score(found, "accuracy", resamples=10).value == pytest.approx(np.mean(each))
     assert found.seeds == (0, 1)
     assert found.metrics[0] == "accuracy"
-    save_judged(tmp_path / "b.npz", found)
-    back = load_judged(tmp_path / "b.npz")
+    save_predictions(tmp_path / "b.npz", found)
+    back = load_predictions(tmp_path / "b.npz")
     assert isinstance(back, BudgetAnswers)
     assert back.budgets == (1, 5)
     shuffled = back.reorder(found.units[::-1])
     ones = np.ones((1, 60))
     np.testing.assert_allclose(shuffled.measure("macro_f1", ones), found.measure("macro_f1", ones))
     better = BudgetAnswers((1, 5), (predictions(2, 3.0), predictions(3, 4.0)))
-    assert compare_judged(better, shuffled, "accuracy").interval.low > 0
+    assert compare_predictions(better, shuffled, "accuracy").interval.low > 0
     other = BudgetAnswers((1, 9), curve)
     with pytest.raises(CorpusError, match="differ in what is true"):
-        compare_judged(found, other, "accuracy")
+        compare_predictions(found, other, "accuracy")
     with pytest.raises(CorpusError, match="1 predictions for 2 budgets"):
         BudgetAnswers((1, 5), curve[:1])

@@ -18,7 +18,7 @@ from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
-from auricle.results.judged import load_judged, save_judged
+from auricle.results.predictions import load_predictions, save_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
 from auricle.tasks.regression.answers import RegressionAnswers, RegressionRule
@@ -42,11 +42,11 @@ def answers(unit: str = "") -> RegressionAnswers:
 
 
 def test_numbers_equal_the_libraries_under_weights(tmp_path: Path) -> None:
-    judged = answers("semitones")
-    assert judged.metrics == ("r2", "mae_semitones", "pearson", "spearman", "pitch_accuracy", "chroma_accuracy")
+    predictions = answers("semitones")
+    assert predictions.metrics == ("r2", "mae_semitones", "pearson", "spearman", "pitch_accuracy", "chroma_accuracy")
     weights = np.random.default_rng(0).integers(0, 3, N)
     rows = np.repeat(np.arange(N), weights)
-    t, p = judged.truth[rows], judged.predicted[1][rows]
+    t, p = predictions.truth[rows], predictions.predicted[1][rows]
     off = np.abs(p - t)
     expected = {
         "r2": r2_score(t, p),
@@ -57,13 +57,13 @@ def test_numbers_equal_the_libraries_under_weights(tmp_path: Path) -> None:
         "chroma_accuracy": (off < 0.5).mean(),
     }
     for metric, value in expected.items():
-        assert judged.measure(metric, weights[None].astype(float))[1, 0] == pytest.approx(value), metric
-    shifted = replace(judged, predicted=judged.truth[None] + np.array([[12.0], [-24.1]]))
+        assert predictions.measure(metric, weights[None].astype(float))[1, 0] == pytest.approx(value), metric
+    shifted = replace(predictions, predicted=predictions.truth[None] + np.array([[12.0], [-24.1]]))
     ones = np.ones((1, N))
     assert shifted.measure("chroma_accuracy", ones).tolist() == [[1.0], [1.0]]
     assert shifted.measure("pitch_accuracy", ones).tolist() == [[0.0], [0.0]]
-    save_judged(tmp_path / "a.npz", judged)
-    np.testing.assert_array_equal(load_judged(tmp_path / "a.npz").arrays()["predicted"], judged.predicted)
+    save_predictions(tmp_path / "a.npz", predictions)
+    np.testing.assert_array_equal(load_predictions(tmp_path / "a.npz").arrays()["predicted"], predictions.predicted)
     assert answers("dB").metrics[1] == "mae_db"
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.judged import load_judged, save_judged
-from auricle.results.scoring import compare_judged, score
+from auricle.results.predictions import load_predictions, save_predictions
+from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.sequence.answers import SequenceRule, Transcripts
 
 
@@ -61,19 +61,19 @@ def test_a_record_of_transcripts(tmp_path: Path) -> None:
     assert scores.value == pytest.approx(found.measure("cer", np.ones((1, 4))).mean())
     assert scores.detail["details"]["errors"]["wer"]["length"] == 11
     assert scores.detail["details"]["transcripts"][2] == {"unit": "u3", "truth": "the end", "said": ""}
-    save_judged(tmp_path / "s.npz", found)
-    back = load_judged(tmp_path / "s.npz")
+    save_predictions(tmp_path / "s.npz", found)
+    back = load_predictions(tmp_path / "s.npz")
     assert isinstance(back, Transcripts)
     np.testing.assert_array_equal(back.reorder(found.units[::-1]).said, found.said[:, ::-1])
     perfect = transcripts([TRUTH, TRUTH])
-    assert compare_judged(perfect, back, "wer").value == pytest.approx(-scores.metrics["wer"])
+    assert compare_predictions(perfect, back, "wer").value == pytest.approx(-scores.metrics["wer"])
     phones = transcripts(SAID, "phones")
     assert phones.metrics == ("per",)
     assert phones.measure("per", np.ones((1, 4))) == pytest.approx(found.measure("wer", np.ones((1, 4))))
     with pytest.raises(ConfigError, match="no metric 'per'"):
         found.measure("per", np.ones((1, 4)))
     with pytest.raises(CorpusError, match="differ in what is true"):
-        compare_judged(found, phones, "wer")
+        compare_predictions(found, phones, "wer")
 
 
 def test_what_counts_as_the_same_text() -> None:

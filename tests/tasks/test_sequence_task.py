@@ -21,7 +21,7 @@ from auricle.evaluation.evaluate import evaluate
 from auricle.metrics.transcription import character_error_rate
 from auricle.probes import SearchConfig
 from auricle.probes.ctc.heads import CTC
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.sequence import run as sequence_task
@@ -93,7 +93,7 @@ def test_spelt_tones_are_read(
     assert read.params == 2 * 5 * 33
     assert read.macs is not None
     assert read.macs > 0
-    saved = load_judged(quick["out"] / read.predictions)
+    saved = load_predictions(quick["out"] / read.predictions)
     assert isinstance(saved, Transcripts)
     rates = [character_error_rate(saved.truth.tolist(), said.tolist()) for said in saved.said]
     assert np.mean(rates) == pytest.approx(read.metrics["cer"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auricle.errors import ConfigError
-from auricle.tasks.shallow import TRAINING_FREE, CentroidConfig, LogisticConfig, RidgeConfig, Vectors
+from auricle.tasks.shallow import SHALLOW_CLASSIFIERS, CentroidConfig, LogisticConfig, RidgeConfig, Vectors
 
 
 def made(clips: int = 40, classes: int = 3, *, single: bool = True, seed: int = 0) -> Vectors:
@@ -20,20 +20,20 @@ def made(clips: int = 40, classes: int = 3, *, single: bool = True, seed: int = 
     return Vectors(x.astype(np.float32), truth, single)
 
 
-@pytest.mark.parametrize("name", list(TRAINING_FREE))
+@pytest.mark.parametrize("name", list(SHALLOW_CLASSIFIERS))
 @pytest.mark.parametrize("single", [True, False])
 def test_each_reader_learns(name: str, single: bool) -> None:
     train, valid, test = (made(single=single, seed=s) for s in range(3))
-    scores, chosen = TRAINING_FREE[name].fit_predict(train, valid, test.x)
+    scores, chosen = SHALLOW_CLASSIFIERS[name].fit_predict(train, valid, test.x)
     assert scores.shape == (40, 3)
     if single:
         assert (scores.argmax(1) == test.numbers).mean() > 0.8
     else:
         right = [np.mean(scores[test.truth[:, c], c]) > np.mean(scores[~test.truth[:, c], c]) for c in range(3)]
         assert all(right)
-    if TRAINING_FREE[name].settings():
-        assert chosen["setting"] in TRAINING_FREE[name].settings()
-        assert len(chosen["tried"]) == len(TRAINING_FREE[name].settings())
+    if SHALLOW_CLASSIFIERS[name].settings():
+        assert chosen["setting"] in SHALLOW_CLASSIFIERS[name].settings()
+        assert len(chosen["tried"]) == len(SHALLOW_CLASSIFIERS[name].settings())
         assert chosen["validation"] == max(t["validation"] for t in chosen["tried"])
 
 
@@ -80,4 +80,4 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
     x = made(seed=2).x.copy()
     x[3, 1] = np.nan
     with pytest.raises(ConfigError, match="1 test embeddings are not finite"):
-        TRAINING_FREE["knn"].fit_predict(train, valid, x)
+        SHALLOW_CLASSIFIERS["knn"].fit_predict(train, valid, x)

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.judged import Judged, load_judged, save_judged
-from auricle.results.scoring import compare_judged, score
+from auricle.results.predictions import TaskPredictions, load_predictions, save_predictions
+from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.anomaly.answers import AnomalyAnswers, AnomalyRule
 from auricle.tasks.clustering.answers import ClusteringAnswers, ClusteringRule
 from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers
@@ -63,62 +63,69 @@ EACH = [verification, clustering, anomaly, retrieval]
 @pytest.mark.parametrize("make", EACH)
 def test_weights_count_units(make) -> None:
     """Weights are multiplicities: drawing a unit twice equals having it twice."""
-    judged: Judged = make()
+    predictions: TaskPredictions = make()
     weights = np.random.default_rng(1).integers(0, 3, N).astype(float)
     rows = np.repeat(np.arange(N), weights.astype(int))
-    changes = {name: np.take(getattr(judged, name), rows, axis=axis) for name, axis in judged._axes().items()}
+    changes = {name: np.take(getattr(predictions, name), rows, axis=axis) for name, axis in predictions._axes().items()}
     changes["names"] = np.array([f"copy {i}" for i in range(len(rows))])
-    repeated = replace(judged, **changes)
-    for metric in judged.metrics:
+    repeated = replace(predictions, **changes)
+    for metric in predictions.metrics:
         expected = repeated.measure(metric, np.ones((1, len(rows))))
-        np.testing.assert_allclose(judged.measure(metric, weights[None]), expected, atol=1e-12, err_msg=metric)
+        np.testing.assert_allclose(predictions.measure(metric, weights[None]), expected, atol=1e-12, err_msg=metric)
 
 
 @pytest.mark.parametrize("make", EACH)
 def test_answers_travel_and_can_be_reordered(make, tmp_path: Path) -> None:
-    judged = make()
-    save_judged(tmp_path / "a.npz", judged)
-    back = load_judged(tmp_path / "a.npz")
-    assert type(back) is type(judged)
-    for name, array in judged.arrays().items():
+    predictions = make()
+    save_predictions(tmp_path / "a.npz", predictions)
+    back = load_predictions(tmp_path / "a.npz")
+    assert type(back) is type(predictions)
+    for name, array in predictions.arrays().items():
         np.testing.assert_array_equal(back.arrays()[name], array, err_msg=name)
     order = np.random.default_rng(0).permutation(N)
-    mixed = judged.reorder(judged.units[order])
-    assert not judged.same_truth(mixed) or len(set(judged.truth_fields)) == 1
-    assert compare_judged(judged, mixed, judged.metrics[0], resamples=20).value == pytest.approx(0)
-    found = score(judged, judged.metrics[0], resamples=100)
+    mixed = predictions.reorder(predictions.units[order])
+    assert not predictions.same_truth(mixed) or len(set(predictions.truth_fields)) == 1
+    assert compare_predictions(predictions, mixed, predictions.metrics[0], resamples=20).value == pytest.approx(0)
+    found = score(predictions, predictions.metrics[0], resamples=100)
     assert found.interval.low <= found.value <= found.interval.high
     assert "12 test sources" in found.interval.method
     with pytest.raises(CorpusError, match="which 0 are the same"):
-        judged.reorder(np.array([f"other {i}" for i in range(N)]))
+        predictions.reorder(np.array([f"other {i}" for i in range(N)]))
 
 
 def test_clusters_agree_with_scikit_learn() -> None:
-    judged = clustering()
+    predictions = clustering()
     ones = np.ones((1, N))
-    for seed, clusters in enumerate(judged.clusters):
-        assert judged.measure("ari", ones)[seed, 0] == pytest.approx(adjusted_rand_score(judged.truth, clusters))
-        expected = normalized_mutual_info_score(judged.truth, clusters)
-        assert judged.measure("nmi", ones)[seed, 0] == pytest.approx(expected)
-        counts = [np.bincount(judged.truth[clusters == k]).max() for k in np.unique(clusters)]
-        assert judged.measure("purity", ones)[seed, 0] == pytest.approx(sum(counts) / N)
-    one = replace(judged, clusters=np.zeros((2, N), dtype=np.int64))
-    assert one.measure("ari", ones)[0, 0] == pytest.approx(adjusted_rand_score(judged.truth, np.zeros(N)))
+    for seed, clusters in enumerate(predictions.clusters):
+        assert predictions.measure("ari", ones)[seed, 0] == pytest.approx(
+            adjusted_rand_score(predictions.truth, clusters)
+        )
+        expected = normalized_mutual_info_score(predictions.truth, clusters)
+        assert predictions.measure("nmi", ones)[seed, 0] == pytest.approx(expected)
+        counts = [np.bincount(predictions.truth[clusters == k]).max() for k in np.unique(clusters)]
+        assert predictions.measure("purity", ones)[seed, 0] == pytest.approx(sum(counts) / N)
+    one = replace(predictions, clusters=np.zeros((2, N), dtype=np.int64))
+    assert one.measure("ari", ones)[0, 0] == pytest.approx(adjusted_rand_score(predictions.truth, np.zeros(N)))
     assert one.measure("nmi", ones)[0, 0] == pytest.approx(0)
 
 
 def test_strangeness_of_different_models_is_not_mixed() -> None:
-    judged = anomaly()
-    each = [roc_auc_score(judged.anomalous[judged.model == m], judged.scores[0][judged.model == m]) for m in (0, 1)]
-    assert judged.measure("auc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(each))
-    part = [
-        roc_auc_score(judged.anomalous[judged.model == m], judged.scores[0][judged.model == m], max_fpr=0.1)
+    predictions = anomaly()
+    each = [
+        roc_auc_score(predictions.anomalous[predictions.model == m], predictions.scores[0][predictions.model == m])
         for m in (0, 1)
     ]
-    assert judged.measure("pauc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(part))
-    assert judged.detail()["per_class"]["pump"]["auc"] == pytest.approx(each[1])
-    only = np.where(judged.model == 1, 1.0, 0.0)
-    assert judged.measure("auc", only[None])[0, 0] == pytest.approx(each[1])
+    assert predictions.measure("auc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(each))
+    part = [
+        roc_auc_score(
+            predictions.anomalous[predictions.model == m], predictions.scores[0][predictions.model == m], max_fpr=0.1
+        )
+        for m in (0, 1)
+    ]
+    assert predictions.measure("pauc", np.ones((1, N)))[0, 0] == pytest.approx(np.mean(part))
+    assert predictions.detail()["per_class"]["pump"]["auc"] == pytest.approx(each[1])
+    only = np.where(predictions.model == 1, 1.0, 0.0)
+    assert predictions.measure("auc", only[None])[0, 0] == pytest.approx(each[1])
 
 
 def test_curve_of_errors_starts_and_ends_where_it_should() -> None:
@@ -130,17 +137,17 @@ def test_curve_of_errors_starts_and_ends_where_it_should() -> None:
 
 
 def test_what_can_not_be_is_refused() -> None:
-    judged = verification()
+    predictions = verification()
     with pytest.raises(CorpusError, match="occur twice"):
-        replace(judged, names=np.full(N, "same"))
-    bad = judged.scores.copy()
+        replace(predictions, names=np.full(N, "same"))
+    bad = predictions.scores.copy()
     bad[0, 3] = np.nan
     with pytest.raises(ConfigError, match="1 numbers in scores are not finite"):
-        replace(judged, scores=bad)
+        replace(predictions, scores=bad)
     with pytest.raises(CorpusError, match="target has 5 entries for 60"):
-        replace(judged, target=judged.target[:5])
+        replace(predictions, target=predictions.target[:5])
     with pytest.raises(CorpusError, match="can't be compared"):
-        compare_judged(judged, clustering(), "eer")
+        compare_predictions(predictions, clustering(), "eer")
     for make in (
         lambda: VerificationRule(made=1),
         lambda: VerificationRule(target_prior=1.0),

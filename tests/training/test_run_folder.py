@@ -36,18 +36,18 @@ def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -
         (run.path / name).write_text("{}")
     (run.path / "metrics.jsonl").write_text("")
     (run.path / "checkpoints" / ".writing-step-00000000").mkdir()
-    (run.path / "before").mkdir()
+    (run.path / "previous").mkdir()
     other = RECIPE | {"betas": [0.9, 0.95]}
     with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: it made no step\)"):
         RunFolder.open(run.path).check_recipe(other)
-    stage = RunFolder.create(run.path / "before", RECIPE)
+    stage = RunFolder.create(run.path / "previous", RECIPE)
     with pytest.raises(CheckpointError, match=r"betas.*start a new run \(give another --out\)"):
         stage.check_recipe(other)
     RunFolder.check_new(run.path)
     assert RunFolder.open(run.path).recipe == RECIPE  # to look changes nothing
     new = RunFolder.create(run.path, other)
     assert RunFolder.open(new.path).recipe == other
-    assert {p.name for p in new.path.iterdir()} == {"recipe.json", "checkpoints", "events.log", "before"}
+    assert {p.name for p in new.path.iterdir()} == {"recipe.json", "checkpoints", "events.log", "previous"}
     assert list((new.path / "checkpoints").iterdir()) == []
     events = (new.path / "events.log").read_text()
     assert "the old run was refused" in events

@@ -125,15 +125,15 @@ def finetune(argv: Sequence[str]) -> None:
     )
     config = ("config", FinetuneConfig, FinetuneConfig())
     args: Any = parse(_with_card(FinetuneArguments, argv, config), argv, "finetune", about)
-    from auricle.evaluation.probing import open_subject, open_task_corpus
+    from auricle.evaluation.probing import open_evaluated, open_task_corpus
     from auricle.finetune.run import finetune as run
     from auricle.results.tables import render_results
 
     card = _card(args)
     corpus = open_task_corpus(card, args.data)
-    subject, folder = open_subject(args.run, corpus)
+    evaluated, folder = open_evaluated(args.run, corpus)
     results = run(
-        subject,
+        evaluated,
         card,
         corpus,
         out=args.out or folder / "finetune" / card.name,

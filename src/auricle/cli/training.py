@@ -93,7 +93,11 @@ def pretrain(argv: Sequence[str]) -> None:
     about = (
         "Pre-train an encoder on audio without labels. Every field of the recipe can be set; "
         f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
-        + (" What is changed of window, loader and training holds for the stages before, too." if recipe.before else "")
+        + (
+            " What is changed of window, loader and training holds for the stages before, too."
+            if recipe.previous
+            else ""
+        )
     )
     args: Any = parse(arguments, argv, "pretrain", about, leading=name)
     run(
@@ -102,7 +106,7 @@ def pretrain(argv: Sequence[str]) -> None:
         args.out,
         resume=args.resume,
         exclude=args.exclude,
-        earlier=args.earlier,
+        previous=args.previous,
     )
 
 

@@ -197,12 +197,12 @@ class Loader:
         if not self.window.variable:
             return padding_share(self.corpus, self.window)
         epoch = self._epoch(0)
-        heard = room = 0.0
+        seen = room = 0.0
         for begin, end in pairwise(epoch.bounds):
             seconds = np.minimum(self._seconds[epoch.order[begin:end]], self.window.seconds)
-            heard += float(seconds.sum())
+            seen += float(seconds.sum())
             room += float(seconds.max()) * len(seconds)
-        return 1 - heard / room
+        return 1 - seen / room
 
     def _epoch(self, epoch: int) -> Epoch:
         if epoch not in self._epochs:

@@ -159,11 +159,11 @@ def scan(
         raise CorpusError(
             f"no recording of {corpus.name} can be used: {len(broken)} are broken, such as {file}: {reason}"
         )
-    heard = [sound for sound in sounds if not isinstance(sound, str)]
-    usable = replace(_with_sounds(corpus.select(good), heard), problems=broken)
+    seen = [sound for sound in sounds if not isinstance(sound, str)]
+    usable = replace(_with_sounds(corpus.select(good), seen), problems=broken)
     names = usable.column("file")
     same: dict[str, list[str]] = {}
-    for name, sound in zip(names, heard, strict=True):
+    for name, sound in zip(names, seen, strict=True):
         if not sound.silent:
             same.setdefault(sound.digest, []).append(name)
     notes = list(corpus.notes)
@@ -175,8 +175,8 @@ def scan(
         usable,
         broken,
         tuple(tuple(group) for group in same.values() if len(group) > 1),
-        tuple(n for n, s in zip(names, heard, strict=True) if s.silent),
-        tuple(n for n, s in zip(names, heard, strict=True) if s.clipped > _CLIPPED_SHARE),
+        tuple(n for n, s in zip(names, seen, strict=True) if s.silent),
+        tuple(n for n, s in zip(names, seen, strict=True) if s.clipped > _CLIPPED_SHARE),
         table,
         tuple(notes),
     )

@@ -18,7 +18,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError
-from auricle.evaluation.study import Study, Subject
+from auricle.evaluation.study import EvaluatedEncoder, Study
 from auricle.probes import LossConfig, SearchConfig, get_loss
 from auricle.results.record import Result, append_result, read_results
 from auricle.tasks.card import TaskCard
@@ -28,7 +28,7 @@ from auricle.tokens.cache import TokenCache
 from auricle.tokens.extract import extract
 
 
-def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[Subject]:
+def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[EvaluatedEncoder]:
     """Return what stands beside an encoder in every table: its random-weight control and log-mel statistics.
 
     Args:
@@ -39,13 +39,13 @@ def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[Subject]:
     if not isinstance(frontend, SpectralFrontEnd):
         frontend = KaldiFbankConfig(rate=encoder.rate).build()
     plain = LogMelStatisticsConfig(mels=frontend.width, frame_rate=frontend.frame_rate).build()
-    beside = [Subject(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False)]
+    beside = [EvaluatedEncoder(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False)]
     # An encoder whose weights can't be drawn anew says so itself, in its notes.
-    return [Subject(encoder.randomised(seed), "random", False), *beside] if encoder.randomisable else beside
+    return [EvaluatedEncoder(encoder.randomised(seed), "random", False), *beside] if encoder.randomisable else beside
 
 
 def evaluate(
-    encoders: Sequence[FrozenEncoder | Subject],
+    encoders: Sequence[FrozenEncoder | EvaluatedEncoder],
     card: TaskCard,
     corpus: Corpus,
     *,
@@ -56,7 +56,7 @@ def evaluate(
     search: SearchConfig | None = None,
     loss: str | LossConfig | None = None,
     refit: bool = True,
-    heard: bool | None = None,
+    seen: bool | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     split_seed: int = 0,
@@ -82,7 +82,7 @@ def evaluate(
         search: grid and training of the probes; the default is the published one.
         loss: of the probes; None: the card's.
         refit: see `auricle.tasks.clips.fold_fits`.
-        heard: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
+        seen: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
         resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
         split_seed: of folds and validation clips where the corpus has none.
@@ -99,7 +99,7 @@ def evaluate(
         CorpusError: the corpus can't serve the task (no labels, one class only, fewer clips than folds ...).
         ConfigError: no encoder, no seed, or a setting that doesn't fit.
     """
-    subjects = subjects_of(encoders, with_controls, heard)
+    candidates = evaluated_encoders(encoders, with_controls, seen)
     kind = task_type(card)
     if not seeds:
         raise ConfigError("no seed to train probes with; expected at least one")
@@ -120,7 +120,7 @@ def evaluate(
     )
     study = Study(card, corpus, kind, plan, protocol, out, command or _command(), device)
     known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    todo = [(s, r) for s in subjects for r in readers if study.key(s, r[1]) not in known]
+    todo = [(s, r) for s in candidates for r in readers if study.key(s, r[1]) not in known]
     store = Path(tokens or out / "tokens")
     wanted = {(s.encoder.fingerprint, kind.layers(reader)): s.encoder for s, (_, reader) in todo}
     caches = {
@@ -137,42 +137,44 @@ def evaluate(
     )
     with Progress(*columns, disable=not progress) as bar:
         line = bar.add_task(f"probes of {card.name}", total=len(todo))
-        for count, (subject, (name, config)) in enumerate(todo):
-            bar.update(line, description=f"{card.name}: {name} on {subject.encoder.name}")
+        for count, (evaluated, (name, config)) in enumerate(todo):
+            bar.update(line, description=f"{card.name}: {name} on {evaluated.encoder.name}")
 
             def tell(share: float, count: int = count) -> None:
                 bar.update(line, completed=count + share)
 
-            cache = caches[subject.encoder.fingerprint, kind.layers(config)]
-            result = study.run(subject, name, config, cache, tell)
+            cache = caches[evaluated.encoder.fingerprint, kind.layers(config)]
+            result = study.run(evaluated, name, config, cache, tell)
             append_result(out / "results.jsonl", result)
             made[result.key] = result
     results = []
-    for subject in subjects:
+    for evaluated in candidates:
         for _, config in readers:
-            key = study.key(subject, config)
+            key = study.key(evaluated, config)
             result = made[key] if key in made else known[key]
-            if (result.heard, result.role, result.encoder) != (subject.heard, subject.role, subject.encoder.name):
-                result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
+            if (result.seen, result.role, result.encoder) != (evaluated.seen, evaluated.role, evaluated.encoder.name):
+                result = replace(result, seen=evaluated.seen, role=evaluated.role, encoder=evaluated.encoder.name)
                 append_result(out / "results.jsonl", result)
             results.append(result)
     return results
 
 
-def subjects_of(encoders: Sequence[FrozenEncoder | Subject], with_controls: bool, heard: bool | None) -> list[Subject]:
+def evaluated_encoders(
+    encoders: Sequence[FrozenEncoder | EvaluatedEncoder], with_controls: bool, seen: bool | None
+) -> list[EvaluatedEncoder]:
     """Return the encoders under test, and after them their controls, each once.
 
     Args:
         encoders: at least one.
         with_controls: add random weights and log-mel statistics.
-        heard: whether they were pre-trained on the task's audio, for those that do not say so themselves.
+        seen: whether they were pre-trained on the task's audio, for those that do not say so themselves.
 
     Raises:
         ConfigError: there is no encoder.
     """
     if not encoders:
         raise ConfigError("no encoder to evaluate; give at least one")
-    tested = [e if isinstance(e, Subject) else Subject(e, heard=heard) for e in encoders]
+    tested = [e if isinstance(e, EvaluatedEncoder) else EvaluatedEncoder(e, seen=seen) for e in encoders]
     beside = [c for s in tested if s.role == "pretrained" for c in controls(s.encoder)] if with_controls else []
     # Encoders of one architecture share their controls. A stable order: encoders, random weights, log-mel.
     beside.sort(key=lambda c: c.role != "random")

@@ -18,8 +18,8 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.embedding_map import embedding_map, read_map, write_map
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.prototype_maps import draw_prototype_maps
-from auricle.evaluation.seen import heard
-from auricle.evaluation.study import Subject
+from auricle.evaluation.seen import seen
+from auricle.evaluation.study import EvaluatedEncoder
 from auricle.finetune.saved import FILE, load_finetuned
 from auricle.kits.evaluate import compat_evaluate
 from auricle.kits.protocols import get_protocol
@@ -74,10 +74,10 @@ def probe(
     if maps and not isinstance(card.rule, ClipsRule):
         raise ConfigError(f"task {card.name!r} has no labelled clips to draw prototypes of; leave the maps out")
     corpus = open_task_corpus(card, data)
-    subject, folder = open_subject(run, corpus)
+    evaluated, folder = open_evaluated(run, corpus)
     out = Path(out) if out is not None else folder / "probes" / card.name
     results = evaluate(
-        [subject],
+        [evaluated],
         card,
         corpus,
         out=out,
@@ -90,9 +90,9 @@ def probe(
         device=device,
         progress=progress,
     )
-    draw_map(subject.encoder.to(device), card, corpus, out, progress=progress)
+    draw_map(evaluated.encoder.to(device), card, corpus, out, progress=progress)
     if maps:
-        draw_prototype_maps(subject.encoder, card, corpus, out, search=search, device=device, progress=progress)
+        draw_prototype_maps(evaluated.encoder, card, corpus, out, search=search, device=device, progress=progress)
     return results
 
 
@@ -128,9 +128,9 @@ def probe_compat(
     card = get_task(task) if isinstance(task, str) else task
     get_protocol(protocol)
     corpus = open_task_corpus(card, data)
-    subject, folder = open_subject(run, corpus)
+    evaluated, folder = open_evaluated(run, corpus)
     return compat_evaluate(
-        [subject],
+        [evaluated],
         card,
         corpus,
         out=Path(out) if out is not None else folder / "probes" / card.name,
@@ -142,7 +142,7 @@ def probe_compat(
     )
 
 
-def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:
+def open_evaluated(what: Path | str, corpus: Corpus) -> tuple[EvaluatedEncoder, Path]:
     """Open an encoder under test and the folder that its results belong in.
 
     Args:
@@ -154,9 +154,9 @@ def open_subject(what: Path | str, corpus: Corpus) -> tuple[Subject, Path]:
         ConfigError: there is no such class, or it is no encoder.
     """
     if _is_name(what):
-        return Subject(open_encoder(what)), Path("runs") / str(what).replace(":", "-")
+        return EvaluatedEncoder(open_encoder(what)), Path("runs") / str(what).replace(":", "-")
     folder = _run_folder(Path(what))
-    return Subject(open_encoder(what), "pretrained", heard(folder, corpus)), folder
+    return EvaluatedEncoder(open_encoder(what), "pretrained", seen(folder, corpus)), folder
 
 
 def open_encoder(what: Path | str) -> FrozenEncoder:

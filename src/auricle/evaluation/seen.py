@@ -13,7 +13,7 @@ from auricle.errors import CheckpointError
 from auricle.recipes.recordings import read_recordings, recording_ids
 
 
-def heard(run: Path, corpus: Corpus) -> bool | None:
+def seen(run: Path, corpus: Corpus) -> bool | None:
     """Compare a task's corpus with what a run was pre-trained on.
 
     A corpus counts as heard if the run's corpus, or one of the corpora joined in it, has its name (which can raise a
@@ -41,7 +41,7 @@ def heard(run: Path, corpus: Corpus) -> bool | None:
         same_table = told["fingerprint"] == corpus.fingerprint
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} does not say what was heard ({error}); it is damaged: restore it, or say heard=True or False"
+            f"{path} does not say what was heard ({error}); it is damaged: restore it, or say seen=True or False"
         ) from error
     mine = {corpus.name}
     if "corpus" in corpus.columns:

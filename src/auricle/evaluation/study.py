@@ -17,7 +17,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.metrics.catalogue import METRICS
-from auricle.results.judged import save_judged
+from auricle.results.predictions import save_predictions
 from auricle.results.record import Result, Role
 from auricle.results.scoring import score
 from auricle.tasks.card import TaskCard
@@ -28,7 +28,7 @@ SCHEME = 3  # raise when a change here changes numbers, so that older results ar
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedEncoder:
     """An encoder under test.
 
     Attributes:
@@ -39,7 +39,7 @@ class Subject:
 
     encoder: FrozenEncoder
     role: Role = "pretrained"
-    heard: bool | None = None
+    seen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Study:
     command: str
     device: str
 
-    def key(self, subject: Subject, reader: Config) -> str:
+    def key(self, evaluated: EvaluatedEncoder, reader: Config) -> str:
         """Return the fingerprint of all that decides the value."""
         p = self.protocol
         facts = {
             "scheme": SCHEME,
-            "encoder": subject.encoder.fingerprint,
+            "encoder": evaluated.encoder.fingerprint,
             "corpus": self.corpus.fingerprint,
             "card": self.card.to_json(),
             "reader": reader.to_json(),
@@ -83,21 +83,21 @@ class Study:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def run(
-        self, subject: Subject, name: str, reader: Config, cache: TokenCache, tell: Callable[[float], None]
+        self, evaluated: EvaluatedEncoder, name: str, reader: Config, cache: TokenCache, tell: Callable[[float], None]
     ) -> Result:
         """Judge one reader of one encoder; `tell` is called with the share of the work that is done."""
         began = time.monotonic()
-        protocol, encoder = self.protocol, subject.encoder
-        key = self.key(subject, reader)
+        protocol, encoder = self.protocol, evaluated.encoder
+        key = self.key(evaluated, reader)
         parts = self.out / "fits" / key
         job = Job(self.card, self.corpus, self.plan, encoder, name, reader, cache, protocol, self.device, parts, tell)
         outcome = self.task_type.run(job)
-        judged = outcome.judged
+        predictions = outcome.predictions
         saved = Path("predictions") / f"{_slug(encoder.name)}-{name}-{key}.npz"
-        save_judged(self.out / saved, judged)
-        metric = self.task_type.headline(self.card, judged)
+        save_predictions(self.out / saved, predictions)
+        metric = self.task_type.headline(self.card, predictions)
         scores = score(
-            judged, metric, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed
+            predictions, metric, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed
         )
         # What the corpus left out on opening never got a row, and is missing all the same.
         missing = dict(self.corpus.problems)
@@ -108,7 +108,7 @@ class Study:
             kind=detail.get("kind", ""),
             encoder=encoder.name,
             encoder_fingerprint=encoder.fingerprint,
-            role=subject.role,
+            role=evaluated.role,
             probe=name,
             metric=metric,
             value=scores.value,
@@ -128,19 +128,19 @@ class Study:
             fold_names=list(outcome.fold_names),
             sizes=[list(size) for size in outcome.sizes],
             refit=outcome.refit,
-            clips=len(judged.units),
+            clips=len(predictions.units),
             clips_total=outcome.units_total,
             missing=missing,
             notes=list(dict.fromkeys([*self.plan.notes, *outcome.notes, *encoder.notes])),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,
-            seeds=list(judged.seeds),
+            seeds=list(predictions.seeds),
             params=outcome.params,
             width=encoder.width,
             corpus=self.corpus.name,
             corpus_fingerprint=self.corpus.fingerprint,
-            heard=subject.heard,
+            seen=evaluated.seen,
             predictions=saved.as_posix(),
             command=self.command,
             versions=versions(),

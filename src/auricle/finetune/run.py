@@ -20,7 +20,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
-from auricle.evaluation.study import Study, Subject
+from auricle.evaluation.study import EvaluatedEncoder, Study
 from auricle.finetune.clips import Clips
 from auricle.finetune.config import MODES, FinetuneConfig
 from auricle.finetune.fold import FoldTuning
@@ -30,7 +30,7 @@ from auricle.probes.cost import encoder_macs
 from auricle.probes.search.selection import default_metric, validate
 from auricle.results.record import Result, append_result, read_results
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import ClipsTask
 from auricle.tasks.targets import Targets, mute_unseen
@@ -39,7 +39,7 @@ from auricle.tokens.cache import TokenCache
 
 
 def finetune(
-    encoder: FrozenEncoder | Subject,
+    encoder: FrozenEncoder | EvaluatedEncoder,
     card: TaskCard,
     corpus: Corpus,
     *,
@@ -47,7 +47,7 @@ def finetune(
     config: FinetuneConfig | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     with_control: bool = True,
-    heard: bool | None = None,
+    seen: bool | None = None,
     save: bool = True,
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -72,7 +72,7 @@ def finetune(
         config: what is trained and how.
         seeds: of the head, the order of clips and all that is drawn.
         with_control: fine-tune the same architecture from random weights too.
-        heard: whether the encoder was pre-trained on this audio.
+        seen: whether the encoder was pre-trained on this audio.
         save: keep the encoder that validated best of all folds and seeds, with its classifier, for `load_finetuned`
             (in `out/finetuned/`; not the control's).
         resamples: bootstrap samples of the interval.
@@ -100,10 +100,10 @@ def finetune(
         )
     if not seeds:
         raise ConfigError("no seed to fine-tune with; expected at least one")
-    tested = encoder if isinstance(encoder, Subject) else Subject(encoder, heard=heard)
-    subjects = [tested]
+    tested = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder, seen=seen)
+    candidates = [tested]
     if with_control:
-        subjects.append(Subject(tested.encoder.randomised(0), "random", False))
+        candidates.append(EvaluatedEncoder(tested.encoder.randomised(0), "random", False))
     if save:
         check_savable(tested.encoder)
     out = Path(out)
@@ -114,7 +114,7 @@ def finetune(
     protocol = Protocol(tuple(seeds), SearchConfig(), None, False, resamples, confidence, split_seed)
     study = Study(card, corpus, kind, plan, protocol, out, command or _command(), device)
     known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    todo = [s for s in subjects if study.key(s, config) not in known]
+    todo = [s for s in candidates if study.key(s, config) not in known]
     name = f"finetune_{config.mode}"
     made: dict[str, Result] = {}
     columns = (
@@ -135,22 +135,22 @@ def finetune(
                 )
             cache = cast("TokenCache", _Readable(present, clips.missing))
         epochs = len(plan.payload[1].folds) * len(seeds) * config.epochs
-        for subject in todo:
-            line = bar.add_task(f"{card.name}: {name} of {subject.encoder.name}", total=epochs)
+        for evaluated in todo:
+            line = bar.add_task(f"{card.name}: {name} of {evaluated.encoder.name}", total=epochs)
 
             def tell(share: float, line: Any = line) -> None:
                 bar.update(line, completed=share * epochs)
 
-            subject.encoder.to(device)
-            result = study.run(subject, name, config, cache, tell)
+            evaluated.encoder.to(device)
+            result = study.run(evaluated, name, config, cache, tell)
             append_result(out / "results.jsonl", result)
             made[result.key] = result
     results = []
-    for subject in subjects:
-        key = study.key(subject, config)
+    for evaluated in candidates:
+        key = study.key(evaluated, config)
         result = made[key] if key in made else known[key]
-        if (result.heard, result.role, result.encoder) != (subject.heard, subject.role, subject.encoder.name):
-            result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
+        if (result.seen, result.role, result.encoder) != (evaluated.seen, evaluated.role, evaluated.encoder.name):
+            result = replace(result, seen=evaluated.seen, role=evaluated.role, encoder=evaluated.encoder.name)
             append_result(out / "results.jsonl", result)
         results.append(result)
     return results
@@ -230,21 +230,21 @@ class FinetuneTask(ClipsTask):
                 heads.append(head)
                 by_seed.append(arrays["scores"])
             scores.append(np.stack(by_seed))
-        judged = np.concatenate([fold.test for fold in folds])
-        predictions = Predictions(
+        tested = np.concatenate([fold.test for fold in folds])
+        predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            clips=job.clip_names[here][judged],
+            clips=job.clip_names[here][tested],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-            group=job.plan.groups[here][judged],
-            truth=known.truth[judged],
+            group=job.plan.groups[here][tested],
+            truth=known.truth[tested],
             scores=np.concatenate(scores, axis=1),
             seeds=seeds,
         )
         seconds = np.asarray(job.corpus.column("seconds"), dtype=np.float64)[known.rows]
         head_macs = job.encoder.pooled_width * len(targets.classes)
         return Outcome(
-            judged=predictions,
+            predictions=predictions,
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in plan.folds),

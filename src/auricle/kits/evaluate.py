@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.evaluation.evaluate import subjects_of
-from auricle.evaluation.study import Study, Subject
+from auricle.evaluation.evaluate import evaluated_encoders
+from auricle.evaluation.study import EvaluatedEncoder, Study
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import ProtocolConfig, get_protocol
 from auricle.kits.task import CompatTask, require_clips
@@ -26,14 +26,14 @@ from auricle.tokens.extract import extract
 
 
 def compat_evaluate(
-    encoders: Sequence[FrozenEncoder | Subject],
+    encoders: Sequence[FrozenEncoder | EvaluatedEncoder],
     card: TaskCard,
     corpus: Corpus,
     *,
     out: Path | str,
     protocol: str | ProtocolConfig = "hear",
     with_controls: bool = True,
-    heard: bool | None = None,
+    seen: bool | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     split_seed: int = 0,
@@ -60,7 +60,7 @@ def compat_evaluate(
             those that fall behind stop: auricle's variant), `evar`, `xares`, `marble`, `superb`; or settings of one,
             which are taken as they are.
         with_controls: add random weights and log-mel statistics.
-        heard: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
+        seen: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
         resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
         split_seed: of folds that are made here, and of the bootstrap.
@@ -80,7 +80,7 @@ def compat_evaluate(
         ConfigError: no encoder, no such protocol, or a task that is not of labelled clips.
     """
     require_clips(card)
-    subjects = subjects_of(encoders, with_controls, heard)
+    candidates = evaluated_encoders(encoders, with_controls, seen)
     asked = (protocol,) if isinstance(protocol, ProtocolConfig) else get_protocol(protocol)
     kits = asked if isinstance(protocol, ProtocolConfig) else tuple(for_task(kit, card.name) for kit in asked)
     out = Path(out)
@@ -95,29 +95,29 @@ def compat_evaluate(
         return kind, Study(card, corpus, kind, plan, rest, out, words, device)
 
     laid = [(kit, *study(kit)) for kit in kits]
-    work = [(subject, *one) for subject in subjects for one in laid]
-    todo = sum(study.key(subject, kit) not in known for subject, kit, _, study in work)
+    work = [(evaluated, *one) for evaluated in candidates for one in laid]
+    todo = sum(study.key(evaluated, kit) not in known for evaluated, kit, _, study in work)
     caches: dict[tuple[str, str | None], TokenCache] = {}
-    for subject, kit, _, study_ in work:
-        wanted = (subject.encoder.fingerprint, kit.layered)
-        if wanted not in caches and study_.key(subject, kit) not in known:
-            caches[wanted] = _cache(subject.encoder.to(device), corpus, store, kit, batch, progress)
+    for evaluated, kit, _, study_ in work:
+        wanted = (evaluated.encoder.fingerprint, kit.layered)
+        if wanted not in caches and study_.key(evaluated, kit) not in known:
+            caches[wanted] = _cache(evaluated.encoder.to(device), corpus, store, kit, batch, progress)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     results: list[Result] = []
     done = 0
     with Progress(*columns, disable=not progress) as bar:
         line = bar.add_task(f"{kits[0].name} on {card.name}", total=todo)
-        for subject, kit, kind, study_ in work:
-            key = study_.key(subject, kit)
+        for evaluated, kit, kind, study_ in work:
+            key = study_.key(evaluated, kit)
             if key in known:
-                results.append(_refreshed(known[key], subject, out))
+                results.append(_refreshed(known[key], evaluated, out))
                 continue
-            bar.update(line, description=f"{card.name}: {kit.reader} on {subject.encoder.name}")
+            bar.update(line, description=f"{card.name}: {kit.reader} on {evaluated.encoder.name}")
 
             def tell(share: float, done: int = done) -> None:
                 bar.update(line, completed=done + share)
 
-            result = study_.run(subject, kit.reader, kit, caches[subject.encoder.fingerprint, kit.layered], tell)
+            result = study_.run(evaluated, kit.reader, kit, caches[evaluated.encoder.fingerprint, kit.layered], tell)
             result = replace(result, protocol_name=kit.name, leaks=kind.leaks(study_.plan))
             append_result(out / "results.jsonl", result)
             results.append(result)
@@ -125,11 +125,11 @@ def compat_evaluate(
     return results
 
 
-def _refreshed(result: Result, subject: Subject, out: Path) -> Result:
+def _refreshed(result: Result, evaluated: EvaluatedEncoder, out: Path) -> Result:
     """Return a result found again with what is said of its encoder now, which is no part of its key."""
-    if (result.heard, result.role, result.encoder) == (subject.heard, subject.role, subject.encoder.name):
+    if (result.seen, result.role, result.encoder) == (evaluated.seen, evaluated.role, evaluated.encoder.name):
         return result
-    result = replace(result, heard=subject.heard, role=subject.role, encoder=subject.encoder.name)
+    result = replace(result, seen=evaluated.seen, role=evaluated.role, encoder=evaluated.encoder.name)
     append_result(out / "results.jsonl", result)
     return result
 

@@ -21,9 +21,9 @@ from auricle.kits.training import CompatFit, compat_logits
 from auricle.probes.contract import Labelled
 from auricle.probes.cost import head_macs
 from auricle.probes.losses import get_loss
-from auricle.results.judged import Judged
+from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
@@ -83,9 +83,9 @@ class CompatTask(TaskType):
         """Return what in the protocol flatters the score on a task laid out so."""
         return [*self.protocol.leaks, *(self.protocol.fold_leaks if plan.protocol == "folds" else ())]
 
-    def headline(self, card: TaskCard, judged: Judged) -> str:
+    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
-        return card.headline("multi" if "mAP" in judged.metrics else "single")
+        return card.headline("multi" if "mAP" in predictions.metrics else "single")
 
     def run(self, job: Job) -> Outcome:
         """Train the kit's head on all folds with all its seeds and put the test clips in a row."""
@@ -101,7 +101,7 @@ class CompatTask(TaskType):
         ]
         folds = by_seed[0]
         test = np.concatenate([fold.test for fold in folds])
-        predictions = Predictions(
+        predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
             clips=job.clip_names[here][test],
@@ -113,7 +113,7 @@ class CompatTask(TaskType):
         )
         heads = [head for parts in kept for head, _ in parts]
         return Outcome(
-            judged=predictions,
+            predictions=predictions,
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in plans[0].folds),
@@ -214,7 +214,7 @@ def _said(fit: CompatFit) -> dict[str, Any]:
     return {"lr": fit.lr, "validation": validation, "epoch": fit.at, "epochs": fit.trained, "raced_out": fit.raced_out}
 
 
-def _as_the_kit_says(card: TaskCard, predictions: Predictions, kind: CompatTask) -> dict[str, Any]:
+def _as_the_kit_says(card: TaskCard, predictions: ClipPredictions, kind: CompatTask) -> dict[str, Any]:
     """The score as the kit prints it: the mean over folds of each seed, and how far folds and seeds spread."""
     metric = kind.headline(card, predictions)
     folds = np.unique(predictions.fold)

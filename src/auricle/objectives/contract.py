@@ -97,7 +97,7 @@ class Preparation:
 
     views: Callable[[int], Iterator[View]]
     clips: int
-    earlier: FrozenEncoder | None
+    previous: FrozenEncoder | None
     generator: torch.Generator
     note: Callable[[str], None]
 

@@ -27,7 +27,7 @@ from auricle.encoders.state_space_config import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.stage_settings import with_stages
 
@@ -202,8 +202,8 @@ def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
     frames = built.frames(recipe.window.samples(built.rate))
     encoder = family.make(size, Shape(built.width, built.frame_rate, frames))
     made = recipe.replace(frontend=frontend, encoder=encoder)
-    if recipe.before is None or type(recipe.before.encoder) is not type(recipe.encoder):
+    if recipe.previous is None or type(recipe.previous.encoder) is not type(recipe.encoder):
         return made
-    before = on_family(recipe.before, family, size)
-    earlier = EarlierEncoderConfig(before.encoder, before.frontend)
-    return made.replace(before=before, objective=with_stages(made.objective, earlier))
+    previous = on_family(recipe.previous, family, size)
+    trained = PreviousEncoderConfig(previous.encoder, previous.frontend)
+    return made.replace(previous=previous, objective=with_stages(made.objective, trained))

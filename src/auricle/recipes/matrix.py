@@ -56,7 +56,7 @@ class Cell:
 
 def pair(recipe: Recipe, family: Family) -> Recipe:
     """Return the recipe on a small encoder of the family; its stages stay as they are."""
-    return on_family(recipe.replace(before=None), family, MICRO).replace(before=recipe.before)
+    return on_family(recipe.replace(previous=None), family, MICRO).replace(previous=recipe.previous)
 
 
 def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
@@ -139,10 +139,10 @@ def make_ready(recipe: Recipe, frontend: FrontEnd, encoder: Encoder, objective: 
 
 def stage_before(recipe: Recipe) -> FrozenEncoder | None:
     """Return the encoder of the stage before with random weights, or None where there is no such stage."""
-    if recipe.before is None:
+    if recipe.previous is None:
         return None
-    encoder = recipe.before.encoder.build()
-    return FrozenEncoder(recipe.before.frontend.build(), encoder, name=recipe.before.name)
+    encoder = recipe.previous.encoder.build()
+    return FrozenEncoder(recipe.previous.frontend.build(), encoder, name=recipe.previous.name)
 
 
 def _silent(text: str) -> None:

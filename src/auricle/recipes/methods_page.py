@@ -14,7 +14,7 @@ PARADIGMS = get_args(Paradigm)
 
 def stages(recipe: Recipe) -> int:
     """Return how many stages a recipe trains, itself included."""
-    return 1 if recipe.before is None else 1 + stages(recipe.before)
+    return 1 if recipe.previous is None else 1 + stages(recipe.previous)
 
 
 def parts(recipe: Recipe) -> str:

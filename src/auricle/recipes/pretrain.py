@@ -39,7 +39,7 @@ def pretrain(
     resume: bool = False,
     exclude: Sequence[str] = (),
     progress: bool = True,
-    earlier: str | Path | None = None,
+    previous: str | Path | None = None,
 ) -> Path:
     """Pre-train an encoder on a corpus and return its run folder.
 
@@ -57,7 +57,7 @@ def pretrain(
             its first checkpoint begins again at step 0, with the statistics that it had measured.
         exclude: sub-corpora to leave out.
         progress: show a progress line.
-        earlier: a run folder that stands for the stage before this one, instead of training it.
+        previous: a run folder that stands for the stage before this one, instead of training it.
 
     Raises:
         CheckpointError: `out` holds a run already, there is no run to resume, or recipe or corpus are others now.
@@ -76,17 +76,17 @@ def pretrain(
     corpus = _open(data, exclude, ranks)
     if begun is not None:
         check_corpus(begun, corpus)
-    _check_early(recipe, corpus, earlier)
+    _check_early(recipe, corpus, previous)
     if begun is not None and begun.checkpoints:
         recipe = as_begun(recipe, begun)
     else:
-        if earlier is None and recipe.before is not None:
+        if previous is None and recipe.previous is not None:
             if show and Path(out).name != STAGE:
                 _tell_stages(recipe, Path(out))
-            earlier = _train_stage(recipe.before, corpus, Path(out) / STAGE, progress, ranks)
-        if earlier is not None:
-            recipe = handed_on(recipe, earlier)
-    if show and (recipe.before is not None or Path(out).name == STAGE):
+            previous = _train_stage(recipe.previous, corpus, Path(out) / STAGE, progress, ranks)
+        if previous is not None:
+            recipe = handed_on(recipe, previous)
+    if show and (recipe.previous is not None or Path(out).name == STAGE):
         _say(f"{recipe.name}, in {out}")
     recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
@@ -128,7 +128,7 @@ def pretrain(
         progress=progress,
         ranks=ranks,
         warnings=_padding_warnings(corpus, recipe, loader),
-        prepare=preparing(recipe, corpus, frontend, encoder, objective, earlier),
+        prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
     run.write("corpus.json", describe_corpus(corpus, exclude, broken))
@@ -137,25 +137,25 @@ def pretrain(
     return run.path
 
 
-def _check_early(recipe: Recipe, corpus: Corpus, earlier: str | Path | None) -> None:
+def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None) -> None:
     """Refuse what can't work before statistics are measured and stages trained."""
     frontend, encoder, objective = build(recipe, recipe.train.seed)
     check_fit(recipe, frontend, encoder)
     if objective.columns:
         objective.take_columns(columns_of(corpus, objective.columns))
-    if earlier is not None and recipe.before is None and recipe.begin == "fresh" and not stages_in(recipe.objective):
-        raise ConfigError(f"recipe {recipe.name} has no stage before it; leave --earlier ({earlier}) out")
+    if previous is not None and recipe.previous is None and recipe.begin == "fresh" and not stages_in(recipe.objective):
+        raise ConfigError(f"recipe {recipe.name} has no stage before it; leave --previous ({previous}) out")
 
 
 def _tell_stages(recipe: Recipe, out: Path) -> None:
     """Say on the screen which stages will be trained, the first of them first."""
     names = [recipe.name]
-    while recipe.before is not None:
-        recipe = recipe.before
+    while recipe.previous is not None:
+        recipe = recipe.previous
         names.append(recipe.name)
     _say(
         f"{len(names)} stages: {', then '.join(reversed(names))}. Each has the steps and minutes that are set. Those "
-        f"before the last lie in {out / STAGE} and are kept; another run takes them with --earlier."
+        f"before the last lie in {out / STAGE} and are kept; another run takes them with --previous."
     )
 
 
@@ -184,7 +184,7 @@ def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, rank
     if kept.get("recipe") != recipe.fingerprint():
         raise CheckpointError(
             f"{out} holds the stage before this one, trained by other settings than the recipe's now; give another "
-            "--out, or the run that is meant by --earlier"
+            "--out, or the run that is meant by --previous"
         )
     return out
 

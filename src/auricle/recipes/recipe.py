@@ -78,8 +78,8 @@ class Recipe(Config):
     unknown: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
     cost: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     choose: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
-    before: Annotated[Recipe | None, tyro.conf.SuppressFixed, tyro.conf.Fixed] = None
-    begin: Annotated[Literal["fresh", "earlier"], tyro.conf.SuppressFixed, tyro.conf.Fixed] = "fresh"
+    previous: Annotated[Recipe | None, tyro.conf.SuppressFixed, tyro.conf.Fixed] = None
+    begin: Annotated[Literal["fresh", "previous"], tyro.conf.SuppressFixed, tyro.conf.Fixed] = "fresh"
     measure_statistics: bool = True
     window: WindowConfig = field(default_factory=WindowConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
@@ -111,16 +111,16 @@ def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
         recipe: as it was changed.
         default: as it was before.
     """
-    if recipe.before is None:
+    if recipe.previous is None:
         return recipe
     parts: dict[str, Config] = {}
     for name in ("window", "loader", "train"):
         own, was = getattr(recipe, name), getattr(default, name)
         changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(was, f.name)}
-        parts[name] = getattr(recipe.before, name).replace(**changed)
-    before = recipe.before.replace(**parts)
+        parts[name] = getattr(recipe.previous, name).replace(**changed)
+    previous = recipe.previous.replace(**parts)
     # The changes go further down by comparing with what this stage was.
-    return recipe.replace(before=pass_down(before, recipe.before))
+    return recipe.replace(previous=pass_down(previous, recipe.previous))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 from auricle.config import Config
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 
 
-def stages_in(value: Any) -> list[EarlierEncoderConfig]:
+def stages_in(value: Any) -> list[PreviousEncoderConfig]:
     """Return the earlier encoders that settings hold."""
-    if isinstance(value, EarlierEncoderConfig):
+    if isinstance(value, PreviousEncoderConfig):
         return [value]
     if isinstance(value, tuple):
         return [found for part in value for found in stages_in(part)]
@@ -20,9 +20,9 @@ def stages_in(value: Any) -> list[EarlierEncoderConfig]:
     return []
 
 
-def with_stages(value: Any, found: EarlierEncoderConfig) -> Any:
+def with_stages(value: Any, found: PreviousEncoderConfig) -> Any:
     """Return settings in which every earlier encoder is this one."""
-    if isinstance(value, EarlierEncoderConfig):
+    if isinstance(value, PreviousEncoderConfig):
         return found
     if isinstance(value, tuple):
         return tuple(with_stages(part, found) for part in value)

@@ -16,7 +16,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.objectives.predictive.teacher import MovingAverage
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes.load import load, load_recipe
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.stage_settings import stages_in, with_stages
@@ -28,11 +28,11 @@ from auricle.training.run_folder import RunFolder
 PREPARED_AT_ONCE = 32
 
 
-def handed_on(recipe: Recipe, earlier: str | Path) -> Recipe:
+def handed_on(recipe: Recipe, previous: str | Path) -> Recipe:
     """Tell the objective what kind of encoder the stage before trained, wherever it holds one."""
-    trained = load_recipe(earlier)
+    trained = load_recipe(previous)
     return recipe.replace(
-        objective=with_stages(recipe.objective, EarlierEncoderConfig(trained.encoder, trained.frontend))
+        objective=with_stages(recipe.objective, PreviousEncoderConfig(trained.encoder, trained.frontend))
     )
 
 
@@ -48,7 +48,7 @@ def preparing(
     frontend: FrontEnd,
     encoder: Encoder,
     objective: Objective,
-    earlier: str | Path | None,
+    previous: str | Path | None,
 ) -> Callable[[Callable[[str], None]], None] | None:
     """Return what has to be done before the first step, or None if nothing has.
 
@@ -60,25 +60,25 @@ def preparing(
         frontend: of the encoder.
         encoder: what is trained.
         objective: what trains it.
-        earlier: run folder of the stage before.
+        previous: run folder of the stage before.
     """
     if not objective.prepares and recipe.begin == "fresh":
         return None
 
     def prepare(note: Callable[[str], None]) -> None:
-        frozen = None if earlier is None else load(earlier)
-        if recipe.begin == "earlier":
+        frozen = None if previous is None else load(previous)
+        if recipe.begin == "previous":
             if frozen is None:
                 raise ConfigError(
                     f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its "
-                    "run folder (--earlier)"
+                    "run folder (--previous)"
                 )
-            load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({earlier})")
+            load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({previous})")
             for module in objective.modules():
                 # A slow copy was made of the fresh weights.
                 if isinstance(module, MovingAverage) and module.copies(encoder):
                     module.follow(encoder, 0.0)
-            note(f"began with the weights of {earlier}")
+            note(f"began with the weights of {previous}")
         if objective.prepares:
             objective.prepare(encoder, _preparation(recipe, corpus, frontend, frozen, note))
 
@@ -86,7 +86,7 @@ def preparing(
 
 
 def _preparation(
-    recipe: Recipe, corpus: Corpus, frontend: FrontEnd, earlier: FrozenEncoder | None, note: Callable[[str], None]
+    recipe: Recipe, corpus: Corpus, frontend: FrontEnd, previous: FrozenEncoder | None, note: Callable[[str], None]
 ) -> Preparation:
     """Return what an objective may hear before the first step: each window once, without augmentation."""
     plain = PlainViewsConfig().build(frontend)
@@ -107,4 +107,4 @@ def _preparation(
             yield View(made.features, batch.clip, made.certificate, made.reference)
 
     windows = loader.steps_per_epoch * settings.batch
-    return Preparation(views, windows, earlier, torch.Generator().manual_seed(seed), note)
+    return Preparation(views, windows, previous, torch.Generator().manual_seed(seed), note)

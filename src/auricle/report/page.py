@@ -133,9 +133,9 @@ def _runs(runs: Sequence[RunData]) -> Markup:
 
 
 def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup:
-    heard = {entry.record.get("heard") for entry in task.cells.values() if entry.row.role == "pretrained"}
+    seen = {entry.record.get("seen") for entry in task.cells.values() if entry.row.role == "pretrained"}
     # Where the encoders differ in this, the table says it for each.
-    mark = badge(heard.pop()) if len(heard) == 1 else None
+    mark = badge(seen.pop()) if len(seen) == 1 else None
     classes, confusion = class_section(task, book), confusion_section(task, book)
     lists = element(
         "div",

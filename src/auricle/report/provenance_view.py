@@ -16,9 +16,9 @@ HEARD = {
 }
 
 
-def badge(heard: Any) -> Markup:
+def badge(seen: Any) -> Markup:
     """Mark whether the encoder heard the task's audio in pre-training."""
-    class_, text, title = HEARD[heard if isinstance(heard, bool) else None]
+    class_, text, title = HEARD[seen if isinstance(seen, bool) else None]
     return element("span", text, class_=f"badge {class_}", title=title)
 
 
@@ -91,8 +91,8 @@ def _provenance_of(entry: Entry) -> Markup:
 def _heard(entry: Entry) -> str:
     if entry.row.role != "pretrained":
         return "This control was not pre-trained."
-    heard = entry.record.get("heard")
-    return HEARD[heard if isinstance(heard, bool) else None][2]
+    seen = entry.record.get("seen")
+    return HEARD[seen if isinstance(seen, bool) else None][2]
 
 
 def _listed(values: Any, names: Any, measure: Measure) -> str:

@@ -64,9 +64,9 @@ def _about(task: TaskEvidence) -> str:
 
 def _row_head(task: TaskEvidence, row: Row) -> Markup:
     dot = element("i", class_="dot", style=f"background:{row.colour}")
-    heard = [e.record.get("heard") for (r, _), e in task.cells.items() if r == row]
+    seen = [e.record.get("seen") for (r, _), e in task.cells.items() if r == row]
     mark = (
-        Markup(" " + badge(heard[0]))
+        Markup(" " + badge(seen[0]))
         if row.role == "pretrained"
         else Markup(' <span class="badge control">control</span>')
     )

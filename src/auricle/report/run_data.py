@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 # Folder of the stage before, in that of a run.
-_BEFORE = "before"
+_PREVIOUS = "previous"
 # Folders of a run with what came of asking it in words.
 _WORDS = ("zero-shot", "text-retrieval")
 # Where results lie: in a run, in what `--out` named for several tasks, or for one.
@@ -91,9 +91,9 @@ def _read_run(path: Path, name: str) -> RunData:
         raise CheckpointError(f"there is no run folder {path}; expected what `auricle pretrain --out` wrote")
     problems: list[str] = []
     probes = [folder / "results.jsonl" for folder in _result_folders(path)]
-    if not (path / "recipe.json").is_file() and not probes and (path / _BEFORE).is_dir():
+    if not (path / "recipe.json").is_file() and not probes and (path / _PREVIOUS).is_dir():
         raise CheckpointError(
-            f"{path} holds an earlier stage and no run of its own yet; report on {path / _BEFORE}, or wait until that "
+            f"{path} holds an earlier stage and no run of its own yet; report on {path / _PREVIOUS}, or wait until that "
             "stage is trained"
         )
     if not (path / "recipe.json").is_file() and not probes:

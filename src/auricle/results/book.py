@@ -310,8 +310,8 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     if older:
         notes.append(f"{older} older records of the same encoder and probe, with other settings, are not shown")
     notes += _uneven(results)
-    if any(r.heard for r in results):
-        names = ", ".join(dict.fromkeys(r.encoder for r in results if r.heard))
+    if any(r.seen for r in results):
+        names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
         notes.append(f"pre-trained on this very audio, without its labels: {names}")
     return Block(condition, cells, tuple(notes))
 

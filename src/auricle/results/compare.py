@@ -6,9 +6,9 @@ from pathlib import Path
 
 from auricle.errors import CorpusError
 from auricle.metrics.intervals import Difference
-from auricle.results.judged import load_judged
+from auricle.results.predictions import load_predictions
 from auricle.results.record import Result
-from auricle.results.scoring import compare_judged
+from auricle.results.scoring import compare_predictions
 
 
 def compare(
@@ -47,6 +47,6 @@ def compare(
             raise CorpusError(
                 f"the result of {result.encoder} on {result.task} kept no predictions; run the probe again"
             )
-        loaded.append(load_judged(place / result.predictions))
+        loaded.append(load_predictions(place / result.predictions))
     one, two = loaded
-    return compare_judged(one, two, first.metric, resamples=resamples, confidence=confidence, seed=seed)
+    return compare_predictions(one, two, first.metric, resamples=resamples, confidence=confidence, seed=seed)

@@ -114,7 +114,7 @@ class Result:
     width: int
     corpus: str
     corpus_fingerprint: str
-    heard: bool | None
+    seen: bool | None
     predictions: str | None
     command: str
     versions: dict[str, str]
@@ -143,6 +143,8 @@ class Result:
         Raises:
             CorpusError: a field that every record has is missing.
         """
+        if "heard" in data:  # the name of `seen` before 0.2
+            data = {"seen": data["heard"], **data}
         fields = {f.name: f for f in dataclasses.fields(cls)}
         needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
         absent = sorted(needed - data.keys())

@@ -26,7 +26,7 @@ from auricle.metrics.intervals import (
     percentile_interval,
     sign_flip_p,
 )
-from auricle.results.judged import Judged
+from auricle.results.predictions import TaskPredictions
 
 LEAST_SOURCES = 5  # below this many test sources, drawing sources says nothing: units are drawn instead
 BLOCK = 4_000_000  # weights held at once
@@ -49,7 +49,7 @@ MEANS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of a `Result` that follow from answers; see there. `detail` is `Judged.detail`."""
+    """The numbers of a `Result` that follow from answers; see there. `detail` is `TaskPredictions.detail`."""
 
     value: float
     interval: Interval
@@ -60,11 +60,13 @@ class Scores:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def score(judged: Judged, metric: str, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Scores:
+def score(
+    predictions: TaskPredictions, metric: str, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> Scores:
     """Score answers.
 
     Args:
-        judged: truth and answers of the test units.
+        predictions: truth and answers of the test units.
         metric: the headline metric.
         resamples: bootstrap samples.
         confidence: coverage of the interval.
@@ -73,12 +75,12 @@ def score(judged: Judged, metric: str, *, resamples: int = 1000, confidence: flo
     Raises:
         ConfigError: the metric does not fit the task.
     """
-    _check_metric(judged, metric)
-    ones = np.ones((1, len(judged.units)))
-    by_seed = {name: judged.measure(name, ones)[:, 0] for name in judged.metrics}
-    (samples,), drawn = _bootstrap([judged], metric, resamples, seed)
-    folds = judged.folds
-    values = judged.measure(metric, np.stack([folds == f for f in np.unique(folds)]).astype(np.float64))
+    _check_metric(predictions, metric)
+    ones = np.ones((1, len(predictions.units)))
+    by_seed = {name: predictions.measure(name, ones)[:, 0] for name in predictions.metrics}
+    (samples,), drawn = _bootstrap([predictions], metric, resamples, seed)
+    folds = predictions.folds
+    values = predictions.measure(metric, np.stack([folds == f for f in np.unique(folds)]).astype(np.float64))
     value = float(by_seed[metric].mean())
     words = f"bootstrap, {resamples} draws of {drawn}, centred on the score"
     interval = percentile_interval(samples, words, confidence, centre=value)
@@ -91,13 +93,13 @@ def score(judged: Judged, metric: str, *, resamples: int = 1000, confidence: flo
         per_fold=[float(v) for v in values.mean(0)],
         per_seed=[float(v) for v in by_seed[metric]],
         values=values.tolist(),
-        detail=judged.detail(),
+        detail=predictions.detail(),
     )
 
 
-def compare_judged(
-    first: Judged,
-    second: Judged,
+def compare_predictions(
+    first: TaskPredictions,
+    second: TaskPredictions,
     metric: str,
     *,
     resamples: int = 2000,
@@ -121,10 +123,10 @@ def compare_judged(
         )
     _check_metric(first, metric)
     ones = np.ones((1, len(first.units)))
-    one, two = (float(judged.measure(metric, ones).mean()) for judged in (first, second))
+    one, two = (float(predictions.measure(metric, ones).mean()) for predictions in (first, second))
     (a, b), _ = _bootstrap([first, second], metric, resamples, seed)
     found = paired_difference(one, two, a, b, confidence)
-    values = [_unit_values(judged, metric) for judged in (first, second)]
+    values = [_unit_values(predictions, metric) for predictions in (first, second)]
     if values[0] is None or values[1] is None:
         return found
     # A bootstrap is too sure where few units differ; for means there is an exact test.
@@ -132,24 +134,24 @@ def compare_judged(
     return replace(found, p=sign_flip_p(gaps, np.random.default_rng(seed)))
 
 
-def _unit_values(judged: Judged, metric: str) -> Floats | None:
+def _unit_values(predictions: TaskPredictions, metric: str) -> Floats | None:
     """Value `(n,)` of each unit alone, mean over seeds, if the metric is their mean; else None."""
     if metric not in MEANS:
         return None
-    n = len(judged.units)
-    alone = [judged.measure(metric, np.eye(n)[start : start + 500]).mean(0) for start in range(0, n, 500)]
+    n = len(predictions.units)
+    alone = [predictions.measure(metric, np.eye(n)[start : start + 500]).mean(0) for start in range(0, n, 500)]
     values: Floats = np.concatenate(alone)
-    whole = float(judged.measure(metric, np.ones((1, n))).mean())
+    whole = float(predictions.measure(metric, np.ones((1, n))).mean())
     return values if np.isfinite(values).all() and abs(values.mean() - whole) < 1e-9 else None
 
 
-def _check_metric(judged: Judged, metric: str) -> None:
-    if metric not in judged.metrics:
-        raise ConfigError(f"metric {metric!r} does not fit {judged.title}{nearest(metric, judged.metrics)}")
+def _check_metric(predictions: TaskPredictions, metric: str) -> None:
+    if metric not in predictions.metrics:
+        raise ConfigError(f"metric {metric!r} does not fit {predictions.title}{nearest(metric, predictions.metrics)}")
 
 
 def _bootstrap(
-    systems: Sequence[Judged], metric: str, resamples: int, seed: int
+    systems: Sequence[TaskPredictions], metric: str, resamples: int, seed: int
 ) -> tuple[list[NDArray[np.float64]], str]:
     """Bootstrap values `(R,)` of each system, mean over its seeds, all from the same draws; and what was drawn."""
     groups = systems[0].groups

@@ -103,7 +103,7 @@ def _record(found: Found, condition: Condition) -> dict[str, Any]:
         "encoder": r.encoder,
         "encoder_fingerprint": r.encoder_fingerprint,
         "role": r.role,
-        "heard": r.heard,
+        "seen": r.seen,
         "probe": r.probe,
         "metric": r.metric,
         "unit": r.unit,

@@ -46,8 +46,8 @@ def _table(task: str, results: Sequence[Result]) -> Table:
     rows = sorted({(ROLES.get(r.role, 3), r.encoder, r.encoder_fingerprint) for r in results})
     for role, encoder, fingerprint in rows:
         mine = {r.probe: r for r in results if r.encoder_fingerprint == fingerprint}
-        heard = any(r.heard for r in mine.values())
-        name = Text(encoder + (" (heard this audio, without labels)" if heard else ""))
+        seen = any(r.seen for r in mine.values())
+        name = Text(encoder + (" (heard this audio, without labels)" if seen else ""))
         cells = [Text(interval_text(mine[p])) if p in mine else Text("-") for p in probes]
         table.add_row(name, *cells, style="bold" if role == 2 else None)
     return table

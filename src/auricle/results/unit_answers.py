@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.judged import Judged, match_units
+from auricle.results.predictions import TaskPredictions, match_units
 
 
 @dataclass(frozen=True)
-class UnitAnswers(Judged):
+class UnitPredictions(TaskPredictions):
     """Base of answers that hold arrays; fields that are no arrays are text, numbers or tuples of them.
 
     Attributes:
@@ -90,7 +90,7 @@ class UnitAnswers(Judged):
         }
         return dataclasses.replace(self, **changes)
 
-    def same_truth(self, other: Judged) -> bool:
+    def same_truth(self, other: TaskPredictions) -> bool:
         """Return whether the fields of truth are equal."""
         return type(other) is type(self) and all(
             np.array_equal(np.asarray(getattr(self, name)), np.asarray(getattr(other, name)))

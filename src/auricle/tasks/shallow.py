@@ -189,7 +189,7 @@ class RidgeConfig(TrainingFreeConfig):
         return found
 
 
-TRAINING_FREE: dict[str, TrainingFreeConfig] = {
+SHALLOW_CLASSIFIERS: dict[str, TrainingFreeConfig] = {
     "knn": KnnConfig(),
     "centroid": CentroidConfig(),
     "logistic": LogisticConfig(),

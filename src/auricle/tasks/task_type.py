@@ -19,7 +19,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.probes import LossConfig, SearchConfig
-from auricle.results.judged import Judged
+from auricle.results.predictions import TaskPredictions
 from auricle.storage import write_atomic
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold
@@ -79,10 +79,10 @@ class Outcome:
         settings: what was searched and how.
         refit: trained again on training and validation clips at the chosen settings.
         notes: what a reader of the score must know.
-        details: JSON-ready extras, beside those of `Judged.detail`.
+        details: JSON-ready extras, beside those of `TaskPredictions.detail`.
     """
 
-    judged: Judged
+    predictions: TaskPredictions
     fold_names: Sequence[str]
     sizes: Sequence[Sequence[int]]
     units_total: int
@@ -242,9 +242,9 @@ class TaskType(ABC):
     def run(self, job: Job) -> Outcome:
         """Judge one reader of one encoder."""
 
-    def headline(self, card: TaskCard, judged: Judged) -> str:
+    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the name of the headline metric."""
-        return card.metric or judged.metrics[0]
+        return card.metric or predictions.metrics[0]
 
 
 def clip_names(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:

@@ -126,10 +126,10 @@ def _vectors(
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
         # A clip vector of no token is all zeros: finite, and yet nothing that was heard.
-        heard = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
-        for row in np.asarray(rows)[~heard].tolist():
+        seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
+        for row in np.asarray(rows)[~seen].tolist():
             broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than what the encoder needs"
-        return np.asarray(rows)[heard].tolist(), pooled.float().cpu().numpy()[heard]
+        return np.asarray(rows)[seen].tolist(), pooled.float().cpu().numpy()[seen]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
     if not kept:

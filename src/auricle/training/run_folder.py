@@ -38,7 +38,7 @@ FREE_TO_CHANGE = (
 )
 
 
-STAGE = "before"
+STAGE = "previous"
 """Folder of the stage before, within that of the run that it serves."""
 
 # What a new run replaces of one that made no step: all that such a run writes but its recipe and its log.

@@ -154,9 +154,9 @@ class TestCausality:
         made = objective.predict(encoder(view.features))
         for place, k in ((9, 0), (9, 2), (15, 1)):
             (grad,) = torch.autograd.grad(made[0, place, k].sum(), wave, retain_graph=True)
-            heard = 4 * (place - objective.shifts(encoder.grid(64))[k] + 1)
-            assert grad[0, :heard].any()
-            assert not grad[0, heard:].any()
+            seen = 4 * (place - objective.shifts(encoder.grid(64))[k] + 1)
+            assert grad[0, :seen].any()
+            assert not grad[0, seen:].any()
 
     def test_norms_over_time_are_refused(self) -> None:
         with pytest.raises(NeedError, match="CAUSAL"):

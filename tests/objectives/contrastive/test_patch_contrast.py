@@ -74,13 +74,13 @@ def oracle(
 def test_loss_is_that_of_a_slow_oracle(over: str, alike: str, lengths: tuple[int, ...]) -> None:
     encoder, objective = made(PatchContrastConfig(over=over, alike=alike))  # type: ignore[arg-type]
     shown = view(lengths, silent=48)
-    scene = objective.look(encoder, [shown], torch.Generator().manual_seed(3), objective._terms)
+    masked_batch = objective.look(encoder, [shown], torch.Generator().manual_seed(3), objective._terms)
     term = objective._terms[0]
-    loss = term(scene, objective.decoder(scene.out), False)
-    prediction = term.head(scene.out.x)  # type: ignore[operator]
-    target = term.target(scene)  # type: ignore[operator]
+    loss = term(masked_batch, objective.decoder(masked_batch.out), False)
+    prediction = term.head(masked_batch.out.x)  # type: ignore[operator]
+    target = term.target(masked_batch)  # type: ignore[operator]
     value, accuracy = oracle(
-        prediction, target, scene.hidden.predicted, over,
+        prediction, target, masked_batch.hidden.predicted, over,
         lambda a, b: alike == "ignored" and float((a - b).abs().max()) < 1e-9,
     )  # fmt: skip
     assert float(loss.value.detach()) == pytest.approx(value, rel=1e-9)
@@ -96,9 +96,9 @@ def test_who_knows_the_patches_is_always_right() -> None:
     encoder, objective = made(term)
     built = objective._terms[0]
     shown = view()
-    scene = objective.look(encoder, [shown], torch.Generator().manual_seed(3), [built])
-    target = built.target(scene)  # type: ignore[operator]
-    place, there = gathered_places(scene.hidden.predicted)
+    masked_batch = objective.look(encoder, [shown], torch.Generator().manual_seed(3), [built])
+    target = built.target(masked_batch)  # type: ignore[operator]
+    place, there = gathered_places(masked_batch.hidden.predicted)
     truth = target.gather(1, place[..., None].expand(-1, -1, target.shape[-1]))
     for over in ("patches", "predictions"):
         made_term = PatchContrastConfig(target=term.target, over=over).build(encoder, 24, torch.Generator())  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def test_the_tokens_predicted_are_those_whose_frames_were_replaced() -> None:
     objective = OBJECTIVE.build(encoder)
     seen = {}
     inner = objective.terms[0].term
-    inner.register_forward_pre_hook(lambda module, args: seen.update(scene=args[0]))
+    inner.register_forward_pre_hook(lambda module, args: seen.update(masked_batch=args[0]))
     loss = objective(encoder, shown, torch.Generator().manual_seed(0))
     loss.total.backward()
     chosen = chosen_tokens("predicted", seen["scene"])
@@ -85,11 +85,11 @@ def test_targets_come_from_the_clean_view() -> None:
     objective = OBJECTIVE.build(encoder)
     masked = views(ViewPlanConfig(wave=(HopMaskConfig(),), clean=(1,)))
     plain = views(ViewPlanConfig())
-    scenes = [
+    masked_batches = [
         objective.look(encoder, shown, torch.Generator().manual_seed(0), list(objective.terms))
         for shown in (masked, plain)
     ]
-    one, two = (objective.terms[0].term.target(scene) for scene in scenes)
+    one, two = (objective.terms[0].term.target(masked_batch) for masked_batch in masked_batches)
     assert torch.equal(one, two)
     assert not torch.equal(masked[0].features.x, plain[0].features.x)
 

@@ -17,7 +17,7 @@ from auricle.objectives.masks.jepa import JepaMask
 from auricle.objectives.masks.samplers import FrameMask, GroupMask, HalvesMask, RandomMask, StructuredMask
 from auricle.objectives.masks.spans import BernoulliSpanMask, SpanMask
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.recipes import get_recipe
 
@@ -282,7 +282,7 @@ def test_a_short_clip_takes_nothing_from_the_others(name: str) -> None:
     assert (share[:, :15] == share[:, :1]).all(), "clips of equal length hide different numbers"
 
 
-def _draws(mask: TokenMaskConfig, grid: Grid, rows: int, valid: Tensor | None, times: int) -> list[Hidden]:
+def _draws(mask: TokenMaskConfig, grid: Grid, rows: int, valid: Tensor | None, times: int) -> list[MaskedPositions]:
     return [mask.draw(grid, rows, seeded(seed), valid) for seed in range(times)]
 
 

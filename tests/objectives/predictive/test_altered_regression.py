@@ -132,10 +132,10 @@ def test_shuffled_targets_are_another_clips() -> None:
 
 def test_the_target_is_clean_while_the_encoder_hears_the_corrupted_clip() -> None:
     encoder, shown = FRAMES.build().double(), view()
-    heard = []
-    encoder.patch_proj.register_forward_hook(lambda module, args, out: heard.append(args[0].detach()))
+    seen = []
+    encoder.patch_proj.register_forward_hook(lambda module, args, out: seen.append(args[0].detach()))
     made(encoder, MagnitudeNoiseConfig(probability=1.0))(encoder, [shown], torch.Generator().manual_seed(1))
-    assert float((heard[0] - shown.features.x).std()) == pytest.approx(0.2, rel=0.05)
+    assert float((seen[0] - shown.features.x).std()) == pytest.approx(0.2, rel=0.05)
 
 
 def test_misfits() -> None:

@@ -13,7 +13,7 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.masks.jepa import JepaMask
 from auricle.objectives.predictive.block_predictor import BlockPredictorConfig
-from auricle.objectives.targets.target import Scene
+from auricle.objectives.targets.target import MaskedBatch
 
 GRID = Grid(10, 4, 6.25)
 
@@ -35,8 +35,8 @@ def test_equals_a_sequence_of_context_and_targets_only() -> None:
     view = View(Features(torch.zeros(3, 160, 64), torch.full((3,), 160), 100.0), torch.arange(3))
     whole = Tokens(torch.zeros(3, 40, 16), GRID)
     out = Tokens(x, GRID, index=index)
-    scene = Scene(encoder, view, view, whole, out, {}, hidden, 1, torch.Generator(), 0.0, 0)
-    made = predictor.decode(scene).x
+    masked_batch = MaskedBatch(encoder, view, view, whole, out, {}, hidden, 1, torch.Generator(), 0.0, 0)
+    made = predictor.decode(masked_batch).x
     places = sincos_grid(10, 4, 12)
     for row in range(3):
         wanted = hidden.predicted[row].nonzero()[:, 0]

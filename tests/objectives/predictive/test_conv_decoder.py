@@ -14,9 +14,9 @@ from auricle.encoders.contract import Grid, Tokens
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig, ConvDecoder
-from auricle.objectives.targets.target import Scene
+from auricle.objectives.targets.target import MaskedBatch
 
 CONFIGS = [
     Conv1dDecoderConfig(width=8, depth=3, kernel=5, groups=4),
@@ -28,7 +28,7 @@ def encoder(width: int = 8) -> SpectrogramTransformer:
     return SpectrogramTransformerConfig(width=width, depth=1, heads=2, mels=48, frames=96).build()
 
 
-def scene(out: Tokens, clones: int = 1, valid: Tensor | None = None, seed: int = 3) -> Scene:
+def masked_batch(out: Tokens, clones: int = 1, valid: Tensor | None = None, seed: int = 3) -> MaskedBatch:
     rows, grid = out.x.shape[0], out.grid
     masked = torch.ones(rows, grid.tokens, dtype=torch.bool)
     if out.index is not None:
@@ -37,9 +37,9 @@ def scene(out: Tokens, clones: int = 1, valid: Tensor | None = None, seed: int =
         Features(torch.zeros(rows // clones, 96, 48), torch.full((rows // clones,), 96), 100.0), torch.arange(1)
     )
     whole = Tokens(torch.zeros(rows // clones, grid.tokens, out.x.shape[2]), grid, valid=valid)
-    hidden = Hidden(masked, masked)
+    hidden = MaskedPositions(masked, masked)
     generator = torch.Generator().manual_seed(seed)
-    return Scene(encoder(), view, view, whole, out, {}, hidden, clones, generator, 0.0, 0)
+    return MaskedBatch(encoder(), view, view, whole, out, {}, hidden, clones, generator, 0.0, 0)
 
 
 def slow_layer(conv: nn.Module, x: Tensor, grid: Grid) -> Tensor:
@@ -91,7 +91,7 @@ def test_visible_tokens_keep_their_places_and_noise_fills_the_others(
     index = torch.stack([torch.randperm(60, generator=torch.Generator().manual_seed(i))[:9] for i in range(64)])
     index = index.sort(1).values
     x = 100.0 + torch.arange(64 * 9 * 8.0).view(64, 9, 8)
-    decoder.decode(scene(Tokens(x, grid, index=index)))
+    decoder.decode(masked_batch(Tokens(x, grid, index=index)))
     full = seen[0].x
     for row in range(64):
         assert torch.equal(full[row, index[row]], x[row])
@@ -100,7 +100,7 @@ def test_visible_tokens_keep_their_places_and_noise_fills_the_others(
     assert abs(float(noise.mean())) < 0.02
     assert abs(float(noise.std()) - 0.5) < 0.02
     # The same generator, the same noise.
-    decoder.decode(scene(Tokens(x, grid, index=index)))
+    decoder.decode(masked_batch(Tokens(x, grid, index=index)))
     assert torch.equal(seen[1].x, full)
 
 
@@ -111,9 +111,9 @@ def test_padding_changes_nothing(config: Conv1dDecoderConfig | Conv2dDecoderConf
         for conv in decoder.convs:
             conv.bias.fill_(0.3)
     x = torch.randn(1, 8 * 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    alone = decoder.decode(scene(Tokens(x[:, :15], Grid(5, 3, 6.25)))).x
+    alone = decoder.decode(masked_batch(Tokens(x[:, :15], Grid(5, 3, 6.25)))).x
     valid = torch.arange(24)[None] < 15
-    made = decoder.decode(scene(Tokens(x, Grid(8, 3, 6.25)), valid=valid)).x
+    made = decoder.decode(masked_batch(Tokens(x, Grid(8, 3, 6.25)), valid=valid)).x
     torch.testing.assert_close(made[:, :15], alone)
 
 

@@ -53,13 +53,13 @@ def test_patch_loss_is_a_loop_over_hidden_patches() -> None:
     encoder, objective = parts()
     data = view()
     loss = objective(encoder, [data], seeded())
-    scene = objective.look(encoder, [data], seeded(), list(objective.terms))
-    prediction = objective.terms[0].head(objective.decoder(scene.out).x)
+    masked_batch = objective.look(encoder, [data], seeded(), list(objective.terms))
+    prediction = objective.terms[0].head(objective.decoder(masked_batch.out).x)
     total = count = 0
     for b in range(4):
         for t in range(6):
             for f in range(2):
-                if not scene.hidden.masked[b, t * 2 + f]:
+                if not masked_batch.hidden.masked[b, t * 2 + f]:
                     continue
                 patch = data.features.x[b, t * 16 : (t + 1) * 16, f * 16 : (f + 1) * 16].reshape(-1)
                 patch = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt()
@@ -72,11 +72,11 @@ def test_patch_loss_is_a_loop_over_hidden_patches() -> None:
 def test_what_is_dropped_has_no_say_in_the_encoder() -> None:
     encoder, objective = parts()
     data = view()
-    scene = objective.look(encoder, [data], seeded(), [])
-    hidden = scene.hidden.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    masked_batch = objective.look(encoder, [data], seeded(), [])
+    hidden = masked_batch.hidden.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     other = View(Features(torch.where(hidden, 99.0, data.features.x), data.features.lengths, 100.0), data.clip)
     again = objective.look(encoder, [other], seeded(), [])
-    torch.testing.assert_close(again.out.x, scene.out.x)
+    torch.testing.assert_close(again.out.x, masked_batch.out.x)
 
 
 def test_a_hidden_token_keeps_its_place_and_nothing_else() -> None:
@@ -93,18 +93,18 @@ def test_a_hidden_token_keeps_its_place_and_nothing_else() -> None:
 
 def test_clones_share_a_clip_and_not_a_mask() -> None:
     encoder, objective = parts(clones=3, teacher=TeacherConfig(), terms=(RegressionConfig(TeacherTargetConfig()),))
-    scene = objective.look(encoder, [view()], seeded(), list(objective.terms))
-    assert scene.hidden.masked.shape == (12, 12)
-    assert not torch.equal(scene.hidden.masked[0], scene.hidden.masked[1])
-    target = objective.terms[0].values(scene, False)
+    masked_batch = objective.look(encoder, [view()], seeded(), list(objective.terms))
+    assert masked_batch.hidden.masked.shape == (12, 12)
+    assert not torch.equal(masked_batch.hidden.masked[0], masked_batch.hidden.masked[1])
+    target = objective.terms[0].values(masked_batch, False)
     torch.testing.assert_close(target[0], target[2])
     assert not torch.allclose(target[0], target[3])
 
 
 def test_shuffled_targets_are_those_of_another_clip() -> None:
     encoder, objective = parts(clones=2)
-    scene = objective.look(encoder, [view()], seeded(), list(objective.terms))
-    straight, rolled = (objective.terms[0].values(scene, shuffled) for shuffled in (False, True))
+    masked_batch = objective.look(encoder, [view()], seeded(), list(objective.terms))
+    straight, rolled = (objective.terms[0].values(masked_batch, shuffled) for shuffled in (False, True))
     torch.testing.assert_close(rolled[2:], straight[:-2])
     torch.testing.assert_close(rolled[:2], straight[-2:])
 
@@ -130,10 +130,10 @@ def test_a_teacher_of_the_hidden_tokens_sees_only_them() -> None:
     target = TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked")
     encoder, objective = parts(teacher=TeacherConfig(), terms=(RegressionConfig(target, measure="cosine"),))
     data = view()
-    scene = objective.look(encoder, [data], seeded(), list(objective.terms))
-    before = objective.terms[0].target(scene)
-    assert bool((before[~scene.hidden.masked] == 0).all())
-    shown = (~scene.hidden.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    masked_batch = objective.look(encoder, [data], seeded(), list(objective.terms))
+    before = objective.terms[0].target(masked_batch)
+    assert bool((before[~masked_batch.hidden.masked] == 0).all())
+    shown = (~masked_batch.hidden.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     data.features.x[shown] = 5.0
     again = objective.terms[0].target(objective.look(encoder, [data], seeded(), list(objective.terms)))
     torch.testing.assert_close(again, before)
@@ -183,9 +183,9 @@ def test_the_clip_target_is_the_mean_of_valid_tokens() -> None:
     term = RegressionConfig(TeacherClipTargetConfig(), where="clip", name="clip")
     encoder, objective = parts(hide="token", decoder=NoDecoderConfig(), teacher=TeacherConfig(), terms=(term,))
     data = view(lengths=[96, 40, 96, 96])
-    scene = objective.look(encoder, [data], seeded(), list(objective.terms))
-    tokens = objective.terms[0].target.tokens(scene)
-    found = objective.terms[0].target(scene)
+    masked_batch = objective.look(encoder, [data], seeded(), list(objective.terms))
+    tokens = objective.terms[0].target.tokens(masked_batch)
+    found = objective.terms[0].target(masked_batch)
     torch.testing.assert_close(found[1], tokens[1, :6].mean(0))
     torch.testing.assert_close(found[0], tokens[0].mean(0))
 
@@ -237,8 +237,8 @@ def test_corruption_counts_as_hidden_where_half_a_token_is_lost() -> None:
         hide="token", mask=None, corruption=NoiseFillConfig(start=0.03, length=40), decoder=NoDecoderConfig()
     )
     assert objective.mask_token is None
-    scene = objective.look(encoder, [view(16)], seeded(), [])
-    assert 0.1 < float(scene.hidden.predicted.float().mean()) < 0.95
+    masked_batch = objective.look(encoder, [view(16)], seeded(), [])
+    assert 0.1 < float(masked_batch.hidden.predicted.float().mean()) < 0.95
 
 
 def test_needs_follow_from_where_tokens_go() -> None:
@@ -333,11 +333,11 @@ def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -
         objective(encoder, [View(Features(x, lengths, 100.0), torch.arange(2))], seeded())
     wave = torch.randn(2, 15360, generator=seeded())
     audio = Audio(wave, torch.tensor([15360, 15360]), 16000)
-    scene = objective.look(
+    masked_batch = objective.look(
         encoder, [View(Features(x, lengths, 100.0), torch.arange(2), reference=audio)], seeded(), list(objective.terms)
     )
     expected = LogMelConfig(mels=20).build()(audio).x
-    torch.testing.assert_close(objective.terms[0].target(scene)[:, 3], expected[:, 6:8].flatten(1))
+    torch.testing.assert_close(objective.terms[0].target(masked_batch)[:, 3], expected[:, 6:8].flatten(1))
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_both_halves_hide_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     look = MaskedPrediction.look
     monkeypatch.setattr(MaskedPrediction, "look", lambda self, *a: seen.append(look(self, *a)) or seen[-1])
     objective(encoder, pair(), torch.Generator().manual_seed(0))
-    (scene,) = seen
-    assert len(scene.view) == 2 * CLIPS
-    masked = scene.hidden.masked
+    (masked_batch,) = seen
+    assert len(masked_batch.view) == 2 * CLIPS
+    masked = masked_batch.hidden.masked
     assert masked.shape[0] == 2 * CLIPS * 2
     by_view = masked.unflatten(0, (CLIPS, 2, 2))
     assert torch.equal(by_view[:, 0], by_view[:, 1])
@@ -67,16 +67,18 @@ def test_both_halves_hide_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, objective = made()
-    scenes, decoded = [], []
+    masked_batches, decoded = [], []
     look = MaskedPrediction.look
-    monkeypatch.setattr(MaskedPrediction, "look", lambda self, *a: scenes.append(look(self, *a)) or scenes[-1])
+    monkeypatch.setattr(
+        MaskedPrediction, "look", lambda self, *a: masked_batches.append(look(self, *a)) or masked_batches[-1]
+    )
     objective.decoder.register_forward_hook(lambda m, i, o: decoded.append(o))
     clean, mixture = pair()
     loss = objective(encoder, (clean, mixture), torch.Generator().manual_seed(0))
     term = objective.terms[1]
     with torch.no_grad():
         prediction = term.head(decoded[0].x)
-        alone = [objective.teacher.see(encoder, clean, scenes[0].hidden, "all", (1, 2)).layers]
+        alone = [objective.teacher.see(encoder, clean, masked_batches[0].hidden, "all", (1, 2)).layers]
 
         def latents(clip: int) -> torch.Tensor:
             mean = 0
@@ -90,12 +92,12 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             clip, mixture_shown, clone = row // 4, row // 2 % 2, row % 2
             if not mixture_shown:
                 continue
-            assert torch.equal(scenes[0].hidden.masked[row], scenes[0].hidden.masked[4 * clip + clone])
+            assert torch.equal(masked_batches[0].hidden.masked[row], masked_batches[0].hidden.masked[4 * clip + clone])
             wanted = (latents(clip) + latents((clip - 1) % CLIPS)) / 2
             for place in range(12):
                 step = place // 2
                 frames = mixture.certificate["mixed"][clip, 16 * step : 16 * step + 16]
-                if frames.float().mean() >= 0.5 and scenes[0].hidden.masked[row, place]:
+                if frames.float().mean() >= 0.5 and masked_batches[0].hidden.masked[row, place]:
                     each.append(float((prediction[row, place] - wanted[place]).square().sum() / 4))
     assert len(each) > 20
     assert float(loss.parts["retention"]) == pytest.approx(sum(each) / len(each), rel=1e-9)

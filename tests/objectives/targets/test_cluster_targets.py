@@ -26,7 +26,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPrediction, Ma
 from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.clusters import ClusteredFeaturesConfig, ClusteredLayerConfig, KMeansTargetConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 
 
 def hubert(target: KMeansTargetConfig, weight: float = 10.0) -> MaskedPredictionConfig:
@@ -39,10 +39,12 @@ def hubert(target: KMeansTargetConfig, weight: float = 10.0) -> MaskedPrediction
     )
 
 
-def built(target: KMeansTargetConfig, earlier: FrozenEncoder | None = None) -> tuple[MaskedPrediction, torch.nn.Module]:
+def built(
+    target: KMeansTargetConfig, previous: FrozenEncoder | None = None
+) -> tuple[MaskedPrediction, torch.nn.Module]:
     encoder = SMALL.build()
     objective = hubert(target).build(encoder)
-    objective.prepare(encoder, preparation(earlier=earlier))
+    objective.prepare(encoder, preparation(previous=previous))
     return objective, encoder
 
 
@@ -50,7 +52,7 @@ def kmeans_target(objective: MaskedPrediction):
     return objective.terms[0].target
 
 
-LAYER = KMeansTargetConfig(clusters=12, source=ClusteredLayerConfig(2, EarlierEncoderConfig(SMALL, WaveformConfig())))
+LAYER = KMeansTargetConfig(clusters=12, source=ClusteredLayerConfig(2, PreviousEncoderConfig(SMALL, WaveformConfig())))
 MFCC = KMeansTargetConfig(clusters=12)
 
 
@@ -103,15 +105,15 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 
 def test_second_iteration_clusters_the_layer_of_the_first() -> None:
-    earlier = frozen()
-    objective, encoder = built(LAYER, earlier)
+    previous = frozen()
+    objective, encoder = built(LAYER, previous)
     target = kmeans_target(objective)
     view = view_of(clips(2, seed=3))
     seen: list[torch.Tensor] = []
     hook = target.register_forward_hook(lambda module, given, codes: seen.append(codes))
     objective(encoder, [view], torch.Generator().manual_seed(0))
     hook.remove()
-    (layer,) = earlier.tokens(view.reference, (2,)).layers
+    (layer,) = previous.tokens(view.reference, (2,)).layers
     expected = torch.cdist(layer.block, target.centres.expand(2, -1, -1)).argmin(-1)
     assert torch.equal(seen[0][..., 0], expected)
     assert len(expected.unique()) > 4
@@ -168,10 +170,10 @@ def test_a_checkpoint_brings_clusters_and_the_earlier_encoder_with_it() -> None:
 def test_the_frozen_encoder_stays_as_it_is() -> None:
     objective, _ = built(LAYER, frozen())
     objective.train()
-    earlier = kmeans_target(objective).source.earlier
-    assert not earlier.training
-    assert not earlier.encoder.training
-    assert not any(p.requires_grad for p in earlier.parameters())
+    previous = kmeans_target(objective).source.previous
+    assert not previous.training
+    assert not previous.encoder.training
+    assert not any(p.requires_grad for p in previous.parameters())
 
 
 def test_a_spectrogram_encoder_before_keeps_the_statistics_it_was_trained_with() -> None:
@@ -179,7 +181,7 @@ def test_a_spectrogram_encoder_before_keeps_the_statistics_it_was_trained_with()
         width=16, depth=2, heads=2, mels=40, frames=104, patch=(2, 40), cls=False, pooling="mean", drop_path=0.0
     )
     measured = FrozenEncoder(LogMelConfig(mels=40, mean=-3.0, std=2.5).build(), config.build(), name="one")
-    source = ClusteredLayerConfig(1, EarlierEncoderConfig(config, LogMelConfig(mels=40)))
+    source = ClusteredLayerConfig(1, PreviousEncoderConfig(config, LogMelConfig(mels=40)))
     objective, encoder = built(KMeansTargetConfig(clusters=8, source=source), measured)
     again = hubert(KMeansTargetConfig(clusters=8, source=source)).build(encoder)
     again.load_state_dict(objective.state_dict())
@@ -245,30 +247,30 @@ def test_empty_clusters_are_told() -> None:
 def test_a_stage_that_is_missing_or_does_not_match() -> None:
     encoder = SMALL.build()
     objective = hubert(LAYER).build(encoder)
-    with pytest.raises(ConfigError, match=r"earlier stage trained, and there is none.*--earlier"):
+    with pytest.raises(ConfigError, match=r"earlier stage trained, and there is none.*--previous"):
         objective.prepare(encoder, preparation())
     other = FrozenEncoder(WaveformConfig().build(), SMALL.replace(depth=4).build(), name="runs/other")
     with pytest.raises(ConfigError, match=r"encoder of runs/other is not the one.*depth: found 4, expected 3"):
-        objective.prepare(encoder, preparation(earlier=other))
+        objective.prepare(encoder, preparation(previous=other))
     louder = FrozenEncoder(WaveformConfig(normalise="clip").build(), SMALL.build(), name="runs/louder")
     with pytest.raises(ConfigError, match=r"front end of runs/louder.*normalise: found clip, expected none"):
-        objective.prepare(encoder, preparation(earlier=louder))
+        objective.prepare(encoder, preparation(previous=louder))
     with pytest.raises(ConfigError, match=r"layer 9 of the stage before.*has 3; choose one of 1 ... 3"):
-        KMeansTargetConfig(source=ClusteredLayerConfig(9, EarlierEncoderConfig(SMALL))).build(
+        KMeansTargetConfig(source=ClusteredLayerConfig(9, PreviousEncoderConfig(SMALL))).build(
             encoder, torch.Generator()
         )
 
 
 def test_a_stage_with_several_tokens_a_time_step_is_named_with_what_fits() -> None:
     config = SpectrogramTransformerConfig(width=16, depth=2, heads=2, mels=40, frames=104, patch=(2, 10), drop_path=0.0)
-    before = FrozenEncoder(LogMelConfig(mels=40).build(), config.build(), name="runs/clap")
-    source = ClusteredLayerConfig(1, EarlierEncoderConfig(config, LogMelConfig(mels=40)))
+    previous = FrozenEncoder(LogMelConfig(mels=40).build(), config.build(), name="runs/clap")
+    source = ClusteredLayerConfig(1, PreviousEncoderConfig(config, LogMelConfig(mels=40)))
     with pytest.raises(ConfigError) as refused:
-        built(KMeansTargetConfig(clusters=8, source=source), before)
+        built(KMeansTargetConfig(clusters=8, source=source), previous)
     said = str(refused.value)
     assert "layer 1 of the stage before (SpectrogramTransformer) has 4 tokens a time step" in said
     assert "the encoder that is trained has 1" in said
-    assert "Give --earlier a run whose encoder has 1 token a time step" in said
+    assert "Give --previous a run whose encoder has 1 token a time step" in said
     assert "hubert" in said
 
 

@@ -15,17 +15,17 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.objectives.targets.frozen import LayerDistillationConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 
-TERM = LayerDistillationConfig(earlier=EarlierEncoderConfig(SMALL, WaveformConfig()), layers=(1, 3))
+TERM = LayerDistillationConfig(previous=PreviousEncoderConfig(SMALL, WaveformConfig()), layers=(1, 3))
 
 
 def distilled(term: LayerDistillationConfig = TERM, notes: list[str] | None = None):
     teacher = frozen()
     student = SMALL.replace(depth=1).build(torch.Generator().manual_seed(1))
     objective = MaskedPredictionConfig(mask=None, hide="none", decoder=NoDecoderConfig(), terms=(term,)).build(student)
-    objective.prepare(student, preparation(earlier=teacher, notes=notes))
+    objective.prepare(student, preparation(previous=teacher, notes=notes))
     return teacher, student, objective
 
 
@@ -66,7 +66,7 @@ def test_a_student_of_another_kind_begins_fresh_and_says_so() -> None:
     student = AudioNTTConfig(width=64, mels=64, channels=8).build()
     objective = MaskedPredictionConfig(mask=None, hide="none", decoder=NoDecoderConfig(), terms=(TERM,)).build(student)
     notes: list[str] = []
-    objective.prepare(student, preparation(earlier=frozen(), notes=notes))
+    objective.prepare(student, preparation(previous=frozen(), notes=notes))
     assert "none has the name and shape" in notes[-1]
     # It pools as it goes: its tokens are fewer at its end, and the teacher's are taken to those.
     audio = Audio.stack(clips(2, seed=1), 16000)
@@ -114,7 +114,7 @@ def test_what_the_teacher_lacks() -> None:
     objective = MaskedPredictionConfig(mask=None, hide="none", decoder=NoDecoderConfig(), terms=(TERM,)).build(
         slower.build()
     )
-    objective.prepare(slower.build(), preparation(earlier=frozen()))
+    objective.prepare(slower.build(), preparation(previous=frozen()))
     with pytest.raises(ConfigError, match=r"a layer of the stage before comes at 50.*tokens at 33\.3"):
         objective(slower.build(), [view_of(clips(2))], torch.Generator())
 
@@ -135,5 +135,5 @@ def test_another_teacher_than_expected() -> None:
     wide = SMALL.replace(position=ConvPositionConfig(kernel=7, groups=4))
     with pytest.raises(ConfigError, match=r"encoder of other is not the one.*position: found"):
         objective.prepare(
-            student, preparation(earlier=FrozenEncoder(WaveformConfig().build(), wide.build(), name="other"))
+            student, preparation(previous=FrozenEncoder(WaveformConfig().build(), wide.build(), name="other"))
         )

@@ -104,13 +104,15 @@ def test_the_same_generator_makes_the_same_codes_and_evaluation_takes_the_likeli
     term.uses.append(spy)
     for seed in (3, 3, 4):
         objective(encoder, views(), torch.Generator().manual_seed(seed))
-    masked = [reading.scene.hidden.masked for reading in spy.seen]
+    masked = [reading.masked_batch.hidden.masked for reading in spy.seen]
     assert bool((masked[0] == masked[1]).all())
     assert bool((spy.seen[0].quantised.codes == spy.seen[1].quantised.codes).all())
     objective.eval()
     objective(encoder, views(), generator())
     reading = spy.seen[-1]
-    likeliest = term.quantiser.score(reading.places.take(learned_codes.features_before_context(reading.scene.tokens)))
+    likeliest = term.quantiser.score(
+        reading.places.take(learned_codes.features_before_context(reading.masked_batch.tokens))
+    )
     assert bool((reading.quantised.codes == likeliest.argmax(-1)).all())
     assert not bool((spy.seen[0].quantised.codes == likeliest.argmax(-1)).all())
 
@@ -122,11 +124,11 @@ def test_each_clone_is_quantised_at_its_own_places() -> None:
     objective.eval()
     objective(encoder, views(), generator())
     reading = spy.seen[0]
-    features = learned_codes.features_before_context(reading.scene.tokens)
+    features = learned_codes.features_before_context(reading.masked_batch.tokens)
     codes = term.quantiser.score(features).argmax(-1)
     for row in range(6):
         places = reading.places.index[row][reading.places.real[row]]
-        assert bool(reading.scene.hidden.masked[row, places].all())
+        assert bool(reading.masked_batch.hidden.masked[row, places].all())
         assert bool((reading.quantised.codes[row][reading.places.real[row]] == codes[row // 2, places]).all())
 
 
@@ -136,7 +138,7 @@ def test_diversity_is_the_unused_share_of_the_codebooks() -> None:
     term.uses.append(spy)
     loss = objective(encoder, views(), generator())
     reading = spy.seen[0]
-    x = reading.places.take(learned_codes.features_before_context(reading.scene.tokens))[reading.places.real]
+    x = reading.places.take(learned_codes.features_before_context(reading.masked_batch.tokens))[reading.places.real]
     mean = term.quantiser.score(x[None]).softmax(-1)[0].mean(0)
     used = sum(float(torch.exp(-(p * p.log()).sum())) for p in mean)
     assert float(loss.parts["diversity"]) == pytest.approx((12 - used) / 12, abs=1e-6)
@@ -157,7 +159,7 @@ def test_labels_are_the_codes_numbers_and_move_no_quantiser() -> None:
     for group, head in enumerate(use.heads):
         for row in range(3):
             for column in range(int(reading.places.real[row].sum())):
-                logits = head(reading.scene.out.x[row, reading.places.index[row, column]])
+                logits = head(reading.masked_batch.out.x[row, reading.places.index[row, column]])
                 expected = expected + F.cross_entropy(logits, reading.quantised.codes[row, column, group])
     expected = expected / (2 * reading.places.real.sum())
     assert float(loss.parts["labels"]) == pytest.approx(float(expected.detach()), rel=1e-5)

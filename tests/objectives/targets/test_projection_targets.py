@@ -51,8 +51,8 @@ def objective(encoder: Encoder, target: RandomProjectionTargetConfig, **settings
 def codes_of(encoder_config: EncoderConfig, target: RandomProjectionTargetConfig, shown: View) -> torch.Tensor:
     encoder = encoder_config.build()
     made = objective(encoder, target)
-    scene = made.look(encoder, [shown], torch.Generator().manual_seed(0), list(made.terms))
-    return made.terms[0].target(scene)
+    masked_batch = made.look(encoder, [shown], torch.Generator().manual_seed(0), list(made.terms))
+    return made.terms[0].target(masked_batch)
 
 
 def slow_codes(vectors: np.ndarray, target: RandomProjectionTarget) -> int:
@@ -108,9 +108,9 @@ def test_encoders_of_samples_take_the_wave_of_themselves() -> None:
 def test_an_encoder_that_coarsens_its_grid_is_predicted_on_what_comes_out() -> None:
     encoder = AudioNTTConfig(width=64, mels=32, channels=8).build()
     made = objective(encoder, RandomProjectionTargetConfig(codes=16), corruption=NoiseFillConfig(start=0.05, length=8))
-    scene = made.look(encoder, [view()], torch.Generator().manual_seed(0), list(made.terms))
-    assert scene.grid == scene.out.grid != scene.tokens.grid
-    assert scene.hidden.masked.shape == scene.out.x.shape[:2]
+    masked_batch = made.look(encoder, [view()], torch.Generator().manual_seed(0), list(made.terms))
+    assert masked_batch.grid == masked_batch.out.grid != masked_batch.tokens.grid
+    assert masked_batch.hidden.masked.shape == masked_batch.out.x.shape[:2]
     loss = made(encoder, [view()], torch.Generator().manual_seed(0))
     loss.total.backward()
     assert loss.total.isfinite()
@@ -121,10 +121,10 @@ def test_loss_is_the_cross_entropy_of_hidden_tokens() -> None:
     made = objective(encoder, RandomProjectionTargetConfig(codes=32), corruption=NoiseFillConfig(start=0.03, length=12))
     shown, generator = view(), torch.Generator().manual_seed(4)
     loss = made(encoder, [shown], generator)
-    scene = made.look(encoder, [shown], torch.Generator().manual_seed(4), list(made.terms))
+    masked_batch = made.look(encoder, [shown], torch.Generator().manual_seed(4), list(made.terms))
     corrupted = made.config.corruption.apply(shown.features, torch.Generator().manual_seed(4))
     term, total, count = made.terms[0], 0.0, 0
-    codes = term.target(scene)
+    codes = term.target(masked_batch)
     logits = term.heads[0](encoder(corrupted.features).x)
     altered = corrupted.altered[:, :, 0]
     for clip in range(4):
@@ -133,7 +133,7 @@ def test_loss_is_the_cross_entropy_of_hidden_tokens() -> None:
             if len(frames) and int(frames.sum()) >= 2:
                 total += F.cross_entropy(logits[clip, token].detach(), codes[clip, token, 0]).item()
                 count += 1
-    assert count == int(scene.hidden.masked.sum()) > 0
+    assert count == int(masked_batch.hidden.masked.sum()) > 0
     assert loss.total.item() == pytest.approx(total / count, rel=1e-5)
     # Codes come from the clean clip.
     assert torch.equal(codes, codes_of(CONFORMER, RandomProjectionTargetConfig(codes=32), shown))

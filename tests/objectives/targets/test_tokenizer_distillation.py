@@ -23,8 +23,8 @@ from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 from auricle.objectives.predictive.terms import CodeConfig
-from auricle.objectives.targets.earlier_codes import EarlierCodesTargetConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_codes import PreviousCodesTargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.tokenizer_distillation import TokenizerDistillation, TokenizerDistillationConfig
 
 FRONT = LogMelConfig(mels=32)
@@ -34,7 +34,7 @@ BODY = BEATsConfig(
 )  # fmt: skip
 CODING = CodingEncoderConfig(body=BODY, codebook=CodebookConfig(codes=6, dim=4, patience=2))
 CONFIG = TokenizerDistillationConfig(
-    earlier=EarlierEncoderConfig(encoder=BODY, frontend=FRONT), estimator=TransformerDecoderConfig(16, 1, 2)
+    previous=PreviousEncoderConfig(encoder=BODY, frontend=FRONT), estimator=TransformerDecoderConfig(16, 1, 2)
 )
 
 
@@ -51,24 +51,24 @@ def view(sound: Audio | None = None) -> View:
     return View(FRONT.build()(sound), torch.arange(len(sound)), {}, sound)
 
 
-def before(encoder: Encoder | None = None, front: LogMelConfig = FRONT) -> FrozenEncoder:
+def previous(encoder: Encoder | None = None, front: LogMelConfig = FRONT) -> FrozenEncoder:
     made = BODY.build(torch.Generator().manual_seed(9)) if encoder is None else encoder
     return FrozenEncoder(front.build(), made, name="the stage before")
 
 
-def preparation(earlier: FrozenEncoder | None, clips: int = 8, notes: list[str] | None = None) -> Preparation:
+def preparation(previous: FrozenEncoder | None, clips: int = 8, notes: list[str] | None = None) -> Preparation:
     def views(wanted: int) -> Iterator[View]:
         for start in range(0, min(clips, wanted), 4):
             yield view(audio(4, seed=start + 1))
 
     take = (lambda text: None) if notes is None else notes.append
-    return Preparation(views, clips, earlier, torch.Generator().manual_seed(0), take)
+    return Preparation(views, clips, previous, torch.Generator().manual_seed(0), take)
 
 
 def ready() -> tuple[CodingEncoder, TokenizerDistillation]:
     encoder = CODING.build()
     objective = CONFIG.build(encoder)
-    objective.prepare(encoder, preparation(before()))
+    objective.prepare(encoder, preparation(previous()))
     return encoder, objective
 
 
@@ -76,7 +76,7 @@ def test_first_codes_are_those_of_k_means() -> None:
     encoder, notes = CODING.build(), []
     objective = CONFIG.build(encoder)
     random = encoder.codebook.book.clone()
-    objective.prepare(encoder, preparation(before(), notes=notes))
+    objective.prepare(encoder, preparation(previous(), notes=notes))
     assert not torch.equal(encoder.codebook.book, random)
     torch.testing.assert_close(encoder.codebook.book.norm(dim=1), torch.ones(6))
     assert "6 codes" in notes[-1]
@@ -93,8 +93,8 @@ def test_the_loss_is_cosine_distance_and_commitment() -> None:
     encoder, objective = ready()
     shown = view()
     loss = objective(encoder, [shown], torch.Generator().manual_seed(0))
-    earlier = BODY.build(torch.Generator().manual_seed(9)).eval()
-    tokens, known = encoder(shown.features), earlier(FRONT.build()(audio()))
+    previous = BODY.build(torch.Generator().manual_seed(9)).eval()
+    tokens, known = encoder(shown.features), previous(FRONT.build()(audio()))
     unit = encoder.codebook.project(tokens.x)
     distil = commit = 0.0
     coded = encoder.codebook.book[encoder.codebook.nearest(unit)]
@@ -111,7 +111,7 @@ def test_the_loss_is_cosine_distance_and_commitment() -> None:
     loss.total.backward()
     named = [*encoder.named_parameters(), *objective.named_parameters()]
     assert all(p.grad is not None and bool(p.grad.any()) for _, p in named if p.requires_grad)
-    assert all(p.grad is None for p in objective.earlier.parameters())
+    assert all(p.grad is None for p in objective.previous.parameters())
 
 
 def test_codes_follow_the_sums_of_all_micro_batches_once_a_step() -> None:
@@ -172,7 +172,7 @@ def test_an_encoder_without_codes_is_refused_with_what_would_help() -> None:
 def test_without_a_stage_before_it_does_not_begin() -> None:
     encoder = CODING.build()
     objective = CONFIG.build(encoder)
-    with pytest.raises(ConfigError, match="--earlier"):
+    with pytest.raises(ConfigError, match="--previous"):
         objective.prepare(encoder, preparation(None))
     with pytest.raises(ConfigError, match="prepare"):
         objective(encoder, [view()], torch.Generator())
@@ -182,20 +182,20 @@ def test_another_stage_than_the_settings_say_is_refused() -> None:
     encoder = CODING.build()
     objective = CONFIG.build(encoder)
     with pytest.raises(ConfigError, match="depth: found 2, expected 1"):
-        objective.prepare(encoder, preparation(before(BODY.replace(depth=2).build())))
+        objective.prepare(encoder, preparation(previous(BODY.replace(depth=2).build())))
     with pytest.raises(ConfigError, match="hop: found 80, expected 160"):
-        objective.prepare(encoder, preparation(before(front=FRONT.replace(hop=80))))
+        objective.prepare(encoder, preparation(previous(front=FRONT.replace(hop=80))))
 
 
 def test_fewer_tokens_than_codes_are_refused() -> None:
     coding = CODING.replace(codebook=CodebookConfig(codes=500, dim=4))
     encoder = coding.build()
     with pytest.raises(ConfigError, match="96 vectors for 500 clusters"):
-        CONFIG.build(encoder).prepare(encoder, preparation(before()))
+        CONFIG.build(encoder).prepare(encoder, preparation(previous()))
 
 
 def masked(encoder: Encoder, coding: CodingEncoderConfig = CODING) -> MaskedPrediction:
-    target = EarlierCodesTargetConfig(EarlierEncoderConfig(encoder=coding, frontend=FRONT))
+    target = PreviousCodesTargetConfig(PreviousEncoderConfig(encoder=coding, frontend=FRONT))
     return MaskedPredictionConfig(
         mask=RandomMask(0.75), decoder=TransformerDecoderConfig(16, 1, 2), terms=(CodeConfig(target),)
     ).build(encoder)
@@ -205,16 +205,16 @@ def test_codes_of_the_tokenizer_become_the_next_models_targets() -> None:
     tokenizer, _ = ready()
     encoder = BODY.build()
     objective = masked(encoder)
-    objective.prepare(encoder, preparation(before(tokenizer)))
+    objective.prepare(encoder, preparation(previous(tokenizer)))
     shown = view()
-    scene = objective.look(encoder, [shown], torch.Generator().manual_seed(0), list(objective.terms))
+    masked_batch = objective.look(encoder, [shown], torch.Generator().manual_seed(0), list(objective.terms))
     expected = tokenizer.codes(tokenizer.tokenize(shown.features))
-    assert torch.equal(objective.terms[0].target(scene), expected)
+    assert torch.equal(objective.terms[0].target(masked_batch), expected)
     assert expected.unique().numel() > 2
     # They travel in checkpoints: a resumed run does not need the stage before.
     again = masked(encoder)
     again.load_state_dict(objective.state_dict())
-    assert torch.equal(again.terms[0].target(scene), expected)
+    assert torch.equal(again.terms[0].target(masked_batch), expected)
 
 
 def test_a_stage_before_without_codes_is_refused() -> None:
@@ -226,6 +226,6 @@ def test_tokens_on_another_grid_are_refused_with_the_grid_expected() -> None:
     tokenizer, _ = ready()
     encoder = BODY.replace(patch=(8, 16)).build()
     objective = masked(encoder)
-    objective.prepare(encoder, preparation(before(tokenizer)))
+    objective.prepare(encoder, preparation(previous(tokenizer)))
     with pytest.raises(ConfigError, match=r"6 x 2 tokens at 6\.25 .* 12 x 2 at 12\.5"):
         objective(encoder, [view()], torch.Generator())

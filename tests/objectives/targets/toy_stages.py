@@ -42,7 +42,7 @@ def view_of(waves: list[np.ndarray], first: int = 0) -> View:
 
 def preparation(
     count: int = 24,
-    earlier: FrozenEncoder | None = None,
+    previous: FrozenEncoder | None = None,
     notes: list[str] | None = None,
     waves: list[np.ndarray] | None = None,
     batch: int = 8,
@@ -54,7 +54,7 @@ def preparation(
             yield view_of(made[start : start + batch], start)
 
     take = (lambda text: None) if notes is None else notes.append
-    return Preparation(views, len(made), earlier, torch.Generator().manual_seed(3), take)
+    return Preparation(views, len(made), previous, torch.Generator().manual_seed(3), take)
 
 
 def frozen(seed: int = 5) -> FrozenEncoder:

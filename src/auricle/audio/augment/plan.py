@@ -187,10 +187,10 @@ def _noise_levels(energy: Tensor, lengths: Tensor, draws: Draws, hop: int) -> Te
         return left + (right - left) * (place - block)
 
     start = (-torch.nan_to_num(draws.roll)).remainder(L)
-    heard = L * draws.speed.clamp(max=1.0)
-    end = start + heard
+    seen = L * draws.speed.clamp(max=1.0)
+    end = start + seen
     inside = until(end.minimum(L)) - until(start) + until((end - L).clamp(min=0.0))
-    mean = torch.where(heard >= L, energy[:, -1], inside) / draws.speed / L
+    mean = torch.where(seen >= L, energy[:, -1], inside) / draws.speed / L
     return mean.clamp(min=0.0).sqrt() * draws.noise_ratio
 
 

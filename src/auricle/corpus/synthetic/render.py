@@ -155,13 +155,13 @@ def render_scene(config: ScenesConfig, index: int) -> Scene:
     gusts = 1 + draw.uniform(0.0, 0.5) * effects.slow_curve(draw, samples, config.rate, 0.7)
     noise = effects.tilt(effects.coloured_noise(draw, samples, colour) * gusts, slope, config.rate)
     background = noise * np.float32(10 ** (background_db / 20) / effects.root_mean_square(noise))
-    heard = [_place(draw, source, fold, config, background, response, slope, snr) for source in sources]
-    heard.sort(key=lambda pair: pair[0].onset)
-    wave = background + sum((stem for _, stem in heard), np.zeros(samples, np.float32))
+    seen = [_place(draw, source, fold, config, background, response, slope, snr) for source in sources]
+    seen.sort(key=lambda pair: pair[0].onset)
+    wave = background + sum((stem for _, stem in seen), np.zeros(samples, np.float32))
     loudest = float(np.abs(wave).max())
     scale = min(1.0, PEAK / loudest)
     shift = effects.decibels(scale)
-    events = tuple(replace(event, loudness_db=round(event.loudness_db + shift, 2)) for event, _ in heard)
+    events = tuple(replace(event, loudness_db=round(event.loudness_db + shift, 2)) for event, _ in seen)
     factors = {
         "colour": round(float(colour), 3),
         "background_db": round(float(background_db) + shift, 2),
@@ -170,7 +170,7 @@ def render_scene(config: ScenesConfig, index: int) -> Scene:
         "tilt_db": round(slope, 2),
     }
     level = np.float32(scale)
-    stems = tuple(stem * level for _, stem in heard)
+    stems = tuple(stem * level for _, stem in seen)
     return Scene((wave * level).astype(np.float32), background * level, stems, events, fold, factors)
 
 

@@ -25,7 +25,7 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import AudioText, open_audio_text
-from auricle.evaluation.seen import heard
+from auricle.evaluation.seen import seen
 from auricle.metrics.classification import accuracy, macro_f1, mean_average_precision
 from auricle.metrics.intervals import Interval, bootstrap_weights, percentile_interval
 from auricle.metrics.resampled import weighted_accuracy, weighted_macro_f1, weighted_mean_average_precision
@@ -325,7 +325,7 @@ def _notes(model: AudioText, corpus: Corpus, without: int, broken: int) -> tuple
             f"the captions of the training were made of labels ({', '.join(model.objective.columns)}) by the template "
             f"{model.objective.config.template!r}: it was trained with labels"
         )
-    if model.run is not None and heard(model.run, corpus):
+    if model.run is not None and seen(model.run, corpus):
         notes.append(
             f"clips of {corpus.name} were heard in its training, with their captions: these are not unseen clips"
         )

@@ -23,7 +23,7 @@ from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.terms import chosen_tokens, read_source, source_layers
 from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.objectives.targets.target import Scene, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
 
 Over = Literal["patches", "predictions"]
 Alike = Literal["negatives", "ignored"]
@@ -112,27 +112,27 @@ class PatchContrast(Term):
         """Let the target follow."""
         self.target.after_step(encoder, step)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Raises:
             ConfigError: nothing is hidden from any clip.
         """
         name = self.config.name
-        target: Tensor = self.target(scene)
-        per_clip = target.shape[0] == len(scene.view)
+        target: Tensor = self.target(masked_batch)
+        per_clip = target.shape[0] == len(masked_batch.view)
         if shuffled:
-            target = shuffle_clips(target, 1 if per_clip else scene.clones)
-        target = scene.per_row(target) if per_clip else target
-        chosen = chosen_tokens("predicted", scene)
+            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
+        target = masked_batch.per_row(target) if per_clip else target
+        chosen = chosen_tokens("predicted", masked_batch)
         place, there = gathered_places(chosen)
-        prediction = _at(self.head(full_grid(read_source(self.config.source, scene, decoded)).x), place)
+        prediction = _at(self.head(full_grid(read_source(self.config.source, masked_batch, decoded)).x), place)
         with torch.autocast(prediction.device.type, enabled=False):
             truth = _at(target, place)
             logits = self.logits(prediction.to(truth.dtype), truth, there)
             losses = _log_loss(logits)
             value = mean_where(losses, there)
-        watch = self._watch(scene, prediction.detach().to(truth.dtype), logits.detach(), target, chosen)
+        watch = self._watch(masked_batch, prediction.detach().to(truth.dtype), logits.detach(), target, chosen)
         return TermLoss(value, {name: value.detach()}, {f"{name}/{k}": v for k, v in watch.items()})
 
     def logits(self, prediction: Tensor, truth: Tensor, there: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class PatchContrast(Term):
         return scores.masked_fill(barred, -torch.inf)
 
     def _watch(
-        self, scene: Scene, prediction: Tensor, logits: Tensor, target: Tensor, chosen: Tensor
+        self, masked_batch: MaskedBatch, prediction: Tensor, logits: Tensor, target: Tensor, chosen: Tensor
     ) -> dict[str, Callable[[], Tensor]]:
         place, there = gathered_places(chosen)
         own = torch.arange(place.shape[1], device=place.device)
@@ -161,7 +161,7 @@ class PatchContrast(Term):
             return masked_mean((logits.argmax(-1) == own).to(logits.dtype), there)
 
         def blind() -> Tensor:
-            guess = _at(position_prediction(target, chosen, scene.clones), place)
+            guess = _at(position_prediction(target, chosen, masked_batch.clones), place)
             apart = torch.cdist(guess, _at(target, place)).square()
             apart = apart if self.config.over == "patches" else apart.mT
             return -apart.masked_fill(logits.isneginf(), torch.inf)

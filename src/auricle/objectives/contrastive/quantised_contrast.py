@@ -97,7 +97,7 @@ class QuantisedContrast(CodeUse):
         def position() -> tuple[Tensor, Tensor]:
             places = reading.places
             chosen = places.put(real.unsqueeze(-1)).squeeze(-1)
-            guess = position_prediction(places.put(target), chosen, reading.scene.clones)
+            guess = position_prediction(places.put(target), chosen, reading.masked_batch.clones)
             return contrast(_unit(places.take(guess)), target, others, same, config.temperature)
 
         def chance() -> Tensor:

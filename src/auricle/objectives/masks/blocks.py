@@ -26,7 +26,7 @@ from auricle.objectives.masks.exact_choice import (
     widest_grid,
 )
 from auricle.objectives.masks.samplers import settle
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 
 # Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
 _TIE = 2.0**-24
@@ -77,7 +77,7 @@ class ClusterMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows hide the same share of their valid tokens as whole ones."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid)
         hidden = round(wide.tokens * self.ratio) if self.count is None else self.count
@@ -158,7 +158,7 @@ class BlockMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows hide the same share of their valid tokens as whole ones, in blocks of valid time steps."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
         hidden = int(wide * self.ratio)
@@ -202,7 +202,7 @@ class InverseBlockMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows show the same share of their valid tokens as whole ones, in blocks of valid time steps."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
         visible = keep_count(wide, self.ratio)

@@ -10,10 +10,10 @@ from torch import Tensor
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ class HiddenStretches(Term):
         """Let the term follow."""
         self.term.after_step(encoder, step)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Raises:
             ConfigError: the view does not tell what was hidden.
         """
-        lost = self._lost(scene)
-        hidden = Hidden(scene.hidden.masked | lost, scene.hidden.predicted | lost)
-        made: TermLoss = self.term(replace(scene, hidden=hidden), decoded, shuffled)
+        lost = self._lost(masked_batch)
+        hidden = MaskedPositions(masked_batch.hidden.masked | lost, masked_batch.hidden.predicted | lost)
+        made: TermLoss = self.term(replace(masked_batch, hidden=hidden), decoded, shuffled)
         shares = {f"{name}/hidden_share": lambda: hidden.masked.float().mean() for name in made.parts}
         return TermLoss(made.value, made.parts, {**made.watch, **shares})
 
-    def _lost(self, scene: Scene) -> Tensor:
-        told, config = scene.view.certificate, self.config
+    def _lost(self, masked_batch: MaskedBatch) -> Tensor:
+        told, config = masked_batch.view.certificate, self.config
         missing = [name for name in (config.certificate, config.hop) if name not in told]
         if missing:
             raise ConfigError(
@@ -87,10 +87,12 @@ class HiddenStretches(Term):
                 f"{', '.join(sorted(told)) or 'nothing'}); add an operator that hides hops of the waveform "
                 "(ViewPlanConfig(wave=(HopMaskConfig(),)))"
             )
-        shares = hidden_tokens(told[config.certificate], told[config.hop], scene.grid.time, scene.grid.rate)
+        shares = hidden_tokens(
+            told[config.certificate], told[config.hop], masked_batch.grid.time, masked_batch.grid.rate
+        )
         lost = shares > config.share - 1e-6  # a rounded share of exactly so much counts
-        lost = lost.repeat_interleave(scene.grid.freq, 1).to(scene.hidden.masked.device)
-        return scene.per_row(lost if scene.valid is None else lost & scene.valid)
+        lost = lost.repeat_interleave(masked_batch.grid.freq, 1).to(masked_batch.hidden.masked.device)
+        return masked_batch.per_row(lost if masked_batch.valid is None else lost & masked_batch.valid)
 
 
 def hidden_tokens(hidden: Tensor, hop: Tensor, steps: int, rate: float) -> Tensor:

@@ -20,7 +20,7 @@ from auricle.objectives.masks.exact_choice import (
     ranks,
     widest_grid,
 )
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class JepaMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; blocks lie in the valid time steps, and only valid tokens are context."""
         own, mine, owned = grid, padding(valid, rows, grid), rows * draws.rank()
         # The least context is that of the global batch, so every rank draws the blocks of all.
@@ -125,7 +125,7 @@ class JepaMask(TokenMaskConfig):
             )
         seen &= ranks(torch.rand(every, grid.tokens, generator=generator), seen) < count.unsqueeze(1)
         seen, target = (x[owned : owned + rows, : own.tokens] for x in (seen, target))
-        return Hidden(~seen, target) if mine is None else Hidden(~filled(seen, mine), target & mine)
+        return MaskedPositions(~seen, target) if mine is None else MaskedPositions(~filled(seen, mine), target & mine)
 
     def _targets(
         self, share: float, shape: float, length: Tensor, grid: Grid, place: Tensor, aware: Tensor

@@ -27,7 +27,7 @@ from auricle.objectives.masks.exact_choice import (
     widest_grid,
 )
 from auricle.objectives.masks.structured import MaskGrid, freq_mask, mask_lines, time_mask
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 
 # Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
 _TIE = 2.0**-24
@@ -35,9 +35,9 @@ _TIE = 2.0**-24
 StructuredAxis = Literal["time", "freq"]
 
 
-def settle(masked: Tensor, valid: Tensor | None) -> Hidden:
+def settle(masked: Tensor, valid: Tensor | None) -> MaskedPositions:
     """Predict what is hidden, padding excepted."""
-    return Hidden(masked, masked if valid is None else masked & valid)
+    return MaskedPositions(masked, masked if valid is None else masked & valid)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RandomMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows show the same share of their valid tokens as whole ones (see `exact_choice`)."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
         visible = self.visible_of(wide)
@@ -113,7 +113,7 @@ class FrameMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows show the same share of their valid steps as whole ones."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid).time
         hidden = round(wide * self.ratio) if self.count is None else self.count
@@ -155,7 +155,7 @@ class GroupMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; padded rows show the same share of their valid steps as whole ones."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid).time
         visible = int(wide * self.keep)
@@ -181,7 +181,7 @@ class HalvesMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw one split for each pair of rows; the valid tokens of a padded clip are halved as well.
 
         Raises:
@@ -234,7 +234,7 @@ class StructuredMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; on the true grid, padded rows show the same share of their valid time steps as whole ones."""
         valid, wide = padding(valid, rows, grid), mask_lines(self.axis, widest_grid(grid), self.grid)
         visible = keep_count(wide, self.ratio)

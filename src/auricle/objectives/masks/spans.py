@@ -27,7 +27,7 @@ from auricle.objectives.masks.exact_choice import (
     widest_grid,
 )
 from auricle.objectives.masks.samplers import settle
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 
 
 def widen(starts: Tensor, length: int) -> Tensor:
@@ -86,7 +86,7 @@ class SpanMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; spans never reach into padding."""
         mine, wide = padding(valid, rows, grid), widest_grid(grid)
         if wide.time <= self.length:
@@ -158,7 +158,7 @@ class BernoulliSpanMask(TokenMaskConfig):
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw; spans never start in padding nor reach into it."""
         valid, wide = padding(valid, rows, grid), widest_grid(grid)
         if wide.time <= self.length:

@@ -13,7 +13,7 @@ from auricle.encoders.contract import Grid
 
 
 @dataclass(frozen=True)
-class Hidden:
+class MaskedPositions:
     """The tokens that are hidden from the encoder, and those to be predicted, for B clips on a grid of N tokens.
 
     Attributes:
@@ -32,9 +32,9 @@ class Hidden:
         # Stable: False (visible) before True, each in its order.
         return self.masked.to(torch.uint8).argsort(dim=1, stable=True)[:, : int(counts[0])]
 
-    def to(self, device: torch.device | str) -> Hidden:
+    def to(self, device: torch.device | str) -> MaskedPositions:
         """Move to a device."""
-        return Hidden(self.masked.to(device), self.predicted.to(device))
+        return MaskedPositions(self.masked.to(device), self.predicted.to(device))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class TokenMaskConfig(Config, ABC):
     @abstractmethod
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Draw what is hidden from each of `rows` clips, on the CPU.
 
         Args:

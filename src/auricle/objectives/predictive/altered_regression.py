@@ -24,7 +24,7 @@ from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import read_source, source_layers
 from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.alignment import patch_size, patches
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
 ElementMeasure = Literal["l1", "l2"]
 
@@ -88,51 +88,54 @@ class AlteredRegression(Term):
         width = width if config.source == "decoder" else encoder.width
         self.head = config.head.build(width, self.patch[0] * self.patch[1], generator)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Raises:
             ConfigError: the objective has no corruption.
         """
-        if scene.altered is None:
+        if masked_batch.altered is None:
             raise ConfigError(
                 "AlteredRegressionConfig reconstructs what a corruption altered and there is none; set "
                 "objective.corruption, or use RegressionConfig"
             )
-        name, features = self.config.name, scene.clean.features
-        target, altered = self._cut(scene, features.x), self._cut(scene, scene.altered.to(features.x.dtype)) > 0.5
+        name, features = self.config.name, masked_batch.clean.features
+        target, altered = (
+            self._cut(masked_batch, features.x),
+            self._cut(masked_batch, masked_batch.altered.to(features.x.dtype)) > 0.5,
+        )
         if shuffled:
             target = shuffle_clips(target)
-        target, altered = scene.per_row(target), scene.per_row(altered)
-        prediction = self.head(full_grid(read_source(self.config.source, scene, decoded)).x)
+        target, altered = masked_batch.per_row(target), masked_batch.per_row(altered)
+        prediction = self.head(full_grid(read_source(self.config.source, masked_batch, decoded)).x)
         with torch.autocast(prediction.device.type, enabled=False):
             prediction = prediction.to(target.dtype)
             value = mean_where(self._measure(prediction - target), altered)
-        watch = self._watch(scene, prediction.detach(), target, altered)
+        watch = self._watch(masked_batch, prediction.detach(), target, altered)
         return TermLoss(value, {name: value.detach()}, {f"{name}/{k}": v for k, v in watch.items()})
 
     def _measure(self, difference: Tensor) -> Tensor:
         return difference.abs() if self.config.measure == "l1" else difference.square()
 
-    def _cut(self, scene: Scene, x: Tensor) -> Tensor:
+    def _cut(self, masked_batch: MaskedBatch, x: Tensor) -> Tensor:
         # The grid of what came out: convolutions have a finer one before them.
-        return patches(replace(scene.clean.features, x=x, pad=0.0), scene.out.grid, self.patch)
+        return patches(replace(masked_batch.clean.features, x=x, pad=0.0), masked_batch.out.grid, self.patch)
 
     def _watch(
-        self, scene: Scene, prediction: Tensor, target: Tensor, altered: Tensor
+        self, masked_batch: MaskedBatch, prediction: Tensor, target: Tensor, altered: Tensor
     ) -> dict[str, Callable[[], Tensor]]:
         def of(guess: Tensor) -> Tensor:
             return masked_mean(self._measure(guess - target), altered)
 
         def guessed(guess: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-            features, chosen = scene.clean.features, scene.altered
+            features, chosen = masked_batch.clean.features, masked_batch.altered
             x = features.x if chosen is None else guess(features.x, chosen, features.lengths)
-            return of(scene.per_row(self._cut(scene, x)))
+            return of(masked_batch.per_row(self._cut(masked_batch, x)))
 
         def position() -> Tensor:
             # Each element is a place of its own, and counts where it was altered.
             flat, chosen = target.flatten(1).unsqueeze(-1), altered.flatten(1)
-            return of(position_prediction(flat, chosen, scene.clones).view_as(target))
+            return of(position_prediction(flat, chosen, masked_batch.clones).view_as(target))
 
         tokens = altered.any(-1)
         weight = altered.to(target.dtype)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.objectives.predictive.decoder import TransformerDecoder, TransformerDecoderConfig
-from auricle.objectives.targets.target import Scene
+from auricle.objectives.targets.target import MaskedBatch
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class BlockPredictor(TransformerDecoder):
         generator: draws the weights.
     """
 
-    def decode(self, scene: Scene) -> Tokens:
+    def decode(self, masked_batch: MaskedBatch) -> Tokens:
         """Predict the tokens that the scene's mask asks for."""
-        taking_part = ~scene.hidden.masked | scene.hidden.predicted
-        if scene.valid is not None:
-            taking_part = taking_part & scene.per_row(scene.valid)
-        return self(scene.out, taking_part)
+        taking_part = ~masked_batch.hidden.masked | masked_batch.hidden.predicted
+        if masked_batch.valid is not None:
+            taking_part = taking_part & masked_batch.per_row(masked_batch.valid)
+        return self(masked_batch.out, taking_part)
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
         """Predict every place of the grid from `(R, K, D)`: `(R, N, W)`.

@@ -19,7 +19,7 @@ from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.draws import randn_rows
 from auricle.objectives.predictive.decoder import Decoder, DecoderConfig
-from auricle.objectives.targets.target import Scene
+from auricle.objectives.targets.target import MaskedBatch
 
 _EPS = 1e-5
 
@@ -127,18 +127,18 @@ class ConvDecoder(Decoder):
                     nn.init.kaiming_uniform_(conv.weight, a=math.sqrt(5), generator=generator)
                     nn.init.zeros_(conv.bias)
 
-    def decode(self, scene: Scene) -> Tokens:
+    def decode(self, masked_batch: MaskedBatch) -> Tokens:
         """Decode a batch; the noise is drawn from the scene's generator.
 
         Returns:
             `(R, N, W)` on the full grid.
         """
-        out, grid = scene.out, scene.out.grid
+        out, grid = masked_batch.out, masked_batch.out.grid
         x = out.x
         if out.index is not None:
-            noise = randn_rows(scene.generator, x.shape[0], grid.tokens, x.shape[2]) * self.config.noise
+            noise = randn_rows(masked_batch.generator, x.shape[0], grid.tokens, x.shape[2]) * self.config.noise
             x = noise.to(x).scatter(1, out.index.unsqueeze(-1).expand_as(x), x)
-        valid = None if scene.valid is None else scene.per_row(scene.valid)
+        valid = None if masked_batch.valid is None else masked_batch.per_row(masked_batch.valid)
         return self(replace(out, x=x, index=None, valid=valid, layers=None))
 
     def forward(self, out: Tokens) -> Tokens:

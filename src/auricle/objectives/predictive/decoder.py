@@ -13,7 +13,7 @@ from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.encoders.parts.positions import sincos_grid
 from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
 from auricle.errors import ConfigError
-from auricle.objectives.targets.target import Scene
+from auricle.objectives.targets.target import MaskedBatch
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Decoder(nn.Module, ABC):
     def forward(self, out: Tokens) -> Tokens:
         """Turn the encoder's output `(R, K or N, D)` into `(R, N, W)` on the full grid."""
 
-    def decode(self, scene: Scene) -> Tokens:
+    def decode(self, masked_batch: MaskedBatch) -> Tokens:
         """Decode a batch; decoders that draw (noise), or look at what is hidden or padded, do it here."""
-        return self(scene.out)
+        return self(masked_batch.out)
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class TransformerDecoder(Decoder):
         x = restore(self.embed(out.x), out, self.mask_token)
         return x + fixed_positions(self._tables, out.grid, self.width, x)
 
-    def decode(self, scene: Scene) -> Tokens:
+    def decode(self, masked_batch: MaskedBatch) -> Tokens:
         """Decode a batch, blind to its padding."""
-        return self(scene.out, row_validity(scene))
+        return self(masked_batch.out, row_validity(masked_batch))
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
         """Turn the encoder's output into `(R, N, W)`.
@@ -162,9 +162,9 @@ def fixed_positions(tables: dict[tuple[int, int], Tensor], grid: Grid, width: in
     return tables[key].to(like)
 
 
-def row_validity(scene: Scene) -> Tensor | None:
+def row_validity(masked_batch: MaskedBatch) -> Tensor | None:
     """Return `(R, N)` bool, False for places of padding of the full grid; None: all are valid."""
-    return None if scene.valid is None else scene.per_row(scene.valid)
+    return None if masked_batch.valid is None else masked_batch.per_row(masked_batch.valid)
 
 
 def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:

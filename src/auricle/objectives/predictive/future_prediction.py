@@ -18,14 +18,14 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, difference
 from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.frame_target import FrameTargetConfig
 from auricle.objectives.targets.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
 from auricle.objectives.targets.learned_codes import TemperatureConfig
-from auricle.objectives.targets.target import Scene, TargetConfig, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, TargetConfig, shuffle_clips
 from auricle.objectives.wide_rows import widest
 
 
@@ -124,7 +124,7 @@ class FuturePrediction(Objective):
         out, quantised = contextualize_with_codes(
             encoder, tokens, generator, config.temperature, self.step, widest(grid.tokens, tokens.x.device)
         )
-        frames: Tensor = self.target(self._scene(encoder, view, tokens, out, generator))
+        frames: Tensor = self.target(self._masked_batch(encoder, view, tokens, out, generator))
         valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
         valid = valid if tokens.valid is None else tokens.valid
         shift = config.ahead * grid.freq
@@ -149,6 +149,10 @@ class FuturePrediction(Objective):
     def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return difference(self.config.measure, self.config.dims, prediction, target)
 
-    def _scene(self, encoder: Encoder, view: View, tokens: Tokens, out: Tokens, generator: torch.Generator) -> Scene:
+    def _masked_batch(
+        self, encoder: Encoder, view: View, tokens: Tokens, out: Tokens, generator: torch.Generator
+    ) -> MaskedBatch:
         none = torch.zeros(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
-        return Scene(encoder, view, view, tokens, out, {}, Hidden(none, none), 1, generator, self.progress, self.step)
+        return MaskedBatch(
+            encoder, view, view, tokens, out, {}, MaskedPositions(none, none), 1, generator, self.progress, self.step
+        )

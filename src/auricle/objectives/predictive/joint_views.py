@@ -15,7 +15,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, View
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 
 
@@ -69,10 +69,10 @@ class JointViews(MaskedPrediction):
         finally:
             self.shuffled = True
 
-    def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> Hidden:
+    def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> MaskedPositions:
         valid = None if tokens.valid is None else tokens.valid[0::2]
         once = super()._hidden(Tokens(tokens.x[0::2], tokens.grid, valid=valid), None, generator)
-        return Hidden(self._for_both(once.masked), self._for_both(once.predicted))
+        return MaskedPositions(self._for_both(once.masked), self._for_both(once.predicted))
 
     def _for_both(self, chosen: Tensor) -> Tensor:
         """Turn `(B * M, N)` for each clip's clones into `(B * 2 * M, N)` for those of both views."""

@@ -22,12 +22,12 @@ from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effec
 from auricle.objectives.draws import randn_rows
 from auricle.objectives.masks.corruption import CorruptionConfig
 from auricle.objectives.masks.samplers import RandomMask
-from auricle.objectives.masks.token_mask import Hidden, TokenMaskConfig
+from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig
 from auricle.objectives.predictive.teacher import Teacher, TeacherConfig, repeat_rows
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.objectives.targets.target import Scene, TeacherSight, Term, TermConfig
+from auricle.objectives.targets.target import MaskedBatch, TeacherSight, Term, TermConfig
 
 Hide = Literal["drop", "token", "none"]
 Fill = Literal["learned", "zero", "noise"]
@@ -148,21 +148,21 @@ class MaskedPrediction(Objective):
         parts: dict[str, Tensor] = {}
         watch: dict[str, Callable[[], Tensor]] = {}
         for terms in groups:
-            scene = self.look(encoder, views, generator, terms)
-            decoded = self.decoder.decode(scene)
+            masked_batch = self.look(encoder, views, generator, terms)
+            decoded = self.decoder.decode(masked_batch)
             for term in terms:
-                made = term(scene, decoded, self.shuffled)
+                made = term(masked_batch, decoded, self.shuffled)
                 total = term.weight * made.value if total is None else total + term.weight * made.value
                 parts |= made.parts
                 watch |= made.watch
-        watch |= self._health(encoder, scene)
+        watch |= self._health(encoder, masked_batch)
         if total is None:
             raise ConfigError("there is no term to minimise")
         return Loss(total, parts, LazyWatch(watch))
 
-    def _health(self, encoder: Encoder, scene: Scene) -> dict[str, Callable[[], Tensor]]:
+    def _health(self, encoder: Encoder, masked_batch: MaskedBatch) -> dict[str, Callable[[], Tensor]]:
         # Only what is read later: a maker that held the scene would keep all of a step's tensors.
-        masked, tokens = scene.hidden.masked, scene.out.x.detach().flatten(0, 1)[:2048]
+        masked, tokens = masked_batch.hidden.masked, masked_batch.out.x.detach().flatten(0, 1)[:2048]
         watch: dict[str, Callable[[], Tensor]] = {
             "hidden_share": lambda: masked.float().mean(),
             "rank_tokens": lambda: effective_rank(tokens),
@@ -172,7 +172,9 @@ class MaskedPrediction(Objective):
             watch["teacher_gap"] = lambda: teacher.distance(encoder)
         return watch
 
-    def look(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator, terms: Sequence[Term]) -> Scene:
+    def look(
+        self, encoder: Encoder, views: Sequence[View], generator: torch.Generator, terms: Sequence[Term]
+    ) -> MaskedBatch:
         """Hide, encode, and return the scene that targets and terms look at."""
         config, view, clean = self.config, views[0], views[-1]
         features, altered = view.features, None
@@ -187,17 +189,17 @@ class MaskedPrediction(Objective):
         if out.grid != tokens.grid:
             hidden = self._hidden_behind(encoder, tokens, out, altered, generator)
         seen: Mapping[int, Layer] = dict(zip(layers, out.layers or (), strict=True))
-        scene = Scene(
+        masked_batch = MaskedBatch(
             encoder, view, clean, tokens, out, seen, hidden, config.clones, generator, self.progress, self.step
         )
-        scene.altered = altered
+        masked_batch.altered = altered
         if self.teacher is not None:
             shared = tokens if clean is view and config.corruption is None else None
-            scene.teach = self._teach(encoder, clean, hidden, shared)
-        return scene
+            masked_batch.teach = self._teach(encoder, clean, hidden, shared)
+        return masked_batch
 
     def _teach(
-        self, encoder: Encoder, clean: View, hidden: Hidden, shared: Tokens | None
+        self, encoder: Encoder, clean: View, hidden: MaskedPositions, shared: Tokens | None
     ) -> Callable[[TeacherSight, Sequence[int]], Tokens]:
         """Return the teacher's pass over the clean view, done once for all targets that ask for the same.
 
@@ -219,7 +221,7 @@ class MaskedPrediction(Objective):
 
         return teach
 
-    def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> Hidden:
+    def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> MaskedPositions:
         """Draw what is hidden from each row `(R, N)`, on the tokens' device."""
         config, grid, clips, device = self.config, tokens.grid, tokens.x.shape[0], tokens.x.device
         rows = clips * config.clones
@@ -228,17 +230,17 @@ class MaskedPrediction(Objective):
             hidden = config.mask.draw(grid, rows, generator, valid, self.progress).to(device)
         else:
             none = torch.zeros(rows, grid.tokens, dtype=torch.bool, device=device)
-            hidden = Hidden(none, none)
+            hidden = MaskedPositions(none, none)
         if altered is None:
             return hidden
         lost = altered_tokens(altered, grid).repeat_interleave(config.clones, 0)
         if tokens.valid is not None:
             lost = lost & tokens.valid.repeat_interleave(config.clones, 0)
-        return Hidden(hidden.masked | lost, hidden.predicted | lost)
+        return MaskedPositions(hidden.masked | lost, hidden.predicted | lost)
 
     def _hidden_behind(
         self, encoder: Encoder, tokens: Tokens, out: Tokens, altered: Tensor | None, generator: torch.Generator
-    ) -> Hidden:
+    ) -> MaskedPositions:
         """Return what is hidden on the grid of an encoder whose tokens come out on another one than they went in on."""
         if self.config.mask is not None:
             raise ConfigError(
@@ -249,7 +251,7 @@ class MaskedPrediction(Objective):
         valid = None if out.valid is None else out.valid[:: self.config.clones]
         return self._hidden(replace(tokens, grid=out.grid, valid=valid), altered, generator)
 
-    def _hide(self, tokens: Tokens, hidden: Hidden, generator: torch.Generator) -> Tokens:
+    def _hide(self, tokens: Tokens, hidden: MaskedPositions, generator: torch.Generator) -> Tokens:
         config = self.config
         if config.mask is None or config.hide == "none":
             return tokens

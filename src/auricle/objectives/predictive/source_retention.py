@@ -17,7 +17,7 @@ from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import altered_tokens
 from auricle.objectives.predictive.terms import Dims, Measure, Reduce, chosen_tokens, difference, reduce_tokens
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 from auricle.objectives.targets.teachers import TeacherTarget, TeacherTargetConfig
 
 
@@ -70,21 +70,21 @@ class SourceRetention(Term):
         self.target = TeacherTarget(config.target, encoder)
         self.head = config.head.build(width, self.target.size, generator)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Raises:
             ConfigError: the views are not clips and their mixtures.
         """
-        partner, mixed = mixtures(scene)
-        latents: Tensor = self.target(scene)
+        partner, mixed = mixtures(masked_batch)
+        latents: Tensor = self.target(masked_batch)
         target = sources(latents, partner)
         if shuffled:
             target = shuffle_clips(target, 2)
-        target, config = scene.per_row(target), self.config
+        target, config = masked_batch.per_row(target), self.config
         prediction = self.head(full_grid(decoded).x)
-        inside = scene.per_row(mixed_tokens(mixed, scene.grid)).to(prediction.device)
-        chosen = chosen_tokens("predicted", scene) & inside
+        inside = masked_batch.per_row(mixed_tokens(mixed, masked_batch.grid)).to(prediction.device)
+        chosen = chosen_tokens("predicted", masked_batch) & inside
 
         def loss(guess: Tensor, true: Tensor) -> Tensor:
             return difference(config.measure, config.dims, guess, true)
@@ -92,11 +92,11 @@ class SourceRetention(Term):
         with torch.autocast(prediction.device.type, enabled=False):
             prediction = prediction.to(target.dtype)
             value = reduce_tokens(loss(prediction, target), chosen, config.reduce)
-        watch = regression_watch(loss, prediction, target, chosen, scene.clones)
+        watch = regression_watch(loss, prediction, target, chosen, masked_batch.clones)
         return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
 
 
-def mixtures(scene: Scene) -> tuple[Tensor, Tensor]:
+def mixtures(masked_batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     """Return `partner (2 B,)` and `mixed (2 B, T)` of a batch in which each clip is followed by its mixture.
 
     They are those of the view that targets are taken from.
@@ -104,13 +104,13 @@ def mixtures(scene: Scene) -> tuple[Tensor, Tensor]:
     Raises:
         ConfigError: the certificate does not tell, or partners are not in the batch.
     """
-    told = scene.clean.certificate
+    told = masked_batch.clean.certificate
     if "partner" not in told or "mixed" not in told:
         raise ConfigError(
             "the term needs mixtures and the views tell of none; make them by PartialMaxMixConfig in a ViewPlanConfig "
             "with clean=(0,)"
         )
-    partner, rows = told["partner"], len(scene.clean)
+    partner, rows = told["partner"], len(masked_batch.clean)
     if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[0::2] >= 0).any()):
         raise ConfigError(
             "mixing partners are not among the clean clips of the batch; use JointViewsConfig with a clean first view, "

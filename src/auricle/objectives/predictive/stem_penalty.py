@@ -9,7 +9,7 @@ import torch
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.reduction import mean_where
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class StemPenalty(Term):
         super().__init__()
         self.weight, self.name = config.weight, config.name
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
-        stem = scene.tokens.stem
+        stem = masked_batch.tokens.stem
         if stem is None:
-            value = torch.zeros((), device=scene.tokens.x.device)
+            value = torch.zeros((), device=masked_batch.tokens.x.device)
         else:
             with torch.autocast(stem.raw.device.type, enabled=False):
                 raw = stem.raw if stem.raw.dtype == torch.float64 else stem.raw.float()
                 chosen = torch.ones(raw.shape[:2], dtype=torch.bool, device=raw.device)
-                value = mean_where(raw.square().mean(-1), chosen if scene.valid is None else scene.valid)
+                value = mean_where(raw.square().mean(-1), chosen if masked_batch.valid is None else masked_batch.valid)
         return TermLoss(value, {self.name: value.detach()}, {})

@@ -15,7 +15,7 @@ from auricle.config import Config
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.targets.target import TeacherSight
 
 
@@ -125,7 +125,7 @@ class Teacher(MovingAverage):
         self,
         student: Encoder,
         view: View,
-        hidden: Hidden,
+        hidden: MaskedPositions,
         sight: TeacherSight,
         layers: Sequence[int],
         tokens: Tokens | None = None,
@@ -147,7 +147,7 @@ class Teacher(MovingAverage):
         else:
             made = self.copy.tokenize(view.features)
         if sight != "all":
-            shown = hidden if sight == "visible" else Hidden(~hidden.masked, hidden.predicted)
+            shown = hidden if sight == "visible" else MaskedPositions(~hidden.masked, hidden.predicted)
             index = shown.visible()
             if index is None:
                 raise ConfigError(

@@ -23,7 +23,7 @@ from auricle.objectives.gather import world
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.reduction import global_mean, mean_where
-from auricle.objectives.targets.target import Scene, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
 
 Where = Literal["predicted", "masked", "visible", "all", "clip"]
 Measure = Literal["l1", "l2", "smooth_l1", "cosine", "l1_cosine"]
@@ -31,16 +31,16 @@ Reduce = Literal["token_mean", "clip_mean", "clip_sum"]
 Dims = Literal["mean", "sum", "sum/sqrt"]
 
 
-def chosen_tokens(where: Where, scene: Scene) -> Tensor:
+def chosen_tokens(where: Where, masked_batch: MaskedBatch) -> Tensor:
     """Return `(R, N)` bool: the tokens that a term is compared on; padding never is."""
-    hidden = scene.hidden
+    hidden = masked_batch.hidden
     picked = {
         "predicted": hidden.predicted,
         "masked": hidden.masked,
         "visible": ~hidden.masked,
         "all": torch.ones_like(hidden.masked),
     }[where]
-    return picked if scene.valid is None else picked & scene.per_row(scene.valid)
+    return picked if masked_batch.valid is None else picked & masked_batch.per_row(masked_batch.valid)
 
 
 def difference(measure: Measure, dims: Dims, prediction: Tensor, target: Tensor) -> Tensor:
@@ -103,14 +103,14 @@ def _check_weight(weight: float) -> None:
         raise ConfigError(f"the weight of a term is {weight}; give a finite number")
 
 
-def read_source(source: str, scene: Scene, decoded: Tokens) -> Tokens:
+def read_source(source: str, masked_batch: MaskedBatch, decoded: Tokens) -> Tokens:
     """Return what a term reads: the decoder's output, the encoder's, or a hidden layer's (`layer 9`)."""
     if source == "decoder":
         return decoded
     if source == "encoder":
-        return scene.out
-    layer = scene.layers[int(source.removeprefix("layer "))]
-    return Tokens(layer.block, layer.grid, index=scene.out.index, cls=layer.cls)
+        return masked_batch.out
+    layer = masked_batch.layers[int(source.removeprefix("layer "))]
+    return Tokens(layer.block, layer.grid, index=masked_batch.out.index, cls=layer.cls)
 
 
 def source_layers(source: str) -> tuple[int, ...]:
@@ -195,13 +195,13 @@ class _TargetTerm(Term):
         """Let the target follow."""
         self.target.after_step(encoder, step)
 
-    def values(self, scene: Scene, shuffled: bool) -> Tensor:
+    def values(self, masked_batch: MaskedBatch, shuffled: bool) -> Tensor:
         """Return the target of each row, in the parameters' precision."""
-        target: Tensor = self.target(scene)
-        per_clip = target.shape[0] == len(scene.view)
+        target: Tensor = self.target(masked_batch)
+        per_clip = target.shape[0] == len(masked_batch.view)
         if shuffled:
-            target = shuffle_clips(target, 1 if per_clip else scene.clones)
-        return scene.per_row(target) if per_clip else target
+            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
+        return masked_batch.per_row(target) if per_clip else target
 
 
 class Regression(_TargetTerm):
@@ -228,22 +228,22 @@ class Regression(_TargetTerm):
     def _loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return difference(self.config.measure, self.config.dims, prediction, target)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config = self.config
-        target = self.values(scene, shuffled)
+        target = self.values(masked_batch, shuffled)
         if config.where == "clip":
-            out = scene.out
-            pooled = out.cls[:, 0] if out.cls is not None else scene.encoder.pool(out)
+            out = masked_batch.out
+            pooled = out.cls[:, 0] if out.cls is not None else masked_batch.encoder.pool(out)
             prediction, target = self.head(pooled).unsqueeze(1), target.unsqueeze(1)
             chosen = torch.ones(prediction.shape[:2], dtype=torch.bool, device=prediction.device)
         else:
-            prediction = self.head(full_grid(read_source(config.source, scene, decoded)).x)
-            chosen = chosen_tokens(config.where, scene)
+            prediction = self.head(full_grid(read_source(config.source, masked_batch, decoded)).x)
+            chosen = chosen_tokens(config.where, masked_batch)
         with torch.autocast(prediction.device.type, enabled=False):
             prediction = prediction.to(target.dtype)
             value = reduce_tokens(self._loss(prediction, target), chosen, config.reduce)
-        watch = regression_watch(self._loss, prediction, target, chosen, scene.clones)
+        watch = regression_watch(self._loss, prediction, target, chosen, masked_batch.clones)
         return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
 
 
@@ -301,12 +301,12 @@ class Codes(_TargetTerm):
             config.head.build(width, self.target.size, generator) for _ in range(self.target.books)
         )
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config, size = self.config, self.target.size
-        codes = self.values(scene, shuffled)
-        tokens = full_grid(read_source(config.source, scene, decoded)).x
-        chosen = chosen_tokens(config.where, scene)
+        codes = self.values(masked_batch, shuffled)
+        tokens = full_grid(read_source(config.source, masked_batch, decoded)).x
+        chosen = chosen_tokens(config.where, masked_batch)
         picked = tokens[chosen]  # logits of thousands of codes are computed where they are needed only
         value = tokens.new_zeros((), dtype=torch.float32)
         watch: dict[str, Callable[[], Tensor]] = {}
@@ -319,6 +319,6 @@ class Codes(_TargetTerm):
                 value = value + reduce_tokens(each, chosen, config.reduce) / len(self.heads)
             if book == 0 or len(self.heads) <= 4:
                 tag = config.name if len(self.heads) == 1 else f"{config.name}{book}"
-                made = code_watch(logits, codes[..., book], chosen, size, scene.clones)
+                made = code_watch(logits, codes[..., book], chosen, size, masked_batch.clones)
                 watch |= {f"{tag}/{name}": maker for name, maker in made.items()}
         return TermLoss(value, {config.name: value.detach()}, watch)

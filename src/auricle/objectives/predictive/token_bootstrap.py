@@ -19,7 +19,7 @@ from auricle.objectives.predictive.decoder import full_grid, initialise_linear
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.predictive.terms import Where, chosen_tokens, difference
 from auricle.objectives.reduction import mean_where
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ class TokenBootstrap(Term):
         """Let the slow projector follow."""
         self.slow.follow(self.projector, self.config.decay)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Raises:
             ConfigError: the objective has no teacher.
         """
-        if scene.teach is None:
+        if masked_batch.teach is None:
             raise ConfigError("a teacher's tokens are predicted and there is no teacher; set objective.teacher")
-        config, chosen = self.config, chosen_tokens(self.config.where, scene)
-        taught = scene.teach("all", ()).x
-        taught = scene.per_row(shuffle_clips(taught) if shuffled else taught)
+        config, chosen = self.config, chosen_tokens(self.config.where, masked_batch)
+        taught = masked_batch.teach("all", ()).x
+        taught = masked_batch.per_row(shuffle_clips(taught) if shuffled else taught)
         with torch.autocast(decoded.x.device.type, enabled=False):
             dtype = self.projector.fc1.weight.dtype
             guess = self.predictor(self.projector(full_grid(decoded).x[chosen].to(dtype)))
@@ -124,5 +124,5 @@ class TokenBootstrap(Term):
         def loss(one: Tensor, two: Tensor) -> Tensor:
             return difference("cosine", "mean", one, two)
 
-        watch = regression_watch(loss, laid_out(guess), laid_out(true), chosen, scene.clones)
+        watch = regression_watch(loss, laid_out(guess), laid_out(true), chosen, masked_batch.clones)
         return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})

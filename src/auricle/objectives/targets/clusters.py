@@ -21,10 +21,10 @@ from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
 from auricle.objectives.targets.alignment import align_frames, whole_ratio
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
 from auricle.objectives.targets.kmeans import StreamingKMeans
 from auricle.objectives.targets.lloyd import nearest_centres
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
 class Frames(NamedTuple):
@@ -122,7 +122,7 @@ class ClusteredLayerConfig(ClusteredConfig):
     """
 
     layer: int = 6
-    earlier: EarlierEncoderConfig = field(default_factory=EarlierEncoderConfig)
+    previous: PreviousEncoderConfig = field(default_factory=PreviousEncoderConfig)
 
     def build(self) -> ClusteredLayer:
         """Build it.
@@ -139,25 +139,25 @@ class ClusteredLayer(Clustered):
     def __init__(self, config: ClusteredLayerConfig) -> None:
         super().__init__()
         self.config = config
-        self.earlier = config.earlier.build()
-        if not 1 <= config.layer <= self.earlier.depth:
+        self.previous = config.previous.build()
+        if not 1 <= config.layer <= self.previous.depth:
             raise ConfigError(
                 f"layer {config.layer} of the stage before is to be clustered and its encoder has "
-                f"{self.earlier.depth}; choose one of 1 ... {self.earlier.depth}"
+                f"{self.previous.depth}; choose one of 1 ... {self.previous.depth}"
             )
-        self.width, self.family = self.earlier.width, type(self.earlier.encoder).__name__
+        self.width, self.family = self.previous.width, type(self.previous.encoder).__name__
         self.name = f"layer {config.layer} of the stage before"
 
     def adopt(self, preparation: Preparation) -> None:
         """Take over the weights of the stage before."""
-        self.earlier.adopt(preparation.earlier, "KMeansTargetConfig")
+        self.previous.adopt(preparation.previous, "KMeansTargetConfig")
 
     @torch.no_grad()
     def forward(self, audio: Audio) -> Frames:
         """Return the layer's output."""
-        tokens = self.earlier(audio, (self.config.layer,))
+        tokens = self.previous(audio, (self.config.layer,))
         if tokens.layers is None:
-            raise ConfigError(f"{type(self.earlier.encoder).__name__} returned no layers; its contract is broken")
+            raise ConfigError(f"{type(self.previous.encoder).__name__} returned no layers; its contract is broken")
         (layer,) = tokens.layers
         x = layer.block.unflatten(1, (layer.grid.time, layer.grid.freq))
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -275,7 +275,7 @@ class KMeansTarget(Target):
             )
 
     @torch.no_grad()
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return each token's code.
 
         Raises:
@@ -288,12 +288,12 @@ class KMeansTarget(Target):
                     "checkpoint before the first step"
                 )
             self._ready = True
-        frames = self.source(clean_audio(scene.clean, "KMeansTargetConfig"))
+        frames = self.source(clean_audio(masked_batch.clean, "KMeansTargetConfig"))
         with torch.autocast(frames.x.device.type, enabled=False):
-            x = self.on_grid(frames, scene.grid)
+            x = self.on_grid(frames, masked_batch.grid)
             codes, _ = nearest_centres(x.flatten(0, 2).to(self.centres.dtype), self.centres)
             codes = codes.view(x.shape[:3])
-        return codes.expand(-1, -1, scene.grid.freq).flatten(1).unsqueeze(-1)
+        return codes.expand(-1, -1, masked_batch.grid.freq).flatten(1).unsqueeze(-1)
 
     def on_grid(self, frames: Frames, grid: Grid) -> Tensor:
         """Bring vectors to the time steps of a token grid: `(B, T, F, D)`, F the grid's rows, or 1.
@@ -307,8 +307,8 @@ class KMeansTarget(Target):
             raise ConfigError(
                 f"{self.source.name} ({self.source.family}) has {rows} tokens a time step, one for each row of "
                 f"frequencies, and the encoder that is trained has {grid.freq}: codes and tokens do not pair. Give "
-                f"--earlier a run whose encoder has {fitting} a time step (that in the folder `before` of a run of "
-                "hubert has 1), or leave --earlier out: the recipe's own stage before is then trained"
+                f"--previous a run whose encoder has {fitting} a time step (that in the folder `previous` of a run of "
+                "hubert has 1), or leave --previous out: the recipe's own stage before is then trained"
             )
         x = align_frames(frames.x.flatten(2), frames.rate, grid, "index", f"the target ({self.source.name})")
         return x.unflatten(2, (rows, -1))

@@ -132,7 +132,7 @@ class CodeLabels(CodeUse):
                 each = losses.new_zeros(real.shape).masked_scatter(real, losses)
                 value = value + reduce_tokens(each, real, config.reduce) / len(self.heads)
             tag = config.name if len(self.heads) == 1 else f"{config.name}{group}"
-            made = code_watch(logits, grid[..., group], chosen, self.entries, reading.scene.clones)
+            made = code_watch(logits, grid[..., group], chosen, self.entries, reading.masked_batch.clones)
             watch |= {f"{tag}/{name}": maker for name, maker in made.items()}
         return TermLoss(value, {config.name: value.detach()}, watch)
 
@@ -206,12 +206,12 @@ class CodeRegression(CodeUse):
 
     def forward(self, reading: CodeReading) -> TermLoss:
         """Return its value."""
-        config, scene, places = self.config, reading.scene, reading.places
-        target: Tensor = self.target(scene)
-        per_clip = target.shape[0] == len(scene.view)
+        config, masked_batch, places = self.config, reading.masked_batch, reading.places
+        target: Tensor = self.target(masked_batch)
+        per_clip = target.shape[0] == len(masked_batch.view)
         if reading.shuffled:
-            target = shuffle_clips(target, 1 if per_clip else scene.clones)
-        target = places.take(scene.per_row(target) if per_clip else target)
+            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
+        target = places.take(masked_batch.per_row(target) if per_clip else target)
         prediction = self.head(reading.quantised.x)
 
         def loss(guess: Tensor, truth: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class CodeRegression(CodeUse):
         # Baselines go by the place on the grid.
         chosen = places.put(places.real.unsqueeze(-1)).squeeze(-1)
         guess, truth = places.put(prediction.detach()), places.put(target)
-        watch = regression_watch(loss, guess, truth, chosen, scene.clones)
+        watch = regression_watch(loss, guess, truth, chosen, masked_batch.clones)
         return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
 
 

@@ -23,8 +23,8 @@ from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, Where, chosen_tokens, difference
 from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.alignment import align_frames
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LayerDistillationConfig(TermConfig):
         name: of its parts in the log, with the layer's number behind it.
     """
 
-    earlier: EarlierEncoderConfig = field(default_factory=EarlierEncoderConfig)
+    previous: PreviousEncoderConfig = field(default_factory=PreviousEncoderConfig)
     layers: tuple[int, ...] = (4, 8, 12)
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     measure: Measure = "l1_cosine"
@@ -90,21 +90,21 @@ class LayerDistillation(Term):
     def __init__(self, config: LayerDistillationConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.weight = config, config.weight
-        self.earlier = config.earlier.build()
-        if max(config.layers) > self.earlier.depth:
+        self.previous = config.previous.build()
+        if max(config.layers) > self.previous.depth:
             raise ConfigError(
                 f"layers {config.layers} are to be distilled and the encoder of the stage before has "
-                f"{self.earlier.depth}; choose from 1 ... {self.earlier.depth}"
+                f"{self.previous.depth}; choose from 1 ... {self.previous.depth}"
             )
-        self.heads = nn.ModuleList(config.head.build(width, self.earlier.width, generator) for _ in config.layers)
+        self.heads = nn.ModuleList(config.head.build(width, self.previous.width, generator) for _ in config.layers)
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
         """Take over the teacher, and what the student has in common with it."""
-        self.earlier.adopt(preparation.earlier, "LayerDistillationConfig")
+        self.previous.adopt(preparation.previous, "LayerDistillationConfig")
         if not self.config.begin:
             return
-        own, its = encoder.state_dict(), self.earlier.encoder.state_dict()
+        own, its = encoder.state_dict(), self.previous.encoder.state_dict()
         shared = [name for name, tensor in own.items() if name in its and its[name].shape == tensor.shape]
         for name in shared:
             own[name].copy_(its[name])
@@ -113,17 +113,17 @@ class LayerDistillation(Term):
             + ("" if shared else " (none has the name and shape of one of the teacher's)")
         )
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config = self.config
-        x, chosen = full_grid(decoded).x, chosen_tokens(config.where, scene)
-        taught = self.earlier(clean_audio(scene.clean, "LayerDistillationConfig"), config.layers)
+        x, chosen = full_grid(decoded).x, chosen_tokens(config.where, masked_batch)
+        taught = self.previous(clean_audio(masked_batch.clean, "LayerDistillationConfig"), config.layers)
         value: Tensor | None = None
         parts: dict[str, Tensor] = {}
         watch: dict[str, Callable[[], Tensor]] = {}
         for number, head, layer in zip(config.layers, self.heads, taught.layers or (), strict=True):
-            target = on_grid(layer, scene.grid)
-            target = scene.per_row(shuffle_clips(target) if shuffled else target)
+            target = on_grid(layer, masked_batch.grid)
+            target = masked_batch.per_row(shuffle_clips(target) if shuffled else target)
             prediction = head(x)
             with torch.autocast(x.device.type, enabled=False):
                 target = target if target.dtype == torch.float64 else target.float()
@@ -132,7 +132,7 @@ class LayerDistillation(Term):
             value = loss if value is None else value + loss
             name = f"{config.name}{number}"
             parts[name] = loss.detach()
-            made = regression_watch(self._loss, prediction, target, chosen, scene.clones)
+            made = regression_watch(self._loss, prediction, target, chosen, masked_batch.clones)
             made |= _cosines(prediction.detach(), target, chosen)
             watch |= {f"{name}/{what}": maker for what, maker in made.items()}
         if value is None:

@@ -13,7 +13,7 @@ from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.targets.alignment import Align, align_frames, patch_size, patches, whole_ratio
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class PatchTarget(Target):
         self.patch = patch_size(encoder)
         self.size = self.patch[0] * self.patch[1]
 
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the patches of the clean view."""
         with torch.no_grad():
-            x = patches(scene.clean.features, scene.grid, self.patch)
+            x = patches(masked_batch.clean.features, masked_batch.grid, self.patch)
             if self.config.norm == "patch":
                 # The variance of a sample, as the published code has it.
                 variance, mean = torch.var_mean(x, -1, keepdim=True)
@@ -103,28 +103,28 @@ class FrontEndTarget(Target):
         ratio = whole_ratio(self.frontend.frame_rate, grid.rate, "the target's front end")
         self.size = self.frontend.width * (ratio if config.align == "stack" else 1)
 
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the features of the clean waveform.
 
         Raises:
             ConfigError: the view has no clean waveform in step with it.
         """
         return align_frames(
-            reference_features(scene, self.frontend, self.config.norm),
+            reference_features(masked_batch, self.frontend, self.config.norm),
             self.frontend.frame_rate,
-            scene.grid,
+            masked_batch.grid,
             self.config.align,
         )
 
 
 @torch.no_grad()
-def reference_features(scene: Scene, frontend: torch.nn.Module, norm: str) -> Tensor:
+def reference_features(masked_batch: MaskedBatch, frontend: torch.nn.Module, norm: str) -> Tensor:
     """Return a front end's features `(B, T', D)` of the clean waveform behind the view, each bin standardised if asked.
 
     Raises:
         ConfigError: the view has no clean waveform in step with it.
     """
-    audio = scene.clean.reference
+    audio = masked_batch.clean.reference
     if audio is None:
         raise ConfigError(
             "this target is computed from the clean waveform, and the view was moved or stretched in time; choose an "

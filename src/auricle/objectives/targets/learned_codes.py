@@ -25,7 +25,7 @@ from auricle.objectives.contract import Preparation
 from auricle.objectives.draws import rand_rows
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.terms import Where, chosen_tokens, read_source, source_layers
-from auricle.objectives.targets.target import Scene, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
 
 def features_before_context(tokens: Tokens) -> Tensor:
@@ -134,7 +134,7 @@ class CodeReading:
         shuffled: whether the targets are another clip's.
     """
 
-    scene: Scene
+    masked_batch: MaskedBatch
     decoded: Tokens
     places: Places
     quantised: Quantised
@@ -142,12 +142,12 @@ class CodeReading:
 
     def context(self, source: str) -> Tensor:
         """Return what the decoder, the encoder or a hidden layer says at the places: `(R, C, W)`."""
-        return self.places.take(full_grid(read_source(source, self.scene, self.decoded)).x)
+        return self.places.take(full_grid(read_source(source, self.masked_batch, self.decoded)).x)
 
     def draw(self, numbers: int) -> Tensor:
         """Return uniform numbers `(R, C, numbers)` for the places, drawn for all ranks."""
         rows, device = self.places.index.shape[0], self.places.index.device
-        return self.places.take(rand_rows(self.scene.generator, rows, self.places.grid, numbers).to(device))
+        return self.places.take(rand_rows(self.masked_batch.generator, rows, self.places.grid, numbers).to(device))
 
 
 @dataclass(frozen=True)
@@ -289,18 +289,18 @@ class LearnedCodes(Term):
         for use in self._uses:
             use.after_step(encoder, step)
 
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value."""
         config = self.config
-        places = Places.of(chosen_tokens(config.where, scene))
+        places = Places.of(chosen_tokens(config.where, masked_batch))
         if config.source == "tokens":
-            every = features_before_context(scene.tokens)
-            x = places.take(scene.per_row(shuffle_clips(every) if shuffled else every))
+            every = features_before_context(masked_batch.tokens)
+            x = places.take(masked_batch.per_row(shuffle_clips(every) if shuffled else every))
         else:
-            x = places.take(full_grid(read_source(config.source, scene, decoded)).x)
-        temperature = config.temperature.at(scene.step)
-        quantised = self._quantise(x, places, scene, temperature)
-        reading = CodeReading(scene, decoded, places, quantised, shuffled)
+            x = places.take(full_grid(read_source(config.source, masked_batch, decoded)).x)
+        temperature = config.temperature.at(masked_batch.step)
+        quantised = self._quantise(x, places, masked_batch, temperature)
+        reading = CodeReading(masked_batch, decoded, places, quantised, shuffled)
         value = torch.zeros((), device=x.device)
         parts: dict[str, Tensor] = {}
         size = config.groups * config.entries
@@ -316,11 +316,11 @@ class LearnedCodes(Term):
             watch |= made.watch
         return TermLoss(value, parts, watch)
 
-    def _quantise(self, x: Tensor, places: Places, scene: Scene, temperature: float) -> Quantised:
+    def _quantise(self, x: Tensor, places: Places, masked_batch: MaskedBatch, temperature: float) -> Quantised:
         config, noise = self.config, None
         if self.training:
             # Drawn for the whole grid, because ranks may have chosen different numbers of places.
-            rows, N, generator = x.shape[0], places.grid, scene.generator
+            rows, N, generator = x.shape[0], places.grid, masked_batch.generator
             if config.dropout:
                 kept = rand_rows(generator, rows, N, x.shape[-1]) >= config.dropout
                 x = x * places.take(kept.to(x.device)) / (1 - config.dropout)

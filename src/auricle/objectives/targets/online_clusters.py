@@ -13,7 +13,7 @@ from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.reduction import total_over_ranks
 from auricle.objectives.targets.lloyd import cluster_sums, nearest_centres
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 from auricle.objectives.targets.teachers import normalised
 
 Tensors = Literal["feedforward", "block"]
@@ -102,23 +102,23 @@ class OnlineClusterTarget(Target):
         self.register_buffer("pending", torch.zeros(*shape[:2], shape[2] + 1), persistent=False)
 
     @torch.no_grad()
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the codes, and note (in training) which vectors each centre got.
 
         Raises:
             ConfigError: there is no teacher, or it does not tell its feed-forward branches.
         """
         config = self.config
-        if scene.teach is None:
+        if masked_batch.teach is None:
             raise ConfigError("clusters of a teacher's layers are predicted and there is no teacher; set its settings")
-        seen = scene.teach("all", self.layers)
+        seen = masked_batch.teach("all", self.layers)
         codes = []
         with torch.autocast(seen.x.device.type, enabled=False):
             for book, layer in enumerate(seen.layers or ()):
                 x = layer.block if config.tensor == "block" else layer.feedforward
                 if x is None:
                     raise ConfigError(
-                        f"{type(scene.encoder).__name__} does not tell its feed-forward branches; set the target's "
+                        f"{type(masked_batch.encoder).__name__} does not tell its feed-forward branches; set the target's "
                         "tensor to block"
                     )
                 x = normalised(x.to(self.centres.dtype), config.per_layer, seen.valid)

@@ -17,7 +17,7 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation, View
 from auricle.objectives.targets.alignment import align_frames, patch_size, patches, whole_ratio
 from auricle.objectives.targets.random_projection import InputNorm, RandomProjectionQuantiser, choose_projection_seed
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 Source = Literal["input", "wave", "either"]
 
@@ -101,13 +101,13 @@ class RandomProjectionTarget(Target):
             self.stretch.width, config.codes, config.dim, config.seed, config.books, config.norm
         )
 
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the codes.
 
         Raises:
             ConfigError: the view has no clean waveform in step with it, where one is needed.
         """
-        codes: Tensor = self.quantiser(self.stretch(scene.clean, scene.grid), scene.valid)
+        codes: Tensor = self.quantiser(self.stretch(masked_batch.clean, masked_batch.grid), masked_batch.valid)
         return codes
 
     @torch.no_grad()

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from auricle.config import Config
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.objectives.contract import Preparation, View
-from auricle.objectives.masks.token_mask import Hidden
+from auricle.objectives.masks.token_mask import MaskedPositions
 
 Lifecycle = Literal["formula", "cached", "slow", "learned", "paired"]
 TeacherSight = Literal["all", "masked", "visible"]
 
 
 @dataclass
-class Scene:
+class MaskedBatch:
     """One batch as it stands after the encoder's pass: all that targets, heads and terms may look at.
 
     Attributes:
@@ -49,7 +49,7 @@ class Scene:
     tokens: Tokens
     out: Tokens
     layers: Mapping[int, Layer]
-    hidden: Hidden
+    hidden: MaskedPositions
     clones: int
     generator: torch.Generator
     progress: float
@@ -106,7 +106,7 @@ class Target(nn.Module, ABC):
     prepares: bool = False
 
     @abstractmethod
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the target of each clip: `(B, N, size)`, or codes `(B, N, books)` int64, or `(B, size)`.
 
         A target that depends on what was hidden returns R rows instead of B.
@@ -133,11 +133,11 @@ class Term(nn.Module, ABC):
     prepares: bool = False
 
     @abstractmethod
-    def forward(self, scene: Scene, decoded: Tokens, shuffled: bool) -> TermLoss:
+    def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         """Return the term's value.
 
         Args:
-            scene: the batch.
+            masked_batch: the batch.
             decoded: the decoder's output, `(R, N, W)` on the full grid (the encoder's output where there is none).
             shuffled: take each clip's target from another clip of the batch.
         """

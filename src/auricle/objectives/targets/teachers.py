@@ -12,7 +12,7 @@ from torch import Tensor
 from auricle.config import nearest
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig, TeacherSight
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig, TeacherSight
 
 Tensors = Literal["feedforward", "block"]
 Norms = Literal["instance", "layer", "none"]
@@ -76,12 +76,12 @@ class TeacherTarget(Target):
         self.layers = tuple(range(encoder.depth - count + 1, encoder.depth + 1))
 
     @torch.no_grad()
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the averaged latents of the clean view."""
         config = self.config
-        if scene.teach is None:
+        if masked_batch.teach is None:
             raise ConfigError("a teacher's latents are predicted and there is no teacher; set objective.teacher")
-        seen = scene.teach(config.sight, self.layers)
+        seen = masked_batch.teach(config.sight, self.layers)
         with torch.autocast(seen.x.device.type, enabled=False):
             if not self.layers:
                 mean = normalised(_full(seen.x), config.per_layer, seen.valid)
@@ -91,7 +91,7 @@ class TeacherTarget(Target):
                     x = layer.block if config.tensor == "block" else layer.feedforward
                     if x is None:
                         raise ConfigError(
-                            f"{type(scene.encoder).__name__} does not tell its feed-forward branches; set the target's "
+                            f"{type(masked_batch.encoder).__name__} does not tell its feed-forward branches; set the target's "
                             "tensor to block"
                         )
                     mean = mean + normalised(_full(x), config.per_layer, seen.valid) / len(self.layers)
@@ -151,10 +151,10 @@ class TeacherClipTarget(Target):
         self.size = self.tokens.size
 
     @torch.no_grad()
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the mean of the token targets."""
-        x = self.tokens(scene)
-        if scene.valid is None:
+        x = self.tokens(masked_batch)
+        if masked_batch.valid is None:
             return x.mean(1)
-        weight = scene.valid.unsqueeze(-1).to(x.dtype)
+        weight = masked_batch.valid.unsqueeze(-1).to(x.dtype)
         return (x * weight).sum(1) / weight.sum(1).clamp(min=1)

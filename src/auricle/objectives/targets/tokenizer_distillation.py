@@ -26,9 +26,9 @@ from auricle.objectives.draws import rand_rows
 from auricle.objectives.gather import gather_rows
 from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
 from auricle.objectives.reduction import mean_where, total_over_ranks
-from auricle.objectives.targets.earlier_codes import check_grid
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
 from auricle.objectives.targets.kmeans import StreamingKMeans
+from auricle.objectives.targets.previous_codes import check_grid
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
 from auricle.objectives.targets.target import shuffle_clips
 
 # Tokens for each code that the first codes are fitted on.
@@ -45,7 +45,7 @@ class TokenizerDistillationConfig(ObjectiveConfig):
         commitment: weight of the squared distance between what is quantised and its code (beta).
     """
 
-    earlier: EarlierEncoderConfig
+    previous: PreviousEncoderConfig
     estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
     commitment: float = 1.0
 
@@ -88,7 +88,7 @@ class TokenizerDistillation(Objective):
         self.check(encoder)
         tokenizer = tokenizing(encoder)
         generator = torch.Generator().manual_seed(1) if generator is None else generator
-        self.earlier = config.earlier.build()
+        self.previous = config.previous.build()
         dim = tokenizer.config.codebook.dim
         self.lift = nn.Linear(dim, encoder.width)
         initialise_linear(self.lift, generator)
@@ -97,7 +97,7 @@ class TokenizerDistillation(Objective):
             # Decoders hold a vector for dropped tokens; here every token has its code.
             if name.rpartition(".")[2] == "mask_token":
                 parameter.requires_grad_(False)
-        self.head = nn.Linear(self.estimator.width, self.earlier.width)
+        self.head = nn.Linear(self.estimator.width, self.previous.width)
         initialise_linear(self.head, generator)
         self.register_buffer("sums", torch.zeros(tokenizer.entries, dim), persistent=False)
         self.register_buffer("counts", torch.zeros(tokenizer.entries), persistent=False)
@@ -110,7 +110,7 @@ class TokenizerDistillation(Objective):
             ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
                 codes.
         """
-        self.earlier.adopt(preparation.earlier, "TokenizerDistillationConfig")
+        self.previous.adopt(preparation.previous, "TokenizerDistillationConfig")
         tokenizer = tokenizing(encoder)
         device = tokenizer.codebook.book.device
         means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
@@ -143,7 +143,7 @@ class TokenizerDistillation(Objective):
         coded = tokenizer.quantise(tokens)
         whole = torch.ones(coded.codes.shape, dtype=torch.bool, device=coded.codes.device)
         valid = whole if tokens.valid is None else tokens.valid
-        known: Tokens = self.earlier(clean_audio(view, "TokenizerDistillationConfig"))
+        known: Tokens = self.previous(clean_audio(view, "TokenizerDistillationConfig"))
         check_grid(known.grid, tokens.grid, "the earlier model")
         target = known.x if known.x.dtype == torch.float64 else known.x.float()
         if self.shuffled:

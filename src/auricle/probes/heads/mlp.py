@@ -53,7 +53,7 @@ class MlpConfig(ProbeConfig):
 
 
 class Mlp(VectorHead):
-    """Hidden layers and a linear layer at S settings."""
+    """MaskedPositions layers and a linear layer at S settings."""
 
     def __init__(self, config: MlpConfig, width: int, classes: int, settings: int, generator: torch.Generator) -> None:
         super().__init__(partial(pool, source=config.source), config.normalise, width, settings)

@@ -12,7 +12,7 @@ from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.resampled_ranking import weighted_auc, weighted_partial_auc
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AnomalyRule(Config):
 
 
 @dataclass(frozen=True)
-class AnomalyAnswers(UnitAnswers):
+class AnomalyAnswers(UnitPredictions):
     """Anomaly scores of test clips, each beside what was taken for normal.
 
     Scores of different models (another fold, class or machine) can't be ranked against each other: the areas are

@@ -153,7 +153,7 @@ class AnomalyTask(TaskType):
             sizes[model.fold][2] += len(test)
             job.tell(i / len(models))
         clips = job.clip_names
-        judged = AnomalyAnswers(
+        predictions = AnomalyAnswers(
             names=np.array([f"{c[5]}: {clip}" for c in columns for clip in clips[c[0]]], dtype=np.str_),
             group=np.concatenate([job.plan.groups[c[0]] for c in columns]),
             fold=np.concatenate([np.full(len(c[0]), c[4]) for c in columns]).astype(np.int64),
@@ -165,7 +165,7 @@ class AnomalyTask(TaskType):
             max_false_positives=_rule(job.card).max_false_positives,
         )
         return Outcome(
-            judged=judged,
+            predictions=predictions,
             fold_names=fold_names,
             sizes=sizes,
             units_total=sum(len(model.test) for model in models),

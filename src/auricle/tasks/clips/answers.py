@@ -25,7 +25,7 @@ from auricle.metrics.resampled import (
     weighted_macro_f1,
     weighted_mean_average_precision,
 )
-from auricle.results.judged import Judged, match_units
+from auricle.results.predictions import TaskPredictions, match_units
 
 SINGLE: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]] = {
     "accuracy": weighted_accuracy,
@@ -39,7 +39,7 @@ MULTI: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]] = {
 
 
 @dataclass(frozen=True)
-class Predictions(Judged):
+class ClipPredictions(TaskPredictions):
     """Truth and scores of the test clips of all folds in a row.
 
     The headline of a single-label task is its metric over the clips of all folds together; that of a multi-label task
@@ -154,10 +154,12 @@ class Predictions(Judged):
             scores=self.scores[:, rows],
         )
 
-    def same_truth(self, other: Judged) -> bool:
+    def same_truth(self, other: TaskPredictions) -> bool:
         """Return whether classes and labels are the same."""
         return (
-            isinstance(other, Predictions) and self.classes == other.classes and np.array_equal(self.truth, other.truth)
+            isinstance(other, ClipPredictions)
+            and self.classes == other.classes
+            and np.array_equal(self.truth, other.truth)
         )
 
     def arrays(self) -> dict[str, np.ndarray]:

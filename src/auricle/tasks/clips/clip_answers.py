@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.fold_fits import FoldFit
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
@@ -21,7 +21,7 @@ def known_targets(job: Job, targets: Targets) -> Targets:
 
 def clip_answers(
     job: Job, targets: Targets, folds: Sequence[Fold], fits: Sequence[FoldFit], seeds: Sequence[int]
-) -> Predictions:
+) -> ClipPredictions:
     """Put the test clips of all folds in a row.
 
     Args:
@@ -31,14 +31,14 @@ def clip_answers(
         fits: of each fold.
         seeds: of the fits' scores.
     """
-    judged = np.concatenate([fold.test for fold in folds])
-    return Predictions(
+    predictions = np.concatenate([fold.test for fold in folds])
+    return ClipPredictions(
         kind=targets.kind,
         classes=targets.classes,
-        clips=job.clip_names[job.here][judged],
+        clips=job.clip_names[job.here][predictions],
         fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-        group=job.plan.groups[job.here][judged],
-        truth=targets.truth[judged],
+        group=job.plan.groups[job.here][predictions],
+        truth=targets.truth[predictions],
         scores=np.concatenate([fit.scores for fit in fits], axis=1),
         seeds=tuple(seeds),
     )

@@ -20,7 +20,7 @@ from auricle.results.scoring import score
 from auricle.tasks.clips.clip_answers import clip_answers
 from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
 from auricle.tasks.folds import Fold, Plan
-from auricle.tasks.shallow import TRAINING_FREE
+from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome
 from auricle.tokens.token_set import TokenSet
@@ -47,14 +47,14 @@ class LayerCurveConfig(Config):
             ConfigError: it is unknown, reads several layers at once, or is not validated.
         """
         known = {name for name, config in PROBES.items() if config.reads == "tokens"}
-        known |= {name for name, config in TRAINING_FREE.items() if config.settings()}
+        known |= {name for name, config in SHALLOW_CLASSIFIERS.items() if config.settings()}
         if self.probe not in known:
             raise ConfigError(f"no curve over layers with the probe {self.probe!r}{nearest(self.probe, known)}")
 
     @property
     def inner(self) -> Config:
         """Settings of the probe."""
-        return PROBES.get(self.probe) or TRAINING_FREE[self.probe]
+        return PROBES.get(self.probe) or SHALLOW_CLASSIFIERS[self.probe]
 
 
 def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
@@ -122,7 +122,7 @@ def run_layer_curve(
         )
     numbers = [layers[place].layer for place in best]
     return Outcome(
-        judged=answers,
+        predictions=answers,
         fold_names=[fold.name for fold in folds],
         sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
         units_total=sum(len(fold.test) for fold in plan.folds),

@@ -9,13 +9,13 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.probes import LossConfig, ProbeConfig, get_loss
 from auricle.probes.registry import PROBES
-from auricle.results.judged import Judged
+from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.clip_answers import clip_answers, known_targets
 from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, run_layer_curve
 from auricle.tasks.folds import Plan, plan_folds
-from auricle.tasks.shallow import TRAINING_FREE
+from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets, make_targets
 from auricle.tasks.task_type import (
     Job,
@@ -34,7 +34,7 @@ class ClipsTask(TaskType):
     """Clips with one label or several: folds or a split, a probe or a reader of vectors, one score a class."""
 
     name: ClassVar[str] = "clips"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, **TRAINING_FREE, "layer_curve": LayerCurveConfig()}
+    readers: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS, "layer_curve": LayerCurveConfig()}
     default_readers: ClassVar[tuple[str, ...]] = ("linear", "mhca", "protobin")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
@@ -52,9 +52,9 @@ class ClipsTask(TaskType):
         layered = isinstance(reader, ProbeConfig) and reader.reads == "layers"
         return "all" if layered or isinstance(reader, LayerCurveConfig) else None
 
-    def headline(self, card: TaskCard, judged: Judged) -> str:
+    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
-        return card.headline("multi" if "mAP" in judged.metrics else "single")
+        return card.headline("multi" if "mAP" in predictions.metrics else "single")
 
     def run(self, job: Job) -> Outcome:
         """Fit all folds and put their test clips in a row."""
@@ -90,7 +90,7 @@ class ClipsTask(TaskType):
             fits.append(FoldFit.unpack(*job.kept(f"fold-{place}", fit)))
             job.tell((place + 1) / len(folds))
         return Outcome(
-            judged=clip_answers(job, known, folds, fits, seeds),
+            predictions=clip_answers(job, known, folds, fits, seeds),
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in plan.folds),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ClusteringRule(Config):
 
 
 @dataclass(frozen=True)
-class ClusteringAnswers(UnitAnswers):
+class ClusteringAnswers(UnitPredictions):
     """Which cluster each clip went to.
 
     Attributes:

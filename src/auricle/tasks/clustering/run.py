@@ -89,7 +89,7 @@ class ClusteringTask(TaskType):
         for i, seed in enumerate(seeds, 1):
             found.append(reader.clusters(x, count, seed))
             job.tell(i / len(seeds))
-        judged = ClusteringAnswers(
+        predictions = ClusteringAnswers(
             names=job.clip_names[here],
             group=job.plan.groups[here],
             fold=np.zeros(int(here.sum()), dtype=np.int64),
@@ -99,7 +99,7 @@ class ClusteringTask(TaskType):
             classes=targets.classes,
         )
         return Outcome(
-            judged=judged,
+            predictions=predictions,
             fold_names=["all"],
             sizes=[[0, 0, int(here.sum())]],
             units_total=len(here),

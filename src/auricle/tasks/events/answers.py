@@ -15,15 +15,15 @@ from auricle.errors import CorpusError
 from auricle.metrics.classification import Floats
 from auricle.metrics.events import Event, EventCounts, event_counts, segment_counts
 from auricle.metrics.psds import Psds, PsdsConfig
-from auricle.results.judged import Judged, match_units
+from auricle.results.predictions import TaskPredictions, match_units
 from auricle.tasks.events.arrays import Listed
 from auricle.tasks.events.rule import COUNTED, CURVES, EventsRule
 
-__all__ = ["EventAnswers", "EventsRule"]
+__all__ = ["EventPredictions", "EventsRule"]
 
 
 @dataclass(frozen=True)
-class EventAnswers(Judged):
+class EventPredictions(TaskPredictions):
     """Events found in the test clips of all folds, and what there is.
 
     Counts are pooled over all clips, whatever fold judged them (thresholds make them comparable); PSDS is the mean
@@ -244,9 +244,9 @@ class EventAnswers(Judged):
             _curves={},
         )
 
-    def same_truth(self, other: Judged) -> bool:
+    def same_truth(self, other: TaskPredictions) -> bool:
         """Return whether classes, annotated events and the way they are counted are the same."""
-        if not isinstance(other, EventAnswers) or self.classes != other.classes:
+        if not isinstance(other, EventPredictions) or self.classes != other.classes:
             return False
         mine, theirs = self.rule, other.rule
         ways = [(r.sounds, r.resolution, r.collar) for r in (mine, theirs)]

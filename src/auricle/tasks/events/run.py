@@ -28,7 +28,7 @@ from auricle.probes.frames.protobin import FrameProtobinConfig
 from auricle.probes.frames.search import fit_frames, frame_scores
 from auricle.probes.frames.stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
 from auricle.tasks.card import TaskCard
-from auricle.tasks.events.answers import EventAnswers
+from auricle.tasks.events.answers import EventPredictions
 from auricle.tasks.events.decoding import Decoding, choose_decoding, decode, smoothed
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.events.targets import EventLists, frame_targets, make_events
@@ -131,15 +131,15 @@ class _Run:
             heads.append(head)
             raw.append(list(arrays["scores"]))
             job.tell((place + 1) / len(folds))
-        judged = np.concatenate([fold.test for fold in folds])
-        answers, first = self._judge(heads, raw, judged)
-        shown = spread_places(len(judged))
-        rows = job.plan.rows[np.flatnonzero(job.here)][judged[shown]]
+        predictions = np.concatenate([fold.test for fold in folds])
+        answers, first = self._judge(heads, raw, predictions)
+        shown = spread_places(len(predictions))
+        rows = job.plan.rows[np.flatnonzero(job.here)][predictions[shown]]
         # Beside the results, which lie above the folder of unfinished parts.
         path = job.folder.parent.parent / "events.json"
         write_examples(path, job.encoder.frontend, job.corpus, job.card.name, answers.clips[shown], rows)
         return Outcome(
-            judged=answers,
+            predictions=answers,
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in self.plan.folds),
@@ -241,15 +241,15 @@ class _Run:
         return choose_decoding(scores, valid.truth, valid.seconds, self.classes, self.rate, self.rule, self.metric)
 
     def _unheard(self, valid: _Side, fold: str) -> list[str]:
-        heard = {e[2] for events in valid.truth.values() for e in events}
-        missing = [name for name in self.classes if name not in heard]
+        seen = {e[2] for events in valid.truth.values() for e in events}
+        missing = [name for name in self.classes if name not in seen]
         if not missing or self.rule.thresholds == "global":
             return []
         return [f"fold {fold}: no validation event of {', '.join(missing)}: the others' common threshold is theirs"]
 
     def _judge(
-        self, heads: list[dict[str, Any]], raw: list[list[np.ndarray]], judged: NDArray[np.int64]
-    ) -> tuple[EventAnswers, list[np.ndarray]]:
+        self, heads: list[dict[str, Any]], raw: list[list[np.ndarray]], predictions: NDArray[np.int64]
+    ) -> tuple[EventPredictions, list[np.ndarray]]:
         """Decode all test clips; also return the first seed's filtered scores of each."""
         seeds, lasting = self.job.protocol.seeds, self.rule.sounds == "lasting"
         frames = self.tokens.time * self.reader.upsample
@@ -267,14 +267,14 @@ class _Run:
                     # Frames that begin after the clip's end are what padding left.
                     kept = table[: max(1, math.ceil(length * self.rate - 1e-6))]
                     scores[s].append(smoothed(kept, self.rate, how.smooth) if lasting else kept)
-        answers = EventAnswers.judge(
+        answers = EventPredictions.judge(
             rule=self.rule,
             classes=self.classes,
-            clips=self.names[judged],
-            group=self.groups[judged],
+            clips=self.names[predictions],
+            group=self.groups[predictions],
             fold=np.repeat(np.arange(len(self.folds)), [len(fold.test) for fold in self.folds]),
-            seconds=self.seconds[judged],
-            truth=[self.events[i] for i in judged],
+            seconds=self.seconds[predictions],
+            truth=[self.events[i] for i in predictions],
             said=said,
             scores=scores,
             rate=self.rate,
@@ -282,7 +282,7 @@ class _Run:
         )
         return answers, scores[0]
 
-    def _baselines(self, answers: EventAnswers) -> dict[str, float | None]:
+    def _baselines(self, answers: EventPredictions) -> dict[str, float | None]:
         """Segment F1 without listening: every class all the time."""
         names = [str(clip) for clip in answers.clips]
         lengths = dict(zip(names, answers.seconds.tolist(), strict=True))

@@ -22,7 +22,7 @@ from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError
 from auricle.storage import write_atomic
-from auricle.tasks.events.answers import EventAnswers
+from auricle.tasks.events.answers import EventPredictions
 
 CLIPS = 6
 SHOWN_SECONDS = 12.0  # of a clip: more than fits a line on a page
@@ -35,7 +35,7 @@ def spread_places(count: int, wanted: int = CLIPS) -> NDArray[np.int64]:
     return places
 
 
-def timelines(answers: EventAnswers, scores: list[np.ndarray], places: NDArray[np.int64]) -> list[dict[str, Any]]:
+def timelines(answers: EventPredictions, scores: list[np.ndarray], places: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Return what a reader said of a few clips, JSON-ready.
 
     Args:
@@ -87,7 +87,7 @@ def write_examples(
         frontend: draws the spectrograms (a Kaldi fbank where it is no spectrum).
         corpus: of the clips.
         task: name of the task.
-        names: of the clips, as in `EventAnswers.clips`.
+        names: of the clips, as in `EventPredictions.clips`.
         rows: their rows in the corpus.
 
     Raises:

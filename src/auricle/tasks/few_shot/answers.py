@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import Floats, confusion_matrix
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 Places = NDArray[np.int64]
 _TRIES = 50  # orders of the sources that are tried for one episode
@@ -160,7 +160,7 @@ def _deal(held: Places, shots: int, generator: np.random.Generator) -> NDArray[n
 
 
 @dataclass(frozen=True)
-class EpisodeAnswers(UnitAnswers):
+class EpisodeAnswers(UnitPredictions):
     """What was said of the queries of each episode.
 
     The units are episodes. They draw on the same clips, so an interval over them tells how far the mean may be off for

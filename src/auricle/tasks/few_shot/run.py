@@ -73,14 +73,18 @@ class FewShotTask(TaskType):
                 f"task {card.name!r} has clips with several labels; episodes need one label a clip: name such a column"
             )
         splits = [str(s or "").strip().lower() for s in cells(corpus, "split", targets.rows)]
-        judged = np.isin(splits, TEST)
-        if rule.part == "test" and not judged.any():
+        predictions = np.isin(splits, TEST)
+        if rule.part == "test" and not predictions.any():
             raise CorpusError(f"the corpus of task {card.name!r} names no test clips; use part='all'")
-        chosen = judged if rule.part == "test" or (rule.part == "auto" and judged.any()) else np.ones_like(judged)
+        chosen = (
+            predictions
+            if rule.part == "test" or (rule.part == "auto" and predictions.any())
+            else np.ones_like(predictions)
+        )
         targets = Targets("single", targets.classes, targets.rows[chosen], targets.truth[chosen], targets.notes)
         groups = source_groups(card, corpus, targets.rows)
         episodes = draw_episodes(targets.numbers, groups, rule, np.random.default_rng(seed), targets.classes)
-        part = "the test clips" if judged.any() and chosen.sum() == judged.sum() else "all clips"
+        part = "the test clips" if predictions.any() and chosen.sum() == predictions.sum() else "all clips"
         words = (
             f"{rule.episodes} episodes of {rule.ways} classes, {rule.shots} shots and {rule.queries} queries of each, "
             f"drawn with seed {seed} from {part}; no source on both sides of an episode"
@@ -129,7 +133,7 @@ class FewShotTask(TaskType):
         )
         job.tell(1.0)
         return Outcome(
-            judged=answers,
+            predictions=answers,
             fold_names=["episodes"],
             sizes=[[rule.ways * rule.shots, 0, rule.ways * rule.queries]],
             units_total=len(drawn),

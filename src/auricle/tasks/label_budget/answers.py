@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import Floats
-from auricle.results.judged import Judged
-from auricle.tasks.clips.answers import Predictions
+from auricle.results.predictions import TaskPredictions
+from auricle.tasks.clips.answers import ClipPredictions
 
 Rows = NDArray[np.int64]
 
@@ -108,7 +108,7 @@ def useful_budgets(budgets: Sequence[int], counts: Sequence[int]) -> tuple[tuple
 
 
 @dataclass(frozen=True)
-class BudgetAnswers(Judged):
+class BudgetAnswers(TaskPredictions):
     """What was said of the test clips after each budget; the draws stand where other tasks have seeds.
 
     A metric is the mean over budgets: the area under the curve whose budgets stand at equal distances.
@@ -120,7 +120,7 @@ class BudgetAnswers(Judged):
 
     type_name: ClassVar[str] = "label_budget"
     budgets: tuple[int, ...]
-    curve: tuple[Predictions, ...]
+    curve: tuple[ClipPredictions, ...]
 
     def __post_init__(self) -> None:
         """Check that every budget speaks of the same clips.
@@ -178,7 +178,7 @@ class BudgetAnswers(Judged):
         """
         return type(self)(self.budgets, tuple(one.reorder(units) for one in self.curve))
 
-    def same_truth(self, other: Judged) -> bool:
+    def same_truth(self, other: TaskPredictions) -> bool:
         """Return whether budgets, classes and labels are the same."""
         return (
             isinstance(other, BudgetAnswers)
@@ -194,7 +194,7 @@ class BudgetAnswers(Judged):
     @classmethod
     def from_arrays(cls, held: dict[str, np.ndarray]) -> Self:
         """Rebuild from `arrays`' data."""
-        curve = tuple(Predictions.from_arrays({**held, "scores": scores}) for scores in held["scores"])
+        curve = tuple(ClipPredictions.from_arrays({**held, "scores": scores}) for scores in held["scores"])
         return cls(tuple(held["budgets"].tolist()), curve)
 
     def detail(self) -> dict[str, Any]:

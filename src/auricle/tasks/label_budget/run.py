@@ -12,16 +12,16 @@ from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 from auricle.probes import ProbeConfig, get_loss
 from auricle.probes.registry import PROBES
-from auricle.results.judged import Judged
+from auricle.results.predictions import TaskPredictions
 from auricle.results.scoring import score
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clips.answers import Predictions
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.clip_answers import clip_answers, known_targets
 from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
 from auricle.tasks.clips.run import plan_clips, settings_of
 from auricle.tasks.folds import Fold, Plan
 from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
-from auricle.tasks.shallow import TRAINING_FREE
+from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, source_groups
 
@@ -43,7 +43,7 @@ class BudgetTask(TaskType):
     """
 
     name: ClassVar[str] = "label_budget"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, **TRAINING_FREE}
+    readers: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS}
     default_readers: ClassVar[tuple[str, ...]] = ("linear", "logistic", "centroid")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
@@ -79,9 +79,9 @@ class BudgetTask(TaskType):
         """Return `all` for probes that read layers."""
         return "all" if isinstance(reader, ProbeConfig) and reader.reads == "layers" else None
 
-    def headline(self, card: TaskCard, judged: Judged) -> str:
+    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
-        return card.headline("multi" if "mAP" in judged.metrics else "single")
+        return card.headline("multi" if "mAP" in predictions.metrics else "single")
 
     def run(self, job: Job) -> Outcome:
         """Fit every fold, draw and budget."""
@@ -121,7 +121,7 @@ class BudgetTask(TaskType):
         )
         first = fits[0, 0, 0]
         return Outcome(
-            judged=answers,
+            predictions=answers,
             fold_names=[fold.name for fold in folds],
             sizes=[
                 [len(draws[0][-1].train), len(draws[0][-1].valid), len(draws[0][-1].test)] for draws in payload.folds
@@ -145,7 +145,7 @@ class BudgetTask(TaskType):
         fits: dict[tuple[int, int, int], FoldFit],
         b: int,
         rule: LabelBudgetRule,
-    ) -> Predictions:
+    ) -> ClipPredictions:
         """Return the answers after one budget, draws stacked where seeds stand."""
         stacked = [
             FoldFit(np.concatenate([fits[f, d, b].scores for d in range(rule.draws)]), {}, 0, 0)

@@ -20,7 +20,7 @@ from auricle.metrics.resampled_regression import (
     weighted_spearman,
 )
 from auricle.metrics.resampled_units import weighted_mean
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 POINTS = 400
 
@@ -50,7 +50,7 @@ class RegressionRule(Config):
 
 
 @dataclass(frozen=True)
-class RegressionAnswers(UnitAnswers):
+class RegressionAnswers(UnitPredictions):
     """Numbers predicted for the test clips.
 
     Attributes:

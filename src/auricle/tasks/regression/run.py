@@ -101,19 +101,19 @@ class RegressionTask(TaskType):
 
             parts.append(job.kept(f"fold-{place}", fit))
             job.tell((place + 1) / len(folds))
-        judged = np.concatenate([fold.test for fold in folds])
+        predictions = np.concatenate([fold.test for fold in folds])
         answers = RegressionAnswers(
-            names=job.clip_names[here][judged],
-            group=job.plan.groups[here][judged],
+            names=job.clip_names[here][predictions],
+            group=job.plan.groups[here][predictions],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
             seeds=tuple(seeds),
-            truth=known[judged],
+            truth=known[predictions],
             predicted=np.concatenate([arrays["predicted"] for _, arrays in parts], axis=1),
             unit=_rule(job.card).unit,
         )
         heads = [head for head, _ in parts]
         return Outcome(
-            judged=answers,
+            predictions=answers,
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in plan.folds),

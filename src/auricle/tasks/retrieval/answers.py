@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 MEASURED = ("map_retrieval", "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg")
 
@@ -37,7 +37,7 @@ class RetrievalRule(Config):
 
 
 @dataclass(frozen=True)
-class RetrievalAnswers(UnitAnswers):
+class RetrievalAnswers(UnitPredictions):
     """What each query found.
 
     Attributes:

@@ -70,7 +70,7 @@ class RetrievalTask(TaskType):
         depth = _rule(job.card).depth
         values = np.stack([_judge(vectors, groups, relevant[q], int(q), depth) for q in queries])
         lone = asked - len(queries) - int((~here[:asked]).sum())
-        judged = RetrievalAnswers(
+        predictions = RetrievalAnswers(
             names=job.clip_names[places][queries],
             group=groups[queries],
             fold=np.zeros(len(queries), dtype=np.int64),
@@ -80,7 +80,7 @@ class RetrievalTask(TaskType):
         )
         job.tell(1.0)
         return Outcome(
-            judged=judged,
+            predictions=predictions,
             fold_names=["queries"],
             sizes=[[len(known), 0, len(places)]],
             units_total=asked,

@@ -20,7 +20,7 @@ from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.transcription import ErrorCounts, character_errors, word_errors
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 _SHOWN = 20  # utterances that a record quotes
 
@@ -70,7 +70,7 @@ class SequenceRule(Config):
 
 
 @dataclass(frozen=True)
-class Transcripts(UnitAnswers):
+class Transcripts(UnitPredictions):
     """What was recognised in each utterance.
 
     Attributes:

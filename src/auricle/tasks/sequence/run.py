@@ -133,17 +133,17 @@ class SequenceTask(TaskType):
                 return found.pack()
 
             fits.append(SequenceFit.unpack(job.kept(f"fold-{place}", fit)[0]))
-        judged = np.concatenate([fold.test for fold in folds])
+        predictions = np.concatenate([fold.test for fold in folds])
         said = [
             [rule.text(script.symbols[i - 1] for i in one) for fit in fits for one in fit.said[s]]
             for s in range(len(protocol.seeds))
         ]
         transcripts = Transcripts(
-            names=job.clip_names[here][judged],
-            group=job.plan.groups[here][judged],
+            names=job.clip_names[here][predictions],
+            group=job.plan.groups[here][predictions],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
             seeds=protocol.seeds,
-            truth=script.texts[here][judged],
+            truth=script.texts[here][predictions],
             said=np.array(said, dtype=np.str_),
             unit=rule.unit,
         )
@@ -155,7 +155,7 @@ class SequenceTask(TaskType):
                 f"reader's weights: {frames:g} frames a second"
             )
         return Outcome(
-            judged=transcripts,
+            predictions=transcripts,
             fold_names=[fold.name for fold in folds],
             sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
             units_total=sum(len(fold.test) for fold in script.plan.folds),

@@ -14,7 +14,7 @@ from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.resampled_ranking import weighted_auc, weighted_equal_error_rate, weighted_min_detection_cost
 from auricle.metrics.verification import DetectionCost
-from auricle.results.unit_answers import UnitAnswers
+from auricle.results.unit_answers import UnitPredictions
 
 CURVE_POINTS = 200
 
@@ -55,7 +55,7 @@ class VerificationRule(Config):
 
 
 @dataclass(frozen=True)
-class VerificationAnswers(UnitAnswers):
+class VerificationAnswers(UnitPredictions):
     """Scores of the trials.
 
     A bootstrap draws the identities on the enrolment side: trials of one speaker are no independent evidence. (Trials

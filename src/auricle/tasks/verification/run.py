@@ -95,7 +95,7 @@ class VerificationTask(TaskType):
         enroll, test = sides[0][kept], sides[1][kept]
         scores = (vectors[enroll] * vectors[test]).sum(1)
         names = job.clip_names
-        judged = VerificationAnswers(
+        predictions = VerificationAnswers(
             names=np.array([f"{a} | {b}" for a, b in zip(names[enroll], names[test], strict=True)], dtype=np.str_),
             group=whose[enroll],
             fold=np.zeros(len(enroll), dtype=np.int64),
@@ -107,7 +107,7 @@ class VerificationTask(TaskType):
         job.tell(1.0)
         missed = int((~kept).sum())
         return Outcome(
-            judged=judged,
+            predictions=predictions,
             fold_names=["trials"],
             sizes=[[len(known), 0, len(places)]],
             units_total=len(kept),

@@ -57,8 +57,8 @@ def _mimii(root: Path) -> Content:
             units.setdefault(f"{machine}/{unit}", {"normal": [], "abnormal": []})[state].append(file)
     made: list[dict[str, Any]] = []
     for unit, states in units.items():
-        judged = min(len(states["abnormal"]), len(states["normal"]) // 2)
-        teach = len(states["normal"]) - judged
+        predictions = min(len(states["abnormal"]), len(states["normal"]) // 2)
+        teach = len(states["normal"]) - predictions
         rows = [(file, "normal", "train" if i < teach else "test") for i, file in enumerate(states["normal"])]
         rows += [(file, "anomaly", "test") for file in states["abnormal"]]
         machine = unit.partition("/")[0]

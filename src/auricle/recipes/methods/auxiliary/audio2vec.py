@@ -7,7 +7,7 @@ from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.objectives.predictive.slice_reconstruction import SliceReconstructionConfig
 from auricle.objectives.workers.temporal_gap import TemporalGapConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, get_recipe, recipe
 
 REFERENCE = Reference(
@@ -34,7 +34,7 @@ def audio2vec(size: str = "tiny") -> Recipe:
         reference=REFERENCE,
         deviations=(
             "AdamW; published: Adam, without settings that are known to us",
-            *(() if paper else ("3 slices of 0.64 s; published: about 0.975 s each", *two_cores.DEVIATIONS)),
+            *(() if paper else ("3 slices of 0.64 s; published: about 0.975 s each", *small_scale.DEVIATIONS)),
         ),
         kept=(
             "16 kHz, 64 mel bands, windows of 25 ms every 10 ms",
@@ -54,9 +54,9 @@ def audio2vec(size: str = "tiny") -> Recipe:
         augment=SliceViewsConfig(count=3, seconds=seconds, gap=gap),
         encoder=SliceCNNConfig.size("base"),
         objective=SliceReconstructionConfig(mode="cbow", slices=3, seconds=seconds, frontend=_FRONTEND),
-        window=two_cores.window(10.0 if paper else 2.56),
-        loader=two_cores.loader(128 if paper else 64),
-        train=two_cores.train(20_000 if paper else 1500, 1e-3, save_every=1000 if paper else 100),
+        window=small_scale.window(10.0 if paper else 2.56),
+        loader=small_scale.loader(128 if paper else 64),
+        train=small_scale.train(20_000 if paper else 1500, 1e-3, save_every=1000 if paper else 100),
     )
 
 

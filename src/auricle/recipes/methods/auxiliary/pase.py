@@ -12,7 +12,7 @@ from auricle.encoders.pase import PaseConfig
 from auricle.objectives.workers.pairs import PairWorkerConfig
 from auricle.objectives.workers.regression import FrameWorkerConfig, WaveWorkerConfig
 from auricle.objectives.workers.workers import WorkersConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -48,7 +48,7 @@ def pase(size: str = "tiny") -> Recipe:
                 else (
                     "half the channels: 1.5 million weights; published: 5.8 million",
                     "batch 16 for 1000 steps; published: batch 32 for 150 epochs of 50 hours",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -83,9 +83,9 @@ def pase(size: str = "tiny") -> Recipe:
                 PairWorkerConfig("spc", "sequence"),
             )
         ),
-        window=WindowConfig(seconds=4.0, short="repeat") if paper else two_cores.window(2.56),
-        loader=two_cores.loader(32 if paper else 16),
+        window=WindowConfig(seconds=4.0, short="repeat") if paper else small_scale.window(2.56),
+        loader=small_scale.loader(32 if paper else 16),
         train=TrainConfig(steps=150 * _EPOCH, lr=5e-4, weight_decay=0.0, warmup_steps=0, save_every=_EPOCH)
         if paper
-        else two_cores.train(1000, 1e-3),
+        else small_scale.train(1000, 1e-3),
     )

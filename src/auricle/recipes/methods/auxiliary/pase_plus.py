@@ -15,7 +15,7 @@ from auricle.encoders.pase import PaseConfig
 from auricle.objectives.workers.pairs import PairWorkerConfig
 from auricle.objectives.workers.regression import FrameWorkerConfig, WaveWorkerConfig
 from auricle.objectives.workers.workers import WorkersConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, get_recipe, recipe
 
 PLUS = Reference(
@@ -69,7 +69,7 @@ def pase_plus(size: str = "tiny") -> Recipe:
                 else (
                     "first derivatives only, no context, no long windows; half the channels",
                     "chunks of 1 s, batch 16 for 800 steps; published: 2 s, batch 16 for 400 epochs",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -111,6 +111,6 @@ def pase_plus(size: str = "tiny") -> Recipe:
                 PairWorkerConfig("gim", "global"),
             )
         ),
-        loader=two_cores.loader(16),
-        train=base.train.replace(steps=400 * _EPOCH, lr=1e-3) if paper else two_cores.train(800, 1e-3),
+        loader=small_scale.loader(16),
+        train=base.train.replace(steps=400 * _EPOCH, lr=1e-3) if paper else small_scale.train(800, 1e-3),
     )

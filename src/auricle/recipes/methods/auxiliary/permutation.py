@@ -6,7 +6,7 @@ from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.objectives.workers.permutation import PermutationConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 REFERENCE = Reference(
@@ -42,7 +42,7 @@ def permutation(size: str = "tiny") -> Recipe:
                 else (
                     "5 parts of time of 2.56 s, ranked by the likelihood of the true order (Plackett-Luce), which "
                     "learns in fewer steps than noise does; published: perturbed ranks, and a grid as the best cut",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -66,7 +66,7 @@ def permutation(size: str = "tiny") -> Recipe:
         augment=tiles if paper else parts,
         encoder=encoder,
         objective=PermutationConfig(slices=9) if paper else PermutationConfig(slices=5, loss="plackett_luce"),
-        window=two_cores.window(10.0 if paper else 2.56),
-        loader=two_cores.loader(128 if paper else 64),
-        train=two_cores.train(20_000 if paper else 2000, 1e-3, save_every=1000 if paper else 100),
+        window=small_scale.window(10.0 if paper else 2.56),
+        loader=small_scale.loader(128 if paper else 64),
+        train=small_scale.train(20_000 if paper else 2000, 1e-3, save_every=1000 if paper else 100),
     )

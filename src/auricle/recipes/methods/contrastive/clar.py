@@ -21,14 +21,14 @@ from auricle.objectives.contrastive.pair_losses import NTXentConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
 _CHEAP = (WaveFadeConfig(p=0.5), WaveTimeMaskConfig(p=0.5), WaveRollConfig(p=0.5), WaveNoiseConfig(p=0.5))
 _ALL = (PitchShiftConfig(p=0.5), TimeStretchConfig(p=0.5), *_CHEAP)
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "ResNet-18 with half its channels; without pitch shift and time stretch, which cost more than the training step "
     "and which the publication found less useful than fades, masks and shifts",
 )
@@ -70,8 +70,8 @@ def clar(size: str = "tiny") -> Recipe:
         "the dearest of them",
         choose="when it is known which changes of a sound don't matter (fades, gaps, shifts, noise): the effects are "
         "where that knowledge goes in",
-        window=WindowConfig(seconds=2.0, short="pad", crop="random") if paper else two_cores.window(2.0),
-        loader=LoaderConfig(batch=1024, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=2.0, short="pad", crop="random") if paper else small_scale.window(2.0),
+        loader=LoaderConfig(batch=1024, workers=-1) if paper else small_scale.loader(64),
         frontend=LogMelConfig(mels=128, n_fft=1024, window=256, hop=128, low=0.0, high=8000.0),
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=1.0, each=True, short="silence"), wave=_ALL if paper else _CHEAP
@@ -86,7 +86,7 @@ def clar(size: str = "tiny") -> Recipe:
         ),
         train=TrainConfig(steps=100_000, lr=1e-4, weight_decay=1e-4, save_every=1000)
         if paper
-        else two_cores.train(2500, 5e-4),
+        else small_scale.train(2500, 5e-4),
     )
 
 

@@ -12,7 +12,7 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.sample_cnn import SampleCNNConfig
 from auricle.objectives.contrastive.pair_losses import NTXentConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.contrastive.clar import clar
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -53,7 +53,7 @@ def clmr(size: str = "tiny") -> Recipe:
         if paper
         else (
             *always,
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "SampleCNN with fewer channels in its first blocks (0.87 M parameters); without pitch shift, which costs "
             "more than the training step",
         ),
@@ -69,8 +69,8 @@ def clmr(size: str = "tiny") -> Recipe:
         ),
         cost="two passes of SampleCNN over 2.7 s at 22.05 kHz a step; pitch shift is the dearest effect",
         choose="music, where an encoder that reads samples is wanted and pieces are longer than some seconds",
-        window=WindowConfig(seconds=29.0, short="pad", crop="random") if paper else two_cores.window(8.0),
-        loader=LoaderConfig(batch=48, workers=-1) if paper else two_cores.loader(48),
+        window=WindowConfig(seconds=29.0, short="pad", crop="random") if paper else small_scale.window(8.0),
+        loader=LoaderConfig(batch=48, workers=-1) if paper else small_scale.loader(48),
         frontend=WaveformConfig(rate=22050),
         augment=ViewPlanConfig(crop=CropConfig(seconds=_SECONDS, each=True, short="silence"), wave=chain),
         encoder=SampleCNNConfig.size("base" if paper else "tiny"),
@@ -82,5 +82,5 @@ def clmr(size: str = "tiny") -> Recipe:
             steps=300_000, lr=3e-4, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=1000
         )
         if paper
-        else two_cores.train(800, 3e-4, schedule="constant", weight_decay=0.0),
+        else small_scale.train(800, 3e-4, schedule="constant", weight_decay=0.0),
     )

@@ -13,7 +13,7 @@ from auricle.objectives.contrastive.pair_losses import InBatchConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -47,7 +47,7 @@ def cola(size: str = "tiny") -> Recipe:
         if paper
         else (
             *_ALWAYS,
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "EfficientNet-B0 with half its channels, batch 64; published: B0, batch 1024",
             "the bilinear matrix begins as a scaled dot product; released code: random",
         ),
@@ -63,8 +63,8 @@ def cola(size: str = "tiny") -> Recipe:
         choose="recordings longer than a second whose parts sound alike (speakers, places, species, machines); the "
         "larger the batch the better; not where what matters changes from second to second",
         measure_statistics=False,
-        window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else two_cores.window(5.12),
-        loader=LoaderConfig(batch=1024, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else small_scale.window(5.12),
+        loader=LoaderConfig(batch=1024, workers=-1) if paper else small_scale.loader(64),
         frontend=LevelLogMelConfig(window=400),
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=0.96, each=True, short="silence"),
@@ -83,5 +83,5 @@ def cola(size: str = "tiny") -> Recipe:
             steps=100_000, lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=1000
         )
         if paper
-        else two_cores.train(1800, 1e-3, schedule="constant", weight_decay=0.0),
+        else small_scale.train(1800, 1e-3, schedule="constant", weight_decay=0.0),
     )

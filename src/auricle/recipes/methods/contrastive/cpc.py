@@ -6,7 +6,7 @@ from auricle.audio.frontends.presets import preset
 from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 _ALWAYS = (
@@ -32,7 +32,7 @@ def cpc(size: str = "tiny") -> Recipe:
     """
     paper = size == "paper"
     few = (
-        *two_cores.DEVIATIONS,
+        *small_scale.DEVIATIONS,
         "a stem of 128 channels and two GRU of 256 (published: 256 channels, two LSTM of 256), windows of 2.56 s "
         "(1.28 s), for 1000 steps",
         "16 negatives from the whole batch, whoever speaks; published: 128 of the same speaker. They are drawn anew "
@@ -64,8 +64,8 @@ def cpc(size: str = "tiny") -> Recipe:
         choose="speech and other sound that unfolds fast, features at 100 Hz, streaming: nothing looks ahead. Choose "
         "the pool by what shall be kept: others or batch favour what a clip is, clip or the speaker's column what "
         "happens in it",
-        window=two_cores.window(1.28 if paper else 2.56),
-        loader=two_cores.loader(64 if paper else 16),
+        window=small_scale.window(1.28 if paper else 2.56),
+        loader=small_scale.loader(64 if paper else 16),
         frontend=preset("wave16"),
         augment=PlainViewsConfig(),
         encoder=WaveformRecurrentConfig.size("base" if paper else "tiny"),
@@ -77,7 +77,7 @@ def cpc(size: str = "tiny") -> Recipe:
             column="speaker",
             anchors="common",
         ),
-        train=two_cores.train(300_000, 2e-4, schedule="constant", weight_decay=0.0, warmup_steps=0)
+        train=small_scale.train(300_000, 2e-4, schedule="constant", weight_decay=0.0, warmup_steps=0)
         if paper
-        else two_cores.train(1000, 5e-4),
+        else small_scale.train(1000, 5e-4),
     )

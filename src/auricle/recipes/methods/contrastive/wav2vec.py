@@ -9,7 +9,7 @@ from auricle.encoders.waveform_recurrent import (
 )
 from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
 from auricle.objectives.targets.learned_codes import TemperatureConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.contrastive.cpc import cpc
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -44,7 +44,7 @@ def wav2vec(size: str = "tiny") -> Recipe:
         if paper
         else (
             *_NORM,
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "128 channels and a stem of five convolutions (published large: 512, seven), windows of 2.56 s (9.4 s), "
             "batch 16 for 1000 steps at 3e-3",
             "negatives weigh 1/10 and scores are means over channels. With sums and full weight, short trainings fall "
@@ -60,8 +60,8 @@ def wav2vec(size: str = "tiny") -> Recipe:
         unknown=_UNKNOWN,
         cost="as CPC's stem; convolutions in the place of the recurrence run in parallel over time",
         choose="as CPC with negatives of the same clip: what happens in a clip, not which clip it is",
-        window=two_cores.window(9.375 if paper else 2.56),
-        loader=two_cores.loader(160 if paper else 16),
+        window=small_scale.window(9.375 if paper else 2.56),
+        loader=small_scale.loader(160 if paper else 16),
         encoder=WaveformConvolutionConfig.size("large" if paper else "tiny"),
         objective=FutureContrastConfig(
             steps=12,
@@ -74,9 +74,9 @@ def wav2vec(size: str = "tiny") -> Recipe:
             bias=True,
             anchors="all",
         ),
-        train=two_cores.train(400_000, 5e-3, warmup_steps=500, min_lr=0.0, weight_decay=0.0)
+        train=small_scale.train(400_000, 5e-3, warmup_steps=500, min_lr=0.0, weight_decay=0.0)
         if paper
-        else two_cores.train(1000, 3e-3),
+        else small_scale.train(1000, 3e-3),
     )
 
 

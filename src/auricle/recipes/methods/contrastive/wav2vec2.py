@@ -14,7 +14,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -35,7 +35,7 @@ _ALWAYS = (
     "(base: 0.46 of the steps; here 0.42)",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder: 64 channels in the stem with a norm over channels, 192 wide, 6 layers; published: 512 "
     "channels, a norm in the first convolution, 768 wide, 12 layers",
     "windows of 2.56 s in batches of 32; published: crops of up to 15.6 s, 1.6 hours in a batch",
@@ -86,8 +86,8 @@ def wav2vec2(size: str = "tiny") -> Recipe:
         measure_statistics=False,
         frontend=preset("wave16"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=15.625, variable=True) if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch_seconds=5600.0, workers=-1, buckets=16) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=15.625, variable=True) if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch_seconds=5600.0, workers=-1, buckets=16) if paper else small_scale.loader(32),
         encoder=WaveformTransformerConfig.size("base") if paper else WaveformTransformerConfig.size("tiny", **tiny),
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.65, length=10),
@@ -100,5 +100,5 @@ def wav2vec2(size: str = "tiny") -> Recipe:
         train=TrainConfig(
             steps=400_000, warmup_steps=32_000, lr=5e-4, min_lr=0.0, schedule="linear", betas=(0.9, 0.98), eps=1e-6,
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(1200, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
+        ) if paper else small_scale.train(1200, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
     )  # fmt: skip

@@ -13,11 +13,11 @@ from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.terms import CodeConfig
-from auricle.objectives.targets.earlier_codes import EarlierCodesTargetConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
+from auricle.objectives.targets.previous_codes import PreviousCodesTargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.objectives.targets.tokenizer_distillation import TokenizerDistillationConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -34,7 +34,7 @@ _ALWAYS = (
     "k-means for the first codes runs on some thousand tokens before the first step",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder and tokenizer: 8 blocks of width 192; published: 12 of width 768",
     "predictor and estimator of one and two blocks of width 192; 256 codes of 64 dimensions in the tokenizer, "
     "published 1024 of 256",
@@ -75,16 +75,16 @@ def _stage(name: str, size: str, steps: int) -> Recipe:
         frontend=preset("beats128"),
         augment=PlainViewsConfig(),
         encoder=BEATsConfig.size(_size(size)),
-        window=WindowConfig(seconds=10.0, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch_seconds=20_160.0) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=10.0, short="pad") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch_seconds=20_160.0) if paper else small_scale.loader(32),
         train=TrainConfig(
             steps=400_000, warmup_steps=32_000, lr=5e-4, min_lr=0.0, schedule="linear", betas=(0.9, 0.98),
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(steps, 1e-3, betas=(0.9, 0.98), weight_decay=0.01),
+        ) if paper else small_scale.train(steps, 1e-3, betas=(0.9, 0.98), weight_decay=0.01),
     )  # fmt: skip
 
 
-def _predicts(size: str, target: RandomProjectionTargetConfig | EarlierCodesTargetConfig) -> MaskedPredictionConfig:
+def _predicts(size: str, target: RandomProjectionTargetConfig | PreviousCodesTargetConfig) -> MaskedPredictionConfig:
     paper = size == "paper"
     predictor = TransformerDecoderConfig(768, 3, 12) if paper else TransformerDecoderConfig(192, 1, 3)
     return MaskedPredictionConfig(
@@ -92,8 +92,8 @@ def _predicts(size: str, target: RandomProjectionTargetConfig | EarlierCodesTarg
     )
 
 
-def _earlier(before: Recipe) -> EarlierEncoderConfig:
-    return EarlierEncoderConfig(encoder=before.encoder, frontend=before.frontend)
+def _previous(previous: Recipe) -> PreviousEncoderConfig:
+    return PreviousEncoderConfig(encoder=previous.encoder, frontend=previous.frontend)
 
 
 @recipe("beats-iter1", sizes=("tiny", "paper"), paradigm="discrete tokens")
@@ -125,7 +125,7 @@ def beats_tokenizer(size: str = "tiny", iteration: int = 1) -> Recipe:
         iteration: of the model that it learns from.
     """
     paper = size == "paper"
-    before = beats_iter1(size) if iteration == 1 else beats(size, iteration)
+    previous = beats_iter1(size) if iteration == 1 else beats(size, iteration)
     estimator = TransformerDecoderConfig(768, 3, 12) if paper else TransformerDecoderConfig(192, 2, 3)
     book = CodebookConfig(codes=1024, dim=256) if paper else CodebookConfig(codes=256, dim=64)
     return _stage("beats-tokenizer", size, 300).replace(
@@ -135,9 +135,9 @@ def beats_tokenizer(size: str = "tiny", iteration: int = 1) -> Recipe:
             "a transformer (3 layers, paper) regresses the last layer of the model before from codes alone, by cosine",
         ),
         choose="As the stage between two models; or where audio has to be turned into discrete tokens.",
-        before=before,
+        previous=previous,
         encoder=CodingEncoderConfig(body=BEATsConfig.size(_size(size)), codebook=book),
-        objective=TokenizerDistillationConfig(earlier=_earlier(before), estimator=estimator, commitment=1.0),
+        objective=TokenizerDistillationConfig(previous=_previous(previous), estimator=estimator, commitment=1.0),
     )
 
 
@@ -151,7 +151,7 @@ def beats(size: str = "tiny", iteration: int = 0) -> Recipe:
     """
     paper = size == "paper"
     iteration = iteration or (3 if paper else 2)
-    before = beats_tokenizer(size, iteration - 1)
+    previous = beats_tokenizer(size, iteration - 1)
     recipe = _stage("beats", size, 800)
     fewer = () if paper else ("two iterations (a random projection, then one tokenizer); published: three",)
     return recipe.replace(
@@ -163,6 +163,6 @@ def beats(size: str = "tiny", iteration: int = 0) -> Recipe:
         ),
         choose="For sounds of all kinds where a discrete target should mean more than how patches look, and where "
         "several trainings one after the other can be afforded.",
-        before=before,
-        objective=_predicts(size, EarlierCodesTargetConfig(_earlier(before))),
+        previous=previous,
+        objective=_predicts(size, PreviousCodesTargetConfig(_previous(previous))),
     )

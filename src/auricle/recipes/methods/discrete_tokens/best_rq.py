@@ -12,7 +12,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -28,7 +28,7 @@ _ALWAYS = (
     "the convolutions that subsample are padded, so that token t stands for frames 4t ... 4t + 3, as its code does",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder: a Conformer of 4 blocks of width 144; published: 24 of width 1024 (0.6 B parameters)",
     "1024 codes, of 4 projections the one whose codes are used most evenly; published: 8192, one projection",
     "windows of 2.56 s in batches of 32; published: whole utterances, about two hours in a batch",
@@ -77,10 +77,10 @@ def best_rq(size: str = "tiny") -> Recipe:
             decoder=NoDecoderConfig(),
             terms=(CodeConfig(codes),),
         ),
-        window=WindowConfig(seconds=16.0, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch_seconds=7200.0) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=16.0, short="pad") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch_seconds=7200.0) if paper else small_scale.loader(32),
         train=TrainConfig(
             steps=300_000, warmup_steps=25_000, lr=8e-4, schedule="inverse_sqrt", betas=(0.9, 0.98), eps=1e-9,
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(3500, 1e-3, betas=(0.9, 0.98), weight_decay=0.01),
+        ) if paper else small_scale.train(3500, 1e-3, betas=(0.9, 0.98), weight_decay=0.01),
     )  # fmt: skip

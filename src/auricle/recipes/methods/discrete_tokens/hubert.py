@@ -19,8 +19,8 @@ from auricle.objectives.targets.clusters import (
     ClusteredLayerConfig,
     KMeansTargetConfig,
 )
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
-from auricle.recipes import two_cores
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -37,7 +37,7 @@ _ALWAYS = (
     "(base: 0.53 of the steps; here 0.51)",
 )
 SMALL = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder: 64 channels in the stem with a norm over channels, 192 wide, 6 layers, no dropout of attention or layers "
     "(published: 512 channels, a norm in the first convolution, 768 wide, 12 layers)",
 )
@@ -70,8 +70,8 @@ def iteration(size: str, source: ClusteredConfig, clusters: int, steps: int) -> 
         measure_statistics=False,
         frontend=preset("wave16"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=15.625, variable=True) if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch_seconds=2800.0, workers=-1, buckets=16) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=15.625, variable=True) if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch_seconds=2800.0, workers=-1, buckets=16) if paper else small_scale.loader(32),
         encoder=WaveformTransformerConfig.size("base") if paper else small,
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.8, length=10),
@@ -84,7 +84,7 @@ def iteration(size: str, source: ClusteredConfig, clusters: int, steps: int) -> 
         train=TrainConfig(
             steps=steps, warmup_steps=32_000, lr=5e-4, min_lr=0.0, schedule="linear", betas=(0.9, 0.98), eps=1e-6,
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(steps, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
+        ) if paper else small_scale.train(steps, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def first_iteration(size: str) -> Recipe:
 
 def layer_of(stage: Recipe, layer: int) -> ClusteredLayerConfig:
     """Return a layer of what a stage trains, as something to cluster."""
-    return ClusteredLayerConfig(layer, EarlierEncoderConfig(stage.encoder, stage.frontend))
+    return ClusteredLayerConfig(layer, PreviousEncoderConfig(stage.encoder, stage.frontend))
 
 
 @recipe("hubert", sizes=("tiny", "paper"), paradigm="discrete tokens")
@@ -107,13 +107,13 @@ def hubert(size: str = "tiny") -> Recipe:
         size: `paper` has the constants of the base model, both iterations; `tiny` is for hours of audio and two cores.
     """
     paper = size == "paper"
-    before = first_iteration(size)
-    source = layer_of(before, 6 if paper else 3)
+    previous = first_iteration(size)
+    source = layer_of(previous, 6 if paper else 3)
     return iteration(size, source, 500 if paper else 100, 400_000 if paper else 450).replace(
         name="hubert",
-        before=before,
+        previous=previous,
         reference=Reference(
-            title="HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units",
+            title="HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of MaskedPositions Units",
             authors="Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov, Mohamed",
             arxiv="2106.07447",
             section="III, IV, and the settings of the base model released with its code",

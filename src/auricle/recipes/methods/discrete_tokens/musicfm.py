@@ -11,7 +11,7 @@ from auricle.encoders.conformer import ConformerConfig
 from auricle.objectives.masks.hidden_stretches import HiddenStretchesConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.discrete_tokens.best_rq import best_rq
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -26,7 +26,7 @@ _ALWAYS = (
     "noise that hides the waveform comes from one drawn noise for all clips of a batch, each from its own place",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder: a Conformer of 4 blocks of width 144; published: 12 of width 1024",
     "1024 codes of vectors that are standardised over the clip; published: 4096, standardised over the corpus",
     "windows of 5.12 s in batches of 24; published: 30 s",
@@ -63,14 +63,14 @@ def musicfm(size: str = "tiny") -> Recipe:
         ),
         cost="As BEST-RQ, and the front end twice: of the masked and of the clean waveform. Thirty seconds of context "
         "are 750 tokens.",
-        choose="For music, where what is to be predicted spans beats. Hidden before the front end, nothing of a hop is "
+        choose="For music, where what is to be predicted spans beats. MaskedPositions before the front end, nothing of a hop is "
         "left in frames that reach into it, as it would be behind a mask on features with windows of 85 ms.",
         measure_statistics=True,
         frontend=preset("music128"),
         augment=ViewPlanConfig(wave=(HopMaskConfig(hop_seconds=0.4, hidden=0.6, sigma=0.1),), clean=(1,)),
         encoder=body.replace(mels=128, positions="rotary_before", final_norm=True),
         objective=base.objective.replace(corruption=None, views=2, terms=(HiddenStretchesConfig(CodeConfig(codes)),)),
-        window=WindowConfig(seconds=30.0, short="pad") if paper else two_cores.window(5.12),
-        loader=LoaderConfig(batch_seconds=7200.0) if paper else two_cores.loader(24),
+        window=WindowConfig(seconds=30.0, short="pad") if paper else small_scale.window(5.12),
+        loader=LoaderConfig(batch_seconds=7200.0) if paper else small_scale.loader(24),
         train=base.train if paper else base.train.replace(steps=1800),
     )

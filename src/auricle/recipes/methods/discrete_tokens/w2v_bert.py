@@ -13,7 +13,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeLabelsConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -52,7 +52,7 @@ def w2v_bert(size: str = "tiny") -> Recipe:
         size=size,
         reference=REFERENCE,
         deviations=() if paper else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "encoder: a Conformer 144 wide of 6 layers, contrast at layer 3; published: 1024 wide, 12 and 12 layers",
             "windows of 2.56 s in batches of 32; published: a batch of 2048 utterances",
             "128 codes of width 128, 50 distractors; published: 1024 of width 1024, 100",
@@ -77,8 +77,8 @@ def w2v_bert(size: str = "tiny") -> Recipe:
         measure_statistics=False,
         frontend=preset("asr80"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=16.0, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=2048, workers=-1) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=16.0, short="pad") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=2048, workers=-1) if paper else small_scale.loader(32),
         encoder=ConformerConfig.size("xl") if paper else ConformerConfig.size("tiny", depth=6),
         objective=MaskedPredictionConfig(
             mask=BernoulliSpanMask(start=0.065, length=10),
@@ -91,5 +91,5 @@ def w2v_bert(size: str = "tiny") -> Recipe:
         train=TrainConfig(
             steps=400_000, warmup_steps=25_000, lr=5e-4, schedule="inverse_sqrt", betas=(0.9, 0.98),
             weight_decay=0.01, precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(2500, 5e-4, betas=(0.9, 0.98)),
+        ) if paper else small_scale.train(2500, 5e-4, betas=(0.9, 0.98)),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.objectives.text.clap import ClapConfig
 from auricle.objectives.text.pretrained_text import PretrainedTextConfig
 from auricle.objectives.text.text_tower import WordTowerConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -55,7 +55,7 @@ def clap(size: str = "tiny") -> Recipe:
                     "published: RoBERTa, pre-trained",
                     "clips of the batch with the very same caption are no negatives (few captions repeat often)",
                     "batch 64 for 1500 steps at 5e-4; published: batch 2304 for 45 epochs at 1e-4",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -85,9 +85,9 @@ def clap(size: str = "tiny") -> Recipe:
             head=MlpHeadConfig(hidden=(512 if paper else 128,), activation="relu"),
             same_text="contrast" if paper else "ignore",
         ),
-        window=WindowConfig(seconds=10.0, short="repeat") if paper else two_cores.window(2.55),
-        loader=LoaderConfig(batch=2304, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=10.0, short="repeat") if paper else small_scale.window(2.55),
+        loader=LoaderConfig(batch=2304, workers=-1) if paper else small_scale.loader(64),
         train=TrainConfig(steps=45 * _EPOCH, warmup_steps=3200, lr=1e-4, weight_decay=0.0, save_every=_EPOCH)
         if paper
-        else two_cores.train(1500, 5e-4),
+        else small_scale.train(1500, 5e-4),
     )

@@ -8,7 +8,7 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
 from auricle.objectives.predictive.future_prediction import FuturePredictionConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
 # LibriSpeech-360 has about 104,000 utterances: steps of an epoch at a batch of 32.
@@ -40,7 +40,7 @@ def apc(size: str = "tiny") -> Recipe:
         deviations=("GRU with residual sums as s3prl has it; the first paper's layers are LSTM (encoder.cell)",)
         if paper
         else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "three GRU of 256 on windows of 2.56 s for 2500 steps; published: 512, whole utterances, 100 epochs",
         ),
         kept=(
@@ -51,17 +51,17 @@ def apc(size: str = "tiny") -> Recipe:
         cost="the cheapest method here: a recurrence over frames; it is serial in time, so that long windows cost more "
         "than wide batches",
         choose="a baseline for speech, streaming, very little compute; features at 100 Hz",
-        window=WindowConfig(seconds=16.0, variable=True) if paper else two_cores.window(2.56),
-        loader=two_cores.loader(32).replace(sampling="clip", buckets=16) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=16.0, variable=True) if paper else small_scale.window(2.56),
+        loader=small_scale.loader(32).replace(sampling="clip", buckets=16) if paper else small_scale.loader(32),
         frontend=preset("s3prl80"),
         augment=PlainViewsConfig(),
         encoder=FrameRecurrentConfig.size("base" if paper else "tiny"),
         objective=FuturePredictionConfig(ahead=3),
-        train=two_cores.train(
+        train=small_scale.train(
             100 * _EPOCH_STEPS, 1e-4, schedule="constant", weight_decay=0.0, warmup_steps=0, clip_norm=1.0
         )
         if paper
-        else two_cores.train(2500, 1e-3, clip_norm=1.0),
+        else small_scale.train(2500, 1e-3, clip_norm=1.0),
     )
 
 

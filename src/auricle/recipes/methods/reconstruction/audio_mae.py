@@ -13,7 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -50,7 +50,7 @@ def audio_mae(size: str = "tiny") -> Recipe:
             "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.24 s, 16 "
             "blocks of 512",
             "batch 64 for 1500 steps at 5e-4; published: batch 512 for 33 epochs of AudioSet at 4e-4",
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
         ),
         kept=(
             "80 % of the patches hidden at random, dropped before the encoder",
@@ -76,11 +76,11 @@ def audio_mae(size: str = "tiny") -> Recipe:
             decoder=WindowDecoderConfig() if paper else WindowDecoderConfig(width=128, depth=2, heads=4),
             terms=(RegressionConfig(PatchTargetConfig(norm="patch"), measure="l2", name="patch_mse"),),
         ),
-        window=WindowConfig(seconds=10.24, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=512, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=10.24, short="pad") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=512, workers=-1) if paper else small_scale.loader(64),
         train=TrainConfig(
             steps=33 * _EPOCH, warmup_steps=3 * _EPOCH, lr=4e-4, betas=(0.9, 0.95), weight_decay=1e-4, save_every=_EPOCH
         )
         if paper
-        else two_cores.train(1500, 5e-4, betas=(0.9, 0.95), weight_decay=1e-4),
+        else small_scale.train(1500, 5e-4, betas=(0.9, 0.95), weight_decay=1e-4),
     )

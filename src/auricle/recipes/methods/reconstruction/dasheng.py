@@ -8,7 +8,7 @@ from auricle.corpus.loader import LoaderConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import GroupMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -43,7 +43,7 @@ def dasheng(size: str = "tiny") -> Recipe:
                     "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.08 "
                     "s, 8 blocks of 512",
                     "batch 64 for 1500 steps; published: batch 256 for 1.5 million steps on 272 000 hours",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),

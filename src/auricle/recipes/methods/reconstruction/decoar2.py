@@ -14,7 +14,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeRegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -29,7 +29,7 @@ _ALWAYS = (
     "hidden frames are replaced behind the linear projection of the frames: for a learned vector the same as before it",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "encoder: 192 wide, 4 layers; published: 768 wide, 12 layers",
     "windows of 2.55 s in batches of 32; published: whole utterances",
     "2 x 64 codes; published: 2 x 320",
@@ -84,8 +84,8 @@ def decoar2(size: str = "tiny") -> Recipe:
         measure_statistics=False,
         frontend=preset("asr80"),
         augment=PlainViewsConfig(),
-        window=WindowConfig(seconds=16.0, short="pad") if paper else two_cores.window(2.55),
-        loader=LoaderConfig(batch=128, workers=-1) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=16.0, short="pad") if paper else small_scale.window(2.55),
+        loader=LoaderConfig(batch=128, workers=-1) if paper else small_scale.loader(32),
         encoder=layout("decoar2", **({"frames": 1604} if paper else _TINY_ENCODER)),
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.65, length=20),
@@ -97,5 +97,5 @@ def decoar2(size: str = "tiny") -> Recipe:
         train=TrainConfig(
             steps=400_000, warmup_steps=32_000, lr=5e-4, schedule="linear", min_lr=0.0, weight_decay=0.01,
             precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(1200, 5e-4),
+        ) if paper else small_scale.train(1200, 5e-4),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.teacher_student.a_jepa import a_jepa
 from auricle.recipes.methods.teacher_student.eat import PLACES
@@ -39,7 +39,7 @@ def dp_mae(size: str = "tiny") -> Recipe:
         if paper
         else (
             "no classifier of machines: that is fine-tuning",
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.56 s, decoder of 2 layers and width 128; ViT-B is meant",
             PLACES,
         ),

@@ -6,7 +6,7 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -36,7 +36,7 @@ def hear(size: str = "tiny") -> Recipe:
                 else (
                     "encoder of width 192; published: large (1024 wide, 24 layers)",
                     "hours of audio; published: 313 million clips of two seconds",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.blocks import ClusterMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.reconstruction.ssast import ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
@@ -34,7 +34,7 @@ def mae_ast(size: str = "tiny") -> Recipe:
             "candidates that are all but identical to the true patch (silence) are left out; published: kept",
             "encoder of width 192 on 2.56 s, decoder of width 128; published: 768 on 10.24 s",
             "batch 24 for 1500 steps at 5e-4",
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
         ),
         kept=(
             "75 % of the patches hidden, dropped before an encoder of 12 layers; a decoder of 2 layers over all",

@@ -7,7 +7,7 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED, audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -35,7 +35,7 @@ def maskspec(size: str = "tiny") -> Recipe:
             "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10 s, 8 blocks "
             "of 512",
             "batch 64 for 1500 steps; published: batch 512",
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
         ),
         kept=(
             "32 kHz, 128 mel bins of 25 ms every 10 ms; 75 % of the patches of 16 x 16 hidden, dropped before the "

@@ -12,7 +12,7 @@ from auricle.objectives.predictive.altered_regression import AlteredRegressionCo
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -44,7 +44,7 @@ def mockingjay(size: str = "tiny") -> Recipe:
                 else (
                     "encoder of width 192 on 2.56 s; published: width 768 on whole utterances",
                     "batch 32 for 1500 steps at 5e-4; published: a million steps at 2e-4",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -70,11 +70,11 @@ def mockingjay(size: str = "tiny") -> Recipe:
             decoder=NoDecoderConfig(),
             terms=(AlteredRegressionConfig(head=MlpHeadConfig((768 if paper else 192,), norm="after")),),
         ),
-        window=WindowConfig(seconds=29.9, variable=True) if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=32, workers=-1, buckets=8) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=29.9, variable=True) if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=32, workers=-1, buckets=8) if paper else small_scale.loader(32),
         train=TrainConfig(
             steps=1_000_000, warmup_steps=70_000, lr=2e-4, schedule="linear", weight_decay=0.01, save_every=5000
         )
         if paper
-        else two_cores.train(1500, 5e-4, schedule="linear", weight_decay=0.01),
+        else small_scale.train(1500, 5e-4, schedule="linear", weight_decay=0.01),
     )

@@ -7,7 +7,7 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -39,7 +39,7 @@ def msm_mae(size: str = "tiny") -> Recipe:
         else (
             "encoder of width 192, decoder of 2 blocks of width 128; published: 768, and 4 blocks of 384",
             "batch 64 for 1500 steps; published: 100 epochs of AudioSet",
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
         ),
         kept=(
             "80 mel bins on 208 frames, patches of 16 x 16, 75 % hidden at random and dropped before the encoder",

@@ -12,7 +12,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -46,7 +46,7 @@ def ssam(size: str = "tiny") -> Recipe:
                 else (
                     "encoder of 6 blocks of width 128 with 16 states; published: 12 of up to 768 with 24",
                     "batch 16 for 700 steps at 1e-3; published: batch 1024 for 100 epochs of AudioSet",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -73,8 +73,8 @@ def ssam(size: str = "tiny") -> Recipe:
             terms=(RegressionConfig(PatchTargetConfig(norm="none"), measure="l2", name="patch_mse"),),
         ),
         window=WindowConfig(seconds=1.99),
-        loader=LoaderConfig(batch=1024, workers=-1) if paper else two_cores.loader(16),
+        loader=LoaderConfig(batch=1024, workers=-1) if paper else small_scale.loader(16),
         train=TrainConfig(steps=100 * _EPOCH, warmup_steps=10 * _EPOCH, lr=1.5e-4, betas=(0.9, 0.95), save_every=_EPOCH)
         if paper
-        else two_cores.train(700, 1e-3, betas=(0.9, 0.95)),
+        else small_scale.train(700, 1e-3, betas=(0.9, 0.95)),
     )

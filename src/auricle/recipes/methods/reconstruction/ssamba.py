@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.reconstruction.ssast import patch_terms, ssast
 from auricle.recipes.recipe import Recipe, Reference, recipe
@@ -41,7 +41,7 @@ def ssamba(size: str = "tiny") -> Recipe:
                     "candidates that are all but identical to the true patch (silence) are left out; published: kept",
                     "8 blocks of width 128 on 2.56 s, batch 16, 600 steps at 1e-3; published: 24 of up to 768 on "
                     "10.24 s, batch 64, ten epochs at 1e-4",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -55,6 +55,6 @@ def ssamba(size: str = "tiny") -> Recipe:
         choose="long recordings, where attention's square is too much; SSAST is quicker on short ones",
         encoder=encoder,
         objective=base.objective.replace(terms=patch_terms(768, "negatives") if paper else patch_terms(128, "ignored")),
-        loader=base.loader.replace(batch=64) if paper else two_cores.loader(16),
-        train=base.train.replace(steps=356_000) if paper else two_cores.train(600, 1e-3, weight_decay=5e-7),
+        loader=base.loader.replace(batch=64) if paper else small_scale.loader(16),
+        train=base.train.replace(steps=356_000) if paper else small_scale.train(600, 1e-3, weight_decay=5e-7),
     )

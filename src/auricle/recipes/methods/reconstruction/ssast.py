@@ -15,7 +15,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.target import TermConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -62,7 +62,7 @@ def ssast(size: str = "tiny") -> Recipe:
                     "candidates that are all but identical to the true patch (silence) are left out; published: kept",
                     "encoder of width 192 on 2.56 s (128 patches); published: up to 768 on 10.24 s (512)",
                     "batch 24 for 1500 steps at 5e-4; published: about ten epochs at 1e-4",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),
@@ -87,8 +87,8 @@ def ssast(size: str = "tiny") -> Recipe:
             decoder=NoDecoderConfig(),
             terms=patch_terms(768, "negatives") if paper else patch_terms(192, "ignored"),
         ),
-        window=WindowConfig(seconds=10.24, short="pad") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=24, workers=-1) if paper else two_cores.loader(24),
+        window=WindowConfig(seconds=10.24, short="pad") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=24, workers=-1) if paper else small_scale.loader(24),
         train=TrainConfig(
             steps=950_000,
             warmup_steps=1000,
@@ -99,5 +99,5 @@ def ssast(size: str = "tiny") -> Recipe:
             save_every=4000,
         )
         if paper
-        else two_cores.train(1500, 5e-4, weight_decay=5e-7),
+        else small_scale.train(1500, 5e-4, weight_decay=5e-7),
     )

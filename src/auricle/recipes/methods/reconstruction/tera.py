@@ -8,7 +8,7 @@ from auricle.objectives.masks.corruption import (
     DiceSpansConfig,
     MagnitudeNoiseConfig,
 )
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.mockingjay import mockingjay
 from auricle.recipes.recipe import Recipe, Reference, recipe
 
@@ -45,7 +45,7 @@ def tera(size: str = "tiny") -> Recipe:
                 else (
                     "encoder of width 192 on 2.56 s; published: width 768 on whole utterances",
                     "batch 32 for 1500 steps at 5e-4; published: a million steps at 2e-4",
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                 )
             ),
         ),

@@ -13,7 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
 from auricle.recipes.recipe import Recipe, Reference, recipe
@@ -50,7 +50,7 @@ def a_jepa(size: str = "tiny") -> Recipe:
                 (PADDED,)
                 if paper
                 else (
-                    *two_cores.DEVIATIONS,
+                    *small_scale.DEVIATIONS,
                     "encoder of 6 layers and width 192 on 2.56 s, predictor of 2 layers and width 96; published: "
                     "12 of 768 on 10.24 s, 6 of 384",
                     "the teacher's decay rises from 0.99 to 1 in a shorter run; published: 0.996 to 1",
@@ -66,8 +66,8 @@ def a_jepa(size: str = "tiny") -> Recipe:
         cost="a step encodes each clip once whole, without gradient, and about a third of it with",
         choose="where nothing of the spectrogram itself should be reconstructed, and no augmentation is wanted",
         measure_statistics=not paper,
-        window=WindowConfig(seconds=10.24, short="pad", crop="start") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=512) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=10.24, short="pad", crop="start") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=512) if paper else small_scale.loader(64),
         frontend=preset("kaldi128"),
         augment=PlainViewsConfig(),
         encoder=layout("audio_mae", "base", cls=False)
@@ -82,5 +82,5 @@ def a_jepa(size: str = "tiny") -> Recipe:
         ),
         train=TrainConfig(steps=300_000, warmup_steps=15_000, lr=1e-3, weight_decay=0.04, clip_norm=3.0)
         if paper
-        else two_cores.train(1500, 5e-4, clip_norm=3.0),
+        else small_scale.train(1500, 5e-4, clip_norm=3.0),
     )

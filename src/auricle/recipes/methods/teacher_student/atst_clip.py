@@ -12,7 +12,7 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.predictive.bootstrap import BootstrapConfig, byol_head
 from auricle.objectives.predictive.teacher import TeacherConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -42,7 +42,7 @@ def atst_clip(size: str = "tiny") -> Recipe:
         if paper
         else (
             *_ALWAYS,
-            *two_cores.DEVIATIONS[:1],
+            *small_scale.DEVIATIONS[:1],
             "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 64; published: 6 s out of 10 s, 12 "
             "blocks 768 wide, 4096, batch 1536",
             "teacher's decay from 0.99; published: from 0.9995, over 318,000 steps",
@@ -61,8 +61,8 @@ def atst_clip(size: str = "tiny") -> Recipe:
         "that compare two views, in time as in memory",
         choose="clips of several seconds whose label holds for the whole clip; for events in time take ATST-Frame",
         measure_statistics=False,
-        window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else two_cores.window(4.0),
-        loader=LoaderConfig(batch=1536, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else small_scale.window(4.0),
+        loader=LoaderConfig(batch=1536, workers=-1) if paper else small_scale.loader(64),
         frontend=preset("atst64"),
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=5.99 if paper else 1.99, each=True, short="silence"),
@@ -78,5 +78,5 @@ def atst_clip(size: str = "tiny") -> Recipe:
             save_every=2000,
         )
         if paper
-        else two_cores.train(2500, 5e-4, weight_decay=0.04),
+        else small_scale.train(2500, 5e-4, weight_decay=0.04),
     )  # fmt: skip

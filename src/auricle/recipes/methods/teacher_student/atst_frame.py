@@ -14,7 +14,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.token_bootstrap import TokenBootstrapConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -47,7 +47,7 @@ def atst_frame(size: str = "tiny") -> Recipe:
         )
         if paper
         else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.55 s; heads of 512 and 64; published: 12 of 768 on 10 s, 4096, 256",
             "one direction: the published loss lets both views take both parts",
             "the teacher's decay is 0.996 in a shorter run; published: 0.9996",
@@ -60,8 +60,8 @@ def atst_frame(size: str = "tiny") -> Recipe:
         cost="a step runs the whole encoder twice, once without gradient; nothing is dropped",
         choose="sound events in time: tokens of 40 ms that cover all bands",
         measure_statistics=False,
-        window=WindowConfig(seconds=9.99, short="pad") if paper else two_cores.window(2.55),
-        loader=LoaderConfig(batch=6 * 144) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=9.99, short="pad") if paper else small_scale.window(2.55),
+        loader=LoaderConfig(batch=6 * 144) if paper else small_scale.loader(32),
         frontend=preset("atst64"),
         augment=ViewPlanConfig(
             feature=(
@@ -84,5 +84,5 @@ def atst_frame(size: str = "tiny") -> Recipe:
         ),
         train=TrainConfig(steps=398_000, lr=8e-5, warmup_steps=9_950, weight_decay=0.04)
         if paper
-        else two_cores.train(3500, 3e-4),
+        else small_scale.train(3500, 3e-4),
     )

@@ -12,7 +12,7 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.objectives.predictive.bootstrap import BootstrapConfig, byol_head
 from auricle.objectives.predictive.teacher import TeacherConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -29,7 +29,7 @@ _FIRST = (
     "silence follows clips that are shorter than a view; published: half of it goes before them",
 )
 _TINY = (
-    *two_cores.DEVIATIONS,
+    *small_scale.DEVIATIONS,
     "heads 1024 wide, batch 64; published: 4096, batch 256, 100 epochs of AudioSet (767,100 steps)",
     "a narrower encoder (0.83 M parameters, version 1: 0.60 M); published: 6.33 M, version 1: up to 5.32 M",
 )
@@ -61,8 +61,8 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
         "of 2,048 clips takes 50 MB",
         choose="short sounds and little compute: a convolutional encoder that takes any length and works on speech, "
         "music and environment alike; no negatives, so small batches do",
-        window=WindowConfig(seconds=0.95, short="pad", crop="random") if paper else two_cores.window(0.95),
-        loader=LoaderConfig(batch=256, workers=-1) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=0.95, short="pad", crop="random") if paper else small_scale.window(0.95),
+        loader=LoaderConfig(batch=256, workers=-1) if paper else small_scale.loader(64),
         frontend=preset("ntt64_v2" if late else "ntt64"),
         augment=ViewPlanConfig(
             crop=CropConfig(seconds=0.95, short="silence"),
@@ -75,7 +75,7 @@ def _byol_a(size: str, reference: Reference, version: str, lr: float, ratio: flo
         ),
         train=TrainConfig(steps=_STEPS, lr=lr, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=7671)
         if paper
-        else two_cores.train(1200, 3e-4, schedule="constant", weight_decay=0.0),
+        else small_scale.train(1200, 3e-4, schedule="constant", weight_decay=0.0),
     )
 
 

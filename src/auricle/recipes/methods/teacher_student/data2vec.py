@@ -17,7 +17,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
 
@@ -70,7 +70,7 @@ def data2vec(size: str = "tiny") -> Recipe:
         )
         if paper
         else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             _DITHERED,
             "encoder of 6 layers and width 192 behind a stem of 64 channels, no dropout; published: 12 of 768, 512",
             "positions from three convolutions of kernel 5: in short windows wider ones tell every token its place by "
@@ -86,8 +86,8 @@ def data2vec(size: str = "tiny") -> Recipe:
         choose="speech, and as the plain form of latent prediction; it learns slowly, and a small run mostly learns "
         "places: watch position_ratio",
         measure_statistics=False,
-        window=WindowConfig(seconds=20.0, variable=True) if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch_seconds=_BATCH_SECONDS, buckets=16) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=20.0, variable=True) if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch_seconds=_BATCH_SECONDS, buckets=16) if paper else small_scale.loader(32),
         frontend=preset("wave16_norm"),
         augment=ViewPlanConfig(wave=(_DITHER,)),
         encoder=WaveformTransformerConfig.size("data2vec_base")
@@ -106,7 +106,7 @@ def data2vec(size: str = "tiny") -> Recipe:
             steps=400_000, lr=5e-4, schedule="constant", warmup_steps=12_000, weight_decay=0.01, betas=(0.9, 0.98)
         )
         if paper
-        else two_cores.train(1000, 5e-4),
+        else small_scale.train(1000, 5e-4),
     )
 
 

@@ -7,9 +7,9 @@ from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig
 from auricle.objectives.targets.frozen import LayerDistillationConfig
-from auricle.recipes import two_cores
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.recipes import small_scale
 from auricle.recipes.methods.discrete_tokens.hubert import SMALL, first_iteration, hubert
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -23,19 +23,19 @@ def distilhubert(size: str = "tiny") -> Recipe:
         size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
     """
     paper = size == "paper"
-    before = hubert(size) if paper else first_iteration(size)
+    previous = hubert(size) if paper else first_iteration(size)
     term = LayerDistillationConfig(
-        earlier=EarlierEncoderConfig(before.encoder, before.frontend),
+        previous=PreviousEncoderConfig(previous.encoder, previous.frontend),
         layers=(4, 8, 12) if paper else (2, 4, 6),
         head=MlpHeadConfig(hidden=(768 if paper else 192,)),
         measure="l1_cosine",
     )
     small = WaveformTransformerConfig.size("tiny", depth=2, stem_gradient=1.0)
-    return before.replace(
+    return previous.replace(
         name="distilhubert",
-        before=before,
+        previous=previous,
         reference=Reference(
-            title="DistilHuBERT: Speech Representation Learning by Layer-wise Distillation of Hidden-unit BERT",
+            title="DistilHuBERT: Speech Representation Learning by Layer-wise Distillation of MaskedPositions-unit BERT",
             authors="Chang, Yang, Lee",
             arxiv="2110.01900",
             section="2, 3.1, and the released model (its heads predict layers 4, 8 and 12)",
@@ -59,14 +59,14 @@ def distilhubert(size: str = "tiny") -> Recipe:
             "the student's dropout: that of the teacher's own training",
         ),
         cost="A step runs the teacher once without gradient and a small student with it. The teacher's training comes "
-        "first unless a run of it is given (--earlier).",
+        "first unless a run of it is given (--previous).",
         choose="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.4 M at "
         "the published size). Watch layer*/cosine against layer*/cosine_constant.",
-        loader=LoaderConfig(batch=24, workers=-1, buckets=16) if paper else before.loader,
+        loader=LoaderConfig(batch=24, workers=-1, buckets=16) if paper else previous.loader,
         encoder=WaveformTransformerConfig.size("distilhubert") if paper else small,
         objective=MaskedPredictionConfig(mask=None, hide="none", decoder=NoDecoderConfig(), terms=(term,)),
         train=TrainConfig(
             steps=200_000, warmup_steps=14_000, lr=2e-4, min_lr=0.0, schedule="linear", weight_decay=0.01,
             precision="bf16", save_every=5000,
-        ) if paper else two_cores.train(450, 5e-4, weight_decay=0.01),
+        ) if paper else small_scale.train(450, 5e-4, weight_decay=0.01),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.target import TermConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -99,7 +99,7 @@ def eat(size: str = "tiny") -> Recipe:
         )
         if paper
         else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             *SMALLER,
             "means in both terms (`reduce`), as BAT has them; released: the clip term is a sum, 192 times its mean",
         ),
@@ -112,8 +112,8 @@ def eat(size: str = "tiny") -> Recipe:
         choose="the strongest of the latent predictors for sound events at a small cost of pre-training; needs an "
         "encoder that can drop tokens",
         measure_statistics=not paper,
-        window=WindowConfig(seconds=10.24, short="pad", crop="start") if paper else two_cores.window(2.56),
-        loader=LoaderConfig(batch=_BATCH) if paper else two_cores.loader(32),
+        window=WindowConfig(seconds=10.24, short="pad", crop="start") if paper else small_scale.window(2.56),
+        loader=LoaderConfig(batch=_BATCH) if paper else small_scale.loader(32),
         frontend=preset("kaldi128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
         encoder=layout("eat", "base") if paper else layout("eat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
@@ -122,7 +122,7 @@ def eat(size: str = "tiny") -> Recipe:
             steps=400_000, lr=5e-4, warmup_steps=53_333, weight_decay=0.05, betas=(0.9, 0.95), clip_norm=4.0
         )
         if paper
-        else two_cores.train(1800, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
+        else small_scale.train(1800, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
     )
 
 
@@ -149,7 +149,7 @@ def bat(size: str = "tiny") -> Recipe:
         ),
         deviations=(
             "blocks without gates; published: gated ones, of which the form is not known here",
-            *((f"{PADDED}; nor do they count in targets",) if paper else (*two_cores.DEVIATIONS, *SMALLER)),
+            *((f"{PADDED}; nor do they count in targets",) if paper else (*small_scale.DEVIATIONS, *SMALLER)),
         ),
         unknown=("width and heads of the decoder: the encoder's", "clip of the gradient: EAT's (4)"),
         choose="as EAT, where one wants its terms at plain means and no convolutions",

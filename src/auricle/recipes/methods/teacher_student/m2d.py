@@ -13,7 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
 from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
@@ -47,7 +47,7 @@ def m2d(size: str = "tiny") -> Recipe:
         deviations=("windows of 6.07 s (608 frames) are padded where clips are shorter",)
         if paper
         else (
-            *two_cores.DEVIATIONS,
+            *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
             "6.07 s, 8 of 512",
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
@@ -57,8 +57,8 @@ def m2d(size: str = "tiny") -> Recipe:
         cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
         choose="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
         "tells of places only: watch position_ratio",
-        window=WindowConfig(seconds=6.07, short="pad") if paper else two_cores.window(2.55),
-        loader=LoaderConfig(batch=_BATCH) if paper else two_cores.loader(64),
+        window=WindowConfig(seconds=6.07, short="pad") if paper else small_scale.window(2.55),
+        loader=LoaderConfig(batch=_BATCH) if paper else small_scale.loader(64),
         frontend=preset("ntt80"),
         augment=PlainViewsConfig(),
         # A clip has one frame more than its hops.
@@ -85,5 +85,5 @@ def m2d(size: str = "tiny") -> Recipe:
             micro_batch=256,
         )
         if paper
-        else two_cores.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
+        else small_scale.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
     )

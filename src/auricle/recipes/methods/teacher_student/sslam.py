@@ -10,7 +10,7 @@ from auricle.objectives.predictive.source_retention import SourceRetentionConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.target import TermConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
-from auricle.recipes import two_cores
+from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.teacher_student.eat import SMALLER, eat, eat_objective, latent_terms
 from auricle.recipes.recipe import Recipe, Reference, recipe
@@ -48,8 +48,8 @@ def sslam(size: str = "tiny") -> Recipe:
             arxiv="2506.12222",
             section="3 and the released code and its configuration",
         ),
-        before=base if paper else base.replace(train=base.train.replace(steps=1000)),
-        begin="earlier",
+        previous=base if paper else base.replace(train=base.train.replace(steps=1000)),
+        begin="previous",
         kept=(
             "a first stage of EAT, then clips and their mixtures in one batch with the same masks",
             "element-wise maximum of log-mel features with the neighbour, two stretches of 240 of 1024 frames unmixed",
@@ -61,7 +61,7 @@ def sslam(size: str = "tiny") -> Recipe:
             "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further "
             "pass, on the second clip's mixed stretch",
             "no roll and no gain of the waveform before mixing",
-            *((PADDED,) if paper else (*two_cores.DEVIATIONS, SMALLER[0], _CLONES, *SMALLER[2:])),
+            *((PADDED,) if paper else (*small_scale.DEVIATIONS, SMALLER[0], _CLONES, *SMALLER[2:])),
         ),
         unknown=(
             "weights of the terms and the reduction of the clip's: 1, and means",

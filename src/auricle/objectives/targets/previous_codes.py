@@ -12,12 +12,12 @@ from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
-from auricle.objectives.targets.earlier_encoder import EarlierEncoderConfig, clean_audio
-from auricle.objectives.targets.target import Lifecycle, Scene, Target, TargetConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
 @dataclass(frozen=True)
-class EarlierCodesTargetConfig(TargetConfig):
+class PreviousCodesTargetConfig(TargetConfig):
     """The codes that the tokenizer of the stage before gives to the clean clip.
 
     They are computed as they are needed, from the same crop that the encoder hears: nothing is cached, nothing can be
@@ -27,28 +27,28 @@ class EarlierCodesTargetConfig(TargetConfig):
         earlier: what the stage before trained: an encoder that gives codes (`CodingEncoderConfig`).
     """
 
-    earlier: EarlierEncoderConfig
+    previous: PreviousEncoderConfig
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> EarlierCodesTarget:
+    def build(self, encoder: Encoder, generator: torch.Generator) -> PreviousCodesTarget:
         """Build the target; its weights come with `prepare`.
 
         Raises:
             ConfigError: the stage's encoder gives no codes.
         """
-        return EarlierCodesTarget(self)
+        return PreviousCodesTarget(self)
 
 
-class EarlierCodesTarget(Target):
+class PreviousCodesTarget(Target):
     """Codes `(B, N, 1)` int64 of the clean waveform behind the view."""
 
     lifecycle: ClassVar[Lifecycle] = "cached"
     books = 1
     prepares = True
 
-    def __init__(self, config: EarlierCodesTargetConfig) -> None:
+    def __init__(self, config: PreviousCodesTargetConfig) -> None:
         super().__init__()
-        self.earlier = config.earlier.build()
-        self.size = _tokenizer(self.earlier.encoder).entries
+        self.previous = config.previous.build()
+        self.size = _tokenizer(self.previous.encoder).entries
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
         """Take over the tokenizer.
@@ -56,21 +56,21 @@ class EarlierCodesTarget(Target):
         Raises:
             ConfigError: there is no stage before, or it is another than the settings say.
         """
-        self.earlier.adopt(preparation.earlier, "EarlierCodesTargetConfig")
-        if preparation.earlier is not None:
-            name, fingerprint = preparation.earlier.name, preparation.earlier.fingerprint
+        self.previous.adopt(preparation.previous, "PreviousCodesTargetConfig")
+        if preparation.previous is not None:
+            name, fingerprint = preparation.previous.name, preparation.previous.fingerprint
             preparation.note(f"targets: {self.size} codes of the tokenizer {name} ({fingerprint})")
 
     @torch.no_grad()
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, masked_batch: MaskedBatch) -> Tensor:
         """Return the codes.
 
         Raises:
             ConfigError: the tokenizer's tokens do not lie where the encoder's do.
         """
-        tokens = self.earlier(clean_audio(scene.clean, "EarlierCodesTargetConfig"))
-        check_grid(tokens.grid, scene.grid, "the tokenizer")
-        return _tokenizer(self.earlier.encoder).quantise(tokens).codes.unsqueeze(-1)
+        tokens = self.previous(clean_audio(masked_batch.clean, "PreviousCodesTargetConfig"))
+        check_grid(tokens.grid, masked_batch.grid, "the tokenizer")
+        return _tokenizer(self.previous.encoder).quantise(tokens).codes.unsqueeze(-1)
 
 
 def _tokenizer(encoder: Encoder) -> CodingEncoder:

@@ -26,7 +26,7 @@ from auricle.objectives.contract import View
 
 
 @dataclass(frozen=True)
-class EarlierEncoderConfig(Config):
+class PreviousEncoderConfig(Config):
     """What the stage before trained: recipes put the settings of `before` here.
 
     Attributes:
@@ -42,12 +42,12 @@ class EarlierEncoderConfig(Config):
         default_factory=WaveformConfig
     )
 
-    def build(self) -> EarlierEncoder:
+    def build(self) -> PreviousEncoder:
         """Build it; its weights mean nothing before `adopt`."""
-        return EarlierEncoder(self)
+        return PreviousEncoder(self)
 
 
-class EarlierEncoder(nn.Module):
+class PreviousEncoder(nn.Module):
     """The encoder of the stage before, in evaluation mode and without gradient, whatever its owner does.
 
     Attributes:
@@ -60,7 +60,7 @@ class EarlierEncoder(nn.Module):
     # Whether weights were adopted.
     adopted: Tensor
 
-    def __init__(self, config: EarlierEncoderConfig) -> None:
+    def __init__(self, config: PreviousEncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = _fresh(config.encoder).build().requires_grad_(False)
@@ -79,34 +79,34 @@ class EarlierEncoder(nn.Module):
         self._frontend = None  # to be built again, with the statistics that were loaded
 
     @torch.no_grad()
-    def adopt(self, earlier: FrozenEncoder | None, owner: str) -> None:
+    def adopt(self, previous: FrozenEncoder | None, owner: str) -> None:
         """Take over weights and statistics of the stage before.
 
         Args:
-            earlier: what that stage trained.
+            previous: what that stage trained.
             owner: who needs it, for messages.
 
         Raises:
             ConfigError: there is none, or it is another encoder than the settings describe.
         """
-        if earlier is None:
+        if previous is None:
             raise ConfigError(
                 f"{owner} takes its targets from an encoder that an earlier stage trained, and there is none; choose a "
-                "recipe with a stage before it, or give the run folder of such a stage (--earlier)"
+                "recipe with a stage before it, or give the run folder of such a stage (--previous)"
             )
-        found: Config | None = getattr(earlier.encoder, "config", None)
+        found: Config | None = getattr(previous.encoder, "config", None)
         if found is not None:
-            _compare(f"the encoder of {earlier.name}", owner, _fresh(found), _fresh(self.config.encoder))
-        mine, its = self.encoder.state_dict(), earlier.encoder.state_dict()
+            _compare(f"the encoder of {previous.name}", owner, _fresh(found), _fresh(self.config.encoder))
+        mine, its = self.encoder.state_dict(), previous.encoder.state_dict()
         if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in its.items()}:
             differing = sorted(k for k in mine.keys() | its.keys() if k not in mine or k not in its) or sorted(mine)
             raise ConfigError(
-                f"the weights of {earlier.name} are those of another encoder than {owner} is set to learn from "
+                f"the weights of {previous.name} are those of another encoder than {owner} is set to learn from "
                 f"({differing[0]} ...); set the target's `earlier` to what that stage trained"
             )
-        theirs = earlier.frontend.config
+        theirs = previous.frontend.config
         plain = theirs.with_statistics(0.0, 1.0), self.config.frontend.with_statistics(0.0, 1.0)
-        _compare(f"the front end of {earlier.name}", owner, *plain)
+        _compare(f"the front end of {previous.name}", owner, *plain)
         self.encoder.load_state_dict(its)
         mean, std = getattr(theirs, "mean", None), getattr(theirs, "std", None)
         if theirs.uses_statistics and mean is not None and std is not None:

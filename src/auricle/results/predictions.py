@@ -1,6 +1,6 @@
 """What an encoder's reader said of each test unit, whatever the type of task: clips, trials, queries, utterances.
 
-Every type of task keeps its answers as a `Judged`: names of the units, who belongs together, and enough to compute each
+Every type of task keeps its answers as a `TaskPredictions`: names of the units, who belongs together, and enough to compute each
 metric under any weighting of the units. So intervals, paired comparisons and records need one piece of code each.
 
 Letters in shapes: n units, S seeds, R weightings.
@@ -23,7 +23,7 @@ from auricle.storage import write_atomic
 _TYPE = "type_name"
 
 
-class Judged(ABC):
+class TaskPredictions(ABC):
     """Answers and truth of the test units of all folds in a row.
 
     Attributes:
@@ -33,12 +33,12 @@ class Judged(ABC):
 
     type_name: ClassVar[str]
     seeds: tuple[int, ...]
-    _known: ClassVar[dict[str, type[Judged]]] = {}
+    _known: ClassVar[dict[str, type[TaskPredictions]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Register the subclass under its type's name, which is how files are read back."""
         super().__init_subclass__(**kwargs)
-        Judged._known[cls.type_name] = cls
+        TaskPredictions._known[cls.type_name] = cls
 
     @property
     @abstractmethod
@@ -78,7 +78,7 @@ class Judged(ABC):
         """
 
     @abstractmethod
-    def same_truth(self, other: Judged) -> bool:
+    def same_truth(self, other: TaskPredictions) -> bool:
         """Return whether two answers, in one order of units, speak of the same truth."""
 
     @abstractmethod
@@ -113,19 +113,19 @@ def match_units(mine: NDArray[np.str_], theirs: NDArray[np.str_]) -> NDArray[np.
     return rows
 
 
-def save_judged(path: Path, judged: Judged) -> None:
+def save_predictions(path: Path, predictions: TaskPredictions) -> None:
     """Write answers to a compressed `.npz`, atomically; it holds arrays and text only, nothing is pickled.
 
     Raises:
         StorageError: the disk is full, or the place can't be written.
     """
     packed = io.BytesIO()
-    held: dict[str, Any] = {_TYPE: np.array(judged.type_name), **judged.arrays()}
+    held: dict[str, Any] = {_TYPE: np.array(predictions.type_name), **predictions.arrays()}
     np.savez_compressed(packed, **held)
     write_atomic(path, packed.getvalue())
 
 
-def load_judged(path: Path) -> Judged:
+def load_predictions(path: Path) -> TaskPredictions:
     """Read answers back.
 
     Raises:
@@ -135,7 +135,7 @@ def load_judged(path: Path) -> Judged:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
         # Files of the first version hold clips, and do not say so.
-        return Judged._known[str(held.pop(_TYPE, "clips"))].from_arrays(held)
+        return TaskPredictions._known[str(held.pop(_TYPE, "clips"))].from_arrays(held)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise CorpusError(
             f"{path} can't be read as predictions ({error}); expected the .npz of `auricle probe`: run it again"
