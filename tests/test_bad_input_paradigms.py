@@ -151,7 +151,8 @@ def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: p
     assert main([str(w) for w in ("pretrain", "apc", "--data", clips, "--out", tmp_path / "apc", *QUICK)]) == 0
     capsys.readouterr()
     said = refused(
-        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--previous", tmp_path / "apc",
+        capsys, "pretrain", "hubert", "--data", clips, "--out", tmp_path / "run", *QUICK, "--previous",
+        tmp_path / "apc",
         "--objective.terms.0.target.source.layer", "6",
     )  # fmt: skip
     assert "layer 6" in said

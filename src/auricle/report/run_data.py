@@ -93,7 +93,7 @@ def _read_run(path: Path, name: str) -> RunData:
     probes = [folder / "results.jsonl" for folder in _result_folders(path)]
     if not (path / "recipe.json").is_file() and not probes and (path / _PREVIOUS).is_dir():
         raise CheckpointError(
-            f"{path} holds an earlier stage and no run of its own yet; report on {path / _PREVIOUS}, or wait until that "
+            f"{path} holds a previous stage and no run yet; report on {path / _PREVIOUS}, or wait until that "
             "stage is trained"
         )
     if not (path / "recipe.json").is_file() and not probes:

@@ -1,6 +1,6 @@
 """What an encoder's reader said of each test unit, whatever the type of task: clips, trials, queries, utterances.
 
-Every type of task keeps its answers as a `TaskPredictions`: names of the units, who belongs together, and enough to compute each
+Every type of task keeps its answers as `TaskPredictions`: names of the units, their groups, and enough to compute each
 metric under any weighting of the units. So intervals, paired comparisons and records need one piece of code each.
 
 Letters in shapes: n units, S seeds, R weightings.

@@ -126,7 +126,7 @@ def test_shuffled_targets_are_another_clips() -> None:
     encoder_twin, twin = copy.deepcopy(encoder), copy.deepcopy(objective)
     objective.shuffled = True
     loss = objective(encoder, data, torch.Generator())
-    # ClipPredictions of the first views meet targets of the second views, each of the clip before.
+    # Predictions of the first views meet targets of the second views, each of the clip before.
     f = twin.represent(encoder_twin, [rolled[0], rolled[1]], ())
     p = F.normalize(twin.predictor(twin.projector(f[0])), dim=1)
     t = F.normalize(twin.teacher_projector.copy(f[3]), dim=1)

@@ -112,7 +112,7 @@ def test_shuffled_takes_the_future_of_another_clip() -> None:
 
 
 def test_the_loss_of_a_frame_does_not_reach_back_from_it() -> None:
-    """ClipPredictions from before a change are those without it: what is predicted is never seen."""
+    """Predictions from before a change are those without it: what is predicted is never seen."""
     encoder, view = encoder_of(), view_of([20])
     objective = FuturePredictionConfig(ahead=3).build(encoder).double()
     changed = view.features.x.clone()

@@ -118,7 +118,7 @@ class OnlineClusterTarget(Target):
                 x = layer.block if config.tensor == "block" else layer.feedforward
                 if x is None:
                     raise ConfigError(
-                        f"{type(masked_batch.encoder).__name__} does not tell its feed-forward branches; set the target's "
+                        f"{type(masked_batch.encoder).__name__} has no feed-forward branches to read; set the target's "
                         "tensor to block"
                     )
                 x = normalised(x.to(self.centres.dtype), config.per_layer, seen.valid)

@@ -91,7 +91,7 @@ class TeacherTarget(Target):
                     x = layer.block if config.tensor == "block" else layer.feedforward
                     if x is None:
                         raise ConfigError(
-                            f"{type(masked_batch.encoder).__name__} does not tell its feed-forward branches; set the target's "
+                            f"{type(masked_batch.encoder).__name__} has no feed-forward branches to read; set the target's "
                             "tensor to block"
                         )
                     mean = mean + normalised(_full(x), config.per_layer, seen.valid) / len(self.layers)

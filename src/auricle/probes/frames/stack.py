@@ -35,7 +35,7 @@ class FrameLinearConfig(FrameConfig):
 
 @dataclass(frozen=True)
 class FrameMlpConfig(FrameConfig):
-    """MaskedPositions layers on each column by itself, GELU, then the linear layer. HEAR's timestamp tasks are read so.
+    """Hidden layers on each column by itself, GELU, then the linear layer. HEAR's timestamp tasks are read so.
 
     Attributes:
         rows: as in `FrameLinearConfig`.

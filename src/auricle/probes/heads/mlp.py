@@ -53,7 +53,7 @@ class MlpConfig(ProbeConfig):
 
 
 class Mlp(VectorHead):
-    """MaskedPositions layers and a linear layer at S settings."""
+    """Hidden layers and a linear layer at S settings."""
 
     def __init__(self, config: MlpConfig, width: int, classes: int, settings: int, generator: torch.Generator) -> None:
         super().__init__(partial(pool, source=config.source), config.normalise, width, settings)

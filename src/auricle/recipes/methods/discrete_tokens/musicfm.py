@@ -63,7 +63,7 @@ def musicfm(size: str = "tiny") -> Recipe:
         ),
         cost="As BEST-RQ, and the front end twice: of the masked and of the clean waveform. Thirty seconds of context "
         "are 750 tokens.",
-        choose="For music, where what is to be predicted spans beats. MaskedPositions before the front end, nothing of a hop is "
+        choose="For music, where what is to be predicted spans beats. Hidden before the front end, nothing of a hop is "
         "left in frames that reach into it, as it would be behind a mask on features with windows of 85 ms.",
         measure_statistics=True,
         frontend=preset("music128"),
