@@ -115,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     from auricle.tasks.clips.run import ClipsTask
 
-    probes = args.probes or list(ClipsTask.readers)
+    probes = args.probes or list(ClipsTask.probes)
     by_task: dict[str, list[Result]] = {}
     for name in args.tasks:
         card = get_task(name)

@@ -96,7 +96,7 @@ class Config:
         Raises:
             ConfigError: naming the setting, what was found and what was expected.
         """
-        for name, hint in _hints(type(self)).items():
+        for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
             fault = _fault(getattr(self, name), hint, name)
             if fault:
                 raise ConfigError(f"{type(self).__name__}.{fault}")

@@ -118,7 +118,7 @@ def test_unknown_names_and_impossible_protocols_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'xares'"):
         get_protocol("xarez")
     with pytest.raises(ConfigError, match="points"):
-        ProtocolConfig(name="none", reader="none", source="")
+        ProtocolConfig(name="none", probe="none", source="")
     with pytest.raises(ConfigError, match="draws 3"):
         EVAR.replace(drawn=3)
     with pytest.raises(ConfigError, match="seed"):

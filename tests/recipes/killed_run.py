@@ -38,13 +38,13 @@ def killing_metrics(self, line) -> None:
         die()
 
 
-def killing_write(path: Path, content: bytes) -> None:
+def killing_write(path: Path, content: bytes, remedy: str) -> None:
     global written
     written += 1
     if kind == "write" and written == int(number):
         path.write_bytes(content[: len(content) // 2])
         die()
-    write(path, content)
+    write(path, content, remedy)
 
 
 run_folder.RunFolder.metrics = killing_metrics

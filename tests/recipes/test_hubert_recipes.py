@@ -142,7 +142,7 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
     assert "layer 1 of the stage before" in (run / "events.log").read_text()
     assert re.search(r"\(Mfcc\) of \d+ clips", (run / "previous" / "events.log").read_text())
     start = tensors(run, 0)
-    prefix = "terms.0.target.source.earlier.encoder."
+    prefix = "terms.0.target.source.previous.encoder."
     assert all(torch.equal(start[prefix + name], value) for name, value in first.encoder.state_dict().items())
     assert start["terms.0.target.centres"].any()
     assert read_metrics(run)[-1]["codes"] > 0

@@ -248,7 +248,7 @@ def test_real_events_are_found(card: TaskCard, shared_audio: Path, tmp_path: Pat
     corpus = open_corpus(shared_audio / card.corpus)
     if card.name == "sed_synth_events":
         corpus = corpus.select(np.arange(len(corpus)) % 2 == 0)
-    step, reader, lr, value, above = REAL[card.name]
+    step, probe, lr, value, above = REAL[card.name]
     plain = LogMelStatisticsConfig(mels=64, frames_per_token=step).build()
     encoder = FrozenEncoder(KaldiFbankConfig(mels=64).build(), plain, name="columns")
     result = evaluate(
@@ -256,7 +256,7 @@ def test_real_events_are_found(card: TaskCard, shared_audio: Path, tmp_path: Pat
         card,
         corpus,
         out=tmp_path / "out",
-        probes=(reader,),
+        probes=(probe,),
         seeds=(0,),
         search=SearchConfig(epochs=10, lr=(lr,), weight_decay=(1e-5,), halving=()),
         with_controls=False,

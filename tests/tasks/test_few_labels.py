@@ -130,12 +130,12 @@ def test_the_budget_is_all_that_is_learnt_from(
     seen: dict[int, list[tuple[set[int], set[int]]]] = {}
     real = label_budget_task.fit_fold
 
-    def watch(reader, tokens, targets, fold, **kwargs):  # type: ignore[no-untyped-def]
+    def watch(probe, tokens, targets, fold, **kwargs):  # type: ignore[no-untyped-def]
         counts = [np.bincount(targets.numbers[rows], minlength=3).tolist() for rows in (fold.train, fold.valid)]
         assert counts[0] == counts[1] == [counts[0][0]] * 3
         assert kwargs["refit"] is False
         seen.setdefault(counts[0][0], []).append((set(fold.train.tolist()), set(fold.valid.tolist())))
-        return real(reader, tokens, targets, fold, **kwargs)
+        return real(probe, tokens, targets, fold, **kwargs)
 
     monkeypatch.setattr(label_budget_task, "fit_fold", watch)
     corpus = tones(clips=45, fold=[i // 3 % 3 for i in range(45)])

@@ -133,7 +133,7 @@ def test_what_is_no_number_is_refused(tones: Callable[..., Corpus]) -> None:
     with pytest.raises(ConfigError, match="in dB"):
         RegressionRule(measured="level", unit="semitones")
     with pytest.raises(ConfigError, match="reads no task of type 'regression'"):
-        task.reader(SearchConfig())
+        task.probe(SearchConfig())
 
 
 @pytest.mark.real

@@ -169,7 +169,7 @@ def test_what_is_refused_and_what_is_noted(
     with pytest.raises(CorpusError, match="no clip has a transcript"):
         task.plan(CARD, spelling(40, transcript=["."] * 40), 0)
     with pytest.raises(ConfigError, match="did you mean 'ctc_conv'"):
-        task.reader("ctc_conf")
+        task.probe("ctc_conf")
     texts = ["abc"] * 20 + ["cab"] * 10 + ["bż"] * 5 + ["abc"] * 5
     notes = task.plan(CARD, spelling(40, transcript=texts), 0).notes
     assert "in test but never in training (counted as errors): 'ż'" in notes
@@ -180,7 +180,7 @@ def test_what_is_refused_and_what_is_noted(
     assert script.labels[0].tolist() == [2, 1]
     monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder", None)
     with pytest.raises(MissingExtraError, match=r"auricle\[speech\]"):
-        task.reader("ctc_beam")
+        task.probe("ctc_beam")
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(MissingExtraError, match=r"auricle\[speech\]"):
         task.plan(CARD, corpus, 0)

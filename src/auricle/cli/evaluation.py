@@ -195,7 +195,7 @@ def tasks(argv: Sequence[str]) -> None:
     card = get_task(args.task)
     kind = task_type(card)
     Console().print(render_card(card))
-    Console().print(f"--probes: {' '.join(kind.readers)}\n(without the flag: {' '.join(kind.default_readers)})")
+    Console().print(f"--probes: {' '.join(kind.probes)}\n(without the flag: {' '.join(kind.default_probes)})")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ def pretrain(argv: Sequence[str]) -> None:
                 False,
             ),
             (
-                "earlier",
+                "previous",
                 Annotated[
                     Path | None,
                     tyro.conf.arg(

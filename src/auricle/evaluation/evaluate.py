@@ -103,12 +103,12 @@ def evaluate(
     kind = task_type(card)
     if not seeds:
         raise ConfigError("no seed to train probes with; expected at least one")
-    asked = [kind.reader(probe) for probe in probes]
+    asked = [kind.probe(probe) for probe in probes]
     out = Path(out)
     plan = kind.plan(card, corpus, split_seed)
-    readers = asked or [kind.reader(name) for name in kind.usual(plan)]
-    for _, reader in readers:
-        kind.check(reader, plan)
+    chosen = asked or [kind.probe(name) for name in kind.usual(plan)]
+    for _, probe in chosen:
+        kind.check(probe, plan)
     protocol = Protocol(
         tuple(seeds),
         search or SearchConfig(),
@@ -120,9 +120,9 @@ def evaluate(
     )
     study = Study(card, corpus, kind, plan, protocol, out, command or _command(), device)
     known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    todo = [(s, r) for s in candidates for r in readers if study.key(s, r[1]) not in known]
+    todo = [(s, r) for s in candidates for r in chosen if study.key(s, r[1]) not in known]
     store = Path(tokens or out / "tokens")
-    wanted = {(s.encoder.fingerprint, kind.layers(reader)): s.encoder for s, (_, reader) in todo}
+    wanted = {(s.encoder.fingerprint, kind.layers(probe)): s.encoder for s, (_, probe) in todo}
     caches = {
         (name, layers): _cache(encoder.to(device), corpus, store / name, layers, batch, progress)
         for (name, layers), encoder in wanted.items()
@@ -149,7 +149,7 @@ def evaluate(
             made[result.key] = result
     results = []
     for evaluated in candidates:
-        for _, config in readers:
+        for _, config in chosen:
             key = study.key(evaluated, config)
             result = made[key] if key in made else known[key]
             if (result.seen, result.role, result.encoder) != (evaluated.seen, evaluated.role, evaluated.encoder.name):

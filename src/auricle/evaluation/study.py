@@ -66,7 +66,7 @@ class Study:
     command: str
     device: str
 
-    def key(self, evaluated: EvaluatedEncoder, reader: Config) -> str:
+    def key(self, evaluated: EvaluatedEncoder, probe: Config) -> str:
         """Return the fingerprint of all that decides the value."""
         p = self.protocol
         facts = {
@@ -74,7 +74,7 @@ class Study:
             "encoder": evaluated.encoder.fingerprint,
             "corpus": self.corpus.fingerprint,
             "card": self.card.to_json(),
-            "reader": reader.to_json(),
+            "reader": probe.to_json(),
             "seeds": p.seeds,
             "search": p.search.to_json(),
             "loss": None if p.loss is None else p.loss.to_json(),
@@ -83,14 +83,14 @@ class Study:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def run(
-        self, evaluated: EvaluatedEncoder, name: str, reader: Config, cache: TokenCache, tell: Callable[[float], None]
+        self, evaluated: EvaluatedEncoder, name: str, probe: Config, cache: TokenCache, tell: Callable[[float], None]
     ) -> Result:
         """Judge one reader of one encoder; `tell` is called with the share of the work that is done."""
         began = time.monotonic()
         protocol, encoder = self.protocol, evaluated.encoder
-        key = self.key(evaluated, reader)
+        key = self.key(evaluated, probe)
         parts = self.out / "fits" / key
-        job = Job(self.card, self.corpus, self.plan, encoder, name, reader, cache, protocol, self.device, parts, tell)
+        job = Job(self.card, self.corpus, self.plan, encoder, name, probe, cache, protocol, self.device, parts, tell)
         outcome = self.task_type.run(job)
         predictions = outcome.predictions
         saved = Path("predictions") / f"{_slug(encoder.name)}-{name}-{key}.npz"

@@ -84,8 +84,8 @@ class TunedModel(nn.Module):
         learning = [p for p in self.encoder.parameters() if p.requires_grad]
         self.eval()
         try:
-            reader = FrozenEncoder(self.frontend, self.encoder, name="", fingerprint="tuned", precision=precision)
-            yield reader.to(next(self.head.parameters()).device)
+            probe = FrozenEncoder(self.frontend, self.encoder, name="", fingerprint="tuned", precision=precision)
+            yield probe.to(next(self.head.parameters()).device)
         finally:
             for p in learning:
                 p.requires_grad_(True)
@@ -93,8 +93,8 @@ class TunedModel(nn.Module):
     @torch.no_grad()
     def predict(self, audio: Audio, precision: str = "fp32") -> Tensor:
         """Return logits `(B, C)` of whole clips in evaluation mode; long ones are read window by window."""
-        with self.frozen(precision) as reader:
-            return self.classify(reader.encode(audio)[1])
+        with self.frozen(precision) as probe:
+            return self.classify(probe.encode(audio)[1])
 
     def trained(self) -> dict[str, Tensor]:
         """Return what training changes: trainable parameters, and buffers of what is in training mode."""

@@ -174,19 +174,19 @@ class FinetuneTask(ClipsTask):
         keep: fingerprint of the encoder whose best model is kept; "": none.
     """
 
-    readers: ClassVar[dict[str, Config]] = {f"finetune_{mode}": FinetuneConfig(mode=mode) for mode in MODES}
-    default_readers: ClassVar[tuple[str, ...]] = ("finetune_full",)
+    probes: ClassVar[dict[str, Config]] = {f"finetune_{mode}": FinetuneConfig(mode=mode) for mode in MODES}
+    default_probes: ClassVar[tuple[str, ...]] = ("finetune_full",)
 
     clips: Clips
     checkpoint_minutes: float = 1.0
     keep: str = ""
 
-    def layers(self, reader: Config) -> None:
+    def layers(self, probe: Config) -> None:
         """Fine-tuning reads no cached tokens."""
 
     def run(self, job: Job) -> Outcome:
         """Train every fold with every seed and put the test clips in a row."""
-        config, (targets, plan) = job.reader, job.plan.payload
+        config, (targets, plan) = job.probe, job.plan.payload
         if not isinstance(config, FinetuneConfig):
             raise ConfigError(f"{type(config).__name__} does not fine-tune; give a FinetuneConfig")
         here = job.here

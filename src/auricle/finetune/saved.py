@@ -182,9 +182,9 @@ def load_finetuned(path: Path | str) -> Finetuned:
     card = record["card"]
     name = f"{record['name']}, fine-tuned on {card.get('task', 'labelled clips')}"
     note = f"fine-tuned ({card.get('mode', '')}) with the labels of {card.get('corpus', 'a corpus')}"
-    reader = FrozenEncoder(frontend, encoder, name=name, notes=(*record["notes"], note), precision=record["precision"])
+    probe = FrozenEncoder(frontend, encoder, name=name, notes=(*record["notes"], note), precision=record["precision"])
     return Finetuned(
-        encoder=reader,
+        encoder=probe,
         weight=head["weight"],
         bias=head["bias"],
         classes=tuple(record["classes"]),

@@ -112,12 +112,12 @@ def compat_evaluate(
             if key in known:
                 results.append(_refreshed(known[key], evaluated, out))
                 continue
-            bar.update(line, description=f"{card.name}: {kit.reader} on {evaluated.encoder.name}")
+            bar.update(line, description=f"{card.name}: {kit.probe} on {evaluated.encoder.name}")
 
             def tell(share: float, done: int = done) -> None:
                 bar.update(line, completed=done + share)
 
-            result = study_.run(evaluated, kit.reader, kit, caches[evaluated.encoder.fingerprint, kit.layered], tell)
+            result = study_.run(evaluated, kit.probe, kit, caches[evaluated.encoder.fingerprint, kit.layered], tell)
             result = replace(result, protocol_name=kit.name, leaks=kind.leaks(study_.plan))
             append_result(out / "results.jsonl", result)
             results.append(result)

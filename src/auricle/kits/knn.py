@@ -33,12 +33,12 @@ def neighbour_votes(known: Labelled, asked: TokenSet, classes: int, config: Neig
     Raises:
         ConfigError: a vector is not finite.
     """
-    reader = CompatHeadConfig(source="mean").build(
+    probe = CompatHeadConfig(source="mean").build(
         known.tokens.shape, classes, settings=1, generator=torch.Generator().manual_seed(0)
     )
     unit = []
     for tokens in (known.tokens, asked):
-        vectors = torch.cat([inputs.x for inputs in Feed(tokens, reader, memory_mb=0).all()])
+        vectors = torch.cat([inputs.x for inputs in Feed(tokens, probe, memory_mb=0).all()])
         if not bool(vectors.isfinite().all()):
             raise ConfigError("a clip's tokens are not finite; leave it out or mend the encoder")
         unit.append(F.normalize(vectors, dim=1))

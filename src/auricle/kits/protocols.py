@@ -77,7 +77,7 @@ class ProtocolConfig(Config):
     """
 
     name: str
-    reader: str
+    probe: str
     source: str
     points: tuple[GridPoint, ...] = ()
     drawn: int = 0
@@ -148,7 +148,7 @@ _HEAR_INITS: tuple[Literal["xavier_uniform", "xavier_normal"], ...] = ("xavier_u
 
 HEAR = ProtocolConfig(
     name="hear",
-    reader="hear_mlp",
+    probe="hear_mlp",
     source="hear-eval-kit 2021.1.3",
     # The order of scikit-learn's ParameterGrid, which the kit shuffles: names sorted, the last one runs fastest.
     points=tuple(
@@ -173,7 +173,7 @@ HEAR = ProtocolConfig(
 
 EVAR = ProtocolConfig(
     name="evar",
-    reader="evar_linear",
+    probe="evar_linear",
     source="eval-audio-repr 88ba772",
     points=(GridPoint(head=CompatHeadConfig(standardise=True), lr=3e-4),),
     training=CompatTraining(
@@ -189,7 +189,7 @@ EVAR = ProtocolConfig(
 
 XARES = ProtocolConfig(
     name="xares",
-    reader="xares_linear",
+    probe="xares_linear",
     source="xares 161f0ef",
     points=(GridPoint(head=CompatHeadConfig(source="mean", layer_norm=True), lr=1e-3),),
     training=CompatTraining(batch=32, epochs=10, check_every=1, patience=0, schedule="cosine", floor=0.1),
@@ -200,7 +200,7 @@ XARES = ProtocolConfig(
 
 XARES_KNN = ProtocolConfig(
     name="xares",
-    reader="xares_knn",
+    probe="xares_knn",
     source="xares 161f0ef",
     neighbours=NeighbourConfig(),
     folds="test_validates",
@@ -208,7 +208,7 @@ XARES_KNN = ProtocolConfig(
 
 MARBLE = ProtocolConfig(
     name="marble",
-    reader="marble_mlp",
+    probe="marble_mlp",
     source="MARBLE v1",
     points=(GridPoint(head=CompatLayersHeadConfig(hidden=(512,), dropout=0.2, weights="normal"), lr=1e-3),),
     training=CompatTraining(
@@ -230,7 +230,7 @@ MARBLE = ProtocolConfig(
 
 SUPERB = ProtocolConfig(
     name="superb",
-    reader="superb_linear",
+    probe="superb_linear",
     source="s3prl ec8064b",
     # The learning rate is the one thing that SUPERB lets a user tune; its grid is log-spaced, its ends are not given.
     points=tuple(

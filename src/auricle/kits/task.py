@@ -55,8 +55,8 @@ class CompatTask(TaskType):
     """
 
     name: ClassVar[str] = "clips"
-    readers: ClassVar[dict[str, Config]] = {}
-    default_readers: ClassVar[tuple[str, ...]] = ()
+    probes: ClassVar[dict[str, Config]] = {}
+    default_probes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, protocol: ProtocolConfig, *, memory_mb: float = 256.0, workers: int | None = None) -> None:
         self.protocol, self.memory_mb, self.workers = protocol, memory_mb, workers
@@ -75,7 +75,7 @@ class CompatTask(TaskType):
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
         return TaskPlan(targets.rows, official.protocol, plans[0].words, groups, notes, (targets, plans))
 
-    def layers(self, reader: Config) -> Literal["all"] | None:
+    def layers(self, probe: Config) -> Literal["all"] | None:
         """Return `all` for heads over layers."""
         return "all" if self.protocol.layered else None
 

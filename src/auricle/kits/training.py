@@ -179,11 +179,11 @@ def train_compat(
     """
     if config.batch_norm and len(train.tokens) < 2:
         raise ConfigError("batch norm needs at least 2 training clips; give more")
-    reader = _head(config, train, classes, 1, seed, device)
-    feeds = [Feed(side.tokens, reader, device=device) for side in (train, valid)]
-    reader.calibrate((feeds[0] if calibrate_on is None else Feed(calibrate_on, reader, device=device)).all())
-    buffers = {name: t for name, t in reader.named_buffers() if name in ("mean", "scale")}
-    size = settings_per_pass(reader.params, min(training.batch, len(train.tokens)), sum(config.hidden), memory_mb)
+    probe = _head(config, train, classes, 1, seed, device)
+    feeds = [Feed(side.tokens, probe, device=device) for side in (train, valid)]
+    probe.calibrate((feeds[0] if calibrate_on is None else Feed(calibrate_on, probe, device=device)).all())
+    buffers = {name: t for name, t in probe.named_buffers() if name in ("mean", "scale")}
+    size = settings_per_pass(probe.params, min(training.batch, len(train.tokens)), sum(config.hidden), memory_mb)
     fits: list[CompatFit] = []
     for begin in range(0, len(rates), size):
         some = list(rates[begin : begin + size])

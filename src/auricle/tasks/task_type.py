@@ -119,7 +119,7 @@ class Job:
     plan: TaskPlan
     encoder: FrozenEncoder
     name: str
-    reader: Config
+    probe: Config
     cache: TokenCache
     protocol: Protocol
     device: str
@@ -187,28 +187,28 @@ class TaskType(ABC):
     """
 
     name: ClassVar[str]
-    readers: ClassVar[dict[str, Config]]
-    default_readers: ClassVar[tuple[str, ...]]
+    probes: ClassVar[dict[str, Config]]
+    default_probes: ClassVar[tuple[str, ...]]
 
-    def reader(self, asked: str | Config) -> tuple[str, Config]:
+    def probe(self, asked: str | Config) -> tuple[str, Config]:
         """Return a reader's name and settings.
 
         Raises:
             ConfigError: none is called so, or these settings are of no reader of this type.
         """
         if isinstance(asked, Config):
-            kinds = {type(config) for config in self.readers.values()}
+            kinds = {type(config) for config in self.probes.values()}
             if not isinstance(asked, tuple(kinds)):
-                known = ", ".join(sorted(self.readers))
+                known = ", ".join(sorted(self.probes))
                 raise ConfigError(f"{type(asked).__name__} reads no task of type {self.name!r}; its readers: {known}")
-            names = [name for name, config in self.readers.items() if config == asked]
+            names = [name for name, config in self.probes.items() if config == asked]
             made = f"{type(asked).__name__.removesuffix('Config').lower()}-{asked.fingerprint()[:6]}"
             return (names[0] if names else made), asked
-        if asked not in self.readers:
+        if asked not in self.probes:
             raise ConfigError(
-                f"no reader of tasks of type {self.name!r} is called {asked!r}{nearest(asked, self.readers)}"
+                f"no reader of tasks of type {self.name!r} is called {asked!r}{nearest(asked, self.probes)}"
             )
-        return asked, self.readers[asked]
+        return asked, self.probes[asked]
 
     @abstractmethod
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
@@ -225,16 +225,16 @@ class TaskType(ABC):
 
     def usual(self, plan: TaskPlan) -> tuple[str, ...]:
         """Return the readers taken where none is named, of those that this plan allows."""
-        return self.default_readers
+        return self.default_probes
 
-    def check(self, reader: Config, plan: TaskPlan) -> None:  # noqa: B027 - most types need nothing
+    def check(self, probe: Config, plan: TaskPlan) -> None:  # noqa: B027 - most types need nothing
         """Refuse a reader that can't serve a plan, before anything is encoded.
 
         Raises:
             CorpusError: the plan lacks what the reader needs.
         """
 
-    def layers(self, reader: Config) -> Literal["all"] | None:
+    def layers(self, probe: Config) -> Literal["all"] | None:
         """Return which layers of an encoder a reader wants: None: its output; `all`: the output of each block."""
         return None
 

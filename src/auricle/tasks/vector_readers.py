@@ -83,9 +83,9 @@ COSINES: dict[str, Config] = {
 }
 
 
-def few_notes(reader: CosineConfig, known: NDArray[np.float32]) -> list[str]:
+def few_notes(probe: CosineConfig, known: NDArray[np.float32]) -> list[str]:
     """Say so where a covariance was learnt from fewer clips than it has dimensions."""
-    if reader.prepare not in ("whiten", "lda") or len(known) >= known.shape[1]:
+    if probe.prepare not in ("whiten", "lda") or len(known) >= known.shape[1]:
         return []
     return [
         f"the covariance of {known.shape[1]} dimensions was learnt from {len(known)} clips only: shrinkage decides much"

@@ -101,7 +101,7 @@ def test_every_parameter_gets_a_gradient() -> None:
     objective(encoder.train(), [view_of(clips(4))], torch.Generator().manual_seed(0)).total.backward()
     trained = [*encoder.named_parameters(), *objective.named_parameters()]
     assert all(p.grad is not None and p.grad.any() for _, p in trained if p.requires_grad)
-    assert {name.split(".")[4] for name, p in trained if not p.requires_grad} == {"earlier"}
+    assert {name.split(".")[4] for name, p in trained if not p.requires_grad} == {"previous"}
 
 
 def test_second_iteration_clusters_the_layer_of_the_first() -> None:

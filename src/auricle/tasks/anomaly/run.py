@@ -86,8 +86,8 @@ class AnomalyTask(TaskType):
     """Normal clips of the training and validation part teach; all clips of the test part are judged."""
 
     name: ClassVar[str] = "anomaly"
-    readers: ClassVar[dict[str, Config]] = {"nearest": NearestNormalConfig(), "gaussian": GaussianNormalConfig()}
-    default_readers: ClassVar[tuple[str, ...]] = ("nearest", "gaussian")
+    probes: ClassVar[dict[str, Config]] = {"nearest": NearestNormalConfig(), "gaussian": GaussianNormalConfig()}
+    default_probes: ClassVar[tuple[str, ...]] = ("nearest", "gaussian")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Say which clips are normal for which model.
@@ -133,9 +133,9 @@ class AnomalyTask(TaskType):
     def run(self, job: Job) -> Outcome:
         """Fit each model and score its test clips."""
         models, fold_names = job.plan.payload
-        reader = job.reader
-        if not isinstance(reader, NormalModelConfig):
-            raise ConfigError(f"{type(reader).__name__} models no normal clips; expected NormalModelConfig")
+        probe = job.probe
+        if not isinstance(probe, NormalModelConfig):
+            raise ConfigError(f"{type(probe).__name__} models no normal clips; expected NormalModelConfig")
         here, names = job.here, list(dict.fromkeys(model.name for model in models))
         vectors = np.zeros((len(here), job.encoder.pooled_width), dtype=np.float32)
         vectors[here] = job.tokens().pooled
@@ -147,7 +147,7 @@ class AnomalyTask(TaskType):
             if len(normal) < 2:
                 raise CorpusError(f"{len(normal)} normal clips of {model.name!r} could be read; mend the broken ones")
             test = model.test[kept]
-            scores = reader.fit(vectors[normal])(vectors[test])
+            scores = probe.fit(vectors[normal])(vectors[test])
             columns.append((test, model.anomalous[kept], scores, names.index(model.name), model.fold, model.name))
             sizes[model.fold][0] += len(normal)
             sizes[model.fold][2] += len(test)
@@ -169,7 +169,7 @@ class AnomalyTask(TaskType):
             fold_names=fold_names,
             sizes=sizes,
             units_total=sum(len(model.test) for model in models),
-            settings={"reader": reader.to_json(), "vectors": "pooled"},
+            settings={"reader": probe.to_json(), "vectors": "pooled"},
         )
 
 

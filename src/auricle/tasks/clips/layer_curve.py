@@ -63,13 +63,13 @@ def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
 
 
 def run_layer_curve(
-    job: Job, reader: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, metric: Callable[..., str]
+    job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, metric: Callable[..., str]
 ) -> Outcome:
     """Fit a probe at every layer of every fold.
 
     Args:
         job: encoder, protocol and cache.
-        reader: the probe.
+        probe: at each layer.
         targets: of the clips that could be read.
         plan: the folds.
         loss: of the probe.
@@ -77,7 +77,7 @@ def run_layer_curve(
     """
     protocol, folds = job.protocol, job.readable(plan.folds)
     layers = layer_tokens(job.tokens(layers=True))
-    seeds = protocol.seeds if reader.probe in PROBES else protocol.seeds[:1]
+    seeds = protocol.seeds if probe.probe in PROBES else protocol.seeds[:1]
     total = len(folds) * len(layers)
     fits: list[list[FoldFit]] = []
     for f, fold in enumerate(folds):
@@ -86,7 +86,7 @@ def run_layer_curve(
 
             def fit(fold: Fold = fold, tokens: TokenSet = tokens, done: int = f * len(layers) + len(row)) -> Kept:
                 found = fit_fold(
-                    reader.inner,
+                    probe.inner,
                     tokens,
                     targets,
                     fold,

@@ -34,8 +34,8 @@ class ClipsTask(TaskType):
     """Clips with one label or several: folds or a split, a probe or a reader of vectors, one score a class."""
 
     name: ClassVar[str] = "clips"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS, "layer_curve": LayerCurveConfig()}
-    default_readers: ClassVar[tuple[str, ...]] = ("linear", "mhca", "protobin")
+    probes: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS, "layer_curve": LayerCurveConfig()}
+    default_probes: ClassVar[tuple[str, ...]] = ("linear", "mhca", "protobin")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Make targets and folds.
@@ -47,10 +47,10 @@ class ClipsTask(TaskType):
         groups = source_groups(card, corpus, targets.rows)
         return TaskPlan(targets.rows, plan.protocol, plan.words, groups, (*targets.notes, *plan.notes), (targets, plan))
 
-    def layers(self, reader: Config) -> Literal["all"] | None:
+    def layers(self, probe: Config) -> Literal["all"] | None:
         """Return `all` for probes that read layers, and for curves over them."""
-        layered = isinstance(reader, ProbeConfig) and reader.reads == "layers"
-        return "all" if layered or isinstance(reader, LayerCurveConfig) else None
+        layered = isinstance(probe, ProbeConfig) and probe.reads == "layers"
+        return "all" if layered or isinstance(probe, LayerCurveConfig) else None
 
     def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
@@ -62,19 +62,19 @@ class ClipsTask(TaskType):
         protocol = job.protocol
         known = known_targets(job, targets)
         loss = protocol.loss or get_loss(job.card.training_loss(targets.kind))
-        if isinstance(job.reader, LayerCurveConfig):
-            found = run_layer_curve(job, job.reader, known, plan, loss, self.headline)
+        if isinstance(job.probe, LayerCurveConfig):
+            found = run_layer_curve(job, job.probe, known, plan, loss, self.headline)
             return replace(found, settings=settings_of(job, loss))
-        tokens = job.tokens(layers=self.layers(job.reader) == "all")
+        tokens = job.tokens(layers=self.layers(job.probe) == "all")
         folds = job.readable(plan.folds)
-        trained = isinstance(job.reader, ProbeConfig)
+        trained = isinstance(job.probe, ProbeConfig)
         seeds = protocol.seeds if trained else protocol.seeds[:1]
         fits: list[FoldFit] = []
         for place, fold in enumerate(folds):
 
             def fit(fold: Any = fold, place: int = place) -> Kept:
                 found = fit_fold(
-                    job.reader,
+                    job.probe,
                     tokens,
                     known,
                     fold,
@@ -125,15 +125,15 @@ def plan_clips(card: TaskCard, corpus: Corpus, seed: int) -> tuple[Targets, Plan
 
 def settings_of(job: Job, loss: LossConfig) -> dict[str, Any]:
     """Return what a record says of how a reader was trained and searched."""
-    reader, search = job.reader, job.protocol.search
-    if isinstance(reader, LayerCurveConfig):
-        inner = settings_of(replace(job, reader=reader.inner), loss)
-        return {**inner, "reader": reader.to_json(), "vectors": "mean of each layer's tokens"}
-    if not isinstance(reader, ProbeConfig):
-        return {"reader": reader.to_json(), "vectors": "pooled"}
+    probe, search = job.probe, job.protocol.search
+    if isinstance(probe, LayerCurveConfig):
+        inner = settings_of(replace(job, probe=probe.inner), loss)
+        return {**inner, "reader": probe.to_json(), "vectors": "mean of each layer's tokens"}
+    if not isinstance(probe, ProbeConfig):
+        return {"reader": probe.to_json(), "vectors": "pooled"}
     return {
-        "probe": reader.to_json(),
-        **search.describe(reader),
+        "probe": probe.to_json(),
+        **search.describe(probe),
         "epochs": search.epochs,
         "batch": search.batch,
         "search": search.to_json(),

@@ -47,12 +47,12 @@ class ClusteringTask(TaskType):
     """All single-label clips are grouped by their vectors; labels judge the groups."""
 
     name: ClassVar[str] = "clustering"
-    readers: ClassVar[dict[str, Config]] = {
+    probes: ClassVar[dict[str, Config]] = {
         "kmeans": ClustererConfig(),
         "kmeans_plain": ClustererConfig(prepare="none"),
         "ward": ClustererConfig("ward"),
     }
-    default_readers: ClassVar[tuple[str, ...]] = ("kmeans", "ward")
+    default_probes: ClassVar[tuple[str, ...]] = ("kmeans", "ward")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Find labels and number of clusters.
@@ -75,19 +75,19 @@ class ClusteringTask(TaskType):
     def run(self, job: Job) -> Outcome:
         """Cluster all clips that could be read, once for each seed."""
         targets, count = job.plan.payload
-        reader = job.reader
-        if not isinstance(reader, ClustererConfig):
-            raise ConfigError(f"{type(reader).__name__} makes no clusters; expected ClustererConfig")
+        probe = job.probe
+        if not isinstance(probe, ClustererConfig):
+            raise ConfigError(f"{type(probe).__name__} makes no clusters; expected ClustererConfig")
         here = job.here
         if int(here.sum()) < count:
             raise CorpusError(
                 f"{int(here.sum())} clips could be read, for {count} clusters; mend the broken recordings"
             )
         x = job.tokens().pooled
-        seeds = job.protocol.seeds if reader.method == "kmeans" else job.protocol.seeds[:1]
+        seeds = job.protocol.seeds if probe.method == "kmeans" else job.protocol.seeds[:1]
         found = []
         for i, seed in enumerate(seeds, 1):
-            found.append(reader.clusters(x, count, seed))
+            found.append(probe.clusters(x, count, seed))
             job.tell(i / len(seeds))
         predictions = ClusteringAnswers(
             names=job.clip_names[here],
@@ -103,7 +103,7 @@ class ClusteringTask(TaskType):
             fold_names=["all"],
             sizes=[[0, 0, int(here.sum())]],
             units_total=len(here),
-            settings={"reader": reader.to_json(), "vectors": "pooled", "clusters": count},
+            settings={"reader": probe.to_json(), "vectors": "pooled", "clusters": count},
         )
 
 

@@ -42,14 +42,14 @@ class EventsTask(TaskType):
     """Clips with strong labels: a score a frame and class, events from these scores."""
 
     name: ClassVar[str] = "events"
-    readers: ClassVar[dict[str, Config]] = {
+    probes: ClassVar[dict[str, Config]] = {
         "linear": FrameLinearConfig(),
         "linear_mean": FrameLinearConfig(rows="mean"),
         "mlp": FrameMlpConfig(),
         "conv": FrameConvConfig(),
         "protobin": FrameProtobinConfig(),
     }
-    default_readers: ClassVar[tuple[str, ...]] = ("linear", "conv", "protobin")
+    default_probes: ClassVar[tuple[str, ...]] = ("linear", "conv", "protobin")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Read the events and make folds.
@@ -112,12 +112,12 @@ class _Run:
         self.events = [lists.events[i] for i in places]
         self.names, self.groups = job.clip_names[places], job.plan.groups[places]
         self.seconds = lists.seconds[places]
-        if not isinstance(job.reader, FrameConfig):
-            raise ConfigError(f"{type(job.reader).__name__} reads no frames; give the settings of a frame-wise reader")
-        upsample = job.reader.upsample
+        if not isinstance(job.probe, FrameConfig):
+            raise ConfigError(f"{type(job.probe).__name__} reads no frames; give the settings of a frame-wise reader")
+        upsample = job.probe.upsample
         if self.rule.frame:
             upsample = max(upsample, math.ceil(1 / (self.tokens.rate * self.rule.frame) - 1e-6))
-        self.reader = job.reader.replace(upsample=upsample)
+        self.probe = job.probe.replace(upsample=upsample)
         self.rate = self.tokens.rate * upsample
         self.loss = job.protocol.loss or get_loss(job.card.loss or "bce")
 
@@ -166,7 +166,7 @@ class _Run:
 
         def fit(train: _Side, valid: _Side | None, search: SearchConfig, seed: int, stage: int) -> FittedFrames:
             return fit_frames(
-                self.reader,
+                self.probe,
                 (train.tokens, train.tables),
                 None if valid is None else (valid.tokens, valid.tables),
                 classes=self.classes,
@@ -229,7 +229,7 @@ class _Run:
         tokens = self.tokens.select(rows)
         lasting = self.rule.sounds == "lasting"
         tables = [
-            frame_targets(self.events[i], self.classes, time * self.reader.upsample, self.rate, lasting=lasting)
+            frame_targets(self.events[i], self.classes, time * self.probe.upsample, self.rate, lasting=lasting)
             for i, time in zip(rows.tolist(), tokens.time.tolist(), strict=True)
         ]
         names = [str(self.names[i]) for i in rows]
@@ -252,7 +252,7 @@ class _Run:
     ) -> tuple[EventPredictions, list[np.ndarray]]:
         """Decode all test clips; also return the first seed's filtered scores of each."""
         seeds, lasting = self.job.protocol.seeds, self.rule.sounds == "lasting"
-        frames = self.tokens.time * self.reader.upsample
+        frames = self.tokens.time * self.probe.upsample
         said: list[list[list[Event]]] = []
         scores: list[list[np.ndarray]] = []
         for s in range(len(seeds)):
@@ -294,7 +294,7 @@ class _Run:
     def _settings(self) -> dict[str, Any]:
         search, loss = self.job.protocol.search, self.loss
         return {
-            "reader": self.reader.to_json(),
+            "reader": self.probe.to_json(),
             "epochs": search.epochs,
             "batch": search.batch,
             "search": search.to_json(),

@@ -35,21 +35,21 @@ class FewShotTask(TaskType):
     """
 
     name: ClassVar[str] = "few_shot"
-    readers: ClassVar[dict[str, Config]] = {
+    probes: ClassVar[dict[str, Config]] = {
         "centroid": CentroidConfig(),
         "logistic": LogisticConfig(strengths=(1.0,)),
         "knn": KnnConfig(k=1),
         "ridge": RidgeConfig(strengths=(1.0,)),
     }
-    default_readers: ClassVar[tuple[str, ...]] = ("centroid", "logistic", "knn")
+    default_probes: ClassVar[tuple[str, ...]] = ("centroid", "logistic", "knn")
 
-    def reader(self, asked: str | Config) -> tuple[str, Config]:
+    def probe(self, asked: str | Config) -> tuple[str, Config]:
         """Return a reader's name and settings.
 
         Raises:
             ConfigError: unknown, or it leaves a choice to validation clips, which episodes do not have.
         """
-        name, config = super().reader(asked)
+        name, config = super().probe(asked)
         if isinstance(config, TrainingFreeConfig) and len(config.settings()) > 1:
             raise ConfigError(
                 f"{type(config).__name__} holds {len(config.settings())} strengths to choose from, and an episode has "
@@ -103,9 +103,9 @@ class FewShotTask(TaskType):
             CorpusError: not one episode is left.
         """
         targets, drawn = job.plan.payload
-        reader, rule = job.reader, job.card.rule
-        if not isinstance(reader, TrainingFreeConfig) or not isinstance(rule, FewShotRule):
-            raise ConfigError(f"{type(reader).__name__} reads no episodes; expected one of {', '.join(self.readers)}")
+        probe, rule = job.probe, job.card.rule
+        if not isinstance(probe, TrainingFreeConfig) or not isinstance(rule, FewShotRule):
+            raise ConfigError(f"{type(probe).__name__} reads no episodes; expected one of {', '.join(self.probes)}")
         here = job.here
         whole = here[drawn.support].all((1, 2)) & here[drawn.query].all((1, 2))
         if not whole.any():
@@ -116,7 +116,7 @@ class FewShotTask(TaskType):
         vectors[here] = job.tokens().pooled
 
         def make() -> Kept:
-            return {}, {"said": _said(reader, vectors, targets, episodes, job)}
+            return {}, {"said": _said(probe, vectors, targets, episodes, job)}
 
         _, arrays = job.kept("episodes", make)
         names = job.clip_names
@@ -137,16 +137,16 @@ class FewShotTask(TaskType):
             fold_names=["episodes"],
             sizes=[[rule.ways * rule.shots, 0, rule.ways * rule.queries]],
             units_total=len(drawn),
-            settings={"reader": reader.to_json(), "vectors": "pooled"},
+            settings={"reader": probe.to_json(), "vectors": "pooled"},
             notes=notes,
         )
 
 
 def _said(
-    reader: TrainingFreeConfig, vectors: NDArray[np.float32], targets: Targets, episodes: Episodes, job: Job
+    probe: TrainingFreeConfig, vectors: NDArray[np.float32], targets: Targets, episodes: Episodes, job: Job
 ) -> NDArray[np.int32]:
     """Return the class given to each query, `(E, Q)`."""
-    setting = next(iter(reader.settings()), None)
+    setting = next(iter(probe.settings()), None)
     ways = episodes.classes.shape[1]
     said = np.empty((len(episodes), episodes.query[0].size), dtype=np.int32)
     for place, (classes, support, query) in enumerate(
@@ -157,7 +157,7 @@ def _said(
         asked = vectors[query.ravel()]
         if not (np.isfinite(known.x).all() and np.isfinite(asked).all()):
             raise ConfigError(f"episode {place} holds embeddings that are not finite; mend the encoder")
-        said[place] = classes[reader.scores(known, asked, setting).argmax(1)]
+        said[place] = classes[probe.scores(known, asked, setting).argmax(1)]
         if place % 20 == 0:
             job.tell(place / len(episodes))
     return said

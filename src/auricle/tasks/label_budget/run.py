@@ -43,8 +43,8 @@ class BudgetTask(TaskType):
     """
 
     name: ClassVar[str] = "label_budget"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS}
-    default_readers: ClassVar[tuple[str, ...]] = ("linear", "logistic", "centroid")
+    probes: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS}
+    default_probes: ClassVar[tuple[str, ...]] = ("linear", "logistic", "centroid")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Make targets, folds and draws.
@@ -75,9 +75,9 @@ class BudgetTask(TaskType):
         groups = source_groups(card, corpus, targets.rows)
         return TaskPlan(targets.rows, plan.protocol, words, groups, (*targets.notes, *plan.notes, *notes), payload)
 
-    def layers(self, reader: Config) -> Literal["all"] | None:
+    def layers(self, probe: Config) -> Literal["all"] | None:
         """Return `all` for probes that read layers."""
-        return "all" if isinstance(reader, ProbeConfig) and reader.reads == "layers" else None
+        return "all" if isinstance(probe, ProbeConfig) and probe.reads == "layers" else None
 
     def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the card's metric, or accuracy or mAP by the kind of labels."""
@@ -90,7 +90,7 @@ class BudgetTask(TaskType):
         if not isinstance(rule, LabelBudgetRule):
             raise ConfigError(f"task {job.card.name!r} has the rule {type(rule).__name__}; expected LabelBudgetRule")
         targets = known_targets(job, payload.targets)
-        tokens = job.tokens(layers=self.layers(job.reader) == "all")
+        tokens = job.tokens(layers=self.layers(job.probe) == "all")
         folds = job.readable(payload.plan.folds)
         loss = protocol.loss or get_loss(job.card.training_loss(targets.kind))
         total = len(folds) * rule.draws * len(payload.budgets)
@@ -101,7 +101,7 @@ class BudgetTask(TaskType):
 
                     def fit(fold: Fold = fold, d: int = d) -> Kept:
                         found = fit_fold(
-                            job.reader,
+                            job.probe,
                             tokens,
                             targets,
                             fold,

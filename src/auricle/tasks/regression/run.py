@@ -56,8 +56,8 @@ class RegressionTask(TaskType):
     """Folds or a split as for labelled clips; probes minimise the squared error of the standardised number."""
 
     name: ClassVar[str] = "regression"
-    readers: ClassVar[dict[str, Config]] = {**PROBES, "ridge": RidgeNumbersConfig()}
-    default_readers: ClassVar[tuple[str, ...]] = ("ridge", "linear", "mhca")
+    probes: ClassVar[dict[str, Config]] = {**PROBES, "ridge": RidgeNumbersConfig()}
+    default_probes: ClassVar[tuple[str, ...]] = ("ridge", "linear", "mhca")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Read or measure the numbers, and divide the clips.
@@ -82,17 +82,17 @@ class RegressionTask(TaskType):
         )
         return TaskPlan(rows, plan.protocol, plan.words, groups, (*notes, *plan.notes), (truth, plan))
 
-    def layers(self, reader: Config) -> Literal["all"] | None:
+    def layers(self, probe: Config) -> Literal["all"] | None:
         """Return `all` for probes that read layers."""
-        return "all" if isinstance(reader, ProbeConfig) and reader.reads == "layers" else None
+        return "all" if isinstance(probe, ProbeConfig) and probe.reads == "layers" else None
 
     def run(self, job: Job) -> Outcome:
         """Fit all folds and put their test clips in a row."""
         truth, plan = job.plan.payload
         here = job.here
         known, folds = truth[here], job.readable(plan.folds)
-        tokens = job.tokens(layers=self.layers(job.reader) == "all")
-        seeds = job.protocol.seeds if isinstance(job.reader, ProbeConfig) else job.protocol.seeds[:1]
+        tokens = job.tokens(layers=self.layers(job.probe) == "all")
+        seeds = job.protocol.seeds if isinstance(job.probe, ProbeConfig) else job.protocol.seeds[:1]
         parts = []
         for place, fold in enumerate(folds):
 
@@ -121,7 +121,7 @@ class RegressionTask(TaskType):
             tried=heads[0]["tried"],
             params=heads[0]["params"],
             macs=heads[0]["macs"],
-            settings={"reader": job.reader.to_json(), "loss": "mse", "search": job.protocol.search.to_json()},
+            settings={"reader": job.probe.to_json(), "loss": "mse", "search": job.protocol.search.to_json()},
             refit=True,
             notes=list(dict.fromkeys(note for head in heads for note in head["notes"])),
         )
@@ -132,17 +132,17 @@ def _fit(
 ) -> Kept:
     """Choose the setting on validation clips, learn again from all known clips, answer for the test clips."""
     everything = np.concatenate([fold.train, fold.valid])
-    if isinstance(job.reader, RidgeNumbersConfig):
-        return _fit_ridge(job.reader, tokens, truth, fold, everything)
-    if not isinstance(job.reader, ProbeConfig):
-        raise ConfigError(f"{type(job.reader).__name__} predicts no numbers; expected a probe or RidgeNumbersConfig")
-    reader, loss = job.reader, job.protocol.loss or get_loss("mse")
+    if isinstance(job.probe, RidgeNumbersConfig):
+        return _fit_ridge(job.probe, tokens, truth, fold, everything)
+    if not isinstance(job.probe, ProbeConfig):
+        raise ConfigError(f"{type(job.probe).__name__} predicts no numbers; expected a probe or RidgeNumbersConfig")
+    probe, loss = job.probe, job.protocol.loss or get_loss("mse")
     search = job.protocol.search.replace(best_epoch=False)
     valid, stages = _labelled(tokens, truth, fold.valid), 1 + len(seeds)
 
     def fit(rows: NDArray[np.int64], config: Any, seed: int, stage: int) -> Any:
         return fit_probe(
-            reader,
+            probe,
             _labelled(tokens, truth, rows),
             valid,
             classes=("value",),
@@ -170,7 +170,7 @@ def _fit(
 
 
 def _fit_ridge(
-    reader: RidgeNumbersConfig,
+    probe: RidgeNumbersConfig,
     tokens: TokenSet,
     truth: NDArray[np.float64],
     fold: Fold,
@@ -179,11 +179,11 @@ def _fit_ridge(
     x = tokens.pooled.astype(np.float32)
     check_finite(x, "clip")
     tried = []
-    for strength in reader.strengths:
-        value = r2(truth[fold.valid], reader.predict(x[fold.train], truth[fold.train], x[fold.valid], strength))
+    for strength in probe.strengths:
+        value = r2(truth[fold.valid], probe.predict(x[fold.train], truth[fold.train], x[fold.valid], strength))
         tried.append({"setting": strength, "validation": value if math.isfinite(value) else None})
     best = max(tried, key=lambda t: -math.inf if t["validation"] is None else t["validation"])
-    predicted = reader.predict(x[everything], truth[everything], x[fold.test], float(best["setting"] or 0))
+    predicted = probe.predict(x[everything], truth[everything], x[fold.test], float(best["setting"] or 0))
     chosen = {"fold": fold.name, **best, "tried": tried}
     head = {"chosen": chosen, "tried": len(tried), "params": x.shape[1] + 1, "macs": x.shape[1], "notes": []}
     return head, {"predicted": predicted[None]}

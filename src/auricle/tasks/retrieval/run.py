@@ -22,8 +22,8 @@ class RetrievalTask(TaskType):
     """Each test clip asks; clips of other sources answer, nearest first; a shared label makes an answer right."""
 
     name: ClassVar[str] = "retrieval"
-    readers: ClassVar[dict[str, Config]] = COSINES
-    default_readers: ClassVar[tuple[str, ...]] = ("cosine", "cosine_centred", "cosine_whitened")
+    probes: ClassVar[dict[str, Config]] = COSINES
+    default_probes: ClassVar[tuple[str, ...]] = ("cosine", "cosine_centred", "cosine_whitened")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Find the queries.
@@ -54,14 +54,14 @@ class RetrievalTask(TaskType):
     def run(self, job: Job) -> Outcome:
         """Rank the gallery for each query."""
         truth, asked = job.plan.payload
-        reader = job.reader
-        if not isinstance(reader, CosineConfig):
-            raise ConfigError(f"{type(reader).__name__} ranks no clips; expected CosineConfig")
+        probe = job.probe
+        if not isinstance(probe, CosineConfig):
+            raise ConfigError(f"{type(probe).__name__} ranks no clips; expected CosineConfig")
         here = job.here
         places, known = np.flatnonzero(here[:asked]), asked + np.flatnonzero(here[asked:])
         learnt_from = known if len(known) else places
-        learnt = job.tokens(learnt_from if reader.learns else learnt_from[:0]).pooled
-        vectors = reader.fit(learnt)(job.tokens(places).pooled)
+        learnt = job.tokens(learnt_from if probe.learns else learnt_from[:0]).pooled
+        vectors = probe.fit(learnt)(job.tokens(places).pooled)
         groups = job.plan.groups[places]
         relevant = _relevant(truth[places], groups)
         queries = np.flatnonzero(relevant.any(1))
@@ -84,10 +84,10 @@ class RetrievalTask(TaskType):
             fold_names=["queries"],
             sizes=[[len(known), 0, len(places)]],
             units_total=asked,
-            settings={"reader": reader.to_json(), "vectors": "pooled", "learnt_from": len(learnt), "depth": depth},
+            settings={"reader": probe.to_json(), "vectors": "pooled", "learnt_from": len(learnt), "depth": depth},
             notes=[
                 *([f"{lone} clips share their labels with no other source and do not ask"] if lone else []),
-                *few_notes(reader, learnt),
+                *few_notes(probe, learnt),
             ],
         )
 

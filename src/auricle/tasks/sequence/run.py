@@ -47,17 +47,17 @@ class SequenceTask(TaskType):
     """Utterances with transcripts: folds or a split, a CTC reader, errors over all utterances together."""
 
     name: ClassVar[str] = "sequence"
-    readers: ClassVar[dict[str, Config]] = dict(CTC)
-    default_readers: ClassVar[tuple[str, ...]] = ("ctc", "ctc_conv")
+    probes: ClassVar[dict[str, Config]] = dict(CTC)
+    default_probes: ClassVar[tuple[str, ...]] = ("ctc", "ctc_conv")
 
-    def reader(self, asked: str | Config) -> tuple[str, Config]:
+    def probe(self, asked: str | Config) -> tuple[str, Config]:
         """Return a reader's name and settings.
 
         Raises:
             ConfigError: it is unknown.
             MissingExtraError: it searches with a beam, and the library is not installed.
         """
-        name, config = super().reader(asked)
+        name, config = super().probe(asked)
         if isinstance(config, CtcConfig) and config.decode == "beam":
             check_beam()
         return name, config
@@ -109,9 +109,9 @@ class SequenceTask(TaskType):
         script: Script = job.plan.payload
         rule, protocol, here = _rule(job.card), job.protocol, job.here
         tokens = job.tokens()
-        if not isinstance(job.reader, CtcConfig):
-            raise ConfigError(f"{type(job.reader).__name__} reads no sequences; expected a CtcConfig")
-        config = job.reader.for_rate(tokens.rate)
+        if not isinstance(job.probe, CtcConfig):
+            raise ConfigError(f"{type(job.probe).__name__} reads no sequences; expected a CtcConfig")
+        config = job.probe.for_rate(tokens.rate)
         upsample = config.upsample or 1
         labels = tuple(one for one, known in zip(script.labels, here.tolist(), strict=True) if known)
         speech = Speech(tokens, labels, feasible(tokens, labels, upsample), len(script.symbols))

@@ -22,8 +22,8 @@ class VerificationTask(TaskType):
     """Cosine of the two clips of a trial; what readers learn, they learn from clips of nobody in the trials."""
 
     name: ClassVar[str] = "verification"
-    readers: ClassVar[dict[str, Config]] = {**COSINES, "cosine_lda": CosineConfig("lda")}
-    default_readers: ClassVar[tuple[str, ...]] = ("cosine", "cosine_centred", "cosine_whitened")
+    probes: ClassVar[dict[str, Config]] = {**COSINES, "cosine_lda": CosineConfig("lda")}
+    default_probes: ClassVar[tuple[str, ...]] = ("cosine", "cosine_centred", "cosine_whitened")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         """Read the trials, or make them.
@@ -56,18 +56,18 @@ class VerificationTask(TaskType):
     def usual(self, plan: TaskPlan) -> tuple[str, ...]:
         """Leave out readers that learn, where every identity is in the trials."""
         known = len(plan.rows) - plan.payload[1]
-        return self.default_readers if known > 1 else ("cosine",)
+        return self.default_probes if known > 1 else ("cosine",)
 
-    def check(self, reader: Config, plan: TaskPlan) -> None:
+    def check(self, probe: Config, plan: TaskPlan) -> None:
         """Refuse readers that learn, where every identity is in the trials.
 
         Raises:
             CorpusError: there are no clips to learn from.
         """
         known = len(plan.rows) - plan.payload[1]
-        if isinstance(reader, CosineConfig) and reader.learns and known < 2:
+        if isinstance(probe, CosineConfig) and probe.learns and known < 2:
             raise CorpusError(
-                f"{known} known clips to learn {reader.prepare!r} from: every identity is in the trials; use the "
+                f"{known} known clips to learn {probe.prepare!r} from: every identity is in the trials; use the "
                 "reader 'cosine', or give clips of other identities"
             )
 
@@ -75,13 +75,13 @@ class VerificationTask(TaskType):
         """Score all trials whose two clips could be read."""
         trials, asked, whose = job.plan.payload
         rule = _rule(job.card)
-        reader = job.reader
-        if not isinstance(reader, CosineConfig):
-            raise ConfigError(f"{type(reader).__name__} scores no trials; expected CosineConfig")
+        probe = job.probe
+        if not isinstance(probe, CosineConfig):
+            raise ConfigError(f"{type(probe).__name__} scores no trials; expected CosineConfig")
         here = job.here
         known = np.arange(asked, len(job.plan.rows))[here[asked:]]
-        learnt = job.tokens(known if reader.learns else known[:0]).pooled
-        prepare = reader.fit(learnt, whose[known])
+        learnt = job.tokens(known if probe.learns else known[:0]).pooled
+        prepare = probe.fit(learnt, whose[known])
         place = {int(row): i for i, row in enumerate(job.plan.rows[:asked])}
         sides = [np.array([place[int(r)] for r in rows]) for rows in (trials.enroll, trials.test)]
         kept = here[sides[0]] & here[sides[1]]
@@ -111,10 +111,10 @@ class VerificationTask(TaskType):
             fold_names=["trials"],
             sizes=[[len(known), 0, len(places)]],
             units_total=len(kept),
-            settings={"reader": reader.to_json(), "vectors": "pooled", "learnt_from": len(learnt)},
+            settings={"reader": probe.to_json(), "vectors": "pooled", "learnt_from": len(learnt)},
             notes=[
                 *([f"{missed} trials were left out: a clip could not be read"] if missed else []),
-                *few_notes(reader, learnt),
+                *few_notes(probe, learnt),
             ],
         )
 
