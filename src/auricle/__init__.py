@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from auricle.evaluation.evaluate import evaluate
     from auricle.evaluation.probing import probe
     from auricle.finetune.run import finetune
-    from auricle.finetune.saved import load_finetuned
+    from auricle.models.finetuned import load_finetuned
     from auricle.recipes import get_recipe, load, pretrain
     from auricle.report import write_report
     from auricle.tasks.cards.registry import get_task
@@ -37,7 +37,7 @@ _WHERE = {
     "get_recipe": "auricle.recipes",
     "get_task": "auricle.tasks.cards.registry",
     "load": "auricle.recipes",
-    "load_finetuned": "auricle.finetune.saved",
+    "load_finetuned": "auricle.models.finetuned",
     "open_corpus": "auricle.corpus.sources",
     "pretrain": "auricle.recipes",
     "probe": "auricle.evaluation.probing",

@@ -24,7 +24,7 @@ from auricle.finetune import fold as finetune_fold
 from auricle.finetune.config import FinetuneConfig
 from auricle.finetune.fold import schedule
 from auricle.finetune.run import finetune
-from auricle.finetune.saved import load_finetuned, read_card
+from auricle.models.finetuned import load_finetuned, read_card
 from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions
 from auricle.results.record import Result, read_results

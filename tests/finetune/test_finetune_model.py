@@ -16,7 +16,7 @@ from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfi
 from auricle.errors import CheckpointError, ConfigError
 from auricle.finetune.config import FinetuneConfig
 from auricle.finetune.model import TunedModel, plain_encoder
-from auricle.finetune.saved import CARD, FILE, load_finetuned, read_card, save_finetuned
+from auricle.models.finetuned import CARD, FILE, load_finetuned, read_card, save_finetuned
 from auricle.probes.losses import get_loss
 
 DEPTH, WIDTH, CLASSES = 4, 32, 3
@@ -178,7 +178,10 @@ def test_saved_and_loaded(frozen: FrozenEncoder, mode: str, tmp_path: Path) -> N
                 p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(4)) * 0.05)
     names = ("a", "b", "c")
     card = {"task": "toy", "corpus": "toys", "mode": mode, "validation": 0.5}
-    save_finetuned(tmp_path / "kept", model, frozen, classes=names, loss=get_loss("ce"), card=card)
+    save_finetuned(
+        tmp_path / "kept", plain_encoder(model.encoder), model.head, frozen, norm=model.norm == "layer", classes=names,
+        loss=get_loss("ce"), card=card,
+    )  # fmt: skip
     assert read_card(tmp_path / "kept") == card
     loaded = load_finetuned(tmp_path / "kept")
     long = noise(samples=16000)
@@ -197,7 +200,10 @@ def test_damaged_and_missing_models_are_refused(frozen: FrozenEncoder, tmp_path:
     with pytest.raises(CheckpointError, match="no fine-tuned encoder at"):
         load_finetuned(tmp_path)
     model = TunedModel(frozen, CLASSES, FinetuneConfig(mode="head"), 0)
-    save_finetuned(tmp_path, model, frozen, classes=("a", "b", "c"), loss=get_loss("ce"), card={})
+    save_finetuned(
+        tmp_path, plain_encoder(model.encoder), model.head, frozen, norm=True, classes=("a", "b", "c"),
+        loss=get_loss("ce"), card={},
+    )  # fmt: skip
     assert (tmp_path / CARD).is_file()
     data = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(data[: len(data) // 2])

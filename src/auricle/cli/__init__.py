@@ -1,7 +1,7 @@
 """The command line. Each verb calls one public function.
 
-Heavy imports happen inside the verbs, so that `--help` answers at once and so that the thread policy is in the
-environment before torch reads it.
+Verbs are imported when they are called, and heavy libraries inside them: `--help` and lists answer at once, and the
+thread policy is in the environment before torch reads it.
 """
 
 from __future__ import annotations
@@ -9,80 +9,77 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-# OpenMP threads that spin while waiting make two processes on the same cores 10 to 100 times slower than one;
-# this must be set before torch is imported.
+# OpenMP threads that spin while they wait slow down two processes on the same cores 10 to 100 times; torch reads this
+# when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from auricle.cli.checking import check
-from auricle.cli.corpora import corpus, embed
-from auricle.cli.data import data
-from auricle.cli.evaluation import finetune, probe, report, tasks
-from auricle.cli.methods import matrix, recipes
-from auricle.cli.results import results
-from auricle.cli.text import text_retrieval, zero_shot
-from auricle.cli.training import demo, pretrain
 from auricle.config import nearest
 from auricle.errors import AuricleError
 from auricle.storage import FULL
 
-# 128 + 13, the number of SIGPIPE: what a shell reports for a program that a closed pipe ends.
-_READER_LEFT = 141
+# 128 + 13, the number of SIGPIPE: the exit code of a program that a closed pipe ends.
+_PIPE_CLOSED = 141
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {
-    "corpus": corpus,
-    "data": data,
-    "pretrain": pretrain,
-    "embed": embed,
-    "probe": probe,
-    "finetune": finetune,
-    "zero-shot": zero_shot,
-    "text-retrieval": text_retrieval,
-    "results": results,
-    "report": report,
-    "check": check,
-    "recipes": recipes,
-    "matrix": matrix,
-    "tasks": tasks,
-    "demo": demo,
-}
+# verb -> (module of auricle.cli, function, summary); in the order of the overview.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "corpus": ("corpora", "corpus", "Check recordings before training: `auricle corpus scan PATH`."),
+    "data": ("data", "data", "List and download published data sets: `auricle data list`, `auricle data download NAME`."),
+    "pretrain": ("training", "pretrain", "Pre-train an encoder: `auricle pretrain RECIPE --data FOLDER --out RUN`."),
+    "embed": ("corpora", "embed", "Turn clips into vectors: `auricle embed MODEL --data FOLDER --out FILE.parquet`."),
+    "probe": ("evaluation", "probe", "Evaluate a frozen encoder: `auricle probe MODEL --task esc10 --data FOLDER`."),
+    "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK --data FOLDER`."),
+    "zero-shot": ("text", "zero_shot", "Classify clips by the texts of the classes: `auricle zero-shot MODEL --data FOLDER`."),
+    "text-retrieval": ("text", "text_retrieval", "Search clips by captions: `auricle text-retrieval MODEL --data FOLDER`."),
+    "results": ("results", "results", "List, compare and export results: `auricle results RUN... --compare A B`."),
+    "report": ("evaluation", "report", "Write one self-contained HTML page: `auricle report RUN...`."),
+    "check": ("checking", "check", "Find the faults of your own encoder, objective or recipe: `auricle check encoder MODULE:CLASS`."),
+    "recipes": ("methods", "recipes", "List the pre-training methods, or describe some: `auricle recipes [NAME]`."),
+    "matrix": ("methods", "matrix", "Try every objective on every encoder: `auricle matrix [RECIPE]`."),
+    "tasks": ("evaluation", "tasks", "List the tasks, or describe one: `auricle tasks [TASK]`."),
+    "demo": ("training", "demo", "Pre-train, probe and report on the built-in corpus, in minutes."),
+}  # fmt: skip
 
 
 def _overview() -> str:
     lines = [
-        "usage: auricle COMMAND ...",
+        "usage: auricle [--plugin MODULE] COMMAND ...",
         "",
         "Pre-train, probe and compare self-supervised audio encoders.",
         "",
+        *(f"  {name:<16}{summary}" for name, (_, _, summary) in VERBS.items()),
+        "",
+        "--plugin MODULE imports a module of yours first, with its own recipes, encoders, probes, tasks or metrics.",
+        "`auricle COMMAND --help` lists the options of a command.",
     ]
-    lines += [f"  {name:<16}{(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
-    lines += ["", "`auricle COMMAND --help` says more."]
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; 2 for a mistake that the user can mend; 130 when interrupted; 141 where the reader of the output has gone
-    (`auricle recipes | head`), as for a program that the closed pipe ends.
+    0; 2 for a mistake that the user can fix; 130 when interrupted; 141 where the output's pipe was closed
+    (`auricle recipes | head`), as for any program that a closed pipe ends.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(words)
     except BrokenPipeError:
-        _let_go()
-        return _READER_LEFT
+        _drop_output()
+        return _PIPE_CLOSED
     except SystemExit as end:
         # How `--help` and mistakes in the arguments end, and how rich does where it finds the pipe closed.
-        if _let_go() or isinstance(end.__context__, BrokenPipeError):
-            return _READER_LEFT
+        if _drop_output() or isinstance(end.__context__, BrokenPipeError):
+            return _PIPE_CLOSED
         raise
-    left = _let_go()
-    return code or (_READER_LEFT if left else 0)
+    closed = _drop_output()
+    return code or (_PIPE_CLOSED if closed else 0)
 
 
 def _run(words: list[str]) -> int:
     try:
+        plugins, words = _plugins(words)
         if not words or words[0] in ("-h", "--help"):
             print(_overview())
         elif words[0] == "--version":
@@ -90,14 +87,19 @@ def _run(words: list[str]) -> int:
 
             print(f"auricle {version('auricle')}")
         elif words[0] not in VERBS:
-            raise AuricleError(f"no command {words[0]!r}{nearest(words[0], VERBS)}")
+            raise AuricleError(f"there is no command {words[0]!r}{nearest(words[0], VERBS)}")
         else:
-            VERBS[words[0]](words[1:])
+            from auricle.plugins import load_plugins
+
+            load_plugins(plugins)
+            module, function, _ = VERBS[words[0]]
+            verb: Callable[[Sequence[str]], None] = getattr(import_module(f"auricle.cli.{module}"), function)
+            verb(words[1:])
     except AuricleError as error:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        raise  # an OSError, but no path of the user's is at fault
+        raise  # an OSError that is about no path of the user's
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         remedy = "free some space or write elsewhere" if error.errno in FULL else "check the path"
@@ -109,20 +111,35 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _let_go() -> bool:
-    """Say whether output is left for a pipe that nobody reads any more, and let it go nowhere.
+def _plugins(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the modules that `--plugin` names, and the other words."""
+    named: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--plugin":
+            module = next(rest, None)
+            if module is None:
+                raise AuricleError("--plugin names no module; expected --plugin my_module")
+            named.append(module)
+        elif word.startswith("--plugin="):
+            named.append(word.split("=", 1)[1])
+        else:
+            others.append(word)
+    return named, others
 
-    Python would write it once more as it ends, and complain.
-    """
-    left = False
+
+def _drop_output() -> bool:
+    """Return whether output is left for a closed pipe, and drop it: Python would complain about it as it ends."""
+    closed = False
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            left = True
+            closed = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
         except OSError:
-            continue  # a full disk: the interpreter says so as it ends, and exits with 120
-    return left
+            continue  # a full disk: the interpreter reports it as it ends, and exits with 120
+    return closed

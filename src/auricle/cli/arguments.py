@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
+from auricle.config import flatten
+from auricle.devices import Device, Precision
+from auricle.errors import ConfigError
+
 Arguments = TypeVar("Arguments")
+
+MODEL = (
+    "Model: run folder, checkpoint, fine-tuned folder, `hf:user/name` (any audio encoder of transformers), "
+    "`zoo:FAMILY:FILE` (a published checkpoint file), or `module:Class` of your own."
+)
+# Arguments without a flag; a settings file may hold them by these names.
+_POSITIONAL = ("model", "path", "paths", "runs", "encoder", "name", "task_name")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileArguments:
+    """What every verb with many flags takes."""
+
+    config: Path | None = None
+    """JSON or YAML file of settings by the names of the flags (nested, or with dots); flags override it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelArguments(FileArguments):
+    """What every verb that opens a model takes."""
+
+    device: Device = "auto"
+    """Where to compute: `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    trust_remote_code: bool = False
+    """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionArguments(ModelArguments):
+    """What verbs take that read a frozen encoder."""
+
+    precision: Precision = "fp32"
+    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it."""
 
 
 def parse(
@@ -20,15 +59,15 @@ def parse(
 
     Args:
         arguments: the dataclass.
-        argv: what stands behind the verb.
+        argv: the words after the verb, settings files expanded (`expand`).
         verb: of the command.
         about: what it does.
-        leading: the first word of `argv`, where the flags depend on it: it is no argument any more, and mistakes send
+        leading: the first word of `argv` where the flags depend on it: it is no argument any more, and mistakes refer
             to its own help.
     """
     if leading is not None:
         verb, argv = f"{verb} {leading}", argv[1:]
-    # A setting that may be absent is then a group of flags like any other, where its default is there.
+    # A setting that may be absent is a group of flags like any other where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
     return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about, config=config)
 
@@ -43,16 +82,85 @@ def no_arguments(verb: str, argv: Sequence[str], about: str) -> None:
     parse(Nothing, argv, verb, about)
 
 
+def expand(argv: Sequence[str]) -> list[str]:
+    """Return the words of a command with `--config FILE` replaced by the file's settings as flags.
+
+    They come first, so that the flags of the command line override them.
+
+    Raises:
+        ConfigError: the file can't be read, or holds no settings.
+    """
+    file = value_of("--config", argv)
+    if file is None:
+        return list(argv)
+    rest = without("--config", argv)
+    held = read_settings(Path(file))
+    named = bool(rest) and not rest[0].startswith("-")
+    first = [str(word) for key in _POSITIONAL if key in held and not named for word in _several(held[key])]
+    flags: list[str] = []
+    for name, value in flatten({key: value for key, value in held.items() if key not in _POSITIONAL}).items():
+        flag = name.replace("_", "-")
+        if name.rpartition(".")[2] == "kind":
+            continue  # names the class of settings that auricle wrote
+        if isinstance(value, bool):
+            head, _, last = flag.rpartition(".")
+            flags.append(f"--{flag}" if value else f"--{head}{'.' if head else ''}no-{last}")
+        else:
+            flags += [f"--{flag}", *(str(word) for word in _several(value))]
+    return [*(rest[:1] if named else first), *flags, *rest[named:]]
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON or YAML file of settings.
+
+    Raises:
+        ConfigError: it can't be read, or holds no settings by name.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix.lower() in (".yaml", ".yml"):
+            import yaml
+
+            try:
+                held = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ValueError(" ".join(str(error).split())) from error
+        else:
+            held = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {file} can't be read ({error}); expected JSON, or YAML (.yaml)") from error
+    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
+        raise ConfigError(f"--config {file} holds no settings by name; expected for example `seeds: 3`")
+    return dict(held)
+
+
 def value_of(flag: str, argv: Sequence[str]) -> str | None:
-    """Return the value that a flag has on the command line, None if it isn't there."""
+    """Return the value that a flag has on the command line (the last one), None if it isn't there."""
+    found = None
     for i, word in enumerate(argv):
         if word == flag and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
+            found = argv[i + 1]
+        elif word.startswith(flag + "="):
+            found = word.split("=", 1)[1]
+    return found
+
+
+def without(flag: str, argv: Sequence[str]) -> list[str]:
+    """Return the words without a flag and its value."""
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == flag:
+            next(words, None)
+        elif not word.startswith(flag + "="):
+            rest.append(word)
+    return rest
 
 
 def command() -> str:
     """Return the command line as a record keeps it."""
     return shlex.join(["auricle", *sys.argv[1:]])
+
+
+def _several(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)

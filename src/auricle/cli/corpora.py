@@ -6,29 +6,29 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from auricle.cli.arguments import parse
+from auricle.cli.arguments import MODEL, PrecisionArguments, expand, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True)
 class ScanArguments:
-    """What `auricle corpus scan` takes."""
+    """Arguments of `auricle corpus scan`."""
 
     path: tyro.conf.Positional[str]
     """Folder of audio, table (CSV, Parquet), folder of shards, `hub:user/name` or `builtin:scenes`."""
     out: Path | None = None
     """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
     exclude: tuple[str, ...] = ()
-    """Corpora (sub-folders with a metadata.csv of their own) to leave out."""
+    """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
 
 
 def corpus(argv: Sequence[str]) -> None:
-    """Look at recordings before training: `auricle corpus scan PATH`."""
+    """Check recordings before training."""
     if not argv or argv[0] != "scan":
         if argv and argv[0] not in ("-h", "--help"):
             raise AuricleError(f"`auricle corpus` has no command {argv[0]!r}{nearest(argv[0], ['scan'])}")
@@ -41,6 +41,8 @@ def corpus(argv: Sequence[str]) -> None:
         "Read every recording once: counts, hours, rates, durations, label balance, duplicates, silent and broken "
         "files with the reason. Writes the table of clips, which every other command takes as --data.",
     )
+    from rich.console import Console
+
     from auricle.corpus.scan import scan
 
     report = scan(args.path, out=args.out, exclude=args.exclude)
@@ -48,33 +50,41 @@ def corpus(argv: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class EmbedArguments:
-    """What `auricle embed` takes."""
+class EmbedArguments(PrecisionArguments):
+    """Arguments of `auricle embed`."""
 
-    run: tyro.conf.Positional[str]
-    """Run folder, one of its checkpoints, or `module:Class` of your own."""
-    data: str
-    """Folder of audio, table or shards: anything that `auricle corpus scan` reads."""
-    out: Path
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
+    data: str = ""
+    """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
+    out: Path | None = None
     """Parquet file to write: one row per clip with its table columns and `embedding`, a list of floats."""
     batch: int = 16
     """Clips encoded at once, at most."""
-    cut: float | None = None
-    """Cut longer recordings into clips of this many seconds: one row per piece, with its `start` and `seconds`."""
+    segment: float | None = None
+    """Cut longer recordings into segments of this many seconds: one row per segment, with its `start` and `seconds`."""
+    hop: float | None = None
+    """Seconds between the starts of two segments; by default --segment, without overlap."""
 
 
 def embed(argv: Sequence[str]) -> None:
-    """Turn clips into vectors: `auricle embed RUN --data FOLDER --out FILE.parquet`."""
+    """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
-    args = parse(EmbedArguments, argv, "embed", about)
+    args = parse(EmbedArguments, expand(argv), "embed", about)
+    if not args.model or not args.data or args.out is None:
+        raise AuricleError(
+            "expected a model, its data and a file to write: auricle embed MODEL --data FOLDER --out FILE.parquet"
+        )
+    if args.hop is not None and args.segment is None:
+        raise AuricleError("--hop needs --segment: the length of the segments")
     from auricle.corpus.sources import open_corpus
-    from auricle.evaluation.probing import open_encoder
+    from auricle.models import load
     from auricle.tokens.embeddings import embed_corpus
 
     clips = open_corpus(args.data)
-    if args.cut is not None:
-        clips = clips.cut(args.cut)
-    table = embed_corpus(open_encoder(args.run), clips, args.out, batch=args.batch)
+    if args.segment is not None:
+        clips = clips.segments(args.segment, args.hop)
+    model = load(args.model, device=args.device, precision=args.precision, trust_remote_code=args.trust_remote_code)
+    table = embed_corpus(model.encoder, clips, args.out, batch=args.batch)
     print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

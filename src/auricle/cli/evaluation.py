@@ -1,4 +1,4 @@
-"""Verbs about evaluation: `probe`, `tasks` and `report`."""
+"""Verbs about evaluation: `probe`, `finetune`, `tasks` and `report`."""
 
 from __future__ import annotations
 
@@ -8,163 +8,163 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
-from auricle.cli.arguments import command, parse, value_of
+from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, command, expand, parse, value_of
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True)
-class ProbeArguments:
-    """What `auricle probe` takes."""
+class ProbeArguments(PrecisionArguments):
+    """Arguments of `auricle probe`."""
 
-    run: tyro.conf.Positional[str]
-    """Run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` of your own."""
-    task: str
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
+    task: str = ""
     """Task: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
+    suite: str = ""
+    """Instead of a task: every task of a published suite whose data lies below --data: `hear`, `evar`, `xares`,
+    `marble`, `superb`."""
     data: str | None = None
-    """The task's audio; tasks on the built-in corpus need none."""
-    cut: float | None = None
-    """Cut longer recordings of the data into clips of this many seconds, each with its recording's labels."""
+    """The task's audio; tasks on the built-in corpus need none. With --suite: the folder of all data sets."""
+    segment: float | None = None
+    """Cut longer recordings into segments of this many seconds, each with the labels of its recording."""
+    hop: float | None = None
+    """Seconds between the starts of two segments; by default --segment, without overlap."""
     probes: tuple[str, ...] = ()
-    """Readers of the frozen tokens; by default those usual for its type; `auricle tasks TASK` lists all."""
+    """Probes of the frozen tokens; by default those usual for the task's type; `auricle tasks TASK` lists all."""
     seeds: int = 3
-    """Seeds of each probe (0, 1, 2, ...)."""
+    """Number of seeds of each probe (0, 1, 2, ...)."""
     protocol: str = "strict"
-    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips as that
-    kit does them, its own readers, seeds and quirks included; what flatters the score is said beside it."""
-    study: bool = False
+    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips by that
+    kit's protocol, with its own probes, seeds and quirks; what makes its scores optimistic is printed beside them."""
+    published_search: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True
-    """Probe the random-weight encoder and the log-mel statistics beside the run."""
+    """Evaluate the random-weight control and the log-mel statistics as well."""
     maps: bool = False
-    """Fit binarised prototypes on the first fold and draw where in time and frequency they fire (for the report)."""
+    """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
     out: Path | None = None
-    """Where results go; by default RUN/probes/TASK (for `module:Class`: runs/module-Class/probes/TASK)."""
+    """Folder of the results; by default RUN/probes/TASK (for other models: runs/MODEL/probes/TASK)."""
 
 
 def probe(argv: Sequence[str]) -> None:
-    """Find out what an encoder is good for: `auricle probe RUN --task esc10 --data FOLDER`."""
+    """Evaluate a frozen encoder on a task."""
     about = (
-        "Read a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
+        "Evaluate a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
         "chosen on validation data inside the training part; the test part is scored once per seed. --rule.* are the "
-        "settings of the task's type; --search.* those of the probes' search."
+        "settings of the task's type, --search.* those of the probes' search."
     )
-    from auricle.probes import SearchConfig
+    argv = expand(argv)
+    from auricle.probes.search.config import SearchConfig
 
-    search = SearchConfig.study() if "--study" in argv else SearchConfig()
+    search = SearchConfig.published() if "--published-search" in argv else SearchConfig()
     args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
-    from auricle.corpus.sources import open_corpus
-    from auricle.evaluation.probing import probe as run
-    from auricle.evaluation.probing import probe_compat as run_compat
+    if bool(args.task) == bool(args.suite) or not args.model:
+        raise AuricleError(
+            "expected a model and either --task or --suite: auricle probe MODEL --task esc10 --data FOLDER"
+        )
+    from rich.console import Console
+
+    from auricle.evaluation.driver import EvaluationConfig
     from auricle.results.tables import render_results
 
-    if args.cut is not None and args.data is None:
-        raise AuricleError("--cut needs --data: name the audio that is to be cut")
-    data = args.data if args.cut is None else open_corpus(args.data).cut(args.cut)
     if args.protocol != "strict":
         if args.probes:
-            raise AuricleError(f"protocol {args.protocol!r} brings its own readers; leave --probes out")
-        given = [flag for flag in argv if flag.startswith(("--seeds", "--study", "--search.", "--maps"))]
+            raise AuricleError(f"protocol {args.protocol!r} has its own probes; leave --probes out")
+        given = [flag for flag in argv if flag.startswith(("--seeds", "--published-search", "--search.", "--maps"))]
         if given:
-            raise AuricleError(f"protocol {args.protocol!r} brings its own seeds and search; leave {given[0]} out")
-        results = run_compat(
-            args.run,
-            task=_card(args),
-            data=data,
-            protocol=args.protocol,
-            controls=args.controls,
-            out=args.out,
-            command=command(),
-        )
-        Console().print(render_results(results))
+            raise AuricleError(f"protocol {args.protocol!r} has its own seeds and search; leave {given[0]} out")
+    config = EvaluationConfig(seeds=args.seeds, search=args.search, controls=args.controls, device=args.device)
+    opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
+    if args.suite:
+        from auricle.kits.suites import run_suite
+
+        if args.data is None:
+            raise AuricleError("--suite needs --data: the folder that holds its data sets")
+        found = run_suite(args.model, args.suite, args.data, config=config, out=args.out, command=command(), **opening)
+        Console().print(render_results(found.results))
+        for task, reason in found.skipped.items():
+            print(f"skipped {task}: {reason}")
         return
-    results = run(
-        args.run,
-        task=_card(args),
-        data=data,
-        probes=args.probes,
-        seeds=tuple(range(args.seeds)),
-        controls=args.controls,
-        search=args.search,
-        maps=args.maps,
-        out=args.out,
-        command=command(),
-    )
+    more = {"data": _audio(args), "config": config, "out": args.out, "command": command(), **opening}
+    if args.protocol != "strict":
+        from auricle.kits.evaluate import probe_by_protocol
+
+        results = probe_by_protocol(args.model, task=_card(args), protocol=args.protocol, **more)
+    else:
+        from auricle.evaluation.probing import probe as run
+
+        results = run(args.model, task=_card(args), probes=args.probes, maps=args.maps, **more)
     Console().print(render_results(results))
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneArguments:
-    """What `auricle finetune` takes."""
+class FinetuneArguments(ModelArguments):
+    """Arguments of `auricle finetune`."""
 
-    run: tyro.conf.Positional[str]
-    """Run folder of a pre-trained encoder, one of its checkpoints, or `module:Class` of your own."""
-    task: str
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
+    task: str = ""
     """Task of labelled clips: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
     data: str | None = None
     """The task's audio; tasks on the built-in corpus need none."""
     seeds: int = 1
-    """Seeds (0, 1, 2, ...)."""
-    control: bool = True
-    """Fine-tune the same architecture from random weights beside it."""
+    """Number of seeds (0, 1, 2, ...)."""
+    controls: bool = True
+    """Fine-tune the same architecture from random weights as well."""
     save: bool = True
-    """Keep the encoder and classifier that validated best in OUT/finetuned (any command takes that folder as RUN)."""
+    """Keep the encoder and classifier with the best validation score in OUT/finetuned; every command takes that folder
+    as MODEL."""
     out: Path | None = None
-    """Where results go; by default RUN/finetune/TASK."""
+    """Folder of the results; by default RUN/finetune/TASK."""
 
 
 def finetune(argv: Sequence[str]) -> None:
-    """Train an encoder further on labels: `auricle finetune RUN --task esc10 --data FOLDER`."""
+    """Train an encoder on labels."""
+    argv = expand(argv)
     from auricle.finetune.config import FinetuneConfig
 
     about = (
-        "Fine-tune an encoder on labelled clips: all of it, its last blocks, low-rank updates (LoRA), or a head alone "
-        "(--config.mode full|last_n|lora|head). The epoch is chosen on validation clips; folds and intervals are those "
-        "of `auricle probe`, so both can be compared clip by clip. A stopped run goes on where it was."
+        "Fine-tune an encoder on labelled clips: all of it, its last blocks, low-rank updates (LoRA), or only a head "
+        "(--mode full|last_n|lora|head). The epoch is chosen on validation clips; folds and intervals are those of "
+        "`auricle probe`, so that both can be compared clip by clip. A stopped run continues where it was."
     )
-    config = ("config", FinetuneConfig, FinetuneConfig())
-    args: Any = parse(_with_card(FinetuneArguments, argv, config), argv, "finetune", about)
-    from auricle.evaluation.probing import open_evaluated, open_task_corpus
-    from auricle.finetune.run import finetune as run
+    settings = ("settings", Annotated[FinetuneConfig, tyro.conf.arg(name="")], FinetuneConfig())
+    args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about)
+    if not args.model or not args.task:
+        raise AuricleError("expected a model and a task: auricle finetune MODEL --task folder --data FOLDER")
+    from rich.console import Console
+
+    from auricle.finetune.run import finetune_task
     from auricle.results.tables import render_results
 
-    card = _card(args)
-    corpus = open_task_corpus(card, args.data)
-    evaluated, folder = open_evaluated(args.run, corpus)
-    results = run(
-        evaluated,
-        card,
-        corpus,
-        out=args.out or folder / "finetune" / card.name,
-        config=args.config,
-        seeds=tuple(range(args.seeds)),
-        with_control=args.control,
+    results = finetune_task(
+        args.model,
+        task=_card(args),
+        data=args.data,
+        out=args.out,
+        config=args.settings,
+        seeds=args.seeds,
+        controls=args.controls,
         save=args.save,
+        device=args.device,
+        trust_remote_code=args.trust_remote_code,
         command=command(),
     )
     Console().print(render_results(results))
 
 
-def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, type, Any]) -> type:
+def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]) -> type:
     """Add the flags that depend on the task: its label column and the settings of its type."""
-    from auricle.tasks.cards.registry import get_task
+    from auricle.tasks.cards.registry import CARDS, get_task
 
     named = value_of("--task", argv)
     fields: list[Any] = list(more)
-    if (named is not None and "--help" not in argv and "-h" not in argv) or named in _names():
-        card = get_task(str(named))
+    if named is not None and (named in CARDS or not {"-h", "--help"} & set(argv)):
+        card = get_task(named)
         label = tyro.conf.arg(help="Column of the corpus that holds the labels (or what the task's type reads).")
         fields.append(("label", Annotated[str, label], card.label))
         if dataclasses.fields(card.rule):
             fields.append(("rule", type(card.rule), card.rule))
     return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True)
-
-
-def _names() -> set[str]:
-    from auricle.tasks.cards.registry import tasks as known
-
-    return {card.name for card in known()}
 
 
 def _card(args: Any) -> Any:
@@ -174,17 +174,32 @@ def _card(args: Any) -> Any:
     return card.replace(label=args.label, rule=getattr(args, "rule", card.rule))
 
 
+def _audio(args: Any) -> Any:
+    """Return the data of a verb, cut into segments where they are asked for."""
+    if args.segment is None:
+        if args.hop is not None:
+            raise AuricleError("--hop needs --segment: the length of the segments")
+        return args.data
+    if args.data is None:
+        raise AuricleError("--segment needs --data: the recordings to cut")
+    from auricle.corpus.sources import open_corpus
+
+    return open_corpus(args.data).segments(args.segment, args.hop)
+
+
 @dataclasses.dataclass(frozen=True)
 class TasksArguments:
-    """What `auricle tasks` takes."""
+    """Arguments of `auricle tasks`."""
 
     task: tyro.conf.Positional[str] = ""
-    """One task, to see all of its card and the readers that serve it; none: a list of all."""
+    """Task to describe, with the probes that serve it; none: list all."""
 
 
 def tasks(argv: Sequence[str]) -> None:
-    """List the tasks by type, or say everything about one: `auricle tasks [TASK]`."""
+    """List the tasks by type, or describe one."""
     args = parse(TasksArguments, argv, "tasks", "List the tasks that `auricle probe` knows, or describe one of them.")
+    from rich.console import Console
+
     from auricle.tasks.cards.registry import get_task, render_card, render_cards
 
     if not args.task:
@@ -200,7 +215,7 @@ def tasks(argv: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ReportArguments:
-    """What `auricle report` takes."""
+    """Arguments of `auricle report`."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders, shown side by side."""
@@ -209,11 +224,11 @@ class ReportArguments:
 
 
 def report(argv: Sequence[str]) -> None:
-    """Write one self-contained page: `auricle report RUN...`."""
-    about = "Write one HTML page that opens offline: what was run, curves, results with controls, clips to listen to."
+    """Write one self-contained page."""
+    about = "Write one HTML page that opens offline: settings, curves, results with controls, clips to listen to."
     args = parse(ReportArguments, argv, "report", about)
     from auricle.report.page import write_report
 
     if not args.runs:
-        raise AuricleError("`auricle report` needs at least one run folder: auricle report RUN")
+        raise AuricleError("no run folder is named; expected auricle report RUN")
     print(write_report(args.runs, args.out or args.runs[0] / "report.html"))

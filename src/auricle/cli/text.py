@@ -10,37 +10,31 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import command, parse
+from auricle.cli.arguments import ModelArguments, command, expand, parse
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-    """What both verbs take."""
+class _TextArguments(ModelArguments):
+    """Arguments of both verbs."""
 
-    run: tyro.conf.Positional[str]
+    model: tyro.conf.Positional[str] = ""
     """Run folder of an encoder of audio and text (recipe `clap`), or one of its checkpoints."""
-    data: str
-    """Folder of audio, table or shards: anything that `auricle corpus scan` reads."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Judged:
-    """How both verbs judge."""
-
+    data: str = ""
+    """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
     source: str = "source"
-    """Column of what clips were recorded from: clips of one source are drawn together."""
-    control: bool = True
-    """Ask the same towers with random weights beside the run."""
+    """Column that names what a clip was recorded from: the bootstrap draws clips of one source together."""
+    controls: bool = True
+    """Evaluate the same towers with random weights as well."""
     resamples: int = 1000
     """Bootstrap samples of the intervals."""
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
-    """Of the bootstrap and of the control's weights."""
+    """Seed of the bootstrap and of the control's weights."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ZeroShotArguments(_Judged, _Asked):
+class ZeroShotArguments(_TextArguments):
     """What `auricle zero-shot` takes."""
 
     labels: str = "label"
@@ -57,7 +51,7 @@ def zero_shot(argv: Sequence[str]) -> None:
         "Give each clip the class whose text is nearest. Prints the scores with bootstrap intervals, beside chance and "
         "the same towers with random weights, and writes them, with the class found for each clip, into the run folder."
     )
-    args = parse(ZeroShotArguments, argv, "zero-shot", about)
+    args = parse(ZeroShotArguments, expand(argv), "zero-shot", about)
     from auricle.evaluation.audio_text.run import study_zero_shot
 
     _show(
@@ -78,7 +72,7 @@ def zero_shot(argv: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextRetrievalArguments(_Judged, _Asked):
+class TextRetrievalArguments(_TextArguments):
     """What `auricle text-retrieval` takes."""
 
     columns: tuple[str, ...] = ()
@@ -97,7 +91,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
         "and mean average precision, with bootstrap intervals, beside chance and the same towers with random weights. "
         "Writes them into the run folder."
     )
-    args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
+    args = parse(TextRetrievalArguments, expand(argv), "text-retrieval", about)
     from auricle.evaluation.audio_text.run import study_text_retrieval
 
     _show(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
-from auricle.cli.arguments import parse, value_of
-from auricle.errors import AuricleError
+from auricle.cli.arguments import parse, read_settings, value_of, without
+from auricle.devices import Device, Precision
+from auricle.errors import AuricleError, ConfigError
 
 # The encoder's size where another family is trained by a recipe of this size.
 _ENCODER_SIZES = {"paper": "base"}
@@ -19,89 +19,49 @@ _OWN = "own"
 
 
 def pretrain(argv: Sequence[str]) -> None:
-    """Pre-train an encoder: `auricle pretrain audiomosaic --data FOLDER --out RUN`."""
-    from auricle.recipes import get_recipe
-    from auricle.recipes import pretrain as run
-    from auricle.recipes.families import families, get_family, on_family
+    """Pre-train an encoder."""
+    from auricle.recipes.registry import get_recipe
+
+    file = value_of("--config", argv)
+    held = {} if file is None else read_settings(Path(file))
+    words = list(argv) if file is None else without("--config", argv)
+    # The recipe's fields are flags with its values as defaults, so the recipe has to be known before the rest is read.
+    name = words[0] if words and not words[0].startswith("-") else str(held.get("recipe") or held.get("name") or "")
+    if not name:
+        if {"-h", "--help"} & set(words):
+            _list_recipes()
+            return
+        raise AuricleError(
+            "no recipe is named; expected auricle pretrain RECIPE --data ... --out ... (auricle recipes)"
+        )
+    if not words or words[0] != name:
+        words = [name, *words]
+    size = value_of("--size", words) or str(held.get("size", "tiny"))
+    recipe = get_recipe(name, size)
+    family = value_of("--encoder", words) or (held["encoder"] if isinstance(held.get("encoder"), str) else _OWN)
+    if family != _OWN:
+        from auricle.recipes.families import get_family, on_family
+
+        recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
+    default, recipe = recipe, _with_settings(recipe, held, file)
+    given = {key: held[key] for key in ("data", "out", "exclude", "previous") if held.get(key) is not None}
+    arguments = _pretrain_arguments(recipe, name, size, family, given)
+    about = (
+        "Pre-train an encoder on audio without labels. Every field of the recipe is a flag; the defaults shown are "
+        f"those of {recipe.name}, size {size}. --config takes a recipe.json that a run wrote, or part of one (JSON or "
+        "YAML). A killed run continues with --resume."
+        + (" Changes of window, loader and training hold for the previous stages, too." if recipe.previous else "")
+    )
+    args: Any = parse(arguments, words, "pretrain", about, leading=name)
+    from auricle.recipes.pretrain import pretrain as run
     from auricle.recipes.recipe import pass_down
 
-    # The recipe's own fields are flags with its values as defaults, so it has to be known before the rest is read.
-    if not argv or argv[0].startswith("-"):
-        if {"-h", "--help"} & set(argv):
-            _which_recipe()
-            return
-        raise AuricleError("name the recipe first: auricle pretrain RECIPE --data ... --out ... (auricle recipes)")
-    name, size = argv[0], value_of("--size", argv) or "tiny"
-    recipe = get_recipe(name, size)
-    family = value_of("--encoder", argv) or _OWN
-    if family != _OWN:
-        recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
-    arguments = dataclasses.make_dataclass(
-        "PretrainArguments",
-        [
-            (
-                "data",
-                Annotated[
-                    str,
-                    tyro.conf.arg(
-                        help="Folder of audio, table (CSV, Parquet), shards, `hub:user/name` or `builtin:scenes`; "
-                        "`a+b` joins several."
-                    ),
-                ],
-            ),
-            ("out", Annotated[Path, tyro.conf.arg(help="Run folder to write.")]),
-            ("size", Annotated[str, tyro.conf.arg(help="Encoder size, with the schedule that belongs to it.")], size),
-            (
-                "family",
-                Annotated[
-                    str,
-                    tyro.conf.arg(
-                        name="encoder",
-                        metavar="FAMILY",
-                        help="Train an encoder of another family in the place of the recipe's own, of a like size: "
-                        f"{', '.join(n for n in families() if n != 'log-mel-statistics')}. `auricle matrix {name}` "
-                        "tells which of them fit; --encoder.* are then its settings.",
-                    ),
-                ],
-                _OWN,
-            ),
-            (
-                "exclude",
-                Annotated[tuple[str, ...], tyro.conf.arg(help="Corpora (sub-folders of the data) to leave out.")],
-                (),
-            ),
-            (
-                "resume",
-                Annotated[bool, tyro.conf.arg(help="Continue the run in --out to the numbers it would have had.")],
-                False,
-            ),
-            (
-                "previous",
-                Annotated[
-                    Path | None,
-                    tyro.conf.arg(
-                        help="Run folder that stands for the stage before this one, where a recipe has stages."
-                    ),
-                ],
-                None,
-            ),
-            # Without a prefix: its fields are flags of the first level.
-            ("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], recipe),
-        ],
-        frozen=True,
-    )
-    about = (
-        "Pre-train an encoder on audio without labels. Every field of the recipe can be set; "
-        f"the defaults shown are those of {recipe.name}, size {size}. A killed run continues with --resume."
-        + (
-            " What is changed of window, loader and training holds for the stages before, too."
-            if recipe.previous
-            else ""
-        )
-    )
-    args: Any = parse(arguments, argv, "pretrain", about, leading=name)
+    changed = args.recipe
+    for field in ("device", "precision"):
+        if getattr(args, field) is not None:
+            changed = changed.replace(train=changed.train.replace(**{field: getattr(args, field)}))
     run(
-        pass_down(args.recipe, recipe),
+        pass_down(changed, default),
         args.data,
         args.out,
         resume=args.resume,
@@ -110,40 +70,117 @@ def pretrain(argv: Sequence[str]) -> None:
     )
 
 
-def _which_recipe() -> None:
-    """Say how to go on: every recipe has flags of its own."""
+def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
+    """Put the settings of a file over a recipe's: a whole recipe.json, or part of one.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range; names the file.
+    """
+    from auricle.recipes.recipe import Recipe
+
+    own = recipe.to_json()
+    # Arguments of the command, and the encoder's family by name, are no settings of the recipe.
+    settings = {k: v for k, v in held.items() if k not in ("data", "out", "exclude", "recipe", "name", "size")}
+    settings = {k: v for k, v in settings.items() if not (k in ("encoder", "previous") and isinstance(v, str))}
+    if held.get("kind") == "Recipe":
+        settings = Recipe.upgraded({**settings, "name": held.get("name", ""), "size": held.get("size", "")})
+    try:
+        return Recipe.from_json(_merged(own, settings))
+    except ConfigError as error:
+        raise ConfigError(f"--config {file}: {error}") from error
+
+
+def _merged(own: Any, other: Any) -> Any:
+    """Return nested settings with those of `other` in their place; settings of another kind replace the whole group."""
+    if (
+        not isinstance(own, dict)
+        or not isinstance(other, dict)
+        or other.get("kind", own.get("kind")) != own.get("kind")
+    ):
+        return other
+    return {**own, **{key: _merged(own.get(key), value) for key, value in other.items()}}
+
+
+def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: dict[str, Any]) -> type:
+    """Make the dataclass of the command's arguments around the recipe's own settings."""
+    from auricle.recipes.families import families
+
+    def argument(key: str, kind: Any, text: str, default: Any = dataclasses.MISSING, **conf: Any) -> tuple[Any, ...]:
+        default = given.get(key, default)
+        if kind is Path and isinstance(default, str):
+            default = Path(default)
+        told = Annotated[kind, tyro.conf.arg(help=text, **conf)]
+        return (key, told) if default is dataclasses.MISSING else (key, told, dataclasses.field(default=default))
+
+    others = ", ".join(n for n in families() if n != "log-mel-statistics")
+    fields = [
+        argument(
+            "data",
+            str,
+            "Folder of audio, table (CSV, Parquet), shards, `hub:user/name` or `builtin:scenes`; `a+b` joins several.",
+        ),
+        argument("out", Path, "Run folder to write."),
+        argument("size", str, "Size of the encoder, with the schedule that belongs to it.", size),
+        argument(
+            "family",
+            str,
+            f"Train an encoder of another family of similar size instead of the recipe's own: {others}. `auricle matrix "
+            f"{name}` shows which fit; --encoder.* are then its settings.",
+            family,
+            name="encoder",
+            metavar="FAMILY",
+        ),
+        argument("exclude", tuple[str, ...], "Corpora (sub-folders of the data) to exclude.", ()),
+        argument("resume", bool, "Continue the run in --out; the result is that of an uninterrupted run.", False),
+        argument("previous", Path | None, "Run folder to take as the previous stage, for recipes with stages.", None),
+        argument("config", Path | None, "JSON or YAML file of settings; flags override it.", None),
+        argument("device", Device | None, "Where to train; by default --train.device.", None),
+        argument("precision", Precision | None, "Number format; by default --train.precision.", None),
+    ]
+    # Arguments without a default come first; the recipe has no prefix, so that its fields are flags of the first level.
+    fields.sort(key=lambda field: len(field))
+    fields.append(("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], dataclasses.field(default=recipe)))
+    return dataclasses.make_dataclass("PretrainArguments", fields, frozen=True)
+
+
+def _list_recipes() -> None:
+    """Show how to go on: every recipe has its own flags."""
+    from rich.console import Console
     from rich.table import Table
 
-    from auricle.recipes import recipes as registered
+    from auricle.recipes.registry import recipes
 
     console = Console()
     console.print(
-        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY] [--resume]\n\n"
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY] [--config FILE]\n"
+        "                        [--device auto|cpu|cuda|mps] [--resume]\n\n"
         "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
-        "`auricle pretrain RECIPE --help` lists them and the defaults; `auricle recipes RECIPE` tells all about it.\n",
+        "`auricle pretrain RECIPE --help` lists them with the defaults; `auricle recipes RECIPE` describes the method.\n",
         markup=False,
         highlight=False,
     )
-    table = Table("recipe", "paradigm", "what it does", expand=True)
-    for entry in registered():
-        table.add_row(entry.name, entry.paradigm, entry.summary)
+    table = Table("recipe", "paradigm", "summary", expand=True)
+    for method in recipes():
+        table.add_row(method.name, method.paradigm, method.summary)
     console.print(table)
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoArguments:
-    """What `auricle demo` takes."""
+    """Arguments of `auricle demo`."""
 
     out: Path = Path("runs/demo")
     """Run folder to write."""
     minutes: float = 3.0
-    """Time for pre-training; probing takes about as long again."""
+    """Time limit of pre-training; probing takes about as long again."""
 
 
 def demo(argv: Sequence[str]) -> None:
-    """See it work on the built-in corpus: pre-train, probe three ways beside controls, write the report."""
+    """Pre-train, probe and report on the built-in corpus."""
     about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
     args = parse(DemoArguments, argv, "demo", about)
+    from rich.console import Console
+
     from auricle.demo import demo as run
     from auricle.results.tables import render_results
 
@@ -151,7 +188,7 @@ def demo(argv: Sequence[str]) -> None:
     console = Console()
     console.print(render_results(results))
     console.print(
-        "Two minutes of pre-training show how it works, not what it can do: here the controls are as good. What fifty "
-        "minutes on real audio buy is in benchmarks/foundation.md.\n"
+        "Two minutes of pre-training show the workflow, not what the method can do: the controls score as well here.\n"
+        "benchmarks/foundation.md has the results after fifty minutes on real audio.\n"
     )
     console.print(f"report: {page.resolve()}", soft_wrap=True)

@@ -10,21 +10,17 @@ from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.corpus.published.layouts.opening import PREFIX, open_for
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, split_labels
-from auricle.encoders.foreign import open_foreign
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.transformers.encoder import PREFIX as HUB
-from auricle.encoders.transformers.encoder import open_transformers
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.embedding_map import embedding_map, read_map, write_map
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.prototype_maps import draw_prototype_maps
 from auricle.evaluation.seen import seen
 from auricle.evaluation.study import EvaluatedEncoder
-from auricle.finetune.saved import FILE, load_finetuned
 from auricle.kits.evaluate import compat_evaluate
 from auricle.kits.protocols import get_protocol
+from auricle.models import load
 from auricle.probes import SearchConfig
-from auricle.recipes.load import load
 from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
@@ -142,43 +138,30 @@ def probe_compat(
     )
 
 
-def open_evaluated(what: Path | str, corpus: Corpus) -> tuple[EvaluatedEncoder, Path]:
-    """Open an encoder under test and the folder that its results belong in.
+def open_evaluated(
+    what: Path | str,
+    corpus: Corpus,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    trust_remote_code: bool = False,
+) -> tuple[EvaluatedEncoder, Path]:
+    """Open an encoder to evaluate, and the folder that its results belong in.
 
     Args:
-        what: a run folder, one of its checkpoints, or `module:Class`.
-        corpus: the task's clips, to tell whether the encoder has heard them.
+        what: see `auricle.models.load`.
+        corpus: the task's clips, to find out whether they were seen in pre-training.
+        device: see `auricle.models.load`.
+        precision: see `auricle.models.load`.
+        trust_remote_code: see `auricle.models.load`.
 
     Raises:
         CheckpointError: there is no such run.
         ConfigError: there is no such class, or it is no encoder.
     """
-    if _is_name(what):
-        return EvaluatedEncoder(open_encoder(what)), Path("runs") / str(what).replace(":", "-")
-    folder = _run_folder(Path(what))
-    return EvaluatedEncoder(open_encoder(what), "pretrained", seen(folder, corpus)), folder
-
-
-def open_encoder(what: Path | str) -> FrozenEncoder:
-    """Open a run folder, one of its checkpoints, a fine-tuned encoder's folder, `module:Class`, or `hf:user/name`.
-
-    `hf:` opens any audio encoder of transformers, from the Hub or from a local folder.
-
-    Raises:
-        CheckpointError: there is no such run.
-        ConfigError: there is no such class, or it is no encoder.
-    """
-    if str(what).startswith(HUB):
-        return open_transformers(str(what))
-    if _is_name(what):
-        return open_foreign(str(what))
-    if (Path(what) / FILE).is_file():
-        return load_finetuned(what).encoder
-    return load(what)
-
-
-def _is_name(what: Path | str) -> bool:
-    return ":" in str(what) and not Path(what).exists()
+    model = load(what, device=device, precision=precision, trust_remote_code=trust_remote_code)
+    known = None if model.run is None else seen(model.run, corpus)
+    return EvaluatedEncoder(model.encoder, "pretrained", known), model.folder
 
 
 def draw_map(encoder: FrozenEncoder, card: TaskCard, corpus: Corpus, out: Path, *, progress: bool = True) -> Path:
@@ -213,8 +196,3 @@ def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus
     raise CorpusError(
         f"task {card.name!r} needs its audio: give --data with the folder of {name or 'your labelled clips'}{remedy}"
     )
-
-
-def _run_folder(run: Path) -> Path:
-    """The run folder of a run or of one of its checkpoints."""
-    return run.resolve().parent.parent if (run / "training.json").is_file() else run

@@ -24,7 +24,8 @@ from auricle.evaluation.study import EvaluatedEncoder, Study
 from auricle.finetune.clips import Clips
 from auricle.finetune.config import MODES, FinetuneConfig
 from auricle.finetune.fold import FoldTuning
-from auricle.finetune.saved import check_savable, read_card, save_finetuned
+from auricle.finetune.model import plain_encoder
+from auricle.models.finetuned import check_savable, read_card, save_finetuned
 from auricle.probes import LossConfig, SearchConfig, get_loss
 from auricle.probes.cost import encoder_macs
 from auricle.probes.search.selection import default_metric, validate
@@ -267,7 +268,16 @@ class FinetuneTask(ClipsTask):
             return
         card = {"task": job.card.name, "corpus": job.corpus.name, "mode": config.mode, **chosen}
         card["settings"] = config.to_json()
-        save_finetuned(folder, model, job.encoder, classes=targets.classes, loss=loss, card=card)
+        save_finetuned(
+            folder,
+            plain_encoder(model.encoder),
+            model.head,
+            job.encoder,
+            norm=model.norm == "layer",
+            classes=targets.classes,
+            loss=loss,
+            card=card,
+        )
 
 
 def _metric(config: FinetuneConfig, targets: Targets, loss: LossConfig) -> str:

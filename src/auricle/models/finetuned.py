@@ -12,16 +12,14 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-import auricle.recipes  # noqa: F401 - makes the settings of all encoders and front ends known by name
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.config import Config
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
-from auricle.finetune.model import TunedModel, plain_encoder
 from auricle.probes.losses import LossConfig
 from auricle.storage import write_atomic
 from auricle.training.checkpoint import load_tensors
@@ -88,19 +86,23 @@ def check_savable(frozen: FrozenEncoder) -> None:
 
 def save_finetuned(
     folder: Path,
-    model: TunedModel,
+    encoder: Encoder,
+    head: nn.Linear,
     frozen: FrozenEncoder,
     *,
+    norm: bool,
     classes: Sequence[str],
     loss: LossConfig,
     card: dict[str, Any],
 ) -> Path:
-    """Write a fine-tuned model; low-rank updates are added to the weights, so reading it needs no extra.
+    """Write a fine-tuned model.
 
     Args:
         folder: where to.
-        model: the model.
-        frozen: the encoder that it was started from.
+        encoder: the fine-tuned encoder, low-rank updates added to its weights, so that reading it needs no extra.
+        head: the classifier.
+        frozen: the encoder that training started from.
+        norm: whether clip vectors are layer-normed before the classifier.
         classes: names of the classes.
         loss: what it was trained with.
         card: what else to remember, JSON-ready; `validation` among it.
@@ -110,7 +112,6 @@ def save_finetuned(
         StorageError: the disk is full, or the folder can't be written.
     """
     check_savable(frozen)
-    encoder = plain_encoder(model.encoder).cpu()
     settings: Any = frozen.encoder.config
     record = {
         "format": _FORMAT,
@@ -121,12 +122,12 @@ def save_finetuned(
         "frontend": frozen.frontend.config.to_json(),
         "precision": frozen.precision,
         "classes": list(classes),
-        "norm": model.norm == "layer",
+        "norm": norm,
         "loss": loss.to_json(),
         "card": card,
     }
     tensors = {f"encoder.{name}": t for name, t in encoder.state_dict().items()}
-    tensors |= {f"head.{name}": t for name, t in model.head.state_dict().items()}
+    tensors |= {f"head.{name}": t for name, t in head.state_dict().items()}
     whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     # The record travels with the weights, so that the two can't come from different models; the JSON is for people.
     data = safetensors.torch.save(whole, metadata={"auricle.finetuned": json.dumps(record)})
