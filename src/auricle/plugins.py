@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from auricle.errors import ConfigError
 
@@ -31,8 +31,9 @@ def load_plugins(modules: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         ConfigError: a module can't be imported, whatever it raises.
     """
-    if modules and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.insert(0, here)
     names = (*_installed(), *modules)
     for name in names:
         try:

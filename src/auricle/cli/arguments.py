@@ -26,7 +26,7 @@ MODEL = (
 _POSITIONAL = ("model", "path", "paths", "runs", "encoder", "name", "task_name")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FileArguments:
     """What every verb with many flags takes."""
 
@@ -34,7 +34,7 @@ class FileArguments:
     """JSON or YAML file of settings by the names of the flags (nested, or with dots); flags override it."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelArguments(FileArguments):
     """What every verb that opens a model takes."""
 
@@ -44,7 +44,7 @@ class ModelArguments(FileArguments):
     """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PrecisionArguments(ModelArguments):
     """What verbs take that read a frozen encoder."""
 

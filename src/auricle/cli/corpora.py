@@ -49,14 +49,14 @@ def corpus(argv: Sequence[str]) -> None:
     report.render(Console())
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbedArguments(PrecisionArguments):
     """Arguments of `auricle embed`."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
-    data: str = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
+    data: str
     """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
-    out: Path | None = None
+    out: Path
     """Parquet file to write: one row per clip with its table columns and `embedding`, a list of floats."""
     batch: int = 16
     """Clips encoded at once, at most."""
@@ -70,10 +70,6 @@ def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, expand(argv), "embed", about)
-    if not args.model or not args.data or args.out is None:
-        raise AuricleError(
-            "expected a model, its data and a file to write: auricle embed MODEL --data FOLDER --out FILE.parquet"
-        )
     if args.hop is not None and args.segment is None:
         raise AuricleError("--hop needs --segment: the length of the segments")
     from auricle.corpus.sources import open_corpus

@@ -13,11 +13,11 @@ from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, com
 from auricle.errors import AuricleError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeArguments(PrecisionArguments):
     """Arguments of `auricle probe`."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
     task: str = ""
     """Task: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
     suite: str = ""
@@ -58,10 +58,8 @@ def probe(argv: Sequence[str]) -> None:
 
     search = SearchConfig.published() if "--published-search" in argv else SearchConfig()
     args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
-    if bool(args.task) == bool(args.suite) or not args.model:
-        raise AuricleError(
-            "expected a model and either --task or --suite: auricle probe MODEL --task esc10 --data FOLDER"
-        )
+    if bool(args.task) == bool(args.suite):
+        raise AuricleError("expected either --task or --suite: auricle probe MODEL --task esc10 --data FOLDER")
     from rich.console import Console
 
     from auricle.evaluation.driver import EvaluationConfig
@@ -97,12 +95,12 @@ def probe(argv: Sequence[str]) -> None:
     Console().print(render_results(results))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneArguments(ModelArguments):
     """Arguments of `auricle finetune`."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL)] = ""
-    task: str = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
+    task: str
     """Task of labelled clips: `auricle tasks` lists them; `folder` takes any labelled folder or table."""
     data: str | None = None
     """The task's audio; tasks on the built-in corpus need none."""
@@ -129,8 +127,6 @@ def finetune(argv: Sequence[str]) -> None:
     )
     settings = ("settings", Annotated[FinetuneConfig, tyro.conf.arg(name="")], FinetuneConfig())
     args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about)
-    if not args.model or not args.task:
-        raise AuricleError("expected a model and a task: auricle finetune MODEL --task folder --data FOLDER")
     from rich.console import Console
 
     from auricle.finetune.run import finetune_task
@@ -164,7 +160,7 @@ def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]
         fields.append(("label", Annotated[str, label], card.label))
         if dataclasses.fields(card.rule):
             fields.append(("rule", type(card.rule), card.rule))
-    return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True)
+    return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True, kw_only=True)
 
 
 def _card(args: Any) -> Any:

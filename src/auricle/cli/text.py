@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -13,13 +13,13 @@ from rich.console import Console
 from auricle.cli.arguments import ModelArguments, command, expand, parse
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _TextArguments(ModelArguments):
     """Arguments of both verbs."""
 
-    model: tyro.conf.Positional[str] = ""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """Run folder of an encoder of audio and text (recipe `clap`), or one of its checkpoints."""
-    data: str = ""
+    data: str
     """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
     source: str = "source"
     """Column that names what a clip was recorded from: the bootstrap draws clips of one source together."""
@@ -33,7 +33,7 @@ class _TextArguments(ModelArguments):
     """Seed of the bootstrap and of the control's weights."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ZeroShotArguments(_TextArguments):
     """What `auricle zero-shot` takes."""
 
@@ -71,7 +71,7 @@ def zero_shot(argv: Sequence[str]) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TextRetrievalArguments(_TextArguments):
     """What `auricle text-retrieval` takes."""
 

@@ -124,8 +124,8 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         argument(
             "family",
             str,
-            f"Train an encoder of another family of similar size instead of the recipe's own: {others}. `auricle matrix "
-            f"{name}` shows which fit; --encoder.* are then its settings.",
+            f"Train an encoder of another family of similar size instead of the recipe's own: {others}. "
+            f"`auricle matrix {name}` shows which fit; --encoder.* are then its settings.",
             family,
             name="encoder",
             metavar="FAMILY",
@@ -152,10 +152,10 @@ def _list_recipes() -> None:
 
     console = Console()
     console.print(
-        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY] [--config FILE]\n"
-        "                        [--device auto|cpu|cuda|mps] [--resume]\n\n"
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY]\n"
+        "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n\n"
         "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
-        "`auricle pretrain RECIPE --help` lists them with the defaults; `auricle recipes RECIPE` describes the method.\n",
+        "`auricle pretrain RECIPE --help` lists them; `auricle recipes RECIPE` describes the method.\n",
         markup=False,
         highlight=False,
     )
