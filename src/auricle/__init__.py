@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from auricle.evaluation.probing import probe
     from auricle.finetune.run import finetune
     from auricle.models.finetuned import load_finetuned
-    from auricle.recipes import get_recipe, load, pretrain
+    from auricle.models import load
+    from auricle.recipes import get_recipe, pretrain
     from auricle.report import write_report
     from auricle.tasks.cards.registry import get_task
     from auricle.tokens.embeddings import embed_corpus
@@ -36,7 +37,7 @@ _WHERE = {
     "finetune": "auricle.finetune.run",
     "get_recipe": "auricle.recipes",
     "get_task": "auricle.tasks.cards.registry",
-    "load": "auricle.recipes",
+    "load": "auricle.models",
     "load_finetuned": "auricle.models.finetuned",
     "open_corpus": "auricle.corpus.sources",
     "pretrain": "auricle.recipes",

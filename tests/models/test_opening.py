@@ -1,0 +1,136 @@
+"""The one opener: whatever holds a model opens by the same function, and what holds none is refused in words."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_transformers import folder as saved
+from toy_pretraining import toy_recipe, write_corpus
+
+import auricle
+from auricle.cli import main
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import AuricleError, CheckpointError, ConfigError
+from auricle.models import load
+from auricle.models.finetuned import save_finetuned
+from auricle.probes import get_loss
+from auricle.recipes import pretrain
+from auricle.zoo.families.audiomosaic import save_audiomosaic
+
+WAVE = (0.1 * np.sin(np.arange(16000) / 7)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    return pretrain(toy_recipe(), write_corpus(folder / "clips"), folder / "toy", progress=False)
+
+
+def tuned(encoder: FrozenEncoder, folder: Path) -> Path:
+    """Write a fine-tuned model with three classes."""
+    head = torch.nn.Linear(encoder.pooled_width, 3)
+    classes = ("a", "b", "c")
+    save_finetuned(
+        folder, encoder.encoder, head, encoder, norm=True, classes=classes, loss=get_loss("ce"), card={"task": "toys"}
+    )
+    return folder
+
+
+def test_a_run_a_checkpoint_and_a_file_in_it(run: Path) -> None:
+    whole = load(run, device="cpu")
+    checkpoint = run / "checkpoints" / "step-00000010"
+    for place in (checkpoint, checkpoint / "encoder.safetensors"):
+        model = load(place, device="cpu")
+        assert np.array_equal(model.embed(WAVE, 16000), whole.embed(WAVE, 16000))
+        assert (model.folder, model.run) == (run, run)
+    assert load(run, step=4).encoder.fingerprint != whole.encoder.fingerprint
+    assert whole.classes == ()
+    with pytest.raises(ConfigError, match="has no classifier; fine-tune it first"):
+        whole.predict(WAVE, 16000)
+
+
+def test_a_fine_tuned_folder_by_each_of_its_names(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    inner = tuned(encoder, tmp_path / "out" / "finetuned" / "0123456789abcdef")
+    expected = load(inner).predict(WAVE, 16000)
+    assert expected.shape == (3,)
+    assert expected.sum() == pytest.approx(1, abs=1e-5)
+    for place in (inner / "finetuned.safetensors", inner.parent, inner.parent.parent):
+        model = load(place)
+        assert np.array_equal(model.predict(WAVE, 16000), expected)
+        assert model.classes == ("a", "b", "c")
+        assert model.folder == inner
+    tuned(encoder, inner.parent / "fedcba9876543210")
+    with pytest.raises(CheckpointError, match=r"holds 2 fine-tuned models; name one of them: .*0123456789abcdef"):
+        load(inner.parent)
+
+
+def test_the_hub_a_published_file_and_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = load(f"hf:{saved('wav2vec2')}")
+    assert hub.embed(WAVE, 16000).shape == (hub.width,)
+    config = SpectrogramTransformerConfig(width=48, depth=2, heads=2, frames=64)
+    file = save_audiomosaic(tmp_path / "model.safetensors", config.build(torch.Generator().manual_seed(0)))
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\nclass Mean:\n    rate, width = 8000, 2\n    def __call__(self, wave):\n"
+        "        return torch.stack([wave.mean(1), wave.std(1)], 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    own = load("mine:Mean")
+    assert own.embed(WAVE, 16000).shape == (2,)
+    assert own.folder == Path("runs/mine-Mean")
+    # The same names on the command line.
+    write_corpus(tmp_path / "clips", clips=4)
+    for name in ("mine:Mean", f"hf:{saved('wav2vec2')}"):
+        assert main(["embed", name, "--data", "clips", "--out", "v.parquet", "--device", "cpu"]) == 0
+        assert "4 clips" in capsys.readouterr().out
+    with pytest.raises(AuricleError, match="heads"):
+        load(f"zoo:audiomosaic:{file}")
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("nowhere", {}, "there is no run folder"),
+        ("zoo:audiomosiac:x", {}, "did you mean 'audiomosaic'"),
+        ("zoo:audiomosaic", {}, "names no file"),
+        ("no_such_module:Class", {}, "no_such_module"),
+        ("mine:Mean", {"step": 3}, "only a run folder has steps"),
+        ("nowhere", {"trust_remote_code": True}, "is for models of the Hub"),
+    ],
+)
+def test_refusals(what: str, options: dict, message: str) -> None:
+    with pytest.raises(AuricleError, match=message):
+        load(what, **options)
+
+
+def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(CheckpointError, match=r"is a file, and no checkpoint.*hf:user/name"):
+        load(tmp_path / "notes.txt")
+
+
+def test_device_and_precision(run: Path) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="torch finds no cuda device here; set --device auto"):
+            load(run, device="cuda")
+    with pytest.raises(ConfigError, match="there is no device 'gpu'"):
+        load(run, device="gpu")
+    plain, half = load(run, device="cpu"), load(run, device="cpu", precision="bf16")
+    # Other numbers: neither caches nor results of one are taken for those of the other.
+    assert plain.encoder.fingerprint != half.encoder.fingerprint
+    assert half.encoder.precision == "bf16"
+    assert np.abs(plain.embed(WAVE, 16000) - half.embed(WAVE, 16000)).max() > 0
+    assert load(run, device="cpu", precision="auto").encoder.fingerprint == plain.encoder.fingerprint
+    with pytest.raises(ConfigError, match="expected auto, fp32 or bf16"):
+        load(run, precision="fp16")
+
+
+def test_the_public_name(run: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    assert np.array_equal(auricle.load(moved).embed(WAVE, 16000), load(run).embed(WAVE, 16000))
