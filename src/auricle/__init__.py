@@ -1,11 +1,12 @@
 """auricle: pre-train, probe and compare self-supervised audio encoders.
 
-The verbs of the command line as functions; everything else lives in the rooms (`auricle.audio`, `auricle.encoders`,
-...). Names are imported when they are first used, so that `import auricle` is quick.
+The verbs of the command line as functions, with the same names and defaults; the rooms (`auricle.audio`,
+`auricle.encoders`, ...) hold everything else. Names are imported when they are first used, so that `import auricle` is
+quick.
 
-    import auricle
-
-    vector = auricle.load("runs/mine").embed(wave, rate)
+Example:
+    >>> import auricle
+    >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -18,52 +19,87 @@ if TYPE_CHECKING:
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
+    from auricle.evaluation.audio_text.run import text_retrieval, zero_shot
+    from auricle.evaluation.driver import EvaluationConfig
     from auricle.evaluation.evaluate import evaluate
     from auricle.evaluation.probing import probe
+    from auricle.finetune.config import FinetuneConfig
     from auricle.finetune.run import finetune
-    from auricle.models.finetuned import load_finetuned
-    from auricle.models import load
-    from auricle.recipes import get_recipe, pretrain
+    from auricle.kits.suites import run_suite
+    from auricle.models import Model, load
+    from auricle.models.embedding import embed
+    from auricle.plugins import load_plugins
+    from auricle.recipes.pretrain import pretrain
+    from auricle.recipes.registry import get_recipe
+    from auricle.recipes.registry import recipes as list_recipes
     from auricle.report import write_report
+    from auricle.results.book import ResultBook
+    from auricle.results.comparison import compare_results
     from auricle.tasks.cards.registry import get_task
-    from auricle.tokens.embeddings import embed_corpus
+    from auricle.tasks.cards.registry import tasks as list_tasks
 
 __version__ = version("auricle")
 
+# Name -> module, and its name there where it differs: `recipes` and `tasks` are rooms.
 _WHERE = {
+    "EvaluationConfig": "auricle.evaluation.driver",
+    "FinetuneConfig": "auricle.finetune.config",
+    "Model": "auricle.models",
+    "ResultBook": "auricle.results.book",
     "check_encoder": "auricle.encoders.checking",
-    "embed_corpus": "auricle.tokens.embeddings",
+    "compare_results": "auricle.results.comparison",
+    "embed": "auricle.models.embedding",
     "evaluate": "auricle.evaluation.evaluate",
     "finetune": "auricle.finetune.run",
-    "get_recipe": "auricle.recipes",
+    "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
+    "list_recipes": "auricle.recipes.registry:recipes",
+    "list_tasks": "auricle.tasks.cards.registry:tasks",
     "load": "auricle.models",
-    "load_finetuned": "auricle.models.finetuned",
+    "load_plugins": "auricle.plugins",
     "open_corpus": "auricle.corpus.sources",
-    "pretrain": "auricle.recipes",
+    "pretrain": "auricle.recipes.pretrain",
     "probe": "auricle.evaluation.probing",
+    "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
+    "text_retrieval": "auricle.evaluation.audio_text.run",
     "write_report": "auricle.report",
+    "zero_shot": "auricle.evaluation.audio_text.run",
 }
 
 __all__ = [
+    "EvaluationConfig",
+    "FinetuneConfig",
+    "Model",
+    "ResultBook",
     "check_encoder",
-    "embed_corpus",
+    "compare_results",
+    "embed",
     "evaluate",
     "finetune",
     "get_recipe",
     "get_task",
+    "list_recipes",
+    "list_tasks",
     "load",
-    "load_finetuned",
+    "load_plugins",
     "open_corpus",
     "pretrain",
     "probe",
+    "run_suite",
     "scan",
+    "text_retrieval",
     "write_report",
+    "zero_shot",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'auricle' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    module, _, inner = _WHERE[name].partition(":")
+    return getattr(import_module(module), inner or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

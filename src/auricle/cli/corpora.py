@@ -70,17 +70,19 @@ def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, expand(argv), "embed", about)
-    if args.hop is not None and args.segment is None:
-        raise AuricleError("--hop needs --segment: the length of the segments")
-    from auricle.corpus.sources import open_corpus
-    from auricle.models import load
-    from auricle.tokens.embeddings import embed_corpus
+    from auricle.models.embedding import embed as run
 
-    clips = open_corpus(args.data)
-    if args.segment is not None:
-        clips = clips.segments(args.segment, args.hop)
-    model = load(args.model, device=args.device, precision=args.precision, trust_remote_code=args.trust_remote_code)
-    table = embed_corpus(model.encoder, clips, args.out, batch=args.batch)
+    table = run(
+        args.model,
+        args.data,
+        args.out,
+        segment=args.segment,
+        hop=args.hop,
+        batch=args.batch,
+        device=args.device,
+        precision=args.precision,
+        trust_remote_code=args.trust_remote_code,
+    )
     print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

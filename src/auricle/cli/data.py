@@ -1,4 +1,4 @@
-"""The verb `data`: published data sets, where they come from and how to fetch them."""
+"""The verb `data`: list and download published data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from auricle.cli.arguments import no_arguments, parse
 from auricle.config import nearest
@@ -16,20 +15,20 @@ from auricle.errors import AuricleError
 
 @dataclasses.dataclass(frozen=True)
 class DownloadArguments:
-    """What `auricle data download` takes."""
+    """Arguments of `auricle data download`."""
 
     name: tyro.conf.Positional[str]
-    """Data set; `auricle data list` shows all."""
+    """Data set; `auricle data list` lists all."""
     to: Path
-    """Folder to put it in."""
+    """Folder to download into."""
     yes: bool = False
-    """Do not ask: the licence was read and the size is known."""
+    """Download without asking: you have read the licence and know the size."""
     unpacked: bool = True
-    """Unpack archives after their sums were checked."""
+    """Unpack archives after their checksums are verified."""
 
 
 def data(argv: Sequence[str]) -> None:
-    """Published data sets: `auricle data list`, `auricle data download NAME --to FOLDER`."""
+    """List or download published data sets."""
     verbs = ("list", "download")
     if not argv or argv[0] not in verbs:
         if argv and argv[0] not in ("-h", "--help"):
@@ -38,6 +37,8 @@ def data(argv: Sequence[str]) -> None:
         return
     if argv[0] == "list":
         no_arguments("data list", argv[1:], "List the data sets: size, licence, and whether they can be downloaded.")
+        from rich.console import Console
+
         from auricle.corpus.published.download import render_data_sets
 
         Console().print(render_data_sets())
@@ -46,7 +47,7 @@ def data(argv: Sequence[str]) -> None:
         DownloadArguments,
         argv[1:],
         "data download",
-        "Fetch a data set: size and licence are shown first; a cut download goes on where it was; sums are checked.",
+        "Download a data set. Size and licence are shown first; interrupted downloads continue; checksums are verified.",
     )
     from auricle.corpus.published.download import download
 

@@ -1,4 +1,4 @@
-"""The verb `results`: list, filter, compare and export what was measured."""
+"""The verb `results`: list, filter, compare and export results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from auricle.cli.arguments import parse
 from auricle.errors import AuricleError
@@ -16,7 +15,7 @@ from auricle.errors import AuricleError
 
 @dataclasses.dataclass(frozen=True)
 class ResultsArguments:
-    """What `auricle results` takes."""
+    """Arguments of `auricle results`."""
 
     paths: tyro.conf.Positional[tuple[Path, ...]] = (Path(),)
     """Run folders, folders of runs, or results.jsonl files; by default all below the current folder."""
@@ -35,28 +34,30 @@ class ResultsArguments:
     metric: str | None = None
     """Another metric than each task's headline."""
     compare: tuple[str, str] | None = None
-    """Two encoders (or two probes): which one is better, with paired bootstrap, and Wilcoxon over tasks."""
+    """Two encoders (or two probes): paired bootstrap of their difference, and Wilcoxon over tasks."""
     ranks: bool = False
-    """Average ranks with critical differences, and whether ranks are stable (Kendall's tau)."""
+    """Average ranks with critical differences, and how stable ranks are (Kendall's tau)."""
     format: Literal["table", "markdown", "csv", "latex"] = "table"
-    """How to write it."""
+    """Format of the output."""
     out: Path | None = None
-    """File to write instead of the screen."""
+    """File to write; by default the output goes to the screen."""
     resamples: int = 2000
     """Bootstrap samples of each comparison."""
     confidence: float = 0.95
     """Coverage of the intervals of comparisons."""
     seed: int = 0
-    """Of bootstrap and permutations."""
+    """Seed of bootstrap and permutations."""
 
 
 def results(argv: Sequence[str]) -> None:
-    """List, compare and export results: `auricle results RUN... --compare A B`."""
+    """List, compare and export results."""
     about = (
-        "List what was measured: one table for each task, metric, corpus and protocol. --compare says which of two "
-        "encoders or probes is better, --ranks ranks them over tasks. Names are patterns."
+        "List results: one table for each task, metric, corpus and protocol. --compare tests the difference of two "
+        "encoders or probes, --ranks ranks them over tasks. Names are patterns."
     )
     args = parse(ResultsArguments, argv, "results", about)
+    from rich.console import Console
+
     from auricle.results.book import ResultBook
     from auricle.results.comparison import compare_results, rank_results
     from auricle.results.export import render_sheets, to_csv, to_latex, to_markdown

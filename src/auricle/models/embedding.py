@@ -1,0 +1,58 @@
+"""The verb `embed`: one vector per clip of a corpus, from any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
+from auricle.errors import ConfigError
+from auricle.models.opening import Model, load
+from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
+
+
+def embed(
+    model: str | Path | Model,
+    data: str | Path | Corpus,
+    out: str | Path,
+    *,
+    segment: float | None = None,
+    hop: float | None = None,
+    batch: int = 16,
+    device: str = "auto",
+    precision: str = "fp32",
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> EmbeddedCorpus:
+    """Encode every clip once and write a Parquet table with its columns and `embedding`, `(D,)` float32.
+
+    Args:
+        model: a model, or what `load` opens.
+        data: a corpus, or what `open_corpus` opens.
+        out: file to write.
+        segment: cut recordings into segments of this many seconds: one row per segment.
+        hop: seconds between the starts of two segments; None: `segment`.
+        batch: clips encoded at once, at most.
+        device: see `load`; ignored for a `Model`, like the next two.
+        precision: see `load`.
+        trust_remote_code: see `load`.
+        progress: show a progress bar.
+
+    Raises:
+        CheckpointError: there is no such model.
+        CorpusError: there is no such data, or no clip could be embedded.
+        ConfigError: a setting is out of range.
+        StorageError: `out` can't be written.
+
+    Example:
+        >>> import auricle
+        >>> auricle.embed("runs/mine", "recordings", "vectors.parquet", segment=5)  # doctest: +SKIP
+    """
+    if hop is not None and segment is None:
+        raise ConfigError("hop needs segment: the length of the segments")
+    clips = data if isinstance(data, Corpus) else open_corpus(data)
+    if segment is not None:
+        clips = clips.segments(segment, hop)
+    if not isinstance(model, Model):
+        model = load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
+    return embed_corpus(model.encoder, clips, out, batch=batch, progress=progress)
