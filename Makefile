@@ -1,12 +1,12 @@
-# Two commands matter: `make demo` and `make test`. Each sets up its own virtual environment first.
+# The two main commands are `make demo` and `make test`; each sets up its own virtual environment first.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# OpenMP threads that spin while they wait make every process that shares the cores crawl.
+# OpenMP threads that spin while they wait slow down every process that shares the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check docs format bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,11 +26,14 @@ check: $(VENV)/.installed ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.installed ## mend what lint and format can mend
+docs: $(VENV)/.installed ## build the documentation site into build/site; warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+format: $(VENV)/.installed ## fix what lint and format can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The published chains that we are measured against live in an environment of their own.
+# The published chains that auricle is measured against have their own environment.
 .venv-bench/.installed: pyproject.toml constraints.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
@@ -40,4 +43,4 @@ bench: .venv-bench/.installed ## measure speed and memory, as ratios in one run
 	.venv-bench/bin/python benchmarks/run_all.py
 
 clean: ## remove environments and caches (never runs/)
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache
