@@ -26,7 +26,7 @@ from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan, plan_folds
-from auricle.tasks.retrieval.answers import RetrievalRule
+from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 

@@ -23,10 +23,12 @@ from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, choose, layer_tokens
-from auricle.tasks.few_shot.answers import EpisodeAnswers, FewShotRule
+from auricle.tasks.few_shot.answers import EpisodeAnswers
+from auricle.tasks.few_shot.rule import FewShotRule
 from auricle.tasks.few_shot.run import FewShotTask
 from auricle.tasks.label_budget import run as label_budget_task
-from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule
+from auricle.tasks.label_budget.answers import BudgetAnswers
+from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import LogisticConfig
 from auricle.tokens.extract import extract
 

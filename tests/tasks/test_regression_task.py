@@ -21,7 +21,8 @@ from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
-from auricle.tasks.regression.answers import RegressionAnswers, RegressionRule
+from auricle.tasks.regression.answers import RegressionAnswers
+from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.regression.run import RegressionTask, RidgeNumbersConfig
 
 N = 50

@@ -25,7 +25,8 @@ from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.sequence import run as sequence_task
-from auricle.tasks.sequence.answers import SequenceRule, Transcripts
+from auricle.tasks.sequence.answers import Transcripts
+from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.sequence.run import SequenceTask
 
 TONES = {"a": 300.0, "b": 1000.0, "c": 3300.0}

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.anomaly.run import AnomalyTask
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import ClipsTask
-from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.clustering.run import ClusteringTask
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.events.run import EventsTask
-from auricle.tasks.few_shot.answers import FewShotRule
+from auricle.tasks.few_shot.rule import FewShotRule
 from auricle.tasks.few_shot.run import FewShotTask
-from auricle.tasks.label_budget.answers import LabelBudgetRule
+from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.label_budget.run import BudgetTask
-from auricle.tasks.regression.answers import RegressionRule
+from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.regression.run import RegressionTask
-from auricle.tasks.retrieval.answers import RetrievalRule
+from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.retrieval.run import RetrievalTask
-from auricle.tasks.sequence.answers import SequenceRule
+from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.sequence.run import SequenceTask
 from auricle.tasks.task_type import TaskType
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.verification.rule import VerificationRule
 from auricle.tasks.verification.run import VerificationTask
 
 TASK_TYPES: dict[type[Config], TaskType] = {

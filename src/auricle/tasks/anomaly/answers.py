@@ -8,36 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.resampled_ranking import weighted_auc, weighted_partial_auc
 from auricle.results.unit_answers import UnitPredictions
-
-
-@dataclass(frozen=True)
-class AnomalyRule(Config):
-    """What is normal.
-
-    Attributes:
-        normal: labels of normal clips; all others are anomalous. Empty: each class is taken for normal in turn, and
-            the scores are means over the classes (one against the rest).
-        domain: column whose values are judged by themselves (machine, section); "": none.
-        max_false_positives: of the partial area (DCASE: 0.1).
-    """
-
-    normal: tuple[str, ...] = ()
-    domain: str = ""
-    max_false_positives: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            ConfigError: a rate that does not lie within 0 (excluded) ... 1.
-        """
-        if not 0 < self.max_false_positives <= 1:
-            raise ConfigError(f"max_false_positives is {self.max_false_positives}; expected above 0 and at most 1")
 
 
 @dataclass(frozen=True)

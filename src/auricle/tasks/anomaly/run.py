@@ -15,7 +15,8 @@ from sklearn.neighbors import NearestNeighbors
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.anomaly.answers import AnomalyAnswers, AnomalyRule
+from auricle.tasks.anomaly.answers import AnomalyAnswers
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, cells, source_groups

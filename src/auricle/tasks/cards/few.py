@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
-from auricle.tasks.few_shot.answers import FewShotRule
-from auricle.tasks.label_budget.answers import LabelBudgetRule
-from auricle.tasks.sequence.answers import SequenceRule
+from auricle.tasks.few_shot.rule import FewShotRule
+from auricle.tasks.label_budget.rule import LabelBudgetRule
+from auricle.tasks.sequence.rule import SequenceRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 

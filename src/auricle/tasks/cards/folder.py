@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from auricle.config import Config
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.events.rule import EventsRule
-from auricle.tasks.few_shot.answers import FewShotRule
-from auricle.tasks.label_budget.answers import LabelBudgetRule
-from auricle.tasks.regression.answers import RegressionRule
-from auricle.tasks.retrieval.answers import RetrievalRule
-from auricle.tasks.sequence.answers import SequenceRule
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.few_shot.rule import FewShotRule
+from auricle.tasks.label_budget.rule import LabelBudgetRule
+from auricle.tasks.regression.rule import RegressionRule
+from auricle.tasks.retrieval.rule import RetrievalRule
+from auricle.tasks.sequence.rule import SequenceRule
+from auricle.tasks.verification.rule import VerificationRule
 
 _OWN: tuple[tuple[str, str, str, Config], ...] = (
     ("folder_events", "when does which sound occur (events.csv: file,onset,offset,label)", "label", EventsRule()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
 

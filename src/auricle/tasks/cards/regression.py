@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
-from auricle.tasks.regression.answers import RegressionRule
+from auricle.tasks.regression.rule import RegressionRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 

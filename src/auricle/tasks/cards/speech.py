@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
-from auricle.tasks.sequence.answers import SequenceRule
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.sequence.rule import SequenceRule
+from auricle.tasks.verification.rule import VerificationRule
 
 _FSDD = "Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401"
 _ARABIC = (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringRule
-from auricle.tasks.retrieval.answers import RetrievalRule
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.clustering.rule import ClusteringRule
+from auricle.tasks.retrieval.rule import RetrievalRule
+from auricle.tasks.verification.rule import VerificationRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 _ARABIC = "A. Ghandoura et al., Engineering Applications of Artificial Intelligence 102, 2021"

@@ -9,30 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.results.unit_answers import UnitPredictions
-
-
-@dataclass(frozen=True)
-class ClusteringRule(Config):
-    """All clips are clustered; labels judge.
-
-    Attributes:
-        clusters: how many; 0: as many as there are classes.
-    """
-
-    clusters: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            ConfigError: one cluster, or a negative number.
-        """
-        if self.clusters < 0 or self.clusters == 1:
-            raise ConfigError(f"clusters is {self.clusters}; expected 0 (as many as classes) or at least 2")
 
 
 @dataclass(frozen=True)

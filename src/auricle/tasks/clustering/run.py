@@ -13,7 +13,8 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringAnswers, ClusteringRule
+from auricle.tasks.clustering.answers import ClusteringAnswers
+from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.targets import make_targets
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, labels_of, source_groups
 from auricle.tasks.vector_readers import CosineConfig

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from auricle.errors import CorpusError
 from auricle.metrics.classification import Floats
 from auricle.metrics.events import Event, EventCounts, event_counts, segment_counts
-from auricle.metrics.psds import Psds, PsdsConfig
+from auricle.metrics.psds import PSDS1, PSDS2, Psds, PsdsConfig
 from auricle.results.predictions import TaskPredictions, match_units
 from auricle.tasks.events.arrays import Listed
 from auricle.tasks.events.rule import COUNTED, CURVES, EventsRule
 
 __all__ = ["EventPredictions", "EventsRule"]
+
+_CURVES: dict[str, PsdsConfig] = dict(zip(CURVES, (PSDS1, PSDS2), strict=True))
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class EventPredictions(TaskPredictions):
     def _psds(self, metric: str, seed: int, weights: np.ndarray) -> Floats:
         if (metric, seed) not in self._curves:
             # What thresholds change is found once; each weighting then only sums it.
-            self._curves[metric, seed] = self._prepared(CURVES[metric], seed)
+            self._curves[metric, seed] = self._prepared(_CURVES[metric], seed)
         each = np.stack([psds.resampled(weights[:, rows]) for rows, psds in self._curves[metric, seed]])
         defined = ~np.isnan(each)
         total, count = np.where(defined, each, 0.0).sum(0), defined.sum(0)

@@ -12,52 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import Floats, confusion_matrix
 from auricle.results.unit_answers import UnitPredictions
+from auricle.tasks.few_shot.rule import FewShotRule
 
 Places = NDArray[np.int64]
 _TRIES = 50  # orders of the sources that are tried for one episode
-
-
-@dataclass(frozen=True)
-class FewShotRule(Config):
-    """Few-shot classification of clips with one label each.
-
-    Attributes:
-        ways: N, classes of an episode.
-        shots: K, labelled clips of each class.
-        queries: clips of each class that are judged.
-        episodes: how many are drawn.
-        part: which clips take part: those of the corpus's `test` split, `all`, or `auto`: test clips where the corpus
-            names them, else all. No reader learns anything outside an episode, so all clips may judge.
-    """
-
-    ways: int = 5
-    shots: int = 5
-    queries: int = 10
-    episodes: int = 600
-    part: Literal["auto", "test", "all"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: fewer than two ways, or less than one of the others, or an unknown part.
-        """
-        if self.ways < 2 or min(self.shots, self.queries, self.episodes) < 1:
-            raise ConfigError(
-                f"found {self.ways} ways, {self.shots} shots, {self.queries} queries, {self.episodes} episodes; "
-                "expected at least 2 ways and at least 1 of the others"
-            )
-        if self.part not in ("auto", "test", "all"):
-            raise ConfigError(f"part is {self.part!r}; expected 'auto', 'test' or 'all'")
 
 
 @dataclass(frozen=True)

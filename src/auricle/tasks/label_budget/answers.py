@@ -10,48 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import CorpusError
 from auricle.metrics.classification import Floats
 from auricle.results.predictions import TaskPredictions
 from auricle.tasks.clips.answers import ClipPredictions
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class LabelBudgetRule(Config):
-    """A curve of scores over label budgets.
-
-    Attributes:
-        budgets: labelled training clips of each class, in ascending order. A class with fewer gives all it has.
-        draws: how often clips are drawn anew.
-        validation: what chooses the readers' settings: `budget`: as many validation clips of each class as the budget
-            has training clips, so that a budget of b costs 2 b labels a class at most; `all`: all validation clips,
-            which flatters small budgets, and the result says so.
-    """
-
-    budgets: tuple[int, ...] = (1, 2, 5, 10, 20)
-    draws: int = 5
-    validation: Literal["budget", "all"] = "budget"
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: no budget, one below 1, not in ascending order, no draw, or an unknown word.
-        """
-        if not self.budgets or min(self.budgets) < 1 or list(self.budgets) != sorted(set(self.budgets)):
-            raise ConfigError(f"budgets are {list(self.budgets)}; expected numbers from 1 up, in ascending order")
-        if self.draws < 1:
-            raise ConfigError(f"found {self.draws} draws; expected at least 1")
-        if self.validation not in ("budget", "all"):
-            raise ConfigError(f"validation is {self.validation!r}; expected 'budget' or 'all'")
 
 
 def nested_draws(

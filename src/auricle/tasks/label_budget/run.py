@@ -20,7 +20,8 @@ from auricle.tasks.clips.clip_answers import clip_answers, known_targets
 from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
 from auricle.tasks.clips.run import plan_clips, settings_of
 from auricle.tasks.folds import Fold, Plan
-from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetAnswers, nested_draws, useful_budgets
+from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, source_groups

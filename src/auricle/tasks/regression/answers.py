@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.regression import pitch_hits
 from auricle.metrics.resampled_regression import (
@@ -23,30 +21,6 @@ from auricle.metrics.resampled_units import weighted_mean
 from auricle.results.unit_answers import UnitPredictions
 
 POINTS = 400
-
-
-@dataclass(frozen=True)
-class RegressionRule(Config):
-    """A number to predict: the card's label column, or one that is measured from the sound.
-
-    Attributes:
-        measured: `level`: root-mean-square level in dB re full scale, measured from each clip; "": the label column.
-        unit: `semitones` (MIDI note numbers: pitch accuracy within a quarter tone is scored too), `dB`, or "".
-    """
-
-    measured: Literal["", "level"] = ""
-    unit: Literal["", "semitones", "dB"] = ""
-
-    def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            ConfigError: one is unknown, or a measured level is given in another unit.
-        """
-        if self.measured not in ("", "level") or self.unit not in ("", "semitones", "dB"):
-            raise ConfigError(f"measured {self.measured!r}, unit {self.unit!r}; expected ''|level and ''|semitones|dB")
-        if self.measured == "level" and self.unit != "dB":
-            raise ConfigError(f"a measured level is in dB, not in {self.unit!r}; set unit to dB")
 
 
 @dataclass(frozen=True)

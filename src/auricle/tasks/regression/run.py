@@ -22,7 +22,8 @@ from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_folds
-from auricle.tasks.regression.answers import RegressionAnswers, RegressionRule
+from auricle.tasks.regression.answers import RegressionAnswers
+from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.tasks.vector_readers import check_finite

@@ -8,32 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.results.unit_answers import UnitPredictions
 
 MEASURED = ("map_retrieval", "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg")
-
-
-@dataclass(frozen=True)
-class RetrievalRule(Config):
-    """Each test clip asks once; all other test clips of other sources answer.
-
-    Attributes:
-        depth: ranks that nDCG looks at; 0: all.
-    """
-
-    depth: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            ConfigError: a negative depth.
-        """
-        if self.depth < 0:
-            raise ConfigError(f"depth is {self.depth}; expected 0 (all ranks) or more")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
-from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers, RetrievalRule
+from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers
+from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.targets import make_targets
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.tasks.vector_readers import COSINES, CosineConfig, few_notes

@@ -18,8 +18,9 @@ from auricle.probes.ctc.heads import CTC, CtcConfig
 from auricle.probes.ctc.utterances import Labels, feasible
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan, plan_folds
-from auricle.tasks.sequence.answers import SequenceRule, Transcripts
+from auricle.tasks.sequence.answers import Transcripts
 from auricle.tasks.sequence.fits import SequenceFit, Speech, fit_sequence_fold
+from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
 

@@ -9,49 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.classification import Floats
 from auricle.metrics.resampled_ranking import weighted_auc, weighted_equal_error_rate, weighted_min_detection_cost
 from auricle.metrics.verification import DetectionCost
 from auricle.results.unit_answers import UnitPredictions
 
 CURVE_POINTS = 200
-
-
-@dataclass(frozen=True)
-class VerificationRule(Config):
-    """Pairs of clips to tell apart.
-
-    Attributes:
-        trials: table of the trials (`enroll,test,target`), relative to the corpus; "": pairs are made from the test
-            clips by `identity`.
-        identity: column that says whose a clip is; made trials pair equal and unequal values, and readers that learn
-            from known identities learn it from clips outside the trials.
-        made: number of trials to make where no table is named, half of them of the same identity.
-        made_of: number of identities, drawn by the seed, that made trials are between; the others are left for
-            readers that learn. 0: all.
-        target_prior: prior of the detection cost.
-    """
-
-    trials: str = "trials.csv"
-    identity: str = "source"
-    made: int = 2000
-    made_of: int = 0
-    target_prior: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ConfigError: too few trials, or a prior that does not lie between 0 and 1.
-        """
-        if self.made < 2 or self.made_of == 1 or self.made_of < 0:
-            raise ConfigError(
-                f"{self.made} trials of {self.made_of} identities; expected at least 2 (identities: or 0)"
-            )
-        if not 0 < self.target_prior < 1:
-            raise ConfigError(f"target_prior is {self.target_prior}; expected above 0 and below 1")
 
 
 @dataclass(frozen=True)

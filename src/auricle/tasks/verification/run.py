@@ -15,7 +15,8 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, source_groups
 from auricle.tasks.vector_readers import COSINES, CosineConfig, few_notes
-from auricle.tasks.verification.answers import VerificationAnswers, VerificationRule
+from auricle.tasks.verification.answers import VerificationAnswers
+from auricle.tasks.verification.rule import VerificationRule
 
 
 class VerificationTask(TaskType):
