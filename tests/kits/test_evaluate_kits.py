@@ -231,11 +231,11 @@ def test_test_clips_validate_a_split_where_the_kit_does_so() -> None:
     made = kit_plan(marked, plan, targets, splits, 0)
     (fold,) = made.folds
     assert (fold.train.tolist(), fold.valid.tolist(), fold.test.tolist()) == ([0, 1, 3], [2, 4, 5], [2, 4, 5])
-    assert "test clips themselves choose the epoch" in made.words
-    assert "validates" not in made.words
+    assert "test clips themselves choose the epoch" in made.description
+    assert "validates" not in made.description
     neighbours = kit_plan(for_task(XARES_KNN, "fsdkaggle2018"), plan, targets, splits, 0)
     assert neighbours.folds[0].train.tolist() == [0, 1, 3]
-    assert "epoch" not in neighbours.words
+    assert "epoch" not in neighbours.description
     assert kit_plan(XARES, plan, targets, splits, 0) == plan
 
 

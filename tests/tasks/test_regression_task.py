@@ -133,7 +133,7 @@ def test_what_is_no_number_is_refused(tones: Callable[..., Corpus]) -> None:
         task.plan(TaskCard(name="t", label="pitch", rule=RegressionRule()), tones(clips=9), 0)
     with pytest.raises(ConfigError, match="in dB"):
         RegressionRule(measured="level", unit="semitones")
-    with pytest.raises(ConfigError, match="reads no task of type 'regression'"):
+    with pytest.raises(ConfigError, match="serves no task of type 'regression'"):
         task.probe(SearchConfig())
 
 

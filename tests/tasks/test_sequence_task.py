@@ -89,7 +89,7 @@ def test_spelt_tones_are_read(
     assert read.sizes == [[80, 10, 10]]
     assert (read.clips, read.tried, read.seeds, read.refit) == (10, 2, [0, 1], True)
     assert read.settings["frames_per_second"] == 50
-    assert any("is split into 2 frames" in note for note in read.notes)
+    assert any("into 2 frames: " in note for note in read.notes)
     assert read.details["symbols"] == [" ", "a", "b", "c"]
     assert read.params == 2 * 5 * 33
     assert read.macs is not None
@@ -128,12 +128,12 @@ def test_utterances_without_frames_enough_are_counted_and_named(
     (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], with_controls=False, **options)
     assert [name.split("@")[0] for name in result.details["infeasible"]] == ["003.wav", "055.wav"]
     assert any("2 utterances have more symbols than frames" in note for note in result.notes)
-    assert any("1 clips without a transcript were left out" in note for note in result.notes)
+    assert any("1 clips without a transcript were excluded" in note for note in result.notes)
     # One of them is a test clip: it is judged all the same.
     assert result.clips == 10
     short = CTC["ctc"].replace(upsample=1)
     hopeless = spelling(60, name="long", transcript=["abc" * 30] * 60)
-    with pytest.raises(CorpusError, match="give the reader a larger `upsample`"):
+    with pytest.raises(CorpusError, match="set a larger `upsample` of the probe"):
         evaluate([plain], CARD, hopeless, probes=[short], with_controls=False, **{**options, "out": quick["out"] / "b"})
 
 
@@ -174,7 +174,7 @@ def test_what_is_refused_and_what_is_noted(
     texts = ["abc"] * 20 + ["cab"] * 10 + ["bż"] * 5 + ["abc"] * 5
     notes = task.plan(CARD, spelling(40, transcript=texts), 0).notes
     assert "in test but never in training (counted as errors): 'ż'" in notes
-    assert any("the texts of 5 of 10 test utterances are also said in training" in note for note in notes)
+    assert any("the texts of 5 of 10 test utterances also occur in training" in note for note in notes)
     phones = replace(CARD, rule=SequenceRule(unit="phones"))
     script = task.plan(phones, spelling(40, transcript=["sh IY1"] * 40), 0).payload
     assert script.symbols == ("IY1", "sh")
@@ -209,7 +209,7 @@ def test_real_words_are_spelt(shared_audio: Path, plain: FrozenEncoder, tmp_path
     )
     assert result.metrics["cer"] < 0.6
     assert result.high < 1
-    assert any("also said in training" in note for note in result.notes)
+    assert any("also occur in training" in note for note in result.notes)
 
 
 @pytest.mark.real

@@ -101,7 +101,7 @@ class Study:
         )
         # What the corpus left out on opening never got a row, and is missing all the same.
         missing = dict(self.corpus.problems)
-        missing |= {str(self.corpus[int(r)].file): cache.missing[int(r)] for r in self.plan.rows[~job.here]}
+        missing |= {str(self.corpus[int(r)].file): cache.missing[int(r)] for r in self.plan.rows[~job.present]}
         detail = scores.detail
         result = Result(
             task=self.card.name,
@@ -124,7 +124,7 @@ class Study:
             classes=detail.get("classes", []),
             confusion=detail.get("confusion"),
             protocol=self.plan.protocol,
-            split=self.plan.words,
+            split=self.plan.description,
             fold_names=list(outcome.fold_names),
             sizes=[list(size) for size in outcome.sizes],
             refit=outcome.refit,

@@ -21,13 +21,12 @@ from auricle.kits.training import CompatFit, compat_logits
 from auricle.probes.contract import Labelled
 from auricle.probes.cost import head_macs
 from auricle.probes.losses import get_loss
-from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.folds import Fold
-from auricle.tasks.targets import Targets
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
+from auricle.tasks.targets import Targets, cells, source_groups
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
 from auricle.tokens.token_set import TokenSet
 
 
@@ -73,7 +72,7 @@ class CompatTask(TaskType):
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
         groups = source_groups(card, corpus, targets.rows)
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
-        return TaskPlan(targets.rows, official.protocol, plans[0].words, groups, notes, (targets, plans))
+        return TaskPlan(targets.rows, official.protocol, plans[0].description, groups, notes, (targets, plans))
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         """Return `all` for heads over layers."""
@@ -83,14 +82,10 @@ class CompatTask(TaskType):
         """Return what in the protocol flatters the score on a task laid out so."""
         return [*self.protocol.leaks, *(self.protocol.fold_leaks if plan.protocol == "folds" else ())]
 
-    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
-        """Return the card's metric, or accuracy or mAP by the kind of labels."""
-        return card.headline("multi" if "mAP" in predictions.metrics else "single")
-
     def run(self, job: Job) -> Outcome:
         """Train the kit's head on all folds with all its seeds and put the test clips in a row."""
         targets, plans = job.plan.payload
-        protocol, here = self.protocol, job.here
+        protocol, here = self.protocol, job.present
         tokens = job.tokens(layers=protocol.layered is not None)
         known = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
         side = Side(tokens, known)
@@ -132,7 +127,7 @@ class CompatTask(TaskType):
         finished: set[int] = set()
 
         def tell(share: float) -> None:
-            job.tell(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
+            job.progress(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
 
         def made(place: int, points: tuple[GridPoint, ...], alone: bool) -> Kept:
             def make() -> Kept:

@@ -1,13 +1,13 @@
 """The curve over an encoder's layers: one probe fitted at each layer, the layer chosen on validation clips.
 
-A curve read off test clips tempts to quote its top. Here each fold's validation clips choose the layer, and the score
-is that of the chosen layers; the whole curve is beside it.
+A curve of test scores invites quoting its maximum. Here each fold's validation clips choose the layer, and the score is
+that of the chosen layers; the whole curve is reported with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +16,8 @@ from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 from auricle.probes import LossConfig
 from auricle.probes.registry import PROBES
-from auricle.results.scoring import score
-from auricle.tasks.clips.clip_answers import clip_answers
-from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
-from auricle.tasks.folds import Fold, Plan
+from auricle.tasks.clips.fold_fits import FoldFit, clip_predictions, fit_fold, in_a_row
+from auricle.tasks.folds import Fold, Plan, fold_facts
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome
@@ -30,26 +28,24 @@ _BLOCK = 256  # clips whose tokens are averaged at once
 
 @dataclass(frozen=True)
 class LayerCurveConfig(Config):
-    """A reader that fits one probe at every layer.
+    """One probe fitted at every layer.
 
     Attributes:
-        probe: name of a probe that reads one layer, or of a reader without a training loop whose strength validation
-            clips choose. What these call the encoder's clip vector is, at each layer, the mean of its valid tokens: an
-            encoder's own pooling is made for its output only.
+        probe: name of a probe that reads one layer, or of a shallow classifier with a strength that validation clips
+            choose. The clip vector of a layer is the mean of its valid tokens: an encoder's own pooling is made for its
+            output only.
     """
 
     probe: str = "linear"
 
     def __post_init__(self) -> None:
-        """Check the probe.
-
-        Raises:
-            ConfigError: it is unknown, reads several layers at once, or is not validated.
-        """
         known = {name for name, config in PROBES.items() if config.reads == "tokens"}
         known |= {name for name, config in SHALLOW_CLASSIFIERS.items() if config.settings()}
         if self.probe not in known:
-            raise ConfigError(f"no curve over layers with the probe {self.probe!r}{nearest(self.probe, known)}")
+            raise ConfigError(
+                f"LayerCurveConfig.probe is {self.probe!r}; expected a probe that reads one layer and is validated"
+                f"{nearest(self.probe, known)}"
+            )
 
     @property
     def inner(self) -> Config:
@@ -62,9 +58,7 @@ def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
     return [_with_means(layer) for layer in tokens.stack or (tokens,)]
 
 
-def run_layer_curve(
-    job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, metric: Callable[..., str]
-) -> Outcome:
+def run_layer_curve(job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig) -> Outcome:
     """Fit a probe at every layer of every fold.
 
     Args:
@@ -73,7 +67,6 @@ def run_layer_curve(
         targets: of the clips that could be read.
         plan: the folds.
         loss: of the probe.
-        metric: `TaskType.headline`: names the metric of a card's answers.
     """
     protocol, folds = job.protocol, job.readable(plan.folds)
     layers = layer_tokens(job.tokens(layers=True))
@@ -95,7 +88,7 @@ def run_layer_curve(
                     loss=loss,
                     refit=protocol.refit,
                     device=job.device,
-                    progress=lambda share: job.tell((done + share) / total),
+                    progress=lambda share: job.progress((done + share) / total),
                 )
                 return found.pack()
 
@@ -104,12 +97,12 @@ def run_layer_curve(
     validation = np.array([[_validation(fit) for fit in row] for row in fits])
     best = [choose(row) for row in validation]
     chosen = [row[place] for row, place in zip(fits, best, strict=True)]
-    answers = clip_answers(job, targets, folds, chosen, seeds)
-    name = metric(job.card, answers)
+    predictions = clip_predictions(job, targets, folds, in_a_row(chosen), seeds)
+    metric = job.card.metric or predictions.metrics[0]
     curve = []
     for place, tokens in enumerate(layers):
-        at = clip_answers(job, targets, folds, [row[place] for row in fits], seeds)
-        found = score(at, name, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed)
+        at = clip_predictions(job, targets, folds, in_a_row([row[place] for row in fits]), seeds)
+        found = protocol.score(at, metric)
         curve.append(
             {
                 "layer": tokens.layer,
@@ -122,10 +115,8 @@ def run_layer_curve(
         )
     numbers = [layers[place].layer for place in best]
     return Outcome(
-        predictions=answers,
-        fold_names=[fold.name for fold in folds],
-        sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
-        units_total=sum(len(fold.test) for fold in plan.folds),
+        predictions=predictions,
+        **fold_facts(folds, plan.folds),
         chosen=[{**fit.chosen, "layer": layer} for fit, layer in zip(chosen, numbers, strict=True)],
         tried=chosen[0].tried * len(layers),
         params=chosen[0].params,
@@ -137,7 +128,7 @@ def run_layer_curve(
 
 
 def choose(validation: Sequence[float] | np.ndarray) -> int:
-    """Return the place of the best validation score; of equal ones the last, which is nearest to the output.
+    """Return the index of the best validation score; of equal ones the last, which is nearest to the output.
 
     An undefined score (NaN) never wins over a defined one.
     """
@@ -145,7 +136,7 @@ def choose(validation: Sequence[float] | np.ndarray) -> int:
 
 
 def _validation(fit: FoldFit) -> float:
-    """Return how a fit validated: one number, or the mean over seeds that were searched apart."""
+    """Return the validation score of a fit: one number, or the mean over seeds that were searched separately."""
     found = fit.chosen.get("validation")
     values = [v for v in (found if isinstance(found, list) else [found]) if v is not None]
     return float(np.mean(values)) if values else math.nan

@@ -1,7 +1,7 @@
-"""One fold of a sequence reader: choose settings on validation utterances, train each seed, transcribe the test clips.
+"""One CTC head on one fold: choose settings on validation utterances, train each seed, transcribe the test clips.
 
 As for probes of clips: settings are searched once, with the first seed; then each seed trains at the chosen setting on
-training and validation utterances together, and only then meets the test clips.
+training and validation utterances together, and only then transcribes the test clips.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from auricle.probes.ctc.search import FittedCtc, fit_ctc
 from auricle.probes.ctc.utterances import Labels, Utterances
 from auricle.probes.search.config import SearchConfig
 from auricle.tasks.folds import Fold, Rows
+from auricle.tasks.task_type import Kept
 from auricle.tokens.token_set import TokenSet
 
 
@@ -30,8 +31,8 @@ class Speech:
 
     Attributes:
         tokens: n clips.
-        labels: for each the numbers of its symbols, from 1 on.
-        able: `(n,)` which have frames enough for their symbols.
+        labels: numbers of the symbols of each, from 1 on.
+        able: `(n,)` whether each has enough frames for its symbols.
         symbols: number of symbols.
     """
 
@@ -41,31 +42,31 @@ class Speech:
     symbols: int
 
     def utterances(self, rows: Rows, *, feasible: bool) -> Utterances:
-        """Return some of them; only those that can be trained on, if asked for.
+        """Return some utterances; with `feasible` only those that can be trained on.
 
         Raises:
-            CorpusError: none is left.
+            CorpusError: no utterance is left.
         """
         kept = rows[self.able[rows]] if feasible else rows
         if not len(kept):
             raise CorpusError(
-                f"none of {len(rows)} training utterances has as many frames as symbols: the encoder's time columns "
-                "are too slow for this speech; give the reader a larger `upsample`"
+                f"none of {len(rows)} training utterances has as many frames as symbols: the encoder's frame rate is "
+                "too low for this speech; set a larger `upsample` of the probe"
             )
         return Utterances(self.tokens.select(kept), tuple(self.labels[i] for i in kept.tolist()))
 
 
 @dataclass(frozen=True)
 class SequenceFit:
-    """What a fold yields.
+    """Result of one fold.
 
     Attributes:
-        said: for each seed the symbols of each test clip.
-        chosen: the settings that validation chose, and how they validated.
+        said: for each seed the recognised symbols of each test clip.
+        chosen: the settings that validation chose, and their validation scores.
         params: trained parameters.
         tried: settings tried.
-        macs: multiply-adds of the reader per clip.
-        notes: what a reader of the score must know.
+        macs: multiply-adds of the head per clip.
+        notes: caveats for whoever reads the score.
     """
 
     said: list[list[list[int]]]
@@ -75,7 +76,7 @@ class SequenceFit:
     macs: int
     notes: list[str]
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def pack(self) -> Kept:
         """Return JSON-ready data and arrays, to be kept on disk."""
         return dict(vars(self)), {}
 
@@ -96,31 +97,27 @@ def fit_sequence_fold(
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> SequenceFit:
-    """Fit a sequence reader on one fold.
+    """Fit a CTC head on one fold.
 
     Args:
-        config: the reader, with `upsample` decided.
+        config: the head, with `upsample` decided.
         speech: all utterances.
-        fold: places of training, validation and test clips in it.
-        seeds: of the reader's start and the order of utterances.
+        fold: indices of training, validation and test clips.
+        seeds: of initial weights and the order of utterances.
         search: grid and training.
         refit: train on training and validation utterances at the chosen setting; False: search anew with each seed on
-            training utterances alone, and stop at the best validation epoch.
+            training utterances alone, with early stopping at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
 
     Raises:
-        CorpusError: no training utterance has frames enough.
+        CorpusError: no training utterance has enough frames.
     """
     search = search.replace(best_epoch=not refit)
     train, valid = speech.utterances(fold.train, feasible=True), speech.utterances(fold.valid, feasible=False)
-    stages = 1 + len(seeds) if refit else len(seeds)
+    stages, report = (1 + len(seeds) if refit else len(seeds)), progress or (lambda share: None)
 
     def fit(train: Utterances, valid: Utterances | None, config_: SearchConfig, seed: int, stage: int) -> FittedCtc:
-        def tell(done: int, of: int) -> None:
-            if progress is not None:
-                progress((stage + done / of) / stages)
-
         return fit_ctc(
             config,
             train,
@@ -129,7 +126,7 @@ def fit_sequence_fold(
             search=config_,
             seed=seed,
             device=device,
-            progress=tell,
+            progress=lambda done, of: report((stage + done / of) / stages),
         )
 
     if refit:
