@@ -48,12 +48,11 @@ class CosineConfig(Config):
         """
         check_finite(known, "known")
         if self.prepare == "none":
-            mean, change = None, None
+            mean, change = np.zeros(0), None
         elif len(known) < 2:
             raise CorpusError(f"{len(known)} known clips to learn {self.prepare!r} from; expected at least 2")
         else:
-            x = known.astype(np.float64)
-            mean, change = x.mean(0), self._change(x, identities)
+            mean, change = known.astype(np.float64).mean(0), self._change(known.astype(np.float64), identities)
 
         def prepare(x: NDArray[np.float32]) -> Floats:
             check_finite(x, "test")

@@ -126,7 +126,7 @@ class AnomalyTask(TaskType):
 
     def run(self, job: Job) -> Outcome:
         models, fold_names = job.plan.payload
-        probe, present = job.probe_as(NormalModelConfig), job.present
+        probe, present = job.probe_as(NormalModelConfig), job.present  # type: ignore[type-abstract]
         names = list(dict.fromkeys(model.name for model in models))
         vectors = np.zeros((len(present), job.encoder.pooled_width), dtype=np.float32)
         vectors[present] = job.tokens().pooled

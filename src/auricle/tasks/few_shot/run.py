@@ -81,7 +81,8 @@ class FewShotTask(TaskType):
 
     def run(self, job: Job) -> Outcome:
         targets, drawn = job.plan.payload
-        rule, probe, present = job.card.rule_as(FewShotRule), job.probe_as(ShallowConfig), job.present
+        rule, present = job.card.rule_as(FewShotRule), job.present
+        probe = job.probe_as(ShallowConfig)  # type: ignore[type-abstract]
         whole = present[drawn.support].all((1, 2)) & present[drawn.query].all((1, 2))
         if not whole.any():
             raise CorpusError(f"each of {len(drawn)} episodes needs a clip that can't be read; repair the corpus")
