@@ -47,7 +47,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     """Read the events of every clip; impossible ones are excluded.
 
     Events of impossible times are excluded and counted (`corpus.readers.side_tables.tidy_events`). Events of one class
-    that overlap in a clip are joined where sounds last: no frame can tell them apart. Where only onsets count, they
+    that overlap in a clip are joined where sounds last: no frame can separate them. Where only onsets count, they
     are kept, and repeated onsets of one class are excluded. Classes with fewer events than `rule.least` are excluded.
 
     Args:
