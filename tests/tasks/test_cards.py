@@ -18,7 +18,8 @@ from auricle.corpus.synthetic.scenes import parse_builtin
 from auricle.errors import ConfigError, CorpusError
 from auricle.kits.suites import SUITES, suite
 from auricle.tasks.card import TaskCard
-from auricle.tasks.cards.registry import CARDS, _register, get_task, render_cards, tasks
+from auricle.tasks.cards import registry
+from auricle.tasks.cards.registry import CARDS, get_task, render_cards, tasks
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.folds import plan_folds
 from auricle.tasks.targets import make_targets
@@ -48,9 +49,15 @@ def test_every_data_set_is_used_or_its_use_is_known() -> None:
     assert unused <= {"clotho"}
 
 
-def test_two_cards_of_one_name_are_refused() -> None:
+def test_two_cards_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "CARDS", {})
+    mine = TaskCard(name="a")
+    registry.register_task(mine)
+    registry.register_task(mine)
+    assert registry.get_task("a") is mine
     with pytest.raises(ConfigError, match="two task cards are named 'a'"):
-        _register(((TaskCard(name="a"),), (TaskCard(name="b"), TaskCard(name="a"))))
+        registry.register_task(TaskCard(name="a", title="another one"))
+    monkeypatch.undo()
     with pytest.raises(ConfigError, match="no task is called 'us8'; did you mean 'us8k'"):
         get_task("us8")
 

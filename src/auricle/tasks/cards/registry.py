@@ -23,36 +23,33 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-_FAMILIES = (
-    CARDS_SOUND,
-    CARDS_SPEECH,
-    CARDS_MUSIC,
-    CARDS_ANIMALS,
-    CARDS_MACHINES,
-    CARDS_EVENTS,
-    CARDS_VECTORS,
-    CARDS_FEW,
-    CARDS_REGRESSION,
-    CARDS_FOLDER,
-    CARDS_BUILTIN,
-)
+CARDS: dict[str, TaskCard] = {}
 
 
-def _register(families: tuple[tuple[TaskCard, ...], ...]) -> dict[str, TaskCard]:
-    """Cards by name.
+def register_task(card: TaskCard) -> None:
+    """Add a card under its name, for example from a plug-in.
 
     Raises:
-        ConfigError: two cards have one name.
+        ConfigError: another card has this name.
     """
-    cards: dict[str, TaskCard] = {}
-    for card in (card for family in families for card in family):
-        if card.name in cards:
-            raise ConfigError(f"two task cards are named {card.name!r}; give one of them another name")
-        cards[card.name] = card
-    return cards
+    if CARDS.setdefault(card.name, card) != card:
+        raise ConfigError(f"two task cards are named {card.name!r}; give one of them another name")
 
 
-CARDS: dict[str, TaskCard] = _register(_FAMILIES)
+for _card in (
+    *CARDS_SOUND,
+    *CARDS_SPEECH,
+    *CARDS_MUSIC,
+    *CARDS_ANIMALS,
+    *CARDS_MACHINES,
+    *CARDS_EVENTS,
+    *CARDS_VECTORS,
+    *CARDS_FEW,
+    *CARDS_REGRESSION,
+    *CARDS_FOLDER,
+    *CARDS_BUILTIN,
+):
+    register_task(_card)
 
 
 def tasks() -> list[TaskCard]:
