@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,20 +172,6 @@ def assign_folds(
             want[fold] -= have[group]
     result: Rows = owner[member].astype(np.int64)
     return result
-
-
-def fold_facts(folds: Sequence[Fold], planned: Sequence[Fold]) -> dict[str, Any]:
-    """Return the fields `fold_names`, `sizes` and `units_total` of an `Outcome` (of `task_type`).
-
-    Args:
-        folds: of the clips that could be read.
-        planned: of all clips.
-    """
-    return {
-        "fold_names": [fold.name for fold in folds],
-        "sizes": [[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
-        "units_total": sum(len(fold.test) for fold in planned),
-    }
 
 
 def _from_split(names: list[str], targets: Targets, groups: np.ndarray, generator: np.random.Generator) -> Plan:

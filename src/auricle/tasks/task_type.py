@@ -147,6 +147,11 @@ class Job:
         return self.probe
 
     @property
+    def training(self) -> dict[str, Any]:
+        """`search`, `refit` and `device`, as the functions that fit a fold take them."""
+        return {"search": self.protocol.search, "refit": self.protocol.refit, "device": self.device}
+
+    @property
     def present(self) -> NDArray[np.bool_]:
         """`(n,)` over `plan.rows`: whether each clip could be read and encoded."""
         present: NDArray[np.bool_] = np.isin(self.plan.rows, self.cache.present)
@@ -308,6 +313,45 @@ class TaskType(ABC):
     def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the name of the headline metric."""
         return card.metric or predictions.metrics[0]
+
+
+def fold_outcome(
+    predictions: TaskPredictions,
+    folds: Sequence[Fold],
+    planned: Sequence[Fold],
+    parts: Sequence[dict[str, Any]],
+    settings: dict[str, Any],
+    *,
+    refit: bool,
+    notes: Sequence[str] = (),
+    details: dict[str, Any] | None = None,
+) -> Outcome:
+    """Return the outcome of a probe that was fitted fold by fold.
+
+    Args:
+        predictions: of the test clips of all folds.
+        folds: of the clips that could be read.
+        planned: of all clips.
+        parts: `chosen`, `tried`, `params`, `macs` and `notes` of each fold.
+        settings: as in `Outcome`.
+        refit: as in `Outcome`.
+        notes: in front of those of the parts.
+        details: as in `Outcome`.
+    """
+    return Outcome(
+        predictions=predictions,
+        fold_names=[fold.name for fold in folds],
+        sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
+        units_total=sum(len(fold.test) for fold in planned),
+        chosen=[part["chosen"] for part in parts],
+        tried=parts[0]["tried"],
+        params=parts[0]["params"],
+        macs=parts[0]["macs"],
+        settings=settings,
+        refit=refit,
+        notes=list(dict.fromkeys([*notes, *(note for part in parts for note in part["notes"])])),
+        details=details or {},
+    )
 
 
 def _load_part(path: Path) -> Kept | None:

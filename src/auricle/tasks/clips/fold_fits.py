@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,11 +52,6 @@ class FoldFit:
         """Return JSON-ready data and arrays, to be kept on disk."""
         head = {"chosen": self.chosen, "params": self.params, "tried": self.tried, "macs": self.macs}
         return {**head, "notes": self.notes}, {"scores": self.scores}
-
-    @classmethod
-    def unpack(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        """Rebuild from `pack`'s data."""
-        return cls(arrays["scores"], **head)
 
 
 def fit_fold(
@@ -177,7 +172,7 @@ def known_targets(job: Job, targets: Targets) -> Targets:
 
 
 def clip_predictions(
-    job: Job, targets: Targets, folds: Sequence[Fold], scores: NDArray[np.float32], seeds: Sequence[int]
+    job: Job, targets: Targets, folds: Sequence[Fold], parts: Sequence[Kept], seeds: Sequence[int]
 ) -> ClipPredictions:
     """Return the predictions of the test clips of all folds in a row.
 
@@ -185,7 +180,7 @@ def clip_predictions(
         job: names and sources of the clips.
         targets: of the clips that could be read (`known_targets`).
         folds: with indices into `targets`.
-        scores: `(S, n, C)` of the test clips of all folds in a row.
+        parts: `FoldFit.pack` of each fold.
         seeds: of the scores.
     """
     rows, units = job.test_units(folds)
@@ -196,14 +191,9 @@ def clip_predictions(
         fold=units["fold"],
         group=units["group"],
         truth=targets.truth[rows],
-        scores=scores,
+        scores=np.concatenate([arrays["scores"] for _, arrays in parts], axis=1),
         seeds=tuple(seeds),
     )
-
-
-def in_a_row(fits: Sequence[FoldFit]) -> NDArray[np.float32]:
-    """Return the scores `(S, n, C)` of the test clips of all folds in a row."""
-    return np.concatenate([fit.scores for fit in fits], axis=1)
 
 
 def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,11 @@ from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 from auricle.probes import LossConfig
 from auricle.probes.registry import PROBES
-from auricle.tasks.clips.fold_fits import FoldFit, clip_predictions, fit_fold, in_a_row
-from auricle.tasks.folds import Fold, Plan, fold_facts
+from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold
+from auricle.tasks.folds import Fold, Plan
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
-from auricle.tasks.task_type import Job, Kept, Outcome
+from auricle.tasks.task_type import Job, Kept, Outcome, fold_outcome
 from auricle.tokens.token_set import TokenSet
 
 _BLOCK = 256  # clips whose tokens are averaged at once
@@ -58,7 +59,9 @@ def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
     return [_with_means(layer) for layer in tokens.stack or (tokens,)]
 
 
-def run_layer_curve(job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig) -> Outcome:
+def run_layer_curve(
+    job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, settings: dict[str, Any]
+) -> Outcome:
     """Fit a probe at every layer of every fold.
 
     Args:
@@ -67,42 +70,35 @@ def run_layer_curve(job: Job, probe: LayerCurveConfig, targets: Targets, plan: P
         targets: of the clips that could be read.
         plan: the folds.
         loss: of the probe.
+        settings: of the outcome.
     """
     protocol, folds = job.protocol, job.readable(plan.folds)
     layers = layer_tokens(job.tokens(layers=True))
     seeds = protocol.seeds if probe.probe in PROBES else protocol.seeds[:1]
     total = len(folds) * len(layers)
-    fits: list[list[FoldFit]] = []
+    fits: list[list[Kept]] = []
     for f, fold in enumerate(folds):
-        row: list[FoldFit] = []
+        row: list[Kept] = []
         for tokens in layers:
 
             def fit(fold: Fold = fold, tokens: TokenSet = tokens, done: int = f * len(layers) + len(row)) -> Kept:
+                def progress(share: float) -> None:
+                    job.progress((done + share) / total)
+
                 found = fit_fold(
-                    probe.inner,
-                    tokens,
-                    targets,
-                    fold,
-                    seeds=seeds,
-                    search=protocol.search,
-                    loss=loss,
-                    refit=protocol.refit,
-                    device=job.device,
-                    progress=lambda share: job.progress((done + share) / total),
+                    probe.inner, tokens, targets, fold, seeds=seeds, loss=loss, progress=progress, **job.training
                 )
                 return found.pack()
 
-            row.append(FoldFit.unpack(*job.kept(f"fold-{f}-layer-{tokens.layer}", fit)))
+            row.append(job.kept(f"fold-{f}-layer-{tokens.layer}", fit))
         fits.append(row)
-    validation = np.array([[_validation(fit) for fit in row] for row in fits])
+    validation = np.array([[_validation(head) for head, _ in row] for row in fits])
     best = [choose(row) for row in validation]
-    chosen = [row[place] for row, place in zip(fits, best, strict=True)]
-    predictions = clip_predictions(job, targets, folds, in_a_row(chosen), seeds)
+    predictions = clip_predictions(job, targets, folds, [row[b] for row, b in zip(fits, best, strict=True)], seeds)
     metric = job.card.metric or predictions.metrics[0]
     curve = []
     for place, tokens in enumerate(layers):
-        at = clip_predictions(job, targets, folds, in_a_row([row[place] for row in fits]), seeds)
-        found = protocol.score(at, metric)
+        found = protocol.score(clip_predictions(job, targets, folds, [row[place] for row in fits], seeds), metric)
         curve.append(
             {
                 "layer": tokens.layer,
@@ -114,17 +110,14 @@ def run_layer_curve(job: Job, probe: LayerCurveConfig, targets: Targets, plan: P
             }
         )
     numbers = [layers[place].layer for place in best]
-    return Outcome(
-        predictions=predictions,
-        **fold_facts(folds, plan.folds),
-        chosen=[{**fit.chosen, "layer": layer} for fit, layer in zip(chosen, numbers, strict=True)],
-        tried=chosen[0].tried * len(layers),
-        params=chosen[0].params,
-        macs=chosen[0].macs,
-        refit=protocol.refit,
-        notes=list(dict.fromkeys(note for row in fits for fit in row for note in fit.notes))[:10],
-        details={"layer_curve": curve, "layers_chosen": numbers},
-    )
+    notes = list(dict.fromkeys(note for row in fits for head, _ in row for note in head["notes"]))[:10]
+    heads = []
+    for row, place, number in zip(fits, best, numbers, strict=True):
+        head = row[place][0]
+        chosen = {**head["chosen"], "layer": number}
+        heads.append({**head, "chosen": chosen, "tried": head["tried"] * len(layers), "notes": notes})
+    details = {"layer_curve": curve, "layers_chosen": numbers}
+    return fold_outcome(predictions, folds, plan.folds, heads, settings, refit=protocol.refit, details=details)
 
 
 def choose(validation: Sequence[float] | np.ndarray) -> int:
@@ -135,9 +128,9 @@ def choose(validation: Sequence[float] | np.ndarray) -> int:
     return max(range(len(validation)), key=lambda i: (-math.inf if math.isnan(validation[i]) else validation[i], i))
 
 
-def _validation(fit: FoldFit) -> float:
+def _validation(head: dict[str, Any]) -> float:
     """Return the validation score of a fit: one number, or the mean over seeds that were searched separately."""
-    found = fit.chosen.get("validation")
+    found = head["chosen"].get("validation")
     values = [v for v in (found if isinstance(found, list) else [found]) if v is not None]
     return float(np.mean(values)) if values else math.nan
 

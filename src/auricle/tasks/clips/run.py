@@ -11,13 +11,13 @@ from auricle.corpus.table import Corpus
 from auricle.probes import LossConfig, ProbeConfig, get_loss
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clips.fold_fits import FoldFit, clip_predictions, fit_fold, in_a_row, known_targets
+from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold, known_targets
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, run_layer_curve
 from auricle.tasks.clips.rule import ClipsRule
-from auricle.tasks.folds import Fold, Plan, fold_facts, plan_corpus
+from auricle.tasks.folds import Fold, Plan, plan_corpus
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets, labels_of, make_targets, source_groups
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 
 
 class ClipsTask(TaskType):
@@ -41,39 +41,19 @@ class ClipsTask(TaskType):
         known = known_targets(job, targets)
         loss = protocol.loss or get_loss(job.card.training_loss(targets.kind))
         if isinstance(job.probe, LayerCurveConfig):
-            found = run_layer_curve(job, job.probe, known, plan, loss)
-            return replace(found, settings=settings_of(job, loss))
+            return run_layer_curve(job, job.probe, known, plan, loss, settings_of(job, loss))
         tokens = job.tokens(layers=self.layers(job.probe) == "all")
         folds = job.readable(plan.folds)
         seeds = protocol.seeds if isinstance(job.probe, ProbeConfig) else protocol.seeds[:1]
 
         def fit(fold: Fold, progress: Callable[[float], None]) -> Kept:
-            found = fit_fold(
-                job.probe,
-                tokens,
-                known,
-                fold,
-                seeds=seeds,
-                search=protocol.search,
-                loss=loss,
-                refit=protocol.refit,
-                device=job.device,
-                progress=progress,
-            )
+            found = fit_fold(job.probe, tokens, known, fold, seeds=seeds, loss=loss, progress=progress, **job.training)
             return found.pack()
 
-        fits = [FoldFit.unpack(*part) for part in job.each_fold(folds, fit)]
-        return Outcome(
-            predictions=clip_predictions(job, known, folds, in_a_row(fits), seeds),
-            **fold_facts(folds, plan.folds),
-            chosen=[fit.chosen for fit in fits],
-            tried=fits[0].tried,
-            params=fits[0].params,
-            macs=fits[0].macs,
-            settings=settings_of(job, loss),
-            refit=protocol.refit,
-            notes=list(dict.fromkeys(note for fit in fits for note in fit.notes)),
-        )
+        parts = job.each_fold(folds, fit)
+        predictions = clip_predictions(job, known, folds, parts, seeds)
+        heads, settings = [head for head, _ in parts], settings_of(job, loss)
+        return fold_outcome(predictions, folds, plan.folds, heads, settings, refit=protocol.refit)
 
 
 def plan_clips(card: TaskCard, corpus: Corpus, seed: int) -> tuple[Targets, Plan]:

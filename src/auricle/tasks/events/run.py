@@ -33,8 +33,8 @@ from auricle.tasks.events.decoding import Decoding, choose_decoding, decode, smo
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.events.targets import EventLists, frame_targets, make_events
 from auricle.tasks.events.timelines import spread_places, timelines, write_examples
-from auricle.tasks.folds import Fold, Plan, fold_facts, plan_corpus
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.tasks.folds import Fold, Plan, plan_corpus
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 from auricle.tokens.token_set import TokenSet
 
 
@@ -113,16 +113,13 @@ class _Run:
         # In the folder of results, two levels above the unfinished parts.
         path = job.folder.parent.parent / "events.json"
         write_examples(path, job.encoder.frontend, job.corpus, job.card.name, predictions.clips[shown], shown_rows)
-        return Outcome(
-            predictions=predictions,
-            **fold_facts(folds, self.plan.folds),
-            chosen=[head["chosen"] for head in heads],
-            tried=heads[0]["tried"],
-            params=heads[0]["params"],
-            macs=heads[0]["macs"],
-            settings=self._settings(),
+        return fold_outcome(
+            predictions,
+            folds,
+            self.plan.folds,
+            heads,
+            self._settings(),
             refit=job.protocol.refit,
-            notes=list(dict.fromkeys(note for head in heads for note in head["notes"])),
             details={
                 "frame_seconds": round(1 / self.rate, 6),
                 "baselines": self._baselines(predictions),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,16 +13,16 @@ from auricle.probes import get_loss
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
-from auricle.tasks.clips.fold_fits import FoldFit, clip_predictions, fit_fold, known_targets
+from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold, known_targets
 from auricle.tasks.clips.run import plan_clips, settings_of
-from auricle.tasks.folds import Fold, Plan, fold_facts
+from auricle.tasks.folds import Fold, Plan
 from auricle.tasks.label_budget.answers import BudgetAnswers, nested_draws, useful_budgets
 from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets, source_groups
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 
-Fits = dict[tuple[int, int, int], FoldFit]
+Fits = dict[tuple[int, int, int], Kept]
 """`(fold, draw, budget)` -> fit."""
 
 
@@ -83,49 +83,44 @@ class LabelBudgetTask(TaskType):
                 for b, fold in enumerate(job.readable(nested)):
 
                     def fit(fold: Fold = fold, d: int = d) -> Kept:
+                        seed = protocol.seeds[d % len(protocol.seeds)] + 1000 * (d // len(protocol.seeds))
                         found = fit_fold(
                             job.probe,
                             tokens,
                             targets,
                             fold,
-                            seeds=(protocol.seeds[d % len(protocol.seeds)] + 1000 * (d // len(protocol.seeds)),),
-                            search=protocol.search,
+                            seeds=(seed,),
                             loss=loss,
-                            refit=False,
-                            device=job.device,
                             progress=lambda share: job.progress((len(fits) + share) / total),
+                            **{**job.training, "refit": False},
                         )
                         return found.pack()
 
-                    name = f"fold-{f}-draw-{d}-budget-{payload.budgets[b]}"
-                    fits[f, d, b] = FoldFit.unpack(*job.kept(name, fit))
+                    fits[f, d, b] = job.kept(f"fold-{f}-draw-{d}-budget-{payload.budgets[b]}", fit)
         after = tuple(_after(job, targets, folds, fits, b, draws) for b in range(len(payload.budgets)))
         predictions = BudgetAnswers(payload.budgets, after)
-        first = fits[0, 0, 0]
-        largest = [by_draw[0][-1] for by_draw in payload.folds]
-        return Outcome(
-            predictions=predictions,
-            **fold_facts(largest, payload.plan.folds),
-            chosen=[_chosen(fits[f, d, b], d, payload.budgets[b]) for f, d, b in sorted(fits)],
-            tried=first.tried,
-            params=first.params,
-            macs=first.macs,
-            settings={**settings_of(job, loss), "budgets": list(payload.budgets), "draws": draws},
+        outcome = fold_outcome(
+            predictions,
+            [by_draw[0][-1] for by_draw in payload.folds],
+            payload.plan.folds,
+            [_named(fits[f, d, b][0], d, payload.budgets[b]) for f, d, b in sorted(fits)],
+            {**settings_of(job, loss), "budgets": list(payload.budgets), "draws": draws},
             refit=False,
-            notes=list(dict.fromkeys(note for fit in fits.values() for note in fit.notes))[:10],
             details={"budget_curve": _curve(job, predictions, self.headline(job.card, predictions))},
         )
+        return replace(outcome, notes=outcome.notes[:10])
 
 
 def _after(job: Job, targets: Targets, folds: list[Fold], fits: Fits, b: int, draws: int) -> ClipPredictions:
     """Return the predictions after one budget; the axis of seeds holds the draws."""
-    scores = [np.concatenate([fits[f, d, b].scores for d in range(draws)]) for f in range(len(folds))]
-    return clip_predictions(job, targets, folds, np.concatenate(scores, axis=1), range(draws))
+    parts = [{"scores": np.concatenate([fits[f, d, b][1]["scores"] for d in range(draws)])} for f in range(len(folds))]
+    return clip_predictions(job, targets, folds, [({}, part) for part in parts], range(draws))
 
 
-def _chosen(fit: FoldFit, draw: int, budget: int) -> dict[str, Any]:
-    kept = {k: v for k, v in fit.chosen.items() if k != "tried"}
-    return {**kept, "draw": draw, "budget": budget}
+def _named(head: dict[str, Any], draw: int, budget: int) -> dict[str, Any]:
+    """Return a fit's record with its draw and budget, without the settings tried."""
+    chosen = {k: v for k, v in head["chosen"].items() if k != "tried"}
+    return {**head, "chosen": {**chosen, "draw": draw, "budget": budget}}
 
 
 def _curve(job: Job, predictions: BudgetAnswers, metric: str) -> list[dict[str, Any]]:

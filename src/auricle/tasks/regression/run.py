@@ -21,11 +21,11 @@ from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit
 from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold, fold_facts, plan_corpus
+from auricle.tasks.folds import Fold, plan_corpus
 from auricle.tasks.regression.answers import RegressionAnswers
 from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.targets import Targets, labels_of
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 from auricle.tasks.vectors import check_finite
 from auricle.tokens.token_set import TokenSet
 
@@ -84,18 +84,8 @@ class RegressionTask(TaskType):
             predicted=np.concatenate([arrays["predicted"] for _, arrays in parts], axis=1),
             unit=job.card.rule_as(RegressionRule).unit,
         )
-        heads = [head for head, _ in parts]
-        return Outcome(
-            predictions=predictions,
-            **fold_facts(folds, plan.folds),
-            chosen=[head["chosen"] for head in heads],
-            tried=heads[0]["tried"],
-            params=heads[0]["params"],
-            macs=heads[0]["macs"],
-            settings={"probe": job.probe.to_json(), "loss": "mse", "search": job.protocol.search.to_json()},
-            refit=True,
-            notes=list(dict.fromkeys(note for head in heads for note in head["notes"])),
-        )
+        settings = {"probe": job.probe.to_json(), "loss": "mse", "search": job.protocol.search.to_json()}
+        return fold_outcome(predictions, folds, plan.folds, [head for head, _ in parts], settings, refit=True)
 
 
 def _fit(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from auricle.probes.ctc.search import FittedCtc, fit_ctc
 from auricle.probes.ctc.utterances import Labels, Utterances
 from auricle.probes.search.config import SearchConfig
 from auricle.tasks.folds import Fold, Rows
-from auricle.tasks.task_type import Kept
 from auricle.tokens.token_set import TokenSet
 
 
@@ -56,36 +55,6 @@ class Speech:
         return Utterances(self.tokens.select(kept), tuple(self.labels[i] for i in kept.tolist()))
 
 
-@dataclass(frozen=True)
-class SequenceFit:
-    """Result of one fold.
-
-    Attributes:
-        said: for each seed the recognised symbols of each test clip.
-        chosen: the settings that validation chose, and their validation scores.
-        params: trained parameters.
-        tried: settings tried.
-        macs: multiply-adds of the head per clip.
-        notes: caveats for whoever reads the score.
-    """
-
-    said: list[list[list[int]]]
-    chosen: dict[str, Any]
-    params: int
-    tried: int
-    macs: int
-    notes: list[str]
-
-    def pack(self) -> Kept:
-        """Return JSON-ready data and arrays, to be kept on disk."""
-        return dict(vars(self)), {}
-
-    @classmethod
-    def unpack(cls, head: dict[str, Any]) -> Self:
-        """Rebuild from `pack`'s data."""
-        return cls(**head)
-
-
 def fit_sequence_fold(
     config: CtcConfig,
     speech: Speech,
@@ -96,8 +65,8 @@ def fit_sequence_fold(
     refit: bool = True,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
-) -> SequenceFit:
-    """Fit a CTC head on one fold.
+) -> dict[str, Any]:
+    """Fit a CTC head on one fold and transcribe its test clips.
 
     Args:
         config: the head, with `upsample` decided.
@@ -109,6 +78,10 @@ def fit_sequence_fold(
             training utterances alone, with early stopping at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
+
+    Returns:
+        `said`: for each seed the recognised symbols of each test clip; `chosen`, `params`, `tried`, `macs` and `notes`
+        as in `Outcome`. All of it is JSON-ready.
 
     Raises:
         CorpusError: no training utterance has enough frames.
@@ -150,11 +123,11 @@ def fit_sequence_fold(
             "epoch": [f.trial.epoch for f in fitted],
         }
     test = speech.tokens.select(fold.test)
-    return SequenceFit(
-        said=[[one.tolist() for one in f.decode(test)] for f in fitted],
-        chosen={"fold": fold.name, **chosen, "metric": "symbol error rate"},
-        params=found.head.params,
-        tried=len(found.trials),
-        macs=head_macs(found.head, test),
-        notes=list(found.notes),
-    )
+    return {
+        "said": [[one.tolist() for one in f.decode(test)] for f in fitted],
+        "chosen": {"fold": fold.name, **chosen, "metric": "symbol error rate"},
+        "params": found.head.params,
+        "tried": len(found.trials),
+        "macs": head_macs(found.head, test),
+        "notes": list(found.notes),
+    }

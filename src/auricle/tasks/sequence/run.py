@@ -17,12 +17,12 @@ from auricle.probes.ctc.decode import check_beam
 from auricle.probes.ctc.heads import CTC, CtcConfig
 from auricle.probes.ctc.utterances import Labels, feasible
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold, Plan, fold_facts, plan_corpus
+from auricle.tasks.folds import Fold, Plan, plan_corpus
 from auricle.tasks.sequence.answers import Transcripts
-from auricle.tasks.sequence.fits import SequenceFit, Speech, fit_sequence_fold
+from auricle.tasks.sequence.fits import Speech, fit_sequence_fold
 from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.targets import Targets
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 
 _NAMED = 10  # utterances or symbols that a note names
 
@@ -96,21 +96,12 @@ class SequenceTask(TaskType):
         folds = job.readable(script.plan.folds)
 
         def fit(fold: Fold, progress: Callable[[float], None]) -> Kept:
-            found = fit_sequence_fold(
-                config,
-                speech,
-                fold,
-                seeds=protocol.seeds,
-                search=protocol.search,
-                refit=protocol.refit,
-                device=job.device,
-                progress=progress,
-            )
-            return found.pack()
+            found = fit_sequence_fold(config, speech, fold, seeds=protocol.seeds, progress=progress, **job.training)
+            return found, {}
 
-        fits = [SequenceFit.unpack(head) for head, _ in job.each_fold(folds, fit)]
+        heads = [head for head, _ in job.each_fold(folds, fit)]
         said = [
-            [rule.text(script.symbols[i - 1] for i in one) for fit in fits for one in fit.said[s]]
+            [rule.text(script.symbols[i - 1] for i in one) for head in heads for one in head["said"][s]]
             for s in range(len(protocol.seeds))
         ]
         rows, units = job.test_units(folds)
@@ -134,16 +125,14 @@ class SequenceTask(TaskType):
                 f"the probe splits each time column of the encoder ({tokens.rate:g} a second) into {upsample} frames: "
                 f"{frames:g} frames a second"
             )
-        return Outcome(
-            predictions=transcripts,
-            **fold_facts(folds, script.plan.folds),
-            chosen=[fit.chosen for fit in fits],
-            tried=fits[0].tried,
-            params=fits[0].params,
-            macs=fits[0].macs,
-            settings=_settings(job, config, frames),
+        return fold_outcome(
+            transcripts,
+            folds,
+            script.plan.folds,
+            heads,
+            _settings(job, config, frames),
             refit=protocol.refit,
-            notes=[*notes, *dict.fromkeys(note for fit in fits for note in fit.notes)],
+            notes=notes,
             details={"symbols": list(script.symbols), "infeasible": short},
         )
 
