@@ -174,6 +174,28 @@ def assign_folds(
     return result
 
 
+def readable_folds(folds: Sequence[Fold], present: NDArray[np.bool_]) -> list[Fold]:
+    """Return the folds without unreadable clips; indices are into the readable clips.
+
+    Args:
+        folds: of n clips.
+        present: `(n,)` whether each clip could be read.
+
+    Raises:
+        CorpusError: a side of a fold has no clip left.
+    """
+    place, found = np.where(present, np.cumsum(present) - 1, -1), []
+    for fold in folds:
+        train, valid, test = (place[rows[present[rows]]] for rows in (fold.train, fold.valid, fold.test))
+        if not (len(train) and len(valid) and len(test)):
+            raise CorpusError(
+                f"fold {fold.name} has {len(train)} training, {len(valid)} validation and {len(test)} test clips that "
+                "can be read; expected some of each: repair those that `auricle corpus scan` lists"
+            )
+        found.append(Fold(fold.name, train, valid, test))
+    return found
+
+
 def _from_split(names: list[str], targets: Targets, groups: np.ndarray, generator: np.random.Generator) -> Plan:
     array = np.asarray(names)
     train, valid, test = (np.flatnonzero(np.isin(array, kind)) for kind in (TRAIN, VALID, TEST))

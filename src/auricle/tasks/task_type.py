@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from auricle.config import Config, nearest
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import ConfigError
 from auricle.probes import LossConfig, ProbeConfig, SearchConfig
 from auricle.results.predictions import TaskPredictions
 from auricle.results.scoring import Scores, score
 from auricle.storage import write_atomic
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold
+from auricle.tasks.folds import Fold, readable_folds
 from auricle.tasks.targets import clip_names
 from auricle.tokens.cache import TokenCache
 from auricle.tokens.token_set import TokenSet
@@ -178,27 +178,12 @@ class Job:
         Raises:
             CorpusError: a side of a fold has no clip left.
         """
-        present = self.present
-        place = np.where(present, np.cumsum(present) - 1, -1)
-        found = []
-        for fold in folds:
-            train, valid, test = (place[rows[present[rows]]] for rows in (fold.train, fold.valid, fold.test))
-            if not (len(train) and len(valid) and len(test)):
-                raise CorpusError(
-                    f"fold {fold.name} has {len(train)} training, {len(valid)} validation and {len(test)} test clips "
-                    "that can be read; expected some of each: repair those that `auricle corpus scan` lists"
-                )
-            found.append(Fold(fold.name, train, valid, test))
-        return found
+        return readable_folds(folds, self.present)
 
     def kept(self, name: str, make: Callable[[], Kept]) -> Kept:
-        """Return a finished part of the work from disk, or make it and keep it, so that a stopped evaluation resumes.
+        """Return the finished part `name` from disk, or make it and keep it, so that a stopped evaluation resumes.
 
         A damaged part is made again.
-
-        Args:
-            name: of the part, unique in this job.
-            make: returns JSON-ready data and arrays.
         """
         path = self.folder / f"{name}.npz"
         held = _load_part(path)
@@ -228,13 +213,9 @@ class Job:
         return parts
 
     def test_units(self, folds: Sequence[Fold]) -> tuple[NDArray[np.int64], dict[str, Any]]:
-        """Return the test clips of all folds in a row.
+        """Return the test clips of all folds in a row: their indices into `tokens()`, and the fields of predictions.
 
-        Args:
-            folds: with indices into `tokens()`.
-
-        Returns:
-            Their indices into `tokens()`, and the fields `names`, `group` and `fold` of `UnitPredictions`.
+        The fields are `names`, `group` and `fold` of `UnitPredictions`.
         """
         rows = np.concatenate([fold.test for fold in folds])
         present = self.present
@@ -331,7 +312,7 @@ def fold_outcome(
     Args:
         predictions: of the test clips of all folds.
         folds: of the clips that could be read.
-        planned: of all clips.
+        planned: the folds of all clips.
         parts: `chosen`, `tried`, `params`, `macs` and `notes` of each fold.
         settings: as in `Outcome`.
         refit: as in `Outcome`.
