@@ -52,10 +52,15 @@ def answers(right: np.ndarray, groups: int = 40) -> ClipPredictions:
     truth = np.arange(n) % 2
     said = np.where(right, truth, 1 - truth)
     return ClipPredictions(
-        "single", ("a", "b"), np.array([f"clip {i}" for i in range(n)]), np.zeros(n, dtype=np.int64),
-        np.array([f"source {i % groups}" for i in range(n)]), np.eye(2, dtype=bool)[truth],
-        np.eye(2, dtype=np.float32)[said][None], (0,),
-    )  # fmt: skip
+        names=np.array([f"clip {i}" for i in range(n)]),
+        group=np.array([f"source {i % groups}" for i in range(n)]),
+        fold=np.zeros(n, dtype=np.int64),
+        seeds=(0,),
+        kind="single",
+        classes=("a", "b"),
+        truth=np.eye(2, dtype=bool)[truth],
+        scores=np.eye(2, dtype=np.float32)[said][None],
+    )
 
 
 def test_collect_reads_below_folders_once_each(tmp_path: Path) -> None:

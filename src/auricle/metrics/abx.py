@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.warping import warping_cost
+from auricle.metrics.weights import Floats
 
 Distance = Literal["angular", "cosine", "euclidean"]
 Speakers = Literal["ignore", "within", "across"]

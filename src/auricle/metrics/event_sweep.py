@@ -15,7 +15,6 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.events import (
     OFFSET_SHARE,
     ONSET_COLLAR,
@@ -25,6 +24,7 @@ from auricle.metrics.events import (
     check_collar,
     validate_events,
 )
+from auricle.metrics.weights import Floats
 
 
 def quick_segment_counts(

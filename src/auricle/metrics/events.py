@@ -21,7 +21,7 @@ import numpy as np
 from auricle.config import nearest
 from auricle.errors import ConfigError
 from auricle.extras import require
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats, check_weights, divide, nan_mean
 
 Event = tuple[float, float, str]  # onset, offset, label
 Events = Mapping[str, Sequence[Event]]  # of each clip; a clip without events has an empty sequence
@@ -63,57 +63,42 @@ class EventCounts:
         Raises:
             ConfigError: weights of another number of clips, or negative ones.
         """
-        weights = self._weights(weights)
+        weights = check_weights(weights, len(self.clips))
         hits, true, said = (weights @ c.sum(1) for c in (self.hits, self.reference, self.estimated))
-        return _ratio(2 * hits, true + said, true > 0)
+        return np.where(true > 0, divide(2 * hits, true + said), math.nan)
 
     def class_f1(self, weights: np.ndarray | None = None) -> Floats:
         """Return F1 of each class `(R, C)`; NaN for a class without annotated events, 0 for one never found."""
-        weights = self._weights(weights)
+        weights = check_weights(weights, len(self.clips))
         hits, true, said = (weights @ c for c in (self.hits, self.reference, self.estimated))
-        return _ratio(2 * hits, true + said, true > 0)
+        return np.where(true > 0, divide(2 * hits, true + said), math.nan)
 
     def macro_f1(self, weights: np.ndarray | None = None) -> Floats:
         """Return the mean F1 `(R,)` over classes that have annotated events; NaN where there is none.
 
         `sed_eval` leaves out classes that were never estimated unless told otherwise; here they count with 0.
         """
-        each = self.class_f1(weights)
-        defined = ~np.isnan(each)
-        return _ratio(np.where(defined, each, 0.0).sum(1), defined.sum(1).astype(np.float64), defined.any(1))
+        return nan_mean(self.class_f1(weights), axis=1)
 
     def error_rate(self, weights: np.ndarray | None = None) -> Floats:
         """Return (substitutions + deletions + insertions) / annotated `(R,)`; NaN where none is annotated.
 
         It can exceed 1; saying nothing gives 1.
         """
-        weights = self._weights(weights)
-        wrong, true = (
-            weights @ (self.substitutions + self.deletions + self.insertions),
-            weights @ self.reference.sum(1),
-        )
-        return _ratio(wrong, true, true > 0)
+        weights = check_weights(weights, len(self.clips))
+        wrong = weights @ (self.substitutions + self.deletions + self.insertions)
+        return divide(wrong, weights @ self.reference.sum(1))
 
     def class_scores(self) -> dict[str, dict[str, float]]:
         """Return each class's precision, recall and F1 (NaN where undefined), and how many are annotated."""
         hits, true, said = self.hits.sum(0), self.reference.sum(0), self.estimated.sum(0)
         columns = {
-            "precision": _ratio(hits, said, said > 0),
-            "recall": _ratio(hits, true, true > 0),
+            "precision": divide(hits, said),
+            "recall": divide(hits, true),
             "f1": self.class_f1()[0],
             "reference": true,
         }
         return {name: {key: float(column[c]) for key, column in columns.items()} for c, name in enumerate(self.classes)}
-
-    def _weights(self, weights: np.ndarray | None) -> Floats:
-        if weights is None:
-            return np.ones((1, len(self.clips)))
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.ndim != 2 or weights.shape[1] != len(self.clips) or (weights < 0).any():
-            raise ConfigError(
-                f"weights of shape {weights.shape}; expected (R, {len(self.clips)}) numbers >= 0: one column per clip"
-            )
-        return weights
 
 
 def validate_events(
@@ -341,7 +326,3 @@ def _gather(clips: tuple[str, ...], classes: tuple[str, ...], rows: list[tuple[A
 
     overall = np.array([values for _, values in rows], dtype=np.float64).reshape(len(clips), 3)
     return EventCounts(clips, classes, table("Ntp"), table("Nref"), table("Nsys"), *overall.T)
-
-
-def _ratio(top: Floats, bottom: Floats, where: Any) -> Floats:
-    return np.divide(top, bottom, out=np.full(np.shape(bottom), math.nan), where=where)

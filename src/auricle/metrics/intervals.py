@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 
 def knn_scores(

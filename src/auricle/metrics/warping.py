@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 Ints = NDArray[np.int64]
 

@@ -76,10 +76,10 @@ def score(
         ConfigError: the metric does not fit the task.
     """
     _check_metric(predictions, metric)
-    ones = np.ones((1, len(predictions.units)))
+    ones = np.ones((1, len(predictions.names)))
     by_seed = {name: predictions.measure(name, ones)[:, 0] for name in predictions.metrics}
     (samples,), drawn = _bootstrap([predictions], metric, resamples, seed)
-    folds = predictions.folds
+    folds = predictions.fold
     values = predictions.measure(metric, np.stack([folds == f for f in np.unique(folds)]).astype(np.float64))
     value = float(by_seed[metric].mean())
     words = f"bootstrap, {resamples} draws of {drawn}, centred on the score"
@@ -116,13 +116,13 @@ def compare_predictions(
     """
     if first.type_name != second.type_name:
         raise CorpusError(f"answers about {first.title} can't be compared with answers about {second.title}")
-    second = second.reorder(first.units)
+    second = second.reorder(first.names)
     if not first.same_truth(second):
         raise CorpusError(
             "two predictions differ in what is true of the clips; evaluate both on the same corpus and task"
         )
     _check_metric(first, metric)
-    ones = np.ones((1, len(first.units)))
+    ones = np.ones((1, len(first.names)))
     one, two = (float(predictions.measure(metric, ones).mean()) for predictions in (first, second))
     (a, b), _ = _bootstrap([first, second], metric, resamples, seed)
     found = paired_difference(one, two, a, b, confidence)
@@ -130,7 +130,7 @@ def compare_predictions(
     if values[0] is None or values[1] is None:
         return found
     # A bootstrap is too sure where few units differ; for means there is an exact test.
-    gaps = np.bincount(np.unique(first.groups, return_inverse=True)[1], weights=values[0] - values[1])
+    gaps = np.bincount(np.unique(first.group, return_inverse=True)[1], weights=values[0] - values[1])
     return replace(found, p=sign_flip_p(gaps, np.random.default_rng(seed)))
 
 
@@ -138,7 +138,7 @@ def _unit_values(predictions: TaskPredictions, metric: str) -> Floats | None:
     """Value `(n,)` of each unit alone, mean over seeds, if the metric is their mean; else None."""
     if metric not in MEANS:
         return None
-    n = len(predictions.units)
+    n = len(predictions.names)
     alone = [predictions.measure(metric, np.eye(n)[start : start + 500]).mean(0) for start in range(0, n, 500)]
     values: Floats = np.concatenate(alone)
     whole = float(predictions.measure(metric, np.ones((1, n))).mean())
@@ -154,7 +154,7 @@ def _bootstrap(
     systems: Sequence[TaskPredictions], metric: str, resamples: int, seed: int
 ) -> tuple[list[NDArray[np.float64]], str]:
     """Bootstrap values `(R,)` of each system, mean over its seeds, all from the same draws; and what was drawn."""
-    groups = systems[0].groups
+    groups = systems[0].group
     sources, units = len(np.unique(groups)), len(groups)
     by_source = LEAST_SOURCES <= sources < units
     named = "clips" if systems[0].type_name == "clips" else "units"
