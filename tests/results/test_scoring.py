@@ -116,7 +116,7 @@ def test_comparison_of_other_clips_is_refused() -> None:
     with pytest.raises(CorpusError, match="40 and 60 test units share 40"):
         compare_predictions(p, made(clips=40), "accuracy")
     other = replace(p, truth=np.roll(p.truth, 1, axis=1))
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(p, other, "accuracy")
     with pytest.raises(ConfigError, match="does not fit single-label"):
         compare_predictions(p, p, "mAP")
@@ -153,7 +153,7 @@ def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
 def test_a_file_is_read_before_its_type_is_imported(tmp_path: Path) -> None:
     save_predictions(tmp_path / "p.npz", made())
     program = (
-        "import sys; from pathlib import Path; from auricle.results.predictions import _HOMES, TaskPredictions, load_predictions; "
+        "import sys; from pathlib import Path; from auricle.results.predictions import load_predictions; "
         "assert 'auricle.tasks.clips.answers' not in sys.modules; "
         "print(load_predictions(Path(sys.argv[1])).type_name)"
     )

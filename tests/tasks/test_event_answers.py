@@ -170,7 +170,7 @@ def test_comparisons_are_paired() -> None:
     assert difference.value == pytest.approx(
         float(good.measure("segment_f1", np.ones((1, 8))).mean() - bad.measure("segment_f1", np.ones((1, 8))).mean())
     )
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(good, answers(rule=EventsRule(resolution=0.5)), "segment_f1")
 
 

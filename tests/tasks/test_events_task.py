@@ -20,9 +20,9 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
 from auricle.probes.frames.stack import FrameConvConfig
-from auricle.results.compare import compare
 from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
+from auricle.results.scoring import compare
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.events import CARDS_EVENTS
 from auricle.tasks.events import run as events_task

@@ -90,7 +90,7 @@ def test_the_score_is_the_mean_over_budgets(tmp_path: Path) -> None:
     better = BudgetPredictions.join((1, 5), (predictions(2, 3.0), predictions(3, 4.0)))
     assert compare_predictions(better, shuffled, "accuracy").interval.low > 0
     other = BudgetPredictions.join((1, 9), curve)
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(found, other, "accuracy")
     with pytest.raises(CorpusError, match="1 predictions for 2 budgets"):
         BudgetPredictions.join((1, 5), curve[:1])

@@ -72,7 +72,7 @@ def test_a_record_of_transcripts(tmp_path: Path) -> None:
     assert phones.measure("per", np.ones((1, 4))) == pytest.approx(found.measure("wer", np.ones((1, 4))))
     with pytest.raises(ConfigError, match="no metric 'per'"):
         found.measure("per", np.ones((1, 4)))
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(found, phones, "wer")
 
 

@@ -15,8 +15,8 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import evaluate
-from auricle.results.compare import compare
 from auricle.results.record import read_results
+from auricle.results.scoring import compare
 from auricle.tasks.anomaly.answers import AnomalyRule
 from auricle.tasks.anomaly.run import AnomalyTask, GaussianNormalConfig, NearestNormalConfig
 from auricle.tasks.card import TaskCard
