@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auricle.metrics.catalogue import METRICS
 from auricle.report.evidence import gather
-from auricle.report.measures import TITLES, UNITS, Measure
+from auricle.report.numbers import Measure, by_name
 from auricle.report.page import build_page
 from auricle.report.ranks_view import alike, average_ranks
 from auricle.report.run_data import RunData, read_runs
+from auricle.results.book import ResultBook
 from auricle.results.ranks import rank_systems
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
+
+
+# What a record of `Result` has beside the fields of `line`.
+EVERY_FIELD: dict[str, Any] = {
+    "kind": "single", "interval": "bootstrap", "metrics": {}, "per_fold": [], "per_seed": [], "values": [],
+    "per_class": {}, "classes": [], "confusion": None, "split": "", "fold_names": [], "sizes": [], "refit": False,
+    "chosen": [], "tried": 1, "settings": {}, "seeds": [0], "params": 1, "width": 1, "corpus": "c", "seen": None,
+    "predictions": None, "command": "made", "versions": {}, "seconds": 1.0, "made": "2026-01-01",
+}  # fmt: skip
 
 
 def line(task: str, role: str, probe: str, value: float, **more: Any) -> dict[str, Any]:
@@ -78,11 +87,6 @@ def page(tmp_path: Path) -> Callable[..., tuple[str, str, list[dict[str, Any]]]]
     return make
 
 
-def test_units_are_those_of_the_catalogue() -> None:
-    assert {name: info.unit for name, info in METRICS.items() if info.unit != "%"} == UNITS
-    assert {name: METRICS[name].title for name in TITLES if name in METRICS} == TITLES
-
-
 def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
     unit = {"metric": "mae_semitones", "unit": "semitones", "better": "lower", "type_name": "regression"}
     _, words, figures = page(
@@ -97,7 +101,7 @@ def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
         "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, linear); "
         "worse than, with overlapping intervals, log-mel statistics (1 semitones, linear). Lower is better." in words
     )
-    assert "in semitones (positive is better" in words
+    assert "in semitones (positive is better, also where lower values are better)" in words
     (values,) = [f for f in figures if f["data"] and f["data"][0].get("error_x")]
     assert sorted(t["x"][0] for t in values["data"]) == [1.0, 1.25, 1.75, 2.5]
     assert "confusion" not in words.lower()
@@ -116,10 +120,32 @@ def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(p
         line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
         line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
     )
-    for protocol, corpus in (("strict", "corpus o"), ("strict", "another "), ("hear", "corpus o")):
-        assert f"Task: esc10 ({protocol} protocol, corpus {corpus})" in words.replace("another)", "another )")
+    for protocol, corpus in (("strict", "corpus o"), ("strict", "another"), ("hear", "corpus o")):
+        assert f"Task: esc10, protocol {protocol}, corpus {corpus}" in words
     assert "no control" in words  # that of the other corpus is none
-    assert "What in the hear protocol flatters these values: the first split <chose>" in words
+    assert "Why scores of the hear protocol are optimistic: the first split <chose>" in words
+
+
+def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> None:
+    """An encoder scored on a split and a control scored on folds never share a table."""
+    shared = {**EVERY_FIELD, "corpus_fingerprint": "corpus of t"}
+    folds = {"protocol": "folds", "split": "the corpus's own folds"}
+    records = [
+        line("t", "pretrained", "linear", 0.8) | {**shared, "protocol": "split", "split": "seed 0"},
+        line("t", "random", "linear", 0.4) | {**shared, **folds},
+        line("t", "pretrained", "linear", 0.7) | {**shared, **folds, "key": "on folds"},
+    ]
+    run = run_of(tmp_path / "run", *records)
+    blocks = ResultBook.collect([run]).blocks()
+    pages = gather(read_runs([run]))
+    expected = [("t, split", [("pretrained", 0.8)]), ("t, folds", [("random", 0.4), ("pretrained", 0.7)])]
+    assert [(b.condition.name, [(f.result.role, f.result.value) for f in b.cells.values()]) for b in blocks] == expected
+    assert [(p.name, [(e.row.role, e.value) for e in p.entries]) for p in pages] == expected
+    assert [p.condition for p in pages] == [b.condition for b in blocks]
+    text = build_page(read_runs([run]))
+    first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
+    assert "random weights were not evaluated on this task" in text[first:second]
+    assert "above random weights (40.0 %, linear)" in text[second:]
 
 
 def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
@@ -128,7 +154,7 @@ def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
              metrics={"accuracy": 0.5, "min_dcf": 0.25, "si_sdr": 3.21}),
     )  # fmt: skip
     for told in (
-        "protocol evar, split", "what flatters it one", "multiply-adds of the probe per clip 123 456",
+        "protocol evar, split", "optimistic because one", "multiply-adds of the probe per clip 123 456",
         "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, si_sdr 3.21 dB",
     ):  # fmt: skip
         assert told in words.replace("\u202f", " ")
@@ -201,13 +227,13 @@ def evidence(values: np.ndarray) -> list[Any]:
 
 def test_ranks_are_those_of_the_results_verb() -> None:
     values = np.round(np.random.default_rng(0).random((7, 4)), 1)
-    found, reference = average_ranks(evidence(values), "encoders"), rank_systems(values)
-    assert found is not None
+    found, reference = average_ranks(evidence(values), "encoder"), rank_systems(values)
+    assert found.ranking is not None
     labels = ["mosaic", "random weights", "log-mel statistics", "b"]
-    assert dict(zip(found.names, found.ranks, strict=True)) == pytest.approx(
+    assert dict(zip(found.names, found.ranking.ranks, strict=True)) == pytest.approx(
         dict(zip(labels, reference.ranks, strict=True))
     )
-    assert found.difference == pytest.approx(reference.difference)
+    assert found.ranking.difference == pytest.approx(reference.difference)
     assert len(found.tasks) == 7
 
 
@@ -225,7 +251,7 @@ def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
     ]
     _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
     assert "3 tasks (t0, t1, t2)" in words
-    assert "Left out, as not all tasks have them or they have not all: alone" in words
+    assert "Not in the average ranks, which need every cell of a table: task alone." in words
     (shown,) = [
         f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
     ]
@@ -281,7 +307,7 @@ def test_examples_can_only_be_sounds_and_images(page: Read, poison: object) -> N
         events={"clips": [clip]},
         prototypes={"clips": [shown]},
     )
-    assert "sound of this clip was not kept" in words
+    assert "audio of this clip was not kept" in words
     assert "alert" not in text.split("<script")[0]
     assert "example.org" not in text.split("<script")[0]
 
@@ -305,7 +331,7 @@ def test_prototypes_are_boxes_over_the_spectrogram(page: Read) -> None:
     assert "left:20.00%;width:10.00%;bottom:25.00%;height:25.00%" in text
     assert "width:110.000%" in text
     assert "dog 88 %; adds +1.25 to its logit" in words
-    assert "<cat> 10 %, not a label of this clip; no prototype speaks for it here" in words
+    assert "<cat> 10 %, not a label of this clip; no prototype is in favour of it here" in words
     assert "prototype 7: +1.25, 1.00 to 1.50 s" in text
 
 
@@ -314,11 +340,16 @@ def test_what_was_made_of_another_corpus_is_not_shown(page: Read) -> None:
         line("t", "pretrained", "protobin", 0.4),
         prototypes={"clips": [{"labels": ["dog"]}], "corpus_fingerprint": "other"},
     )
-    assert "What the prototypes listened to" not in words
+    assert "Activations of prototypes" not in words
 
 
 def test_measures_write_numbers() -> None:
-    share, level = Measure("accuracy"), Measure("mae_db", "dB", lower=True)
+    share, level = Measure.of("accuracy"), Measure.of("mae_db")
+    assert (Measure.of("new_metric").title, Measure.of("new_metric", "Hz", "lower").about) == (
+        "new metric",
+        "new metric, Hz, lower is better",
+    )
+    assert (by_name("ari", 0.5), by_name("ap", 0.5), by_name("si_sdr", None)) == ("0.5", "50.0", "\u2013 dB")
     assert (share.text(0.8766), share.full(0.5), share.gain(0.7, 0.5)) == ("87.7", "50.0 %", "+20.0")
     assert (level.text(3.14159), level.full(2.0), level.gain(2.0, 3.5)) == ("3.14", "2 dB", "+1.5")
     assert share.text(None) == level.text(math.nan) == "\u2013"

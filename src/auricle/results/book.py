@@ -294,7 +294,7 @@ def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
     if len({c.protocol_name for c in same}) > 1:
         said.append(f"protocol {condition.protocol_name}")
     if len({c.corpus_fingerprint for c in same}) > 1:
-        said.append(f"corpus {condition.corpus} {condition.corpus_fingerprint[:8]}".rstrip())
+        said.append(" ".join(filter(None, ("corpus", condition.corpus, condition.corpus_fingerprint[:8]))))
     if len({c.protocol for c in same}) > 1:
         said.append(condition.protocol or "division not recorded")
     alike = [c for c in same if replace(c, split="") == replace(condition, split="")]

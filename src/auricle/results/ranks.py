@@ -185,7 +185,8 @@ class RankTable:
         stable_names: of what the ranks were compared between (probes, where encoders are ranked).
         tau: `(m, m)` mean Kendall tau of the ranks of the systems under each two of `stable_names`.
         counts: `(m, m)` tasks behind each tau.
-        notes: caveats.
+        tau_notes: caveats of the taus.
+        notes: caveats of the ranks.
     """
 
     axis: Axis
@@ -195,6 +196,7 @@ class RankTable:
     stable_names: tuple[str, ...]
     tau: NDArray[np.float64]
     counts: NDArray[np.int64]
+    tau_notes: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -240,10 +242,11 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
     dropped = [name for i, name in enumerate(systems) if i not in kept]
     dropped += [f"task {condition.name}" for i, condition in enumerate(conditions) if i not in rows]
     notes = [f"not in the average ranks, which need every cell of a table: {', '.join(dropped)}"] if dropped else []
+    tau_notes = []
     if len(systems) == 2:
-        notes.append(f"two {axis}s only agree or disagree in rank: no tau")
+        tau_notes.append(f"two {axis}s only agree or disagree in rank: no tau")
     if not counts[np.triu_indices(len(others), 1)].any() and len(others) > 1 and len(systems) > 2:
-        notes.append("no task has three ranked in common: no tau")
+        tau_notes.append("no task has three ranked in common: no tau")
     ranking = rank_systems(values, seed=seed) if values.size and len(kept) > 1 else None
     if ranking is None:
         notes.append(f"nothing to rank: no two {axis}s share a task")
@@ -259,7 +262,7 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
         if corpora < len(rows):
             notes.append(f"the {len(rows)} tasks are on {corpora} corpora and are not independent evidence")
     names, tasks = tuple(systems[i] for i in kept), tuple(conditions[i].name for i in rows)
-    return RankTable(axis, names, tasks, ranking, tuple(others), tau, counts, tuple(notes))
+    return RankTable(axis, names, tasks, ranking, tuple(others), tau, counts, tuple(tau_notes), tuple(notes))
 
 
 def shared_values(table: np.ndarray) -> tuple[NDArray[np.float64], list[int], list[int]]:

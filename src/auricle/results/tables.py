@@ -277,6 +277,7 @@ def _stability(table: RankTable, other: str) -> Sheet:
     notes += [f"mean: {mean:+.2f}"] if math.isfinite(mean) else [f"no two {other}s share a task with three ranked"]
     if len(table.names) == 3:
         notes.append("of three, tau can only be 1, 1/3, -1/3 or -1 (without ties)")
+    notes += table.tau_notes
     return Sheet(
         f"Agreement of {other}s on the order of {table.axis}s",
         (other, *names),
