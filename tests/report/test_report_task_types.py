@@ -3,88 +3,20 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import pytest
+from made_pages import line
 
-from auricle.report.evidence import gather
 from auricle.report.numbers import Measure, by_name
-from auricle.report.page import build_page
-from auricle.report.ranks_view import alike, average_ranks
-from auricle.report.run_data import RunData, read_runs
-from auricle.results.book import ResultBook
-from auricle.results.ranks import rank_systems
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n and more").decode()
 
 
-# What a record of `Result` has beside the fields of `line`.
-EVERY_FIELD: dict[str, Any] = {
-    "kind": "single", "interval": "bootstrap", "metrics": {}, "per_fold": [], "per_seed": [], "values": [],
-    "per_class": {}, "classes": [], "confusion": None, "split": "", "fold_names": [], "sizes": [], "refit": False,
-    "chosen": [], "tried": 1, "settings": {}, "seeds": [0], "params": 1, "width": 1, "corpus": "c", "seen": None,
-    "predictions": None, "command": "made", "versions": {}, "seconds": 1.0, "made": "2026-01-01",
-}  # fmt: skip
-
-
-def line(task: str, role: str, probe: str, value: float, **more: Any) -> dict[str, Any]:
-    return {
-        "task": task, "role": role, "encoder": {"pretrained": "mosaic"}.get(role, role), "encoder_fingerprint": role,
-        "probe": probe, "metric": "accuracy", "value": value, "low": value - 0.01, "high": value + 0.01, "clips": 9,
-        "clips_total": 9, "confidence": 0.95, "key": f"{task} {role} {probe} {more.get('corpus_fingerprint')}",
-        "corpus_fingerprint": f"corpus of {task}", "protocol": "split", "type_name": "clips", **more,
-    }  # fmt: skip
-
-
-def run_of(folder: Path, *records: dict[str, Any], **files: Any) -> Path:
-    for record in records:
-        where = folder / "probes" / record["task"]
-        where.mkdir(parents=True, exist_ok=True)
-        with (where / "results.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
-    for name, data in files.items():
-        (folder / "probes" / records[0]["task"] / f"{name}.json").write_text(json.dumps(data))
-    return folder
-
-
 Read = Callable[..., Any]
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Callable[..., tuple[str, str, list[dict[str, Any]]]]:
-    """Return a function that makes a page of records: its HTML, its words, its figures."""
-    from html.parser import HTMLParser
-
-    def make(*records: dict[str, Any], **files: Any) -> tuple[str, str, list[dict[str, Any]]]:
-        text = build_page(read_runs([run_of(tmp_path / "run", *records, **files)]))
-        words: list[str] = []
-        found: dict[str, str] = {}
-
-        class Parser(HTMLParser):
-            inside: str | None = None
-
-            def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-                self.inside = f"script {dict(attrs).get('id')}" if tag == "script" else tag
-
-            def handle_endtag(self, tag: str) -> None:
-                self.inside = None
-
-            def handle_data(self, data: str) -> None:
-                if self.inside and self.inside.startswith("script"):
-                    found[self.inside] = data
-                elif self.inside != "style":
-                    words.append(data)
-
-        Parser().feed(text)
-        return text, " ".join(" ".join(words).split()), json.loads(found["script figures"])
-
-    return make
 
 
 def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
@@ -112,40 +44,6 @@ def test_the_best_cell_of_a_lower_metric_is_the_lowest(page: Read) -> None:
     text, _, _ = page(*(line("t", "pretrained", p, v, better="lower") for p, v in (("a", 0.3), ("b", 0.1))))
     assert text.count("number best") == 1
     assert 'class="number best">10.0<' in text
-
-
-def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(page: Read) -> None:
-    _, words, _ = page(
-        line("esc10", "pretrained", "linear", 0.8),
-        line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
-        line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
-    )
-    for protocol, corpus in (("strict", "corpus o"), ("strict", "another"), ("hear", "corpus o")):
-        assert f"Task: esc10, protocol {protocol}, corpus {corpus}" in words
-    assert "no control" in words  # that of the other corpus is none
-    assert "Why scores of the hear protocol are optimistic: the first split <chose>" in words
-
-
-def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> None:
-    """An encoder scored on a split and a control scored on folds never share a table."""
-    shared = {**EVERY_FIELD, "corpus_fingerprint": "corpus of t"}
-    folds = {"protocol": "folds", "split": "the corpus's own folds"}
-    records = [
-        line("t", "pretrained", "linear", 0.8) | {**shared, "protocol": "split", "split": "seed 0"},
-        line("t", "random", "linear", 0.4) | {**shared, **folds},
-        line("t", "pretrained", "linear", 0.7) | {**shared, **folds, "key": "on folds"},
-    ]
-    run = run_of(tmp_path / "run", *records)
-    blocks = ResultBook.collect([run]).blocks()
-    pages = gather(read_runs([run]))
-    expected = [("t, split", [("pretrained", 0.8)]), ("t, folds", [("random", 0.4), ("pretrained", 0.7)])]
-    assert [(b.condition.name, [(f.result.role, f.result.value) for f in b.cells.values()]) for b in blocks] == expected
-    assert [(p.name, [(e.row.role, e.value) for e in p.entries]) for p in pages] == expected
-    assert [p.condition for p in pages] == [b.condition for b in blocks]
-    text = build_page(read_runs([run]))
-    first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
-    assert "random weights were not evaluated on this task" in text[first:second]
-    assert "above random weights (40.0 %, linear)" in text[second:]
 
 
 def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
@@ -215,49 +113,6 @@ def test_heat_map_of_many_readers(page: Read) -> None:
     assert heat["z"] == [pytest.approx([0, 10, 20]), pytest.approx([20, 30, 40])]
     assert heat["reversescale"] is True
     assert "Encoders by probes" in words
-
-
-def evidence(values: np.ndarray) -> list[Any]:
-    names = ["pretrained", "random", "log-mel", "b", "c"][: values.shape[1]]
-    records = [
-        line(f"t{i}", r, "linear", float(v)) for i, row in enumerate(values) for r, v in zip(names, row, strict=True)
-    ]
-    return gather([RunData("run", Path("run"), results=records)])
-
-
-def test_ranks_are_those_of_the_results_verb() -> None:
-    values = np.round(np.random.default_rng(0).random((7, 4)), 1)
-    found, reference = average_ranks(evidence(values), "encoder"), rank_systems(values)
-    assert found.ranking is not None
-    labels = ["mosaic", "random weights", "log-mel statistics", "b"]
-    assert dict(zip(found.names, found.ranking.ranks, strict=True)) == pytest.approx(
-        dict(zip(labels, reference.ranks, strict=True))
-    )
-    assert found.ranking.difference == pytest.approx(reference.difference)
-    assert len(found.tasks) == 7
-
-
-def test_bars_join_what_can_not_be_told_apart() -> None:
-    assert alike([1.0, 2.0, 2.5, 4.0], 1.0) == [(1.0, 2.0), (2.0, 2.5)]
-    assert alike([1.0, 1.5, 2.0], 2.0) == [(1.0, 2.0)]
-    assert alike([1.0, 3.0], 1.0) == []
-
-
-def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
-    records = [
-        line(f"t{i}", r, "linear", v)
-        for i in range(3)
-        for r, v in (("pretrained", 0.9), ("random", 0.3), ("log-mel", 0.5))
-    ]
-    _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
-    assert "3 tasks (t0, t1, t2)" in words
-    assert "Not in the average ranks, which need every cell of a table: task alone." in words
-    (shown,) = [
-        f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
-    ]
-    assert shown["layout"]["yaxis"]["ticktext"][0] == "mosaic · 1.00"
-    critical = next(t for t in shown["data"] if t["name"] == "critical difference")
-    assert critical["x"][-1] - 1 == pytest.approx(min(2, 2.343 * math.sqrt(12 / 18)), abs=1e-3)
 
 
 TIMELINES = [
