@@ -176,7 +176,7 @@ def _rows(runs: Sequence[RunData]) -> dict[tuple[str, str], Row]:
         for record in run.results:
             found.setdefault(_identity(run, record), (run, record))
     rows: dict[tuple[str, str], Row] = {}
-    counts = {role: sum(key[0] == role for key in found) for role in ROLES}
+    counts = {role: sum(key[0] == role for key in found) for role in ROLE_NAMES}
     taken: set[str] = set()
     used = set()
     for key, (run, record) in found.items():

@@ -229,9 +229,9 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
         seed: of Friedman's permutations.
     """
     conditions = list(dict.fromkeys(condition for condition, *_ in cells))
-    systems, others = (
-        list(dict.fromkeys(cell[k] for cell in cells)) for k in ((1, 2) if axis == "encoder" else (2, 1))
-    )
+    encoders = list(dict.fromkeys(encoder for _, encoder, _, _ in cells))
+    probes = list(dict.fromkeys(probe for _, _, probe, _ in cells))
+    systems, others = (encoders, probes) if axis == "encoder" else (probes, encoders)
     table = np.full((len(conditions), len(systems), len(others)), math.nan)
     for condition, encoder, probe, value in cells:
         system, other = (encoder, probe) if axis == "encoder" else (probe, encoder)
