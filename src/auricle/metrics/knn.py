@@ -1,4 +1,4 @@
-"""Nearest neighbours on clip vectors: a probe that trains nothing."""
+"""Nearest neighbours on clip vectors."""
 
 from __future__ import annotations
 

@@ -27,13 +27,13 @@ BLOCK = 2_000_000  # numbers of one cumulative sum
 
 @dataclass(frozen=True)
 class PsdsConfig(Config):
-    """What counts as detected, and what false alarms cost.
+    """Criteria of detections, and the cost of false alarms.
 
     Attributes:
         detection: share of a detection that must lie in annotated events of its class (DTC).
         truth: share of an annotated event that must be covered by such detections (GTC).
         cross_trigger: share of a false detection in events of another class that makes it a cross trigger (CTTC);
-            looked at only where `cross_weight` is not 0.
+            used only where `cross_weight` is not 0.
         cross_weight: weight of cross triggers among false alarms (alpha_CT).
         spread_weight: weight of the standard deviation over classes (alpha_ST).
         max_false_alarms: effective false alarms an hour up to which the curve counts.
@@ -47,7 +47,7 @@ class PsdsConfig(Config):
     max_false_alarms: Positive = 100.0
 
 
-# The two scenarios of DCASE task 4 since 2021: to react fast, and not to confuse classes.
+# The two scenarios of DCASE task 4 since 2021: fast reaction, and no confusion of classes.
 PSDS1 = PsdsConfig()
 PSDS2 = PsdsConfig(detection=0.1, truth=0.1, cross_weight=0.5)
 
@@ -60,7 +60,7 @@ class Psds:
         rate: frames a second; the last frame ends with the clip.
         reference: annotated events of the same clips.
         seconds: length of each clip.
-        classes: names of the C columns. Classes without annotated events take no part: their detection rate is
+        classes: names of the C columns. Classes without annotated events are skipped: their detection rate is
             undefined (and the library refuses them).
         config: the scenario.
 
@@ -95,7 +95,7 @@ class Psds:
                 clip: _frame(table[:, columns], _edges(len(table), rate, float(seconds[clip])), self._codes.values())
                 for clip, table in checked.items()
             }
-            # A single class has none to be confused with; the library would divide by the number of others.
+            # A single class can't be confused; the library would divide by the number of others.
             self._cross_weight = config.cross_weight if len(self.classes) > 1 else 0.0
             library = events_library("sed_scores_eval").intersection_based
             self._deltas = library.intermediate_statistics_deltas(
@@ -109,7 +109,7 @@ class Psds:
     def value(self, weights: np.ndarray | None = None) -> Floats:
         """Return PSDS (0 ... 1) of each weighting `(R,)`; NaN where no annotated event occurs.
 
-        Under a weighting, classes without annotated events take no part.
+        Under a weighting, classes without annotated events are skipped.
 
         Args:
             weights: `(R, n)` how often each of `clips` counts; None: each once, R = 1.
@@ -170,7 +170,7 @@ class Psds:
         found, false = total("tps"), total("fps")
         crossed = np.zeros_like(false)
         others = [(i, other) for i, other in enumerate(self._codes.values()) if other != code]
-        # A class without annotated events under a weighting takes no part here either.
+        # A class without annotated events under a weighting is skipped here, too.
         if self._cross_weight:
             present = np.stack([hours[:, i] > 0 for i, _ in others])
             for (i, other), here in zip(others, present, strict=True):
@@ -186,7 +186,7 @@ def _validate(
     seconds: Mapping[str, float],
     classes: Sequence[str],
 ) -> tuple[dict[str, list[Event]], dict[str, Floats], tuple[str, ...]]:
-    """Check everything that goes into a score; see `Psds`."""
+    """Check the input of `Psds`."""
     truth, _, names = validate_events(reference, {clip: [] for clip in scores}, classes, lasting=True)
     if not (math.isfinite(rate) and rate > 0):
         raise ConfigError(f"{rate} frames a second; expected a positive number")
@@ -222,7 +222,7 @@ def _edges(frames: int, rate: float, seconds: float) -> Floats:
 
 
 def _frame(table: Floats, edges: Floats, classes: Iterable[str]) -> Any:
-    """One clip's scores as the library wants them."""
+    """Return the scores of a clip in the form of the library."""
     pandas = events_library("pandas")
 
     class Scores(pandas.DataFrame):  # type: ignore[name-defined]
