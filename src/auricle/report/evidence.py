@@ -9,9 +9,8 @@ from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
 from auricle.results.book import Condition, group_by_condition, newest
-from auricle.results.record import ROLES
+from auricle.results.record import CONTROLS, ROLES
 
-ROLE_NAMES = {"log-mel": "log-mel statistics", "random": "random weights"}
 PROBE_ORDER = (
     "centroid",
     "knn",
@@ -176,13 +175,13 @@ def _rows(runs: Sequence[RunData]) -> dict[tuple[str, str], Row]:
         for record in run.results:
             found.setdefault(_identity(run, record), (run, record))
     rows: dict[tuple[str, str], Row] = {}
-    counts = {role: sum(key[0] == role for key in found) for role in ROLE_NAMES}
+    counts = {role: sum(key[0] == role for key in found) for role in CONTROLS}
     taken: set[str] = set()
     used = set()
     for key, (run, record) in found.items():
         role, encoder = key[0], str(record.get("encoder", "encoder"))
-        if role in ROLE_NAMES:
-            label = ROLE_NAMES[role] + (f" · {run.name}" if counts[role] > 1 else "")
+        if role in CONTROLS:
+            label = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
             colour = CONTROL_COLOURS[role]
         else:
             label = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder

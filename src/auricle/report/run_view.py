@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from auricle.config import flatten
 from auricle.report.markup import Child, Markup, details, element, table
 from auricle.report.numbers import ABSENT, duration, number, short
 from auricle.report.run_data import Record, RunData
@@ -147,20 +147,10 @@ def _settings(recipe: Record) -> Markup | None:
         return None
     rows = [
         [element("code", name), short(value)]
-        for name, value in _flat(recipe)
+        for name, value in flatten(recipe).items()
         if not name.startswith(("reference", "deviations")) and name != "kind"
     ]
     return details(f"All settings: {len(rows)}", table(["setting", "value"], rows))
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = []
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            out.extend(_flat(value, f"{prefix}{name}."))
-        else:
-            out.append((f"{prefix}{name}", value))
-    return out
 
 
 def _events(run: RunData) -> Markup | None:

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
-from auricle.results.record import Result, read_results
+from auricle.results.record import CONTROLS, Result, read_results
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -288,15 +288,14 @@ def _measured(found: Found, metric: str) -> Found:
 def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
     """Name a condition by its task, and by what differs between the conditions of that task."""
     same = [c for c in every if c.task == condition.task]
-    said = [condition.task]
-    if len({c.metric for c in same}) > 1:
-        said.append(condition.metric)
-    if len({c.protocol_name for c in same}) > 1:
-        said.append(f"protocol {condition.protocol_name}")
-    if len({c.corpus_fingerprint for c in same}) > 1:
-        said.append(" ".join(filter(None, ("corpus", condition.corpus, condition.corpus_fingerprint[:8]))))
-    if len({c.protocol for c in same}) > 1:
-        said.append(condition.protocol or "division not recorded")
+    corpus = ("corpus", condition.corpus, condition.corpus_fingerprint[:8])
+    words = {
+        "metric": condition.metric,
+        "protocol_name": f"protocol {condition.protocol_name}",
+        "corpus_fingerprint": " ".join(filter(None, corpus)),
+        "protocol": condition.protocol or "division not recorded",
+    }
+    said = [condition.task, *(text for name, text in words.items() if len({getattr(c, name) for c in same}) > 1)]
     alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
     if len(alike) > 1:
         said.append(f"division {alike.index(condition) + 1}")
@@ -309,8 +308,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     shared = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
     notes = list(shared)
     for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
-        whose = [f"{r.probe} on {r.encoder}" for r in results if note in r.notes]
-        notes.append(f"{', '.join(whose[:4])}{' and others' if len(whose) > 4 else ''}: {note}")
+        notes.append(f"{_whose(note, results)}: {note}")
     for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
         notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
     if older:
@@ -324,6 +322,16 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
         file, reason = next(iter(missing.items()))
         notes.append(f"{len(missing)} clips could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
+
+
+def _whose(note: str, results: Sequence[Result]) -> str:
+    """Name the results that have a note: an encoder where all its results have it, else probe and encoder."""
+    names = []
+    for r in (r for r in results if note in r.notes):
+        encoder = CONTROLS.get(r.role, r.encoder)
+        every = all(note in other.notes for other in results if other.encoder_fingerprint == r.encoder_fingerprint)
+        names.append(encoder if every else f"{r.probe} on {encoder}")
+    return ", ".join(list(dict.fromkeys(names))[:4]) + (" and others" if len(set(names)) > 4 else "")
 
 
 def _uneven(results: Sequence[Result]) -> list[str]:

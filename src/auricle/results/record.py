@@ -20,6 +20,7 @@ from auricle.storage import write_atomic
 Role = Literal["pretrained", "random", "log-mel"]
 # In the order of tables: controls first.
 ROLES: tuple[Role, ...] = ("log-mel", "random", "pretrained")
+CONTROLS: dict[str, str] = {"log-mel": "log-mel statistics", "random": "random weights"}
 _SEEN_BEFORE = "\x68eard"  # the name of the field `seen` before 0.2
 
 
