@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.few_shot.answers import EpisodeAnswers, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions, draw_episodes
 from auricle.tasks.few_shot.rule import FewShotRule
 
 
-def answers(said: np.ndarray, truth: np.ndarray) -> EpisodeAnswers:
+def answers(said: np.ndarray, truth: np.ndarray) -> EpisodePredictions:
     count = len(truth)
-    return EpisodeAnswers(
+    return EpisodePredictions(
         names=np.array([f"e{i}" for i in range(count)]),
         group=np.array([f"e{i}" for i in range(count)]),
         fold=np.zeros(count, dtype=np.int64),
@@ -102,7 +102,7 @@ def test_accuracy_and_its_interval_over_episodes(tmp_path: Path) -> None:
     assert scores.detail["per_class"]["c"]["recall"] is None
     save_predictions(tmp_path / "a.npz", found)
     back = load_predictions(tmp_path / "a.npz")
-    assert isinstance(back, EpisodeAnswers)
+    assert isinstance(back, EpisodePredictions)
     np.testing.assert_array_equal(back.said, found.said)
     assert (back.classes, back.ways, back.seeds) == (found.classes, 2, (0,))
     better = answers(np.where(right | (generator.random(right.shape) < 0.3), truth, 1 - truth), truth)

@@ -215,7 +215,7 @@ class Job:
     def test_units(self, folds: Sequence[Fold]) -> tuple[NDArray[np.int64], dict[str, Any]]:
         """Return the test clips of all folds in a row: their indices into `tokens()`, and the fields of predictions.
 
-        The fields are `names`, `group` and `fold` of `UnitPredictions`.
+        The fields are `names`, `group` and `fold` of `TaskPredictions`.
         """
         rows = np.concatenate([fold.test for fold in folds])
         present = self.present

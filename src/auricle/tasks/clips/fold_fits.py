@@ -187,9 +187,7 @@ def clip_predictions(
     return ClipPredictions(
         kind=targets.kind,
         classes=targets.classes,
-        clips=units["names"],
-        fold=units["fold"],
-        group=units["group"],
+        **units,
         truth=targets.truth[rows],
         scores=np.concatenate([arrays["scores"] for _, arrays in parts], axis=1),
         seeds=tuple(seeds),

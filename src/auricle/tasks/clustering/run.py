@@ -13,7 +13,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringAnswers
+from auricle.tasks.clustering.answers import ClusteringPredictions
 from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.targets import labels_of, make_targets, source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
@@ -80,7 +80,7 @@ class ClusteringTask(TaskType):
         for i, seed in enumerate(seeds, 1):
             found.append(probe.clusters(x, count, seed))
             job.progress(i / len(seeds))
-        predictions = ClusteringAnswers(
+        predictions = ClusteringPredictions(
             names=job.clip_names[present],
             group=job.plan.groups[present],
             fold=np.zeros(readable, dtype=np.int64),

@@ -112,7 +112,7 @@ class _Run:
         shown_rows = job.plan.rows[job.present][rows[shown]]
         # In the folder of results, two levels above the unfinished parts.
         path = job.folder.parent.parent / "events.json"
-        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, predictions.clips[shown], shown_rows)
+        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, predictions.names[shown], shown_rows)
         return fold_outcome(
             predictions,
             folds,
@@ -231,12 +231,10 @@ class _Run:
                     # Frames that begin after the clip's end are padding.
                     kept = table[: max(1, math.ceil(length * self.rate - 1e-6))]
                     scores[s].append(smoothed(kept, self.rate, how.smooth) if lasting else kept)
-        predictions = EventPredictions.judge(
+        predictions = EventPredictions.count(
             rule=self.rule,
             classes=self.classes,
-            clips=units["names"],
-            group=units["group"],
-            fold=units["fold"],
+            **units,
             seconds=self.seconds[rows],
             truth=[self.events[i] for i in rows],
             said=said,
@@ -248,7 +246,7 @@ class _Run:
 
     def _baselines(self, predictions: EventPredictions) -> dict[str, float | None]:
         """Segment F1 of predicting every class all the time."""
-        names = [str(clip) for clip in predictions.clips]
+        names = [str(clip) for clip in predictions.names]
         lengths = dict(zip(names, predictions.seconds.tolist(), strict=True))
         true = dict(zip(names, predictions.true(), strict=True))
         always = {name: [(0.0, lengths[name], label) for label in predictions.classes] for name in names}

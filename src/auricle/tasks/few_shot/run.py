@@ -12,7 +12,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.few_shot.answers import EpisodeAnswers, Episodes, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions, Episodes, draw_episodes
 from auricle.tasks.few_shot.rule import FewShotRule
 from auricle.tasks.folds import TEST
 from auricle.tasks.shallow import (
@@ -97,7 +97,7 @@ class FewShotTask(TaskType):
 
         _, arrays = job.kept("episodes", make)
         names, numbers = job.clip_names, np.flatnonzero(whole).tolist()
-        predictions = EpisodeAnswers(
+        predictions = EpisodePredictions(
             names=np.array([_name(i, names, drawn) for i in numbers], dtype=np.str_),
             group=np.array([f"episode {i}" for i in numbers], dtype=np.str_),
             fold=np.zeros(len(episodes), dtype=np.int64),

@@ -16,7 +16,7 @@ from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold, known_targets
 from auricle.tasks.clips.run import plan_clips, settings_of
 from auricle.tasks.folds import Fold, Plan
-from auricle.tasks.label_budget.answers import BudgetAnswers, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetPredictions, nested_draws, useful_budgets
 from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets, source_groups
@@ -98,7 +98,7 @@ class LabelBudgetTask(TaskType):
 
                     fits[f, d, b] = job.kept(f"fold-{f}-draw-{d}-budget-{payload.budgets[b]}", fit)
         after = tuple(_after(job, targets, folds, fits, b, draws) for b in range(len(payload.budgets)))
-        predictions = BudgetAnswers(payload.budgets, after)
+        predictions = BudgetPredictions.join(payload.budgets, after)
         outcome = fold_outcome(
             predictions,
             [by_draw[0][-1] for by_draw in payload.folds],
@@ -123,7 +123,7 @@ def _named(head: dict[str, Any], draw: int, budget: int) -> dict[str, Any]:
     return {**head, "chosen": {**chosen, "draw": draw, "budget": budget}}
 
 
-def _curve(job: Job, predictions: BudgetAnswers, metric: str) -> list[dict[str, Any]]:
+def _curve(job: Job, predictions: BudgetPredictions, metric: str) -> list[dict[str, Any]]:
     curve = []
     for budget, one in zip(predictions.budgets, predictions.curve, strict=True):
         found = job.protocol.score(one, metric)

@@ -22,7 +22,7 @@ from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_corpus
-from auricle.tasks.regression.answers import RegressionAnswers
+from auricle.tasks.regression.answers import RegressionPredictions
 from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.targets import Targets, labels_of
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
@@ -77,7 +77,7 @@ class RegressionTask(TaskType):
         seeds = job.protocol.seeds if isinstance(job.probe, ProbeConfig) else job.protocol.seeds[:1]
         parts = job.each_fold(folds, lambda fold, progress: _fit(job, tokens, known, fold, seeds, progress))
         rows, units = job.test_units(folds)
-        predictions = RegressionAnswers(
+        predictions = RegressionPredictions(
             **units,
             seeds=tuple(seeds),
             truth=known[rows],

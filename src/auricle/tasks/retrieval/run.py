@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.metrics.retrieval import retrieval_of_queries
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
-from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers
+from auricle.tasks.retrieval.answers import MEASURED, RetrievalPredictions
 from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.targets import cells, labels_of, make_targets, source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
@@ -59,9 +60,9 @@ class RetrievalTask(TaskType):
         queries = np.flatnonzero(relevant.any(1))
         if not len(queries):
             raise CorpusError("no query has a relevant clip among those that can be read; repair the corrupt files")
-        values = np.stack([_measure(vectors, groups, relevant[q], int(q), depth) for q in queries])
+        values = np.stack([_score(vectors, groups, relevant[q], int(q), depth) for q in queries])
         lone = count - len(queries) - int((~present[:count]).sum())
-        predictions = RetrievalAnswers(
+        predictions = RetrievalPredictions(
             names=job.clip_names[tested][queries],
             group=groups[queries],
             fold=np.zeros(len(queries), dtype=np.int64),
@@ -88,24 +89,11 @@ def _relevant(truth: NDArray[np.bool_], groups: NDArray[np.str_]) -> NDArray[np.
     return relevant
 
 
-def _measure(
+def _score(
     vectors: NDArray[np.float64], groups: NDArray[np.str_], relevant: NDArray[np.bool_], query: int, depth: int
 ) -> NDArray[np.float64]:
     """Return the metrics of one query in the order of `MEASURED`."""
     gallery = np.flatnonzero(groups != groups[query])
     similar = vectors[gallery] @ vectors[query]
-    # Ties go against the query: of equal similarity, irrelevant clips come first.
-    order = np.lexsort((relevant[gallery], -similar))
-    hits = relevant[gallery][order]
-    places = np.flatnonzero(hits) + 1
-    precision = np.arange(1, len(places) + 1) / places
-    cut = depth or len(hits)
-    gain = 1 / np.log2(np.arange(2, cut + 2))
-    ideal = gain[: min(len(places), cut)].sum()
-    numbers = {
-        "map_retrieval": float(precision.mean()),
-        **{f"recall_at_{k}": float(hits[:k].any()) for k in (1, 5, 10)},
-        "mrr": 1.0 / places[0],
-        "ndcg": float(gain[: len(hits[:cut])][hits[:cut]].sum() / ideal),
-    }
-    return np.array([numbers[name] for name in MEASURED])
+    found = retrieval_of_queries(similar[None], relevant[None, gallery], depth=depth)
+    return np.array([found[name][0] for name in MEASURED])

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from auricle.metrics.classification import Floats
-from auricle.metrics.resampled_ranking import weighted_auc, weighted_equal_error_rate, weighted_min_detection_cost
-from auricle.metrics.verification import DetectionCost
-from auricle.results.unit_answers import UnitPredictions
+from auricle.metrics.ranking import auc
+from auricle.metrics.verification import DetectionCost, equal_error_rate, min_detection_cost
+from auricle.metrics.weights import Floats
+from auricle.results.predictions import TaskPredictions
 
 CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
-class VerificationAnswers(UnitPredictions):
+class VerificationPredictions(TaskPredictions):
     """Scores of the trials.
 
     A bootstrap draws the identities on the enrolment side: trials of one speaker are no independent evidence. (Trials
@@ -39,24 +39,19 @@ class VerificationAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Equal error rate, least detection cost, area under the ROC curve."""
         return ("eer", "min_dcf", "auc")
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return "verification trials"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`; NaN where a weighting leaves trials of one kind only."""
-        if metric == "min_dcf":
-            cost = DetectionCost(self.target_prior)
-            return np.stack([weighted_min_detection_cost(self.target, s, weights, cost) for s in self.scores])
-        measured = weighted_equal_error_rate if metric == "eer" else weighted_auc
-        return np.stack([measured(self.target, s, weights) for s in self.scores])
+        measured = {"eer": equal_error_rate, "min_dcf": min_detection_cost, "auc": auc}[metric]
+        settings = {"cost": DetectionCost(self.target_prior)} if metric == "min_dcf" else {}
+        return np.stack([measured(self.target, s, weights, **settings) for s in self.scores])
 
     def detail(self) -> dict[str, Any]:
-        """Return the curve of missed targets against accepted non-targets (first seed), for a DET plot."""
+        # Missed targets against accepted non-targets (first seed), for a DET plot.
         accepted, found, _ = roc_curve(self.target, self.scores[0])
         kept = np.unique(np.linspace(0, len(accepted) - 1, min(CURVE_POINTS, len(accepted))).round().astype(int))
         curve = [{"false_alarm": float(accepted[i]), "miss": float(1 - found[i])} for i in kept]

@@ -16,7 +16,7 @@ from auricle.tasks.folds import TEST
 from auricle.tasks.targets import source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
 from auricle.tasks.vectors import COSINES, CosineConfig
-from auricle.tasks.verification.answers import VerificationAnswers
+from auricle.tasks.verification.answers import VerificationPredictions
 from auricle.tasks.verification.rule import VerificationRule
 
 
@@ -82,7 +82,7 @@ class VerificationTask(TaskType):
         vectors[tested] = prepared
         enroll, test = sides[0][kept], sides[1][kept]
         names = job.clip_names
-        predictions = VerificationAnswers(
+        predictions = VerificationPredictions(
             names=np.array([f"{a} | {b}" for a, b in zip(names[enroll], names[test], strict=True)], dtype=np.str_),
             group=identities[enroll],
             fold=np.zeros(len(enroll), dtype=np.int64),
