@@ -11,14 +11,13 @@ import soundfile
 import soxr
 import torch
 
-from auricle.audio.augment.config import Augment, AugmentConfig
-from auricle.audio.augment.draws import draw
+from auricle.audio.augment.config import Augment, AugmentConfig, draw
 from auricle.audio.augment.spectral import SpectralChain
 from auricle.audio.augment.waveform import WaveformChain
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import Config
 from auricle.errors import ConfigError

@@ -355,7 +355,7 @@ def test_json_and_statistics(config: KaldiFbankConfig) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate": 0}, "rate is 0 Hz"),
+        ({"rate": 0}, "rate is 0; expected a whole number of at least 1"),
         ({"mels": 0}, "0 mel bands"),
         ({"high": 9000.0}, "do not fit audio of 16000 Hz"),
         ({"low": 5000.0, "high": 4000.0}, "do not fit"),
@@ -364,9 +364,9 @@ def test_json_and_statistics(config: KaldiFbankConfig) -> None:
         ({"window_seconds": 0.0}, "a window of at least two samples"),
         ({"preemphasis": 1.5}, "preemphasis is 1.5"),
         ({"amplitude": 0.0}, "amplitude is 0.0"),
-        ({"std": 0.0}, "std and divisor above 0"),
+        ({"std": 0.0}, "std is 0.0; expected a finite number above 0"),
         ({"mean": float("nan")}, "expected finite numbers"),
-        ({"divisor": -1.0}, "std and divisor above 0"),
+        ({"divisor": -1.0}, "divisor is -1.0; expected a finite number above 0"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, float], message: str) -> None:

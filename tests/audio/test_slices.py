@@ -180,7 +180,7 @@ def test_what_can_not_be_cut_is_refused():
         SliceViewsConfig(count=3, seconds=0.3, gap=0.05).build(SAMPLES)(counted(2, 90), 3, seeded())
     with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=3, trim=5).build(SAMPLES)(counted(2, 30), 3, seeded())
-    with pytest.raises(ConfigError, match="nothing left"):
+    with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=2, seconds=0.1, trim=5).build(SAMPLES)(counted(2, 90), 2, seeded())
     with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=4, axis="grid", rows=2, trim=5).build(FRONT)(ragged(2000), 4, seeded())

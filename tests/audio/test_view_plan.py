@@ -98,7 +98,7 @@ def test_windows_that_leave_crops_one_place_are_refused():
     ("make", "words"),
     [
         (lambda: CropConfig(seconds=0.0), "seconds"),
-        (lambda: CropConfig(each=True), "how long"),
+        (lambda: CropConfig(each=True), "set the length of a crop"),
         (lambda: CropConfig(seconds=1.0, overlap="none"), "each"),
         (lambda: CropConfig(seconds=1.0, step=-1.0), "step"),
         (lambda: CropConfig(seconds=1.0, short="loop"), "short"),  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def test_only_rolls_and_stretches_move_time():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: WaveNoiseConfig(p=1.5), "probability"),
+        (lambda: WaveNoiseConfig(p=1.5), "p is 1.5; expected a number of at least 0 and of at most 1"),
         (lambda: WaveNoiseConfig(snr_db=(5.0, 1.0)), "lowest, highest"),
         (lambda: WaveNoiseConfig(choices_db=(5.0,), sigma=(0.1, 0.1)), "one of them"),
         (lambda: WaveGainConfig(beta=-1.0), "beta"),

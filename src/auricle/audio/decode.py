@@ -176,7 +176,6 @@ def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, lengt
 
 class _File(soundfile.SoundFile):
     def seekable(self) -> bool:
-        """Say no: soundfile would seek after each read, which fails at the end of a file of unknown length."""
         return False
 
 

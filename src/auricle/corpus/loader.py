@@ -73,11 +73,6 @@ class LoaderConfig(Config):
     pin_memory: bool = False
 
     def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ConfigError: a setting is out of range.
-        """
         for name, least in (("batch", 1), ("workers", -1), ("prefetch", 1), ("cache_mb", 0), ("buckets", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"loader.{name} is {getattr(self, name)}; expected at least {least}")

@@ -118,20 +118,16 @@ class FolderStore(Store):
     kind: ClassVar[str] = "folder"
 
     def path(self, place: Place) -> Path:
-        """Return the file."""
         return self.root / place.key
 
     def read(self, place: Place) -> Path:
-        """Return the file."""
         return self.root / place.key
 
     def describe(self) -> dict[str, Any]:
-        """Return the root."""
         return {"kind": self.kind, "root": str(self.root)}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> FolderStore:
-        """Make the store from `describe`'s data."""
         return cls(Path(data["root"]))
 
 
@@ -143,7 +139,6 @@ class TarStore(Store):
     kind: ClassVar[str] = "tar"
 
     def read(self, place: Place) -> bytes:
-        """Read the member's bytes."""
         try:
             with self.tar.open("rb") as f:
                 f.seek(place.offset)
@@ -158,10 +153,8 @@ class TarStore(Store):
         return data
 
     def describe(self) -> dict[str, Any]:
-        """Return the tar's path."""
         return {"kind": self.kind, "root": str(self.tar)}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> TarStore:
-        """Make the store from `describe`'s data."""
         return cls(Path(data["root"]))

@@ -50,11 +50,6 @@ class WindowConfig(Config):
     variable: bool = False
 
     def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ConfigError: a setting is out of range.
-        """
         if not self.seconds > 0:
             raise ConfigError(f"window.seconds is {self.seconds}; expected a length above 0 s")
         for name, known in (("short", ("repeat", "pad")), ("crop", ("random", "energy", "centre", "start"))):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from auricle.audio.augment.draws import Draws
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 
 
 @dataclass(frozen=True)

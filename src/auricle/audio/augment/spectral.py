@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.augment.plan import Planner, rolled
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 
 _MEL_BLOCKS = 4
 """Blocks of mel bands multiplied apart on the CPU: each has weights in its own narrow range of bins only."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.phase_vocoder import shift_pitch, stretch
 
 _RING_SECONDS = 4

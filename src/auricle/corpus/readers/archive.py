@@ -35,7 +35,6 @@ class Archive:
     unpack: Unpack = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse sums and names that can't be."""
         if self.sum:
             kind, _, digits = self.sum.partition(":")
             if len(digits) != SUMS.get(kind) or not re.fullmatch("[0-9a-f]+", digits):

@@ -37,7 +37,6 @@ class ArrowStore(Store):
     kind: ClassVar[str] = "arrow"
 
     def read(self, place: Place) -> Path | bytes:
-        """Return the bytes in the row, or the path that it names."""
         value = self.data[place.offset][self.column]
         if isinstance(value, dict):
             if value.get("bytes") is None and value.get("path"):
@@ -50,12 +49,10 @@ class ArrowStore(Store):
         return bytes(value)
 
     def describe(self) -> dict[str, Any]:
-        """Return where the data set comes from."""
         return {"kind": self.kind, "column": self.column, **self.origin}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> ArrowStore:
-        """Load the data set again."""
         origin = {key: value for key, value in data.items() if key not in ("kind", "column")}
         return cls(_undecoded(load_split(**origin), data["column"]), data["column"], origin)
 

@@ -45,7 +45,6 @@ class ScenesConfig(Config):
     rate: int = 16000
 
     def __post_init__(self) -> None:
-        """Refuse settings that no corpus can have."""
         if self.content not in get_args(Kind):
             raise ConfigError(
                 f"unknown kind of built-in corpus {self.content!r}{nearest(self.content, get_args(Kind))}"

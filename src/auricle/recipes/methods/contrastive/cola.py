@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.audio.frontends.level_log_mel import LevelLogMelConfig
+from auricle.audio.frontends.clip_log_mel import LevelLogMelConfig
 from auricle.audio.ops.crop import CropConfig
 from auricle.audio.ops.wave_ops import WaveNoiseConfig
 from auricle.audio.view_plan import ViewPlanConfig

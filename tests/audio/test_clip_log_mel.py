@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.level_log_mel import LevelLogMelConfig
+from auricle.audio.frontends.clip_log_mel import LevelLogMelConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.errors import ConfigError
 
