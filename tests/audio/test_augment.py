@@ -10,6 +10,7 @@ import scipy.stats
 import soundfile
 import soxr
 import torch
+from audio_clips import RATE, ragged, seeded
 
 from auricle.audio.augment.config import Augment, AugmentConfig, draw
 from auricle.audio.augment.spectral import SpectralChain
@@ -22,18 +23,8 @@ from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 
-RATE = 16000
 METHODS = ("spectral", "waveform")
 FRONT_ENDS = {"kaldi": KaldiFbankConfig(), "log-mel": LogMelConfig(mean=-5.0, std=4.0)}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ragged(*samples: int) -> Audio:
-    generator = seeded(5)
-    return Audio.stack([0.1 * torch.randn(n, generator=generator) for n in samples], RATE)
 
 
 @pytest.fixture(params=FRONT_ENDS)

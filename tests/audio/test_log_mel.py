@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from audio_clips import noise, one
 
 from auricle.audio import Audio, LogMelConfig
 from auricle.audio.frontends.mel import hz_to_mel, mel_filters, mel_to_hz
@@ -24,14 +25,6 @@ SETTINGS = {
 @pytest.fixture(params=SETTINGS.values(), ids=SETTINGS)
 def config(request: pytest.FixtureRequest) -> LogMelConfig:
     return request.param
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape) * 0.1
-
-
-def one(wave: np.ndarray, rate: int = 16000, dtype: torch.dtype = torch.float32) -> Audio:
-    return Audio(torch.tensor(wave, dtype=dtype)[None], torch.tensor([len(wave)]), rate)
 
 
 def at_once(audio: Audio) -> Audio:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from audio_clips import RATE, ragged, seeded
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.log_mel import LogMelConfig
@@ -14,18 +15,8 @@ from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 
-RATE = 16000
 FRONT = LogMelConfig(mels=64, n_fft=512, window=400, hop=160, mean=-5.0, std=4.0).build()
 SAMPLES = WaveformConfig(rate=100).build()
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ragged(*samples: int) -> Audio:
-    generator = seeded(5)
-    return Audio.stack([0.1 * torch.randn(n, generator=generator) for n in samples], RATE)
 
 
 def counted(rows: int, samples: int) -> Audio:

@@ -85,7 +85,7 @@ class ViewPlan(ViewMaker):
                 f"{found} works on spectral features and the front end is {type(frontend).__name__}; "
                 "use a spectral front end (KaldiFbankConfig, LogMelConfig), or operators on the waveform only"
             )
-        self._moves = any(op.moves_time for op in (*self._wave_ops(), *config.feature))
+        self._moves = any(op.moves_time for op in self._wave_ops()) or any(op.moves_time for op in config.feature)
 
     @torch.no_grad()
     def forward(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
