@@ -22,12 +22,12 @@ from rich.console import Console
 
 from auricle.corpus.published import download as downloads
 from auricle.corpus.published import fetching, unpacking
+from auricle.corpus.published.archive import Archive, DataSet
 from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.corpus.published.download import download, get_data_set, in_units, render_data_sets
 from auricle.corpus.published.fetching import Patience, fetch
 from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.published.unpacking import unpack
-from auricle.corpus.readers.archive import Archive, DataSet
 from auricle.errors import ConfigError, DownloadError, StorageError
 
 QUICK = Patience(tries=2, wait=0.0, timeout=5.0)

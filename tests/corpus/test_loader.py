@@ -285,7 +285,7 @@ def test_long_recordings_are_read_by_range(tmp_path, record, monkeypatch):
 
 def test_ranges_of_long_recordings(tmp_path, record):
     record(tmp_path / "long.wav", seconds=3, rate=8000)
-    batches = loader(open_corpus(tmp_path).cut(0.25), batch=12)
+    batches = loader(open_corpus(tmp_path).segments(0.25), batch=12)
     batch = next(batches.iterate())
     assert sorted(batch.clip.tolist()) == list(range(12))
     assert batch.audio.lengths.tolist() == [2000] * 12
@@ -294,9 +294,9 @@ def test_ranges_of_long_recordings(tmp_path, record):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch": 0}, "loader.batch is 0; expected at least 1"),
-        ({"workers": -2}, "loader.workers is -2"),
-        ({"batch_seconds": 0.0}, "loader.batch_seconds is 0.0"),
+        ({"batch": 0}, "LoaderConfig.batch is 0; expected a whole number of at least 1"),
+        ({"workers": -2}, "LoaderConfig.workers is -2"),
+        ({"batch_seconds": 0.0}, "LoaderConfig.batch_seconds is 0.0"),
         ({"batch": 21}, "a batch has 21 clips and the corpus only 20 .*set loader.batch to at most 20"),
     ],
 )

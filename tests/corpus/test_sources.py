@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from auricle.corpus.readers.table_file import read_table, write_table
 from auricle.corpus.sources import open_corpus
-from auricle.corpus.table import Corpus, Event
+from auricle.corpus.table import Event
 from auricle.errors import AudioError, CorpusError
 
 
@@ -83,7 +84,7 @@ def test_names_with_spaces_unicode_and_line_breaks(tmp_path, record):
     named = open_corpus(tmp_path / "o dd")
     assert sorted(named.column("file")) == sorted(names)
     assert unicodedata.normalize("NFC", next(c.file for c in named if c.labels == ("y",))) == "café.WAV"
-    back = Corpus.from_parquet(named.to_parquet(tmp_path / "t.parquet"))
+    back = read_table(write_table(named, tmp_path / "t.parquet"))
     np.testing.assert_array_equal(back.audio(2), named.audio(2))
 
 
@@ -314,7 +315,7 @@ def test_tar_shards_are_read_in_place(tmp_path):
         np.testing.assert_array_equal(corpus.audio(row), expected)
     assert corpus[0].path is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["test-000.tar", "train-000.tar"]
-    back = Corpus.from_parquet(corpus.to_parquet(tmp_path / "t.parquet"))
+    back = read_table(write_table(corpus, tmp_path / "t.parquet"))
     np.testing.assert_array_equal(back.audio(3), corpus.audio(3))
     alone = open_corpus(tmp_path / "train-000.tar")
     assert alone.column("file") == ["s/0.flac", "s/1.flac"]
@@ -357,7 +358,7 @@ def test_parquet_shards(tmp_path):
     assert (corpus.column("label"), corpus.column("fold")) == (["c0", "c1", "c2"], [0, 1, 2])
     for i in range(3):
         np.testing.assert_array_equal(corpus.audio(i), sf.read(io.BytesIO(data[i]), dtype="float32")[0])
-    back = Corpus.from_parquet(corpus.select([2, 0]).to_parquet(tmp_path.parent / "sub.parquet"))
+    back = read_table(write_table(corpus.select([2, 0]), tmp_path.parent / "sub.parquet"))
     np.testing.assert_array_equal(back.audio(0), corpus.audio(2))
 
 
@@ -416,7 +417,7 @@ def test_hub_splits_through_the_real_loader(tmp_path):
     assert open_corpus(f"hub:{tmp_path / 'set'}?split=validation").column("label") == ["a", "b"]
     assert open_corpus(f"hub:{tmp_path / 'set'}", split="valid").column("split") == ["valid", "valid"]
     np.testing.assert_array_equal(corpus.audio(3), sf.read(io.BytesIO(flac(6)), dtype="float32")[0])
-    back = Corpus.from_parquet(corpus.to_parquet(tmp_path / "t.parquet"))
+    back = read_table(write_table(corpus, tmp_path / "t.parquet"))
     np.testing.assert_array_equal(back.audio(2), corpus.audio(2))
     with pytest.raises(CorpusError, match="split 'nothing' can't be loaded"):
         open_corpus(f"hub:{tmp_path / 'set'}?split=nothing")

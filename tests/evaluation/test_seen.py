@@ -68,7 +68,7 @@ def test_what_was_heard_is_recognised_under_any_name(run: Path, data: Path, tmp_
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         tar.add(mixed / "a" / "new.wav", "x.wav")
     assert seen(run, open_corpus(tmp_path / "shard.tar")) is True
-    assert seen(run, open_corpus(data / "a").cut(0.2)) is True
+    assert seen(run, open_corpus(data / "a").segments(0.2)) is True
 
 
 def test_other_audio_of_the_same_file_names_and_sizes_was_not_heard(run: Path, data: Path, tmp_path: Path) -> None:

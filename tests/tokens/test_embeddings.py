@@ -203,7 +203,7 @@ def test_clips_without_a_valid_token_have_no_row(
 
 
 def test_broken_pieces_of_a_recording_are_told_apart(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
-    pieces = corpus.select([4, 5]).cut(1.0)
+    pieces = corpus.select([4, 5]).segments(1.0)
     (corpus.root / "5.wav").write_bytes(b"no audio")
     assert sorted(embed(encoder, pieces, tmp_path / "e.parquet").broken) == ["5.wav [0 s + 1 s]", "5.wav [1 s + 1 s]"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from auricle.config import Config
 from auricle.corpus.published.data_sets import DATA_SETS
-from auricle.corpus.published.layouts.opening import PREFIX, open_for
-from auricle.corpus.sources import open_corpus
+from auricle.corpus.published.layouts.opening import PREFIX
+from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus, split_labels
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError

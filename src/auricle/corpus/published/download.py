@@ -13,10 +13,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from auricle.config import nearest
+from auricle.corpus.published.archive import Archive, DataSet
 from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.corpus.published.fetching import Patience, fetch, remote_size
 from auricle.corpus.published.unpacking import can_unpack, unpack
-from auricle.corpus.readers.archive import Archive, DataSet
 from auricle.errors import DownloadError, StorageError
 
 JOURNAL = ".auricle-download.json"

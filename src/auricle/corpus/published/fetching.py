@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from auricle.corpus.readers.archive import Archive
+from auricle.corpus.published.archive import Archive
 from auricle.errors import DownloadError, StorageError
 from auricle.storage import FULL
 

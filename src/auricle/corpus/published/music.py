@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _NSYNTH = "http://download.magenta.tensorflow.org/datasets/nsynth/nsynth-"
 _SPLIT = "https://raw.githubusercontent.com/jongpillee/music_dataset_split/master/GTZAN_split/"

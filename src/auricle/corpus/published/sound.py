@@ -6,7 +6,7 @@ where neither gives one it is left empty, and a download says so.
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _AUDIOSET = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 _TAU = "TAU-urban-acoustic-scenes-2020-mobile-development"

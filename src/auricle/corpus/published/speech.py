@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _COMMANDS = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_"
 _COMMANDS_PAPER = 'P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv 1804.03209'

@@ -8,8 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from auricle.corpus.durations import probe_seconds
-from auricle.corpus.stores import FolderStore, Place, Store
+from auricle.corpus.stores import FolderStore, Place, Store, probe_seconds
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 

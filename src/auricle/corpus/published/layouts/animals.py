@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, index_audio
+from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
 
 BIRD_SECONDS = 5.0
@@ -48,7 +49,7 @@ def _birdset(root: Path) -> Content:
             f"{root} has BirdSet's tables but none of its recordings; unpack its archives (*_shard_*.tar.gz) there"
         )
     notes = (f"{absent} of {len(train) + len(test)} recordings are not there",) if absent else ()
-    return Content(columns_of(_within_recordings(root, made)), notes=notes, told=True)
+    return Content(columns_of(_within_recordings(root, made)), notes=notes, counted=True)
 
 
 def _metadata(root: Path, kind: str) -> list[dict[str, Any]]:
@@ -86,9 +87,6 @@ def _start(row: dict[str, Any]) -> float:
 
 def _within_recordings(root: Path, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Move ranges back that would reach over their recording's end; recordings that are shorter are taken whole."""
-    from auricle.corpus.durations import probe_seconds
-    from auricle.corpus.stores import FolderStore, Place
-
     ranged = [row for row in made if "start" in row]
     lengths = probe_seconds(FolderStore(root), [Place(row["file"]) for row in ranged])
     for row, length in zip(ranged, lengths, strict=True):

@@ -108,7 +108,7 @@ def _audioset(root: Path) -> Content:
             f"{root} has AudioSet's lists but no recording of them; put recordings there, called by their video "
             "(Yabcdefghijk.wav or abcdefghijk_30.000.wav)"
         )
-    return Content(columns_of(made), notes=tuple(notes), told=True)
+    return Content(columns_of(made), notes=tuple(notes), counted=True)
 
 
 LAYOUTS = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, read_lines, read_rows
+from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
 
 # The ten words of the 12-class task; all others are `_unknown_`, pieces of background noise `_silence_`.
@@ -38,9 +39,6 @@ def _speech_commands(root: Path) -> Content:
 
 
 def _silence(root: Path) -> list[dict[str, Any]]:
-    from auricle.corpus.durations import probe_seconds
-    from auricle.corpus.stores import FolderStore, Place
-
     files = audio_below(root, f"{NOISE}/*")
     made: list[dict[str, Any]] = []
     for file, length in zip(files, probe_seconds(FolderStore(root), [Place(f) for f in files]), strict=True):
