@@ -13,7 +13,7 @@ from auricle.errors import CorpusError, StorageError
 
 @pytest.fixture
 def messy(tmp_path, record):
-    """Sixteen recordings; six can't be used, the others have something to tell."""
+    """Sixteen recordings; six can't be used, the others have properties to report."""
     rng = np.random.default_rng(0)
     root = tmp_path / "messy folder"
     record(root / "dog" / "a.wav", seed=1)

@@ -1,4 +1,4 @@
-"""What can be had of a data set: its files, their sums as published, its licence and its size. Plain data."""
+"""Published data sets as plain data: files with their published checksums, licence, size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Archive:
     """One file of a data set.
 
     Attributes:
-        url: where it is.
-        sum: `md5:...`, `sha1:...` or `sha256:...` as the publisher (or a well-kept loader) gives it; "" if unknown.
-        bytes: its size; None: what the server says.
-        name: what it is called here; by default as in the URL.
-        folder: sub-folder of the data set that it is put (and unpacked) in.
-        unpack: `auto` unpacks .zip, .tar and .tar.gz; `no` leaves the file as it is (parts of a split archive).
+        url: address.
+        sum: `md5:...`, `sha1:...` or `sha256:...` from the publisher (or a well-kept loader); "" if unknown.
+        bytes: size; None: ask the server.
+        name: local name; by default that of the URL.
+        folder: sub-folder of the data set for the file and its content.
+        unpack: `auto` unpacks .zip, .tar and .tar.gz; `no` keeps the file as it is (parts of a split archive).
     """
 
     url: str
@@ -38,15 +38,17 @@ class Archive:
         if self.sum:
             kind, _, digits = self.sum.partition(":")
             if len(digits) != SUMS.get(kind) or not re.fullmatch("[0-9a-f]+", digits):
-                raise ConfigError(f"{self.url}: {self.sum!r} is no sum; expected md5:, sha1: or sha256: and its digits")
+                raise ConfigError(
+                    f"{self.url}: {self.sum!r} is no checksum; expected md5:, sha1: or sha256: and digits"
+                )
         if urlsplit(self.url).scheme not in ("http", "https"):
             raise ConfigError(f"{self.url!r} is no address; expected http:// or https://")
         if not self.file or "/" in self.file or self.file in (".", "..") or ".." in PurePosixPath(self.folder).parts:
-            raise ConfigError(f"{self.url!r} has no name of a file; give one")
+            raise ConfigError(f"{self.url!r} has no file name; set name")
 
     @property
     def file(self) -> str:
-        """Its name here."""
+        """Local name."""
         return self.name or unquote(PurePosixPath(urlsplit(self.url).path).name)
 
 
@@ -56,14 +58,14 @@ class DataSet:
 
     Attributes:
         name: short name, as on the command line.
-        title: what it is called.
+        title: full name.
         licence: of the recordings.
-        citation: who made it.
-        home: its page.
+        citation: publication.
+        home: web page.
         size: in words (`6 GB`, `18.3 h`).
-        layout: name of the layout that opens it; "" for tables and other parts.
-        archives: its files; none: they have to be asked for, see `how`.
-        how: what a user has to do besides (register, join split archives, gather recordings).
+        layout: name of its layout; "" for tables and other parts.
+        archives: files; none: only on request, see `how`.
+        how: further steps for the user (register, join split archives, gather recordings).
     """
 
     name: str
@@ -81,8 +83,8 @@ def zenodo(record: int, sums: dict[str, str], **kwargs: str) -> tuple[Archive, .
     """Return the files of a Zenodo record.
 
     Args:
-        record: its number.
-        sums: file -> MD5 digits, or "" where unknown.
+        record: number of the record.
+        sums: file -> MD5 digits, or "" if unknown.
         kwargs: `folder` or `unpack` of all of them.
     """
     return tuple(

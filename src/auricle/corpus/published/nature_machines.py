@@ -1,4 +1,4 @@
-"""Animals and machines: what is published where, under which licence, with which sums."""
+"""Animals and machines: addresses, licences and checksums."""
 
 from __future__ import annotations
 

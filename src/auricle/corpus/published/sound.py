@@ -1,7 +1,6 @@
-"""Everyday sounds, scenes and events: what is published where, under which licence, with which sums.
+"""Everyday sounds, scenes and events: addresses, licences and checksums.
 
-Sums are those that the publisher shows (Zenodo) or that well-kept loaders check (soundata, HEAR's preprocessing);
-where neither gives one it is left empty, and a download says so.
+Checksums are those of the publisher (Zenodo) or of well-kept loaders (soundata, HEAR's preprocessing), otherwise empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speech: what is published where, under which licence, with which sums (Zenodo's, torchaudio's, HEAR's)."""
+"""Speech: addresses, licences and checksums (from Zenodo, torchaudio, HEAR)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DATA = (
         name="librispeech",
         title="LibriSpeech (train-clean-100, dev-clean, test-clean)",
         licence="CC BY 4.0",
-        citation='V. Panayotov et al., "Librispeech: an ASR corpus based on public domain audio books", ICASSP 2015',
+        citation='V. Panayotov et al., "Librispeech", ICASSP 2015, doi:10.1109/ICASSP.2015.7178964',
         home="https://www.openslr.org/12",
         size="100 h, 7 GB",
         layout="librispeech",

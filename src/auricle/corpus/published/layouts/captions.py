@@ -1,4 +1,4 @@
-"""Sounds that people have described: Clotho."""
+"""Sounds with captions: Clotho."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All layouts that are known, by name."""
+"""All known layouts by name."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from auricle.corpus.published.layouts.tables import read_rows
 
 
 def _tau(root: Path) -> Content:
-    """`meta.csv` (tabs) and the publisher's division in `evaluation_setup`; clips of neither side have no split.
+    """`meta.csv` (tabs) and the publisher's split in `evaluation_setup`; clips in neither part have no split.
 
-    The source is the place of recording (`identifier`): the division keeps places apart.
+    The source is the place of recording (`identifier`): the split keeps places apart.
     """
     needed = ("filename", "scene_label", "identifier", "source_label")
     rows = read_rows(root / "meta.csv", needed, delimiter="\t")
@@ -30,7 +30,7 @@ def _tau(root: Path) -> Content:
             "device": [row["source_label"] for row in rows],
             "city": [row["identifier"].partition("-")[0] for row in rows],
         },
-        notes=(f"{unused} clips are on neither side of the publisher's division",) if unused else (),
+        notes=(f"{unused} clips are in neither part of the publisher's split",) if unused else (),
     )
 
 

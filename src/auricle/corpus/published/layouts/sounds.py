@@ -20,7 +20,7 @@ def _esc50(root: Path) -> Content:
             "fold": [int(row["fold"]) for row in rows],
             "source": [f"freesound:{row['src_file']}" for row in rows],
             "esc10": [row["esc10"] == "True" for row in rows],
-            # ESC-10 as a task of its own: the other clips have no label there.
+            # ESC-10 as a separate task: the other clips have no label there.
             "label_esc10": [row["category"] if row["esc10"] == "True" else None for row in rows],
         }
     )
@@ -67,11 +67,11 @@ _AUDIOSET = {"balanced_train_segments": "train", "unbalanced_train_segments": "t
 
 
 def _audioset(root: Path) -> Content:
-    """AudioSet is published as lists of YouTube segments; the sound is what each laboratory could get of them."""
+    """AudioSet is published as lists of YouTube segments; each laboratory has a different part of the audio."""
     named = read_rows(root / "class_labels_indices.csv", ("mid", "display_name"))
     display = {row["mid"]: row["display_name"].replace(";", ",") for row in named}
     have = index_audio(root)
-    # Files are called by the video, with or without a Y before it and the segment's begin after it.
+    # Files are named after the video, with or without a Y before it and the segment's start after it.
     by_video: dict[str, str] = {}
     for stem, file in have.items():
         by_video.setdefault(stem[:11], file)
@@ -105,7 +105,7 @@ def _audioset(root: Path) -> Content:
         notes.append(f"{here} of the {listed} segments of {table} are here")
     if not made:
         raise CorpusError(
-            f"{root} has AudioSet's lists but no recording of them; put recordings there, called by their video "
+            f"{root} has AudioSet's lists but no recording of them; put recordings there, named after their video "
             "(Yabcdefghijk.wav or abcdefghijk_30.000.wav)"
         )
     return Content(columns_of(made), notes=tuple(notes), counted=True)
