@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
-from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError

@@ -12,8 +12,8 @@ from typing import Literal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.audio.frontends.frontend import FrontEnd
-from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder

@@ -98,9 +98,7 @@ def _desed(root: Path) -> Content:
     if not any(clip["split"] == "test" for clip in made.values()):
         for clip in made.values():
             clip["split"] = "test" if clip["split"] == "valid" else clip["split"]
-        notes.append(
-            "without the evaluation part the test set is the validation part; do not choose settings on it"
-        )
+        notes.append("without the evaluation part the test set is the validation part; do not choose settings on it")
     for clip in made.values():
         clip["label"] = ";".join(sorted(clip.pop("labels"))) or None
     return Content(columns_of(list(made.values())), _events(events), tuple(notes))

@@ -35,9 +35,7 @@ def _speech_commands(root: Path) -> Content:
             | {"split": split_of.get(file, "train"), "source": name.partition("_nohash_")[0]}
         )
     made += _silence(root)
-    return Content(
-        columns_of(made), notes=("silence of the 12-class task is made of segments of background noise",)
-    )
+    return Content(columns_of(made), notes=("silence of the 12-class task is made of segments of background noise",))
 
 
 def _silence(root: Path) -> list[dict[str, Any]]:
