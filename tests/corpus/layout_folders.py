@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from auricle.corpus.published.layouts.opening import recognise
-from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import LAYOUTS, recognise
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 

@@ -7,6 +7,8 @@ import io
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from auricle.corpus.published import unpacking
 from auricle.corpus.published.archive import Archive, DataSet
 from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.corpus.published.download import download, get_data_set, in_units, render_data_sets
-from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.errors import ConfigError, DownloadError, StorageError
 
 
@@ -165,3 +167,10 @@ def test_a_spoilt_journal_is_no_obstacle(data: DataSet, tmp_path: Path) -> None:
 )
 def test_sizes_in_words(count: int | None, words: str) -> None:
     assert in_units(count) == words
+
+
+def test_the_list_of_data_sets_imports_no_heavy_library() -> None:
+    heavy = "torch", "scipy", "sklearn", "pyarrow", "datasets"
+    code = f"import sys, auricle.corpus.published.data_sets; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

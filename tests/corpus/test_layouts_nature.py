@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from layout_folders import columns, opened, put, text
 
-from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import LAYOUTS
 
 
 def test_scenes(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 import soundfile as sf
 from layout_folders import columns, opened, put, text
 
-from auricle.corpus.published.layouts.opening import open_layout
-from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import LAYOUTS, open_layout
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Event
 from auricle.errors import CorpusError

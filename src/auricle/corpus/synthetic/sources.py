@@ -14,8 +14,7 @@ import numpy as np
 
 from auricle.corpus.synthetic.sources_air import babble, birdsong, siren, vowel, whistle, wind
 from auricle.corpus.synthetic.sources_machine import alarm, clicks, engine, insects
-from auricle.corpus.synthetic.sources_struck import bell, drum, footsteps, plucked_string
-from auricle.corpus.synthetic.sources_water import rain, water_drops
+from auricle.corpus.synthetic.sources_struck import bell, drum, footsteps, plucked_string, rain, water_drops
 from auricle.corpus.synthetic.voice import Note
 
 

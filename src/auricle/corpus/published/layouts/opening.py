@@ -12,8 +12,20 @@ import pyarrow as pa
 
 from auricle.config import nearest
 from auricle.corpus.columns import EVENT_COLUMNS
+from auricle.corpus.published.layouts import (
+    animals,
+    emotion,
+    events,
+    machines,
+    music,
+    music_tags,
+    notes,
+    sounds,
+    speakers,
+    speech,
+    voices,
+)
 from auricle.corpus.published.layouts.contract import Content, Layout
-from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.readers.label_table import read_label_table
 from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.corpus.readers.side_tables import ClipNames, check_events
@@ -22,6 +34,9 @@ from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
 PREFIX = "layout:"
+_FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
+"""All known layouts by name."""
 
 
 def open_named(text: str) -> Corpus:

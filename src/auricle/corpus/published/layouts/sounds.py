@@ -1,4 +1,4 @@
-"""Everyday sounds: ESC-50, UrbanSound8K, FSD50K, FSDKaggle2018, AudioSet."""
+"""Sounds and scenes: ESC-50, UrbanSound8K, FSD50K, FSDKaggle2018, AudioSet, TAU Urban Acoustic Scenes, Clotho."""
 
 from __future__ import annotations
 
@@ -111,6 +111,48 @@ def _audioset(root: Path) -> Content:
     return Content(columns_of(made), notes=tuple(notes), counted=True)
 
 
+def _tau(root: Path) -> Content:
+    """`meta.csv` (tabs) and the publisher's split in `evaluation_setup`; clips in neither part have no split.
+
+    The source is the place of recording (`identifier`): the split keeps places apart.
+    """
+    needed = ("filename", "scene_label", "identifier", "source_label")
+    rows = read_rows(root / "meta.csv", needed, delimiter="\t")
+    setup = root / "evaluation_setup"
+    sides: dict[str, str] = {}
+    for name, split in (("fold1_train", "train"), ("fold1_evaluate", "test")):
+        for row in read_rows(setup / f"{name}.csv", ("filename",), delimiter="\t"):
+            sides[row["filename"]] = split
+    unused = sum(row["filename"] not in sides for row in rows)
+    return Content(
+        {
+            "file": [row["filename"] for row in rows],
+            "label": [row["scene_label"] for row in rows],
+            "split": [sides.get(row["filename"]) for row in rows],
+            "source": [row["identifier"] for row in rows],
+            "device": [row["source_label"] for row in rows],
+            "city": [row["identifier"].partition("-")[0] for row in rows],
+        },
+        notes=(f"{unused} clips are in neither part of the publisher's split",) if unused else (),
+    )
+
+
+_CLOTHO = {"development": "train", "validation": "valid", "evaluation": "test"}
+
+
+def _clotho(root: Path) -> Content:
+    """Five captions a clip, in the columns `caption_1` to `caption_5`."""
+    made: list[dict[str, Any]] = []
+    names = [f"caption_{i}" for i in range(1, 6)]
+    for folder, split in _CLOTHO.items():
+        path = root / f"clotho_captions_{folder}.csv"
+        if folder == "validation" and not path.is_file():
+            continue  # version 1 has none
+        for row in read_rows(path, ("file_name", *names)):
+            made.append({"file": f"{folder}/{row['file_name']}", "split": split} | {n: row[n] or None for n in names})
+    return Content(columns_of(made))
+
+
 LAYOUTS = (
     Layout("esc50", "ESC-50", ("meta/esc50.csv", "audio"), _esc50),
     Layout("us8k", "UrbanSound8K", ("metadata/UrbanSound8K.csv", "audio"), _us8k),
@@ -133,5 +175,17 @@ LAYOUTS = (
         ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv"),
         _audioset,
         hint="its three tables are at research.google.com/audioset/download.html",
+    ),
+    Layout(
+        "tau_scenes",
+        "TAU Urban Acoustic Scenes",
+        ("meta.csv", "evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv", "audio"),
+        _tau,
+    ),
+    Layout(
+        "clotho",
+        "Clotho",
+        ("clotho_captions_development.csv", "clotho_captions_evaluation.csv", "development", "evaluation"),
+        _clotho,
     ),
 )
