@@ -11,7 +11,7 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability
 from auricle.encoders.frame_recurrent import FrameRecurrent, FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, QuantisingEncoder, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, QuantisingEncoder, gumbel_noise
 from auricle.errors import ConfigError
 
 SMALL = FrameRecurrentConfig(width=12, depth=3, mels=8, dropout=0.0)

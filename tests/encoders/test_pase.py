@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability
-from auricle.encoders.parts.sinc import SincFilters
+from auricle.encoders.parts.pase_block import SincFilters
 from auricle.encoders.pase import Pase, PaseConfig
 from auricle.errors import ConfigError
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Grid
 from auricle.encoders.parts.conv_position import ConvPositionConfig
-from auricle.encoders.parts.frequency_concat import concatenate_frequency
 from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.spectrogram_patches import concatenate_frequency
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError

@@ -31,7 +31,7 @@ from auricle.encoders.transformers.encoder import (  # noqa: E402
     open_transformers,
 )
 from auricle.encoders.transformers.load import explained  # noqa: E402
-from auricle.encoders.transformers.readers import smallest  # noqa: E402
+from auricle.encoders.transformers.wrappers import smallest  # noqa: E402
 from auricle.errors import ConfigError, DownloadError, MissingExtraError  # noqa: E402
 from auricle.tokens.embeddings import embed_corpus  # noqa: E402
 from auricle.tokens.extract import extract  # noqa: E402

@@ -13,7 +13,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, gumbel_noise
 from auricle.encoders.parts.waveform_stem import CPC, WAV2VEC
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,

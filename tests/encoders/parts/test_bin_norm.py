@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from auricle.encoders.parts.bin_norm import BinNorm
+from auricle.encoders.parts.batch_norm import BinNorm
 
 
 def clips(lengths: list[int], frames: int, pad: float = 5.0) -> torch.Tensor:

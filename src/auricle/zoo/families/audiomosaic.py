@@ -163,7 +163,7 @@ def from_official(
         frames=tokens // _FREQ * PATCH if frames is None else frames,
         position_init_grid="released",
     )
-    encoder = config.build()
+    encoder = SpectrogramTransformer(config)
     official = dict(state)
     official["pos_embed"] = resize_positions(state["pos_embed"], config.frames // PATCH, resize)
     named = {name: official_name(name) for name in encoder.state_dict()}

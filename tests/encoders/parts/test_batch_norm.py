@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.efficientnet import EfficientNetConfig
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import (
     FeatureMap,
     Window,
@@ -23,7 +24,6 @@ from auricle.encoders.parts.feature_map import (
     max_pool,
     mean_map,
 )
-from auricle.encoders.parts.map_norm import normalise
 from auricle.encoders.slice_cnn import SliceCNNConfig
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayerConfig
 from auricle.encoders.parts.waveform_stem import WaveformStemConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig
 from auricle.errors import ConfigError
