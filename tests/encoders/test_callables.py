@@ -120,7 +120,7 @@ def test_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lacking:X", "can't import 'lacking'.*no_such_library"),
     ],
 )
-def test_what_the_own_code_raises_is_reported(
+def test_exceptions_of_the_user_s_code_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
 ) -> None:
     (tmp_path / "raising.py").write_text(

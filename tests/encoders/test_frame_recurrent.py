@@ -143,7 +143,7 @@ def test_sampling_takes_the_noise_it_is_given_and_reaches_every_layer() -> None:
 
 def test_settings_are_refused_and_survive_json() -> None:
     for wrong, match in (
-        ({"cell": "rnn"}, "unknown cell"),
+        ({"cell": "rnn"}, "cell is 'rnn'"),
         ({"dropout": 1.0}, "dropout"),
         ({"depth": 0}, "at least 1"),
         ({"quantised_after": (4,)}, "quantised_after"),

@@ -232,7 +232,7 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="whole patches"):
         encoder.stream(features(1, 6))
     _, states = encoder.stream(features(1, 160))
-    with pytest.raises(ConfigError, match="start afresh"):
+    with pytest.raises(ConfigError, match="start a new stream"):
         encoder.stream(features(1, 4), states)
     with pytest.raises(ConfigError, match="both directions"):
         SSAM.replace(bidirectional=True).build().stream(features(1, 4))

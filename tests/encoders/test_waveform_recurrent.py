@@ -257,12 +257,12 @@ def test_bad_input_is_refused() -> None:
 
 def test_settings_are_refused_and_survive_json() -> None:
     for config, wrong, match in (
-        (RECURRENT, {"cell": "rnn"}, "unknown cell"),
+        (RECURRENT, {"cell": "rnn"}, "cell is 'rnn'"),
         (RECURRENT, {"dropout": 1.0}, "dropout"),
-        (RECURRENT, {"depth": 0}, "above 0"),
+        (RECURRENT, {"depth": 0}, "depth is 0"),
         (AGGREGATOR, {"kernels": ()}, "kernels"),
-        (AGGREGATOR, {"norm": "batch"}, "unknown norm 'batch'"),
-        (AGGREGATOR, {"left": "mirror"}, "unknown left"),
+        (AGGREGATOR, {"norm": "batch"}, "norm is 'batch'"),
+        (AGGREGATOR, {"left": "mirror"}, "left is 'mirror'"),
         (AGGREGATOR, {"residual_scale": 0.0}, "residual_scale"),
     ):
         with pytest.raises(ConfigError, match=match):

@@ -235,7 +235,7 @@ def test_dropout_acts_in_training_only() -> None:
     [
         ({"heads": 5}, "multiple of heads"),
         ({"position": ConvPositionConfig(groups=5)}, "groups of the positions"),
-        ({"norm": "both"}, "unknown norm"),
+        ({"norm": "both"}, "norm is 'both'"),
         ({"bias": "wavml"}, "did you mean 'wavlm'"),
         ({"layer_drop": 1.0}, "layer_drop"),
         ({"stem_gradient": -1.0}, "stem_gradient"),

@@ -114,7 +114,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
         self.cut.check(self.mels, self.frames)
         if self.positions in ("sinusoid", "conv") and self.cut.rows(self.mels) > 1:
             raise ConfigError(
-                f"positions {self.positions!r} are along time only, found patches of {self.patch[1]} of {self.mels} "
+                f"positions {self.positions!r} run along time only, found patches of {self.patch[1]} of {self.mels} "
                 "mel bins; use patches of all bins, or 'sincos'"
             )
         if self.shared_layers and self.drop_path:

@@ -88,5 +88,5 @@ def test_inside_an_encoder() -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="3 groups for 8 channels"):
         KMeansLayerConfig(groups=3).build(8)
-    with pytest.raises(ConfigError, match="entries 0"):
+    with pytest.raises(ConfigError, match="entries is 0"):
         KMeansLayerConfig(entries=0)
