@@ -1,8 +1,7 @@
 """Selective state space encoders over spectrogram patches: SSAM (one direction) and SSAMBA (both directions).
 
-Sources: SSAM, "Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations", arXiv 2406.02178, and
-its code; SSAMBA, "Self-Supervised Audio Representation Learning with Mamba State Space Model", arXiv 2405.11831, and
-its pre-training script.
+Sources: SSAM ("Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations"), arXiv 2406.02178, and
+its code; SSAMBA, arXiv 2405.11831, and its pre-training script.
 """
 
 from __future__ import annotations

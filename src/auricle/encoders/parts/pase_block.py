@@ -118,7 +118,7 @@ class PaseBlock(nn.Module):
     Args:
         filters: the filter bank over samples, or a convolution; applied to the padded input.
         channels: of its output.
-        kernel: steps that it sees.
+        kernel: in steps.
         stride: steps from one output to the next.
         edges: padding around a clip, see `PaseConfig`.
     """

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.config import nearest
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
@@ -104,22 +105,11 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
 def _check_kind(config: SpectrogramTransformerConfig) -> None:
     """Refuse a spectrogram transformer with equal parameter names but another architecture."""
     plain = SpectrogramTransformerConfig()
-    names = (
-        "stride",
-        "block_norm",
-        "shared_layers",
-        "layer_scale",
-        "input_norm",
-        "class_tokens",
-        "positions",
-        "qkv_bias",
-    )
+    names = "stride block_norm shared_layers layer_scale input_norm class_tokens positions qkv_bias".split()
     other = [name for name in names if getattr(config, name) != getattr(plain, name)]
     if other or not config.cls:
         what = ", ".join(f"{name} {getattr(config, name)!r}" for name in other) or "cls False"
-        raise CheckpointError(
-            f"the encoder is not AudioMosaic's ({what}); its weights have no official names"
-        )
+        raise CheckpointError(f"the encoder is not AudioMosaic's ({what}); its weights have no official names")
 
 
 def from_official(
@@ -248,7 +238,7 @@ def frozen_audiomosaic(
         ConfigError: unknown statistics.
     """
     if statistics not in STATISTICS:
-        raise ConfigError(f"unknown statistics {statistics!r}, expected one of {', '.join(STATISTICS)}")
+        raise ConfigError(f"unknown statistics {statistics!r}{nearest(statistics, STATISTICS)}")
     mean, std = STATISTICS[statistics]
     frontend = KaldiFbankConfig(mean=mean, std=std, divisor=2.0).build()
     encoder = load_audiomosaic(path, resize=resize).encoder.float()
