@@ -105,7 +105,8 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
 def _check_kind(config: SpectrogramTransformerConfig) -> None:
     """Refuse a spectrogram transformer with equal parameter names but another architecture."""
     plain = SpectrogramTransformerConfig()
-    names = "stride block_norm shared_layers layer_scale input_norm class_tokens positions qkv_bias".split()
+    block = ("block_norm", "shared_layers", "layer_scale", "qkv_bias")
+    names = ("stride", "input_norm", "class_tokens", "positions", *block)
     other = [name for name in names if getattr(config, name) != getattr(plain, name)]
     if other or not config.cls:
         what = ", ".join(f"{name} {getattr(config, name)!r}" for name in other) or "cls False"
