@@ -9,8 +9,8 @@ import pytest
 
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig

@@ -48,7 +48,7 @@ def probe(
 
     Args:
         run: run folder of a pre-trained encoder, one of its checkpoints, `module:Class` (see
-            `auricle.encoders.foreign`), or `hf:user/name` (see `auricle.encoders.transformers.encoder`).
+            `auricle.encoders.callables`), or `hf:user/name` (see `auricle.encoders.transformers.encoder`).
         task: name of a task card, or a card.
         data: the task's audio; None: where its card says (tasks on the built-in corpus need none).
         probes: readers of the frozen tokens; none: those usual for the type of task.

@@ -19,11 +19,11 @@ from auricle.encoders.efficientnet import EfficientNetConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.hts_at import HtsAtConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.encoders.parts.codebook import CodebookConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.encoders.pase import PaseConfig
 from auricle.encoders.resnet import ResNetConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from auricle.encoders.parts.bin_norm import BinNorm
+from auricle.encoders.parts.batch_norm import BinNorm
 from auricle.objectives.gather import world
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayerConfig
 from auricle.encoders.parts.waveform_stem import WaveformStemConfig
 from auricle.encoders.spectrogram_layouts import layout
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import Loss, View

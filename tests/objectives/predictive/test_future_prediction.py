@@ -9,9 +9,9 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frame_recurrent import FrameRecurrent, FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, GumbelLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayer, GumbelLayerConfig
 from auricle.encoders.spectrogram_layouts import layout
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import Loss, View

@@ -15,8 +15,8 @@ from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import Preparation, View
 from auricle.objectives.masks.samplers import RandomMask

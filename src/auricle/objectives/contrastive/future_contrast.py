@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, GumbelLayerConfig, Quantised
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayer, KMeansLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayer, GumbelLayerConfig, Quantised
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayer, KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import VQ_WAV2VEC_QUANTISER
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View

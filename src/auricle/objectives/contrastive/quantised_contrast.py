@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction
 from auricle.objectives.contrastive.embedding_statistics import effective_rank

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from auricle.config import Config
 from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.encoders.parts.attention import key_mask
 from auricle.encoders.parts.positions import sincos_grid
-from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
+from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
 from auricle.objectives.targets.target import MaskedBatch
 

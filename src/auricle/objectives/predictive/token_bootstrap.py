@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap
-from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.predictive.decoder import full_grid, initialise_linear

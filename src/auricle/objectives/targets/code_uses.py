@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from auricle.config import nearest
 from auricle.encoders.contract import Encoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, perplexity
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser, perplexity
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
 from auricle.objectives.contract import Preparation

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, Quantised, QuantisingEncoder, gumbel_noise, perplexity
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayer, Quantised, QuantisingEncoder, gumbel_noise, perplexity
 from auricle.objectives.draws import rand_rows
 from auricle.objectives.gather import gather_rows
 from auricle.objectives.reduction import global_mean

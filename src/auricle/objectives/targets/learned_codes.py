@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import Config, nearest
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, Start, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser, Quantised, Start, gumbel_noise
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
 from auricle.objectives.draws import rand_rows

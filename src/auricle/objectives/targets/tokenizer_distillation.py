@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Ability, Encoder, Tokens
-from auricle.encoders.parts.codebook import Coded
+from auricle.encoders.parts.quantisers.codebook import Coded
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View

@@ -8,7 +8,7 @@ from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoderConfig
-from auricle.encoders.parts.codebook import CodebookConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig

@@ -6,7 +6,7 @@ from auricle.audio.frontends.presets import preset
 from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
 from auricle.objectives.predictive.future_prediction import FuturePredictionConfig
 from auricle.recipes import small_scale
 from auricle.recipes.recipe import Recipe, Reference, recipe

@@ -6,7 +6,7 @@ from auricle.audio.frontends.presets import preset
 from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig
+from auricle.encoders.state_space import BidirectionalStateSpaceConfig
 from auricle.recipes import small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import PADDED
 from auricle.recipes.methods.reconstruction.ssast import patch_terms, ssast

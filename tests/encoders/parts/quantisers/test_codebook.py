@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from auricle.encoders.parts.codebook import Codebook, CodebookConfig
+from auricle.encoders.parts.quantisers.codebook import Codebook, CodebookConfig
 from auricle.errors import ConfigError
 
 

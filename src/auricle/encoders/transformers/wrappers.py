@@ -1,4 +1,4 @@
-"""How the audio models of transformers are fed, and what of their output is a token map: one reader a kind.
+"""Wrappers of the audio models of transformers, one per kind: from samples, through their extractor, to token maps.
 
 Letters in shapes: B clips of one length, S samples, T time tokens, F frequency tokens, D width.
 """
@@ -20,7 +20,7 @@ from auricle.errors import ConfigError
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a model says of clips of one length: `(B, T, F, D)` maps; class tokens `(B, P, D)`; branches where known."""
+    """Output for clips of one length: `(B, T, F, D)` maps; class tokens `(B, P, D)`; branches where known."""
 
     x: Tensor
     layers: tuple[Tensor, ...]
@@ -28,8 +28,8 @@ class Encoded:
     branches: tuple[Tensor | None, ...] = field(default=())
 
 
-class Reader(ABC):
-    """Base of the readers.
+class ModelWrapper(ABC):
+    """Base of the wrappers.
 
     Attributes:
         model: the part of the model that encodes audio.
@@ -41,7 +41,7 @@ class Reader(ABC):
         most: longest input in samples, or None for any.
         least: shortest input in samples.
         unit_variance: whether clips are normalised to zero mean and unit variance first.
-        class_tokens: P, how many there are.
+        class_tokens: P, their number.
     """
 
     freq: int = 1
@@ -60,14 +60,14 @@ class Reader(ABC):
 
     @abstractmethod
     def steps(self, samples: int) -> int:
-        """Return the time tokens of an input of so many samples."""
+        """Return the time tokens of an input of `samples` samples."""
 
     @abstractmethod
     def encode(self, wave: Tensor) -> Encoded:
-        """Encode clips `(B, S)` of one length, none of them padded."""
+        """Encode clips `(B, S)` of one length, without padding."""
 
     def features(self, wave: Tensor, **options: Any) -> dict[str, Tensor]:
-        """Let the model's own feature extractor read clips; it computes on the CPU, without gradients."""
+        """Return the features of the model's own extractor, computed on the CPU without gradients."""
         clips: list[np.ndarray] = [clip.detach().float().cpu().numpy() for clip in wave]
         with torch.autocast("cpu", enabled=False):
             found = self.extractor(clips, sampling_rate=self.rate, return_tensors="pt", **options)
@@ -75,13 +75,13 @@ class Reader(ABC):
         return {name: v.to(weight.device, weight.dtype if v.is_floating_point() else None) for name, v in found.items()}
 
 
-class WaveReader(Reader):
+class WaveWrapper(ModelWrapper):
     """Models that read samples through a stack of convolutions: wav2vec 2.0 and its descendants.
 
-    Some of them can be entered between convolutions and transformer (`splits`), so that tokens can be hidden there.
+    Some can be split between convolutions and transformer (`splits`), so that tokens can be hidden there.
     """
 
-    # Their transformer ignores padding that it is told of; in the others it leaks through convolutions or norms.
+    # Models whose transformer masks padding; in the others it leaks through convolutions or norms.
     _EXACT = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
     _SPLIT = _EXACT | {"data2vec-audio", "wav2vec2-conformer"}
 
@@ -92,31 +92,29 @@ class WaveReader(Reader):
         self.splits = settings.model_type in self._SPLIT and getattr(model, "adapter", None) is None
         self.exact = settings.model_type in self._EXACT
         hop = int(np.prod(settings.conv_stride))
-        # An adapter behind the transformer halves the rate, once a layer of it.
+        # Each layer of an adapter after the transformer reduces the rate.
         adapted = settings.adapter_stride**settings.num_adapter_layers if getattr(model, "adapter", None) else 1
         self.token_rate = self.rate / (hop * adapted)
         self.least = smallest(lambda n: self.steps(n) >= 1, 16 * self.rate)
 
     def steps(self, samples: int) -> int:
-        """Return the frames after all convolutions, by the model's own formula."""
         model: Any = self.model
         return int(model._get_feat_extract_output_lengths(torch.tensor(samples)))
 
     def encode(self, wave: Tensor) -> Encoded:
-        """Run the whole model."""
         return _as_maps(self.model(wave, output_hidden_states=True))
 
     def start(self, wave: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the projected `(B, T, D)`, and the convolutions' `(B, T, C)` before and after their norm."""
+        """Return the projected tokens `(B, T, D)`, and the stem's output `(B, T, C)` before and after its norm."""
         model: Any = self.model
         raw = model.feature_extractor(wave).transpose(1, 2)
         projected = model.feature_projection(raw)
-        # HuBERT returns the projected alone; the norm is the same.
+        # HuBERT returns the projected tokens alone; the norm is the same.
         x = projected[0] if isinstance(projected, tuple) else projected
         return x, raw, model.feature_projection.layer_norm(raw)
 
     def finish(self, x: Tensor, valid: Tensor | None) -> Encoded:
-        """Run the transformer on `(B, T, D)`, watching its layers; `valid (B, T)` tells of padding."""
+        """Run the transformer on `(B, T, D)` and record its layers; `valid (B, T)` is False for padding."""
         model: Any = self.model
         blocks: list[Tensor] = []
         branches: list[Tensor | None] = [None]
@@ -148,15 +146,15 @@ class WaveReader(Reader):
         return Encoded(output[0].unsqueeze(2), maps, branches=parts)
 
 
-class PatchReader(Reader):
-    """AST: patches of a filter bank of fixed length; its two class tokens are kept, patches turned time-major.
+class PatchWrapper(ModelWrapper):
+    """AST: patches of a filter bank of fixed length, turned time-major, and two class tokens.
 
-    A clip shorter than the model's input (10.24 s as published) is filled up by its feature extractor, as in the
-    original; tokens that begin beyond the clip's end are cut off.
+    A clip shorter than the model's input (10.24 s as published) is padded by its feature extractor, as in the original;
+    tokens that begin beyond the clip's end are removed.
     """
 
     class_tokens = 2
-    _WINDOW = 400  # samples; a clip shorter than one window of the filter bank is filled up with zeros
+    _WINDOW = 400  # samples; a clip shorter than one window of the filter bank is padded with zeros
 
     def __init__(self, model: nn.Module, extractor: Any) -> None:
         super().__init__(model, extractor)
@@ -169,13 +167,11 @@ class PatchReader(Reader):
         self.most = self._WINDOW + (self.frames - 1) * self.hop
 
     def steps(self, samples: int) -> int:
-        """Return the patches that begin within the clip."""
         frames = 1 + max(0, samples - self._WINDOW) // self.hop
         begun = -(-frames // self.stride)
         return min(begun, self.total) if frames <= self.frames else begun
 
     def encode(self, wave: Tensor) -> Encoded:
-        """Run the model on the extractor's filter bank."""
         count = self.steps(wave.shape[1])
         wave = F.pad(wave, (0, max(0, self._WINDOW - wave.shape[1])))
         output = self.model(**self.features(wave), output_hidden_states=True)
@@ -188,10 +184,10 @@ class PatchReader(Reader):
         return Encoded(turned(output.last_hidden_state), tuple(turned(h) for h in hidden), cls)
 
 
-class WhisperReader(Reader):
-    """Whisper's encoder: log-mel spectrogram of fixed length (30 s as published), silence behind the clip.
+class WhisperWrapper(ModelWrapper):
+    """Whisper's encoder: log-mel spectrogram of fixed length (30 s as published), the clip followed by silence.
 
-    Tokens that begin beyond the clip's end are cut off.
+    Tokens that begin beyond the clip's end are removed.
     """
 
     def __init__(self, model: nn.Module, extractor: Any) -> None:
@@ -200,29 +196,27 @@ class WhisperReader(Reader):
         self.most = 2 * settings.max_source_positions * extractor.hop_length
         if extractor.n_samples != self.most:
             raise ConfigError(
-                f"found a feature extractor of {extractor.n_samples} samples and a model of {self.most}; save the one "
-                "that belongs to the model beside it"
+                f"found a feature extractor of {extractor.n_samples} samples and a model of {self.most}; save the "
+                "model's own extractor in its folder"
             )
         self.hop = 2 * extractor.hop_length
         self.token_rate = self.rate / self.hop
 
     def steps(self, samples: int) -> int:
-        """Return the tokens that begin within the clip."""
         return max(1, -(-samples // self.hop))
 
     def encode(self, wave: Tensor) -> Encoded:
-        """Run the encoder on the extractor's spectrogram."""
         output = self.model(self.features(wave)["input_features"], output_hidden_states=True)
         count = self.steps(wave.shape[1])
         cut = [h[:, :count].unsqueeze(2) for h in (*output.hidden_states, output.last_hidden_state)]
         return Encoded(cut[-1], tuple(cut[:-1]))
 
 
-class ClapReader(Reader):
+class ClapWrapper(ModelWrapper):
     """CLAP's audio tower (HTS-AT): a spectrogram of fixed length (10 s as published), folded to an image.
 
-    Shorter clips are repeated to that length, as in the original; tokens that begin beyond the clip's end are cut off.
-    Layers have their own grids and widths.
+    Shorter clips are repeated to that length, as in the original; tokens that begin beyond the clip's end are removed.
+    Each layer has its own grid and width.
     """
 
     def __init__(self, model: nn.Module, extractor: Any) -> None:
@@ -237,31 +231,29 @@ class ClapReader(Reader):
         self.token_rate = self.total * self.rate / self.most
 
     def steps(self, samples: int) -> int:
-        """Return the time steps that begin within the clip."""
         return max(1, -(-samples * self.total // int(self.most or 1)))
 
     def encode(self, wave: Tensor) -> Encoded:
-        """Run the audio tower on the extractor's spectrogram."""
         inputs = self.features(wave)
-        # The extractor marks one clip at random as longer than the input where none is: none is, here.
+        # The extractor marks a random clip as longer than the input where none is.
         inputs["is_longer"] = torch.zeros_like(inputs["is_longer"])
         output = self.model(**inputs, output_hidden_states=True)
         most = int(self.most or 1)
 
         def cut(x: Tensor) -> Tensor:
-            """From `(B, D, F, T)` with all T to time-major with the clip's own."""
+            """Turn `(B, D, F, T)` time-major and remove what is beyond the clip's end."""
             return x.permute(0, 3, 2, 1)[:, : -(-wave.shape[1] * x.shape[3] // most)]
 
         def unfolded(x: Tensor) -> Tensor:
-            """Lay the bands of time that are stacked on the image's rows behind each other."""
+            """Undo the folding of time along the image's rows."""
             bands = x.unflatten(2, (self.fold, x.shape[2] // self.fold))
             return bands.permute(0, 1, 3, 2, 4).flatten(3)
 
         return Encoded(cut(output.last_hidden_state), tuple(cut(unfolded(h)) for h in output.hidden_states))
 
 
-class FramesReader(Reader):
-    """Any other model: its own feature extractor, then its `last_hidden_state (B, T, D)`; the rate is measured."""
+class FramesWrapper(ModelWrapper):
+    """Any other model with a `last_hidden_state (B, T, D)`; steps and rate are measured on silence."""
 
     def __init__(self, model: nn.Module, extractor: Any) -> None:
         super().__init__(model, extractor)
@@ -271,7 +263,7 @@ class FramesReader(Reader):
         self.token_rate = (two - one) / 2
 
     def steps(self, samples: int) -> int:
-        """Return the tokens of an input, from a run on silence; beyond 30 s by proportion."""
+        # Longer than 30 s: by proportion.
         if samples > 30 * self.rate:
             return self.steps(30 * self.rate) + round((samples / self.rate - 30) * self.token_rate)
         if samples not in self._known:
@@ -282,12 +274,11 @@ class FramesReader(Reader):
         return self._known[samples]
 
     def encode(self, wave: Tensor) -> Encoded:
-        """Run the model on what its extractor makes of the clips."""
         output = self.model(**self.features(wave), output_hidden_states=True)
         last = getattr(output, "last_hidden_state", None)
         if not isinstance(last, Tensor) or last.dim() != 3:
             raise ConfigError(
-                f"{type(self.model).__name__} returns no token map (B, T, D); wrap it yourself as a callable "
+                f"{type(self.model).__name__} returns no token map (B, T, D); wrap it in your own callable "
                 "(`module:Class`, see `auricle check encoder`)"
             )
         self._known[wave.shape[1]] = last.shape[1]
@@ -304,13 +295,13 @@ def _found(settings: Any, model: nn.Module, *names: str) -> int:
         if isinstance(getattr(settings, name, None), int):
             return int(getattr(settings, name))
     raise ConfigError(
-        f"{type(model).__name__} tells no {names[0]}: it is no encoder that returns token maps; wrap it yourself as a "
-        "callable (`module:Class`, see `auricle check encoder`)"
+        f"{type(model).__name__} has no {names[0]}, so it is no encoder of token maps; wrap it in your own callable "
+        "(`module:Class`, see `auricle check encoder`)"
     )
 
 
 def smallest(enough: Callable[[int], bool], most: int) -> int:
-    """Return the smallest number in 1 ... `most` that is enough, by bisection."""
+    """Return the smallest number in 1 ... `most` that is `enough`, by bisection."""
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
@@ -318,15 +309,15 @@ def smallest(enough: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def make_reader(model: Any, extractor: Any) -> Reader:
-    """Choose the reader of a model; of composite models only the part that encodes audio is read."""
+def wrap_model(model: Any, extractor: Any) -> ModelWrapper:
+    """Return the wrapper of a model, or of its part that encodes audio."""
     kind = model.config.model_type
     if kind == "clap":
-        return ClapReader(model.audio_model, extractor)
+        return ClapWrapper(model.audio_model, extractor)
     if kind == "whisper":
-        return WhisperReader(model.get_encoder(), extractor)
+        return WhisperWrapper(model.get_encoder(), extractor)
     if kind == "audio-spectrogram-transformer":
-        return PatchReader(model, extractor)
+        return PatchWrapper(model, extractor)
     if hasattr(model, "feature_extractor") and hasattr(model, "_get_feat_extract_output_lengths"):
-        return WaveReader(model, extractor)
-    return FramesReader(model.get_encoder() if model.config.is_encoder_decoder else model, extractor)
+        return WaveWrapper(model, extractor)
+    return FramesWrapper(model.get_encoder() if model.config.is_encoder_decoder else model, extractor)

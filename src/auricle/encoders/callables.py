@@ -1,11 +1,11 @@
-"""Anybody's encoder as an `Encoder`: a callable with a sample rate and a width is enough.
+"""Any callable as an `Encoder`: it needs a sample rate and a width.
 
     class MyEncoder:            # my_module.py
         rate, width = 16000, 512
         def __call__(self, wave):          # (B, S) float32 in [-1, 1]
             return ...                     # (B, D), or (B, T, D), or (B, T, F, D)
 
-`open_foreign("my_module:MyEncoder")` turns it into a `FrozenEncoder` that embeds, probes and compares like any other.
+`open_callable("my_module:MyEncoder")` turns it into a `FrozenEncoder` that embeds, probes and compares like any other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,41 @@ from auricle.errors import AudioError, AuricleError, ConfigError
 EXAMPLE_SECONDS = 2.0
 
 
-class ForeignEncoder(Encoder):
+@contextmanager
+def guarded(action: str, error_type: type[AuricleError] = ConfigError, remedy: str = "") -> Iterator[None]:
+    """Turn any exception of the user's own code into an error of ours, with type, message, file and line.
+
+    Args:
+        action: for the message: `{action} raised ...`.
+        error_type: of the error.
+        remedy: appended to the message.
+    """
+    try:
+        yield
+    except AuricleError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SyntaxError) and error.filename:
+            # The traceback ends where Python reads the file, not at the fault.
+            found = f"{error.msg} ({error.filename}:{error.lineno})"
+        else:
+            frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen ")]
+            found = f"{error} ({frames[-1].filename}:{frames[-1].lineno})"
+        raise error_type(f"{action} raised {type(error).__name__}: {found}{remedy}") from error
+
+
+class CallableEncoder(Encoder):
     """Adapts a callable `wave (B, S) -> (B, D) | (B, T, D) | (B, T, F, D)`.
 
     If the callable takes an argument `lengths` (`(B,)` int64, valid samples), clips of different lengths are encoded
-    together and tokens beyond a clip's end are masked; else only clips of one length go together. A vector a clip is
-    one token on a grid without a time axis (rate 0). There are no layers but the output (its depth is 0).
+    together and tokens beyond a clip's end are masked; otherwise clips of different lengths never share a batch. One
+    vector per clip is one token on a grid without a time axis (rate 0). The only layer is the output (depth 0).
 
     Args:
         call: the callable, with attributes `rate` (Hz) and `width` (D).
 
     Raises:
-        ConfigError: it lacks one of these, or has it out of range.
+        ConfigError: `rate` or `width` is missing or not a positive whole number.
     """
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -58,36 +82,28 @@ class ForeignEncoder(Encoder):
         self.width = _positive(call, "width", "size of a token or clip vector")
         self.depth = 0
         self.takes_lengths = _takes(call, "lengths")
-        # Without lengths padding would be taken for sound, so that clips of different lengths never share a batch.
-        self.abilities = frozenset({Ability.EXACT_PADDING}) if self.takes_lengths else frozenset()  # type: ignore[misc]
+        self.abilities = frozenset({Ability.EXACT_PADDING}) if self.takes_lengths else frozenset()
         self._measured: tuple[float, int] | None = None
 
     @property
     def measured(self) -> tuple[float, int]:
-        """Time tokens per second (0: one vector a clip) and frequency rows, from examples of 2 and 4 seconds."""
+        """Time tokens per second (0: one vector per clip) and frequency rows, from examples of 2 and 4 seconds."""
         if self._measured is None:
             samples = round(EXAMPLE_SECONDS * self.rate)
             with torch.no_grad():
-                maps = [self._map(torch.zeros(1, k * samples), torch.tensor([k * samples])) for k in (1, 2)]
+                maps = [self.encode(torch.zeros(1, k * samples), torch.tensor([k * samples])) for k in (1, 2)]
             # The difference, because the ends of a clip may cost a token or two.
             self._measured = (maps[1].shape[1] - maps[0].shape[1]) / EXAMPLE_SECONDS, maps[0].shape[2]
         return self._measured
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many samples, by proportion from examples."""
         rate, freq = self.measured
         return Grid(max(1, round(rate * frames / self.rate)), freq, rate)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Call it.
-
-        Raises:
-            ConfigError: it returns no float tensor of the promised shape.
-            AudioError: it fails on these clips.
-        """
         x, lengths = features.x, features.lengths
         B, S = x.shape
-        maps = self._map(x, lengths)
+        maps = self.encode(x, lengths)
         _, T, F, D = maps.shape
         grid = Grid(T, F, self.measured[0])
         valid = None
@@ -98,47 +114,32 @@ class ForeignEncoder(Encoder):
         return Tokens(maps.reshape(B, T * F, D), grid, valid=valid)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Return the tokens as they are; layer 0 is the only one.
-
-        Raises:
-            ConfigError: another layer is asked for.
-        """
         if any(layer != 0 for layer in layers):
-            raise ConfigError(f"found layers {list(layers)}, expected 0 only: this encoder shows its output alone")
+            raise ConfigError(f"found layers {list(layers)}, expected 0 only: this encoder returns its output alone")
         hidden = tuple(Layer(tokens.x, tokens.grid) for _ in layers)
         return replace(tokens, layers=hidden or None)
 
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`."""
-        return tokens.mean()
+    def run(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Call it and return its checked output.
 
-    def _map(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """Call it and return `(B, T, F, D)`."""
-        try:
+        Raises:
+            ConfigError: the output has not the promised shape.
+            AudioError: the call fails on these clips (they may be too short, for example).
+        """
+        with guarded(f"the encoder failed on samples {tuple(wave.shape)}: it", AudioError):
             out = self.call(wave, lengths=lengths) if self.takes_lengths else self.call(wave)
-        except AuricleError:
-            raise
-        except Exception as error:
-            # A stranger's code may raise anything. What it says of one clip (too short, say) is about that clip: it is
-            # skipped and counted.
-            raise AudioError(f"the encoder failed on samples {tuple(wave.shape)}: {told(error)}") from error
         check_output(out, len(wave), self.width)
-        return out.float().view(len(wave), *{2: (1, 1), 3: (-1, 1), 4: out.shape[1:3]}[out.dim()], self.width)
+        output: Tensor = out.float()
+        return output
 
-
-def told(error: BaseException) -> str:
-    """Return what a stranger's code raised, in words: type, message, file and line."""
-    if isinstance(error, SyntaxError) and error.filename:
-        # The traceback ends where Python reads the file, not where the fault is.
-        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    # A name may be missing for a module that is found by Python's own frozen code, which nobody can mend.
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen ")]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    def encode(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Return its output as a map `(B, T, F, D)`; see `run`."""
+        out = self.run(wave, lengths)
+        return out.view(len(wave), *{2: (1, 1), 3: (-1, 1), 4: out.shape[1:3]}[out.dim()], self.width)
 
 
 def check_output(out: Any, clips: int, width: int) -> None:
-    """Refuse what is no batch of vectors or token maps.
+    """Refuse an output that is no batch of vectors or token maps.
 
     Raises:
         ConfigError: naming what was found and what was expected.
@@ -159,31 +160,33 @@ def check_output(out: Any, clips: int, width: int) -> None:
         raise ConfigError(f"the encoder returned shape {tuple(out.shape)}: no token at all; pad short clips inside it")
 
 
-class ForeignFrozen(FrozenEncoder):
-    """Somebody's callable, ready to embed, probe and compare.
+class FrozenCallable(FrozenEncoder):
+    """A callable, ready to embed, probe and compare.
+
+    Example:
+        >>> class Loudness:
+        ...     rate, width = 16000, 1
+        ...     def __call__(self, wave):
+        ...         return wave.square().mean(1, keepdim=True).sqrt()
+        >>> FrozenCallable(Loudness(), name="loudness").embed(torch.ones(3, 8000), rate=16000).shape
+        (3, 1)
 
     Args:
-        call: the callable, see `ForeignEncoder`.
+        call: the callable, see `CallableEncoder`.
         name: for tables.
     """
 
     def __init__(self, call: Callable[..., Any], *, name: str) -> None:
-        encoder = ForeignEncoder(call)
+        encoder = CallableEncoder(call)
         frontend = WaveformConfig(rate=encoder.rate).build()
-        notes = () if can_randomise(call) else ("no random-weight control: its weights can't be drawn anew",)
-        super().__init__(frontend, encoder, name=name, fingerprint=behaviour(encoder), notes=notes)
+        notes = () if can_randomise(call) else ("no random-weight control: it can't be re-initialised",)
+        super().__init__(frontend, encoder, name=name, fingerprint=output_fingerprint(encoder), notes=notes)
 
     @property
     def randomisable(self) -> bool:
-        """Whether its weights can be drawn anew."""
         return can_randomise(self.encoder.call)
 
     def randomised(self, seed: int) -> FrozenEncoder:
-        """Return the control: the same module, its weights drawn anew by the `reset_parameters` of its parts.
-
-        Raises:
-            ConfigError: a part with weights has no `reset_parameters`.
-        """
         call: Any = self.encoder.call
         if not self.randomisable:
             raise ConfigError(f"{self.name} has parts with weights but no reset_parameters(): no random-weight control")
@@ -193,11 +196,11 @@ class ForeignFrozen(FrozenEncoder):
             for module in fresh.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
-        return ForeignFrozen(fresh, name=f"{self.name}, random weights (seed {seed})").to(self.device)
+        return FrozenCallable(fresh, name=f"{self.name}, random weights (seed {seed})").to(self.device)
 
 
 def can_randomise(call: Any) -> bool:
-    """Return whether every part of a module that owns weights can draw them anew."""
+    """Return whether every part of a module with weights has `reset_parameters`."""
     if not isinstance(call, nn.Module) or not any(True for _ in call.parameters()):
         return False
     return all(
@@ -207,15 +210,15 @@ def can_randomise(call: Any) -> bool:
     )
 
 
-def behaviour(encoder: ForeignEncoder) -> str:
-    """Return 16 hexadecimal digits of what an encoder answers to fixed noise: other weights, other digits."""
+def output_fingerprint(encoder: CallableEncoder) -> str:
+    """Return 16 hexadecimal digits of an encoder's output on fixed noise; other weights give others."""
     noise = torch.randn(2, max(1, round(EXAMPLE_SECONDS * encoder.rate)), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        answer = encoder._map(noise * 0.1, torch.full((2,), noise.shape[1]))
-    digest = hashlib.sha256(f"{encoder.rate} {encoder.width} {tuple(answer.shape)}".encode())
+        output = encoder.encode(noise * 0.1, torch.full((2,), noise.shape[1]))
+    digest = hashlib.sha256(f"{encoder.rate} {encoder.width} {tuple(output.shape)}".encode())
     # Rounded, so that the last bits of another number of threads do not make it another encoder.
-    scale = float(answer.abs().max()) or 1.0
-    digest.update((answer / scale * 1e4).round().to(torch.int32).cpu().numpy().tobytes())
+    scale = float(output.abs().max()) or 1.0
+    digest.update((output / scale * 1e4).round().to(torch.int32).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -223,7 +226,7 @@ def import_object(text: str) -> Any:
     """Import `module:name`; the current folder is searched first.
 
     Raises:
-        ConfigError: it is not of that form, the module can't be imported (whatever it raises), or holds no such name.
+        ConfigError: the text is not of that form, the module can't be imported, or it has no such name.
     """
     module_name, colon, name = text.partition(":")
     if not colon or not module_name or not name:
@@ -233,19 +236,19 @@ def import_object(text: str) -> Any:
     if added:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
+        with guarded(f"can't import {module_name!r}: it", remedy="; fix the module"):
+            module = importlib.import_module(module_name)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
         raise ConfigError(
-            f"can't import {module_name!r} ({error}); run this in the folder that holds it, or install it"
-        ) from error
-    except (Exception, SystemExit) as error:
-        # A stranger's module may raise anything, and a script may want arguments and leave.
-        raise ConfigError(f"can't import {module_name!r}: it raised {told(error)}; mend the module") from error
+            f"can't import {module_name!r} ({error.__cause__}); run this in the folder that holds it, or install it"
+        ) from error.__cause__
     finally:
         if added:
             sys.path.remove(here)
     if not hasattr(module, name):
-        raise ConfigError(f"{module_name} holds no {name!r}{nearest(name, [n for n in vars(module) if n[:1] != '_'])}")
+        raise ConfigError(f"{module_name} has no {name!r}{nearest(name, [n for n in vars(module) if n[:1] != '_'])}")
     return getattr(module, name)
 
 
@@ -253,11 +256,11 @@ def make_callable(text: str) -> Any:
     """Import `module:name` and, if it is a class or a factory without arguments, call it.
 
     Raises:
-        ConfigError: it can't be imported, needs arguments, or raises anything while it is made.
+        ConfigError: it can't be imported, needs arguments, or raises an exception.
     """
     found = import_object(text)
     if not inspect.isclass(found):
-        # A function with rate and width is an encoder already; one without them makes one.
+        # A function with rate and width is an encoder; one without them makes one.
         if hasattr(found, "rate") and hasattr(found, "width"):
             return found
         if not inspect.isfunction(found):
@@ -269,38 +272,29 @@ def make_callable(text: str) -> Any:
     ]
     if needed:
         raise ConfigError(
-            f"{text} needs the arguments {', '.join(needed)}; give them defaults, or name a function without arguments "
-            "that makes the encoder"
+            f"{text} needs the arguments {', '.join(needed)}; add defaults, or name a function without arguments that "
+            "makes the encoder"
         )
-    try:
+    with guarded(f"making {text}", remedy="; fix it"):
         return found()
-    except AuricleError:
-        raise
-    except (Exception, SystemExit) as error:
-        # A stranger's constructor may raise anything.
-        raise ConfigError(f"making {text} raised {told(error)}; mend it") from error
 
 
-def open_foreign(text: str) -> ForeignFrozen:
-    """Make an encoder of `module:Class` (or of a function that makes one).
+def open_callable(text: str) -> FrozenCallable:
+    """Open an encoder by `module:Class` (or a function that makes one).
 
     Raises:
         ConfigError: it can't be imported or made, or is no encoder; `auricle check encoder` names every fault.
     """
-    return ForeignFrozen(make_callable(text), name=text)
+    return FrozenCallable(make_callable(text), name=text)
 
 
 def _positive(call: Any, name: str, meaning: str) -> int:
-    try:
+    with guarded(f"reading `{name}` ({meaning})", remedy="; fix it"):
         value = getattr(call, name, None)
-    except Exception as error:
-        # It may be a property of a stranger, which may raise anything.
-        raise ConfigError(f"reading `{name}` ({meaning}) raised {told(error)}; mend it") from error
     if value is None:
         raise ConfigError(f"{type(call).__name__} has no attribute `{name}` ({meaning}); set it")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"`{name}` is {value!r}; expected a positive whole number ({meaning})")
-    if value != int(value) or value < 1:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value != int(value) or value < 1:
         raise ConfigError(f"`{name}` is {value!r}; expected a positive whole number ({meaning})")
     return int(value)
 
@@ -308,7 +302,6 @@ def _positive(call: Any, name: str, meaning: str) -> int:
 def _takes(call: Any, argument: str) -> bool:
     function = call.forward if isinstance(call, nn.Module) else call
     try:
-        parameters = inspect.signature(function).parameters
+        return argument in inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False
-    return argument in parameters

@@ -1,4 +1,4 @@
-"""Product quantisation by Gumbel-softmax: one entry per group of a learned codebook, chosen with a gradient.
+"""Product quantisation by Gumbel-softmax: one entry per group of a learned codebook, with a gradient.
 
 Sources: vq-wav2vec, arXiv 1910.05453, section 3.1; wav2vec 2.0, arXiv 2006.11477, section 2 (equation 1); as a layer
 between recurrent ones: VQ-APC, arXiv 2005.08392, section 2.2. Gumbel-softmax: arXiv 1611.01144.
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
+from auricle.config import Config, Count, Natural, Positive, nearest
 from auricle.encoders.contract import Tokens
 from auricle.errors import ConfigError
 
@@ -24,17 +24,17 @@ Start = Literal["normal", "linear"]
 
 @dataclass(frozen=True)
 class Quantised:
-    """What a quantiser makes of `(B, N, C)`. Letters: G groups, V entries a group, D the codes' width together.
+    """Output of a quantiser. Letters: G groups, V entries per group, D width of all codes together.
 
     Attributes:
-        x: `(B, N, D)` the chosen entries, groups side by side; in training its gradient also reaches the input.
+        x: `(B, N, D)` the chosen entries, groups side by side; in training with a gradient to the input.
         codes: `(B, N, G)` int64, the chosen entries.
         probabilities: `(G, V)` the softmax of the logits without noise, averaged over valid tokens; with gradient.
         perplexity: `(G,)` exp of the entropy (nats) of `probabilities`; V where all entries are equally likely.
         code_perplexity: `(G,)` the same of the chosen codes' frequencies; without gradient.
-        count: scalar, valid tokens behind the means: ranks weigh their `probabilities` by it.
-        penalty: scalar with gradient, what the quantiser itself asks to be minimised, a mean over the valid tokens
-            (k-means: the entries' and the commitment's part); None: nothing.
+        count: scalar, number of valid tokens; the weight of this rank's `probabilities`.
+        penalty: scalar with gradient, the quantiser's own loss, a mean over the valid tokens (k-means: codebook and
+            commitment terms); None: there is none.
     """
 
     x: Tensor
@@ -48,12 +48,12 @@ class Quantised:
 
 @runtime_checkable
 class QuantisingEncoder(Protocol):
-    """An encoder with quantisers inside: what an objective may ask of it beyond `Encoder`."""
+    """An encoder with quantisers inside: the methods that objectives call beyond those of `Encoder`."""
 
     def contextualize_quantised(
         self, tokens: Tokens, layers: Sequence[int] = (), noise: Sequence[Tensor] | None = None
     ) -> tuple[Tokens, tuple[Quantised, ...]]:
-        """Contextualize, and return what each quantiser chose."""
+        """Contextualize, and return the output of each quantiser."""
         ...
 
     def codes(self, tokens: Tokens) -> Tensor:
@@ -69,14 +69,14 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
 
 
 def check_noise(noise: Sequence[Tensor] | None, quantisers: int) -> None:
-    """Refuse noise that is not one tensor for each quantiser of an encoder.
+    """Refuse noise that is not one tensor per quantiser.
 
     Raises:
         ConfigError: naming both numbers.
     """
     if noise is not None and len(noise) != quantisers:
         raise ConfigError(
-            f"found noise for {len(noise)} quantisers, the encoder has {quantisers}; give one tensor each"
+            f"found noise for {len(noise)} quantisers, the encoder has {quantisers}; expected one tensor each"
         )
 
 
@@ -89,22 +89,22 @@ class GumbelQuantiser(nn.Module):
     """Chooses, for each group, the entry with the largest logit (plus noise), and returns the entries side by side.
 
     Forward values are exact entries (hard one-hot); in training the gradient is that of the softmax of
-    (logits + noise) / temperature (straight through). Logits, noise and sums are taken in float32 (or wider) also under
-    autocast: half precision would tie what should differ.
+    (logits + noise) / temperature (straight through). Logits, noise and sums are in float32 (or wider) also under
+    autocast: half precision would cause ties.
 
     Args:
         width_in: C, width of the input.
         groups: G.
-        entries: V, codebook entries a group.
-        width_out: D, a multiple of the groups; an entry has D / G numbers.
-        shared: all groups choose from one codebook of V entries.
+        entries: V, codebook entries per group.
+        width_out: D, a multiple of the groups; an entry has D / G dimensions.
+        shared: all groups use one codebook of V entries.
         depth: layers from input to logits; the hidden ones have twice the input's width and GELU.
-        start: `normal`: logits' weights from N(0, 1), entries uniform in [0, 1), as wav2vec 2.0 starts them (layers
-            before the last as `linear`); `linear`: all uniform in +-1/sqrt(fan in), V for the entries, as VQ-APC.
+        start: `normal`: logits' weights from N(0, 1), entries uniform in [0, 1), as wav2vec 2.0 (layers before the
+            last as `linear`); `linear`: all uniform in +-1/sqrt(fan in), V for the entries, as VQ-APC.
         generator: draws the weights; None: one seeded with 0.
 
     Raises:
-        ConfigError: a size below 1, or a width that the groups do not divide.
+        ConfigError: a size below 1, an unknown `start`, or a width that the groups do not divide.
     """
 
     def __init__(
@@ -172,8 +172,8 @@ class GumbelQuantiser(nn.Module):
 
         Args:
             x: the input.
-            temperature: of the softmax that carries the gradient; above 0. It never changes which entry is chosen.
-            noise: `(B, N, G, V)` Gumbel noise, see `gumbel_noise`; None: the largest logit is chosen.
+            temperature: of the softmax of the gradient; above 0. The chosen entry does not depend on it.
+            noise: `(B, N, G, V)` Gumbel noise, see `gumbel_noise`; None: the largest logit wins.
             valid: `(B, N)` bool, tokens that count in the means; None: all.
 
         Raises:
@@ -202,10 +202,10 @@ class GumbelQuantiser(nn.Module):
         count = weight.sum()
         share = weight / count.clamp(min=1)
         mean = torch.einsum("bn,bngv->gv", share, torch.softmax(logits, -1))
-        # Places of each group's codes in one row, so that one scatter counts all groups.
-        place = (codes + torch.arange(self.groups, device=codes.device) * self.entries).flatten()
+        # Codes of all groups in one row, so that one scatter counts them.
+        flat = (codes + torch.arange(self.groups, device=codes.device) * self.entries).flatten()
         used = share.new_zeros(self.groups * self.entries)
-        used.scatter_add_(0, place, share.unsqueeze(-1).expand_as(codes).flatten())
+        used.scatter_add_(0, flat, share.unsqueeze(-1).expand_as(codes).flatten())
         return mean, perplexity(mean), perplexity(used.view(self.groups, self.entries)), count
 
 
@@ -215,35 +215,21 @@ class GumbelLayerConfig(Config):
 
     Attributes:
         groups: G.
-        entries: V, codebook entries a group.
-        width: D of the codes; 0: that of what is quantised.
-        shared: all groups choose from one codebook.
+        entries: V, codebook entries per group.
+        width: D of the codes; 0: the width of the input.
+        shared: all groups use one codebook.
         depth: layers from input to logits.
-        temperature: of the Gumbel-softmax; a schedule sets `GumbelLayer.temperature` while training.
-        start: how fresh weights are drawn, see `GumbelQuantiser`.
+        temperature: of the Gumbel-softmax; a schedule sets `GumbelLayer.temperature` during training.
+        start: initialisation, see `GumbelQuantiser`.
     """
 
-    groups: int = 1
-    entries: int = 512
-    width: int = 0
+    groups: Count = 1
+    entries: Count = 512
+    width: Natural = 0
     shared: bool = False
-    depth: int = 1
-    temperature: float = 0.5
+    depth: Count = 1
+    temperature: Positive = 0.5
     start: Start = "linear"
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below one and temperatures that are not above zero.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if min(self.groups, self.entries, self.depth) < 1 or self.width < 0:
-            raise ConfigError(
-                f"found groups {self.groups}, entries {self.entries}, depth {self.depth}, width {self.width}; expected "
-                "at least 1 each (width: 0 for that of the input)"
-            )
-        if not self.temperature > 0:
-            raise ConfigError(f"found temperature {self.temperature}, expected one above 0")
 
     def build(self, width: int, generator: torch.Generator | None = None) -> GumbelLayer:
         """Build the layer for inputs of that width, weights drawn from `generator` (None: one seeded with 0)."""
@@ -251,10 +237,10 @@ class GumbelLayerConfig(Config):
 
 
 class GumbelLayer(nn.Module):
-    """A quantiser that stands inside an encoder.
+    """A quantiser inside an encoder.
 
-    In training it samples: from the noise that it is given, else from torch's global generator, so that a replay of
-    the same forward from a saved generator state makes the same choices. In evaluation it takes the largest logit.
+    In training it samples, with the given noise or torch's global generator: a replay from a saved generator state
+    makes the same choices. In evaluation the largest logit wins.
 
     Attributes:
         temperature: of the next forward; a schedule may set it.

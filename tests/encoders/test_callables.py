@@ -17,8 +17,8 @@ from torch import nn
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.corpus.sources import open_corpus
+from auricle.encoders.callables import CallableEncoder, FrozenCallable, make_callable, open_callable
 from auricle.encoders.checking import check_encoder, faults, render_findings
-from auricle.encoders.foreign import ForeignEncoder, ForeignFrozen, make_callable, open_foreign
 from auricle.errors import AudioError, ConfigError
 from auricle.tokens.embeddings import embed_corpus
 from auricle.tokens.extract import extract
@@ -49,7 +49,7 @@ class Vectors:
 
 def test_token_maps_are_masked_beyond_a_clips_end() -> None:
     torch.manual_seed(0)
-    frozen = ForeignFrozen(Frames(), name="frames")
+    frozen = FrozenCallable(Frames(), name="frames")
     short, long = np.random.default_rng(0).normal(size=(2, 16000)).astype(np.float32) * 0.1
     short = short[:6000]
     tokens, pooled = frozen.encode(Audio.stack([short, long], 16000))
@@ -64,7 +64,7 @@ def test_token_maps_are_masked_beyond_a_clips_end() -> None:
 
 
 def test_vectors_are_one_token_without_a_time_axis() -> None:
-    frozen = ForeignFrozen(Vectors(), name="vectors")
+    frozen = FrozenCallable(Vectors(), name="vectors")
     wave = np.random.default_rng(1).normal(size=(3, 4000)).astype(np.float32) * 0.1
     vectors = frozen.embed(wave, 8000)
     np.testing.assert_allclose(vectors[:, 0], wave.mean(1), atol=1e-6)
@@ -79,8 +79,8 @@ def test_vectors_are_one_token_without_a_time_axis() -> None:
 def test_fingerprint_follows_the_weights_and_the_control_has_others() -> None:
     torch.manual_seed(0)
     one = Frames()
-    first = ForeignFrozen(one, name="a")
-    assert ForeignFrozen(one, name="b").fingerprint == first.fingerprint
+    first = FrozenCallable(one, name="a")
+    assert FrozenCallable(one, name="b").fingerprint == first.fingerprint
     control, same, other = first.randomised(1), first.randomised(1), first.randomised(2)
     assert control.fingerprint == same.fingerprint
     assert len({first.fingerprint, control.fingerprint, other.fingerprint}) == 3
@@ -98,8 +98,8 @@ def test_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "def make():\n    return Bird()\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert open_foreign("bird_encoders:Bird").width == 2
-    assert open_foreign("bird_encoders:make").width == 2
+    assert open_callable("bird_encoders:Bird").width == 2
+    assert open_callable("bird_encoders:make").width == 2
     for text, words in {
         "bird_encoders": "not of the form module:Class",
         "bird_encoders:Brid": "did you mean 'Bird'",
@@ -120,7 +120,9 @@ def test_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lacking:X", "can't import 'lacking'.*no_such_library"),
     ],
 )
-def test_what_a_stranger_raises_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
+def test_exceptions_of_the_user_s_code_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
     (tmp_path / "raising.py").write_text(
         "class Broken:\n    rate, width = 16000, 2\n    def __init__(self):\n        {}['weights']\n"
         "def leave():\n    raise SystemExit(1)\n"
@@ -130,7 +132,7 @@ def test_what_a_stranger_raises_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "lacking.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=words):
-        open_foreign(text)
+        open_callable(text)
     assert re.search(words, faults(check_encoder(text))[0].message)
     sys.modules.pop("raising", None)
 
@@ -139,8 +141,8 @@ def test_a_call_may_raise_anything() -> None:
     def call(self: object, wave: torch.Tensor) -> torch.Tensor:
         raise KeyError("layer 3")
 
-    with pytest.raises(AudioError, match=r"failed on samples \(.*KeyError: 'layer 3' \(.*test_foreign\.py:\d+\)"):
-        ForeignFrozen(changed(__call__=call), name="keys")  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match=r"failed on samples \(.*KeyError: 'layer 3' \(.*test_callables\.py:\d+\)"):
+        FrozenCallable(changed(__call__=call), name="keys")  # type: ignore[arg-type]
 
     def rate(self: object) -> int:
         raise OSError("no card")
@@ -150,12 +152,12 @@ def test_a_call_may_raise_anything() -> None:
 
 def test_numbers_that_are_none_are_never_ok() -> None:
     found = check_encoder(changed(__call__=lambda self, wave: Vectors()(wave) * math.nan))  # type: ignore[arg-type]
-    assert {f.check for f in faults(found)} >= {"finite", "tells apart"}
+    assert {f.check for f in faults(found)} >= {"finite", "distinguishes inputs"}
     assert not any("nan%" in f.message for f in found)
     # Finite once, and not the second time.
     answers = iter([1.0, math.nan] + [1.0] * 20)
     found = check_encoder(changed(__call__=lambda self, wave: Vectors()(wave) * next(answers)))  # type: ignore[arg-type]
-    assert "repeats itself" in {f.check for f in faults(found)}
+    assert "repeatable" in {f.check for f in faults(found)}
 
 
 def changed(**attributes: object) -> object:
@@ -224,9 +226,9 @@ def test_padding_that_leaks_and_short_clips_are_named() -> None:
 
 
 def test_other_layers_are_refused() -> None:
-    encoder = ForeignEncoder(Vectors())
+    encoder = CallableEncoder(Vectors())
     features = WaveformConfig(rate=8000).build()(Audio.stack([np.ones(8000, np.float32)], 8000))
-    with pytest.raises(ConfigError, match="shows its output alone"):
+    with pytest.raises(ConfigError, match="returns its output alone"):
         encoder(features, layers=(1,))
     assert encoder(features, layers=(0,)).layers is not None
 
@@ -236,7 +238,7 @@ def test_clips_that_it_can_not_read_are_skipped_and_counted(tmp_path: Path) -> N
     for name, samples in {"a": 8000, "b": 4000, "c": 12000, "d": 8000}.items():
         soundfile.write(tmp_path / f"{name}.wav", noise[:samples], 8000)
     corpus = open_corpus(tmp_path)
-    frozen = ForeignFrozen(Picky(), name="picky")
+    frozen = FrozenCallable(Picky(), name="picky")
     cache = extract(frozen, corpus, tmp_path / "tokens", progress=False)
     assert [corpus[row].file for row in cache.missing] == ["b.wav"]
     assert "too short" in next(iter(cache.missing.values()))

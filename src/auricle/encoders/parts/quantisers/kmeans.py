@@ -1,4 +1,4 @@
-"""Quantisation by the nearest entry of a codebook that follows what it quantises: k-means, learned along.
+"""Quantisation by the nearest entry of a learned codebook: online k-means.
 
 Source: vq-wav2vec, arXiv 1910.05453, section 3.2 (equation 3 and the grouping of section 3.3); the straight-through
 estimator and the commitment term are VQ-VAE's, arXiv 1711.00937, section 3.2.
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config
-from auricle.encoders.parts.gumbel_quantiser import Quantised, perplexity
+from auricle.config import Config, Count, NonNegative
+from auricle.encoders.parts.quantisers.gumbel import Quantised, perplexity
 from auricle.errors import ConfigError
 
 _EPS = 1e-5
-# Entries begin near zero, where the nearest one is decided by direction alone, so that many are used from the start.
+# Entries start near zero, where the direction alone decides which is nearest: many are used from the start.
 _START = 0.01
 
 
@@ -26,28 +26,16 @@ class KMeansLayerConfig(Config):
     """Settings of a k-means quantiser inside an encoder.
 
     Attributes:
-        groups: G, parts of the features that are quantised each on its own.
-        entries: V, codebook entries a group.
-        shared: all groups choose from one codebook (vq-wav2vec).
-        commitment: weight of the pull of the features towards their entries; 0.25 as published.
+        groups: G, parts of the features, each quantised separately.
+        entries: V, codebook entries per group.
+        shared: all groups use one codebook (vq-wav2vec).
+        commitment: weight of the commitment term; 0.25 as published.
     """
 
-    groups: int = 2
-    entries: int = 320
+    groups: Count = 2
+    entries: Count = 320
     shared: bool = True
-    commitment: float = 0.25
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below one and negative weights.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if min(self.groups, self.entries) < 1 or self.commitment < 0:
-            raise ConfigError(
-                f"found groups {self.groups}, entries {self.entries}, commitment {self.commitment}; expected at least "
-                "1 each (commitment: 0)"
-            )
+    commitment: NonNegative = 0.25
 
     def build(self, width: int, generator: torch.Generator | None = None) -> KMeansLayer:
         """Build the layer for inputs of that width, weights drawn from `generator` (None: one seeded with 0)."""
@@ -57,9 +45,9 @@ class KMeansLayerConfig(Config):
 class KMeansLayer(nn.Module):
     """Replaces each group of features by its nearest entry; the gradient passes to the features unchanged.
 
-    Features are first projected (within each group) and standardised over the channels of a group and step, so that
-    they lie where the entries can follow. Nothing is random, and training and evaluation quantise alike. Computed in
-    float32 (or wider) also under autocast: half precision would confuse near neighbours.
+    Features are first projected (within each group) and standardised over the channels of a group and step. Nothing is
+    random; training and evaluation quantise alike. Computed in float32 (or wider) also under autocast: half precision
+    would confuse near neighbours.
 
     Args:
         config: the settings.
@@ -96,7 +84,7 @@ class KMeansLayer(nn.Module):
         self.codebook.normal_(std=_START, generator=generator)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what is quantised, `(B, N, G, C / G)`, of `x (B, N, C)`."""
+        """Return the projected, standardised features `(B, N, G, C / G)` of `x (B, N, C)`."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.proj.dtype).unflatten(-1, (self.config.groups, -1))
             y = torch.einsum("bngc,gcd->bngd", x, self.proj)
@@ -110,10 +98,10 @@ class KMeansLayer(nn.Module):
         Args:
             x: the input.
             valid: `(B, N)` bool, tokens that count in the means; None: all.
-            noise: not used: the nearest entry is chosen, in training as well.
+            noise: not used.
 
         Returns:
-            The codes; `probabilities` are their frequencies, since there is no softmax.
+            The codes; `probabilities` are their frequencies, as there is no softmax.
         """
         G, V = self.config.groups, self.config.entries
         z = self.features(x)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayerConfig
 from auricle.encoders.parts.waveform_stem import WaveformStemConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig
 from auricle.errors import ConfigError
@@ -88,5 +88,5 @@ def test_inside_an_encoder() -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="3 groups for 8 channels"):
         KMeansLayerConfig(groups=3).build(8)
-    with pytest.raises(ConfigError, match="entries 0"):
+    with pytest.raises(ConfigError, match="entries is 0"):
         KMeansLayerConfig(entries=0)

@@ -1,60 +1,47 @@
-"""A codebook of directions that follows what is quantised: moving averages instead of gradients.
+"""A codebook of unit vectors, updated by moving averages instead of gradients.
 
-Source: BEATs (arXiv 2212.09058, section 3.2): 1024 codes of 256 dimensions, normalised to length 1, as are the vectors
-that they stand for; each code is a moving average (decay 0.99) of the vectors that chose it; the gradient passes
-straight through; k-means gives the first codes.
+Source: BEATs (arXiv 2212.09058, section 3.2): 1024 codes of 256 dimensions; codes and the quantised vectors have length
+1; each code is a moving average (decay 0.99) of the vectors assigned to it; the gradient passes straight through;
+k-means gives the first codes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from auricle.config import Config
-from auricle.errors import ConfigError
+from auricle.config import Config, Natural, ShareBelowOne
 
 
 @dataclass(frozen=True)
 class CodebookConfig(Config):
-    """Settings of a codebook and of the map to it.
+    """Settings of a codebook and of the projection to it.
 
     Attributes:
         codes: K, number of codes.
-        dim: size of a code.
-        decay: share of itself that a code keeps each step.
-        patience: a code that no token chose for so many steps is moved to a token of the batch; 0: never.
+        dim: dimension of a code.
+        decay: of the moving averages.
+        patience: steps without any assigned token after which a code is moved to a token of the batch; 0: never.
     """
 
-    codes: int = 1024
-    dim: int = 256
-    decay: float = 0.99
-    patience: int = 20
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if self.codes < 2 or self.dim < 2:
-            raise ConfigError(f"found codes {self.codes} and dim {self.dim} of a codebook, expected at least 2 each")
-        if not 0.0 <= self.decay < 1.0 or self.patience < 0:
-            raise ConfigError(
-                f"found decay {self.decay} and patience {self.patience} of a codebook, expected 0 <= decay < 1 and 0 "
-                "or more steps"
-            )
+    codes: Annotated[int, Ge(2)] = 1024
+    dim: Annotated[int, Ge(2)] = 256
+    decay: ShareBelowOne = 0.99
+    patience: Natural = 20
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What a codebook makes of `(B, N, D)`.
+    """Quantised tokens.
 
     Attributes:
-        x: `(B, N, dim)` the chosen codes; in backward their gradient goes to `unit` unchanged.
-        unit: `(B, N, dim)` what was quantised, of length 1, with its gradient.
+        x: `(B, N, dim)` the assigned codes; in backward their gradient goes to `unit` unchanged.
+        unit: `(B, N, dim)` the vectors before quantisation, of length 1, with their gradient.
         codes: `(B, N)` int64.
     """
 
@@ -66,11 +53,11 @@ class Coded:
 class Codebook(nn.Module):
     """Maps tokens to unit vectors by a layer of D tanh units, and these to the nearest of K codes of length 1.
 
-    Computed in float32 (or wider) whatever the autocast: half precision confuses neighbouring codes.
+    Computed in float32 (or wider) also under autocast: half precision confuses neighbouring codes.
 
     Attributes:
         book: `(K, dim)` buffer, rows of length 1.
-        idle: `(K,)` int64 buffer, steps since a token last chose each code.
+        idle: `(K,)` int64 buffer, steps since a token was last assigned to each code.
     """
 
     book: Tensor
@@ -106,23 +93,23 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start(self, centres: Tensor) -> None:
-        """Begin with given codes `(K, dim)`."""
+        """Set the codes to `centres (K, dim)`."""
         self.book.copy_(F.normalize(centres.to(self.book), dim=1))
         self.idle.zero_()
 
     @torch.no_grad()
     def follow(self, sums: Tensor, counts: Tensor, candidates: Tensor) -> Tensor:
-        """Move the codes by one step, and give those that nobody uses another place.
+        """Update the codes by one step, and replace those that no token uses.
 
         Args:
-            sums: `(K, dim)` sums of the unit vectors that chose each code, over all ranks.
+            sums: `(K, dim)` sums of the unit vectors assigned to each code, over all ranks.
             counts: `(K,)` their numbers; where all are zero nothing changes.
-            candidates: `(n, dim)` unit vectors of the batch, the same on every rank: dead codes take them in turn.
+            candidates: `(n, dim)` unit vectors of the batch, the same on every rank; unused codes take them in order.
 
         Returns:
-            How many codes were moved to candidates.
+            Number of replaced codes.
         """
-        # All by `where`, so that no step waits for the device.
+        # `where` instead of branches, so that no step waits for the device.
         moved = F.normalize(self.config.decay * self.book + (1 - self.config.decay) * F.normalize(sums, dim=1), dim=1)
         book = torch.where((counts > 0).unsqueeze(1), moved, self.book)
         some = counts.sum() > 0

@@ -10,7 +10,7 @@ import torch
 from transformers import Wav2Vec2Config
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GumbelVectorQuantizer
 
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, GumbelQuantiser, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, GumbelQuantiser, gumbel_noise
 from auricle.errors import ConfigError
 
 
