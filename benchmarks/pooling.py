@@ -25,7 +25,7 @@ from auricle.evaluation.evaluate import controls, evaluate
 from auricle.evaluation.seen import seen
 from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
-from auricle.recipes.load import load
+from auricle.recipes.loading import load
 from auricle.results.compare import compare
 from auricle.results.record import Result
 from auricle.results.tables import interval_text

@@ -59,7 +59,7 @@ def test_clap_constants() -> None:
     assert recipe.window.short == "repeat"
     assert recipe.objective.text.model == "roberta-base"
     tiny = get_recipe("clap", "tiny")
-    assert any("training with labels" in line for line in (*tiny.deviations, tiny.choose))
+    assert any("training with labels" in line for line in (*tiny.notes.deviations, tiny.notes.when_to_use))
 
 
 def test_pase_constants() -> None:

@@ -15,7 +15,7 @@ from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
-from auricle.recipes.load import load_recipe
+from auricle.recipes.loading import load_recipe
 from auricle.training.checkpoint import find_checkpoints, read_tensors
 
 

@@ -14,7 +14,7 @@ from auricle.errors import ConfigError
 from auricle.recipes import Recipe, get_recipe, load, load_recipe
 from auricle.recipes.building import build, check_fit
 from auricle.recipes.families import families, get_family, on_family
-from auricle.recipes.stage_settings import stages_in
+from auricle.recipes.recipe import previous_encoders
 
 
 @pytest.mark.parametrize("name", families())
@@ -42,7 +42,7 @@ def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
     assert made.previous is not None
     assert isinstance(made.encoder, ConformerConfig)
     assert made.previous.encoder == made.encoder
-    assert [previous.encoder for previous in stages_in(made.objective)] == [made.encoder]
+    assert [previous.encoder for previous in previous_encoders(made.objective)] == [made.encoder]
     build(made, 0)
 
 

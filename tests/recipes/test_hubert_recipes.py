@@ -21,7 +21,7 @@ from auricle.objectives.targets.clusters import ClusteredFeaturesConfig, Cluster
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
-from auricle.recipes.load import load_recipe
+from auricle.recipes.loading import load_recipe
 from auricle.training.run_folder import read_metrics
 
 NAMES = ("hubert", "wavlm", "aves", "distilhubert", "dinosr")
@@ -38,8 +38,8 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
     assert (recipe.name, recipe.size) == (name, size)
     for field in ("deviations", "kept", "unknown", "cost", "choose"):
         assert getattr(recipe, field), field
-    assert recipe.reference.arxiv
-    assert recipe.reference.title
+    assert recipe.notes.reference.arxiv
+    assert recipe.notes.reference.title
     if size == "tiny":
         encoder = recipe.encoder.build()
         assert 1.0e6 < sum(p.numel() for p in encoder.parameters()) < 6.0e6

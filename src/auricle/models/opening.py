@@ -18,7 +18,7 @@ from auricle.encoders.transformers.encoder import PREFIX as HUB
 from auricle.encoders.transformers.encoder import open_transformers
 from auricle.errors import CheckpointError, ConfigError
 from auricle.models.finetuned import FILE, Finetuned, load_finetuned
-from auricle.recipes.load import load as load_run
+from auricle.recipes.loading import load as load_run
 from auricle.zoo.families.audiomosaic import frozen_audiomosaic
 
 ZOO = "zoo:"

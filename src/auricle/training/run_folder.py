@@ -168,7 +168,7 @@ class RunFolder:
         changed = [
             f"{name}: {_shown(old.get(name))} then, {_shown(new.get(name))} now"
             for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE
+            if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE and "notes" not in name.split(".")
         ]
         if changed:
             # A stage is gone on with whether --resume is given or not.

@@ -11,8 +11,8 @@ from auricle.objectives.predictive.masked_prediction import MaskedPrediction, Ma
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
+from auricle.recipes import get_recipe
 from auricle.recipes.matrix import shown
-from auricle.recipes.recipe import get_recipe
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 

@@ -19,7 +19,7 @@ from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.text.clap import Clap, ClapConfig
 from auricle.objectives.text.text_tower import split_words
 from auricle.recipes.building import generator
-from auricle.recipes.load import load, load_recipe, random_control
+from auricle.recipes.loading import load, load_recipe, random_control
 from auricle.tokens.embeddings import embed_corpus
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder

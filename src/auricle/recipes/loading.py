@@ -1,4 +1,4 @@
-"""From a run folder to an encoder that is ready to use."""
+"""Loading: from a run folder to an encoder that is ready to use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from auricle.training.run_folder import RunFolder
 
 
 def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
-    """Load a pre-trained encoder with its front end; nothing that only the objective needs has to be there.
+    """Load a pre-trained encoder with its front end; parts that only the objective needs may be missing.
 
     Args:
         run: a run folder, or one of its checkpoint folders.
@@ -32,7 +32,7 @@ def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
 
 
 def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
-    """Return the control of a run: its front end and its encoder with random weights that were never trained.
+    """Return the random-weight control of a run: its front end, and its encoder untrained.
 
     Raises:
         CheckpointError: there is no run.
@@ -46,7 +46,7 @@ def load_recipe(run: str | Path) -> Recipe:
     """Return the resolved recipe of a run folder or of a checkpoint folder.
 
     Raises:
-        CheckpointError: there is none, or this version of auricle can't read it.
+        CheckpointError: there is no recipe, or this version of auricle can't read it.
     """
     path = Path(run)
     if (path / "training.json").is_file():
