@@ -319,7 +319,7 @@ class _Session:
             self.skips = SkipCounter(self.ranks.device, self.config.skip_limit, state["progress"]["skips"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to continue "
-                "from the checkpoint before it, or from step 0"
+                f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to "
+                "continue from the checkpoint before it, or from step 0"
             ) from error
         self.run.rewind(self.step)

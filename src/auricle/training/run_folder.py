@@ -145,8 +145,8 @@ class RunFolder:
         found = self.checkpoints
         if not found:
             raise CheckpointError(
-                f"{self.path} holds no checkpoint yet; continue the run (auricle pretrain with --resume, which begins at "
-                "step 0 here), and save more often (--train.save-every)"
+                f"{self.path} holds no checkpoint yet; continue the run (auricle pretrain with --resume, which begins "
+                "at step 0 here), and save more often (--train.save-every)"
             )
         if step is not None and step not in found:
             raise CheckpointError(f"{self.path} has no checkpoint of step {step}; it has {', '.join(map(str, found))}")
@@ -216,7 +216,7 @@ class RunFolder:
         self._append("metrics.jsonl", json.dumps({k: _finite(v) for k, v in line.items()}) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop the lines of `metrics.jsonl` past a step, and a half-written last one, so that each step has one line."""
+        """Drop the lines of `metrics.jsonl` past a step, and half-written ones, so that each step has one line."""
         file = self.path / "metrics.jsonl"
         if not self.writes or not file.exists():
             return

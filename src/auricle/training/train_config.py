@@ -1,4 +1,4 @@
-"""Settings of a training run."""
+"""How a run is trained."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from auricle.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
-    """Steps, learning rate, precision and checkpoints of a run. Defaults: AudioMosaic's released config (arXiv 2605.14231).
+    """Settings of a training run. Defaults: AudioMosaic's released config (arXiv 2605.14231).
 
     Attributes:
         steps: total optimiser steps.
         micro_batch: clips (of one rank) in memory at once; None: all. Objectives that couple a batch use gradient
             caching, which keeps the gradient of the full batch; the others accumulate gradients.
         lr: peak learning rate, reached after `warmup_steps`.
-        schedule: after the warm-up: `cosine` or `linear` down to `min_lr` at the last step, `constant`, or `inverse_sqrt`.
+        schedule: after the warm-up: `cosine` or `linear` down to `min_lr` at the last step, `constant`, or
+            `inverse_sqrt`.
         min_lr: learning rate of the last step.
         warmup_steps: steps of linear warm-up from 0.
         weight_decay: AdamW's; biases, norms, class tokens and positions have none.
