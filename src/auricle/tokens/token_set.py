@@ -144,6 +144,11 @@ class TokenSet:
         """Tokens of each clip, `(n,)` int64."""
         return self.time * self.freq
 
+    def valid_columns(self, place: int) -> np.ndarray:
+        """Return which time columns of the clip at `place` have a valid token, `(time,)` bool."""
+        start, time = int(self.start[place]), int(self.time[place])
+        return np.asarray(self.valid[start : start + time * self.freq]).reshape(time, self.freq).any(1)
+
     @cached_property
     def pooled(self) -> np.ndarray:
         """Clip vectors `(n, D')`, read once if they lie on disk."""

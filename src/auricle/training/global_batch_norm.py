@@ -71,7 +71,6 @@ class GlobalBinNorm(BinNorm):
     """Normalisation of mel bins by the valid frames of all ranks' batches."""
 
     def over_batch(self, sums: Tensor) -> Tensor:
-        """Return the sums over all ranks."""
         return sums if world() == 1 else _SumOverRanks.apply(sums)
 
 

@@ -63,11 +63,6 @@ class TrainConfig(Config):
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        """Check the learning rates against each other.
-
-        Raises:
-            ConfigError: the peak is below the minimum, or there are no threads.
-        """
         if self.lr < self.min_lr:
             raise ConfigError(f"train.lr is {self.lr}, below train.min_lr, {self.min_lr}; raise one or lower the other")
         if self.threads == 0:

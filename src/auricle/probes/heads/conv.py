@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import PooledConfig, PooledHead
@@ -29,25 +30,19 @@ class ConvConfig(PooledConfig):
         channels: of the convolution.
         activation: after it.
         pool: `mean` or `max` over the valid tokens.
-        tokens: must stay `patch`: class tokens have no place on the map.
+        tokens: must be `patch`: class tokens have no position on the map.
     """
 
-    kernel: int = 3
-    channels: int = 128
+    kernel: Count = 3
+    channels: Count = 128
     activation: Literal["relu", "gelu"] = "relu"
     pool: Literal["mean", "max"] = "mean"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Conv:
-        """Build the head.
-
-        Raises:
-            ConfigError: the kernel is even or below one, there is no channel, or class tokens are asked for.
-        """
-        if self.kernel < 1 or self.kernel % 2 == 0 or self.channels < 1:
-            raise ConfigError(f"kernel {self.kernel}, channels {self.channels}: expected an odd kernel and a channel")
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"kernel is {self.kernel}; expected an odd number of tokens")
         if self.tokens != "patch":
-            raise ConfigError("class tokens have no place on the map that is convolved; use tokens 'patch'")
-        return Conv(self, shape, classes, settings, generator)
+            raise ConfigError("class tokens have no position on the map that is convolved; use tokens 'patch'")
 
 
 class Conv(PooledHead):
@@ -66,7 +61,6 @@ class Conv(PooledHead):
         self._classifier(config.channels, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled channels `(S, B, H)`. In training mode, running statistics are updated."""
         x = self.standardised(inputs)
         B, N, D = x.shape
         # Padding is zero like what lies beyond the border: a clip's result does not depend on its neighbours' length.

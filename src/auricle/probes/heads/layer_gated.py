@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_init, repeat
-from auricle.probes.heads.layer_vectors import GatedHead, Source, check_source
+from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_layer, repeat
+from auricle.probes.heads.layer_vectors import GatedHead, Source
 from auricle.probes.heads.token_moments import training_moments
 from auricle.tokens.token_set import TokenShape
 
@@ -34,15 +34,6 @@ class WeightedSumConfig(ProbeConfig):
     source: Source = "mean"
     normalise: Literal["train", "layer", "none"] = "train"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> WeightedSum:
-        """Build the head.
-
-        Raises:
-            ConfigError: a class token is asked for, and there is none.
-        """
-        check_source(self.source, shape)
-        return WeightedSum(self, shape, classes, settings, generator)
-
 
 class WeightedSum(GatedHead):
     """`W sum_l a_l g_l + b` at S settings; `L + C (D + 1)` parameters each."""
@@ -54,15 +45,14 @@ class WeightedSum(GatedHead):
         self, config: WeightedSumConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         L, D = shape.layers, shape.width
-        super().__init__(config.source, "layer" if config.normalise == "layer" else "none", torch.zeros(settings, L))
+        scale: Literal["layer", "none"] = "layer" if config.normalise == "layer" else "none"
+        super().__init__(config.source, scale, shape, torch.zeros(settings, L))
         self.config = config
-        self.weight = repeat(linear_init((classes, D), D, generator), settings)
-        self.bias = repeat(linear_init((classes,), D, generator), settings)
+        self.weight, self.bias = linear_layer(classes, D, settings, generator)
         self.register_buffer("mean", torch.zeros(settings, L, D))
         self.register_buffer("scale_by", torch.ones(settings, L, D))
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and deviation of each layer's vectors on the training clips."""
         if self.config.normalise != "train":
             return
         mean, std = training_moments(Inputs(piece.x.flatten(1)) for piece in inputs)
@@ -70,7 +60,6 @@ class WeightedSum(GatedHead):
         self.scale_by.copy_((1 / std).view_as(self.mean[0]).expand_as(self.mean))
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         # The statistics are the same for all settings.
         return classify(self.mix((inputs.x - self.mean[0]) * self.scale_by[0]), self.weight, self.bias)
 
@@ -89,15 +78,6 @@ class GatedLinearConfig(ProbeConfig):
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
     source: Source = "mean"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> GatedLinear:
-        """Build the head.
-
-        Raises:
-            ConfigError: a class token is asked for, and there is none.
-        """
-        check_source(self.source, shape)
-        return GatedLinear(self, shape, classes, settings, generator)
-
 
 class GatedLinear(GatedHead):
     """`W LN(sum_l a_l g_l / |g_l|) + b` at S settings; `L + 2 D + C (D + 1)` parameters each."""
@@ -106,14 +86,12 @@ class GatedLinear(GatedHead):
         self, config: GatedLinearConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         L, D = shape.layers, shape.width
-        super().__init__(config.source, "length", torch.ones(settings, L))
+        super().__init__(config.source, "length", shape, torch.ones(settings, L))
         self.config = config
         self.norm = LayerNorms(settings, (D,))
-        self.weight = repeat(linear_init((classes, D), D, generator), settings)
-        self.bias = repeat(linear_init((classes,), D, generator), settings)
+        self.weight, self.bias = linear_layer(classes, D, settings, generator)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         return classify(self.norm(self.mix(inputs.x)), self.weight, self.bias)
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Share
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, linear_init, repeat
+from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, linear_layer
 from auricle.probes.heads.token_moments import training_moments
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
@@ -35,7 +36,7 @@ class TokenConfig(ProbeConfig):
     """
 
     norm: Literal["train", "batch", "none"] = "train"
-    momentum: float = 0.1
+    momentum: Share = 0.1
     tokens: Literal["patch", "all"] = "patch"
 
 
@@ -68,7 +69,6 @@ class TokenHead(ProbeHead):
             self.register_buffer("token_var", torch.ones(settings, shape.width))
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Take the tokens as they are: the map, behind the class tokens if asked for."""
         x, valid = batch.x, batch.valid
         if self.first:
             if batch.cls is None:
@@ -78,7 +78,6 @@ class TokenHead(ProbeHead):
         return Inputs(x, None if bool(valid.all()) else valid)
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and deviation of all valid training tokens where `norm` is `train`."""
         if self.config.norm != "train":
             return
         mean, std = training_moments(inputs)
@@ -131,8 +130,7 @@ class PooledHead(TokenHead):
 
     def _classifier(self, width: int, classes: int, settings: int, generator: torch.Generator) -> None:
         """Register the linear layer: after the pooling's own parameters, whose start and order then are published."""
-        self.weight = repeat(linear_init((classes, width), width, generator), settings)
-        self.bias = repeat(linear_init((classes,), width, generator), settings)
+        self.weight, self.bias = linear_layer(classes, width, settings, generator)
         if self._pooled_norm == "batch":
             self.register_buffer("pooled_mean", torch.zeros(settings, width))
             self.register_buffer("pooled_var", torch.ones(settings, width))
@@ -142,7 +140,6 @@ class PooledHead(TokenHead):
         """Return the pooled vectors `(S, B, D')`. In training mode, running statistics are updated."""
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         return classify(self._normalised(self.pool(inputs)), self.weight, self.bias)
 
     def _normalised(self, pooled: Tensor) -> Tensor:

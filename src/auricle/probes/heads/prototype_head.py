@@ -22,19 +22,12 @@ class PrototypeHead(ProbeHead):
             where it has fewer); in evaluation it is that of the best (Bird-MAE, arXiv 2504.12880).
         dropout: on the similarities, in training.
         precision: `exact`, `fast` or `auto`; see `ProtobinConfig`.
-
-    Raises:
-        ConfigError: a setting is out of range.
     """
 
     prototypes: nn.Parameter
 
     def __init__(self, *, top_k: int, dropout: float, precision: str) -> None:
         super().__init__()
-        if top_k < 1:
-            raise ConfigError(f"top_k is {top_k}; a prototype is scored by one token at least")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout}; expected 0 or more and less than 1")
         self.top_k, self.dropout, self.precision = top_k, dropout, precision
 
     @abstractmethod
@@ -62,7 +55,6 @@ class PrototypeHead(ProbeHead):
         return None
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         h = self.similarities(inputs)
         return self.mix(drop(h, self.dropout, generator) if self.training else h)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auricle.errors import ConfigError
+from auricle.config import Positive
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import EPS, AttentiveHead, PooledConfig, weigh
 from auricle.probes.heads.recompute import per_setting
@@ -33,19 +33,9 @@ class SimPoolConfig(PooledConfig):
         pooled_norm: `none`: the values come out of a layer norm already.
     """
 
-    gamma: float | None = None
+    gamma: Positive | None = None
     least: Literal["clip", "batch"] = "clip"
     pooled_norm: Literal["batch", "none"] = "none"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> SimPool:
-        """Build the head.
-
-        Raises:
-            ConfigError: `gamma` is not positive, or a class token is missing.
-        """
-        if self.gamma is not None and not self.gamma > 0:
-            raise ConfigError(f"gamma is {self.gamma}; expected a positive exponent, or None for the weighted mean")
-        return SimPool(self, shape, classes, settings, generator)
 
 
 class SimPool(AttentiveHead):
@@ -64,7 +54,6 @@ class SimPool(AttentiveHead):
         self._classifier(width, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled vectors `(S, B, D)`. In training mode, running statistics are updated."""
         z, weights = self._weights(inputs)
         if self.gamma is None:
             seen = torch.bmm(weights.transpose(0, 1), z).transpose(0, 1)
@@ -75,7 +64,6 @@ class SimPool(AttentiveHead):
         return per_setting(self._power_mean, [self.gain, self.shift], clips, elements=elements, both=[weights])
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the weight of each token of the map, `(S, B, N)`."""
         return self._weights(inputs)[1][..., self.first :]
 
     def _weights(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
