@@ -113,7 +113,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(
     with pytest.raises(StorageError, match="is a folder; name a file in it"):
         embed(encoder, corpus, tmp_path)
     for out in (tmp_path / "file" / "e.parquet", tmp_path / "file" / "deeper" / "e.parquet"):
-        with pytest.raises(StorageError, match="file is a file, not a folder; choose another place"):
+        with pytest.raises(StorageError, match="file is a file, not a folder; choose another path"):
             embed(encoder, corpus, out)
 
     def denied(self: Path, *args: object, **kwargs: object) -> None:

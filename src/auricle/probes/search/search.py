@@ -199,10 +199,11 @@ def _rerun(
     states = {k: [found.states[k]] for k in best}
     settings = [(found.trials[k].lr, found.trials[k].weight_decay) for k in best]
     for number, seed in enumerate(seeds[1:]):
-        shift = number * work.search.epochs
-        again = train_settings(
-            work, settings, seed, halving=False, progress=lambda epoch, shift=shift: progress(shift + epoch)
-        )
+
+        def report(epoch: int, shift: int = number * work.search.epochs) -> None:
+            progress(shift + epoch)
+
+        again = train_settings(work, settings, seed, halving=False, progress=report)
         for k, trial, state in zip(best, again.trials, again.states, strict=True):
             scores[k].append(trial.score)
             losses[k].append(trial.loss)
