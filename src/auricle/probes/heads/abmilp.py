@@ -26,8 +26,8 @@ from auricle.tokens.token_set import TokenShape
 class AbmilpConfig(PooledConfig):
     """Settings of multiple-instance pooling.
 
-    The reference's class starts from depth 2 and tanh, which is the default here; its authors' published command uses
-    depth 1 and ReLU, which has no effect at depth 1 (`abmilp_depth1` among the probes).
+    The default is that of the reference's class, depth 2 and tanh; the published command uses depth 1 and ReLU, which
+    has no effect at depth 1 (probe `abmilp_depth1`).
 
     Attributes:
         depth: layers of the scorer; all but the last are as wide as the tokens.

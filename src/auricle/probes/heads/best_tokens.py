@@ -62,7 +62,7 @@ def best_token(
 
 
 def top_tokens(unit: Tensor, x: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """Find each prototype's `count` best tokens in each clip; a clip with fewer yields the invalid ones, at -4, last.
+    """Find each prototype's `count` best tokens in each clip; a clip with fewer yields invalid ones last, at -4.
 
     Arguments are those of `best_token`; returns similarities `(R, B, K)` and places `(R, B, K)` int64, best first,
     K = min(count, N).

@@ -25,11 +25,11 @@ class CgpConfig(ProbeConfig):
     """Settings of convex gated probing.
 
     The range of learning rates is ours, around the published 1e-3. A batch holds all layers' tokens in float32: 128
-    clips of 512 tokens of width 768 in twelve layers take 2.4 GB, so a large encoder wants smaller batches.
+    clips of 512 tokens of width 768 in twelve layers take 2.4 GB, so that large encoders need smaller batches.
 
     Attributes:
         per_class: prototypes for each class (shared by all), as for the other prototype probes.
-        count: prototypes in all, whatever the number of classes (the paper: 10,000); None: `per_class` decides.
+        count: total prototypes, for any number of classes (the paper: 10,000); None: `per_class` a class.
         middle: the clip-level cosine: with the `cls` token (the mean of several), or the `mean` over all tokens, as
             published for encoders without one; `auto` takes the class token where there is one.
         init_std: of the prototypes.
@@ -88,7 +88,7 @@ class Cgp(ProbeHead):
         return self._cosines(inputs)[2]
 
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what the largest cosines `(S, B, P)` add to the logit of class `target`, `(S, B, P)`."""
+        """Return the part of the largest cosines `(S, B, P)` in the logit of class `target`, `(S, B, P)`."""
         return h * self.weight[:, target, 2::3].unsqueeze(1)
 
     def shares(self) -> Tensor:
@@ -120,7 +120,7 @@ class Cgp(ProbeHead):
 
 
 def layers_in_use(shares: Tensor) -> Tensor:
-    """Return the exponential of the entropy of shares `(S, L)`: L where all count alike, 1 where one does, `(S,)`."""
+    """Return the exponential of the entropy of shares `(S, L)`: L if all are equal, 1 if one is all, `(S,)`."""
     return torch.special.entr(shares).sum(-1).exp()
 
 
@@ -135,8 +135,8 @@ def _mixed(gates: Tensor, x: Tensor) -> Tensor:
 class _GatedExtremes(torch.autograd.Function):
     """Least and largest cosine of each prototype with the mixed tokens, `(S, B, P)` each.
 
-    The mixture of one setting is made, read and forgotten, and made again in the backward pass: all of them together
-    would be `(S, B, N, D)`.
+    The mixture of one setting is in memory at a time, and computed again in the backward pass: those of all settings
+    are `(S, B, N, D)`.
     """
 
     @staticmethod
@@ -162,7 +162,7 @@ class _GatedExtremes(torch.autograd.Function):
             pull = torch.cat([grads[0][s].t(), grads[1][s].t()], 1).contiguous()
             z = _mixed(g, x)
             to_unit[s] = F.embedding_bag(rows[s], z.flatten(0, 1), per_sample_weights=pull, mode="sum")
-            # How each token is pulled: a bag of the prototypes that found it (sorted by token).
+            # The gradient of each token: a bag of the prototypes that found it (sorted by token).
             order = rows[s].flatten().argsort()
             counts = torch.bincount(rows[s].flatten(), minlength=z.shape[0] * z.shape[1])
             pulled = F.embedding_bag(

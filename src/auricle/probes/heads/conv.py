@@ -21,12 +21,12 @@ from auricle.tokens.token_set import TokenShape
 class ConvConfig(PooledConfig):
     """Settings of the convolutional probe.
 
-    Kernel, channels and pooling of the paper are not known. Chosen here: one 3 x 3 convolution over time and
+    The paper does not specify kernel, channels and pooling. Chosen here: one 3 x 3 convolution over time and
     frequency to 128 channels, ReLU, mean over the valid tokens, linear layer. At width 768 that is
     `9 * 768 * 128 + 128` = 884,864 parameters and the head, between the paper's mlp and mhca.
 
     Attributes:
-        kernel: side of the kernel in tokens, odd; it is cut to the rows there are where there is one frequency row.
+        kernel: side of the kernel in tokens, odd; over time only where there is one frequency row.
         channels: of the convolution.
         activation: after it.
         pool: `mean` or `max` over the valid tokens.
@@ -53,7 +53,7 @@ class Conv(PooledHead):
     ) -> None:
         super().__init__(config, shape, settings)
         self.freq, self.activation, self.reduce = shape.freq, config.activation, config.pool
-        # Over one frequency row, two thirds of a square kernel would only ever see the border.
+        # Over one frequency row, two thirds of a square kernel would see the border only.
         sides = (config.kernel, 1 if shape.freq == 1 else config.kernel)
         fan_in = shape.width * sides[0] * sides[1]
         self.kernel = repeat(linear_init((config.channels, shape.width, *sides), fan_in, generator), settings)
@@ -63,7 +63,7 @@ class Conv(PooledHead):
     def pool(self, inputs: Inputs) -> Tensor:
         x = self.standardised(inputs)
         B, N, D = x.shape
-        # Padding is zero like what lies beyond the border: a clip's result does not depend on its neighbours' length.
+        # Padding is zero like the border: a clip's result does not depend on the other clips' length.
         grid = x.view(B, N // self.freq, self.freq, D).permute(0, 3, 1, 2)
         elements = N * 2 * self.kernel.shape[1]
         return per_setting(self._convolve, [self.kernel, self.offset], [grid, inputs.valid], elements=elements)

@@ -29,7 +29,7 @@ class JepaConfig(PooledConfig):
     Attributes:
         heads: attention heads; None: one for each 64 dimensions, as the published 12 at 768.
         mlp_ratio: width of the perceptron's hidden layer in D.
-        norm: `none`: the block has a layer norm of its own, which makes it blind to the tokens' scale.
+        norm: `none`: the block's own layer norm removes the tokens' scale.
         pooled_norm: `none` as V-JEPA's classifier; `batch` as efficient probing's comparison.
     """
 

@@ -20,15 +20,15 @@ from auricle.tokens.token_set import TokenBatch, TokenShape
 class LayerAttentiveConfig(ProbeConfig):
     """Settings of the layer-attentive probe.
 
-    Published with the blocks' outputs (the patch embedding, layer 0, not among them); the norm before the classifier
-    starts from the checkpoint's `fc_norm` there and from the identity here.
+    Published with the blocks' outputs, without the patch embedding (layer 0); the norm before the classifier starts
+    from the checkpoint's `fc_norm` there and from the identity here.
 
     Attributes:
         source: what is averaged in each layer; None: class token and tokens together (as published) where there is
             one, else the tokens.
         heads: attention heads.
-        repeat_last: list the last layer twice, as published: the encoder's output stands beside the block outputs and
-            equals the last of them.
+        repeat_last: list the last layer twice, as published, where the encoder's output, which equals the last block's,
+            is listed with the blocks' outputs.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"

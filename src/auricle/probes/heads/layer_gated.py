@@ -1,4 +1,4 @@
-"""Linear probes on a mixture of all layers: SUPERB's weighted sum, and the gated linear probe beside convex gating."""
+"""Linear probes on a mixture of all layers: SUPERB's weighted sum, and the gated linear probe."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ class WeightedSumConfig(ProbeConfig):
     between sum and mean besides.
 
     Attributes:
-        source: what a layer's vector is: the `mean` of its valid tokens, its class token, or the mean over both.
-        normalise: `train` standardises each dimension of each layer over the training clips, so that no layer counts
-            more for its scale alone; `layer` normalises each token over the width (s3prl's option); `none` is SUPERB's
+        source: a layer's vector: the `mean` of its valid tokens, its class token, or the mean over both.
+        normalise: `train` standardises each dimension of each layer over the training clips, so that scale alone gives no layer more weight; `layer` normalises each token over the width (s3prl's option); `none` is SUPERB's
             default.
     """
 
@@ -68,8 +67,8 @@ class WeightedSum(GatedHead):
 class GatedLinearConfig(ProbeConfig):
     """Settings of the layer-gated linear probe, a baseline of convex gated probing (arXiv 2602.16305).
 
-    Known are the gates and that its linear probes get a layer norm first; the rest is taken over from convex gated
-    probing: vectors of length one in each layer, softmax gates that start equal at 1.
+    The paper specifies the gates and a layer norm; the rest is that of convex gated probing: vectors of length one in
+    each layer, softmax gates that start equal at 1.
 
     Attributes:
         source: what a layer's vector is: the `mean` of its valid tokens, its class token, or the mean over both.
@@ -113,5 +112,5 @@ class LayerNorms(nn.Module):
         return self.affine(F.layer_norm(x, x.shape[-1:], eps=1e-6))
 
     def affine(self, x: Tensor) -> Tensor:
-        """Scale and shift what is normalised already, `(B, ..., D)` or `(S, B, ..., D)`."""
+        """Scale and shift normalised vectors, `(B, ..., D)` or `(S, B, ..., D)`."""
         return x * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)

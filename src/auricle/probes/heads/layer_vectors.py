@@ -1,4 +1,4 @@
-"""Base of probes that read one vector of each layer: how a layer's tokens become that vector."""
+"""One vector a layer, and the bases of probes that read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scale = Literal["none", "length", "layer"]
 
 
 def layer_vectors(batch: TokenBatch, source: str, *, scale: Scale) -> Tensor:
-    """Return one vector a layer, `(B, L, D)`; layers may lie on different grids.
+    """Return one vector a layer, `(B, L, D)`; layers may have different grids.
 
     Args:
         batch: with stacked layers.
@@ -36,10 +36,10 @@ def layer_vectors(batch: TokenBatch, source: str, *, scale: Scale) -> Tensor:
         cls, whole = batch.stack_cls, valid.new_ones(*valid.shape[:2], batch.stack_cls.shape[2])
         x, valid = (cls, whole) if source == "cls" else (torch.cat([cls, x], 2), torch.cat([whole, valid], 2))
     there = valid.unsqueeze(-1)
-    # Not there * x: what stands at a padded place is arbitrary, and 0 * NaN is NaN.
+    # Not there * x: padded tokens are arbitrary, and 0 * NaN is NaN.
     x = x if bool(valid.all()) else x.masked_fill(~there, 0)
     if scale == "layer":
-        # A token of zeros stays one: padding adds nothing.
+        # A token of zeros stays zero: padding adds nothing.
         x = F.layer_norm(x, x.shape[-1:], eps=1e-6)
     vectors = x.sum(2) / there.sum(2)
     return F.normalize(vectors, dim=-1) if scale == "length" else vectors

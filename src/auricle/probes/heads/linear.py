@@ -23,7 +23,7 @@ class LinearConfig(ProbeConfig):
     """Settings of the linear probe.
 
     Attributes:
-        source: what the one vector is. `pooled`: as the encoder's own pre-training pools; `cls`: its class token
+        source: the vector. `pooled`: pooled as in the encoder's pre-training; `cls`: its class token
             (several are concatenated); `mean`, `max`, `std`: over the valid tokens; `mean_t_flat_f`: mean over time,
             frequency rows concatenated, `F * D` wide (as MSM-MAE and M2D).
         normalise: `train` standardises each dimension by mean and standard deviation over the training clips before
@@ -54,15 +54,13 @@ class Linear(VectorHead):
 class LinearConcatConfig(ProbeConfig):
     """Settings of the linear probe on concatenated vectors.
 
-    What exactly the paper concatenates is not known. The whole map in a row would be hundreds of thousands wide and
-    needs clips of one length. Chosen here is what is usual for encoders of images: class token and mean of the
-    tokens, `2 D` wide; for encoders without class token, mean and maximum of the tokens. The part `map` keeps the
-    map itself, at a coarse resolution.
+    The paper does not specify what is concatenated. The whole map would be hundreds of thousands wide and needs clips
+    of one length. The default is usual for image encoders: class token and mean of the tokens, `2 D` wide; for encoders
+    without class token, mean and maximum of the tokens. The part `map` is the map at a coarse resolution.
 
     Attributes:
-        parts: what is concatenated: sources as in `LinearConfig`, and `map`: the mean over each of `bins` equal
-            stretches of a clip's time, frequency rows kept, `bins * F * D` wide. None: chosen by class token as
-            said above.
+        parts: vectors to concatenate: sources as in `LinearConfig`, and `map`: the mean over each of `bins` equal
+            stretches of a clip's time, frequency rows kept, `bins * F * D` wide. None: the default above.
         bins: stretches of time of `map`.
         normalise: `train` standardises each dimension by the training clips, as in `LinearConfig`.
     """

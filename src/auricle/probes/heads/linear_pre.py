@@ -22,8 +22,8 @@ from auricle.tokens.token_set import TokenShape
 class LinearPreConfig(TokenConfig):
     """Settings of the classifier before pooling.
 
-    How the paper pools the token logits is not known. The mean would be the linear probe on the mean token, whose
-    published scores differ from those of `linpre` for encoders without class token; chosen here is the maximum.
+    The paper does not specify the pooling. The mean equals the linear probe on the mean token, whose published scores
+    differ from those of `linpre` for encoders without class token; the default is therefore the maximum.
 
     Attributes:
         pool: `max`: the largest logit of each class over the valid tokens; `logsumexp`: its smooth form

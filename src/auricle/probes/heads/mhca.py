@@ -2,8 +2,8 @@
 
 The published form projects every token twice, `K = Wk Z` and `V = Wv Z`, which is 2 N D^2 multiplications a clip and
 setting. With few queries, the same function is `softmax(Z (Wk_h^T q_h))` and `Wv_h (attention-weighted mean of Z)`:
-2 N D heads. A parameter-free batch norm on the tokens folds in too, because softmax ignores a constant and the
-weights of attention sum to one. The parameters are the published ones, and so are their gradients.
+2 N D heads. A parameter-free batch norm on the tokens folds in too, because softmax ignores a constant and attention
+weights sum to one. Parameters and gradients equal the published ones.
 """
 
 from __future__ import annotations

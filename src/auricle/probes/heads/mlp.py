@@ -18,13 +18,13 @@ from auricle.tokens.token_set import TokenShape
 
 @dataclass(frozen=True)
 class MlpConfig(ProbeConfig):
-    """Settings of the perceptron on the same vector as `linear` reads.
+    """Settings of the perceptron on the vector of `linear`.
 
-    The paper gives neither depth nor width nor activation. Chosen here is the plainest that is more than linear: one
-    hidden layer as wide as the vector, GELU, no dropout, which has `D^2 + D + C (D + 1)` parameters.
+    The paper does not specify depth, width and activation. Chosen here: one hidden layer as wide as the vector, GELU,
+    no dropout, `D^2 + D + C (D + 1)` parameters.
 
     Attributes:
-        source: what the one vector is, as in `LinearConfig`.
+        source: the vector, as in `LinearConfig`.
         normalise: `train` standardises the vector by the training clips, as in `LinearConfig`.
         hidden: width of the hidden layers; None: that of the vector.
         layers: hidden layers.

@@ -27,15 +27,15 @@ _BIAS = -2.0
 class ProtoConfig(ProbeConfig):
     """Settings of the prototypical probe.
 
-    Left out of the published code: doubling the map bilinearly (it can't raise a maximum), and margin and frequency
-    weights, which it has switched off. One learning rate serves prototypes and last layer, as in arXiv 2509.24901.
+    Without the published code's bilinear doubling of the map (which can't raise a maximum), and its margin and
+    frequency weights (which are off). One learning rate for prototypes and last layer, as in arXiv 2509.24901.
 
     Attributes:
-        per_class: J, prototypes for each class, which alone sees them.
+        per_class: J, prototypes for each class, which no other class sees.
         top_k: tokens whose mean similarity a prototype gets in training; the best alone in evaluation.
         focal: subtract from a prototype's best similarity the one with the (first) class token.
         orthogonality: weight of the Gram penalty `||G - I||_F / numel(G)` on the normalised prototypes of each class,
-            G `(C, J, J)`; it acts through the gradient and is no part of the loss that is shown.
+            G `(C, J, J)`; it acts through the gradient and is not part of the reported loss.
         precision: see `ProtobinConfig`.
     """
 
@@ -113,7 +113,7 @@ def _channels(x: Tensor) -> Tensor:
 
 
 class _WithPenalty(torch.autograd.Function):
-    """Logits whose gradient brings that of a penalty along: every setting's loss counts once, and so does it."""
+    """Logits whose backward adds the gradient of a penalty, once for every setting."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, penalty: Tensor) -> Tensor:

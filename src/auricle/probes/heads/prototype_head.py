@@ -32,7 +32,7 @@ class PrototypeHead(ProbeHead):
 
     @abstractmethod
     def units(self) -> Tensor:
-        """Return the prototypes as tokens are compared with them, `(S, P, D)` of length one, with their gradient."""
+        """Return the prototypes `(S, P, D)` of length one, with their gradient."""
 
     @abstractmethod
     def mix(self, h: Tensor) -> Tensor:
@@ -40,18 +40,18 @@ class PrototypeHead(ProbeHead):
 
     @abstractmethod
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what each prototype adds to the logit of class `target`, `(S, B, P)`, at similarities `(S, B, P)`."""
+        """Return each prototype's part in the logit of class `target`, `(S, B, P)`, at similarities `(S, B, P)`."""
 
     def activate(self, values: Tensor) -> Tensor:
         """Turn products of unit vectors into similarities; must not change their order."""
         return values
 
     def patches(self, inputs: Inputs) -> Inputs:
-        """Return the tokens of the map alone, where `read` has put something in front of them."""
+        """Return the tokens of the map, without those that `read` puts in front of them."""
         return inputs
 
     def floor(self, inputs: Inputs) -> Tensor | None:
-        """Return `(S, B, P)`, what is taken off every similarity of a clip; None: nothing."""
+        """Return `(S, B, P)` to subtract from every similarity of a clip; None: nothing."""
         return None
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
@@ -112,7 +112,7 @@ class PrototypeHead(ProbeHead):
         return found if floor is None else found - floor[..., prototypes].unsqueeze(-1)
 
     def _fast(self, x: Tensor) -> bool:
-        # float64 tokens ask for exactness.
+        # float64 tokens need exact similarities.
         return self.training and x.dtype == torch.float32 and fast_precision(self.precision, x.device)
 
 
@@ -120,7 +120,7 @@ def mapped(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     """Return a batch's tokens, zeros at padded places, and their validity, None where nothing is padding."""
     if bool(batch.valid.all()):
         return batch.x, None
-    # Padded tokens are never the best, but a column of nothing else still has one, whose gradient is zero times it.
+    # Padded tokens are never the best, except in a column of padding, whose gradient is zero times that token.
     return batch.x.masked_fill(~batch.valid.unsqueeze(-1), 0), batch.valid
 
 
@@ -137,7 +137,7 @@ def classify_blocks(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def block_strengths(h: Tensor, weight: Tensor, target: int) -> Tensor:
-    """Return `(S, B, P)` what prototypes add to a class that sees its own only; `weight (S, C, J)`."""
+    """Return the part `(S, B, P)` of prototypes in a class that sees its own only; `weight (S, C, J)`."""
     J = weight.shape[2]
     out = torch.zeros_like(h)
     own = slice(target * J, (target + 1) * J)

@@ -1,4 +1,4 @@
-"""SimPool: the mean token asks, layer-normed tokens answer (`simpool`; Psomas et al., ICCV 2023).
+"""SimPool: the mean token attends to layer-normed tokens (`simpool`; Psomas et al., ICCV 2023).
 
 The keys' projection and layer norm's gain fold into the query, since every setting reads the same normalised tokens:
 `2 N D` multiplications a clip and setting instead of `N D^2`. The power mean does not fold; it is computed piecewise.
@@ -27,9 +27,8 @@ class SimPoolConfig(PooledConfig):
     Attributes:
         gamma: exponent of the power mean of the values (2 in the reference code where it is used); None: their plain
             weighted mean.
-        least: what is subtracted from the values before the power mean, so that they are positive: the smallest value
-            of the `clip`, or of the whole `batch` as in the reference, whose predictions depend on which clips
-            come together.
+        least: subtracted from the values before the power mean, so that they are positive: the smallest value of the
+            `clip`, or of the whole `batch` as in the reference, whose predictions depend on the batch.
         pooled_norm: `none`: the values come out of a layer norm already.
     """
 
