@@ -126,7 +126,7 @@ def _vectors(
         # The clip vector of no token is zero: finite, and yet meaningless.
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         for row in np.asarray(rows)[~seen].tolist():
-            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than what the encoder needs"
+            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than the encoder needs"
         return np.asarray(rows)[seen].tolist(), pooled.float().cpu().numpy()[seen]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -153,7 +153,7 @@ def _batches(
         if frames < least:
             seconds_needed = least / encoder.encoder.input_rate
             broken[_clip_name(corpus, index)] = (
-                f"it is shorter than what the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
+                f"it is shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
             )
             continue
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.

@@ -203,7 +203,7 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
     """Yield each clip's tokens, or the reason why there are none."""
     frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
     if frames < least:
-        yield from [f"it is shorter than what the encoder needs: at most {frames} frames of {least}"] * len(audio)
+        yield from [f"it is shorter than the encoder needs: at most {frames} frames of {least}"] * len(audio)
         return
     try:
         tokens, pooled = encoder.encode(audio, layers or ())
@@ -226,7 +226,7 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
             time = int(columns[-1]) + 1 if columns.size else 0
             cut.append((x[b, : time * grid.freq], v[b, : time * grid.freq], time))
         if any(time == 0 for _, _, time in cut):
-            yield "it has no valid token: it is shorter than what the encoder needs"
+            yield "it has no valid token: it is shorter than the encoder needs"
         elif not all(np.isfinite(x[v]).all() for x, v, _ in cut) or not np.isfinite(vectors[b]).all():
             yield "its tokens are not finite, or too large for fp16"
         else:

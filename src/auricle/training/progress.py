@@ -106,7 +106,7 @@ class TensorBoardTracker:
                 self._writer.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write the buffer and close the file."""
         self._writer.close()
 
 

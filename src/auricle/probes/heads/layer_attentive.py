@@ -24,7 +24,7 @@ class LayerAttentiveConfig(ProbeConfig):
     from the checkpoint's `fc_norm` there and from the identity here.
 
     Attributes:
-        source: what is averaged in each layer; None: class token and tokens together (as published) where there is
+        source: tokens averaged in each layer; None: class token and tokens together (as published) where there is
             one, else the tokens.
         heads: attention heads.
         repeat_last: list the last layer twice, as published, where the encoder's output, which equals the last block's,

@@ -20,13 +20,13 @@ from auricle.tokens.token_set import TokenShape
 class WeightedSumConfig(ProbeConfig):
     """Settings of the weighted sum over layers (SUPERB, arXiv 2105.01051): softmax weights from 0, mean, linear.
 
-    Averaging over tokens first is the same sum in another order. SUPERB's own utterance head has a projection to 256
-    between sum and mean besides.
+    Averaging over tokens first is the same sum in another order. SUPERB's utterance head also projects to 256 between
+    sum and mean.
 
     Attributes:
         source: a layer's vector: the `mean` of its valid tokens, its class token, or the mean over both.
-        normalise: `train` standardises each dimension of each layer over the training clips, so that scale alone gives no layer more weight; `layer` normalises each token over the width (s3prl's option); `none` is SUPERB's
-            default.
+        normalise: `train` standardises each dimension of each layer over the training clips, so that scale alone gives
+            no layer more weight; `layer` normalises each token over the width (s3prl's option); `none`: SUPERB.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
@@ -71,7 +71,7 @@ class GatedLinearConfig(ProbeConfig):
     each layer, softmax gates that start equal at 1.
 
     Attributes:
-        source: what a layer's vector is: the `mean` of its valid tokens, its class token, or the mean over both.
+        source: a layer's vector: the `mean` of its valid tokens, its class token, or the mean over both.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
@@ -99,7 +99,7 @@ class LayerNorms(nn.Module):
 
     Args:
         settings: S.
-        shape: of one setting's scale; its last axis is what is normalised.
+        shape: of one setting's scale; its last axis is normalised.
     """
 
     def __init__(self, settings: int, shape: tuple[int, ...]) -> None:
