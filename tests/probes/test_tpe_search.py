@@ -141,7 +141,7 @@ def test_a_hopeless_pass_ends_early() -> None:
     assert first.finishers()
 
 
-def test_study_search_of_a_real_probe() -> None:
+def test_tpe_search_of_a_real_probe() -> None:
     search = SearchConfig.published(epochs=6, batch=16, trials=20, startup=10, tpe_batch=5, lr=(1e-4, 1e-1))
     seen: list[tuple[int, int]] = []
     found = tpe_search(work(search), 0, progress=lambda number, epoch: seen.append((number, epoch)))
