@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,8 +42,9 @@ class TokenBatch:
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """Move to a device."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        return TokenBatch(**{name: x.to(device) if isinstance(x, Tensor) else x for name, x in parts.items()})
+        parts: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
+        moved: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in parts.items()}
+        return TokenBatch(**moved)
 
     def layers(self, *, one_grid: bool = False) -> tuple[Tensor, Tensor]:
         """Return the stacked layers `(B, L, N', D)` and their validity `(B, L, N')`, for a probe that needs them.

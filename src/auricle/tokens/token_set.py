@@ -151,9 +151,8 @@ class TokenSet:
     def valid_columns(self, place: int) -> np.ndarray:
         """Return which time columns of the clip at `place` have a valid token, `(time,)` bool."""
         start, time = int(self.start[place]), int(self.time[place])
-        valid: np.ndarray = np.asarray(self.valid[start : start + time * self.freq]).reshape(time, self.freq)
-        columns: np.ndarray = valid.any(1)
-        return columns
+        valid = np.asarray(self.valid[start : start + time * self.freq]).reshape(time, self.freq)
+        return np.asarray(valid.any(1))
 
     @cached_property
     def pooled(self) -> np.ndarray:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
 from auricle.encoders.contract import Encoder
+from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
-from auricle.training.global_batch_norm import normalise_over_ranks
 from auricle.training.optimiser import build_optimiser, learning_rate, named_parameters
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
