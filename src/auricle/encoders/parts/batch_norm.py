@@ -1,6 +1,6 @@
-"""Batch norm whose statistics leave padding out: of maps (shared by all ranks) and of mel bins.
+"""Batch norm (arXiv 1502.03167) over the batch of all ranks, on any back-end, without padding in its statistics.
 
-Batch normalisation: arXiv 1502.03167.
+Two processes with half a batch each compute the same as one with the whole.
 """
 
 from __future__ import annotations
@@ -43,20 +43,28 @@ def _over_ranks(x: Tensor) -> Tensor:
 def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: FeatureMap) -> FeatureMap:
     """Normalise each channel over clips, time and frequency.
 
-    In training the statistics are those of the valid positions of all ranks: two processes with half a batch each
-    compute the same as one with the whole, and each rank must call it equally often. In evaluation the running ones are
-    used. Statistics are kept in float32 at least. `norm` stays a plain torch module with its usual state dict.
+    In training the statistics are those of the valid positions of all ranks, and each rank must call it equally often.
+    In evaluation the running ones are used. Statistics are kept in float32 at least. `norm` stays a plain torch module
+    with its usual state dict.
     """
     if not norm.training or (x.lengths is None and not _several_ranks()):
         return x.changed(norm(x.x))
     values = x.filled(0.0)
+    return x.changed(_over_batch(norm, values, x.inside()).to(x.x.dtype))
+
+
+def _over_batch(norm: nn.modules.batchnorm._BatchNorm, values: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Normalise `values (B, C, ...)` by the batch of all ranks, in float32 at least, and move the running statistics.
+
+    Where `inside` (broadcast to one channel) is False, values must be zero, and the result is that of the mean.
+    """
     values = values if values.dtype == torch.float64 else values.float()
-    inside = x.inside()
     axes = [0, *range(2, values.dim())]
     shape = [1, -1, *[1] * (values.dim() - 2)]
-    rows = 1 if values.dim() == 3 else values.shape[2]
-    positions = values.shape[0] * values.shape[-1] if inside is None else inside.sum()
-    count = torch.as_tensor(positions * rows, dtype=values.dtype, device=values.device).reshape(1)
+    # `inside` has one row where maps have several.
+    rows = values.shape[2] if values.dim() == 4 else 1
+    places = values.numel() // values.shape[1] if inside is None else inside.sum() * rows
+    count = torch.as_tensor(places, dtype=values.dtype, device=values.device).reshape(1)
     sums = _over_ranks(torch.cat([values.sum(axes), count]))
     count = sums[-1].detach().clamp(min=1)
     mean = sums[:-1] / count
@@ -65,18 +73,57 @@ def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: FeatureMap) -> FeatureMa
         centred = centred.masked_fill(~inside, 0.0)
     variance = _over_ranks(centred.square().sum(axes)) / count
     _track(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-    y = centred * torch.rsqrt(variance + norm.eps).view(shape) * norm.weight.view(shape) + norm.bias.view(shape)
-    return x.changed(y.to(x.x.dtype))
+    y = centred * torch.rsqrt(variance + norm.eps).view(shape)
+    return y * norm.weight.view(shape) + norm.bias.view(shape) if norm.affine else y
 
 
 @torch.no_grad()
-def _track(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+def _track(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    if norm.running_mean is None or norm.running_var is None:
         return
-    norm.num_batches_tracked.add_(1)
-    share = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    share = 1.0 / float(norm.num_batches_tracked or 1) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
     norm.running_var.lerp_(variance.to(norm.running_var.dtype), share)
+
+
+class _GlobalStatistics(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over all ranks' batches; input `(B, C)` or `(B, C, ...)`. Every rank must have a batch."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept any shape with channels in the second place."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _several_ranks() or not self.training:
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return _over_batch(self, input).to(input.dtype)
+
+
+class GlobalBatchNorm1d(_GlobalStatistics, nn.BatchNorm1d):
+    """`BatchNorm1d` over the batch of all ranks."""
+
+
+class GlobalBatchNorm2d(_GlobalStatistics, nn.BatchNorm2d):
+    """`BatchNorm2d` over the batch of all ranks."""
+
+
+# Subclasses, because an encoder may check the kind of its norm.
+_GLOBAL: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: GlobalBatchNorm1d,
+    nn.BatchNorm2d: GlobalBatchNorm2d,
+}
+
+
+def normalise_over_ranks(module: nn.Module) -> None:
+    """Make every BatchNorm below a module use the batch of all ranks; names, weights and statistics stay.
+
+    Without a process group nothing changes.
+    """
+    if _several_ranks():
+        for child in module.modules():
+            child.__class__ = _GLOBAL.get(type(child), type(child))
 
 
 class BinNorm(nn.Module):
@@ -107,10 +154,6 @@ class BinNorm(nn.Module):
         for tensor, value in ((self.weight, 1.0), (self.bias, 0.0), (self.running_mean, 0.0), (self.running_var, 1.0)):
             tensor.fill_(value)
 
-    def over_batch(self, sums: Tensor) -> Tensor:
-        """Return sums over the whole batch; training on several processes replaces this method by an all-reduce."""
-        return sums
-
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Return normalised features.
 
@@ -124,10 +167,10 @@ class BinNorm(nn.Module):
 
     def _statistics(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         inside = (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(2).to(x.dtype)
-        sums = self.over_batch(torch.cat([(x * inside).sum((0, 1)), inside.sum()[None]]))
+        sums = _over_ranks(torch.cat([(x * inside).sum((0, 1)), inside.sum()[None]]))
         count = sums[-1].detach().clamp(min=1)
         mean = sums[:-1] / count
-        variance = self.over_batch(((x - mean).square() * inside).sum((0, 1))) / count
+        variance = _over_ranks(((x - mean).square() * inside).sum((0, 1))) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)

@@ -36,7 +36,7 @@ def cached_backward(
 
     An encoder with BatchNorm is refused: its statistics would be those of micro-batches, and the gradient no longer
     that of the batch. Such encoders (the convolutional ones) are small; their batch is spread over processes instead,
-    where `training.global_batch_norm` keeps the statistics exact.
+    where `encoders.parts.batch_norm` keeps the statistics exact.
 
     Args:
         objective: couples clips through their representations only.

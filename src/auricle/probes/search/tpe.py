@@ -1,9 +1,8 @@
 """The search of arXiv 2509.24901: Sobol points, then proposals of a tree-structured Parzen estimator, pruned.
 
-Differences from 50 trials one after another: Sobol points train together in one pass, TPE proposes a few at a time
-(each proposal knows those that are still running as if they had done badly), and a setting is pruned when it is not
-among the best share of all settings begun so far, at the same epoch. The sampler is optuna's; Sobol points are SciPy's
-(which optuna uses too), so that a pass can ask for all of them at once.
+Differences from 50 sequential trials: Sobol points train together in one pass, TPE proposes a few at a time (running
+proposals count as bad ones), and a setting is pruned when it is not among the best share of all settings begun so far,
+at the same epoch. The sampler is optuna's; Sobol points are SciPy's (which optuna uses too), all drawn at once.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ _NAMES = ("lr", "weight_decay")
 
 
 def passes(search: SearchConfig) -> list[int]:
-    """Return how many settings each pass trains: Sobol points in large passes, proposals in small ones."""
+    """Return the number of settings of each pass: Sobol points in large passes, proposals in small ones."""
     startup = min(search.startup, search.trials)
     return [*_even(startup, search.sobol_batch), *_even(search.trials - startup, search.tpe_batch)]
 
 
-def study_search(work: Work, seed: int, *, progress: Callable[[int, int], None] | None = None) -> Finished:
+def tpe_search(work: Work, seed: int, *, progress: Callable[[int, int], None] | None = None) -> Finished:
     """Search learning rate and weight decay for a probe.
 
     Args:
-        work: what is to be learnt; `work.search` says how many trials, in which ranges.
+        work: to learn; `work.search` gives the trials and their ranges.
         seed: of the points, the proposals, the probe's start and the order of clips.
         progress: called with (passes finished, epochs of the running one).
 
@@ -53,11 +52,11 @@ def study_search(work: Work, seed: int, *, progress: Callable[[int, int], None] 
         nonlocal number
         report = None if progress is None else lambda epoch, number=number: progress(number, epoch)
         found = train_settings(work, settings, seed, progress=report, earlier=rungs)
-        for epoch, standing in found.rungs.items():
-            rungs.setdefault(epoch, []).extend(standing)
+        for epoch, ranks in found.rungs.items():
+            rungs.setdefault(epoch, []).extend(ranks)
         merged.trials.extend(found.trials)
         merged.states.extend(found.states)
-        # Weights of a setting that can't be among the best any more would only fill the memory.
+        # Weights of a setting that can't be among the best any more are dropped.
         for k in merged.finishers()[work.search.top_k :]:
             merged.states[k] = {}
         number += 1
@@ -70,11 +69,11 @@ def study_search(work: Work, seed: int, *, progress: Callable[[int, int], None] 
 def propose_and_run(
     run: Callable[[list[Setting]], list[Trial]], search: SearchConfig, ranges: Ranges, seed: int
 ) -> list[Trial]:
-    """Let Sobol and TPE propose settings, run them pass by pass, and tell TPE how they did.
+    """Run the settings that Sobol and TPE propose, pass by pass, and report their scores to TPE.
 
     Args:
         run: trains settings and returns their trials; one with fewer epochs than `search.epochs` was pruned.
-        search: how many trials, in passes of which size.
+        search: number of trials, and sizes of the passes.
         ranges: ends of the learning rates and of the weight decays; both are searched on a log scale.
         seed: of points and proposals.
 
@@ -87,7 +86,7 @@ def propose_and_run(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # That proposals know of the running ones is marked experimental.
+            # optuna marks `constant_liar` as experimental.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, constant_liar=True)
         study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -98,7 +97,7 @@ def propose_and_run(
             asked = [study.ask(fixed_distributions=spaces) for _ in range(count)]
             found = run([(a.params["lr"], a.params["weight_decay"]) for a in asked])
             for proposal, trial in zip(asked, found, strict=True):
-                _tell(optuna, study, proposal, trial, search.epochs)
+                _report(optuna, study, proposal, trial, search.epochs)
             tried.extend(found)
         return tried
     finally:
@@ -108,7 +107,7 @@ def propose_and_run(
 def sobol_points(count: int, ranges: Ranges, seed: int) -> list[Setting]:
     """Return the first points of a scrambled Sobol sequence over the ranges, log-spaced."""
     engine = qmc.Sobol(d=2, scramble=True, seed=np.random.default_rng(seed))
-    # The sequence is balanced over powers of two; drawing one keeps SciPy from warning of anything else.
+    # The sequence is balanced over powers of two, and SciPy warns of other counts.
     unit = engine.random_base2(max(0, math.ceil(math.log2(max(count, 1)))))[:count]
     columns = [_between(unit[:, i], *ends) for i, ends in enumerate(ranges)]
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -125,19 +124,19 @@ def _space(optuna: Any, low: float, high: float) -> Any:
     return optuna.distributions.FloatDistribution(low, high, log=low > 0)
 
 
-def _tell(optuna: Any, study: Any, proposal: Any, trial: Trial, epochs: int) -> None:
+def _report(optuna: Any, study: Any, proposal: Any, trial: Trial, epochs: int) -> None:
     finished = trial.epochs == epochs and math.isfinite(trial.score)
     if finished:
         study.tell(proposal, trial.score)
         return
     if math.isfinite(trial.score):
-        # TPE ranks pruned trials by how far they came, then by where they stood.
+        # TPE ranks pruned trials by their last epoch, then by their score.
         proposal.report(trial.score, trial.epochs)
-    # One that diverged reports nothing, and so stands behind all others.
+    # A diverged one reports nothing, and ranks behind all others.
     study.tell(proposal, state=optuna.trial.TrialState.PRUNED)
 
 
 def _even(count: int, most: int) -> list[int]:
-    """Split a count into as few parts as possible, none above `most`, all about equal."""
+    """Split a count into the fewest parts of at most `most`, all about equal."""
     parts = math.ceil(count / most)
     return [len(part) for part in np.array_split(np.arange(count), parts)] if parts else []

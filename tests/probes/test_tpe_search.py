@@ -20,10 +20,9 @@ from auricle.probes.heads.linear import LinearConfig
 from auricle.probes.losses import get_loss
 from auricle.probes.registry import PROBES
 from auricle.probes.search.config import SearchConfig
-from auricle.probes.search.edges import edge_notes
 from auricle.probes.search.search import fit_probe_seeds
 from auricle.probes.search.settings_run import Work, train_settings
-from auricle.probes.search.study import passes, propose_and_run, sobol_points, study_search
+from auricle.probes.search.tpe import passes, propose_and_run, sobol_points, tpe_search
 from auricle.tokens.token_set import TokenSet
 
 CLASSES = ("bell", "rain", "siren")
@@ -59,15 +58,15 @@ def test_sobol_points_are_scipys_in_logarithms() -> None:
 
 
 def test_passes_add_up() -> None:
-    assert passes(SearchConfig.study()) == [25, 5, 5, 5, 5, 5]
-    assert passes(SearchConfig.study(sobol_batch=10, tpe_batch=12, trials=40)) == [9, 8, 8, 8, 7]
-    assert passes(SearchConfig.study(trials=7)) == [7]
+    assert passes(SearchConfig.published()) == [25, 5, 5, 5, 5, 5]
+    assert passes(SearchConfig.published(sobol_batch=10, tpe_batch=12, trials=40)) == [9, 8, 8, 8, 7]
+    assert passes(SearchConfig.published(trials=7)) == [7]
     for trials in (1, 13, 50):
-        assert sum(passes(SearchConfig.study(trials=trials, tpe_batch=4))) == trials
+        assert sum(passes(SearchConfig.published(trials=trials, tpe_batch=4))) == trials
 
 
 def test_tpe_learns_where_the_peak_is() -> None:
-    search = SearchConfig.study()
+    search = SearchConfig.published()
     told: list[int] = []
 
     def run(settings: list[tuple[float, float]]) -> list[Trial]:
@@ -101,7 +100,7 @@ def test_tpe_keeps_away_from_pruned_and_diverged_settings() -> None:
                 found.append(finished(lr, decay))
         return found
 
-    tried = [propose_and_run(run, SearchConfig.study(), RANGES, seed=seed) for seed in range(4)]
+    tried = [propose_and_run(run, SearchConfig.published(), RANGES, seed=seed) for seed in range(4)]
     lr = np.array([[t.lr for t in trials] for trials in tried])
     good = (lr >= 4e-4) & (lr <= 2e-3)
     assert good[:, 25:].mean() > 1.3 * good[:, :25].mean()
@@ -112,7 +111,7 @@ def test_a_decay_of_one_value_and_a_range_from_zero() -> None:
         return [finished(lr, 1e-5) for lr, _ in settings]
 
     for decays in ((1e-4, 1e-4), (0.0, 0.1)):
-        trials = propose_and_run(run, SearchConfig.study(trials=12, startup=8), (RANGES[0], decays), seed=0)
+        trials = propose_and_run(run, SearchConfig.published(trials=12, startup=8), (RANGES[0], decays), seed=0)
         assert len(trials) == 12
 
 
@@ -142,10 +141,10 @@ def test_a_hopeless_pass_ends_early() -> None:
     assert first.finishers()
 
 
-def test_study_search_of_a_real_probe() -> None:
-    search = SearchConfig.study(epochs=6, batch=16, trials=20, startup=10, tpe_batch=5, lr=(1e-4, 1e-1))
+def test_tpe_search_of_a_real_probe() -> None:
+    search = SearchConfig.published(epochs=6, batch=16, trials=20, startup=10, tpe_batch=5, lr=(1e-4, 1e-1))
     seen: list[tuple[int, int]] = []
-    found = study_search(work(search), 0, progress=lambda number, epoch: seen.append((number, epoch)))
+    found = tpe_search(work(search), 0, progress=lambda number, epoch: seen.append((number, epoch)))
     assert len(found.trials) == 20
     assert {n for n, _ in seen} == {0, 1, 2}
     best = found.finishers()
@@ -157,7 +156,7 @@ def test_study_search_of_a_real_probe() -> None:
 
 
 def test_fit_probe_by_tpe_reports_its_trials_and_is_repeatable() -> None:
-    search = SearchConfig.study(epochs=5, batch=16, trials=12, startup=6, top_k=2, reruns=3)
+    search = SearchConfig.published(epochs=5, batch=16, trials=12, startup=6, top_k=2, reruns=3)
     steps: list[tuple[int, int]] = []
     train, valid = make(), make(45, seed=1)
     fitted = fit_probe(
@@ -200,18 +199,18 @@ def test_reruns_prefer_the_best_mean_and_start_from_the_searchs_own_score() -> N
 
 
 def test_one_setting_is_never_searched_nor_rerun() -> None:
-    search = SearchConfig.study(epochs=2, batch=16, lr=(1e-3,), weight_decay=(1e-5,))
+    search = SearchConfig.published(epochs=2, batch=16, lr=(1e-3,), weight_decay=(1e-5,))
     fitted = fit_probe(MEAN, make(), make(30, seed=1), classes=CLASSES, search=search)
     assert len(fitted.trials) == 1
     assert fitted.trial.reruns == []
     several = fit_probe_seeds(MEAN, make(), None, classes=CLASSES, search=search, seeds=(0, 1))
     assert [f.seed for f in several] == [0, 1]
     with pytest.raises(ConfigError, match="none of 50 settings can be chosen"):
-        fit_probe(MEAN, make(), None, classes=CLASSES, search=SearchConfig.study())
+        fit_probe(MEAN, make(), None, classes=CLASSES, search=SearchConfig.published())
 
 
 def test_the_fitted_probe_goes_to_disk_with_its_search(tmp_path: Path) -> None:
-    search = SearchConfig.study(epochs=2, batch=16, trials=6, startup=4, top_k=2, reruns=2)
+    search = SearchConfig.published(epochs=2, batch=16, trials=6, startup=4, top_k=2, reruns=2)
     fitted = fit_probe(MEAN, make(), make(30, seed=1), classes=CLASSES, search=search)
     fitted.save(tmp_path)
     loaded = FittedProbe.load(tmp_path)
@@ -223,21 +222,21 @@ def test_the_fitted_probe_goes_to_disk_with_its_search(tmp_path: Path) -> None:
 
 def test_edges_of_the_range_are_noted() -> None:
     grid = SearchConfig(lr=(1e-3, 1e-2, 1e-1))
-    assert edge_notes(grid, MEAN, Trial(1e-2, 1e-5)) == ()
-    (upper,) = edge_notes(grid, MEAN, Trial(1e-1, 1e-5))
+    assert grid.edge_notes(MEAN, 1e-2, 1e-5) == ()
+    (upper,) = grid.edge_notes(MEAN, 1e-1, 1e-5)
     assert "learning rate is at the upper edge" in upper
-    (lower,) = edge_notes(grid, MEAN, Trial(1e-3, 1e-5))
+    (lower,) = grid.edge_notes(MEAN, 1e-3, 1e-5)
     assert "lower edge of the range (0.001 to 0.1)" in lower
     default = SearchConfig()
     high = max(lr for lr, _ in default.grid(PROBES["protobin"]))
-    assert "0.08" in edge_notes(default, PROBES["protobin"], Trial(high, 1e-5))[0]
+    assert "0.08" in default.edge_notes(PROBES["protobin"], high, 1e-5)[0]
     decays = SearchConfig(lr=(1e-3, 1e-2, 1e-1), weight_decay=(0.0, 1e-5, 1e-3))
-    (note,) = edge_notes(decays, MEAN, Trial(1e-2, 1e-3))
+    (note,) = decays.edge_notes(MEAN, 1e-2, 1e-3)
     assert "weight decay is at the upper edge" in note
     # Drawn values hardly ever hit the very end.
-    assert edge_notes(SearchConfig.study(), MEAN, Trial(6.9e-3, 1e-4))
-    assert edge_notes(SearchConfig.study(), MEAN, Trial(4e-3, 1e-4)) == ()
-    assert edge_notes(SearchConfig(lr=(1e-3,)), MEAN, Trial(1e-3, 1e-5)) == ()
+    assert SearchConfig.published().edge_notes(MEAN, 6.9e-3, 1e-4)
+    assert SearchConfig.published().edge_notes(MEAN, 4e-3, 1e-4) == ()
+    assert SearchConfig(lr=(1e-3,)).edge_notes(MEAN, 1e-3, 1e-5) == ()
 
 
 def test_a_fit_at_the_edge_says_so() -> None:
@@ -258,25 +257,11 @@ def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(MissingExtraError, match=r"auricle\[search\]"):
-        propose_and_run(lambda s: [], SearchConfig.study(), RANGES, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"method": "random"}, "unknown search method"),
-        ({"trials": 0}, "at least one each"),
-        ({"top_k": 0}, "at least one each"),
-        ({"lr": ()}, "lr is empty"),
-    ],
-)
-def test_refused_settings(settings: dict[str, object], match: str) -> None:
-    with pytest.raises(ConfigError, match=match):
-        SearchConfig(**settings)  # type: ignore[arg-type]
+        propose_and_run(lambda s: [], SearchConfig.published(), RANGES, seed=0)
 
 
 def test_what_a_record_says_of_a_search() -> None:
-    assert SearchConfig.study().describe(MEAN) == {
+    assert SearchConfig.published().describe(MEAN) == {
         "lr_range": pytest.approx([1e-4, 7e-3]),
         "weight_decay_range": [1e-5, 5e-4],
         "trials": 50,
