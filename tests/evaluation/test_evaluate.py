@@ -17,10 +17,10 @@ from auricle.evaluation.evaluate import evaluate, evaluated_encoders
 from auricle.evaluation.seen import seen
 from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
-from auricle.results.compare import compare
+from auricle.results.export import render_results
 from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
-from auricle.results.tables import render_results
+from auricle.results.scoring import compare
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips import run as clips_task
 
@@ -79,7 +79,7 @@ def test_tags_of_a_split_and_the_table(encoder: FrozenEncoder, tones: Callable[.
     with console.capture() as captured:
         console.print(render_results(results))
     text = captured.get()
-    assert "toys: mAP in %" in text
+    assert "toys: mean average precision, %" in text
     assert f"{100 * results[0].value:.1f} [" in text
     assert "6 of 6 test clips" in text
 

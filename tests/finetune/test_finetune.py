@@ -104,7 +104,7 @@ def test_the_record_is_whole_and_compares_with_a_probe(
     )  # fmt: skip
     assert probe.sizes == tuned.sizes
     answers = [load_predictions(tmp_path / r.predictions) for r in (tuned, probe) if r.predictions]
-    assert answers[0].units.tolist() == answers[1].units.tolist()
+    assert answers[0].names.tolist() == answers[1].names.tolist()
     difference = compare_predictions(answers[0], answers[1], "accuracy", resamples=50)
     assert difference.value == pytest.approx(tuned.value - probe.value)
     assert {r.key for r in read_results(tmp_path)} == {tuned.key, control.key, probe.key}
@@ -184,7 +184,7 @@ def test_the_best_model_is_kept_and_repeats_its_answers(
     predictions: Any = load_predictions(tmp_path / str(tuned.predictions))
     fold = [c["fold"] for c in tuned.chosen].index(card["fold"])
     names = {f"{corpus[i].file}@{corpus[i].start:.6f}": i for i in range(30)}
-    rows = [names[unit] for unit in predictions.clips[predictions.fold == fold]]
+    rows = [names[unit] for unit in predictions.names[predictions.fold == fold]]
     said = model.predict([corpus.audio(i, 16000) for i in rows], 16000)
     np.testing.assert_allclose(said, predictions.scores[0][predictions.fold == fold], atol=1e-3)
     (none,) = run(encoder, corpus, tmp_path / "none", with_control=False, save=False)

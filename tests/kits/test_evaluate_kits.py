@@ -68,7 +68,7 @@ def test_hear_on_folds(encoder: FrozenEncoder, tones: Callable[..., Corpus], qui
     assert first.params == sum((a + 1) * b for a, b in itertools.pairwise(widths)) + 2 * sum(head.hidden)
     assert results == read_results(quick["out"])
     saved = load_predictions(quick["out"] / first.predictions)
-    assert len(saved.units) == 30
+    assert len(saved.names) == 30
 
 
 def test_a_second_call_computes_nothing_and_a_stopped_one_goes_on(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import auricle.metrics
 from auricle.errors import ConfigError
 from auricle.metrics.catalogue import METRICS, metric_info
 
@@ -93,9 +94,26 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 def test_metrics_import_without_the_extras() -> None:
     """Those who probe clips need no sed_eval, jiwer, sacrebleu ...: nothing imports them before they are used."""
     program = (
-        "import sys, auricle.metrics; "
+        "import sys, auricle.metrics; [getattr(auricle.metrics, name) for name in auricle.metrics.__all__]; "
         "print([m for m in ('sed_eval', 'sed_scores_eval', 'dcase_util', 'jiwer', 'sacrebleu', 'pycocoevalcap', "
         "'mir_eval', 'torchmetrics') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_catalogue_and_records_need_no_scientific_library() -> None:
+    """Listing tasks and results is quick: neither torch nor scikit-learn is imported for it."""
+    program = (
+        "import sys, auricle.metrics.catalogue, auricle.results.record; "
+        "print([m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in auricle.metrics.__all__:
+        assert getattr(auricle.metrics, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'weighted_accuracy'"):
+        auricle.metrics.weighted_accuracy  # noqa: B018

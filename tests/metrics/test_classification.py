@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from auricle.errors import ConfigError
-from auricle.metrics import (
+from auricle.metrics.classification import (
     accuracy,
     area_under_roc,
     average_precision,
@@ -21,14 +21,6 @@ from auricle.metrics import (
     macro_f1,
     mean_average_precision,
     per_class_scores,
-)
-from auricle.metrics.resampled import (
-    weighted_accuracy,
-    weighted_average_precision,
-    weighted_balanced_accuracy,
-    weighted_macro_auc,
-    weighted_macro_f1,
-    weighted_mean_average_precision,
 )
 
 
@@ -100,9 +92,28 @@ def test_average_precision_matches_the_slow_loop(ties: bool) -> None:
     np.testing.assert_allclose(average_precision(truth, scores), expected, rtol=1e-12)
 
 
+def sklearn_metrics(
+    truth: np.ndarray, said: np.ndarray, labels: np.ndarray, scores: np.ndarray
+) -> tuple[float, float, float, float, float]:
+    """Accuracy, macro F1, balanced accuracy, mAP and macro AUC by scikit-learn, undefined classes left out."""
+    if not len(truth):
+        return (math.nan,) * 5
+    recalls = [(said[truth == c] == c).mean() for c in np.unique(truth)]
+    columns = list(zip(labels.T, scores.T, strict=True))
+    precisions = [sk.average_precision_score(t, s) for t, s in columns if t.any()]
+    areas = [sk.roc_auc_score(t, s) for t, s in columns if t.any() and not t.all()]
+    return (
+        float(sk.accuracy_score(truth, said)),
+        float(sk.f1_score(truth, said, average="macro", zero_division=0.0)),
+        float(np.mean(recalls)),
+        float(np.mean(precisions)) if precisions else math.nan,
+        float(np.mean(areas)) if areas else math.nan,
+    )
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), clips=st.integers(1, 30), classes=st.integers(1, 4), coarse=st.booleans())
-def test_resampled_metrics_match_sklearn_on_repeated_clips(seed: int, clips: int, classes: int, coarse: bool) -> None:
+def test_metrics_match_sklearn_on_repeated_clips(seed: int, clips: int, classes: int, coarse: bool) -> None:
     generator = np.random.default_rng(seed)
     truth, said = generator.integers(0, classes, clips), generator.integers(0, classes, clips)
     labels = generator.random((clips, classes)) < 0.5
@@ -110,22 +121,25 @@ def test_resampled_metrics_match_sklearn_on_repeated_clips(seed: int, clips: int
     if coarse:
         scores = np.round(scores)
     weights = generator.integers(0, 3, (3, clips)).astype(float)
+    single, multi = (accuracy, macro_f1, balanced_accuracy), (mean_average_precision, macro_auc)
+    plain = [measure(truth, said) for measure in single] + [measure(labels, scores) for measure in multi]
+    np.testing.assert_allclose(plain, sklearn_metrics(truth, said, labels, scores), rtol=1e-9)
+    drawn = [measure(truth, said, weights) for measure in single] + [
+        measure(labels, scores, weights) for measure in multi
+    ]
     for row, weight in enumerate(weights):
         pick = np.repeat(np.arange(clips), weight.astype(int))
-        pairs = [
-            (weighted_accuracy(truth, said, weights), accuracy(truth[pick], said[pick])),
-            (weighted_macro_f1(truth, said, weights), macro_f1(truth[pick], said[pick])),
-            (weighted_balanced_accuracy(truth, said, weights), balanced_accuracy(truth[pick], said[pick])),
-            (
-                weighted_mean_average_precision(labels, scores, weights),
-                mean_average_precision(labels[pick], scores[pick]),
-            ),
-            (weighted_macro_auc(labels, scores, weights), macro_auc(labels[pick], scores[pick])),
-        ]
-        for many, one in pairs:
-            np.testing.assert_allclose(many[row], one, rtol=1e-9)
-    each = weighted_average_precision(labels, scores, weights)
-    assert each.shape == (3, classes)
+        expected = sklearn_metrics(truth[pick], said[pick], labels[pick], scores[pick])
+        np.testing.assert_allclose([many[row] for many in drawn], expected, rtol=1e-9)
+    for per_class in (average_precision, area_under_roc):
+        assert per_class(labels, scores, weights).shape == (3, classes)
+        np.testing.assert_array_equal(per_class(labels, scores, np.ones((1, clips)))[0], per_class(labels, scores))
+
+
+def test_no_clip_that_counts_is_nan() -> None:
+    truth, labels, none = np.array([0, 1]), np.eye(2), np.zeros((1, 2))
+    assert np.isnan([measure(truth, truth, none)[0] for measure in (accuracy, macro_f1, balanced_accuracy)]).all()
+    assert np.isnan([measure(labels, labels, none)[0] for measure in (mean_average_precision, macro_auc)]).all()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +152,9 @@ def test_resampled_metrics_match_sklearn_on_repeated_clips(seed: int, clips: int
         (lambda: average_precision(np.array([1, 0]), np.array([0.1, 0.2])), "shape"),
         (lambda: average_precision(np.array([[2]]), np.array([[0.1]])), "0 and 1"),
         (lambda: average_precision(np.array([[1]]), np.array([[np.nan]])), "diverged"),
-        (lambda: weighted_accuracy(np.array([0]), np.array([0]), np.ones((2, 3))), "column"),
+        (lambda: accuracy(np.array([0]), np.array([0]), np.ones((2, 3))), "column"),
+        (lambda: accuracy(np.array([0]), np.array([0]), -np.ones((2, 1))), "numbers >= 0"),
+        (lambda: average_precision(np.array([[1]]), np.array([[0.1]]), np.ones((2, 3))), "column"),
     ],
 )
 def test_wrong_input_is_refused(call, words: str) -> None:

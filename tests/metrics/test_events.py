@@ -192,7 +192,7 @@ def test_bad_settings_are_refused() -> None:
             count(TRUE, SAID, CLASSES, collar=-1.0)
     with pytest.raises(ConfigError, match="0 classes"):
         event_counts(TRUE, SAID, [])
-    with pytest.raises(ConfigError, match="one column per clip"):
+    with pytest.raises(ConfigError, match="one column for each unit"):
         event_counts(TRUE, SAID, CLASSES).f1(np.ones((1, 2)))
 
 

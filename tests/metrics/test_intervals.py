@@ -10,8 +10,8 @@ from scipy import stats
 from scipy.stats import binomtest
 
 from auricle.errors import ConfigError
-from auricle.metrics import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p, t_interval
-from auricle.metrics.resampled import weighted_accuracy, weighted_mean_average_precision
+from auricle.metrics.classification import accuracy, mean_average_precision
+from auricle.metrics.intervals import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p, t_interval
 
 
 def test_clips_of_a_group_are_drawn_together() -> None:
@@ -33,7 +33,7 @@ def test_bootstrap_of_accuracy_agrees_with_the_binomial_error() -> None:
     truth = np.zeros(400, dtype=int)
     said = (np.arange(400) < 80).astype(int)
     weights = bootstrap_weights(400, 4000, np.random.default_rng(0))
-    interval = percentile_interval(weighted_accuracy(truth, said, weights), "clips")
+    interval = percentile_interval(accuracy(truth, said, weights), "clips")
     half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
     assert interval.low == pytest.approx(0.8 - half, abs=0.004)
     assert interval.high == pytest.approx(0.8 + half, abs=0.004)
@@ -45,7 +45,7 @@ def test_groups_widen_the_interval_when_their_clips_agree() -> None:
     widths = []
     for groups in (None, np.repeat(np.arange(100), 4)):
         weights = bootstrap_weights(400, 2000, np.random.default_rng(1), groups)
-        interval = percentile_interval(weighted_accuracy(truth, said, weights), "")
+        interval = percentile_interval(accuracy(truth, said, weights), "")
         widths.append(interval.high - interval.low)
     assert widths[1] / widths[0] == pytest.approx(2.0, rel=0.15)
 
@@ -56,7 +56,7 @@ def test_coverage_of_the_bootstrap_interval() -> None:
     for _ in range(200):
         said = (generator.random(150) < 0.25).astype(int)
         weights = bootstrap_weights(150, 400, generator)
-        interval = percentile_interval(weighted_accuracy(np.zeros(150, int), said, weights), "")
+        interval = percentile_interval(accuracy(np.zeros(150, int), said, weights), "")
         hits += interval.low <= 0.75 <= interval.high
     assert hits / 200 > 0.88
 
@@ -82,7 +82,7 @@ def test_paired_difference_sees_what_separate_intervals_do_not() -> None:
     first = second.copy()
     first[np.flatnonzero(second)[:15]] = 0
     weights = bootstrap_weights(300, 2000, generator)
-    a, b = (weighted_accuracy(truth, said, weights) for said in (first, second))
+    a, b = (accuracy(truth, said, weights) for said in (first, second))
     difference = paired_difference(1 - first.mean(), 1 - second.mean(), a, b)
     assert difference.value == pytest.approx(0.05)
     assert difference.clear
@@ -120,12 +120,12 @@ def test_interval_of_map_covers_what_other_test_sets_of_the_same_size_score() ->
         return positive, positive + generator.normal(size=(200, 15))
 
     ones = np.ones((1, 200))
-    expected = np.mean([weighted_mean_average_precision(*draw(), ones)[0] for _ in range(400)])
+    expected = np.mean([mean_average_precision(*draw(), ones)[0] for _ in range(400)])
     hits = {"plain": 0, "centred": 0}
     for _ in range(100):
         positive, scores = draw()
-        samples = weighted_mean_average_precision(positive, scores, bootstrap_weights(200, 150, generator))
-        here = weighted_mean_average_precision(positive, scores, ones)[0]
+        samples = mean_average_precision(positive, scores, bootstrap_weights(200, 150, generator))
+        here = mean_average_precision(positive, scores, ones)[0]
         for name, centre in (("plain", None), ("centred", here)):
             interval = percentile_interval(samples, "", centre=centre)
             hits[name] += bool(interval.low <= expected <= interval.high)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from auricle.errors import ConfigError
-from auricle.metrics import knn_accuracy, knn_scores
+from auricle.metrics.knn import knn_accuracy, knn_scores
 
 
 def blobs(seed: int = 0, clips: int = 90) -> tuple[np.ndarray, np.ndarray]:

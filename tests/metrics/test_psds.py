@@ -9,13 +9,13 @@ from auricle.errors import ConfigError
 from auricle.metrics.events import Event, join_overlapping
 from auricle.metrics.psds import PSDS1, PSDS2, Psds, PsdsConfig
 
-pytest.importorskip("sed_scores_eval")
+sed_scores_eval = pytest.importorskip("sed_scores_eval")
 
 CLASSES = ("dog", "car", "bird")
 RATE = 10.0
 
 
-def scene(
+def example(
     seed: int, clips: int, noise: float
 ) -> tuple[dict[str, np.ndarray], dict[str, list[Event]], dict[str, float]]:
     """Clips of 8 s with separate events, and frame scores that follow them up to noise and to confusions."""
@@ -37,12 +37,12 @@ def scene(
 
 
 def test_perfect_scores_reach_one_and_constant_scores_nothing() -> None:
-    scores, truth, seconds = scene(0, 12, 0.0)
+    scores, truth, seconds = example(0, 12, 0.0)
     exact = {clip: (table >= 1).astype(float) for clip, table in scores.items()}
     for config in (PSDS1, PSDS2):
-        whole, single = Psds(exact, RATE, truth, seconds, CLASSES, config).value()
-        assert whole == pytest.approx(1.0)
-        assert single == pytest.approx(dict.fromkeys(CLASSES, 1.0))
+        found = Psds(exact, RATE, truth, seconds, CLASSES, config)
+        assert found.value() == pytest.approx([1.0])
+        assert {c: v[0] for c, v in found.class_values().items()} == pytest.approx(dict.fromkeys(CLASSES, 1.0))
     flat = {clip: np.zeros_like(table) for clip, table in scores.items()}
     assert Psds(flat, RATE, truth, seconds, CLASSES).value()[0] == 0.0
 
@@ -58,7 +58,7 @@ def test_by_hand() -> None:
     seconds = {"a": 1800.0, "b": 1800.0}
     psds = Psds(scores, 1.0, truth, seconds, ["dog"], PsdsConfig(max_false_alarms=4.0))
     assert psds.value()[0] == pytest.approx((0.5 * 1 + 1.0 * 3) / 4)
-    found = psds.resampled(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    found = psds.value(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
     # Clip a alone: found without false alarm. Clip b alone: found from 2 false alarms an hour on.
     np.testing.assert_allclose(found, [3.5 / 4, 1.0, 0.5, math.nan])
 
@@ -88,7 +88,7 @@ def slow_working_point(
 
 
 def test_against_a_slow_loop_over_thresholds() -> None:
-    scores, truth, seconds = scene(1, 10, 0.5)
+    scores, truth, seconds = example(1, 10, 0.5)
     config = PsdsConfig(detection=0.5, truth=0.5, spread_weight=0.0, max_false_alarms=2000.0)
     hours = sum(seconds.values()) / 3600
     expected = {}
@@ -100,50 +100,71 @@ def test_against_a_slow_loop_over_thresholds() -> None:
         steps = np.append(np.arange(math.floor(limit) + 1), limit)
         heights = [max([tp for tp, fp in points if fp <= low], default=0) / count for low in steps[:-1]]
         expected[name] = float((heights * np.diff(steps)).sum() / limit)
-    whole, single = Psds(scores, RATE, truth, seconds, CLASSES, config).value()
+    found = Psds(scores, RATE, truth, seconds, CLASSES, config)
+    single = {c: v[0] for c, v in found.class_values().items()}
     assert single == pytest.approx(expected, abs=1e-12)
-    assert whole == pytest.approx(np.mean(list(single.values())))
+    assert found.value()[0] == pytest.approx(np.mean(list(single.values())))
+
+
+def library_psds(prepared: Psds) -> tuple[float, dict[str, float]]:
+    """The library's own sum over the same clips, and that of each class."""
+    config = prepared.config
+    whole, single, _, _ = sed_scores_eval.intersection_based.psds(
+        scores=None,
+        deltas=prepared._deltas,
+        ground_truth=prepared._truth,
+        audio_durations=dict(zip(prepared.clips, prepared._seconds.tolist(), strict=True)),
+        dtc_threshold=config.detection,
+        gtc_threshold=config.truth,
+        cttc_threshold=config.cross_trigger if config.cross_weight else None,
+        alpha_ct=config.cross_weight,
+        alpha_st=config.spread_weight,
+        max_efpr=config.max_false_alarms,
+    )
+    return float(whole), {name: float(single[code]) for name, code in prepared._codes.items()}
 
 
 @pytest.mark.parametrize(
     "config", [PSDS1, PSDS2, PsdsConfig(cross_weight=1.0, spread_weight=0.0, max_false_alarms=800)]
 )
 def test_weights_are_repeated_clips(config: PsdsConfig) -> None:
-    scores, truth, seconds = scene(2, 6, 0.3)
+    scores, truth, seconds = example(2, 6, 0.3)
     prepared = Psds(scores, RATE, truth, seconds, CLASSES, config)
     generator = np.random.default_rng(0)
     times = generator.integers(0, 3, (8, 6))
     times[0], times[1] = 1, [2, 0, 0, 0, 0, 0]
-    found = prepared.resampled(times)
-    assert found[0] == pytest.approx(prepared.value()[0], abs=1e-12)
+    found = prepared.value(times)
+    assert found[0] == prepared.value()[0]
     for value, row in zip(found, times, strict=True):
         names = [(clip, k) for clip, w in zip(scores, row, strict=True) for k in range(w)]
         tables = [{f"{clip}-{k}": held[clip] for clip, k in names} for held in (scores, truth, seconds)]
-        once = Psds(tables[0], RATE, tables[1], tables[2], CLASSES, config).value()[0]  # type: ignore[arg-type]
-        assert value == pytest.approx(once, abs=1e-12)
+        whole, single = library_psds(Psds(tables[0], RATE, tables[1], tables[2], CLASSES, config))  # type: ignore[arg-type]
+        assert value == pytest.approx(whole, abs=1e-12)
+        if (row == 1).all():
+            assert {c: v[0] for c, v in prepared.class_values().items()} == pytest.approx(single, abs=1e-12)
 
 
 def test_a_single_class_has_nothing_to_be_confused_with() -> None:
-    scores, truth, seconds = scene(4, 6, 0.3)
+    scores, truth, seconds = example(4, 6, 0.3)
     only = {clip: [e for e in events if e[2] == "dog"] for clip, events in truth.items()}
     config = PSDS2.replace(max_false_alarms=1000.0)
     found = Psds(scores, RATE, only, seconds, CLASSES, config)
     assert found.classes == ("dog",)
-    assert found.value()[0] == pytest.approx(found.resampled(np.ones((1, 6)))[0])
+    assert found.value()[0] == pytest.approx(found.value(np.ones((1, 6)))[0])
     assert 0 < found.value()[0] <= 1
 
 
 def test_no_events_at_all() -> None:
-    scores, _, seconds = scene(4, 3, 0.3)
+    scores, _, seconds = example(4, 3, 0.3)
     empty = Psds(scores, RATE, {clip: [] for clip in scores}, seconds, CLASSES)
     assert math.isnan(empty.value()[0])
-    assert np.isnan(empty.resampled(np.ones((2, 3)))).all()
+    assert np.isnan(empty.value(np.ones((2, 3)))).all()
     nothing = Psds({}, RATE, {}, {}, CLASSES)
     assert math.isnan(nothing.value()[0])
 
 
 def test_bad_input_is_refused() -> None:
-    scores, truth, seconds = scene(5, 2, 0.3)
+    scores, truth, seconds = example(5, 2, 0.3)
     bad = {clip: table.copy() for clip, table in scores.items()}
     bad["clip0"][0, 0] = math.nan
     with pytest.raises(ConfigError, match="1 scores of clip 'clip0' are not finite"):
@@ -157,19 +178,19 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="1 annotated events overlap"):
         Psds(scores, RATE, {**truth, "clip1": [(1.0, 2.0, "dog"), (1.5, 3.0, "dog")]}, seconds, CLASSES)
     with pytest.raises(ConfigError, match="expected \\(R, 2\\)"):
-        Psds(scores, RATE, truth, seconds, CLASSES).resampled(np.ones((1, 3)))
-    with pytest.raises(ConfigError, match="positive number"):
+        Psds(scores, RATE, truth, seconds, CLASSES).value(np.ones((1, 3)))
+    with pytest.raises(ConfigError, match="finite number above 0"):
         PsdsConfig(max_false_alarms=0.0)
 
 
 def test_any_label_is_a_class() -> None:
-    scores, truth, seconds = scene(6, 4, 0.3)
+    scores, truth, seconds = example(6, 4, 0.3)
     odd = dict(zip(CLASSES, ("onset", "a\\b", "offset"), strict=True))
     renamed = {clip: [(on, off, odd[label]) for on, off, label in events] for clip, events in truth.items()}
-    found = Psds(scores, RATE, renamed, seconds, list(odd.values()), PSDS2).value()
-    expected = Psds(scores, RATE, truth, seconds, CLASSES, PSDS2).value()
-    assert found[0] == expected[0]
-    assert found[1] == {odd[name]: value for name, value in expected[1].items()}
+    found = Psds(scores, RATE, renamed, seconds, list(odd.values()), PSDS2)
+    expected = Psds(scores, RATE, truth, seconds, CLASSES, PSDS2)
+    assert found.value() == expected.value()
+    assert found.class_values() == {odd[name]: value for name, value in expected.class_values().items()}
 
 
 def test_joining_counts_what_it_joins() -> None:

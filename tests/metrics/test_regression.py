@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn import metrics as sk
 
 from auricle.errors import ConfigError
 from auricle.metrics.regression import (
@@ -17,23 +19,15 @@ from auricle.metrics.regression import (
     root_mean_square_error,
     spearman,
 )
-from auricle.metrics.resampled_regression import (
-    weighted_concordance,
-    weighted_mean_error,
-    weighted_pearson,
-    weighted_r2,
-    weighted_root_mean_square_error,
-    weighted_spearman,
-)
-from auricle.metrics.resampled_units import weighted_mean
+from auricle.metrics.weights import unit_mean
 
-PAIRS = {
-    "r2": (r2, weighted_r2),
-    "pearson": (pearson, weighted_pearson),
-    "spearman": (spearman, weighted_spearman),
-    "concordance": (concordance, weighted_concordance),
-    "mae": (mean_error, weighted_mean_error),
-    "rmse": (root_mean_square_error, weighted_root_mean_square_error),
+MEASURES = {
+    "r2": r2,
+    "pearson": pearson,
+    "spearman": spearman,
+    "concordance": concordance,
+    "mae": mean_error,
+    "rmse": root_mean_square_error,
 }
 
 
@@ -72,18 +66,32 @@ def test_against_torchmetrics(ours, theirs: str) -> None:  # type: ignore[no-unt
     assert ours(truth, said) == pytest.approx(expected, abs=2e-3 if ours is concordance else 1e-6)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_against_scipy_and_sklearn(ties: bool) -> None:
+    generator = np.random.default_rng(4)
+    truth = generator.normal(60, 10, 50)
+    said = truth + generator.normal(3, 5, 50)
+    if ties:
+        truth, said = np.round(truth, -1), np.round(said, -1)
+    assert r2(truth, said) == pytest.approx(sk.r2_score(truth, said), abs=1e-12)
+    assert pearson(truth, said) == pytest.approx(stats.pearsonr(truth, said).statistic, abs=1e-12)
+    assert spearman(truth, said) == pytest.approx(stats.spearmanr(truth, said).statistic, abs=1e-12)
+    assert mean_error(truth, said) == pytest.approx(sk.mean_absolute_error(truth, said), abs=1e-12)
+    assert root_mean_square_error(truth, said) == pytest.approx(sk.root_mean_squared_error(truth, said), abs=1e-12)
+
+
 def test_several_numbers_are_averaged() -> None:
     generator = np.random.default_rng(1)
     truth, said = generator.normal(0, 1, (20, 2)), generator.normal(0, 1, (20, 2))
-    for plain, _ in PAIRS.values():
+    for plain in MEASURES.values():
         each = [plain(truth[:, k], said[:, k]) for k in range(2)]
         assert plain(truth, said) == pytest.approx(np.mean(each))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("shape", [(25,), (25, 2)])
 def test_weights_are_repeated_clips(name: str, shape: tuple[int, ...]) -> None:
-    plain, weighted = PAIRS[name]
+    measure = MEASURES[name]
     generator = np.random.default_rng(2)
     # Far from zero, with ties.
     truth = np.round(generator.normal(0, 3, shape)) + 5000
@@ -92,11 +100,11 @@ def test_weights_are_repeated_clips(name: str, shape: tuple[int, ...]) -> None:
     times[0] = 1
     times[1] = 0
     times[2] = 3 * (np.arange(25) == 7)  # one clip three times
-    found = weighted(truth, said, times)
-    assert found[0] == pytest.approx(plain(truth, said), abs=1e-10)
+    found = measure(truth, said, times)
+    assert found[0] == pytest.approx(measure(truth, said), abs=1e-10)
     assert math.isnan(found[1])
     for value, row in zip(found[2:], times[2:], strict=True):
-        expected = plain(np.repeat(truth, row, axis=0), np.repeat(said, row, axis=0))
+        expected = measure(np.repeat(truth, row, axis=0), np.repeat(said, row, axis=0))
         # A clip that is drawn three times and off has an undefined or a plain value alike.
         assert value == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
@@ -123,9 +131,9 @@ def test_pitch_against_mir_eval() -> None:
 
 def test_what_is_empty_or_constant_has_a_defined_result() -> None:
     nothing, one = np.array([]), np.array([1.0])
-    for plain, weighted in PAIRS.values():
-        assert math.isnan(plain(nothing, nothing))
-        assert np.isnan(weighted(nothing, nothing, np.ones((2, 0)))).all()
+    for measure in MEASURES.values():
+        assert math.isnan(measure(nothing, nothing))
+        assert np.isnan(measure(nothing, nothing, np.ones((2, 0)))).all()
     for plain in (r2, pearson, spearman, concordance):
         assert math.isnan(plain(one, one))
     flat, rising = np.full(4, 2.0), np.arange(4.0)
@@ -143,13 +151,15 @@ def test_bad_input_is_refused() -> None:
         mean_error(np.ones(2), np.array([1.0, math.inf]))
     with pytest.raises(ConfigError, match="2 pitches a clip"):
         pitch_accuracy(np.ones((3, 2)), np.ones((3, 2)))
-    with pytest.raises(ConfigError, match="one per clip"):
-        weighted_r2(np.ones(3), np.ones(3), np.ones((1, 2)))
+    with pytest.raises(ConfigError, match="one column for each unit"):
+        r2(np.ones(3), np.ones(3), np.ones((1, 2)))
 
 
-def test_weighted_mean_leaves_out_what_is_undefined() -> None:
+def test_mean_over_units_leaves_out_what_is_undefined() -> None:
     values = np.array([1.0, math.nan, 4.0])
-    found = weighted_mean(values, np.array([[1, 1, 1], [2, 9, 1], [0, 1, 0]]))
-    np.testing.assert_allclose(found, [2.5, 2.0, math.nan])
+    weights = np.array([[1, 1, 1], [2, 9, 1], [0, 1, 0]])
+    np.testing.assert_allclose(unit_mean(values, weights), [2.5, 2.0, math.nan])
+    np.testing.assert_allclose(unit_mean(np.stack([values, values]), weights), [[2.5, 2.0, math.nan]] * 2)
+    assert unit_mean(values).tolist() == [2.5]
     with pytest.raises(ConfigError, match="weights of shape"):
-        weighted_mean(values, np.ones((1, 2)))
+        unit_mean(values, np.ones((1, 2)))

@@ -4,32 +4,24 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from auricle.errors import ConfigError
 from auricle.metrics.catalogue import METRICS
-from auricle.metrics.retrieval import (
-    average_precision_of_queries,
-    first_ranks,
-    ndcg_of_queries,
-    precision_at_k_of_queries,
-    recall_at_k_of_queries,
-    reciprocal_rank_of_queries,
-    retrieval_of_queries,
-    retrieval_scores,
-)
+from auricle.metrics.retrieval import retrieval_of_queries, retrieval_scores
 
 
 def test_by_hand() -> None:
     scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4], [0.5, 0.4, 0.3, 0.2]])
     relevant = np.array([[0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
-    np.testing.assert_array_equal(first_ranks(scores, relevant), [2, 1, math.nan])
-    np.testing.assert_array_equal(recall_at_k_of_queries(scores, relevant, 1), [0, 1, math.nan])
-    np.testing.assert_array_equal(precision_at_k_of_queries(scores, relevant, 2), [0.5, 0.5, math.nan])
-    np.testing.assert_array_equal(reciprocal_rank_of_queries(scores, relevant), [0.5, 1, math.nan])
+    each = retrieval_of_queries(scores, relevant, cuts=(1, 2))
+    np.testing.assert_array_equal(each["recall_at_1"], [0, 1, math.nan])
+    np.testing.assert_array_equal(each["precision_at_2"], [0.5, 0.5, math.nan])
+    np.testing.assert_array_equal(each["mrr"], [0.5, 1, math.nan])
     # Relevant at ranks 2 and 4: precisions 1/2 and 2/4; gains 1/log2(3) + 1/log2(5) of 1 + 1/log2(3).
-    np.testing.assert_allclose(average_precision_of_queries(scores, relevant), [0.5, 1, math.nan])
+    np.testing.assert_allclose(each["map_retrieval"], [0.5, 1, math.nan])
     gain = (1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3))
-    np.testing.assert_allclose(ndcg_of_queries(scores, relevant), [gain, 1, math.nan])
+    np.testing.assert_allclose(each["ndcg"], [gain, 1, math.nan])
     found = retrieval_scores(scores, relevant)
     assert found["recall_at_1"] == 0.5
     assert found["mrr"] == 0.75
@@ -51,6 +43,29 @@ def test_against_torchmetrics() -> None:
         assert ours["mrr"][i] == pytest.approx(float(theirs.retrieval_reciprocal_rank(row, good)))
         assert ours["ndcg"][i] == pytest.approx(float(theirs.retrieval_normalized_dcg(row, good)), abs=1e-6)
         assert ours["map_retrieval"][i] == pytest.approx(float(theirs.retrieval_average_precision(row, good)), abs=1e-6)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("depth", [0, 4])
+def test_gain_and_precision_are_those_of_sklearn(ties: bool, depth: int) -> None:
+    generator = np.random.default_rng(2)
+    scores, relevant = generator.random((20, 15)), generator.random((20, 15)) < 0.3
+    relevant[:, 0] |= ~relevant.any(1)
+    if ties:
+        scores = np.round(scores * 3)
+    found = retrieval_of_queries(scores, relevant, depth=depth)
+    for i, (row, good) in enumerate(zip(scores, relevant, strict=True)):
+        assert found["map_retrieval"][i] == pytest.approx(average_precision_score(good, row))
+        assert found["ndcg"][i] == pytest.approx(ndcg_score(good[None].astype(float), row[None], k=depth or None))
+
+
+def test_order_of_items_does_not_matter() -> None:
+    generator = np.random.default_rng(3)
+    scores, relevant = np.round(generator.random((6, 12)) * 3), generator.random((6, 12)) < 0.4
+    order = generator.permutation(12)
+    found, moved = retrieval_of_queries(scores, relevant), retrieval_of_queries(scores[:, order], relevant[:, order])
+    for name, values in found.items():
+        np.testing.assert_allclose(moved[name], values, err_msg=name)
 
 
 def test_excluded_items_are_as_if_they_were_not_there() -> None:
@@ -92,4 +107,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="1 of 6 scores are not finite"):
         retrieval_scores(np.array([[1, 2, math.nan], [1, 2, 3]]), np.ones((2, 3)))
     with pytest.raises(ConfigError, match="the first 0 items"):
-        recall_at_k_of_queries(np.ones((2, 3)), np.ones((2, 3)), 0)
+        retrieval_of_queries(np.ones((2, 3)), np.ones((2, 3)), cuts=(0,))

@@ -90,5 +90,5 @@ def test_bad_input_is_refused() -> None:
         character_errors("ab", ["a", "b"])
     with pytest.raises(ConfigError, match="estimate is None"):
         word_errors(["a"], [None])  # type: ignore[list-item]
-    with pytest.raises(ConfigError, match="one per utterance"):
+    with pytest.raises(ConfigError, match="one column for each unit"):
         word_errors(["a"], ["a"]).rate(np.ones((1, 2)))

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from made_pages import Page, run_of
+
+from auricle.report.page import build_page
+from auricle.report.run_data import read_runs
 
 CLASSES = ["bell", "dog", "rain", "siren", '<b>loud</b> & "odd"', "vowel", "wind", "drum", "clicks", "alarm"]
 
@@ -208,5 +212,17 @@ def make_run(map_data: dict[str, Any]) -> Callable[..., Path]:
                 (where / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             (folder / "probes" / "esc10" / "map.json").write_text(json.dumps(map_data))
         return folder
+
+    return make
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., tuple[str, str, list[dict[str, Any]]]]:
+    """Return a function that makes a page of records: its HTML, its words, its figures."""
+
+    def make(*records: dict[str, Any], **files: Any) -> tuple[str, str, list[dict[str, Any]]]:
+        text = build_page(read_runs([run_of(tmp_path / "run", *records, **files)]))
+        found = Page(text)
+        return text, found.text, found.figures
 
     return make

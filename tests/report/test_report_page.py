@@ -4,83 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_pages import Page, written
 
 from auricle.errors import AuricleError, CheckpointError
 from auricle.report import write_report
 
 MakeRun = Callable[..., Path]
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page, as far as the tests ask."""
-
-    VOID = frozenset({"meta", "img", "br", "hr", "input", "link"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.loaded: list[str] = []
-        self.scripts: dict[str, str] = {}
-        self.plain_scripts: list[str] = []
-        self.handlers: list[str] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self._script: str | None = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
-        if tag == "a":
-            self.links.append(str(found["href"]))
-        self.loaded += [str(found[name]) for name in ("src", "data", "poster", "srcset") if found.get(name)]
-        if tag in {"link", "iframe", "object", "embed", "base"}:
-            self.loaded.append(tag)
-        self.handlers += [name for name in found if name.startswith("on")]
-        if tag == "script":
-            self._script = str(found.get("id", ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-        self._script = None
-
-    def handle_data(self, data: str) -> None:
-        if self._script:
-            self.scripts[self._script] = data
-        elif self._script == "":
-            self.plain_scripts.append(data)
-        elif self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        return json.loads(self.scripts["figures"])
-
-    @property
-    def clips(self) -> list[list[dict[str, Any]]]:
-        return json.loads(self.scripts["clips"])
-
-
-def written(tmp_path: Path, *runs: Path) -> Page:
-    return Page(write_report(runs, tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +52,10 @@ def test_user_text_is_escaped_everywhere(full: Page) -> None:
 
 
 def test_results_table_has_every_number_with_interval_control_and_mark(full: Page) -> None:
-    for told in ("84.0 [81.0, 86.5] ▲ +29.0", "55.0 [52.0, 57.5]", "68.0 [65.0, 70.5]"):
-        assert told in full.text
-    assert full.text.count("never heard") >= 2
-    assert " heard " in full.text
+    for words in ("84.0 [81.0, 86.5] ▲ +29.0", "55.0 [52.0, 57.5]", "68.0 [65.0, 70.5]"):
+        assert words in full.text
+    assert full.text.count("not seen") >= 2
+    assert " seen " in full.text.replace("not seen", "")
     assert "log-mel statistics control" in full.text.replace("  ", " ")
     assert "linear probe mhca probe protobin probe" in full.text
 
@@ -136,8 +69,8 @@ def test_verdict_compares_with_the_best_of_each_control(make_run: MakeRun, tmp_p
     assert "56.0 %; above, with overlapping intervals, random weights (55.0 %, protobin); below log-mel" in weak.text
 
 
-def test_recipe_deviations_corpus_and_environment_are_told(full: Page) -> None:
-    for told in (
+def test_recipe_deviations_corpus_and_environment_are_shown(full: Page) -> None:
+    for words in (
         "audiomosaic tiny",
         "400 of 400",
         "batch 256 pairs instead of 6144: two cores",
@@ -151,7 +84,7 @@ def test_recipe_deviations_corpus_and_environment_are_told(full: Page) -> None:
         "2026-01-02 complete: 400 steps",
         "clips seen 102 400",  # 400 steps of 256
     ):
-        assert told in full.text
+        assert words in full.text
 
 
 def test_every_curve_is_drawn_with_its_values(full: Page) -> None:
@@ -188,7 +121,7 @@ def test_map_points_and_clips_are_there_once(full: Page) -> None:
 
 
 def test_provenance_of_a_number(full: Page) -> None:
-    for told in (
+    for words in (
         "auricle probe RUN --task esc10",
         "pretrained-0123456789ab",
         "feedbeef0001",
@@ -200,7 +133,7 @@ def test_provenance_of_a_number(full: Page) -> None:
         "class 'wind' has few clips",
         "fold lr wd validation 1 0.001 0.0001 0.78",
     ):
-        assert told in full.text
+        assert words in full.text
 
 
 def test_two_runs_share_controls_and_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
@@ -211,22 +144,22 @@ def test_two_runs_share_controls_and_stand_side_by_side(make_run: MakeRun, tmp_p
     loss = page.figures[0]["data"]
     assert [trace["name"] for trace in loss] == ["true-grid: loss", "released-grid: loss"]
     assert len({trace["line"]["color"] for trace in loss}) == 2
-    table = page.text[: page.text.index("What was run", 200)]
+    table = page.text[: page.text.index("Runs", 200)]
     assert table.index("true-grid · audiomosaic-tiny") < table.index("released-grid · audiomosaic-tiny")
     # Equal keys are one experiment: the control stands once per task.
     assert table.count("random weights control") == 3
     assert len(page.clips) == 2
 
 
-def test_equal_folder_names_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:
+def test_equal_folder_names_get_their_parents(make_run: MakeRun, tmp_path: Path) -> None:
     page = written(tmp_path, make_run(tmp_path / "a" / "run"), make_run(tmp_path / "b" / "run", shift=0.01))
     assert "a/run · b/run" in page.text
 
 
 def test_missing_pieces_are_said(make_run: MakeRun, tmp_path: Path) -> None:
     page = written(tmp_path, make_run(tmp_path / "bare", probes=False, curves=False))
-    for told in ("No probes yet", "No training curves for bare", "no numbers whose provenance"):
-        assert told in page.text
+    for words in ("No results yet", "No training curves for bare", "There are no numbers yet"):
+        assert words in page.text
     assert page.figures == []
     assert page.wrong == []
 
@@ -236,11 +169,11 @@ def test_a_folder_of_probes_alone_makes_a_page(make_run: MakeRun, tmp_path: Path
     for name in ("recipe.json", "corpus.json", "environment.json", "metrics.jsonl", "events.log"):
         (run / name).unlink()
     page = written(tmp_path, run)
-    for told in ("No recipe.json", "No corpus.json", "No environment.json", "84.0 [81.0, 86.5]"):
-        assert told in page.text
+    for words in ("No recipe.json", "No corpus.json", "No environment.json", "84.0 [81.0, 86.5]"):
+        assert words in page.text
 
 
-def test_damaged_files_are_told_and_the_rest_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+def test_damaged_files_are_listed_and_the_rest_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 410, "lo')
@@ -249,7 +182,7 @@ def test_damaged_files_are_told_and_the_rest_is_shown(make_run: MakeRun, tmp_pat
     (run / "corpus.json").write_text('{"name": "cut')
     (run / "probes" / "esc10" / "map.json").write_text("3")
     page = written(tmp_path, run)
-    for told in (
+    for words in (
         "metrics.jsonl: line 41 is damaged",
         "results.jsonl: line 1 is no record",
         "corpus.json is damaged",
@@ -257,7 +190,7 @@ def test_damaged_files_are_told_and_the_rest_is_shown(make_run: MakeRun, tmp_pat
         "No map of embeddings",
         "84.0 [81.0, 86.5]",
     ):
-        assert told in page.text
+        assert words in page.text
 
 
 def test_undefined_numbers_are_dashes_and_odd_records_do_not_stop_the_page(make_run: MakeRun, tmp_path: Path) -> None:
@@ -286,9 +219,9 @@ def test_a_newer_record_displaces_an_older_one_which_stays_in_the_provenance(mak
     results.write_text(results.read_text() + json.dumps(newer) + "\n")
     page = written(tmp_path, run)
     assert "91.2" in page.text
-    table = page.text[: page.text.index("What was run", 200)]
+    table = page.text[: page.text.index("Runs", 200)]
     assert "78.0 [75.0, 80.5]" not in table
-    assert "Displaced by a newer record" in page.text
+    assert "Replaced by a newer record" in page.text
 
 
 @pytest.mark.parametrize(
@@ -351,9 +284,9 @@ def test_wrong_input_is_refused_with_what_to_do(make_run: MakeRun, tmp_path: Pat
         write_report([run], tmp_path / "file" / "r.html")
 
 
-def test_what_was_asked_in_words_is_shown_beside_chance_and_control(make_run: MakeRun, tmp_path: Path) -> None:
+def test_audio_and_text_scores_stand_beside_chance_and_control(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path / "towers")
-    assert "Asked in words" not in written(tmp_path, run).text
+    assert "Audio and text" not in written(tmp_path, run).text
     interval = {"confidence": 0.95, "interval": "bootstrap over clips"}
     score = {"name": "accuracy", "value": 0.625, "low": 0.5, "high": 0.75, "chance": 0.1, **interval}
     study = {

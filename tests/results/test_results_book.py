@@ -15,11 +15,12 @@ import pytest
 from auricle.cli import main
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.book import ResultBook
-from auricle.results.comparison import compare_results, rank_results
+from auricle.results.comparison import compare_results
 from auricle.results.export import to_csv, to_latex, to_markdown
 from auricle.results.predictions import save_predictions
+from auricle.results.ranks import rank_results
 from auricle.results.record import Result, write_results
-from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
+from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
 from auricle.tasks.clips.answers import ClipPredictions
 
 Made = Callable[..., Result]
@@ -52,10 +53,15 @@ def answers(right: np.ndarray, groups: int = 40) -> ClipPredictions:
     truth = np.arange(n) % 2
     said = np.where(right, truth, 1 - truth)
     return ClipPredictions(
-        "single", ("a", "b"), np.array([f"clip {i}" for i in range(n)]), np.zeros(n, dtype=np.int64),
-        np.array([f"source {i % groups}" for i in range(n)]), np.eye(2, dtype=bool)[truth],
-        np.eye(2, dtype=np.float32)[said][None], (0,),
-    )  # fmt: skip
+        names=np.array([f"clip {i}" for i in range(n)]),
+        group=np.array([f"source {i % groups}" for i in range(n)]),
+        fold=np.zeros(n, dtype=np.int64),
+        seeds=(0,),
+        kind="single",
+        classes=("a", "b"),
+        truth=np.eye(2, dtype=bool)[truth],
+        scores=np.eye(2, dtype=np.float32)[said][None],
+    )
 
 
 def test_collect_reads_below_folders_once_each(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_different_conditions_never_share_a_table(tmp_path: Path, field: str, ot
         compare_results(ResultBook.collect([tmp_path]), "A", "B")
 
 
-def test_what_flatters_or_differs_is_said(tmp_path: Path) -> None:
+def test_optimistic_protocols_and_differences_are_noted(tmp_path: Path) -> None:
     folder = written(
         tmp_path,
         made("t", "A", "linear", 0.8, seen=True, settings={"epochs": 3}, leaks=["the test fold chose"]),
@@ -140,7 +146,7 @@ def test_what_flatters_or_differs_is_said(tmp_path: Path) -> None:
         "test units",
         "the test fold chose",
         "1 older records",
-        "this very audio",
+        "seen in pre-training",
     ):
         assert word in told
     assert sheet.rows[1] == ("B", "70.0 [68.0, 72.0]")
@@ -152,7 +158,7 @@ def test_lower_is_better_turns_the_best_cell_and_the_gain(tmp_path: Path) -> Non
     book = ResultBook.collect([folder])
     (sheet,) = list_sheets(book)
     assert "lower is better" in sheet.title
-    assert "in semitones" in sheet.title
+    assert ", semitones, lower is better" in sheet.title
     assert sheet.best == {(0, 1)}
     assert sheet.rows[0][1] == "2.5 [1, 9]"
     (pair,) = compare_results(book, "A", "B").pairs
@@ -222,7 +228,7 @@ def test_probes_are_compared_by_every_encoder(tmp_path: Path) -> None:
     results = [made("t", e, p, v) for e, p, v in (("A", "linear", 0.6), ("A", "protobin", 0.8), ("B", "linear", 0.5))]
     found = compare_results(ResultBook.collect([written(tmp_path, *results)]), "protobin", "linear")
     assert found.axis == "probe"
-    assert [(p.reader, round(p.gain, 3)) for p in found.pairs] == [("A", 0.2)]
+    assert [(p.shared, round(p.gain, 3)) for p in found.pairs] == [("A", 0.2)]
 
 
 def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None:

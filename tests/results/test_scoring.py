@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import pkgutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +14,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
+import auricle.tasks
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.predictions import load_predictions, save_predictions
+from auricle.results.predictions import _HOMES, TaskPredictions, load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.clips.answers import ClipPredictions
 
@@ -25,14 +30,14 @@ def made(
     truth = np.eye(4, dtype=bool)[numbers] if kind == "single" else labels.random((clips, 4)) < 0.4
     scores = truth + noise * generator.normal(size=(seeds, clips, 4))
     return ClipPredictions(
-        kind,  # type: ignore[arg-type]
-        ("a", "b", "c", "d"),
-        np.array([f"clip {i}" for i in range(clips)]),
-        np.arange(clips) % folds,
-        np.array([f"source {i // 2}" for i in range(clips)]),
-        truth,
-        scores.astype(np.float32),
-        tuple(range(seeds)),
+        names=np.array([f"clip {i}" for i in range(clips)]),
+        group=np.array([f"source {i // 2}" for i in range(clips)]),
+        fold=np.arange(clips) % folds,
+        seeds=tuple(range(seeds)),
+        kind=kind,  # type: ignore[arg-type]
+        classes=("a", "b", "c", "d"),
+        truth=truth,
+        scores=scores.astype(np.float32),
     )
 
 
@@ -100,7 +105,7 @@ def test_comparison_is_paired_and_orders_clips() -> None:
     assert clear.value == pytest.approx(
         score(good, "accuracy", resamples=1).value - score(bad, "accuracy", resamples=1).value
     )
-    mixed = bad.reorder(bad.clips[np.random.default_rng(0).permutation(60)])
+    mixed = bad.reorder(bad.names[np.random.default_rng(0).permutation(60)])
     assert compare_predictions(good, mixed, "accuracy", resamples=500) == clear
     same = compare_predictions(good, good, "macro_f1", resamples=50)
     assert (same.value, same.clear) == (0.0, False)
@@ -108,10 +113,10 @@ def test_comparison_is_paired_and_orders_clips() -> None:
 
 def test_comparison_of_other_clips_is_refused() -> None:
     p = made()
-    with pytest.raises(CorpusError, match="40 and 60 clips, of which 40"):
+    with pytest.raises(CorpusError, match="40 and 60 test units share 40"):
         compare_predictions(p, made(clips=40), "accuracy")
     other = replace(p, truth=np.roll(p.truth, 1, axis=1))
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(p, other, "accuracy")
     with pytest.raises(ConfigError, match="does not fit single-label"):
         compare_predictions(p, p, "mAP")
@@ -124,7 +129,7 @@ def test_predictions_travel_and_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "p.npz"
     save_predictions(path, p)
     back = load_predictions(path)
-    for name in ("clips", "fold", "group", "truth", "scores"):
+    for name in ("names", "fold", "group", "truth", "scores"):
         np.testing.assert_array_equal(getattr(back, name), getattr(p, name))
     assert (back.kind, back.classes, back.seeds) == (p.kind, p.classes, p.seeds)
     path.write_bytes(path.read_bytes()[:200])
@@ -134,11 +139,43 @@ def test_predictions_travel_and_damage_is_named(tmp_path: Path) -> None:
         load_predictions(tmp_path / "none.npz")
 
 
+def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
+    """They say `clips` for the names of the units, and do not say of which type they are."""
+    p = made()
+    held = p.arrays()
+    np.savez(tmp_path / "old.npz", clips=held.pop("names"), **held)
+    back = load_predictions(tmp_path / "old.npz")
+    assert isinstance(back, ClipPredictions)
+    np.testing.assert_array_equal(back.names, p.names)
+    np.testing.assert_array_equal(back.scores, p.scores)
+
+
+def test_a_file_is_read_before_its_type_is_imported(tmp_path: Path) -> None:
+    save_predictions(tmp_path / "p.npz", made())
+    program = (
+        "import sys; from pathlib import Path; from auricle.results.predictions import load_predictions; "
+        "assert 'auricle.tasks.clips.answers' not in sys.modules; "
+        "print(load_predictions(Path(sys.argv[1])).type_name)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "p.npz")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "clips"
+
+
+def test_every_type_of_task_has_a_home() -> None:
+    for found in pkgutil.walk_packages(auricle.tasks.__path__, "auricle.tasks."):
+        if found.name.endswith(".answers"):
+            importlib.import_module(found.name)
+    homes = {name: cls.__module__ for name, cls in TaskPredictions._known.items()}
+    assert {name: home for name, home in homes.items() if home.startswith("auricle.tasks.")} == _HOMES
+
+
 def test_shapes_and_values_are_checked() -> None:
     p = made()
     with pytest.raises(CorpusError, match="scores of shape"):
+        replace(p, scores=p.scores[:, :, :3])
+    with pytest.raises(CorpusError, match="scores has 5 entries for 60 clips"):
         replace(p, scores=p.scores[:, :5])
-    with pytest.raises(CorpusError, match="names"):
+    with pytest.raises(CorpusError, match="fold has 5 entries for 60 clips"):
         replace(p, fold=p.fold[:5])
-    with pytest.raises(ConfigError, match="diverged"):
+    with pytest.raises(ConfigError, match="numbers in scores are not finite"):
         replace(p, scores=np.full_like(p.scores, np.nan))

@@ -52,10 +52,10 @@ def answers(
         tables = [frame_targets(e, CLASSES, FRAMES, RATE) for e in truth]
         scores.append([(t + generator.normal(size=t.shape) * noise).clip(-1, 2).astype(np.float32) for t in tables])
     rows = list(range(clips)) if names is None else names
-    return EventPredictions.judge(
+    return EventPredictions.count(
         rule=rule or EventsRule(),
         classes=CLASSES,
-        clips=np.array([f"clip{i}-{k}" for k, i in enumerate(rows)] if names else [f"clip{i}" for i in rows]),
+        names=np.array([f"clip{i}-{k}" for k, i in enumerate(rows)] if names else [f"clip{i}" for i in rows]),
         group=np.array([f"source{i // 2}" for i in rows]),
         fold=np.array([i % 2 for i in rows], dtype=np.int64),
         seconds=np.full(len(rows), FRAMES / RATE),
@@ -71,7 +71,7 @@ def test_metrics_are_those_of_the_libraries() -> None:
     predictions = answers()
     assert all(name in METRICS for name in predictions.metrics)
     ones = np.ones((1, 8))
-    names = [str(c) for c in predictions.clips]
+    names = [str(c) for c in predictions.names]
     true = dict(zip(names, predictions.true(), strict=True))
     for s in range(2):
         said = dict(zip(names, predictions.found(s), strict=True))
@@ -147,7 +147,7 @@ def test_files_and_order(tmp_path: Path) -> None:
     assert isinstance(back, EventPredictions)
     assert back.rule == predictions.rule
     order = np.random.default_rng(0).permutation(8)
-    turned = back.reorder(predictions.clips[order])
+    turned = back.reorder(predictions.names[order])
     weights = np.random.default_rng(1).random((4, 8))
     for metric in predictions.metrics:
         expected = predictions.measure(metric, weights)
@@ -156,7 +156,7 @@ def test_files_and_order(tmp_path: Path) -> None:
     assert turned.true() == [predictions.true()[i] for i in order]
     assert turned.found(1) == [predictions.found(1)[i] for i in order]
     assert turned.same_truth(turned)
-    with pytest.raises(CorpusError, match="the same test clips"):
+    with pytest.raises(CorpusError, match="the same units"):
         predictions.reorder(np.array(["x"] * 8))
     with pytest.raises(CorpusError, match="hold scores of shape"):
         replace(predictions, scores=predictions.scores[:, 1:])
@@ -165,12 +165,12 @@ def test_files_and_order(tmp_path: Path) -> None:
 def test_comparisons_are_paired() -> None:
     good, bad = answers(), answers(noise=0.9, seed=3)
     order = np.random.default_rng(0).permutation(8)
-    difference = compare_predictions(good, bad.reorder(bad.clips[order]), "segment_f1", resamples=200)
+    difference = compare_predictions(good, bad.reorder(bad.names[order]), "segment_f1", resamples=200)
     assert difference.value > 0
     assert difference.value == pytest.approx(
         float(good.measure("segment_f1", np.ones((1, 8))).mean() - bad.measure("segment_f1", np.ones((1, 8))).mean())
     )
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(good, answers(rule=EventsRule(resolution=0.5)), "segment_f1")
 
 

@@ -20,9 +20,9 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
 from auricle.probes.frames.stack import FrameConvConfig
-from auricle.results.compare import compare
 from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
+from auricle.results.scoring import compare
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.events import CARDS_EVENTS
 from auricle.tasks.events import run as events_task
@@ -113,7 +113,7 @@ def test_results_of_a_labelled_folder(columns: FrozenEncoder, scenes: Callable[.
     assert [c["name"] for c in examples["clips"]] == [line["name"] for line in shown]
     assert len(shown) == 6
     line = shown[0]
-    row = saved.clips.tolist().index(line["name"])
+    row = saved.names.tolist().index(line["name"])
     assert len(line["truth"]) == len(saved.true()[row])
     assert [e[2] for e in line["said"]] == [e[2] for e in saved.found(0)[row]]
     assert set(line["scores"]) == set(line["classes"])

@@ -23,10 +23,10 @@ from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, choose, layer_tokens
-from auricle.tasks.few_shot.answers import EpisodeAnswers, FewShotRule
+from auricle.tasks.few_shot.answers import EpisodePredictions, FewShotRule
 from auricle.tasks.few_shot.run import FewShotTask
 from auricle.tasks.label_budget import run as label_budget_task
-from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule
+from auricle.tasks.label_budget.answers import BudgetPredictions, LabelBudgetRule
 from auricle.tasks.shallow import LogisticConfig
 from auricle.tokens.extract import extract
 
@@ -57,7 +57,7 @@ def test_episodes(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path
     assert "no source on both sides" in first.split
     # Every encoder met the same episodes.
     said = [load_predictions(out / r.predictions) for r in results]
-    assert all(isinstance(one, EpisodeAnswers) and (one.units == said[0].units).all() for one in said)
+    assert all(isinstance(one, EpisodePredictions) and (one.names == said[0].names).all() for one in said)
     # An answer is what the reader says of the episode's own vectors: nearest neighbour, in a loop.
     evaluated = log_mel(encoder)
     cache = extract(evaluated.encoder, corpus, tmp_path / "t", progress=False)
@@ -120,7 +120,7 @@ def test_a_budget_curve(encoder: FrozenEncoder, tones: Callable[..., Corpus], tm
     grown = [point["value"] for point in by_name["log-mel", "linear"].details["budget_curve"]]
     assert grown[-1] > max(grown[0], 0.8)
     saved = load_predictions(tmp_path / results[0].predictions)
-    assert isinstance(saved, BudgetAnswers)
+    assert isinstance(saved, BudgetPredictions)
     assert saved.curve[0].scores.shape == (2, 36, 3)
 
 

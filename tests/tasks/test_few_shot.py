@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.few_shot.answers import EpisodeAnswers, FewShotRule, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions, FewShotRule, draw_episodes
 
 
-def answers(said: np.ndarray, truth: np.ndarray) -> EpisodeAnswers:
+def answers(said: np.ndarray, truth: np.ndarray) -> EpisodePredictions:
     count = len(truth)
-    return EpisodeAnswers(
+    return EpisodePredictions(
         names=np.array([f"e{i}" for i in range(count)]),
         group=np.array([f"e{i}" for i in range(count)]),
         fold=np.zeros(count, dtype=np.int64),
@@ -82,7 +82,7 @@ def test_what_can_not_be_drawn_is_refused() -> None:
     lopsided = np.where(np.arange(60) % 12 < 6, "ann", "bob")
     with pytest.raises(CorpusError, match="no source stands on both sides"):
         draw_episodes(labels, lopsided, FewShotRule(shots=7, queries=5), np.random.default_rng(0))
-    with pytest.raises(ConfigError, match="1 ways"):
+    with pytest.raises(ConfigError, match="ways is 1"):
         FewShotRule(ways=1)
     with pytest.raises(ConfigError, match="part is 'train'"):
         FewShotRule(part="train")  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_accuracy_and_its_interval_over_episodes(tmp_path: Path) -> None:
     assert scores.detail["per_class"]["c"]["recall"] is None
     save_predictions(tmp_path / "a.npz", found)
     back = load_predictions(tmp_path / "a.npz")
-    assert isinstance(back, EpisodeAnswers)
+    assert isinstance(back, EpisodePredictions)
     np.testing.assert_array_equal(back.said, found.said)
     assert (back.classes, back.ways, back.seeds) == (found.classes, 2, (0,))
     better = answers(np.where(right | (generator.random(right.shape) < 0.3), truth, 1 - truth), truth)

@@ -14,7 +14,7 @@ from auricle.metrics.classification import accuracy
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.clips.answers import ClipPredictions
-from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetPredictions, LabelBudgetRule, nested_draws, useful_budgets
 
 BUDGETS = (1, 2, 5, 10)
 
@@ -49,9 +49,11 @@ def test_budgets_that_say_nothing_new_are_left_out() -> None:
     assert "(the fewest: 3)" in notes[1]
     with pytest.raises(CorpusError, match="no labelled training clip"):
         useful_budgets(BUDGETS, [0, 0])
-    for wrong in ((), (0, 1), (2, 1), (1, 1)):
+    for wrong in ((), (2, 1), (1, 1)):
         with pytest.raises(ConfigError, match="ascending"):
             LabelBudgetRule(budgets=wrong)
+    with pytest.raises(ConfigError, match=r"budgets\.0 is 0"):
+        LabelBudgetRule(budgets=(0, 1))
 
 
 def predictions(seed: int, shift: float) -> ClipPredictions:
@@ -60,28 +62,35 @@ def predictions(seed: int, shift: float) -> ClipPredictions:
     scores = generator.normal(size=(2, 60, 3)) + truth * shift
     names = np.array([f"c{i}" for i in range(60)])
     return ClipPredictions(
-        "single", ("a", "b", "c"), names, np.arange(60) % 2, names, truth, scores.astype(np.float32), (0, 1)
+        names=names,
+        group=names,
+        fold=np.arange(60) % 2,
+        seeds=(0, 1),
+        kind="single",
+        classes=("a", "b", "c"),
+        truth=truth,
+        scores=scores.astype(np.float32),
     )
 
 
 def test_the_score_is_the_mean_over_budgets(tmp_path: Path) -> None:
     curve = (predictions(0, 0.5), predictions(1, 2.0))
-    found = BudgetAnswers((1, 5), curve)
+    found = BudgetPredictions.join((1, 5), curve)
     each = [accuracy(p.numbers, said) for p in curve for said in p.said]
     assert score(found, "accuracy", resamples=10).value == pytest.approx(np.mean(each))
     assert found.seeds == (0, 1)
     assert found.metrics[0] == "accuracy"
     save_predictions(tmp_path / "b.npz", found)
     back = load_predictions(tmp_path / "b.npz")
-    assert isinstance(back, BudgetAnswers)
+    assert isinstance(back, BudgetPredictions)
     assert back.budgets == (1, 5)
-    shuffled = back.reorder(found.units[::-1])
+    shuffled = back.reorder(found.names[::-1])
     ones = np.ones((1, 60))
     np.testing.assert_allclose(shuffled.measure("macro_f1", ones), found.measure("macro_f1", ones))
-    better = BudgetAnswers((1, 5), (predictions(2, 3.0), predictions(3, 4.0)))
+    better = BudgetPredictions.join((1, 5), (predictions(2, 3.0), predictions(3, 4.0)))
     assert compare_predictions(better, shuffled, "accuracy").interval.low > 0
-    other = BudgetAnswers((1, 9), curve)
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    other = BudgetPredictions.join((1, 9), curve)
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(found, other, "accuracy")
     with pytest.raises(CorpusError, match="1 predictions for 2 budgets"):
-        BudgetAnswers((1, 5), curve[:1])
+        BudgetPredictions.join((1, 5), curve[:1])

@@ -21,16 +21,16 @@ from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
-from auricle.tasks.regression.answers import RegressionAnswers, RegressionRule
+from auricle.tasks.regression.answers import RegressionPredictions, RegressionRule
 from auricle.tasks.regression.run import RegressionTask, RidgeNumbersConfig
 
 N = 50
 
 
-def answers(unit: str = "") -> RegressionAnswers:
+def answers(unit: str = "") -> RegressionPredictions:
     generator = np.random.default_rng(2)
     truth = generator.normal(size=N) * 5 + 60
-    return RegressionAnswers(
+    return RegressionPredictions(
         names=np.array([f"clip {i}" for i in range(N)]),
         group=np.array([f"source {i % 10}" for i in range(N)]),
         fold=np.arange(N) % 2,

@@ -64,7 +64,7 @@ def test_a_record_of_transcripts(tmp_path: Path) -> None:
     save_predictions(tmp_path / "s.npz", found)
     back = load_predictions(tmp_path / "s.npz")
     assert isinstance(back, Transcripts)
-    np.testing.assert_array_equal(back.reorder(found.units[::-1]).said, found.said[:, ::-1])
+    np.testing.assert_array_equal(back.reorder(found.names[::-1]).said, found.said[:, ::-1])
     perfect = transcripts([TRUTH, TRUTH])
     assert compare_predictions(perfect, back, "wer").value == pytest.approx(-scores.metrics["wer"])
     phones = transcripts(SAID, "phones")
@@ -72,7 +72,7 @@ def test_a_record_of_transcripts(tmp_path: Path) -> None:
     assert phones.measure("per", np.ones((1, 4))) == pytest.approx(found.measure("wer", np.ones((1, 4))))
     with pytest.raises(ConfigError, match="no metric 'per'"):
         found.measure("per", np.ones((1, 4)))
-    with pytest.raises(CorpusError, match="differ in what is true"):
+    with pytest.raises(CorpusError, match="differ in the truth"):
         compare_predictions(found, phones, "wer")
 
 

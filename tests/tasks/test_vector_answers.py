@@ -12,10 +12,10 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import TaskPredictions, load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.anomaly.answers import AnomalyAnswers, AnomalyRule
-from auricle.tasks.clustering.answers import ClusteringAnswers, ClusteringRule
-from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers
-from auricle.tasks.verification.answers import VerificationAnswers, VerificationRule
+from auricle.tasks.anomaly.answers import AnomalyPredictions, AnomalyRule
+from auricle.tasks.clustering.answers import ClusteringPredictions, ClusteringRule
+from auricle.tasks.retrieval.answers import MEASURED, RetrievalPredictions
+from auricle.tasks.verification.answers import VerificationPredictions, VerificationRule
 
 N = 60
 
@@ -29,32 +29,34 @@ def base(seed: int = 0) -> dict:
     }
 
 
-def verification(noise: float = 1.0) -> VerificationAnswers:
+def verification(noise: float = 1.0) -> VerificationPredictions:
     generator = np.random.default_rng(3)
     target = np.arange(N) % 3 == 0
     scores = target + noise * generator.normal(size=(1, N))
-    return VerificationAnswers(**base(), target=target, scores=scores, target_prior=0.05)
+    return VerificationPredictions(**base(), target=target, scores=scores, target_prior=0.05)
 
 
-def clustering(seed: int = 0) -> ClusteringAnswers:
+def clustering(seed: int = 0) -> ClusteringPredictions:
     truth = np.arange(N) % 4
     moved = np.random.default_rng(seed).random((2, N)) < 0.3
     clusters = np.where(moved, np.random.default_rng(seed + 1).integers(0, 5, (2, N)), truth)
-    return ClusteringAnswers(**base() | {"seeds": (0, 1)}, truth=truth, clusters=clusters, classes=("a", "b", "c", "d"))
+    return ClusteringPredictions(
+        **base() | {"seeds": (0, 1)}, truth=truth, clusters=clusters, classes=("a", "b", "c", "d")
+    )
 
 
-def anomaly() -> AnomalyAnswers:
+def anomaly() -> AnomalyPredictions:
     generator = np.random.default_rng(5)
     strange, model = np.arange(N) % 2 == 0, np.arange(N) // 30
     scores = strange + generator.normal(size=(1, N)) + 5 * model
-    return AnomalyAnswers(
+    return AnomalyPredictions(
         **base(), anomalous=strange, scores=scores, model=model, models=("fan", "pump"), max_false_positives=0.1
     )
 
 
-def retrieval() -> RetrievalAnswers:
+def retrieval() -> RetrievalPredictions:
     values = np.random.default_rng(6).random((1, N, len(MEASURED)))
-    return RetrievalAnswers(**base(), relevant=np.full(N, 3), values=values)
+    return RetrievalPredictions(**base(), relevant=np.full(N, 3), values=values)
 
 
 EACH = [verification, clustering, anomaly, retrieval]
@@ -83,13 +85,13 @@ def test_answers_travel_and_can_be_reordered(make, tmp_path: Path) -> None:
     for name, array in predictions.arrays().items():
         np.testing.assert_array_equal(back.arrays()[name], array, err_msg=name)
     order = np.random.default_rng(0).permutation(N)
-    mixed = predictions.reorder(predictions.units[order])
+    mixed = predictions.reorder(predictions.names[order])
     assert not predictions.same_truth(mixed) or len(set(predictions.truth_fields)) == 1
     assert compare_predictions(predictions, mixed, predictions.metrics[0], resamples=20).value == pytest.approx(0)
     found = score(predictions, predictions.metrics[0], resamples=100)
     assert found.interval.low <= found.value <= found.interval.high
     assert "12 test sources" in found.interval.method
-    with pytest.raises(CorpusError, match="which 0 are the same"):
+    with pytest.raises(CorpusError, match="share 0"):
         predictions.reorder(np.array([f"other {i}" for i in range(N)]))
 
 

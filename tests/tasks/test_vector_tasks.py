@@ -15,8 +15,8 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.evaluate import evaluate
-from auricle.results.compare import compare
 from auricle.results.record import read_results
+from auricle.results.scoring import compare
 from auricle.tasks.anomaly.answers import AnomalyRule
 from auricle.tasks.anomaly.run import AnomalyTask, GaussianNormalConfig, NearestNormalConfig
 from auricle.tasks.card import TaskCard
@@ -24,7 +24,7 @@ from auricle.tasks.cards.vectors import CARDS_VECTORS
 from auricle.tasks.clustering.answers import ClusteringRule
 from auricle.tasks.clustering.run import ClusteringTask
 from auricle.tasks.retrieval.answers import MEASURED, RetrievalRule
-from auricle.tasks.retrieval.run import RetrievalTask, _judge
+from auricle.tasks.retrieval.run import RetrievalTask, _score
 from auricle.tasks.vector_readers import CosineConfig
 from auricle.tasks.verification.answers import VerificationRule
 from auricle.tasks.verification.run import VerificationTask, make_trials
@@ -111,13 +111,13 @@ def test_ranking_of_a_query_by_hand() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     groups = np.array(["a", "a", "b", "c", "d"])
     relevant = np.array([False, False, True, True, False])
-    numbers = dict(zip(MEASURED, _judge(vectors, groups, relevant, 0, 0), strict=True))
+    numbers = dict(zip(MEASURED, _score(vectors, groups, relevant, 0, 0), strict=True))
     # The query's own source is left out; the order is b, d, c with b and c relevant.
     assert numbers["map_retrieval"] == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert (numbers["recall_at_1"], numbers["mrr"]) == (1, 1)
     assert numbers["ndcg"] == pytest.approx((1 + 1 / 2) / (1 + 1 / np.log2(3)))
     tied = np.ones((5, 2))
-    assert _judge(tied, groups, relevant, 0, 0)[MEASURED.index("mrr")] == pytest.approx(1 / 2)
+    assert _score(tied, groups, relevant, 0, 0)[MEASURED.index("mrr")] == pytest.approx(1 / 2)
 
 
 def test_made_trials_are_balanced_and_unique() -> None:

@@ -63,7 +63,7 @@ def probe(argv: Sequence[str]) -> None:
     from rich.console import Console
 
     from auricle.evaluation.driver import EvaluationConfig
-    from auricle.results.tables import render_results
+    from auricle.results.export import render_results
 
     if args.protocol != "strict":
         if args.probes:
@@ -130,7 +130,7 @@ def finetune(argv: Sequence[str]) -> None:
     from rich.console import Console
 
     from auricle.finetune.run import finetune_task
-    from auricle.results.tables import render_results
+    from auricle.results.export import render_results
 
     results = finetune_task(
         args.model,

@@ -59,9 +59,10 @@ def results(argv: Sequence[str]) -> None:
     from rich.console import Console
 
     from auricle.results.book import ResultBook
-    from auricle.results.comparison import compare_results, rank_results
+    from auricle.results.comparison import compare_results
     from auricle.results.export import render_sheets, to_csv, to_latex, to_markdown
-    from auricle.results.sheets import compare_sheets, list_sheets, rank_sheets
+    from auricle.results.ranks import rank_results
+    from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
     from auricle.storage import write_atomic
 
     if args.resamples < 1 or not 0 < args.confidence < 1:

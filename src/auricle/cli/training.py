@@ -182,7 +182,7 @@ def demo(argv: Sequence[str]) -> None:
     from rich.console import Console
 
     from auricle.demo import demo as run
-    from auricle.results.tables import render_results
+    from auricle.results.export import render_results
 
     results, page = run(args.out, minutes=args.minutes)
     console = Console()

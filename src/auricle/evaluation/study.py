@@ -128,7 +128,7 @@ class Study:
             fold_names=list(outcome.fold_names),
             sizes=[list(size) for size in outcome.sizes],
             refit=outcome.refit,
-            clips=len(predictions.units),
+            clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
             notes=list(dict.fromkeys([*self.plan.notes, *outcome.notes, *encoder.notes])),

@@ -235,7 +235,7 @@ class FinetuneTask(ClipsTask):
         predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            clips=job.clip_names[here][tested],
+            names=job.clip_names[here][tested],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
             group=job.plan.groups[here][tested],
             truth=known.truth[tested],

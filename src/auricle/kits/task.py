@@ -104,7 +104,7 @@ class CompatTask(TaskType):
         predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            clips=job.clip_names[here][test],
+            names=job.clip_names[here][test],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
             group=job.plan.groups[here][test],
             truth=known.truth[test],

@@ -1,12 +1,12 @@
 """ABX error: is X, of category a, nearer to A of the same category than to B of another?
 
-Schatz, Peddinti, Bach, Jansen, Hermansky and Dupoux, Interspeech 2013. No training, no threshold: what is
-judged is the distance between frozen representations. Chance is 50 %. Items are single vectors, or sequences that are
-compared by dynamic time warping (mean distance along the path) as in the ZeroSpeech challenges.
+Schatz, Peddinti, Bach, Jansen, Hermansky and Dupoux, Interspeech 2013. The metric needs no training and no threshold,
+only distances between frozen representations. Chance is 50 %. Items are single vectors, or sequences that are compared
+by dynamic time warping (mean distance along the path) as in the ZeroSpeech challenges.
 
-A triple's A and B share everything but the category; X may be bound to the same speaker (`within`) or to another one
-(`across`). Errors are averaged over the triples of a cell (category pair, context, speakers), then over the cells of a
-category pair, then over the ordered category pairs, so that frequent categories don't drown the others.
+A and B of a triple share everything but the category; X is of the same speaker (`within`) or of another one (`across`).
+Errors are averaged over the triples of a cell (category pair, context, speakers), then over the cells of a category
+pair, then over the ordered category pairs: frequent categories weigh no more than others.
 
 Letters in shapes: n items, T frames, D width.
 """
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.warping import warping_cost
+from auricle.metrics.weights import Floats
 
 Distance = Literal["angular", "cosine", "euclidean"]
 Speakers = Literal["ignore", "within", "across"]
@@ -34,7 +34,7 @@ BLOCK = 4_000_000  # frame distances held at once
 
 @dataclass(frozen=True)
 class Abx:
-    """An ABX error and what it is made of.
+    """An ABX error and its parts.
 
     Attributes:
         error: mean over ordered category pairs, 0 ... 1; NaN if no triple can be formed.
@@ -60,10 +60,10 @@ def abx_error(
 
     Args:
         items: n arrays `(D,)`, or n arrays `(T, D)` whose lengths may differ.
-        categories: `(n,)` what is to be told apart (phones, syllables, species).
-        contexts: `(n,)` what A, B and X must share (neighbouring phones); None: nothing.
-        speakers: `(n,)` who spoke; A and B always share it where `mode` is not `ignore`.
-        mode: X by whoever (`ignore`), by the speaker of A and B (`within`), by another one (`across`).
+        categories: `(n,)` categories to discriminate (phones, syllables, species).
+        contexts: `(n,)` context that A, B and X share (neighbouring phones); None: none.
+        speakers: `(n,)`; A and B always share theirs where `mode` is not `ignore`.
+        mode: X of any speaker (`ignore`), of the speaker of A and B (`within`), of another one (`across`).
         distance: `angular`: arccos of the cosine over pi, `cosine`: 1 - cosine, `euclidean`. A vector of zeros has
             cosine 0 to every other one.
 
@@ -120,7 +120,7 @@ def _validate(
 def _cells(
     names: np.ndarray, speaker: np.ndarray, mode: str
 ) -> list[tuple[str, str, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Every ordered category pair and choice of speakers with the items of A, B and X."""
+    """Return every ordered category pair and choice of speakers with the items of A, B and X."""
     found = []
     members: dict[tuple[str, str], NDArray[np.int64]] = {}
     voices = np.unique(speaker) if mode != "ignore" else np.array([""])
@@ -168,7 +168,7 @@ def _distances(items: list[Floats], distance: Distance) -> Floats:
         frames = np.divide(frames, norms, out=np.zeros_like(frames), where=norms > 0)
     result = np.zeros((len(items), len(items)))
     one, two = np.triu_indices(len(items), 1)
-    # Pairs of like lengths together: the padding of a block is work for nothing.
+    # Pairs of similar lengths together need less padding.
     order = np.lexsort((lengths[two], lengths[one]))
     one, two = one[order], two[order]
     rows = max(1, BLOCK // (most * max(most, frames.shape[2])))

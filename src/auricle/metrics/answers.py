@@ -5,7 +5,6 @@ Letters in shapes: n questions.
 
 from __future__ import annotations
 
-import math
 import re
 import string
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats, unit_mean, weighable
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _SIGNS = str.maketrans({sign: " " for sign in string.punctuation})
@@ -49,7 +48,7 @@ def answer_hits(reference: Sequence[str | Sequence[str]], answers: Sequence[str]
     return hits
 
 
-def answer_accuracy(reference: Sequence[str | Sequence[str]], answers: Sequence[str]) -> float:
-    """Return the share of right answers; NaN without questions. See `answer_hits`."""
-    hits = answer_hits(reference, answers)
-    return float(hits.mean()) if hits.size else math.nan
+@weighable
+def answer_accuracy(reference: Sequence[str | Sequence[str]], answers: Sequence[str], weights: Floats) -> Floats:
+    """Return the share of right answers. See `answer_hits`."""
+    return unit_mean(answer_hits(reference, answers), weights)

@@ -1,13 +1,12 @@
-"""What each metric is called, which way is better, in what unit and range it is stored.
+"""Name, unit, range and direction of each metric: the same in results, tables and the report.
 
-Plain data, so that results, tables and the report speak of a metric in the same way. A metric whose unit is `%` is
-stored as a share (0.87) and shown times 100 (87.0 %).
+A metric whose unit is `%` is stored as a share (0.87) and shown times 100 (87.0 %).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from auricle.config import nearest
@@ -23,7 +22,7 @@ class MetricInfo:
     Attributes:
         name: its key in records and on the command line.
         title: its name in tables and axes.
-        better: which way it should go.
+        better: whether higher or lower values are better.
         unit: `%` (stored as a share), a unit such as `dB`, or empty.
         low: the smallest value it can take, `-inf` where there is none.
         high: the largest, `inf` where there is none.
@@ -38,8 +37,36 @@ class MetricInfo:
 
     @property
     def factor(self) -> float:
-        """What a stored value is multiplied with to be shown in `unit`."""
+        """Factor from a stored value to one in `unit`."""
         return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def sign(self) -> float:
+        """-1 where lower values are better: values times it are better the higher."""
+        return -1.0 if self.better == "lower" else 1.0
+
+    @property
+    def pattern(self) -> str:
+        """Format of a shown value."""
+        return ".1f" if self.unit == "%" else ".3g"
+
+    @property
+    def label(self) -> str:
+        """Title and unit, as for an axis."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
+    def about(self) -> str:
+        """Title, unit, and which way is better where that is not the usual one."""
+        return self.label + (", lower is better" if self.better == "lower" else "")
+
+    def text(self, value: float, *, plus: bool = False) -> str:
+        """Write a stored value without its unit; `-` for what is not finite.
+
+        >>> metric_info("accuracy").text(0.8734), metric_info("mae").text(-0.25, plus=True)
+        ('87.3', '-0.25')
+        """
+        return format(self.factor * value, "+" * plus + self.pattern) if math.isfinite(value) else "-"
 
     def clip(self, value: float) -> float:
         """Return a value (the end of an interval) moved into the metric's range; NaN stays NaN."""
@@ -49,7 +76,7 @@ class MetricInfo:
 _INF = math.inf
 
 _ALL = (
-    # Clips: classification.py, resampled.py, ranking.py
+    # Clips: classification.py, ranking.py
     MetricInfo("accuracy", "accuracy"),
     MetricInfo("balanced_accuracy", "balanced accuracy"),
     MetricInfo("macro_f1", "macro-F1"),
@@ -118,8 +145,21 @@ _ALL = (
 METRICS: dict[str, MetricInfo] = {info.name: info for info in _ALL}
 
 
+def described(name: str, unit: str | None = None, better: str | None = None) -> MetricInfo:
+    """Return a metric as a record describes it; a name that the catalogue lacks is its own title, a share by default.
+
+    Args:
+        name: of the metric.
+        unit: as recorded; None: that of the catalogue.
+        better: `higher` or `lower` as recorded; None: that of the catalogue.
+    """
+    info = METRICS.get(name, MetricInfo(name, name.replace("_", " ")))
+    direction: Better = "lower" if (better or info.better) == "lower" else "higher"
+    return replace(info, unit=info.unit if unit is None else unit, better=direction)
+
+
 def metric_info(name: str) -> MetricInfo:
-    """Return what is known of a metric.
+    """Return a metric of the catalogue.
 
     Raises:
         ConfigError: there is no metric of this name; says the nearest one.

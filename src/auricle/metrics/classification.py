@@ -1,7 +1,6 @@
 """Metrics of single-label classification and of multi-label tagging, each defined on every valid input.
 
-Letters in shapes: n clips, C classes. Point values come from scikit-learn; `resampled.py` holds the same metrics under
-many weightings of the clips at once.
+Letters in shapes: n clips, C classes, R weightings of the clips (see `auricle.metrics.weights`).
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from auricle.errors import ConfigError
+from auricle.metrics.weights import Floats, check_weights, divide, nan_mean, weighable
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 def validate_single(truth: np.ndarray, predicted: np.ndarray, classes: int | None = None) -> tuple[Ints, Ints]:
@@ -60,26 +58,28 @@ def validate_multi(truth: np.ndarray, scores: np.ndarray) -> tuple[NDArray[np.bo
     return truth.astype(bool), scores
 
 
-def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the share of clips whose class is right; NaN without clips."""
+@weighable
+def accuracy(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the share of clips whose class is right."""
     truth, predicted = validate_single(truth, predicted)
-    return float((truth == predicted).mean()) if truth.size else math.nan
+    return divide(weights @ (truth == predicted).astype(np.float64), weights.sum(1))
 
 
-def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean F1 over classes that occur in truth or predictions; NaN without clips.
+@weighable
+def macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the mean F1 over classes that occur in truth or predictions.
 
     A class that is predicted but never true counts with F1 = 0, one that occurs in neither does not count.
     """
-    truth, predicted = validate_single(truth, predicted)
-    return float(f1_score(truth, predicted, average="macro", zero_division=0.0)) if truth.size else math.nan
+    right, true, said = class_counts(truth, predicted, weights)
+    return nan_mean(divide(2 * right, true + said), axis=1)
 
 
-def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean recall over classes that occur in truth; NaN without clips."""
-    truth, predicted = validate_single(truth, predicted)
-    present = np.unique(truth)
-    return float(np.mean([(predicted[truth == c] == c).mean() for c in present])) if truth.size else math.nan
+@weighable
+def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the mean recall over classes that occur in truth."""
+    right, true, _ = class_counts(truth, predicted, weights)
+    return nan_mean(divide(right, true), axis=1)
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Ints:
@@ -96,41 +96,68 @@ def per_class_scores(confusion: np.ndarray) -> dict[str, Floats]:
     """
     confusion = np.asarray(confusion, dtype=np.float64)
     right, true, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    return {"recall": _ratio(right, true), "precision": _ratio(right, said), "f1": _ratio(2 * right, true + said)}
+    return {"recall": divide(right, true), "precision": divide(right, said), "f1": divide(2 * right, true + said)}
 
 
-def average_precision(truth: np.ndarray, scores: np.ndarray) -> Floats:
-    """Return the average precision of each class, `(C,)`; NaN for a class without positive clips.
+def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> Floats:
+    """Return the average precision of each class, `(C,)`, with weights `(R, C)`; NaN for a class without positives.
 
-    The step-wise sum of scikit-learn (no interpolation), tied scores taken together.
+    The step-wise sum of scikit-learn (no interpolation). Tied scores pass a threshold together, so that the order of
+    clips does not matter.
     """
     positive, scores = validate_multi(truth, scores)
-    columns = zip(positive.T, scores.T, strict=True)
-    return np.array([average_precision_score(t, s) if t.any() else math.nan for t, s in columns], dtype=np.float64)
+    drawn = check_weights(weights, len(positive))
+    result = np.full((len(drawn), positive.shape[1]), math.nan)
+    for c in range(positive.shape[1] if len(positive) else 0):
+        order = np.argsort(-scores[:, c], kind="stable")
+        last = tie_ends(scores[order, c])
+        found = np.cumsum(drawn[:, order] * positive[order, c], axis=1)[:, last]
+        said = np.cumsum(drawn[:, order], axis=1)[:, last]
+        gained = np.diff(found, axis=1, prepend=0.0)
+        precision = np.divide(found, said, out=np.zeros_like(found), where=said > 0)
+        result[:, c] = divide((gained * precision).sum(1), found[:, -1])
+    return result[0] if weights is None else result
 
 
-def mean_average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Return mAP: the mean of `average_precision` over classes with positives; NaN if there is none."""
-    return _mean(average_precision(truth, scores))
+@weighable
+def mean_average_precision(truth: np.ndarray, scores: np.ndarray, weights: Floats) -> Floats:
+    """Return mAP: the mean of `average_precision` over classes with positives."""
+    return nan_mean(average_precision(truth, scores, weights), axis=1)
 
 
-def area_under_roc(truth: np.ndarray, scores: np.ndarray) -> Floats:
-    """Return the area under the ROC curve of each class, `(C,)`; NaN where all or none of the clips are positive."""
+def area_under_roc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> Floats:
+    """Return the area under the ROC curve of each class, `(C,)`, with weights `(R, C)`; tied pairs count half.
+
+    NaN where all or none of the clips are positive.
+    """
     positive, scores = validate_multi(truth, scores)
-    columns = zip(positive.T, scores.T, strict=True)
-    both = [(t, s) if t.any() and not t.all() else None for t, s in columns]
-    return np.array([math.nan if p is None else roc_auc_score(*p) for p in both], dtype=np.float64)
+    drawn = check_weights(weights, len(positive))
+    result = np.full((len(drawn), positive.shape[1]), math.nan)
+    for c in range(positive.shape[1] if len(positive) else 0):
+        order = np.argsort(scores[:, c], kind="stable")
+        first = np.append(0, tie_ends(scores[order, c])[:-1] + 1)
+        up = np.add.reduceat(drawn[:, order] * positive[order, c], first, axis=1)
+        down = np.add.reduceat(drawn[:, order] * ~positive[order, c], first, axis=1)
+        below = np.cumsum(down, axis=1) - down
+        result[:, c] = divide((up * (below + 0.5 * down)).sum(1), up.sum(1) * down.sum(1))
+    return result[0] if weights is None else result
 
 
-def macro_auc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Return the mean of `area_under_roc` over the classes where it is defined; NaN if there is none."""
-    return _mean(area_under_roc(truth, scores))
+@weighable
+def macro_auc(truth: np.ndarray, scores: np.ndarray, weights: Floats) -> Floats:
+    """Return the mean of `area_under_roc` over the classes where it is defined."""
+    return nan_mean(area_under_roc(truth, scores, weights), axis=1)
 
 
-def _ratio(top: Floats, bottom: Floats) -> Floats:
-    return np.divide(top, bottom, out=np.full_like(bottom, math.nan), where=bottom > 0)
+def tie_ends(ordered: np.ndarray) -> Ints:
+    """Return the last place of each run of equal values in a sorted array `(n,)`."""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: ordered.size])
 
 
-def _mean(values: Floats) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
+def class_counts(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the weighted number of right, true and predicted clips of each class, `(R, C)` each."""
+    truth, predicted = validate_single(truth, predicted)
+    classes = np.arange(max(truth.max(), predicted.max()) + 1 if truth.size else 0)
+    true, said = truth[:, None] == classes, predicted[:, None] == classes
+    right, true_w, said_w = (weights @ m.astype(np.float64) for m in (true & said, true, said))
+    return right, true_w, said_w

@@ -1,18 +1,15 @@
-"""Clusters against labels: adjusted Rand index, normalised mutual information, purity. Through scikit-learn.
+"""Clusters against labels: adjusted Rand index, normalised mutual information, purity.
 
-Cluster and class numbers need not correspond, nor be equally many. Letters in shapes: n clips.
+Cluster and class numbers need not correspond, nor be equally many. Letters in shapes: n clips, R weightings.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 
 from auricle.errors import ConfigError
+from auricle.metrics.weights import Floats, check_weights, divide, weighable
 
 
 def validate_clusters(truth: np.ndarray, clusters: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -39,96 +36,66 @@ def validate_clusters(truth: np.ndarray, clusters: np.ndarray) -> tuple[NDArray[
     return numbers[0], numbers[1]
 
 
-def adjusted_rand_index(truth: np.ndarray, clusters: np.ndarray) -> float:
-    """Return how far pairs of clips are together or apart in both, 0 for chance, 1 for agreement; NaN without clips."""
-    true, said = validate_clusters(truth, clusters)
-    return float(adjusted_rand_score(true, said)) if true.size else math.nan
+@weighable
+def adjusted_rand_index(truth: np.ndarray, clusters: np.ndarray, weights: Floats) -> Floats:
+    """Return how far pairs of clips are together or apart in both, 0 for chance, 1 for agreement.
+
+    Hubert and Arabie, 1985. A clip that counts twice is a pair by itself.
+    """
+    tables = contingency(truth, clusters, weights)
+    total = tables.sum((1, 2))
+    both, true, said, pairs = (
+        (counts * (counts - 1) / 2).reshape(len(tables), -1).sum(1)
+        for counts in (tables, tables.sum(2), tables.sum(1), total)
+    )
+    expected = np.divide(true * said, pairs, out=np.zeros_like(pairs), where=pairs > 0)
+    top, bottom = both - expected, (true + said) / 2 - expected
+    # Where nothing can differ (all clips together, or all apart, on both sides) the two agree.
+    index = np.divide(top, bottom, out=np.ones_like(top), where=bottom != 0)
+    return np.where(total > 0, index, np.nan)
 
 
-def normalised_mutual_information(truth: np.ndarray, clusters: np.ndarray) -> float:
-    """Return the mutual information over the mean of both entropies, 0 ... 1; NaN without clips.
+@weighable
+def normalised_mutual_information(truth: np.ndarray, clusters: np.ndarray, weights: Floats) -> Floats:
+    """Return the mutual information over the mean of both entropies, 0 ... 1.
 
     Not corrected for chance: it rises with the number of clusters. 1 if there is one class and one cluster.
     """
-    true, said = validate_clusters(truth, clusters)
-    return float(normalized_mutual_info_score(true, said)) if true.size else math.nan
+    tables = contingency(truth, clusters, weights)
+    total = tables.sum((1, 2))
+    share = tables / np.maximum(total, 1e-300)[:, None, None]
+    both, true, said = (_entropy(p) for p in (share, share.sum(2), share.sum(1)))
+    mean = (true + said) / 2
+    information = np.divide(np.maximum(true + said - both, 0), mean, out=np.ones_like(mean), where=mean > 1e-12)
+    return np.where(total > 0, information, np.nan)
 
 
-def cluster_purity(truth: np.ndarray, clusters: np.ndarray) -> float:
-    """Return the share of clips that belong to their cluster's most frequent class; NaN without clips.
+@weighable
+def cluster_purity(truth: np.ndarray, clusters: np.ndarray, weights: Floats) -> Floats:
+    """Return the share of clips that belong to their cluster's most frequent class.
 
     1 when every clip is its own cluster: compare it only at equal numbers of clusters.
     """
+    tables = contingency(truth, clusters, weights)
+    return divide(tables.max(1, initial=0.0).sum(1), tables.sum((1, 2)))
+
+
+def contingency(truth: np.ndarray, clusters: np.ndarray, weights: np.ndarray | None = None) -> Floats:
+    """Return how many clips of each class lie in each cluster `(R, classes, clusters)`.
+
+    Classes and clusters are those that occur, in ascending order.
+
+    Raises:
+        ConfigError: as `validate_clusters`; weights of another number of clips, or negative ones.
+    """
     true, said = validate_clusters(truth, clusters)
-    return float(contingency_matrix(true, said).max(0).sum() / true.size) if true.size else math.nan
-
-
-def adjusted_rand_index_resampled(truth: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
-    """Return the adjusted Rand index `(R,)` if clip i occurred `weights[r, i]` times.
-
-    Raises:
-        ConfigError: weights of another number of clips, or negative ones.
-    """
-    tables = _tables(truth, clusters, weights)
-    result = np.full(len(tables), math.nan)
-    for r, table in enumerate(tables):
-        total = table.sum()
-        if total <= 0:
-            continue
-        both, true, said = ((t * (t - 1) / 2).sum() for t in (table, table.sum(1), table.sum(0)))
-        pairs = total * (total - 1) / 2
-        expected = true * said / pairs if pairs else 0.0
-        most = (true + said) / 2
-        result[r] = 1.0 if most == expected else (both - expected) / (most - expected)
-    return result
-
-
-def normalised_mutual_information_resampled(
-    truth: np.ndarray, clusters: np.ndarray, weights: np.ndarray
-) -> NDArray[np.float64]:
-    """Return the normalised mutual information `(R,)` if clip i occurred `weights[r, i]` times.
-
-    Raises:
-        ConfigError: weights of another number of clips, or negative ones.
-    """
-    tables = _tables(truth, clusters, weights)
-    result = np.full(len(tables), math.nan)
-    for r, table in enumerate(tables):
-        total = table.sum()
-        if total <= 0:
-            continue
-        share = table / total
-        true, said = share.sum(1), share.sum(0)
-        both, entropies = (_entropy(share.ravel()), (_entropy(true) + _entropy(said)))
-        # Without any entropy both sides are one group, and agree.
-        result[r] = 1.0 if entropies <= 0 else max(0.0, 2 * (entropies - both) / entropies)
-    return result
-
-
-def cluster_purity_resampled(truth: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
-    """Return the purity `(R,)` if clip i occurred `weights[r, i]` times.
-
-    Raises:
-        ConfigError: weights of another number of clips, or negative ones.
-    """
-    tables = _tables(truth, clusters, weights)
-    total = tables.sum((1, 2))
-    right = tables.max(1, initial=0.0).sum(1)
-    return np.divide(right, total, out=np.full(total.shape, math.nan), where=total > 0)
-
-
-def _entropy(share: NDArray[np.float64]) -> float:
-    some = share[share > 0]
-    return float(-(some * np.log(some)).sum())
-
-
-def _tables(truth: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
-    """Number of clips of each class in each cluster under each weighting `(R, classes, clusters)`."""
-    true, said = validate_clusters(truth, clusters)
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.ndim != 2 or weights.shape[1] != true.size or (weights < 0).any():
-        raise ConfigError(f"weights of shape {weights.shape}; expected (R, {true.size}) numbers >= 0: one per clip")
+    weights = check_weights(weights, true.size)
     rows, columns = (int(n.max()) + 1 if n.size else 0 for n in (true, said))
-    cell = np.zeros((true.size, rows * columns))
-    cell[np.arange(true.size), true * columns + said] = 1.0
-    return (weights @ cell).reshape(len(weights), rows, columns)
+    counts = [np.bincount(true * columns + said, row, minlength=rows * columns) for row in weights]
+    return np.reshape(counts, (len(weights), rows, columns)).astype(np.float64)
+
+
+def _entropy(share: Floats) -> Floats:
+    """Entropy of each distribution `(R, ...)`."""
+    terms = -np.where(share > 0, share * np.log(np.maximum(share, 1e-300)), 0.0)
+    return terms.reshape(len(share), -1).sum(1)

@@ -1,7 +1,7 @@
-"""The counts of `events.py` many times faster, for choosing thresholds and filters on validation clips.
+"""Fast counts of events, for choosing thresholds and filters on validation clips.
 
-A search over thresholds counts thousands of times, and `sed_eval` compares every pair of events in Python. Hits here
-are the same numbers (the tests compare them); reported scores come from `events.py`.
+A search over thresholds counts thousands of times, and `sed_eval` compares every pair of events in Python. The hits
+are those of `events.py` (tests compare them); reported scores come from there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.events import (
     OFFSET_SHARE,
     ONSET_COLLAR,
@@ -25,6 +24,7 @@ from auricle.metrics.events import (
     check_collar,
     validate_events,
 )
+from auricle.metrics.weights import Floats
 
 
 def quick_segment_counts(
@@ -53,7 +53,7 @@ def quick_segment_counts(
         counts[0, i], counts[1, i], counts[2, i] = (true & said).sum(0), true.sum(0), said.sum(0)
         missed, invented = (true & ~said).sum(1), (said & ~true).sum(1)
         both = np.minimum(missed, invented)
-        # One class axis serves all six tables; what belongs to a clip lies in its first column.
+        # All six tables have the class axis; values of a clip are in its first column.
         counts[3:, i, 0] = both.sum(), (missed - both).sum(), (invented - both).sum()
     return EventCounts(tuple(reference), names, counts[0], counts[1], counts[2], *counts[3:, :, 0])
 
@@ -69,8 +69,8 @@ def quick_event_counts(
 ) -> EventCounts:
     """Return the hits of `event_counts`.
 
-    Substitutions, deletions and insertions are NaN, and with them the error rate: which events stay unmatched differs
-    between equally large matchings, so a second way of matching can't give the same ones.
+    Substitutions, deletions and insertions are NaN, and with them the error rate: equally large matchings leave
+    different events unmatched.
 
     Raises:
         ConfigError: as `event_counts`.
@@ -105,7 +105,7 @@ def _by_class(events: Sequence[Event]) -> dict[str, list[Event]]:
 
 
 def _onset_pairs(reference: list[Event], estimated: list[Event], collar: float) -> int:
-    """Size of the largest matching by onsets: taking the earliest that fits is optimal, since all collars are equal."""
+    """Return the size of the largest matching by onsets: with equal collars, the earliest fit is optimal."""
     ours, theirs = sorted(e[0] for e in reference), sorted(e[0] for e in estimated)
     pairs = i = j = 0
     while i < len(ours) and j < len(theirs):
@@ -119,7 +119,7 @@ def _onset_pairs(reference: list[Event], estimated: list[Event], collar: float) 
 
 
 def _pairs(reference: list[Event], estimated: list[Event], collar: float, share: float) -> int:
-    """Size of the largest matching by onsets and offsets."""
+    """Return the size of the largest matching by onsets and offsets."""
     theirs = sorted(estimated)
     onsets: Floats = np.array([e[0] for e in theirs])
     offsets: Floats = np.array([e[1] for e in theirs])

@@ -1,9 +1,8 @@
-"""Sound events: how well estimated onsets, offsets and labels fit the annotated ones.
+"""Sound events: how well estimated onsets, offsets and labels agree with the annotated ones.
 
-Two views, both through `sed_eval` (Mesaros, Heittola and Virtanen, "Metrics for polyphonic sound event detection",
-Applied Sciences 6, 2016): *segments* ask which classes sound in each second; *events* ask for each event whether one of
-its class begins (and ends) nearby. Both are counted clip by clip: counts add up, so that any weighting of the clips (a
-bootstrap) needs no second count.
+Two counts, both through `sed_eval` (Mesaros, Heittola and Virtanen, "Metrics for polyphonic sound event detection",
+Applied Sciences 6, 2016): *segments* compare the classes that sound in each second; *events* match each event with one
+of its class that begins (and ends) nearby. Both count clip by clip, and counts add up under any weighting of the clips.
 
 Letters in shapes: n clips, C classes, R weightings. Times are seconds from the clip's begin.
 """
@@ -21,7 +20,7 @@ import numpy as np
 from auricle.config import nearest
 from auricle.errors import ConfigError
 from auricle.extras import require
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats, check_weights, divide, nan_mean
 
 Event = tuple[float, float, str]  # onset, offset, label
 Events = Mapping[str, Sequence[Event]]  # of each clip; a clip without events has an empty sequence
@@ -32,14 +31,14 @@ OFFSET_SHARE = 0.2  # of the event's length, where that is longer than the colla
 
 @dataclass(frozen=True)
 class EventCounts:
-    """What was found, missed and invented in each clip.
+    """Events found, missed and invented in each clip.
 
     Attributes:
         clips: names of the n clips.
         classes: names of the C classes.
         hits: `(n, C)` segments or events that were found.
-        reference: `(n, C)` segments or events that there are.
-        estimated: `(n, C)` segments or events that were said to be there.
+        reference: `(n, C)` annotated segments or events.
+        estimated: `(n, C)` estimated segments or events.
         substitutions: `(n,)` found at the right time under a wrong label.
         deletions: `(n,)` missed altogether.
         insertions: `(n,)` invented.
@@ -63,57 +62,42 @@ class EventCounts:
         Raises:
             ConfigError: weights of another number of clips, or negative ones.
         """
-        weights = self._weights(weights)
+        weights = check_weights(weights, len(self.clips))
         hits, true, said = (weights @ c.sum(1) for c in (self.hits, self.reference, self.estimated))
-        return _ratio(2 * hits, true + said, true > 0)
+        return np.where(true > 0, divide(2 * hits, true + said), math.nan)
 
     def class_f1(self, weights: np.ndarray | None = None) -> Floats:
         """Return F1 of each class `(R, C)`; NaN for a class without annotated events, 0 for one never found."""
-        weights = self._weights(weights)
+        weights = check_weights(weights, len(self.clips))
         hits, true, said = (weights @ c for c in (self.hits, self.reference, self.estimated))
-        return _ratio(2 * hits, true + said, true > 0)
+        return np.where(true > 0, divide(2 * hits, true + said), math.nan)
 
     def macro_f1(self, weights: np.ndarray | None = None) -> Floats:
         """Return the mean F1 `(R,)` over classes that have annotated events; NaN where there is none.
 
-        `sed_eval` leaves out classes that were never estimated unless told otherwise; here they count with 0.
+        `sed_eval` by default skips classes that were never estimated; here they count with 0.
         """
-        each = self.class_f1(weights)
-        defined = ~np.isnan(each)
-        return _ratio(np.where(defined, each, 0.0).sum(1), defined.sum(1).astype(np.float64), defined.any(1))
+        return nan_mean(self.class_f1(weights), axis=1)
 
     def error_rate(self, weights: np.ndarray | None = None) -> Floats:
         """Return (substitutions + deletions + insertions) / annotated `(R,)`; NaN where none is annotated.
 
-        It can exceed 1; saying nothing gives 1.
+        The rate can exceed 1; an empty estimate gives 1.
         """
-        weights = self._weights(weights)
-        wrong, true = (
-            weights @ (self.substitutions + self.deletions + self.insertions),
-            weights @ self.reference.sum(1),
-        )
-        return _ratio(wrong, true, true > 0)
+        weights = check_weights(weights, len(self.clips))
+        wrong = weights @ (self.substitutions + self.deletions + self.insertions)
+        return divide(wrong, weights @ self.reference.sum(1))
 
     def class_scores(self) -> dict[str, dict[str, float]]:
         """Return each class's precision, recall and F1 (NaN where undefined), and how many are annotated."""
         hits, true, said = self.hits.sum(0), self.reference.sum(0), self.estimated.sum(0)
         columns = {
-            "precision": _ratio(hits, said, said > 0),
-            "recall": _ratio(hits, true, true > 0),
+            "precision": divide(hits, said),
+            "recall": divide(hits, true),
             "f1": self.class_f1()[0],
             "reference": true,
         }
         return {name: {key: float(column[c]) for key, column in columns.items()} for c, name in enumerate(self.classes)}
-
-    def _weights(self, weights: np.ndarray | None) -> Floats:
-        if weights is None:
-            return np.ones((1, len(self.clips)))
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.ndim != 2 or weights.shape[1] != len(self.clips) or (weights < 0).any():
-            raise ConfigError(
-                f"weights of shape {weights.shape}; expected (R, {len(self.clips)}) numbers >= 0: one column per clip"
-            )
-        return weights
 
 
 def validate_events(
@@ -122,10 +106,10 @@ def validate_events(
     """Check annotated and estimated events.
 
     Args:
-        reference: what there is, in every clip of the evaluation.
-        estimated: what was said, of the same clips.
+        reference: annotated events of every clip.
+        estimated: estimated events of the same clips.
         classes: labels that may occur.
-        lasting: offsets are looked at: an event must end after it begins.
+        lasting: offsets count: an event must end after it begins.
 
     Returns:
         Both as lists of `(float, float, str)` in the order of the reference's clips, and the classes.
@@ -183,14 +167,14 @@ def segment_counts(
     for clip in reference:
         if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
             raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
-    judge = events_library("sed_eval.sound_event").SegmentBasedMetrics(
+    counter = events_library("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=list(names), time_resolution=float(resolution)
     )
     rows = []
     for clip in reference:
-        judge.reset()
-        judge.evaluate(_rows(reference[clip]), _rows(estimated[clip]), evaluated_length_seconds=float(seconds[clip]))
-        rows.append((judge.class_wise, [judge.overall[key] for key in ("S", "D", "I")]))
+        counter.reset()
+        counter.evaluate(_rows(reference[clip]), _rows(estimated[clip]), evaluated_length_seconds=float(seconds[clip]))
+        rows.append((counter.class_wise, [counter.overall[key] for key in ("S", "D", "I")]))
     return _gather(tuple(reference), names, rows)
 
 
@@ -222,7 +206,7 @@ def event_counts(
     """
     check_collar(collar, offset_share)
     reference, estimated, names = validate_events(reference, estimated, classes, lasting=offset)
-    judge = events_library("sed_eval.sound_event").EventBasedMetrics(
+    counter = events_library("sed_eval.sound_event").EventBasedMetrics(
         event_label_list=list(names),
         evaluate_onset=True,
         evaluate_offset=offset,
@@ -231,9 +215,9 @@ def event_counts(
     )
     rows = []
     for clip in reference:
-        judge.reset()
-        judge.evaluate(_rows(reference[clip]), _rows(estimated[clip]))
-        rows.append((judge.class_wise, [judge.overall[key] for key in ("Nsubs", "Nfn", "Nfp")]))
+        counter.reset()
+        counter.evaluate(_rows(reference[clip]), _rows(estimated[clip]))
+        rows.append((counter.class_wise, [counter.overall[key] for key in ("Nsubs", "Nfn", "Nfp")]))
     return _gather(tuple(reference), names, rows)
 
 
@@ -268,8 +252,7 @@ def event_f1(
 def join_overlapping(events: Events) -> tuple[dict[str, list[Event]], int]:
     """Join events of one class that overlap or touch within a clip into one.
 
-    What asks for the duration of an event (PSDS, activity matrices) can't tell two sounds of one class apart that
-    sound at once.
+    Metrics of durations (PSDS, activity matrices) can't separate two sounds of one class that sound at once.
 
     Returns:
         The events of each clip in the order of their onsets, and how many were joined to an earlier one.
@@ -309,7 +292,7 @@ def events_library(module: str) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    # A dependency announces on import that pkg_resources will go; no user can do anything about that.
+    # A dependency warns on import that pkg_resources will be removed; users can do nothing about that.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         return require(module, extra="events")
@@ -341,7 +324,3 @@ def _gather(clips: tuple[str, ...], classes: tuple[str, ...], rows: list[tuple[A
 
     overall = np.array([values for _, values in rows], dtype=np.float64).reshape(len(clips), 3)
     return EventCounts(clips, classes, table("Ntp"), table("Nref"), table("Nsys"), *overall.T)
-
-
-def _ratio(top: Floats, bottom: Floats, where: Any) -> Floats:
-    return np.divide(top, bottom, out=np.full(np.shape(bottom), math.nan), where=where)

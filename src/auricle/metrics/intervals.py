@@ -1,4 +1,4 @@
-"""How far a score could have been off: bootstrap over clips, Student's t over folds or seeds, paired differences."""
+"""Intervals: bootstrap over clips, Student's t over folds or seeds, paired differences."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from scipy.stats import t as student
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval `[low, high]` that covers `confidence`, and in words what it speaks about."""
+    """An interval `[low, high]` of some confidence, and its method in words."""
 
     low: float
     high: float
@@ -78,11 +78,11 @@ def bootstrap_weights(
 def percentile_interval(
     samples: np.ndarray, method: str, confidence: float = 0.95, centre: float | None = None
 ) -> Interval:
-    """Return the central interval of bootstrap values `(R,)`; undefined (NaN) values don't take part.
+    """Return the central interval of bootstrap values `(R,)`; undefined (NaN) values are skipped.
 
     Args:
         samples: bootstrap values.
-        method: what they are, in words.
+        method: of the interval, in words.
         confidence: coverage.
         centre: the score itself. Some metrics rise when clips are drawn twice (average precision: a clip's copies
             stand next to each other in the ranking), and with few clips by points: the values are then moved so that
@@ -154,13 +154,13 @@ def paired_difference(
 def sign_flip_p(differences: np.ndarray, generator: np.random.Generator, draws: int = 10_000) -> float:
     """Return the two-sided p-value of a mean of paired differences, by a randomisation test.
 
-    If neither system is better, each difference might as well have the other sign. Few differences are flipped in all
-    2^m ways; many at random (Fisher, 1935; Good, 2005).
+    If neither system is better, the sign of each difference is random. Few differences are flipped in all 2^m ways;
+    many at random (Fisher, 1935; Good, 2005).
 
     Args:
-        differences: `(m,)` of independent groups of units; zeros say nothing.
+        differences: `(m,)` of independent groups of units; zeros are dropped.
         generator: of the random flips.
-        draws: how many, where there are too many to try all.
+        draws: number of random flips.
     """
     d = np.asarray(differences, dtype=np.float64)
     d = d[d != 0]

@@ -1,11 +1,11 @@
-"""Nearest neighbours on clip vectors: a probe that trains nothing."""
+"""Nearest neighbours on clip vectors."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 
 def knn_scores(

@@ -1,8 +1,8 @@
-"""Polyphonic sound detection score: sound events judged from frame scores, at all thresholds at once.
+"""Polyphonic sound detection score: sound events scored by their frame scores, at all thresholds at once.
 
 PSDS (Bilen, Ferroni, Tuveri, Azcarreta and Krstulovic, ICASSP 2020) in its exact, threshold-independent form (Ebbers,
-Serizel and Haeb-Umbach, ICASSP 2022), through `sed_scores_eval`. What is written here is the same score under many
-weightings of the clips at once: the library's changes of each clip's counts are summed with weights.
+Serizel and Haeb-Umbach, ICASSP 2022). `sed_scores_eval` finds where the counts of each clip change; these changes are
+summed with the clips' weights.
 
 Letters in shapes: n clips, T frames of a clip, C classes, R weightings, K thresholds at which a count changes.
 """
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from auricle.config import Config
+from auricle.config import Config, NonNegative, Positive, Share
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.events import Event, Events, events_library, join_overlapping, validate_events
+from auricle.metrics.weights import Floats, check_weights
 
 HOUR = 3600.0
 BLOCK = 2_000_000  # numbers of one cumulative sum
@@ -27,39 +27,27 @@ BLOCK = 2_000_000  # numbers of one cumulative sum
 
 @dataclass(frozen=True)
 class PsdsConfig(Config):
-    """What counts as detected, and what false alarms cost.
+    """Criteria of detections, and the cost of false alarms.
 
     Attributes:
         detection: share of a detection that must lie in annotated events of its class (DTC).
         truth: share of an annotated event that must be covered by such detections (GTC).
         cross_trigger: share of a false detection in events of another class that makes it a cross trigger (CTTC);
-            looked at only where `cross_weight` is not 0.
+            used only where `cross_weight` is not 0.
         cross_weight: weight of cross triggers among false alarms (alpha_CT).
         spread_weight: weight of the standard deviation over classes (alpha_ST).
         max_false_alarms: effective false alarms an hour up to which the curve counts.
     """
 
-    detection: float = 0.7
-    truth: float = 0.7
-    cross_trigger: float = 0.3
-    cross_weight: float = 0.0
-    spread_weight: float = 1.0
-    max_false_alarms: float = 100.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ConfigError: a share outside 0 ... 1, a negative weight, no false alarms allowed.
-        """
-        shares = (self.detection, self.truth, self.cross_trigger)
-        if not all(0 <= share <= 1 for share in shares) or min(self.cross_weight, self.spread_weight) < 0:
-            raise ConfigError(f"PSDS settings {self.to_json()}; expected shares within 0 ... 1 and weights >= 0")
-        if not self.max_false_alarms > 0:
-            raise ConfigError(f"PSDS up to {self.max_false_alarms} false alarms an hour; expected a positive number")
+    detection: Share = 0.7
+    truth: Share = 0.7
+    cross_trigger: Share = 0.3
+    cross_weight: NonNegative = 0.0
+    spread_weight: NonNegative = 1.0
+    max_false_alarms: Positive = 100.0
 
 
-# The two scenarios of DCASE task 4 since 2021: to react fast, and not to confuse classes.
+# The two scenarios of DCASE task 4 since 2021: fast reaction, and no confusion of classes.
 PSDS1 = PsdsConfig()
 PSDS2 = PsdsConfig(detection=0.1, truth=0.1, cross_weight=0.5)
 
@@ -72,7 +60,7 @@ class Psds:
         rate: frames a second; the last frame ends with the clip.
         reference: annotated events of the same clips.
         seconds: length of each clip.
-        classes: names of the C columns. Classes without annotated events take no part: their detection rate is
+        classes: names of the C columns. Classes without annotated events are skipped: their detection rate is
             undefined (and the library refuses them).
         config: the scenario.
 
@@ -102,63 +90,53 @@ class Psds:
         self._truth = {c: [(on, off, self._codes[label]) for on, off, label in e] for c, e in truth.items()}
         self._deltas: dict[str, Any] = {}
         if self.classes:
-            self._library = events_library("sed_scores_eval")
             columns = [names.index(name) for name in self.classes]
             frames = {
                 clip: _frame(table[:, columns], _edges(len(table), rate, float(seconds[clip])), self._codes.values())
                 for clip, table in checked.items()
             }
-            # A single class has none to be confused with; the library would divide by the number of others.
+            # A single class can't be confused; the library would divide by the number of others.
             self._cross_weight = config.cross_weight if len(self.classes) > 1 else 0.0
-            self._criteria: dict[str, float | None] = {
-                "dtc_threshold": config.detection,
-                "gtc_threshold": config.truth,
-                "cttc_threshold": config.cross_trigger if self._cross_weight else None,
-            }
-            self._deltas = self._library.intersection_based.intermediate_statistics_deltas(
-                frames, self._truth, **self._criteria
+            library = events_library("sed_scores_eval").intersection_based
+            self._deltas = library.intermediate_statistics_deltas(
+                frames,
+                self._truth,
+                dtc_threshold=config.detection,
+                gtc_threshold=config.truth,
+                cttc_threshold=config.cross_trigger if self._cross_weight else None,
             )
 
-    def value(self) -> tuple[float, dict[str, float]]:
-        """Return PSDS (0 ... 1) and each annotated class's; NaN and nothing without annotated events."""
-        if not self.classes:
-            return math.nan, {}
-        whole, single, _, _ = self._library.intersection_based.psds(
-            scores=None,
-            deltas=self._deltas,
-            ground_truth=self._truth,
-            audio_durations=dict(zip(self.clips, self._seconds.tolist(), strict=True)),
-            alpha_ct=self._cross_weight,
-            alpha_st=self.config.spread_weight,
-            max_efpr=self.config.max_false_alarms,
-            **self._criteria,
-        )
-        return float(whole), {name: float(single[code]) for name, code in self._codes.items()}
+    def value(self, weights: np.ndarray | None = None) -> Floats:
+        """Return PSDS (0 ... 1) of each weighting `(R,)`; NaN where no annotated event occurs.
 
-    def resampled(self, weights: np.ndarray) -> Floats:
-        """Return PSDS `(R,)` if clip i occurred `weights[r, i]` times; NaN where no annotated event occurs.
-
-        Under a weighting, classes without annotated events take no part.
+        Under a weighting, classes without annotated events are skipped.
 
         Args:
-            weights: `(R, n)` >= 0, clips in the order of `clips`.
+            weights: `(R, n)` how often each of `clips` counts; None: each once, R = 1.
 
         Raises:
             ConfigError: weights of another number of clips, or negative ones.
         """
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.ndim != 2 or weights.shape[1] != len(self.clips) or (weights < 0).any():
-            raise ConfigError(f"weights of shape {weights.shape}; expected (R, {len(self.clips)}) numbers >= 0")
-        result = np.full(len(weights), math.nan)
+        return np.array([_area(list(curves.values()), self.config) for curves in self._curves(weights)])
+
+    def class_values(self, weights: np.ndarray | None = None) -> dict[str, Floats]:
+        """Return the value of each annotated class alone, `(R,)`; see `value`."""
+        each = self._curves(weights)
+        return {c: np.array([_area([e[c]] if c in e else [], self.config) for e in each]) for c in self.classes}
+
+    def _curves(self, weights: np.ndarray | None) -> list[dict[str, tuple[Floats, Floats]]]:
+        """Staircase of each annotated class under each weighting."""
+        weights = check_weights(weights, len(self.clips))
+        curves: list[dict[str, tuple[Floats, Floats]]] = [{} for _ in weights]
         if not self.classes:
-            return result
+            return curves
         widest = max(sum(len(self._deltas[clip][code][0]) for clip in self.clips) for code in self._codes.values())
         rows = max(1, BLOCK // max(widest, 1))
         for start in range(0, len(weights), rows):
-            result[start : start + rows] = self._block(weights[start : start + rows])
-        return result
+            self._block(weights[start : start + rows], curves[start : start + rows])
+        return curves
 
-    def _block(self, weights: Floats) -> Floats:
+    def _block(self, weights: Floats, curves: list[dict[str, tuple[Floats, Floats]]]) -> None:
         hours = weights @ self._seconds / HOUR
         codes = list(self._codes.values())
         counted = np.array([[[e[2] for e in self._truth[c]].count(code) for code in codes] for c in self.clips])
@@ -166,13 +144,11 @@ class Psds:
             [[sum(e[1] - e[0] for e in self._truth[c] if e[2] == code) for code in codes] for c in self.clips]
         )
         events, duration = weights @ counted, weights @ lasting
-        curves: list[list[tuple[Floats, Floats]]] = [[] for _ in weights]
-        for c, code in enumerate(codes):
+        for c, (name, code) in enumerate(self._codes.items()):
             found, alarms = self._counts(code, weights, duration / HOUR)
             for r in np.flatnonzero(events[:, c] > 0):
                 false = alarms[0][r] / hours[r] + self._cross_weight * alarms[1][r]
-                curves[r].append(_staircase(found[r] / events[r, c], false, self.config.max_false_alarms))
-        return np.array([_area(each, self.config) for each in curves])
+                curves[r][name] = _staircase(found[r] / events[r, c], false, self.config.max_false_alarms)
 
     def _counts(self, code: str, weights: Floats, hours: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
         """Events found, false detections, and the mean rate of cross triggers an hour: each `(R, K + 1)`."""
@@ -194,7 +170,7 @@ class Psds:
         found, false = total("tps"), total("fps")
         crossed = np.zeros_like(false)
         others = [(i, other) for i, other in enumerate(self._codes.values()) if other != code]
-        # A class without annotated events under a weighting takes no part here either.
+        # A class without annotated events under a weighting is skipped here, too.
         if self._cross_weight:
             present = np.stack([hours[:, i] > 0 for i, _ in others])
             for (i, other), here in zip(others, present, strict=True):
@@ -210,7 +186,7 @@ def _validate(
     seconds: Mapping[str, float],
     classes: Sequence[str],
 ) -> tuple[dict[str, list[Event]], dict[str, Floats], tuple[str, ...]]:
-    """Check everything that goes into a score; see `Psds`."""
+    """Check the input of `Psds`."""
     truth, _, names = validate_events(reference, {clip: [] for clip in scores}, classes, lasting=True)
     if not (math.isfinite(rate) and rate > 0):
         raise ConfigError(f"{rate} frames a second; expected a positive number")
@@ -246,7 +222,7 @@ def _edges(frames: int, rate: float, seconds: float) -> Floats:
 
 
 def _frame(table: Floats, edges: Floats, classes: Iterable[str]) -> Any:
-    """One clip's scores as the library wants them."""
+    """Return the scores of a clip in the form of the library."""
     pandas = events_library("pandas")
 
     class Scores(pandas.DataFrame):  # type: ignore[name-defined]

@@ -1,23 +1,23 @@
 """How well scores rank positive clips before negative ones: AUC, partial AUC, d', and ranking of a clip's labels.
 
-Through scikit-learn. `resampled_ranking.py` holds the two-class metrics under many weightings of the clips at once.
-
-Letters in shapes: n clips, C classes.
+Letters in shapes: n clips, C classes, R weightings, K different scores.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.metrics import label_ranking_average_precision_score, roc_auc_score
+from scipy.stats import norm, rankdata
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats, area_under_roc, average_precision, validate_multi
+from auricle.metrics.classification import area_under_roc, average_precision, tie_ends, validate_multi
+from auricle.metrics.weights import Floats, divide, nan_mean, weighable
 
 MAX_FALSE_POSITIVES = 0.1  # of partial AUC; DCASE task 2
+BLOCK = 4_000_000  # numbers of one table of curves
 
 
 def validate_binary(truth: np.ndarray, scores: np.ndarray) -> tuple[NDArray[np.bool_], Floats]:
@@ -42,13 +42,51 @@ def validate_binary(truth: np.ndarray, scores: np.ndarray) -> tuple[NDArray[np.b
     return truth.astype(bool), scores
 
 
-def auc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve; NaN unless there are clips of both kinds."""
+def over_curves(
+    truth: np.ndarray, scores: np.ndarray, weights: Floats, measure: Callable[[Floats, Floats], Floats]
+) -> Floats:
+    """Apply a measure to the ROC curves of many weightings; NaN unless clips of both kinds count.
+
+    Tied scores pass a threshold together: each run of equal scores is one point of the curve.
+
+    Args:
+        truth: `(n,)` zeros and ones.
+        scores: `(n,)`.
+        weights: `(R, n)`.
+        measure: of false and true positive rates `(r, K + 1)`; returns `(r,)`.
+    """
     positive, scores = validate_binary(truth, scores)
-    return float(roc_auc_score(positive, scores)) if positive.any() and not positive.all() else math.nan
+    result = np.full(len(weights), math.nan)
+    order = np.argsort(-scores, kind="stable")
+    positive, last = positive[order], tie_ends(scores[order])
+    if not last.size:
+        return result
+    rows = max(1, BLOCK // order.size)
+    for start in range(0, len(weights), rows):
+        drawn = weights[start : start + rows, order]
+        found, accepted = (np.cumsum(drawn * kind, axis=1)[:, last] for kind in (positive, ~positive))
+        both = (found[:, -1] > 0) & (accepted[:, -1] > 0)
+        if both.any():
+            rates = [np.pad(curve[both] / curve[both, -1:], ((0, 0), (1, 0))) for curve in (accepted, found)]
+            result[start : start + rows][both] = measure(rates[0], rates[1])
+    return result
 
 
-def partial_auc(truth: np.ndarray, scores: np.ndarray, max_false_positives: float = MAX_FALSE_POSITIVES) -> float:
+@weighable
+def auc(truth: np.ndarray, scores: np.ndarray, weights: Floats) -> Floats:
+    """Return the area under the ROC curve, tied pairs counting half; NaN unless there are clips of both kinds."""
+
+    def area(accepted: Floats, found: Floats) -> Floats:
+        total: Floats = (np.diff(accepted, axis=1) * (found[:, 1:] + found[:, :-1]) / 2).sum(1)
+        return total
+
+    return over_curves(truth, scores, weights, area)
+
+
+@weighable
+def partial_auc(
+    truth: np.ndarray, scores: np.ndarray, weights: Floats, max_false_positives: float = MAX_FALSE_POSITIVES
+) -> Floats:
     """Return the area under the ROC curve up to a false-positive rate; NaN unless there are clips of both kinds.
 
     Standardised after McClish (1989) as in scikit-learn: chance gives 0.5, a perfect ranking 1.
@@ -56,39 +94,44 @@ def partial_auc(truth: np.ndarray, scores: np.ndarray, max_false_positives: floa
     Raises:
         ConfigError: the rate does not lie within 0 (excluded) ... 1.
     """
-    positive, scores = validate_binary(truth, scores)
-    check_rate(max_false_positives)
-    if not positive.any() or positive.all():
-        return math.nan
-    return float(roc_auc_score(positive, scores, max_fpr=max_false_positives))
+    limit = max_false_positives
+    if not 0 < limit <= 1:
+        raise ConfigError(f"false-positive rate up to {limit}; expected more than 0, at most 1")
+
+    def area(accepted: Floats, found: Floats) -> Floats:
+        left, low = accepted[:, :-1], found[:, :-1]
+        right, high = accepted[:, 1:], found[:, 1:]
+        # The part of each step that lies before the limit, and the height of the curve there.
+        width = np.maximum(np.minimum(right, limit) - left, 0.0)
+        share = np.divide(width, right - left, out=np.zeros_like(width), where=right > left)
+        total = (width * (low + low + share * (high - low)) / 2).sum(1)
+        least = limit**2 / 2
+        standard: Floats = 0.5 * (1 + (total - least) / (limit - least)) if limit < 1 else total
+        return standard
+
+    return over_curves(truth, scores, weights, area)
 
 
-def d_prime(truth: np.ndarray, scores: np.ndarray, *, by_class: bool = False) -> float:
+@weighable
+def d_prime(truth: np.ndarray, scores: np.ndarray, weights: Floats, by_class: bool = False) -> Floats:
     """Return d' = sqrt(2) Phi^-1(AUC), the distance of two unit normal distributions with this AUC.
 
     Args:
         truth: `(n, C)` zeros and ones.
         scores: `(n, C)`.
+        weights: `(R, n)`; None: each clip once.
         by_class: mean of the classes' d' as in HEAR, infinite as soon as one class is ranked perfectly; else d' of the
             mean AUC.
 
     Returns:
         d'; infinite for perfect ranking, NaN where no class has clips of both kinds.
     """
-    areas = area_under_roc(truth, scores)
-    areas = areas[~np.isnan(areas)]
-    if not areas.size:
-        return math.nan
-    return float(separation(areas).mean() if by_class else separation(areas.mean()))
+    areas = area_under_roc(truth, scores, weights)
+    return nan_mean(_separation(areas), axis=1) if by_class else _separation(nan_mean(areas, axis=1))
 
 
-def separation(area: np.ndarray | float) -> Floats:
-    """Return d' of areas under the ROC curve, of any shape."""
-    distance: Floats = math.sqrt(2) * np.asarray(norm.ppf(area))
-    return distance
-
-
-def class_mean_average_precision(truth: np.ndarray, scores: np.ndarray, least: int = 1) -> float:
+@weighable
+def class_mean_average_precision(truth: np.ndarray, scores: np.ndarray, weights: Floats, least: int = 1) -> Floats:
     """Return cmAP: the mean average precision over classes with at least `least` positive clips; NaN if there is none.
 
     With `least=1` it is mAP; BirdSet and the bird challenges report it under this name.
@@ -99,28 +142,26 @@ def class_mean_average_precision(truth: np.ndarray, scores: np.ndarray, least: i
     if least < 1:
         raise ConfigError(f"classes with at least {least} positives; expected 1 or more")
     positive, _ = validate_multi(truth, scores)
-    counted = average_precision(truth, scores)[positive.sum(0) >= least]
-    return float(counted.mean()) if counted.size else math.nan
+    each = average_precision(truth, scores, weights)
+    return nan_mean(np.where(weights @ positive.astype(np.float64) >= least, each, math.nan), axis=1)
 
 
-def label_weighted_ranking_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+@weighable
+def label_weighted_ranking_precision(truth: np.ndarray, scores: np.ndarray, weights: Floats) -> Floats:
     """Return lwlrap: the precision at the rank of each label of each clip, mean over all labels of all clips.
 
-    Clips without labels take no part; NaN if no clip has any. The metric of DCASE 2019 task 2.
+    Tied labels share the lowest of their ranks. Clips without labels do not count; NaN if no clip has any. The metric
+    of DCASE 2019 task 2.
     """
     positive, scores = validate_multi(truth, scores)
-    labels = positive.sum(1)
-    if not labels.any():
-        return math.nan
-    some = labels > 0
-    return float(label_ranking_average_precision_score(positive[some], scores[some], sample_weight=labels[some]))
+    labels = positive.sum(1).astype(np.float64)
+    total = np.zeros(len(labels))
+    for i in np.flatnonzero(labels):
+        good = scores[i, positive[i]]
+        total[i] = (rankdata(-good, "max") / rankdata(-scores[i], "max")[positive[i]]).sum()
+    return divide(weights @ total, weights @ labels)
 
 
-def check_rate(rate: float) -> None:
-    """Check a false-positive rate up to which a curve counts.
-
-    Raises:
-        ConfigError: it does not lie within 0 (excluded) ... 1.
-    """
-    if not 0 < rate <= 1:
-        raise ConfigError(f"false-positive rate up to {rate}; expected more than 0, at most 1")
+def _separation(area: Floats) -> Floats:
+    distance: Floats = math.sqrt(2) * np.asarray(norm.ppf(area))
+    return distance

@@ -1,21 +1,18 @@
 """Numbers predicted from sound (pitch, loudness, arousal): errors, explained variance, correlations, pitch accuracy.
 
-Through scikit-learn and scipy. `resampled_regression.py` holds the same metrics under many weightings at once.
-
-Letters in shapes: n clips, K numbers a clip. Several numbers a clip are scored one by one and averaged.
+Letters in shapes: n clips, K numbers a clip, R weightings. Several numbers a clip are scored one by one and averaged.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.classification import tie_ends
+from auricle.metrics.weights import Floats, divide, unit_mean, weighable
 
 HALF_SEMITONE = 0.5
 OCTAVE = 12.0  # semitones
@@ -42,65 +39,86 @@ def validate_numbers(truth: np.ndarray, predicted: np.ndarray) -> tuple[Floats, 
     return (truth[:, None], predicted[:, None]) if truth.ndim == 1 else (truth, predicted)
 
 
-def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
+@weighable
+def r2(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
     """Return the share of variance explained, negative where the mean would do better.
 
     NaN for fewer than two clips, and for true values that are all equal (there is no variance to explain).
     """
-    return _columns(truth, predicted, _r2)
+    return _over_columns(truth, predicted, weights, lambda m: 1 - divide(m.error_square, m.solid(m.true_spread)))
 
 
-def pearson(truth: np.ndarray, predicted: np.ndarray) -> float:
+@weighable
+def pearson(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
     """Return the correlation; NaN for fewer than two clips, or where one side is constant."""
-    return _columns(truth, predicted, lambda t, p: stats.pearsonr(t, p).statistic if _varies(t, p) else math.nan)
+    return _over_columns(truth, predicted, weights, _correlation)
 
 
-def spearman(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the rank correlation, ties at their mean rank; NaN as `pearson`."""
-    return _columns(truth, predicted, lambda t, p: stats.spearmanr(t, p).statistic if _varies(t, p) else math.nan)
+@weighable
+def spearman(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the rank correlation, ties at their mean rank; NaN as `pearson`. Each weighting ranks its clips anew."""
+    true, said = validate_numbers(truth, predicted)
+    columns = [
+        _correlation(_moments(_ranks(t, weights), _ranks(s, weights), weights))
+        for t, s in zip(true.T, said.T, strict=True)
+    ]
+    return np.mean(columns, axis=0)
 
 
-def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
+@weighable
+def concordance(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
     """Return Lin's concordance: correlation that an offset or a wrong scale lowers (emotion dimensions).
 
     NaN for fewer than two clips, or where both sides are the same constant.
     """
-    return _columns(truth, predicted, _concordance)
+
+    def measure(m: _Moments) -> Floats:
+        spread = m.true_spread + m.said_spread + (m.true - m.said) ** 2
+        return np.where(m.several, divide(2 * m.covariance, m.solid(spread)), np.nan)
+
+    return _over_columns(truth, predicted, weights, measure)
 
 
-def mean_error(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean absolute error in the unit of the numbers; NaN without clips."""
-    return _columns(truth, predicted, lambda t, p: mean_absolute_error(t, p) if t.size else math.nan)
+@weighable
+def mean_error(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the mean absolute error in the unit of the numbers."""
+    true, said = validate_numbers(truth, predicted)
+    return unit_mean(np.abs(true - said).mean(1), weights)
 
 
-def root_mean_square_error(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the root mean square error in the unit of the numbers; NaN without clips."""
-    return _columns(truth, predicted, lambda t, p: root_mean_squared_error(t, p) if t.size else math.nan)
+@weighable
+def root_mean_square_error(truth: np.ndarray, predicted: np.ndarray, weights: Floats) -> Floats:
+    """Return the root mean square error in the unit of the numbers."""
+    return _over_columns(truth, predicted, weights, lambda m: np.sqrt(m.error_square))
 
 
-def pitch_accuracy(truth: np.ndarray, predicted: np.ndarray, tolerance: float = HALF_SEMITONE) -> float:
+@weighable
+def pitch_accuracy(
+    truth: np.ndarray, predicted: np.ndarray, weights: Floats, tolerance: float = HALF_SEMITONE
+) -> Floats:
     """Return the share of pitches less than `tolerance` semitones off (`mir_eval`'s raw pitch accuracy).
 
     Args:
         truth: `(n,)` semitones (MIDI numbers, may be fractions).
         predicted: `(n,)` semitones.
+        weights: `(R, n)`; None: each clip once.
         tolerance: in semitones.
-
-    Returns:
-        The share; NaN without clips.
 
     Raises:
         ConfigError: shapes differ, a number is not finite, or the tolerance is not positive.
     """
-    return _share(pitch_hits(truth, predicted, tolerance))
+    return unit_mean(pitch_hits(truth, predicted, tolerance), weights)
 
 
-def chroma_accuracy(truth: np.ndarray, predicted: np.ndarray, tolerance: float = HALF_SEMITONE) -> float:
+@weighable
+def chroma_accuracy(
+    truth: np.ndarray, predicted: np.ndarray, weights: Floats, tolerance: float = HALF_SEMITONE
+) -> Floats:
     """Return the share of pitches less than `tolerance` semitones off, any number of octaves forgiven.
 
     Arguments, result and errors are those of `pitch_accuracy`.
     """
-    return _share(pitch_hits(truth, predicted, tolerance, chroma=True))
+    return unit_mean(pitch_hits(truth, predicted, tolerance, chroma=True), weights)
 
 
 def pitch_hits(
@@ -117,26 +135,73 @@ def pitch_hits(
     return hits
 
 
-def _columns(truth: np.ndarray, predicted: np.ndarray, measure: Callable[[Floats, Floats], float]) -> float:
+@dataclass(frozen=True)
+class _Moments:
+    """Weighted moments of one number a clip, each `(R,)`, after both sides were moved by the mean of the truth.
+
+    `several`: more than one clip counts.
+    """
+
+    several: np.ndarray
+    true: Floats
+    said: Floats
+    true_square: Floats
+    said_square: Floats
+    product: Floats
+    error_square: Floats
+
+    @property
+    def true_spread(self) -> Floats:
+        return self.true_square - self.true**2
+
+    @property
+    def said_spread(self) -> Floats:
+        return self.said_square - self.said**2
+
+    @property
+    def covariance(self) -> Floats:
+        return self.product - self.true * self.said
+
+    def solid(self, spread: Floats) -> Floats:
+        """Return a spread, or 0 where it is rounding: one clip drawn several times must not pass for two."""
+        return np.where(spread > 1e-13 * (self.true_square + self.said_square), spread, 0.0)
+
+
+def _over_columns(
+    truth: np.ndarray, predicted: np.ndarray, weights: Floats, measure: Callable[[_Moments], Floats]
+) -> Floats:
     true, said = validate_numbers(truth, predicted)
-    return float(np.mean([measure(t, p) for t, p in zip(true.T, said.T, strict=True)]))
+    columns = []
+    for t, s in zip(true.T, said.T, strict=True):
+        # Squares of large numbers that differ little (frequencies, years) would lose their digits.
+        centre = t.mean() if t.size else 0.0
+        columns.append(measure(_moments((t - centre)[None], (s - centre)[None], weights)))
+    return np.mean(columns, axis=0)
 
 
-def _r2(truth: Floats, predicted: Floats) -> float:
-    return float(r2_score(truth, predicted)) if truth.size > 1 and np.ptp(truth) > 0 else math.nan
+def _moments(true: Floats, said: Floats, weights: Floats) -> _Moments:
+    count = weights.sum(1)
+
+    def mean(values: Floats) -> Floats:
+        return divide((weights * values).sum(1), count)
+
+    products = (true, said, true**2, said**2, true * said, (true - said) ** 2)
+    return _Moments(count > 1, *map(mean, products))
 
 
-def _varies(truth: Floats, predicted: Floats) -> bool:
-    return bool(truth.size > 1 and np.ptp(truth) > 0 and np.ptp(predicted) > 0)
+def _correlation(m: _Moments) -> Floats:
+    return divide(m.covariance, np.sqrt(m.solid(m.true_spread) * m.solid(m.said_spread)))
 
 
-def _concordance(truth: Floats, predicted: Floats) -> float:
-    if truth.size < 2:
-        return math.nan
-    off, true, said = truth.mean() - predicted.mean(), truth - truth.mean(), predicted - predicted.mean()
-    spread = (true**2).mean() + (said**2).mean() + off**2
-    return float(2 * (true * said).mean() / spread) if spread > 0 else math.nan
-
-
-def _share(hits: Floats) -> float:
-    return float(hits.mean()) if hits.size else math.nan
+def _ranks(values: Floats, weights: Floats) -> Floats:
+    """Mean rank of each clip among the drawn ones `(R, n)`."""
+    if not values.size:
+        return np.zeros_like(weights)
+    order = np.argsort(values, kind="stable")
+    first = np.append(0, tie_ends(values[order])[:-1] + 1)
+    sums = np.add.reduceat(weights[:, order], first, axis=1)
+    middle = np.cumsum(sums, axis=1) - sums + (sums + 1) / 2
+    ranks = np.empty_like(weights)
+    ranks[:, order] = np.repeat(middle, np.diff(np.append(first, values.size)), axis=1)
+    # Ranks are centred for the same reason as values; any constant serves.
+    return ranks - weights.sum(1, keepdims=True) / 2

@@ -1,8 +1,7 @@
 """Retrieval: are the relevant items ranked first? Recall@K, Precision@K, MRR, nDCG and mean average precision.
 
-Every metric is a mean over queries; the functions that end in `_of_queries` return the value of each, so that
-`resampled_units.weighted_mean` gives the metric of any weighting of the queries. Average precision and nDCG come from
-scikit-learn.
+Every metric is a mean over queries; `retrieval_of_queries` returns the value of each query, so that
+`auricle.metrics.weights.unit_mean` gives the metric under any weighting of the queries.
 
 Letters in shapes: q queries, m items.
 """
@@ -10,13 +9,14 @@ Letters in shapes: q queries, m items.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, ndcg_score
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.classification import tie_ends
+from auricle.metrics.weights import Floats, unit_mean
 
 Mask = NDArray[np.bool_]
 
@@ -52,124 +52,75 @@ def validate_retrieval(
     return scores, relevant.astype(bool) & ~skipped, skipped
 
 
-def first_ranks(scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None) -> Floats:
-    """Return the rank of the best relevant item of each query `(q,)`, from 1; NaN for a query without relevant items.
+def retrieval_of_queries(
+    scores: np.ndarray,
+    relevant: np.ndarray,
+    excluded: np.ndarray | None = None,
+    *,
+    cuts: Sequence[int] = (1, 5, 10),
+    depth: int = 0,
+) -> dict[str, Floats]:
+    """Return every retrieval metric for each query: name -> `(q,)`; NaN for a query without relevant items.
 
-    Irrelevant items of the same score stand before it, so that an encoder which gives all clips one vector earns
-    nothing.
-    """
-    scores, good, skipped = validate_retrieval(scores, relevant, excluded)
-    some = good.any(1)
-    best = np.where(good, scores, -np.inf).max(1, initial=-np.inf)
-    before = ((scores >= best[:, None]) & ~good & ~skipped).sum(1)
-    return np.where(some, before + 1.0, math.nan)
+    - `recall_at_K`: 1 for a query with a relevant item among its first K, else 0 (the R@K of audio-text retrieval and
+      of metric learning; where a query has several relevant items it is not their share);
+    - `precision_at_K`: share of relevant items among the first K, or among all where fewer can be ranked;
+    - `mrr`: 1 / rank of the best relevant item;
+    - `ndcg`: normalised discounted cumulative gain, gains 0 and 1, discounts 1 / log2(rank + 1);
+    - `map_retrieval`: average precision.
 
-
-def recall_at_k_of_queries(
-    scores: np.ndarray, relevant: np.ndarray, k: int, excluded: np.ndarray | None = None
-) -> Floats:
-    """Return 1 for each query with a relevant item among its first k, else 0 `(q,)`; NaN without relevant items.
-
-    This is the R@K of audio-text retrieval and of metric learning; where a query has several relevant items it is not
-    their share.
-
-    Raises:
-        ConfigError: k below 1, or as `validate_retrieval`.
-    """
-    _check_k(k)
-    ranks = first_ranks(scores, relevant, excluded)
-    return np.where(np.isnan(ranks), math.nan, (ranks <= k).astype(np.float64))
-
-
-def precision_at_k_of_queries(
-    scores: np.ndarray, relevant: np.ndarray, k: int, excluded: np.ndarray | None = None
-) -> Floats:
-    """Return the share of relevant items among the first k of each query `(q,)`; NaN without relevant items.
-
-    Where fewer than k items can be ranked the share is of those. Among equal scores irrelevant items stand first.
-
-    Raises:
-        ConfigError: k below 1, or as `validate_retrieval`.
-    """
-    _check_k(k)
-    scores, good, skipped = validate_retrieval(scores, relevant, excluded)
-    result = np.full(len(scores), math.nan)
-    for i in np.flatnonzero(good.any(1)):
-        items = np.flatnonzero(~skipped[i])
-        order = np.lexsort((good[i, items], -scores[i, items]))[:k]
-        result[i] = good[i, items[order]].mean()
-    return result
-
-
-def reciprocal_rank_of_queries(scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None) -> Floats:
-    """Return 1 / rank of the best relevant item of each query `(q,)`; NaN without relevant items."""
-    return 1.0 / first_ranks(scores, relevant, excluded)
-
-
-def ndcg_of_queries(
-    scores: np.ndarray, relevant: np.ndarray, k: int | None = None, excluded: np.ndarray | None = None
-) -> Floats:
-    """Return the normalised discounted cumulative gain of each query `(q,)`; NaN without relevant items.
-
-    Gains are 0 and 1, discounts 1 / log2(rank + 1), equal scores share their gains (scikit-learn).
+    Tied scores: in what counts ranks (recall, precision, MRR) irrelevant items stand before relevant ones, so that an
+    encoder which gives all clips one vector earns nothing. nDCG and average precision are those of scikit-learn: tied
+    items share their discounts, and pass a threshold together. No metric depends on the order of the items.
 
     Args:
-        scores: `(q, m)`.
-        relevant: `(q, m)`.
-        k: ranks that count; None: all.
-        excluded: `(q, m)`.
+        scores: `(q, m)` finite similarity of each item to each query; higher ranks first.
+        relevant: `(q, m)` zeros and ones (or bool).
+        excluded: `(q, m)` items that are not ranked for a query, such as itself; None: none.
+        cuts: the values of K.
+        depth: ranks that count for nDCG; 0: all.
 
     Raises:
-        ConfigError: k below 1, or as `validate_retrieval`.
+        ConfigError: a cut below 1, a negative depth, or as `validate_retrieval`.
     """
-    if k is not None:
-        _check_k(k)
+    if min(cuts, default=1) < 1 or depth < 0:
+        raise ConfigError(f"the first {min(cuts, default=1)} items, depth {depth}; expected at least 1, and 0 (all)")
     scores, good, skipped = validate_retrieval(scores, relevant, excluded)
-    result = np.full(len(scores), math.nan)
+    names = [f"{what}_at_{k}" for k in cuts for what in ("recall", "precision")]
+    found = {name: np.full(len(scores), math.nan) for name in (*names, "mrr", "ndcg", "map_retrieval")}
     for i in np.flatnonzero(good.any(1)):
         kept = ~skipped[i]
-        # One item alone can only be ranked first; scikit-learn refuses to say so.
-        alone = int(kept.sum()) == 1
-        result[i] = 1.0 if alone else ndcg_score(good[i : i + 1, kept].astype(float), scores[i : i + 1, kept], k=k)
-    return result
-
-
-def average_precision_of_queries(
-    scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None
-) -> Floats:
-    """Return the average precision of each query `(q,)`, tied scores taken together; NaN without relevant items."""
-    scores, good, skipped = validate_retrieval(scores, relevant, excluded)
-    result = np.full(len(scores), math.nan)
-    for i in np.flatnonzero(good.any(1)):
-        kept = ~skipped[i]
-        result[i] = average_precision_score(good[i, kept], scores[i, kept])
-    return result
-
-
-def retrieval_of_queries(
-    scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None
-) -> dict[str, Floats]:
-    """Return every retrieval metric of the catalogue for each query: name -> `(q,)`."""
-    found: dict[str, Floats] = {}
-    for k in (1, 5, 10):
-        found[f"recall_at_{k}"] = recall_at_k_of_queries(scores, relevant, k, excluded)
-        found[f"precision_at_{k}"] = precision_at_k_of_queries(scores, relevant, k, excluded)
-    found["mrr"] = reciprocal_rank_of_queries(scores, relevant, excluded)
-    found["ndcg"] = ndcg_of_queries(scores, relevant, None, excluded)
-    found["map_retrieval"] = average_precision_of_queries(scores, relevant, excluded)
+        for name, value in _of_query(scores[i, kept], good[i, kept], cuts, depth).items():
+            found[name][i] = value
     return found
 
 
 def retrieval_scores(scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None) -> dict[str, float]:
-    """Return every retrieval metric of the catalogue: the mean over queries that have relevant items, else NaN."""
-    return {name: _mean(values) for name, values in retrieval_of_queries(scores, relevant, excluded).items()}
+    """Return every retrieval metric of the catalogue: the mean over queries that have relevant items, else NaN.
+
+    See `retrieval_of_queries`.
+    """
+    each = retrieval_of_queries(scores, relevant, excluded)
+    return {name: float(unit_mean(values)[0]) for name, values in each.items()}
 
 
-def _mean(values: Floats) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise ConfigError(f"the first {k} items; expected at least 1")
+def _of_query(scores: Floats, good: Mask, cuts: Sequence[int], depth: int) -> dict[str, float]:
+    order = np.lexsort((good, -scores))
+    hits = good[order]
+    ranks = np.flatnonzero(hits) + 1
+    last = tie_ends(scores[order])
+    run = np.repeat(np.arange(len(last)), np.diff(last, prepend=-1))
+    # Of each hit, the rank and the number of hits at the end of its run of equal scores.
+    end = last[run[ranks - 1]]
+    precision = np.cumsum(hits)[end] / (end + 1)
+    gain = 1 / np.log2(np.arange(2, len(hits) + 2))
+    gain[depth or len(gain) :] = 0.0
+    shared = (np.add.reduceat(gain, np.append(0, last[:-1] + 1)) / np.diff(last, prepend=-1))[run]
+    found = {f"recall_at_{k}": float(hits[:k].any()) for k in cuts}
+    found |= {f"precision_at_{k}": float(hits[:k].mean()) for k in cuts}
+    return {
+        **found,
+        "mrr": 1.0 / ranks[0],
+        "ndcg": float(shared[hits].sum() / gain[: len(ranks)].sum()),
+        "map_retrieval": float(precision.mean()),
+    }

@@ -12,8 +12,8 @@ import numpy as np
 
 from auricle.config import nearest
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.warping import warping_cost
+from auricle.metrics.weights import Floats
 
 Alignment = Literal["none", "dtw"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from auricle.config import nearest
 from auricle.errors import ConfigError, MissingExtraError
 from auricle.extras import require
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 Tokens = Literal["words", "ptb"]
 

@@ -9,7 +9,6 @@ Letters in shapes: n utterances, R weightings.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from auricle.errors import ConfigError
 from auricle.extras import require
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats, check_weights, divide, weighable
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,8 @@ class ErrorCounts:
         Raises:
             ConfigError: weights of another number of utterances, or negative ones.
         """
-        weights = np.ones((1, self.length.size)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if weights.ndim != 2 or weights.shape[1] != self.length.size or (weights < 0).any():
-            raise ConfigError(
-                f"weights of shape {weights.shape}; expected (R, {self.length.size}) numbers >= 0: one per utterance"
-            )
-        wrong, length = weights @ self.errors, weights @ self.length
-        return np.divide(wrong, length, out=np.full(length.shape, math.nan), where=length > 0)
+        weights = check_weights(weights, self.length.size)
+        return divide(weights @ self.errors, weights @ self.length)
 
 
 def validate_texts(reference: Sequence[str], estimated: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -111,14 +105,16 @@ def character_errors(reference: Sequence[str], estimated: Sequence[str]) -> Erro
     return _counts([list(t) for t in reference], [list(t) for t in estimated], library.process_characters, "")
 
 
-def word_error_rate(reference: Sequence[str], estimated: Sequence[str]) -> float:
+@weighable
+def word_error_rate(reference: Sequence[str], estimated: Sequence[str], weights: Floats) -> Floats:
     """Return the word error rate; NaN where the references hold no word. See `word_errors`."""
-    return float(word_errors(reference, estimated).rate()[0])
+    return word_errors(reference, estimated).rate(weights)
 
 
-def character_error_rate(reference: Sequence[str], estimated: Sequence[str]) -> float:
+@weighable
+def character_error_rate(reference: Sequence[str], estimated: Sequence[str], weights: Floats) -> Floats:
     """Return the character error rate; NaN where the references are empty. See `character_errors`."""
-    return float(character_errors(reference, estimated).rate()[0])
+    return character_errors(reference, estimated).rate(weights)
 
 
 def _counts(reference: list[list[str]], estimated: list[list[str]], process: Any, glue: str) -> ErrorCounts:

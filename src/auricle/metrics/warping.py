@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
+from auricle.metrics.weights import Floats
 
 Ints = NDArray[np.int64]
 
@@ -24,7 +24,7 @@ def warping_cost(distances: np.ndarray, first: np.ndarray, second: np.ndarray) -
     """Return the cost of the cheapest path of each pair, and the number of frame pairs on it.
 
     Args:
-        distances: `(B, N, M)` between frames of both sequences; what lies beyond the lengths is not looked at.
+        distances: `(B, N, M)` between frames of both sequences; values beyond the lengths are ignored.
         first: `(B,)` lengths of the first sequences, 1 ... N.
         second: `(B,)` lengths of the second sequences, 1 ... M.
 

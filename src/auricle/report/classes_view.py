@@ -1,4 +1,4 @@
-"""What lies behind a task's numbers: its classes one by one, and which are taken for which."""
+"""The classes of a task one by one, and their confusion matrix."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from auricle.report.evidence import Entry, TaskEvidence
 from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, details, element, plot_text, table
-from auricle.report.measures import UNITS, Measure, by_name
-from auricle.report.numbers import ABSENT, number, short
+from auricle.report.numbers import ABSENT, Measure, by_name, number, short
 from auricle.report.run_data import Record
 
 NO_CLASSES = "No per-class results were recorded for this task."
@@ -17,7 +16,7 @@ CLASS_TITLES = {"ap": "average precision, %", "f1": "F1, %", "recall": "recall, 
 
 
 def class_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
-    """Per-class results of every encoder, a chart per probe and the numbers in a table.
+    """Show per-class results of every encoder: a chart per probe, and the numbers in a table.
 
     None for types of tasks that have no classes.
     """
@@ -26,7 +25,7 @@ def class_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
     for probe in dict.fromkeys(order):
         figure = _class_figure(task, probe, book)
         if figure is not None:
-            choices.append((_reader(task, probe), figure))
+            choices.append((_probe_name(task, probe), figure))
     if not choices:
         return None if task.type_name != "clips" else element("p", NO_CLASSES, class_="missing")
     best = task.best("pretrained") or next(iter(task.cells.values()))
@@ -38,12 +37,12 @@ def class_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
         for name, numbers in sorted(per_class.items(), key=lambda item: -(number(item[1].get(best_key)) or 0.0))
     ]
     numbers_table = details(
-        f"Numbers of {best.row.label}, {_reader(task, best.probe)}", table(["class", *columns], rows)
+        f"Numbers of {best.row.label}, {_probe_name(task, best.probe)}", table(["class", *columns], rows)
     )
     return Markup(book.choose(choices, f"Per-class results of {task.name}") + numbers_table)
 
 
-def _reader(task: TaskEvidence, probe: str) -> str:
+def _probe_name(task: TaskEvidence, probe: str) -> str:
     return f"{probe} probe" if task.type_name == "clips" else probe
 
 
@@ -55,7 +54,7 @@ def _class_number(key: str, value: Any) -> str:
 
 
 def _shown_key(entry: Entry) -> str:
-    """Which number of each class is drawn: the headline metric if classes have it, else the usual one of a class."""
+    """Return which number of each class to draw: the headline metric if classes have it, else the usual one."""
     per_class: dict[str, Record] = entry.record.get("per_class") or {}
     there = list(dict.fromkeys(key for numbers in per_class.values() for key in numbers if key not in COUNTS))
     wanted = (str(entry.record.get("metric")), "ap", "f1", "recall", "accuracy", *there)
@@ -72,7 +71,7 @@ def _class_figure(task: TaskEvidence, probe: str, book: FigureBook) -> int | Non
         return None
     leader = next((row for row in rows if row.role == "pretrained"), rows[-1])
     key = _shown_key(task.cells[leader, probe])
-    measure = Measure(key, UNITS.get(key, "%"))
+    measure = Measure.of(key)
     scores = {
         row: {c: measure.shown(n.get(key)) for c, n in task.cells[row, probe].record["per_class"].items()}
         for row in rows
@@ -108,9 +107,9 @@ def _class_figure(task: TaskEvidence, probe: str, book: FigureBook) -> int | Non
 
 
 def confusion_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
-    """Confusion matrices: rows are the truth, each row sums to 100 %. None for tasks of other types without any."""
+    """Show confusion matrices, rows are the truth and sum to 100 %; None for tasks of other types without any."""
     if task.first.get("kind") == "multi":
-        return element("p", "A clip may carry several labels here: there is no confusion matrix.", class_="quiet")
+        return element("p", "Clips have several labels: there is no confusion matrix.", class_="quiet")
     entries = [e for e in task.cells.values() if e.record.get("confusion")]
     entries.sort(key=lambda e: (e.row.role != "pretrained", -task.merit(e)))
     if not entries and task.type_name != "clips":
@@ -119,7 +118,7 @@ def confusion_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
         return element("p", "No confusion matrix was recorded for this task.", class_="missing")
     measure = task.measure
     choices = [
-        (f"{e.row.label}, {_reader(task, e.probe)} ({measure.full(e.value)})", _confusion(e, book)) for e in entries
+        (f"{e.row.label}, {_probe_name(task, e.probe)} ({measure.full(e.value)})", _confusion(e, book)) for e in entries
     ]
     return element("div", book.choose(choices, f"Confusion matrix of {task.name}"), class_="matrix")
 
@@ -139,7 +138,7 @@ def _confusion(entry: Entry, book: FigureBook) -> int:
         "xgap": 1,
         "ygap": 1,
         "showscale": False,
-        "hovertemplate": "%{y} taken for %{x}: %{z:.1f} % (%{customdata} clips)<extra></extra>",
+        "hovertemplate": "%{y} predicted as %{x}: %{z:.1f} % (%{customdata} clips)<extra></extra>",
     }
     if len(names) <= 24:
         trace["text"] = [[f"{v:.0f}" if v and v >= 0.5 else "" for v in row] for row in shares]
@@ -148,7 +147,7 @@ def _confusion(entry: Entry, book: FigureBook) -> int:
     return book.add(
         [trace],
         height=min(size, 900),
-        xaxis=axis("taken for", type="category", automargin=True, tickangle=-40, showgrid=False),
+        xaxis=axis("prediction", type="category", automargin=True, tickangle=-40, showgrid=False),
         yaxis=axis("truth", type="category", automargin=True, autorange="reversed", showgrid=False),
         margin={"l": 20, "r": 12, "t": 8, "b": 20},
     )

@@ -1,4 +1,4 @@
-"""The map of embeddings: points to hover over and clips to play and see."""
+"""The map of embeddings, with clips to play."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
         element("p", "", class_="file quiet"),
         element("img", alt="spectrogram of the chosen clip", hidden=True),
         element("audio", controls=True, hidden=True),
-        element("p", "Click a ringed point: its clip plays and its spectrogram appears here.", class_="hint quiet"),
+        element("p", "Click a ringed point to play its clip and see its spectrogram.", class_="hint quiet"),
         class_="player",
         id_=panel,
         aria_live="polite",
@@ -80,20 +80,20 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
     method = found.get("method")
     who = run if run == encoder else f"{run} · {encoder}"
     about = f"{who}: {len(points)} clips by their pooled embedding, {ringed} of them playable (ringed)."
-    told = element(
+    caption = element(
         "p",
         about,
         f" Made by {method}." if method else "",
-        " Distances between far groups mean little.",
+        " Distances between distant groups are not meaningful.",
         class_="quiet",
     )
     gallery = _gallery(playable, group)
     drawn = element("div", _highlight(points), place, class_="drawn")
-    return Markup(element("div", drawn, player, class_="map") + told + (gallery or ""))
+    return Markup(element("div", drawn, player, class_="map") + caption + (gallery or ""))
 
 
 def _labels(point: Record) -> list[str]:
-    """The classes of a point or clip: of `labels`, or of a single `label`."""
+    """Return the classes of a point or clip: of `labels`, or of a single `label`."""
     found = point.get("labels", point.get("label"))
     listed = found if isinstance(found, list | tuple) else [found]
     return [str(one) for one in listed if one is not None and one != ""]
@@ -110,7 +110,7 @@ def _sound(point: Record, clips: list[dict[str, Any]]) -> int | None:
 
 
 def _traces(points: list[Record], clips: list[dict[str, Any]]) -> list[Trace]:
-    """One trace per class; a single one where clips have several labels, as those are coloured by choice."""
+    """Make one trace per class; a single one where clips have several labels, which the menu colours."""
     if any(len(_labels(point)) > 1 for point in points):
         return [_trace(points, clips, "clips", COLOURS[0], SYMBOLS[0])]
     traces = []
@@ -151,7 +151,7 @@ def _trace(points: list[Record], clips: list[dict[str, Any]], name: str, colour:
 
 
 def _highlight(points: list[Record]) -> Markup | None:
-    """A menu that colours the points of one class, for maps whose clips have several labels."""
+    """Make a menu that colours the points of one class, for maps whose clips have several labels."""
     if not any(len(_labels(point)) > 1 for point in points):
         return None
     names = sorted({label for point in points for label in _labels(point)})
@@ -173,7 +173,7 @@ def _clip(clip: Record) -> dict[str, Any]:
 def data_url(value: Any, media: str) -> str:
     """Make a data URL of base64, or keep one that is an audio or image; anything else becomes empty.
 
-    A map is data: whatever else stands in it (a link, a script) does not reach the page.
+    A map is data: anything else in it (a link, a script) does not reach the page.
     """
     if not isinstance(value, str) or not value:
         return ""

@@ -17,8 +17,8 @@ class Panel:
 
     Attributes:
         title: of the chart.
-        series: metric -> how the legend calls it; the first one is drawn solid, others dashed or dotted.
-        note: how to read it.
+        series: metric -> its name in the legend; the first one is drawn solid, others dashed or dotted.
+        note: explanation.
         scale: values are multiplied by it.
         axis: further settings of the vertical axis.
     """
@@ -31,7 +31,7 @@ class Panel:
 
 
 PANELS = (
-    Panel("Loss", {"loss": "loss"}, "What is minimised."),
+    Panel("Loss", {"loss": "loss"}, "The minimised objective."),
     Panel(
         "Contrastive accuracy, %",
         {"accuracy": "accuracy"},
@@ -56,7 +56,7 @@ PANELS = (
     Panel(
         "Waiting for data, % of time",
         {"wait_share": "wait"},
-        "Near zero: the loader keeps up.",
+        "Near zero: the loader is fast enough.",
         100.0,
         (("rangemode", "tozero"),),
     ),
@@ -68,7 +68,7 @@ DASHES = ("solid", "dash", "dot")
 
 
 def curves_section(runs: Sequence[RunData], book: FigureBook) -> Markup:
-    """Draw the curves of all runs, and say of which runs there are none."""
+    """Draw the curves of all runs, and list the runs without curves."""
     parts: list[Markup] = []
     bare = [run.name for run in runs if len(run.metrics) < 2]
     if bare:
@@ -95,7 +95,7 @@ def curves_section(runs: Sequence[RunData], book: FigureBook) -> Markup:
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> Markup:
-    """Say which colour is which run."""
+    """Make a legend of colours and names."""
     keys = [element("span", element("i", style=f"background:{colour}"), name, class_="key") for name, colour in entries]
     return element("p", keys, class_="legend")
 

@@ -1,4 +1,4 @@
-"""Which record stands in which cell: results of all runs, grouped by task, encoder and probe."""
+"""Results of all runs, grouped into tables of encoders by probes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auricle.report.figures import COLOURS, CONTROL_COLOURS
-from auricle.report.measures import Measure
-from auricle.report.numbers import number
+from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
+from auricle.results.book import Condition, group_by_condition, newest
+from auricle.results.record import CONTROLS, ROLES
 
-ROLE_ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}
-ROLE_NAMES = {"log-mel": "log-mel statistics", "random": "random weights"}
 PROBE_ORDER = (
     "centroid",
     "knn",
@@ -30,8 +29,8 @@ class Row:
     """One encoder: a line of the tables.
 
     Attributes:
-        label: how the page calls it.
-        role: `pretrained`, or which control it is.
+        label: its name on the page.
+        role: `pretrained`, or the kind of control.
         encoder: its name in the records.
         colour: in all figures.
         place: order among rows of its role, that of the runs.
@@ -46,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Entry:
-    """One record and where its provenance stands on the page."""
+    """One record, and the anchor of its provenance on the page."""
 
     record: Record
     run: str
@@ -76,35 +75,38 @@ class Entry:
 
 @dataclass(frozen=True)
 class TaskEvidence:
-    """All records of one task.
+    """All records of one task under one condition.
 
     Attributes:
-        name: of the task.
+        condition: what the records share.
         anchor: of its section on the page.
         rows: controls first.
         probes: columns, simplest first.
         cells: the newest record of each row and probe.
-        older: records that a newer one of the same row and probe displaced.
-        task: name of the task in the records; several parts of a page may have it, for different corpora or protocols.
+        older: records that a newer one of the same row and probe replaced.
     """
 
-    name: str
+    condition: Condition
     anchor: str
     rows: list[Row]
     probes: list[str]
     cells: dict[tuple[Row, str], Entry]
     older: list[Entry]
-    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the task, and what sets this table apart from others of the task."""
+        return self.condition.name
 
     @property
     def measure(self) -> Measure:
         """The headline metric."""
-        return Measure.of(self.first)
+        return Measure.of(self.condition.metric, self.condition.unit, self.condition.better)
 
     @property
     def type_name(self) -> str:
         """Type of the task."""
-        return str(self.first.get("type_name") or "clips")
+        return self.condition.type_name
 
     @property
     def entries(self) -> list[Entry]:
@@ -113,86 +115,57 @@ class TaskEvidence:
 
     @property
     def first(self) -> Record:
-        """A record to read what all share (metric, kind, confidence)."""
+        """A record, for what all records share (kind, confidence)."""
         return next(iter(self.cells.values())).record
 
     def best(self, role: str) -> Entry | None:
-        """The entry of best value among the rows of a role."""
+        """Return the entry of best value among the rows of a role."""
         found = [e for e in self.cells.values() if e.row.role == role and e.value is not None]
         return max(found, key=self.merit, default=None)
 
     def merit(self, entry: Entry) -> float:
-        """Sort key: the higher the better, undefined values last."""
+        """Return a sort key: the higher the better, undefined values last."""
         return -float("inf") if entry.value is None else self.measure.sign * entry.value
 
     def control(self, entry: Entry) -> Entry | None:
-        """The random-weight control of an entry: same probe, same run if that has one, else the strongest."""
+        """Return the random-weight control of an entry: same probe, same run if that has one, else the best."""
         found = [e for (row, probe), e in self.cells.items() if row.role == "random" and probe == entry.probe]
         own = [e for e in found if e.run == entry.run]
         return max(own or found, key=self.merit, default=None)
 
 
 def gather(runs: Sequence[RunData]) -> list[TaskEvidence]:
-    """Group the results of all runs by task, in the order in which tasks first occur.
-
-    Numbers of another metric, corpus or protocol are never set side by side: they get a part of their own.
-    """
+    """Group the results of all runs by condition, as `auricle results` does, in the order in which tasks occur."""
     rows = _rows(runs)
     seen: set[tuple[str, str]] = set()
-    tasks: dict[tuple[str, ...], list[Entry]] = {}
-    count = 0
+    entries: list[Entry] = []
     for run in runs:
         for record in run.results:
-            task = str(record["task"])
-            key = str(record.get("key") or f"{run.name}-{count}")
+            key = str(record.get("key") or f"{run.name}-{len(entries)}")
             # A control that several runs share has one key: it stands once.
-            if (task, key) in seen:
+            if (str(record["task"]), key) in seen:
                 continue
-            seen.add((task, key))
-            entry = Entry(record, run.name, rows[_identity(run, record)], f"p{count}")
-            tasks.setdefault(_condition(task, record), []).append(entry)
-            count += 1
-    order = list(dict.fromkeys(key[0] for key in tasks))
-    keys = sorted(tasks, key=lambda key: order.index(key[0]))
-    return [_arrange(key[0], _called(key, keys), f"task-{i}", tasks[key]) for i, key in enumerate(keys)]
+            seen.add((str(record["task"]), key))
+            entries.append(Entry(record, run.name, rows[_identity(run, record)], f"p{len(entries)}"))
+    groups = group_by_condition(entries, lambda entry: entry.record)
+    return [_arrange(condition, f"task-{i}", found) for i, (condition, found) in enumerate(groups)]
 
 
-def _condition(task: str, record: Record) -> tuple[str, ...]:
-    """What records must share to stand in one table."""
-    return (
-        task,
-        str(record.get("metric") or ""),
-        str(record.get("protocol_name") or "strict"),
-        str(record.get("corpus_fingerprint") or ""),
-    )
-
-
-def _called(key: tuple[str, ...], every: Sequence[tuple[str, ...]]) -> str:
-    """Name a task, with what sets it apart from others of its name."""
-    same = [other for other in every if other[0] == key[0]]
-    words = ("", "{}", "{} protocol", "corpus {:.8}")
-    told = [words[i].format(key[i]) for i in range(1, len(key)) if len({other[i] for other in same}) > 1]
-    return f"{key[0]} ({', '.join(told)})" if told else key[0]
-
-
-def _arrange(task: str, name: str, anchor: str, entries: list[Entry]) -> TaskEvidence:
-    cells: dict[tuple[Row, str], Entry] = {}
-    older = []
-    for entry in sorted(entries, key=lambda e: str(e.record.get("made", ""))):
-        before = cells.get((entry.row, entry.probe))
-        if before is not None:
-            older.append(before)
-        cells[entry.row, entry.probe] = entry
-    found = {row for row, _ in cells}
-    rows = sorted(found, key=lambda row: (ROLE_ORDER.get(row.role, 3), row.place))
+def _arrange(condition: Condition, anchor: str, entries: list[Entry]) -> TaskEvidence:
+    cells, older = newest(entries, lambda e: (e.row, e.probe), lambda e: str(e.record.get("made", "")))
+    rows = sorted({row for row, _ in cells}, key=lambda row: (_role_order(row.role), row.place))
     probes = sorted({p for _, p in cells}, key=lambda p: (PROBE_ORDER.index(p) if p in PROBE_ORDER else 99, p))
-    return TaskEvidence(name, anchor, rows, probes, cells, older, task)
+    return TaskEvidence(condition, anchor, rows, probes, cells, older)
+
+
+def _role_order(role: str) -> int:
+    return [*ROLES, role].index(role)
 
 
 def _identity(run: RunData, record: Record) -> tuple[str, str]:
     role = str(record.get("role", "pretrained"))
     fingerprint = str(record.get("encoder_fingerprint", record.get("encoder", "")))
-    # One run may hold several checkpoints; controls are the same control in whichever run they stand.
+    # One run may hold several checkpoints; equal controls of several runs are one.
     return role, f"{run.name}\n{fingerprint}" if role == "pretrained" else fingerprint
 
 
@@ -202,13 +175,13 @@ def _rows(runs: Sequence[RunData]) -> dict[tuple[str, str], Row]:
         for record in run.results:
             found.setdefault(_identity(run, record), (run, record))
     rows: dict[tuple[str, str], Row] = {}
-    counts = {role: sum(key[0] == role for key in found) for role in ROLE_ORDER}
+    counts = {role: sum(key[0] == role for key in found) for role in CONTROLS}
     taken: set[str] = set()
     used = set()
     for key, (run, record) in found.items():
         role, encoder = key[0], str(record.get("encoder", "encoder"))
-        if role in ROLE_NAMES:
-            label = ROLE_NAMES[role] + (f" · {run.name}" if counts[role] > 1 else "")
+        if role in CONTROLS:
+            label = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
             colour = CONTROL_COLOURS[role]
         else:
             label = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder

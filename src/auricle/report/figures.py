@@ -27,7 +27,7 @@ class FigureBook:
         return len(self.figures) - 1
 
     def show(self, number: int, label: str, class_: str = "") -> Markup:
-        """Return the place on the page where a figure is drawn; `label` tells what it shows to a screen reader."""
+        """Return the place on the page where a figure is drawn; `label` describes it to screen readers."""
         height = self.figures[number]["layout"]["height"]
         style = f"min-height:{height}px"
         return element(

@@ -1,9 +1,12 @@
-"""How numbers are written on the page."""
+"""How the page writes numbers and metrics."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
+
+from auricle.metrics.catalogue import MetricInfo, described
 
 ABSENT = "\u2013"
 
@@ -48,3 +51,46 @@ def duration(seconds: Any) -> str:
     if found < 5400:
         return f"{found / 60:.0f} min"
     return f"{found / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class Measure(MetricInfo):
+    """A metric as the page writes it; values may be anything that a record holds."""
+
+    @classmethod
+    def of(cls, name: str, unit: str | None = None, better: str | None = None) -> Self:
+        """Return a metric by its name, and what a record says of it (see `described`)."""
+        return cls(**vars(described(name, unit, better)))
+
+    @property
+    def lower(self) -> bool:
+        """Whether lower values are better."""
+        return self.better == "lower"
+
+    @property
+    def points(self) -> str:
+        """Unit of differences."""
+        return "points" if self.unit == "%" else self.unit or "units of the metric"
+
+    def shown(self, value: Any) -> float | None:
+        """Return a stored value as it is drawn; None for what is no number."""
+        found = number(value)
+        return None if found is None else self.factor * found
+
+    def text(self, value: Any, *, plus: bool = False) -> str:
+        found = number(value)
+        return ABSENT if found is None else super().text(found, plus=plus)
+
+    def full(self, value: Any) -> str:
+        """Write a value with its unit."""
+        return f"{self.text(value)} {self.unit}".rstrip()
+
+    def gain(self, value: float, rival: float) -> str:
+        """Write how much better a value is than another one: positive is better, also where lower values are."""
+        return self.text(self.sign * (value - rival), plus=True)
+
+
+def by_name(name: str, value: Any) -> str:
+    """Write a value of a metric of which only the name is known; shares in percent, without the sign."""
+    measure = Measure.of(name)
+    return measure.text(value) if measure.unit == "%" else measure.full(value)

@@ -40,8 +40,8 @@
       displayModeBar: place.dataset.map !== undefined,
     });
     place.dataset.drawn = "yes";
-    if (place.dataset.map !== undefined && !place.dataset.listening) {
-      place.dataset.listening = "yes";
+    if (place.dataset.map !== undefined && !place.dataset.bound) {
+      place.dataset.bound = "yes";
       drawn.then(() => place.on("plotly_click", (event) => choose(place, event.points[0].customdata)));
     }
   };
@@ -54,13 +54,13 @@
     const image = panel.querySelector("img"), sound = panel.querySelector("audio"), hint = panel.querySelector(".hint");
     image.hidden = sound.hidden = clip === null;
     hint.hidden = clip !== null;
-    hint.textContent = "This clip's sound is not kept in the page. The ringed points can be played.";
+    hint.textContent = "The audio of this clip is not in the page. Ringed points can be played.";
     sound.pause();
     if (clip === null) return;
     image.hidden = !clip.image;
     if (clip.image) image.src = clip.image;
     sound.src = clip.audio;
-    sound.play().catch(() => { hint.hidden = false; hint.textContent = "Press play: the browser did not start the sound by itself."; });
+    sound.play().catch(() => { hint.hidden = false; hint.textContent = "Press play: the browser blocked automatic playback."; });
   };
 
   // Figures are drawn when they come near the screen: a page with many of them opens at once.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from auricle.report.audio_text_view import audio_text_section
 from auricle.report.classes_view import class_section, confusion_section
 from auricle.report.clips_view import ClipBook, map_section
 from auricle.report.curves_view import curves_section
@@ -18,12 +19,11 @@ from auricle.report.markup import Markup, details, element, script_json
 from auricle.report.prototypes_view import prototype_section
 from auricle.report.provenance_view import badge, provenance
 from auricle.report.ranks_view import rank_section
-from auricle.report.results_view import interval_figure, leak_section, results_table, verdict
+from auricle.report.results_view import interval_figure, leak_section, results_table, summary
 from auricle.report.run_data import Record, RunData, read_runs
 from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
 from auricle.report.timelines_view import timeline_section
-from auricle.report.words_view import words_section
 from auricle.storage import write_atomic
 
 # The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
@@ -37,9 +37,9 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
     """Write the report of one run, or of several side by side.
 
     Args:
-        runs: run folders. What is read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
+        runs: run folders. These files are read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
             `events.log`; in `probes/<task>/`: `results.jsonl`, `map*.json`, `events*.json`, `prototypes*.json`;
-            `zero-shot/*.json` and `text-retrieval/*.json`. What is missing is said on the page.
+            `zero-shot/*.json` and `text-retrieval/*.json`. The page lists what is missing.
         out: the HTML file, or a folder, which gets a `report.html`.
         title: heading of the page; the runs' names if None.
 
@@ -67,11 +67,11 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
     sections = [
         ("results", "Results", _results(tasks)),
         *_ranks(tasks, book),
-        ("runs", "What was run", _runs(runs)),
+        ("runs", "Runs", _runs(runs)),
         ("training", "Training", training),
         *((task.anchor, f"Task: {task.name}", _task(task, runs, book, clips)) for task in tasks),
         *_maps_without_results(tasks, runs, book, clips),
-        *_words(runs),
+        *_audio_text(runs),
         ("provenance", "Provenance", _provenance(tasks)),
     ]
     heading = title or " · ".join(run.name for run in runs)
@@ -92,7 +92,7 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
         element("header", element("h1", heading), element("p", f"auricle report, {made}"), class_="top"),
         element("nav", element("div", links)),
         element("main", body),
-        element("footer", "This page holds all that it shows; it loads nothing."),
+        element("footer", "This page is self-contained: it loads nothing."),
         element("script", script_json(book.figures), type="application/json", id_="figures"),
         element("script", script_json(clips.groups), type="application/json", id_="clips"),
         element("script", Markup(get_plotlyjs())) if book.figures else None,
@@ -109,7 +109,7 @@ def _results(tasks: Sequence[TaskEvidence]) -> Markup:
     if not tasks:
         return element(
             "p",
-            "No probes yet: these encoders were not read on any task. Run ",
+            "No results yet: these encoders were not evaluated on any task. Run ",
             element("code", "auricle probe RUN --task NAME --data FOLDER"),
             " and write the report again.",
             class_="missing",
@@ -122,9 +122,9 @@ def _ranks(tasks: Sequence[TaskEvidence], book: FigureBook) -> list[tuple[str, s
     return [] if found is None else [("ranks", "Ranks over tasks", found)]
 
 
-def _words(runs: Sequence[RunData]) -> list[tuple[str, str, Markup]]:
-    found = words_section(runs)
-    return [] if found is None else [("words", "Asked in words", found)]
+def _audio_text(runs: Sequence[RunData]) -> list[tuple[str, str, Markup]]:
+    found = audio_text_section(runs)
+    return [] if found is None else [("audio-text", "Audio and text", found)]
 
 
 def _runs(runs: Sequence[RunData]) -> Markup:
@@ -134,7 +134,7 @@ def _runs(runs: Sequence[RunData]) -> Markup:
 
 def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: ClipBook) -> Markup:
     seen = {entry.record.get("seen") for entry in task.cells.values() if entry.row.role == "pretrained"}
-    # Where the encoders differ in this, the table says it for each.
+    # Where the encoders differ in this, the table has a mark for each.
     mark = badge(seen.pop()) if len(seen) == 1 else None
     classes, confusion = class_section(task, book), confusion_section(task, book)
     lists = element(
@@ -146,7 +146,7 @@ def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: 
     maps = _maps(task, runs, book, clips)
     return element(
         "article",
-        verdict(task),
+        summary(task),
         leak_section(task),
         element("p", "Audio of this task: ", mark, class_="quiet") if mark else None,
         lists,
@@ -160,11 +160,11 @@ def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: 
 
 
 def _of(task: TaskEvidence, held: dict[str, list[Record]]) -> list[Record]:
-    """What lies beside the results of a task, unless it was made of another corpus than these."""
-    mine = str(task.first.get("corpus_fingerprint") or "")
+    """Return the files beside the results of a task that are of the same corpus."""
+    mine = task.condition.corpus_fingerprint
     return [
         each
-        for each in held.get(task.task, [])
+        for each in held.get(task.condition.task, [])
         if not mine or not each.get("corpus_fingerprint") or each["corpus_fingerprint"] == mine
     ]
 
@@ -179,7 +179,7 @@ def _maps(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: 
 def _maps_without_results(
     tasks: Sequence[TaskEvidence], runs: Sequence[RunData], book: FigureBook, clips: ClipBook
 ) -> list[tuple[str, str, Markup]]:
-    known = {task.task for task in tasks}
+    known = {task.condition.task for task in tasks}
     names = list(dict.fromkeys(name for run in runs for name in run.maps if name not in known))
     return [
         (
@@ -193,6 +193,6 @@ def _maps_without_results(
 
 def _provenance(tasks: Sequence[TaskEvidence]) -> Markup:
     if not tasks:
-        return element("p", "There are no numbers whose provenance could be told.", class_="missing")
+        return element("p", "There are no numbers yet.", class_="missing")
     parts = [details(task.name, provenance(task), open=len(tasks) == 1) for task in tasks]
-    return element("article", element("p", "How each number came about.", class_="quiet"), parts)
+    return element("article", element("p", "The command, data and settings behind each number.", class_="quiet"), parts)

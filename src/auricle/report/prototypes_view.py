@@ -1,4 +1,4 @@
-"""Where a class's prototypes fired in a clip, drawn over its spectrogram."""
+"""Activations of a class's prototypes in a clip, drawn over its spectrogram."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def prototype_section(found: list[Record]) -> Markup | None:
         about = (
             f"{each.get('encoder', 'encoder')}, {each.get('probe', 'probe')}, test clips of fold "
             f"{each.get('fold', '?')}. "
-            "Blue: where the prototypes that speak loudest for the class fired; boxes: each one's best token, "
-            "strongest first. Point at a picture to see the spectrogram alone."
+            "Blue: activations of the prototypes with the largest weights for the class; boxes: the best token of "
+            "each, strongest first. Point at a picture to see the spectrogram alone."
         )
         if clips:
             parts.append(element("p", about, class_="quiet") + element("div", clips, class_="gallery prototypes"))
-    return Markup(element("h4", "What the prototypes listened to") + "".join(parts)) if parts else None
+    return Markup(element("h4", "Activations of prototypes") + "".join(parts)) if parts else None
 
 
 def _clip(clip: Record) -> Markup:
@@ -71,14 +71,14 @@ def _map(one: Record, clip: Record, seconds: float) -> Markup:
         class_="fired",
     )
     strengths = ", ".join(f"{number(f.get('strength')) or 0.0:+.2f}" for f in firings)
-    none = "no prototype speaks for it here" if not strengths else f"adds {strengths} to its logit"
+    none = "no prototype is in favour of it here" if not strengths else f"adds {strengths} to its logit"
     return element(
         "div", picture, element("p", element("b", target), f" {said}{mark}; {none}", class_="quiet"), class_="map-of"
     )
 
 
 def _boxes(firings: list[Record], seconds: float) -> list[Markup]:
-    """One box a token, with the places of all prototypes that fired best there."""
+    """Draw one box a token, with the numbers of all prototypes whose best token it is."""
     held: dict[str, list[tuple[int, str]]] = {}
     for place, firing in enumerate(firings, 1):
         ends, band = firing.get("seconds"), firing.get("band")
@@ -93,15 +93,15 @@ def _boxes(firings: list[Record], seconds: float) -> list[Markup]:
             f"bottom:{100 * low:.2f}%;height:{100 * (high - low):.2f}%"
         )
         strength = number(firing.get("strength")) or 0.0
-        told = f"prototype {firing.get('prototype')}: {strength:+.2f}, {start:.2f} to {end:.2f} s"
-        held.setdefault(style, []).append((place, told))
+        title = f"prototype {firing.get('prototype')}: {strength:+.2f}, {start:.2f} to {end:.2f} s"
+        held.setdefault(style, []).append((place, title))
     return [
         element(
             "span",
             element("i", ",".join(str(place) for place, _ in each)),
             class_="box",
             style=style,
-            title="; ".join(told for _, told in each),
+            title="; ".join(title for _, title in each),
         )
         for style, each in held.items()
     ]

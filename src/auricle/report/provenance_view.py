@@ -1,4 +1,4 @@
-"""How each number came about, and whether the encoder had heard the task's audio before."""
+"""The provenance of each number, and whether the task's audio was seen in pre-training."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ from typing import Any
 
 from auricle.report.evidence import Entry, TaskEvidence
 from auricle.report.markup import Markup, details, element, table
-from auricle.report.measures import Measure, by_name
-from auricle.report.numbers import ABSENT, duration, short
+from auricle.report.numbers import ABSENT, Measure, by_name, duration, short
 
-HEARD = {
-    True: ("heard", "heard", "The encoder was pre-trained on this audio, without its labels."),
-    False: ("unheard", "never heard", "None of this audio was in the pre-training corpus."),
-    None: ("unknown", "heard?", "The record does not say whether this audio was in the pre-training corpus."),
+SEEN = {
+    True: ("seen", "seen", "This audio was seen in pre-training, without its labels."),
+    False: ("unseen", "not seen", "None of this audio was in the pre-training corpus."),
+    None: ("unknown", "seen?", "The record does not say whether this audio was in the pre-training corpus."),
 }
 
 
 def badge(seen: Any) -> Markup:
-    """Mark whether the encoder heard the task's audio in pre-training."""
-    class_, text, title = HEARD[seen if isinstance(seen, bool) else None]
+    """Make a badge: whether the task's audio was seen in pre-training."""
+    class_, text, title = SEEN[seen if isinstance(seen, bool) else None]
     return element("span", text, class_=f"badge {class_}", title=title)
 
 
 def provenance(task: TaskEvidence) -> Markup:
-    """Everything that is known about how each number of a task came about."""
+    """Show all that is recorded about each number of a task."""
     newest = sorted(task.cells.values(), key=lambda e: (task.rows.index(e.row), task.probes.index(e.probe)))
-    parts = [_provenance_of(entry) for entry in newest]
+    parts = [_provenance_of(task, entry) for entry in newest]
     if task.older:
-        parts.append(element("h5", "Displaced by a newer record of the same encoder and probe"))
-        parts.extend(_provenance_of(entry) for entry in task.older)
+        parts.append(element("h5", "Replaced by a newer record of the same encoder and probe"))
+        parts.extend(_provenance_of(task, entry) for entry in task.older)
     return Markup("".join(parts))
 
 
-def _provenance_of(entry: Entry) -> Markup:
-    r = entry.record
-    measure = Measure.of(r)
+def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
+    r, measure = entry.record, task.measure
     spread = f"[{measure.text(entry.low)}, {measure.text(entry.high)}]"
     summary = f"{entry.row.label} · {entry.probe}: {measure.text(entry.value)} {spread}"
     leaks = [str(leak) for leak in r.get("leaks") or []]
@@ -45,7 +43,7 @@ def _provenance_of(entry: Entry) -> Markup:
         ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
         ("metric", measure.about),
         ("protocol", f"{r.get('protocol_name') or 'strict'}, {r.get('protocol', 'division not recorded')}"),
-        ("what flatters it", element("ul", [element("li", leak) for leak in leaks]) if leaks else "nothing known"),
+        ("optimistic because", element("ul", [element("li", leak) for leak in leaks]) if leaks else "no known reason"),
         ("interval", r.get("interval", "not recorded")),
         ("split", r.get("split", "not recorded")),
         (
@@ -62,7 +60,7 @@ def _provenance_of(entry: Entry) -> Markup:
         ("multiply-adds of the probe per clip", "not counted" if r.get("macs") is None else short(r["macs"])),
         ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
         ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
-        ("audio heard in pre-training", _heard(entry)),
+        ("audio seen in pre-training", _seen(entry)),
         ("versions", short(r.get("versions") or {})),
     ]
     rows = [[element("th", name, scope="row"), value] for name, value in facts]
@@ -88,11 +86,11 @@ def _provenance_of(entry: Entry) -> Markup:
     )
 
 
-def _heard(entry: Entry) -> str:
+def _seen(entry: Entry) -> str:
     if entry.row.role != "pretrained":
         return "This control was not pre-trained."
     seen = entry.record.get("seen")
-    return HEARD[seen if isinstance(seen, bool) else None][2]
+    return SEEN[seen if isinstance(seen, bool) else None][2]
 
 
 def _listed(values: Any, names: Any, measure: Measure) -> str:

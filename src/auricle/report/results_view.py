@@ -1,4 +1,4 @@
-"""The table of results, the verdict on a task, and every value with its interval."""
+"""The table of results, a summary of each task, and every value with its interval."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from auricle.report.evidence import Entry, Row, TaskEvidence
 from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
-from auricle.report.measures import Measure
-from auricle.report.numbers import number, short
+from auricle.report.numbers import Measure, number, short
 from auricle.report.provenance_view import badge
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
-    """One table per type of task, a block of rows per task: encoder by probe, with intervals, gains and links."""
+    """Make a table per type of task, a block of rows per task: encoder by probe, with intervals, gains and links."""
     types = list(dict.fromkeys(task.type_name for task in tasks))
     parts = []
     for name in types:
@@ -23,13 +22,13 @@ def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
     shares = {number(e.record.get("confidence")) for task in tasks for e in task.cells.values()} - {None}
     covers = " and ".join(f"{100 * share:g} %" for share in sorted(s for s in shares if s is not None)) or "unstated"
     counted = " or ".join(dict.fromkeys(task.measure.points for task in tasks))
-    turned = " (positive is better, also where lower values are)" if any(t.measure.lower for t in tasks) else ""
+    turned = " (positive is better, also where lower values are better)" if any(t.measure.lower for t in tasks) else ""
     note = element(
         "p",
         f"In brackets: {covers} intervals. Below: gain over random weights with the same probe, in {counted}{turned}; ",
         element("b", "▲", class_="clear"),
         " where the two intervals do not overlap. Underlined: the best value of the task. "
-        "Each number leads to its provenance.",
+        "Click a number for its provenance.",
         class_="quiet",
     )
     return Markup("".join(element("div", part) for part in parts) + note)
@@ -99,18 +98,18 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
     return element("span", f"{sign}{gain}", class_="gain clear" if clear else "gain bad" if worse else "gain")
 
 
-def verdict(task: TaskEvidence) -> Markup:
-    """Say in a sentence what the task shows: the best pre-trained value against the best of each control."""
+def summary(task: TaskEvidence) -> Markup:
+    """Compare the best pre-trained value with the best of each control, in a sentence."""
     best = task.best("pretrained")
     if best is None:
-        return element("p", "No pre-trained encoder was read on this task yet.", class_="missing")
+        return element("p", "No pre-trained encoder was evaluated on this task yet.", class_="missing")
     measure = task.measure
-    reader = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
-    parts = [f"Best pre-trained: {best.row.label} with {reader}, {measure.full(best.value)}"]
+    probe = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
+    parts = [f"Best pre-trained: {best.row.label} with {probe}, {measure.full(best.value)}"]
     for role, name in (("random", "random weights"), ("log-mel", "log-mel statistics")):
         rival = task.best(role)
         if rival is None:
-            parts.append(f"{name} were not read on this task")
+            parts.append(f"{name} were not evaluated on this task")
         else:
             parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")
     lower = " Lower is better." if measure.lower else ""
@@ -129,12 +128,12 @@ def _standing(entry: Entry, rival: Entry, measure: Measure) -> str:
 
 
 def leak_section(task: TaskEvidence) -> Markup | None:
-    """Say what in a task's protocol flatters its values; None if nothing is known to."""
+    """List why a task's protocol makes its scores optimistic; None if there is no known reason."""
     leaks = {str(leak): None for e in task.entries for leak in e.record.get("leaks") or []}
     if not leaks:
         return None
     name = task.first.get("protocol_name") or "strict"
-    head = f"What in the {name} protocol flatters these values:"
+    head = f"Why scores of the {name} protocol are optimistic:"
     return element("div", head, element("ul", [element("li", leak) for leak in leaks]), class_="missing")
 
 

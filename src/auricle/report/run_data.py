@@ -1,4 +1,4 @@
-"""What a report is made of: run folders, read as data. A damaged or missing piece is told, never fatal."""
+"""Run folders, read as data for a report. Damaged or missing files are listed; they never abort a report."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 from auricle.errors import CheckpointError
 from auricle.report.numbers import number
+from auricle.results.record import upgraded
 
 Record = dict[str, Any]
 
 
-# Folder of the stage before, in that of a run.
+# Folder of the previous stage, in that of a run.
 _PREVIOUS = "previous"
-# Folders of a run with what came of asking it in words.
-_WORDS = ("zero-shot", "text-retrieval")
-# Where results lie: in a run, in what `--out` named for several tasks, or for one.
+# Folders of a run with evaluations of audio and text.
+_AUDIO_TEXT = ("zero-shot", "text-retrieval")
+# Places of results: in a run, or in the folder that `--out` named for several tasks, or for one.
 _PLACES = ("probes/*", "finetune/*", "*", ".")
 
 
@@ -27,7 +28,7 @@ class RunData:
     """One run folder.
 
     Attributes:
-        name: how the page calls it; unique on the page.
+        name: on the page, unique.
         path: the folder.
         recipe: `recipe.json`, empty if there is none.
         corpus: `corpus.json`, likewise.
@@ -39,8 +40,8 @@ class RunData:
         maps: task -> maps of embeddings (each a `map*.json`).
         examples: task -> example clips of sound events (each an `events*.json`).
         prototypes: task -> maps of prototypes (each a `prototypes*.json`).
-        words: what came of asking the run in words (`zero-shot/*.json`, `text-retrieval/*.json`).
-        problems: what could not be read and why.
+        audio_text: evaluations of audio and text (`zero-shot/*.json`, `text-retrieval/*.json`).
+        problems: files that could not be read, and why.
     """
 
     name: str
@@ -55,7 +56,7 @@ class RunData:
     maps: dict[str, list[Record]] = field(default_factory=dict)
     examples: dict[str, list[Record]] = field(default_factory=dict)
     prototypes: dict[str, list[Record]] = field(default_factory=dict)
-    words: list[Record] = field(default_factory=list)
+    audio_text: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -63,7 +64,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunData]:
     """Read run folders.
 
     Raises:
-        CheckpointError: a folder is missing, holds nothing that a report could show, or is given twice.
+        CheckpointError: a folder is missing, holds nothing to report, or is given twice.
     """
     places = [Path(path) for path in paths]
     if not places:
@@ -77,7 +78,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunData]:
 
 
 def _names(places: Sequence[Path]) -> list[str]:
-    """Name each run by its folder, with as many parents as it takes to tell the runs apart."""
+    """Name each run by its folder, with as many parents as unique names need."""
     parts = [place.resolve().parts for place in places]
     for depth in range(1, max(len(p) for p in parts) + 1):
         names = ["/".join(p[-depth:]) for p in parts]
@@ -102,15 +103,14 @@ def _read_run(path: Path, name: str) -> RunData:
             "`auricle pretrain`, `auricle probe` or `auricle finetune` wrote"
         )
     results = [
-        {**record, "task": str(record.get("task") or file.parent.name)}
+        {**upgraded(record), "task": str(record.get("task") or file.parent.name)}
         for file in probes
         for record in _json_lines(file, problems)
     ]
     beside = {name: _beside(path, name, problems) for name in ("map", "events", "prototypes")}
-    words = [_json_object(file, problems) for at in _WORDS for file in sorted(path.glob(f"{at}/*.json"))]
-    words = [found for found in words if found]
+    texts = [_json_object(file, problems) for at in _AUDIO_TEXT for file in sorted(path.glob(f"{at}/*.json"))]
     steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]
-    # A resumed run may have repeated the steps after its last checkpoint: what came last holds.
+    # A resumed run may have repeated the steps after its last checkpoint: the last line of a step counts.
     metrics = {
         int(m["step"]): m for m in _json_lines(path / "metrics.jsonl", problems) if number(m.get("step")) is not None
     }
@@ -127,18 +127,18 @@ def _read_run(path: Path, name: str) -> RunData:
         maps=beside["map"],
         examples=beside["events"],
         prototypes=beside["prototypes"],
-        words=words,
+        audio_text=[found for found in texts if found],
         problems=problems,
     )
 
 
 def _result_folders(path: Path) -> list[Path]:
-    """Folders of results in a run, or in what `--out` named: the folder itself, or one below it for each task."""
+    """Return the folders of results in a run, or in the folder that `--out` named: itself, or one for each task."""
     return sorted({file.parent for at in _PLACES for file in path.glob(f"{at}/results.jsonl")})
 
 
 def _beside(run: Path, name: str, problems: list[str]) -> dict[str, list[Record]]:
-    """Read what lies beside results under a name, by task."""
+    """Read the files of a name beside results, by task."""
     held: dict[str, list[Record]] = {}
     for file in sorted({file for at in _PLACES for file in run.glob(f"{at}/{name}*.json")}):
         found = _json_object(file, problems)
@@ -164,10 +164,10 @@ def _json_object(path: Path, problems: list[str]) -> Record:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        problems.append(f"{path.parent.name}/{path.name} is damaged and was left out: {error}")
+        problems.append(f"{path.parent.name}/{path.name} is damaged and was skipped: {error}")
         return {}
     if not isinstance(data, dict):
-        problems.append(f"{path.parent.name}/{path.name} holds no JSON object and was left out")
+        problems.append(f"{path.parent.name}/{path.name} holds no JSON object and was skipped")
         return {}
     return data
 
@@ -181,10 +181,10 @@ def _json_lines(path: Path, problems: list[str]) -> list[Record]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            problems.append(f"{path.parent.name}/{path.name}: line {count} is damaged and was left out: {error}")
+            problems.append(f"{path.parent.name}/{path.name}: line {count} is damaged and was skipped: {error}")
             continue
         if isinstance(record, dict):
             records.append(record)
         else:
-            problems.append(f"{path.parent.name}/{path.name}: line {count} is no record and was left out")
+            problems.append(f"{path.parent.name}/{path.name}: line {count} is no record and was skipped")
     return records

@@ -1,10 +1,10 @@
-"""What was run: recipe, its deviations from the publication, corpus, surroundings, what happened."""
+"""A run: recipe, deviations from the publication, corpus, environment and log."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from auricle.config import flatten
 from auricle.report.markup import Child, Markup, details, element, table
 from auricle.report.numbers import ABSENT, duration, number, short
 from auricle.report.run_data import Record, RunData
@@ -50,7 +50,7 @@ def _summary(run: RunData) -> Markup:
 
 
 def _clips_seen(run: RunData) -> int:
-    """Count training clips: each line speaks for the steps since the line before it."""
+    """Count training clips: each line covers the steps since the line before it."""
     seen, before = 0.0, 0
     for line in run.metrics:
         seen += (number(line.get("batch")) or 0.0) * (line["step"] - before)
@@ -77,10 +77,10 @@ def _reference(recipe: Record) -> Markup | None:
 
 def _deviations(recipe: Record) -> Markup:
     if not recipe:
-        return element("p", "No recipe.json: how this encoder was pre-trained is not known here.", class_="missing")
+        return element("p", "No recipe.json: the recipe of this encoder is unknown.", class_="missing")
     found = _notes(recipe).get("deviations") or []
     if not found:
-        return element("p", "Deviations from the publication: none are stated.")
+        return element("p", "Deviations from the publication: none stated.")
     items = element("ul", [element("li", item) for item in found])
     return details(f"Deviations from the publication: {len(found)}", items, open=len(found) <= 8)
 
@@ -94,18 +94,18 @@ def _overrides(run: RunData) -> Markup | None:
         for name, pair in found.items()
         if isinstance(pair, list) and len(pair) == 2
     ]
-    return details(f"Settings changed against the recipe: {len(rows)}", table(["setting", "recipe", "this run"], rows))
+    return details(f"Settings that differ from the recipe: {len(rows)}", table(["setting", "recipe", "this run"], rows))
 
 
 def _corpus(corpus: Record) -> Markup:
     if not corpus:
-        return element("p", "No corpus.json: what the encoder heard is not known here.", class_="missing")
+        return element("p", "No corpus.json: the pre-training corpus is unknown.", class_="missing")
     rows: list[list[Child]] = [
         [element("th", "name", scope="row"), corpus.get("name", "?")],
         [element("th", "clips", scope="row"), short(corpus.get("clips"))],
         [element("th", "hours", scope="row"), short(corpus.get("hours"))],
         [element("th", "fingerprint", scope="row"), element("code", corpus.get("fingerprint", "not recorded"))],
-        [element("th", "left out", scope="row"), short(corpus.get("exclude") or [])],
+        [element("th", "excluded", scope="row"), short(corpus.get("exclude") or [])],
     ]
     if corpus.get("parts"):
         rows.append([element("th", "parts", scope="row"), short(corpus["parts"])])
@@ -113,10 +113,10 @@ def _corpus(corpus: Record) -> Markup:
     pairs = list(broken.items()) if isinstance(broken, Mapping) else [(name, "") for name in broken]
     listed = table(["file", "reason"], pairs[:SHOWN_FILES])
     more = f" (the first {SHOWN_FILES} of them)" if len(pairs) > SHOWN_FILES else ""
-    told = details(f"Broken files, skipped: {len(pairs)}{more}", listed) if pairs else element("p", "No broken files.")
-    return details(
-        f"Corpus heard in pre-training: {corpus.get('name', '?')}", table(["", ""], rows, class_="facts"), told
+    skipped = (
+        details(f"Corrupt files, skipped: {len(pairs)}{more}", listed) if pairs else element("p", "No corrupt files.")
     )
+    return details(f"Pre-training corpus: {corpus.get('name', '?')}", table(["", ""], rows, class_="facts"), skipped)
 
 
 def _sessions(environment: Record) -> list[Record]:
@@ -129,7 +129,7 @@ def _sessions(environment: Record) -> list[Record]:
 def _environment(environment: Record) -> Markup:
     sessions = _sessions(environment)
     if not sessions:
-        return element("p", "No environment.json: versions and device are not known here.", class_="missing")
+        return element("p", "No environment.json: versions and device are unknown.", class_="missing")
     parts = []
     for count, session in enumerate(sessions, 1):
         rows = []
@@ -153,20 +153,10 @@ def _settings(recipe: Record) -> Markup | None:
         return None
     rows = [
         [element("code", name), short(value)]
-        for name, value in _flat(recipe)
+        for name, value in flatten(recipe).items()
         if not name.startswith(("notes", "reference", "deviations")) and name != "kind"
     ]
     return details(f"All settings: {len(rows)}", table(["setting", "value"], rows))
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = []
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            out.extend(_flat(value, f"{prefix}{name}."))
-        else:
-            out.append((f"{prefix}{name}", value))
-    return out
 
 
 def _events(run: RunData) -> Markup | None:

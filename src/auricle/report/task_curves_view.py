@@ -1,4 +1,4 @@
-"""What a task's number is a point of: curves over label budgets, layers and thresholds; all readers at a glance."""
+"""Curves over label budgets, layers and thresholds, and a heat map of all encoders and probes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from auricle.report.run_data import Record
 
 DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-LEAST_CELLS = 6  # below this, the table of results shows as much as a heat map would
+LEAST_CELLS = 6  # below this, the table of results shows as much as a heat map
 
 
 def curve_sections(task: TaskEvidence, book: FigureBook) -> Markup:
-    """All curves that the records of a task hold, each with its heading."""
+    """Show all curves that the records of a task hold, each with its heading."""
     parts = []
     for title, key, draw, note in (
         ("Label budget", "budget_curve", _budget, BUDGET_NOTE),
@@ -36,12 +36,12 @@ BUDGET_NOTE = (
     "test clips."
 )
 LAYER_NOTE = (
-    "The probe fitted at every layer on its own. Bars: interval of the test value; dotted: validation score, which "
+    "A probe fitted at each layer. Bars: interval of the test value; dotted: validation score, which "
     "chose the layer (ringed) in each fold."
 )
 DET_NOTE = (
-    "Both axes are stretched so that normally distributed scores give straight lines. Where a curve meets the grey "
-    "diagonal both errors are equal."
+    "Both axes are scaled so that normally distributed scores give straight lines. A curve meets the grey diagonal at "
+    "its equal error rate."
 )
 
 Draw = Callable[[TaskEvidence, list[tuple[Entry, list[Record]]], FigureBook], int]
@@ -54,7 +54,7 @@ def _points(entry: Entry, key: str) -> list[Record]:
 
 
 def _by_probe(task: TaskEvidence, key: str, book: FigureBook, draw: Draw) -> Markup | None:
-    """One figure a reader, with a menu, the reader of the best value first."""
+    """Draw one figure a probe, with a menu, the probe of the best value first."""
     best = task.best("pretrained")
     order = [best.probe] if best is not None else []
     choices = []
@@ -81,7 +81,7 @@ def _line(entry: Entry, x: list[Any], y: list[float | None], **more: Any) -> Tra
 
 
 def _spread(task: TaskEvidence, points: list[Record]) -> Trace:
-    """Error bars from a curve's `low` and `high`; nothing where an end is undefined."""
+    """Make error bars from a curve's `low` and `high`; none where an end is undefined."""
     up, down = [], []
     for p in points:
         value, low, high = (task.measure.shown(p.get(k)) for k in ("value", "low", "high"))
@@ -141,7 +141,7 @@ def _layers(task: TaskEvidence, found: list[tuple[Entry, list[Record]]], book: F
         values = [measure.shown(p.get("value")) for p in points]
         name = plot_text(entry.row.label)
         hover = f"layer %{{x}}: %{{y:{measure.pattern}}}<extra>{name}</extra>"
-        # A layer that was chosen is ringed the thicker, the more folds chose it.
+        # The ring around a chosen layer is the larger, the more folds chose it.
         chosen = [number(p.get("chosen")) or 0.0 for p in points]
         most = max(chosen, default=0.0) or 1.0
         traces.append(_line(entry, layers, values, error_y=_spread(task, points), hovertemplate=hover))
@@ -243,7 +243,7 @@ def _inside(share: float, trials: Any) -> float:
 
 
 def heat_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
-    """All encoders by all probes of a task as one picture; None where there are few."""
+    """Draw all encoders by all probes of a task as a heat map; None where there are few."""
     if len(task.cells) < LEAST_CELLS or len(task.rows) < 2 or len(task.probes) < 2:
         return None
     measure = task.measure
@@ -280,6 +280,6 @@ def heat_section(task: TaskEvidence, book: FigureBook) -> Markup | None:
         yaxis=axis(type="category", showgrid=False),
         margin={"l": 20, "r": 12, "t": 8, "b": 30},
     )
-    note = f"{measure.about}; the fuller the colour, the better."
+    note = f"{measure.about}; a stronger colour is better."
     shown = book.show(figure, f"All encoders by all probes of {task.name}")
     return Markup(element("h4", "Encoders by probes") + shown + element("p", note, class_="quiet"))

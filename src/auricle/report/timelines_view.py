@@ -1,4 +1,4 @@
-"""Sound events in time: spectrogram, sound, what is true, what was found, and the scores that it was found by."""
+"""Sound events in time: spectrogram, audio, annotated and found events, and the scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def timeline_section(task: TaskEvidence, found: list[Record], book: FigureBook) 
     """Draw the example clips of an event task.
 
     Args:
-        task: its records; `details.timelines` of each holds what was said of the examples.
+        task: its records; `details.timelines` of each holds the events found in the examples.
         found: `events.json` of the task: `clips` with `name`, `file`, `seconds`, `audio`, `spectrogram`, `mime`.
         book: takes the figures.
 
@@ -49,10 +49,10 @@ def timeline_section(task: TaskEvidence, found: list[Record], book: FigureBook) 
     note = element(
         "p",
         element("i", class_="swatch", style=f"background:{TRUE}"),
-        "true events; ",
+        "annotated events; ",
         element("i", class_="swatch", style="background:#4c78d8"),
         "found events (in the encoder's colour); lines: scores from 0 to 1 in each row, before thresholds. "
-        "Play a clip: the line moves with it.",
+        "The vertical line follows the audio.",
         class_="quiet",
     )
     return Markup(element("h4", "Events in time") + note + "".join(shown))
@@ -73,7 +73,7 @@ def _clip(
     player = (
         element("audio", src=sound, controls=True, preload="none")
         if sound
-        else element("p", "The sound of this clip was not kept.", class_="quiet")
+        else element("p", "The audio of this clip was not kept.", class_="quiet")
     )
     track = element(
         "div",
@@ -94,7 +94,7 @@ def _figure(line: Record, entry: Entry, book: FigureBook) -> int:
     classes = [str(c) for c in line.get("classes") or []]
     row = {name: len(classes) - 1 - place for place, name in enumerate(classes)}
     traces: list[Trace] = [
-        _bars(line.get("truth"), row, 0.22, TRUE, "true"),
+        _bars(line.get("truth"), row, 0.22, TRUE, "annotated"),
         _bars(line.get("said"), row, -0.22, entry.row.colour, "found"),
     ]
     step, scores = number(line.get("step")) or 0.0, line.get("scores") or {}

@@ -1,7 +1,7 @@
-"""Results from any number of folders in one book: collected, filtered, and grouped into what may be compared.
+"""Results from any number of folders in one book: collected, filtered, and grouped into tables of comparable numbers.
 
-Numbers stand in one table only if they answer one question: same task, metric, corpus, division and protocol. That is
-a `Condition`; results of another corpus or protocol get a table of their own, and the table says so.
+Numbers stand in one table only if they answer one question: same task, metric, corpus, division into folds, and
+protocol. That is a `Condition`; results of another corpus or protocol get a table of their own.
 """
 
 from __future__ import annotations
@@ -10,27 +10,30 @@ import fnmatch
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
-from auricle.metrics.catalogue import METRICS, metric_info
-from auricle.results.record import Result, read_results
+from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
+from auricle.results.record import CONTROLS, Result, read_results
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 FILE = "results.jsonl"
-_ASIDE = {"tokens", "fits", "predictions", "checkpoints"}
+_SKIPPED = {"tokens", "fits", "predictions", "checkpoints"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """A result and where it lies.
+    """A result and its place.
 
     Attributes:
         result: the record.
-        folder: of its `results.jsonl`; the file of its predictions is named from there.
+        folder: of its `results.jsonl`; the path of its predictions is relative to it.
     """
 
     result: Result
@@ -53,15 +56,43 @@ class Condition:
     corpus: str = field(default="", compare=False)
     name: str = field(default="", compare=False)
 
-    @property
-    def factor(self) -> float:
-        """What values are multiplied with to be shown."""
-        return 100.0 if self.unit == "%" else 1.0
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Self:
+        """Read the condition of a record: the fields of a `Result`, or JSON data that may lack some of them."""
+        usual = {"type_name": "clips", "metric": "value", "better": "higher", "unit": "%", "protocol_name": "strict"}
+        values = {f.name: record.get(f.name) for f in fields(cls) if f.name != "name"}
+        return cls(**{name: usual.get(name, "") if value is None else str(value) for name, value in values.items()})
 
     @property
-    def sign(self) -> float:
-        """+1 where higher is better, -1 where lower is."""
-        return -1.0 if self.better == "lower" else 1.0
+    def info(self) -> MetricInfo:
+        """The metric."""
+        return described(self.metric, self.unit, self.better)
+
+
+def group_by_condition(items: Iterable[T], record: Callable[[T], Mapping[str, Any]]) -> list[tuple[Condition, list[T]]]:
+    """Group what may stand in one table, in the order in which tasks were found; each condition gets its own name.
+
+    Args:
+        items: in any order.
+        record: of an item: its fields (see `Condition.of`).
+    """
+    groups: dict[Condition, list[T]] = {}
+    for item in items:
+        groups.setdefault(Condition.of(record(item)), []).append(item)
+    order = list(dict.fromkeys(c.task for c in groups))
+    listed = sorted(groups, key=lambda c: order.index(c.task))
+    return [(_named(condition, listed), groups[condition]) for condition in listed]
+
+
+def newest(items: Sequence[T], key: Callable[[T], K], made: Callable[[T], str]) -> tuple[dict[K, T], list[T]]:
+    """Return the newest item of each key, in the order in which keys were found, and the older ones."""
+    cells: dict[K, T] = {}
+    older = []
+    for item in sorted(items, key=made):
+        if key(item) in cells:
+            older.append(cells[key(item)])
+        cells[key(item)] = item
+    return {k: cells[k] for k in dict.fromkeys(map(key, items))}, older
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,7 @@ class Block:
     Attributes:
         condition: what they share.
         cells: `(fingerprint of the encoder, probe)` -> result.
-        notes: what a reader of the numbers must know.
+        notes: caveats of the numbers.
     """
 
     condition: Condition
@@ -95,7 +126,7 @@ class ResultBook:
 
     Attributes:
         found: the results, each experiment once.
-        notes: what was left out in collecting, in words.
+        notes: what was skipped in collecting.
     """
 
     found: tuple[Found, ...]
@@ -105,7 +136,7 @@ class ResultBook:
     def collect(cls, paths: Sequence[Path | str]) -> Self:
         """Read every `results.jsonl` below some folders (run folders, their parents, probe folders), or such files.
 
-        Equal keys are the same experiment: it stands once, the newest record of it.
+        Equal keys are the same experiment: only its newest record is kept.
 
         Raises:
             CorpusError: a path is missing, holds no results, or a file is damaged.
@@ -152,7 +183,7 @@ class ResultBook:
             role: `pretrained`, `random`, `log-mel`.
             type_name: types of tasks: `clips`, `events` ...
             protocol: `strict`, `hear` ...
-            metric: read this metric instead of each task's headline; results that have no such metric are left out.
+            metric: read this metric instead of each task's headline; results without it are skipped.
 
         Raises:
             ConfigError: the metric is unknown, or nothing fits one of the names.
@@ -185,7 +216,7 @@ class ResultBook:
             found = [_measured(f, metric) for f in found if metric in f.result.metrics]
         if not found:
             raise ConfigError(
-                f"none of the {len(self.found)} results fits all that was asked; ask for less, or for "
+                f"none of the {len(self.found)} results fits all filters; use fewer, or "
                 f"{'another metric' if metric else 'other names'}"
             )
         return ResultBook(tuple(found), self.notes)
@@ -197,7 +228,7 @@ class ResultBook:
         return {key: f"{name} ({key[:8]})" if name in shared else name for key, name in names.items()}
 
     def encoder(self, asked: str) -> str:
-        """Return the fingerprint of the one encoder that is asked for by name, fingerprint, role or pattern.
+        """Return the fingerprint of the one encoder with this name, fingerprint, role or pattern.
 
         Raises:
             ConfigError: there is none, or several.
@@ -221,19 +252,14 @@ class ResultBook:
 
     def blocks(self) -> list[Block]:
         """Group the results by condition, in the order in which tasks were found."""
-        groups: dict[Condition, list[Found]] = {}
-        for found in self.found:
-            groups.setdefault(_condition(found.result), []).append(found)
-        order = list(dict.fromkeys(c.task for c in groups))
-        listed = sorted(groups, key=lambda c: order.index(c.task))
-        return [_block(_named(c, listed), groups[c]) for c in listed]
+        return [_block(*group) for group in group_by_condition(self.found, lambda f: vars(f.result))]
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return all files of results below a folder, without looking into hidden folders and what holds no results."""
+    """Return all files of results below a folder; hidden folders and those that hold no results are not searched."""
     files = []
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _ASIDE)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
         if FILE in names:
             files.append(Path(root) / FILE)
     return files
@@ -259,34 +285,17 @@ def _measured(found: Found, metric: str) -> Found:
     return Found(other, found.folder)
 
 
-def _condition(r: Result) -> Condition:
-    return Condition(
-        r.task,
-        r.type_name,
-        r.metric,
-        r.better,
-        r.unit,
-        r.corpus_fingerprint,
-        r.protocol,
-        r.protocol_name,
-        r.split,
-        r.corpus,
-    )
-
-
 def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
-    """Name a condition by its task, and by what sets it apart from other conditions of that task."""
+    """Name a condition by its task, and by what differs between the conditions of that task."""
     same = [c for c in every if c.task == condition.task]
-    said = [condition.task]
-    if len({c.metric for c in same}) > 1:
-        said.append(condition.metric)
-    if len({c.protocol_name for c in same}) > 1:
-        said.append(f"protocol {condition.protocol_name}")
-    prints = list(dict.fromkeys(c.corpus_fingerprint for c in same))
-    if len(prints) > 1:
-        said.append(f"corpus {condition.corpus} {condition.corpus_fingerprint[:8]}")
-    if len({c.protocol for c in same}) > 1:
-        said.append(condition.protocol)
+    corpus = ("corpus", condition.corpus, condition.corpus_fingerprint[:8])
+    words = {
+        "metric": condition.metric,
+        "protocol_name": f"protocol {condition.protocol_name}",
+        "corpus_fingerprint": " ".join(filter(None, corpus)),
+        "protocol": condition.protocol or "division not recorded",
+    }
+    said = [condition.task, *(text for name, text in words.items() if len({getattr(c, name) for c in same}) > 1)]
     alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
     if len(alike) > 1:
         said.append(f"division {alike.index(condition) + 1}")
@@ -294,34 +303,42 @@ def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
 
 
 def _block(condition: Condition, found: Sequence[Found]) -> Block:
-    cells: dict[tuple[str, str], Found] = {}
-    older = 0
-    for one in sorted(found, key=lambda f: f.result.made):
-        key = (one.result.encoder_fingerprint, one.result.probe)
-        older += key in cells
-        cells[key] = one
-    # In the order in which they were found, not in that of their dates.
-    order = list(dict.fromkeys((f.result.encoder_fingerprint, f.result.probe) for f in found))
-    cells = {key: cells[key] for key in order}
+    cells, older = newest(found, lambda f: (f.result.encoder_fingerprint, f.result.probe), lambda f: f.result.made)
     results = [f.result for f in cells.values()]
-    notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    shared = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    notes = list(shared)
+    for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
+        notes.append(f"{_whose(note, results)}: {note}")
     for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
-        notes.append(f"protocol {condition.protocol_name} flatters: {leak}")
+        notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
     if older:
-        notes.append(f"{older} older records of the same encoder and probe, with other settings, are not shown")
+        notes.append(f"{len(older)} older records of the same encoder and probe, with other settings, are not shown")
     notes += _uneven(results)
     if any(r.seen for r in results):
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
-        notes.append(f"pre-trained on this very audio, without its labels: {names}")
+        notes.append(f"this audio was seen in pre-training, without its labels: {names}")
+    missing = max((r.missing for r in results), key=len)
+    if missing:
+        file, reason = next(iter(missing.items()))
+        notes.append(f"{len(missing)} clips could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
 
 
+def _whose(note: str, results: Sequence[Result]) -> str:
+    """Name the results that have a note: an encoder where all its results have it, else probe and encoder."""
+    names = []
+    for r in (r for r in results if note in r.notes):
+        encoder = CONTROLS.get(r.role, r.encoder)
+        every = all(note in other.notes for other in results if other.encoder_fingerprint == r.encoder_fingerprint)
+        names.append(encoder if every else f"{r.probe} on {encoder}")
+    return ", ".join(list(dict.fromkeys(names))[:4]) + (" and others" if len(set(names)) > 4 else "")
+
+
 def _uneven(results: Sequence[Result]) -> list[str]:
-    """Say which encoders were read with other settings, seeds or clips than others by the same probe."""
+    """Name the probes whose results differ between encoders in settings, seeds or clips."""
     notes = []
     for probe in dict.fromkeys(r.probe for r in results):
         mine = [r for r in results if r.probe == probe]
-        # What a record says of its encoder's vectors is of the encoder, not of the search.
         for what, kinds in (
             ("settings", {json.dumps(r.settings, sort_keys=True) for r in mine}),
             ("numbers of seeds", {str(len(r.seeds)) for r in mine}),

@@ -1,30 +1,18 @@
-"""Which of two encoders (or probes) is better, task by task and over tasks; and whether ranks are stable."""
+"""Which of two encoders (or probes) is better, task by task and over tasks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
-from auricle.results.book import Block, Condition, Found, ResultBook
-from auricle.results.compare import compare
-from auricle.results.ranks import (
-    Ranking,
-    holm,
-    least_tasks,
-    mean_tau,
-    rank_systems,
-    sign_test,
-    signed_rank,
-)
-
-Axis = Literal["encoder", "probe"]
+from auricle.results.book import Condition, Found, ResultBook
+from auricle.results.ranks import Axis, holm, least_tasks, sign_test, signed_rank
+from auricle.results.scoring import compare
 
 
 @dataclass(frozen=True)
@@ -33,19 +21,19 @@ class Pair:
 
     Attributes:
         condition: task, metric, corpus and protocol of both.
-        reader: the probe that read both encoders (or the encoder that both probes read).
+        shared: the probe of both encoders (or the encoder of both probes).
         first: value of the first.
         second: value of the second.
         gain: how much better the first is, in the metric's own unit: positive is better, also where lower values are.
         low: lower end of the gain's interval.
         high: its upper end.
         p: two-sided p-value (see `Difference`); NaN where there is no interval.
-        p_holm: the same, adjusted for the number of comparisons.
+        p_holm: p, adjusted for the number of comparisons.
         trouble: why there is no interval, "" if there is one.
     """
 
     condition: Condition
-    reader: str
+    shared: str
     first: float
     second: float
     gain: float
@@ -73,7 +61,7 @@ class OverTasks:
         gain: mean gain as a share of each metric's range.
         p: exact two-sided p-value; None where tasks are too few for any outcome to be below 0.05.
         test: `Wilcoxon signed-rank` or `sign test`.
-        words: what a reader must know.
+        words: caveats.
     """
 
     name: str
@@ -94,9 +82,9 @@ class Comparison:
         axis: what is compared.
         first: name of the first.
         second: of the second.
-        pairs: one comparison a task and reader.
+        pairs: one comparison for each task and shared probe (or encoder).
         over_tasks: tests over tasks.
-        notes: what a reader must know.
+        notes: caveats.
         confidence: coverage of the pairs' intervals.
     """
 
@@ -118,7 +106,7 @@ def compare_results(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two encoders by every probe that read both, or two probes by every encoder that both read.
+    """Compare two encoders by every probe that both have, or two probes by every encoder that both have.
 
     Args:
         book: the results.
@@ -141,12 +129,12 @@ def compare_results(
         raise ConfigError(f"{first!r} and {second!r} are the same {axis}; a comparison needs two")
     pairs = []
     for block in book.blocks():
-        for reader in block.encoders if axis == "probe" else block.probes:
-            keys = [(reader, name) if axis == "probe" else (name, reader) for name in (one, two)]
+        for other in block.encoders if axis == "probe" else block.probes:
+            keys = [(other, name) if axis == "probe" else (name, other) for name in (one, two)]
             cells = [block.cells.get(key) for key in keys]
             if cells[0] is not None and cells[1] is not None:
-                shown = labels[reader] if axis == "probe" else reader
-                pairs.append(_pair(block.condition, shown, cells[0], cells[1], resamples, confidence, seed))
+                shared = labels[other] if axis == "probe" else other
+                pairs.append(_pair(block.condition, shared, cells[0], cells[1], resamples, confidence, seed))
     if not pairs:
         raise CorpusError(
             f"{names[0]} and {names[1]} share no task with the same metric, corpus and protocol (and the same "
@@ -155,7 +143,7 @@ def compare_results(
     adjusted = iter(holm([p.p for p in pairs if math.isfinite(p.p)]))
     pairs = [replace(p, p_holm=next(adjusted)) if math.isfinite(p.p) else p for p in pairs]
     notes = [
-        f"gain: {names[0]} minus {names[1]}, turned where lower is better: positive is better",
+        f"gain: {names[0]} minus {names[1]}, with the sign changed where lower is better: positive is better",
         f"intervals: {confidence:.0%}, paired bootstrap with {resamples} draws of the same test units; they do not "
         "cover other training clips",
     ]
@@ -165,10 +153,10 @@ def compare_results(
 
 
 def _pair(
-    condition: Condition, reader: str, first: Found, second: Found, resamples: int, confidence: float, seed: int
+    condition: Condition, shared: str, first: Found, second: Found, resamples: int, confidence: float, seed: int
 ) -> Pair:
     a, b = first.result.value, second.result.value
-    plain = Pair(condition, reader, a, b, condition.sign * (a - b))
+    plain = Pair(condition, shared, a, b, condition.info.sign * (a - b))
     try:
         found = compare(
             first.result,
@@ -180,28 +168,26 @@ def _pair(
             seed=seed,
         )
     except (CorpusError, ConfigError) as error:
-        # One pair without its predictions does not take the others' comparison away; it says so itself.
+        # The other pairs are compared all the same; this one says what is missing.
         return replace(plain, trouble=str(error))
-    low, high = sorted((condition.sign * found.interval.low, condition.sign * found.interval.high))
+    low, high = sorted((condition.info.sign * found.interval.low, condition.info.sign * found.interval.high))
     return replace(plain, low=low, high=high, p=found.p)
 
 
 def _share(condition: Condition, gain: float) -> float:
     """Return a gain as a share of the metric's range, NaN where it has none: then gains of tasks don't compare."""
-    info = METRICS.get(condition.metric)
     if condition.unit == "%":
         return gain
-    return gain / (info.high - info.low) if info is not None and math.isfinite(info.high - info.low) else math.nan
+    span = condition.info.high - condition.info.low
+    return gain / span if condition.metric in METRICS and math.isfinite(span) else math.nan
 
 
 def _over_tasks(pairs: Sequence[Pair]) -> list[OverTasks]:
-    """Test over tasks: all readers together (their mean gain a task), and each reader that has tasks enough."""
-    readers = list(dict.fromkeys(p.reader for p in pairs))
-    groups = [("mean of all shared readers", list(pairs))]
-    if len(readers) > 1:
-        groups += [(reader, [p for p in pairs if p.reader == reader]) for reader in readers]
-    else:
-        groups = [(readers[0], list(pairs))]
+    """Test over tasks: the mean gain a task over all shared probes (or encoders), and each of these alone."""
+    names = list(dict.fromkeys(p.shared for p in pairs))
+    groups = [(name, [p for p in pairs if p.shared == name]) for name in names]
+    if len(names) > 1:
+        groups.insert(0, (f"mean of all {len(names)}", list(pairs)))
     tested = []
     for name, mine in groups:
         by_task: dict[Condition, list[Pair]] = {}
@@ -224,8 +210,8 @@ def _tested(name: str, conditions: list[Condition], signs: list[float], shares: 
     used = wins + losses
     words = []
     if not ranked:
-        left = [c.name for c, s in zip(conditions, shares, strict=True) if not math.isfinite(s)]
-        words.append(f"signs only: {', '.join(left)} has a metric without a range, whose gains can't be ranked")
+        without = [c.name for c, s in zip(conditions, shares, strict=True) if not math.isfinite(s)]
+        words.append(f"signs only: {', '.join(without)} has a metric without a range, whose gains can't be ranked")
     need = least_tasks()
     enough = used >= need
     if not enough:
@@ -235,7 +221,7 @@ def _tested(name: str, conditions: list[Condition], signs: list[float], shares: 
         )
     corpora = len({c.corpus_fingerprint for c in conditions})
     if corpora < len(conditions):
-        words.append(f"the {len(conditions)} tasks stand on {corpora} corpora and are not independent evidence")
+        words.append(f"the {len(conditions)} tasks are on {corpora} corpora and are not independent evidence")
     p = (signed_rank(known) if ranked else sign_test(signs)) if enough else None
     return OverTasks(
         name,
@@ -247,113 +233,3 @@ def _tested(name: str, conditions: list[Condition], signs: list[float], shares: 
         "Wilcoxon signed-rank" if ranked else "sign test",
         "; ".join(words),
     )
-
-
-@dataclass(frozen=True)
-class RankTable:
-    """Average ranks of encoders (or probes) over tasks, and how far ranks agree.
-
-    Attributes:
-        axis: what is ranked.
-        names: of the systems ranked.
-        tasks: names of the tasks that took part.
-        ranking: the ranks; None where there is nothing to rank.
-        stable_names: of what the ranks were compared between (probes, where encoders are ranked).
-        tau: `(m, m)` mean Kendall tau of the ranks of the systems under each two of `stable_names`.
-        counts: `(m, m)` tasks behind each tau.
-        notes: what a reader must know.
-    """
-
-    axis: Axis
-    names: tuple[str, ...]
-    tasks: tuple[str, ...]
-    ranking: Ranking | None
-    stable_names: tuple[str, ...]
-    tau: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    notes: tuple[str, ...]
-
-    @property
-    def mean_tau(self) -> float:
-        """Mean of the taus of different columns, NaN where there is none."""
-        above = self.tau[np.triu_indices(len(self.stable_names), 1)]
-        defined = above[np.isfinite(above)]
-        return float(defined.mean()) if defined.size else math.nan
-
-
-def rank_results(book: ResultBook, axis: Axis, *, seed: int = 0) -> RankTable:
-    """Rank encoders (or probes) over tasks, each task once, with the mean over the probes (encoders) that all share.
-
-    Args:
-        book: the results.
-        axis: what to rank.
-        seed: of Friedman's permutations.
-    """
-    labels = book.labels()
-    blocks = book.blocks()
-    encoders = list(dict.fromkeys(e for b in blocks for e in b.encoders))
-    probes = list(dict.fromkeys(p for b in blocks for p in b.probes))
-    systems, readers = (encoders, probes) if axis == "encoder" else (probes, encoders)
-    table = np.full((len(blocks), len(systems), len(readers)), math.nan)
-    for n, block in enumerate(blocks):
-        for (encoder, probe), found in block.cells.items():
-            system, reader = (encoder, probe) if axis == "encoder" else (probe, encoder)
-            table[n, systems.index(system), readers.index(reader)] = block.condition.sign * found.result.value
-    tau, counts = mean_tau(table)
-    shown = [labels[s] for s in systems] if axis == "encoder" else systems
-    stable = readers if axis == "encoder" else [labels[r] for r in readers]
-    values, rows, kept, notes = _complete(table, blocks, shown)
-    if len(systems) == 2:
-        notes.append(f"two {axis}s only agree or disagree in rank: no tau")
-    if not counts[np.triu_indices(len(readers), 1)].any() and len(readers) > 1 and len(systems) > 2:
-        notes.append("no task has three ranked in common: no tau")
-    ranking = rank_systems(values, seed=seed) if values.size and len(kept) > 1 else None
-    if ranking is None:
-        notes.append(f"nothing to rank: no two {axis}s share a task")
-    else:
-        if ranking.p is None:
-            notes.append(f"{ranking.tasks} task(s) of {len(kept)} {axis}s are too few for Friedman's test: no p-value")
-        if ranking.hopeless:
-            notes.append(
-                f"with {ranking.tasks} task(s) the critical difference {ranking.difference:.2f} is no less than the "
-                f"largest that {len(kept)} ranks can have ({len(kept) - 1}): no two can be told apart by their ranks"
-            )
-        corpora = len({blocks[i].condition.corpus_fingerprint for i in rows})
-        if corpora < len(rows):
-            notes.append(f"the {len(rows)} tasks stand on {corpora} corpora and are not independent evidence")
-    tasks = tuple(blocks[i].condition.name for i in rows)
-    return RankTable(
-        axis, tuple(shown[i] for i in kept), tasks, ranking, tuple(stable), tau, counts, tuple(dict.fromkeys(notes))
-    )
-
-
-def _complete(
-    table: NDArray[np.float64], blocks: Sequence[Block], names: Sequence[str]
-) -> tuple[NDArray[np.float64], list[int], list[int], list[str]]:
-    """Return values `(tasks, systems)` without gaps; what has most gaps is dropped first, and said."""
-    rows, kept = list(range(len(blocks))), list(range(len(names)))
-    dropped: list[str] = []
-    defined = np.isfinite(table)
-    while rows and kept:
-        # A task serves if at least one reader read every system.
-        serves = np.any(np.all(defined[np.ix_(rows, kept)], axis=1), axis=1)
-        if serves.all():
-            break
-        seen = defined[np.ix_(rows, kept)].any(axis=2)
-        gaps_of_tasks = 1 - seen.mean(1) + ~serves * 1e-6
-        gaps_of_systems = 1 - seen.mean(0)
-        if len(kept) > 2 and gaps_of_systems.max() > gaps_of_tasks.max():
-            worst = kept.pop(int(gaps_of_systems.argmax()))
-            dropped.append(names[worst])
-        else:
-            worst = rows.pop(int(gaps_of_tasks.argmax()))
-            dropped.append(f"task {blocks[worst].condition.name}")
-    notes = []
-    if dropped:
-        notes.append(f"not in the average ranks, which need every cell of a table: {', '.join(dropped)}")
-    if not rows:
-        return np.zeros((0, 0)), [], [], notes
-    part = table[np.ix_(rows, kept)]
-    shared = np.isfinite(part).all(1, keepdims=True)
-    values = np.where(shared, part, 0.0).sum(2) / shared.sum(2)
-    return values, rows, kept, notes

@@ -1,4 +1,4 @@
-"""Sheets written for a terminal, as Markdown, CSV or LaTeX."""
+"""Sheets for a terminal, and as Markdown, CSV or LaTeX."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from auricle.results.sheets import Sheet
+from auricle.results.book import Found, ResultBook
+from auricle.results.record import Result
+from auricle.results.tables import Sheet, list_sheets
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -28,6 +31,11 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
+
+
+def render_results(results: Sequence[Result]) -> Group:
+    """Return results for a terminal, as `auricle results` shows them."""
+    return render_sheets(list_sheets(ResultBook(tuple(Found(result, Path()) for result in results))))
 
 
 def render_sheets(sheets: Sequence[Sheet]) -> Group:

@@ -1,6 +1,6 @@
-"""Tests over tasks and ranks, exact where tasks are few: Demšar, "Statistical comparisons of classifiers" (JMLR 2006).
+"""Ranks and tests over tasks, exact where tasks are few: Demšar, "Statistical comparisons of classifiers" (JMLR 2006).
 
-A test that can't say yes is not run: with few tasks no outcome has a small p-value, and then there is none to print.
+With few tasks no outcome has a small p-value; then no test is run.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, rankdata, studentized_range
 
 from auricle.errors import ConfigError
+from auricle.results.book import Condition, ResultBook
+
+Axis = Literal["encoder", "probe"]
 
 LEVEL = 0.05
 DRAWS = 9999
@@ -64,7 +68,7 @@ def sign_test(gains: Sequence[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values: among several comparisons, the chance that any is wrongly called clear."""
+    """Return Holm's adjusted p-values: the chance that any of several comparisons is wrongly called significant."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, worst = [math.nan] * len(p), 0.0
     for place, i in enumerate(order):
@@ -93,7 +97,7 @@ class Ranking:
 
     @property
     def hopeless(self) -> bool:
-        """True where even the first and the last of all tasks could not be told apart."""
+        """True where not even ranks that are first and last on every task could differ significantly."""
         return self.difference >= len(self.ranks) - 1
 
 
@@ -157,14 +161,135 @@ def mean_tau(values: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.int64]
     total, count = np.zeros((columns, columns)), np.zeros((columns, columns), dtype=np.int64)
     for task in values:
         for a in range(columns):
-            for b in range(columns):
+            for b in range(a, columns):
                 both = np.isfinite(task[:, a]) & np.isfinite(task[:, b])
                 if both.sum() < 3:
                     continue
                 tau = kendalltau(task[both, a], task[both, b]).statistic
                 # Undefined where a column gives all rows the same value.
                 if np.isfinite(tau):
-                    total[a, b] += tau
-                    count[a, b] += 1
-    mean = np.divide(total, count, out=np.full(total.shape, math.nan), where=count > 0)
-    return mean, count
+                    total[a, b] = total[b, a] = total[a, b] + tau
+                    count[a, b] = count[b, a] = count[a, b] + 1
+    return np.divide(total, count, out=np.full(total.shape, math.nan), where=count > 0), count
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """Average ranks of encoders (or probes) over tasks, and how far ranks agree.
+
+    Attributes:
+        axis: what is ranked.
+        names: of the systems ranked.
+        tasks: names of the tasks that the ranks are of.
+        ranking: the ranks; None where there is nothing to rank.
+        stable_names: of what the ranks were compared between (probes, where encoders are ranked).
+        tau: `(m, m)` mean Kendall tau of the ranks of the systems under each two of `stable_names`.
+        counts: `(m, m)` tasks behind each tau.
+        tau_notes: caveats of the taus.
+        notes: caveats of the ranks.
+    """
+
+    axis: Axis
+    names: tuple[str, ...]
+    tasks: tuple[str, ...]
+    ranking: Ranking | None
+    stable_names: tuple[str, ...]
+    tau: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    tau_notes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def mean_tau(self) -> float:
+        """Mean of the taus of different columns, NaN where there is none."""
+        above = self.tau[np.triu_indices(len(self.stable_names), 1)]
+        defined = above[np.isfinite(above)]
+        return float(defined.mean()) if defined.size else math.nan
+
+
+def rank_results(book: ResultBook, axis: Axis, *, seed: int = 0) -> RankTable:
+    """Rank the encoders (or probes) of a book over its tasks; see `rank_values`."""
+    labels, blocks = book.labels(), book.blocks()
+    cells = [
+        (block.condition, labels[encoder], probe, found.result.value)
+        for block in blocks
+        for (encoder, probe), found in block.cells.items()
+    ]
+    return rank_values(cells, axis, seed=seed)
+
+
+def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, *, seed: int = 0) -> RankTable:
+    """Rank encoders (or probes) over tasks, each task once, with the mean over the probes (encoders) that all have.
+
+    Ranks need every cell: systems and tasks with most gaps are dropped first, and listed in the notes.
+
+    Args:
+        cells: `(task, encoder, probe, value)` of each result, at most one value of each three.
+        axis: what to rank.
+        seed: of Friedman's permutations.
+    """
+    conditions = list(dict.fromkeys(condition for condition, *_ in cells))
+    encoders = list(dict.fromkeys(encoder for _, encoder, _, _ in cells))
+    probes = list(dict.fromkeys(probe for _, _, probe, _ in cells))
+    systems, others = (encoders, probes) if axis == "encoder" else (probes, encoders)
+    table = np.full((len(conditions), len(systems), len(others)), math.nan)
+    for condition, encoder, probe, value in cells:
+        system, other = (encoder, probe) if axis == "encoder" else (probe, encoder)
+        place = conditions.index(condition), systems.index(system), others.index(other)
+        table[place] = condition.info.sign * value
+    tau, counts = mean_tau(table)
+    values, rows, kept = shared_values(table)
+    dropped = [name for i, name in enumerate(systems) if i not in kept]
+    dropped += [f"task {condition.name}" for i, condition in enumerate(conditions) if i not in rows]
+    notes = [f"not in the average ranks, which need every cell of a table: {', '.join(dropped)}"] if dropped else []
+    tau_notes = []
+    if len(systems) == 2:
+        tau_notes.append(f"two {axis}s only agree or disagree in rank: no tau")
+    if not counts[np.triu_indices(len(others), 1)].any() and len(others) > 1 and len(systems) > 2:
+        tau_notes.append("no task has three ranked in common: no tau")
+    ranking = rank_systems(values, seed=seed) if values.size and len(kept) > 1 else None
+    if ranking is None:
+        notes.append(f"nothing to rank: no two {axis}s share a task")
+    else:
+        if ranking.p is None:
+            notes.append(f"{ranking.tasks} task(s) of {len(kept)} {axis}s are too few for Friedman's test: no p-value")
+        if ranking.hopeless:
+            notes.append(
+                f"with {ranking.tasks} task(s) the critical difference {ranking.difference:.2f} is no less than the "
+                f"largest difference of {len(kept)} ranks ({len(kept) - 1}): no two ranks can differ significantly"
+            )
+        corpora = len({conditions[i].corpus_fingerprint for i in rows})
+        if corpora < len(rows):
+            notes.append(f"the {len(rows)} tasks are on {corpora} corpora and are not independent evidence")
+    names, tasks = tuple(systems[i] for i in kept), tuple(conditions[i].name for i in rows)
+    return RankTable(axis, names, tasks, ranking, tuple(others), tau, counts, tuple(tau_notes), tuple(notes))
+
+
+def shared_values(table: np.ndarray) -> tuple[NDArray[np.float64], list[int], list[int]]:
+    """Return values without gaps: the mean over what all systems of a task share.
+
+    Args:
+        table: `(tasks, systems, others)`, NaN where a value is missing. Whatever has most gaps is dropped first.
+
+    Returns:
+        `(kept tasks, kept systems)`, and the places of these tasks and systems.
+    """
+    rows, kept = list(range(table.shape[0])), list(range(table.shape[1]))
+    defined = np.isfinite(table)
+    while rows and kept:
+        # A task is complete if at least one probe (encoder) has every system.
+        complete = np.any(np.all(defined[np.ix_(rows, kept)], axis=1), axis=1)
+        if complete.all():
+            break
+        found = defined[np.ix_(rows, kept)].any(axis=2)
+        gaps_of_tasks = 1 - found.mean(1) + ~complete * 1e-6
+        gaps_of_systems = 1 - found.mean(0)
+        if len(kept) > 2 and gaps_of_systems.max() > gaps_of_tasks.max():
+            kept.pop(int(gaps_of_systems.argmax()))
+        else:
+            rows.pop(int(gaps_of_tasks.argmax()))
+    if not rows:
+        return np.zeros((0, 0)), [], []
+    part = table[np.ix_(rows, kept)]
+    shared = np.isfinite(part).all(1, keepdims=True)
+    return np.where(shared, part, 0.0).sum(2) / shared.sum(2), rows, kept

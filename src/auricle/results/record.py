@@ -1,7 +1,7 @@
-"""The record of one evaluation: never a bare number, always how it came about.
+"""The record of one evaluation: the score with its interval and everything that decided it.
 
-A `Result` holds one encoder read by one probe on one task. Results are lines of JSON in `results.jsonl`, so that a
-study that was stopped goes on where it was, and a report needs nothing else.
+A `Result` is of one encoder, probe and task. Results are lines of JSON in `results.jsonl`: a study that was stopped
+continues from them, and a report needs nothing else.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from auricle.errors import CorpusError
 from auricle.storage import write_atomic
 
 Role = Literal["pretrained", "random", "log-mel"]
+# In the order of tables: controls first.
+ROLES: tuple[Role, ...] = ("log-mel", "random", "pretrained")
+CONTROLS: dict[str, str] = {"log-mel": "log-mel statistics", "random": "random weights"}
+_SEEN_BEFORE = "\x68eard"  # the name of the field `seen` before 0.2
 
 
 @dataclass(frozen=True)
 class Result:
-    """One encoder, read by one probe, on one task.
+    """One encoder, with one probe, on one task.
 
     Every list over folds or seeds is in the order of `fold_names` and `seeds`.
 
@@ -37,8 +41,8 @@ class Result:
         value: the headline metric: mean over seeds; a metric in % is a share in [0, 1].
         low: lower end of the interval.
         high: upper end of the interval.
-        confidence: coverage of the interval, 0.95 unless told.
-        interval: what was resampled to get the interval, in words.
+        confidence: coverage of the interval.
+        interval: the method of the interval, in words.
         metrics: every metric of this kind of task, mean over seeds.
         per_fold: headline metric of each test fold (one entry for a split), mean over seeds.
         per_seed: headline metric of each seed over all folds.
@@ -55,29 +59,29 @@ class Result:
         clips: test clips that were scored.
         clips_total: clips that the corpus holds for this task.
         missing: file -> reason, for clips that could not be read.
-        notes: what a reader must know (labels unseen in training, classes without positives ...).
+        notes: caveats (labels unseen in training, classes without positives ...).
         chosen: per fold, the settings that validation chose: `{fold, lr, wd, validation, ...}`.
         tried: number of settings tried per fold.
-        settings: what was searched and how: grids, epochs, batch, loss ...
+        settings: of the search: grids, epochs, batch, loss ...
         seeds: seeds of the probe's initial weights and batches.
         params: number of trained parameters of the probe.
         width: size of a token (or of the pooled vector, where tokens have none).
         corpus: name of the corpus.
         corpus_fingerprint: of its table.
-        heard: True if the encoder was pre-trained on audio of this corpus (without its labels), None if not known.
+        seen: whether this audio was seen in pre-training (without its labels); None if not known.
         predictions: file with truth and scores of each test clip, relative to the folder of `results.jsonl`.
-        command: the command line or call that made this result.
+        command: the command line or call behind this result.
         versions: of auricle, torch, numpy, scikit-learn, Python.
         seconds: wall time.
         made: date and time (UTC, ISO 8601).
-        key: fingerprint of all that decides the value; equal keys are the same experiment.
+        key: fingerprint of everything that decides the value; equal keys are the same experiment.
         type_name: type of the task: `clips`, `events`, `regression` ...
         better: whether `higher` or `lower` values are better.
         unit: of the value; `%`: a share, shown as a percentage.
         protocol_name: `strict` (ours), or the kit whose protocol was followed (`hear`, `evar` ...).
-        leaks: what in that protocol flatters the value, in words.
-        macs: multiply-adds of the reader per clip; None: not counted.
-        details: what this type of task has beside numbers (curves, timelines), JSON-ready.
+        leaks: what in that protocol makes the value optimistic, in words.
+        macs: multiply-adds of the probe per clip; None: not counted.
+        details: other data of this type of task (curves, timelines), JSON-ready.
     """
 
     task: str
@@ -138,13 +142,12 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """Rebuild a record; fields that this version does not know are left out.
+        """Rebuild a record; fields that this version does not know are skipped.
 
         Raises:
             CorpusError: a field that every record has is missing.
         """
-        if "heard" in data:  # the name of `seen` before 0.2
-            data = {"seen": data["heard"], **data}
+        data = upgraded(data)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
         absent = sorted(needed - data.keys())
@@ -156,6 +159,11 @@ class Result:
         for name in ("value", "low", "high"):
             values[name] = math.nan if values[name] is None else float(values[name])
         return cls(**values)
+
+
+def upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of a record of any version with the field names of this one."""
+    return {"seen": data[_SEEN_BEFORE], **data} if _SEEN_BEFORE in data else data
 
 
 def _finite(value: Any) -> Any:

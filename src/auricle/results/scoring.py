@@ -1,14 +1,14 @@
-"""From answers to numbers with intervals, for every type of task.
+"""From predictions to scores with intervals, and paired comparisons, for every type of task.
 
 A score is the mean over seeds. The interval is a bootstrap over test units: units of one source are drawn together
-where sources are known. It tells how far the score may be off for other test units of the same kind; it does not cover
-other training clips.
+where sources are known. The interval covers other test units of the same kind, not other training clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
-from auricle.metrics.classification import Floats
 from auricle.metrics.intervals import (
     Difference,
     Interval,
@@ -26,9 +25,11 @@ from auricle.metrics.intervals import (
     percentile_interval,
     sign_flip_p,
 )
-from auricle.results.predictions import TaskPredictions
+from auricle.metrics.weights import Floats
+from auricle.results.predictions import TaskPredictions, load_predictions
+from auricle.results.record import Result
 
-LEAST_SOURCES = 5  # below this many test sources, drawing sources says nothing: units are drawn instead
+LEAST_SOURCES = 5  # below this many test sources, units are drawn instead of sources
 BLOCK = 4_000_000  # weights held at once
 # Metrics that are means over units (of single-label clips, queries, numbers): tested by flipping signs.
 MEANS = {
@@ -49,7 +50,7 @@ MEANS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of a `Result` that follow from answers; see there. `detail` is `TaskPredictions.detail`."""
+    """The numbers of a `Result` that follow from predictions; see there. `detail` is `TaskPredictions.detail`."""
 
     value: float
     interval: Interval
@@ -63,10 +64,10 @@ class Scores:
 def score(
     predictions: TaskPredictions, metric: str, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Scores:
-    """Score answers.
+    """Score predictions.
 
     Args:
-        predictions: truth and answers of the test units.
+        predictions: of the test units, with their truth.
         metric: the headline metric.
         resamples: bootstrap samples.
         confidence: coverage of the interval.
@@ -76,10 +77,10 @@ def score(
         ConfigError: the metric does not fit the task.
     """
     _check_metric(predictions, metric)
-    ones = np.ones((1, len(predictions.units)))
+    ones = np.ones((1, len(predictions.names)))
     by_seed = {name: predictions.measure(name, ones)[:, 0] for name in predictions.metrics}
     (samples,), drawn = _bootstrap([predictions], metric, resamples, seed)
-    folds = predictions.folds
+    folds = predictions.fold
     values = predictions.measure(metric, np.stack([folds == f for f in np.unique(folds)]).astype(np.float64))
     value = float(by_seed[metric].mean())
     words = f"bootstrap, {resamples} draws of {drawn}, centred on the score"
@@ -97,6 +98,47 @@ def score(
     )
 
 
+def compare(
+    first: Result,
+    second: Result,
+    folder: Path | str,
+    second_folder: Path | str | None = None,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """Return how much higher the first result's headline is than the second's, paired on the same test units.
+
+    Args:
+        first: a result.
+        second: another one on the same task and corpus.
+        folder: of the first's `results.jsonl`, with its predictions.
+        second_folder: of the second's; None: the same.
+        resamples: bootstrap samples.
+        confidence: coverage of the interval.
+        seed: of the bootstrap.
+
+    Raises:
+        CorpusError: the two are not of the same task and metric, or predictions are missing or of other clips.
+    """
+    if (first.task, first.metric) != (second.task, second.metric):
+        raise CorpusError(
+            f"can't compare {first.metric} on {first.task} with {second.metric} on {second.task}; choose two "
+            "results of one task and metric"
+        )
+    loaded = []
+    for result, place in ((first, folder), (second, folder if second_folder is None else second_folder)):
+        if result.predictions is None:
+            raise CorpusError(
+                f"the result of {result.encoder} on {result.task} kept no predictions; run the probe again"
+            )
+        loaded.append(load_predictions(Path(place) / result.predictions))
+    return compare_predictions(
+        loaded[0], loaded[1], first.metric, resamples=resamples, confidence=confidence, seed=seed
+    )
+
+
 def compare_predictions(
     first: TaskPredictions,
     second: TaskPredictions,
@@ -111,26 +153,26 @@ def compare_predictions(
     Both are scored on the same bootstrap draws, so what makes a unit hard for both cancels out.
 
     Raises:
-        CorpusError: they speak of different units, labels or classes.
+        CorpusError: the two are of different units, labels or classes.
         ConfigError: the metric does not fit the task.
     """
     if first.type_name != second.type_name:
-        raise CorpusError(f"answers about {first.title} can't be compared with answers about {second.title}")
-    second = second.reorder(first.units)
+        raise CorpusError(f"predictions of {first.title} can't be compared with predictions of {second.title}")
+    second = second.reorder(first.names)
     if not first.same_truth(second):
         raise CorpusError(
-            "two predictions differ in what is true of the clips; evaluate both on the same corpus and task"
+            "the two predictions differ in the truth of the clips; evaluate both on the same corpus and task"
         )
     _check_metric(first, metric)
-    ones = np.ones((1, len(first.units)))
+    ones = np.ones((1, len(first.names)))
     one, two = (float(predictions.measure(metric, ones).mean()) for predictions in (first, second))
     (a, b), _ = _bootstrap([first, second], metric, resamples, seed)
     found = paired_difference(one, two, a, b, confidence)
     values = [_unit_values(predictions, metric) for predictions in (first, second)]
     if values[0] is None or values[1] is None:
         return found
-    # A bootstrap is too sure where few units differ; for means there is an exact test.
-    gaps = np.bincount(np.unique(first.groups, return_inverse=True)[1], weights=values[0] - values[1])
+    # A bootstrap is overconfident where few units differ; for means there is an exact test.
+    gaps = np.bincount(np.unique(first.group, return_inverse=True)[1], weights=values[0] - values[1])
     return replace(found, p=sign_flip_p(gaps, np.random.default_rng(seed)))
 
 
@@ -138,7 +180,7 @@ def _unit_values(predictions: TaskPredictions, metric: str) -> Floats | None:
     """Value `(n,)` of each unit alone, mean over seeds, if the metric is their mean; else None."""
     if metric not in MEANS:
         return None
-    n = len(predictions.units)
+    n = len(predictions.names)
     alone = [predictions.measure(metric, np.eye(n)[start : start + 500]).mean(0) for start in range(0, n, 500)]
     values: Floats = np.concatenate(alone)
     whole = float(predictions.measure(metric, np.ones((1, n))).mean())
@@ -154,7 +196,7 @@ def _bootstrap(
     systems: Sequence[TaskPredictions], metric: str, resamples: int, seed: int
 ) -> tuple[list[NDArray[np.float64]], str]:
     """Bootstrap values `(R,)` of each system, mean over its seeds, all from the same draws; and what was drawn."""
-    groups = systems[0].groups
+    groups = systems[0].group
     sources, units = len(np.unique(groups)), len(groups)
     by_source = LEAST_SOURCES <= sources < units
     named = "clips" if systems[0].type_name == "clips" else "units"

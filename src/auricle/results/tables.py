@@ -1,84 +1,295 @@
-"""Results as tables for a terminal."""
+"""Results, comparisons and ranks as tables of text, the same for every output format."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+from auricle.metrics.catalogue import MetricInfo
+from auricle.results.book import Block, Condition, Found, ResultBook
+from auricle.results.comparison import Comparison, OverTasks, Pair
+from auricle.results.ranks import LEVEL, RankTable
+from auricle.results.record import ROLES, Result
 
-from auricle.results.record import Result
-
-ROLES = {"log-mel": 0, "random": 1, "pretrained": 2}
-ROLES_SAID = {"log-mel": "log-mel", "random": "random weights"}
+NONE = "-"
 
 
-def render_results(results: Sequence[Result]) -> Group:
-    """Return one table per task: a row per encoder (controls first), a column per probe, values in percent.
+@dataclass(frozen=True)
+class Sheet:
+    """One table.
 
-    Below each: what the interval is, how clips were divided, and what a reader must know.
+    Attributes:
+        title: of the table.
+        head: names of the columns; the first holds the rows' names.
+        rows: cells as text.
+        best: `(row, column)` of the cells in bold.
+        notes: caveats.
+        records: the same in full precision, one flat record a line, for machines.
     """
-    shown: list[Table | Text] = []
-    for task in dict.fromkeys(r.task for r in results):
-        here = [r for r in results if r.task == task]
-        shown += [_table(task, here), _caption(here)]
-    return Group(*shown)
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    notes: tuple[str, ...] = ()
+    records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
 
-def interval_text(result: Result) -> str:
-    """Return `87.3 [84.0, 90.5]`: shares in percent, other metrics in their own unit."""
-    low, high = _number(result.low, result.unit), _number(result.high, result.unit)
-    ends = f" [{low}, {high}]" if math.isfinite(result.low) else ""
-    return _number(result.value, result.unit) + ends
+def list_sheets(book: ResultBook) -> list[Sheet]:
+    """Return one sheet a condition: encoders by probes, controls first, the best value in bold."""
+    labels = book.labels()
+    sheets = [_block_sheet(block, labels) for block in book.blocks()]
+    last = dataclasses.replace(sheets[-1], notes=(*sheets[-1].notes, *book.notes))
+    return [*sheets[:-1], last]
 
 
-def _table(task: str, results: Sequence[Result]) -> Table:
-    first = results[0]
-    unit = f" in {first.unit}" if first.unit else ""
-    lower = " (lower is better)" if first.better == "lower" else ""
-    table = Table(title=Text(f"{task}: {first.metric}{unit}{lower}"), title_justify="left")
-    table.add_column("encoder", overflow="fold")
-    probes = list(dict.fromkeys(r.probe for r in results))
-    for probe in probes:
-        table.add_column(probe, justify="right", no_wrap=True)
-    rows = sorted({(ROLES.get(r.role, 3), r.encoder, r.encoder_fingerprint) for r in results})
-    for role, encoder, fingerprint in rows:
-        mine = {r.probe: r for r in results if r.encoder_fingerprint == fingerprint}
-        seen = any(r.seen for r in mine.values())
-        name = Text(encoder + (" (heard this audio, without labels)" if seen else ""))
-        cells = [Text(interval_text(mine[p])) if p in mine else Text("-") for p in probes]
-        table.add_row(name, *cells, style="bold" if role == 2 else None)
-    return table
+def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
+    condition = block.condition
+    probes = block.probes
+    results = {key: found.result for key, found in block.cells.items()}
+    roles = {encoder: r.role for (encoder, _), r in results.items()}
+    encoders = sorted(block.encoders, key=lambda e: (ROLES.index(roles[e]), labels[e]))
+    info = condition.info
+    values = {key: info.sign * r.value for key, r in results.items() if math.isfinite(r.value)}
+    top = max(values.values(), default=math.nan)
+    rows, best = [], set()
+    for y, encoder in enumerate(encoders):
+        cells = []
+        for x, probe in enumerate(probes, 1):
+            key = (encoder, probe)
+            cells.append(_with_interval(results[key], info) if key in results else NONE)
+            if values.get(key) == top:
+                best.add((y, x))
+        rows.append((labels[encoder], *cells))
+    records = tuple(_record(block.cells[e, p], condition) for e in encoders for p in probes if (e, p) in results)
+    return Sheet(
+        _title(condition), ("encoder", *probes), tuple(rows), frozenset(best), _about(block, results.values()), records
+    )
 
 
-def _caption(results: Sequence[Result]) -> Text:
-    first = results[0]
-    seeds = max(len(r.seeds) for r in results)
-    lines = [
-        f"{first.clips} of {first.clips_total} test {_units(first)}; {first.split}; mean over {seeds} seed(s).",
-        f"Intervals: {first.confidence:.0%}, {first.interval}.",
-    ]
-    shared = [n for n in dict.fromkeys(first.notes) if all(n in r.notes for r in results)]
-    lines += [f"Note: {note}." for note in shared]
-    for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
-        whose = [f"{r.probe} on {ROLES_SAID.get(r.role, r.encoder)}" for r in results if note in r.notes]
-        lines.append(f"Note ({', '.join(whose[:4])}{' and others' if len(whose) > 4 else ''}): {note}.")
-    if first.protocol_name != "strict":
-        lines.append(f"Protocol: {first.protocol_name}.")
-    lines += [f"Flatters: {leak}." for leak in dict.fromkeys(leak for r in results for leak in r.leaks)]
-    if first.missing:
-        file, reason = next(iter(first.missing.items()))
-        lines.append(f"Not read: {len(first.missing)} clips, the first {file!r}: {reason}")
-    return Text("\n".join(lines) + "\n", style="dim")
+def _title(condition: Condition) -> str:
+    protocol = "" if condition.protocol_name == "strict" else f" ({condition.protocol_name} protocol)"
+    return f"{condition.name}: {condition.info.about}{protocol}"
 
 
-def _units(result: Result) -> str:
-    return "clips" if result.type_name == "clips" else f"units of {result.type_name}"
+def _with_interval(result: Result, info: MetricInfo) -> str:
+    ends = f" [{info.text(result.low)}, {info.text(result.high)}]" if math.isfinite(result.low) else ""
+    return info.text(result.value) + ends
 
 
-def _number(value: float, unit: str) -> str:
-    if not math.isfinite(value):
-        return "-"
-    return f"{100 * value:.1f}" if unit == "%" else f"{value:.3g}"
+def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:
+    listed = list(results)
+    first = listed[0]
+    seeds = sorted({len(r.seeds) for r in listed})
+    count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    units = "clips" if first.type_name == "clips" else f"units of {first.type_name}"
+    lines = [f"{first.clips} of {first.clips_total} test {units}; {first.split}; mean over {count} seed(s)"]
+    if all(math.isnan(r.low) for r in listed):
+        lines.append("no intervals: they are kept for the headline metric only; --compare computes them")
+    else:
+        lines.append(f"intervals: {first.confidence:.0%}, {first.interval}")
+    return (*lines, *block.notes)
+
+
+def _record(found: Found, condition: Condition) -> dict[str, Any]:
+    r = found.result
+    return {
+        "task": r.task,
+        "type": r.type_name,
+        "corpus": r.corpus,
+        "corpus_fingerprint": r.corpus_fingerprint,
+        "protocol": r.protocol_name,
+        "division": condition.protocol,
+        "encoder": r.encoder,
+        "encoder_fingerprint": r.encoder_fingerprint,
+        "role": r.role,
+        "seen": r.seen,
+        "probe": r.probe,
+        "metric": r.metric,
+        "unit": r.unit,
+        "better": r.better,
+        "value": r.value,
+        "low": r.low,
+        "high": r.high,
+        "confidence": r.confidence,
+        "units": r.clips,
+        "seeds": len(r.seeds),
+        "tried": r.tried,
+        "params": r.params,
+        "macs": r.macs,
+        "seconds": r.seconds,
+        "leaks": "; ".join(r.leaks),
+        "notes": "; ".join(r.notes),
+        "made": r.made,
+        "key": r.key,
+        "folder": str(found.folder),
+    }
+
+
+def compare_sheets(found: Comparison) -> list[Sheet]:
+    """Return a sheet of pairs and a sheet of tests over tasks."""
+    shared = "probe" if found.axis == "encoder" else "encoder"
+    head = ("task", shared, "metric", "first", "second", "gain", "interval", "p", "p (Holm)")
+    rows, best, notes = [], set(), [f"first: {found.first}; second: {found.second}", *found.notes]
+    for y, pair in enumerate(found.pairs):
+        rows.append(_pair_row(pair))
+        if pair.clear:
+            best.add((y, 5))
+        if pair.trouble:
+            notes.append(f"{pair.condition.name} with {pair.shared} has no interval: {pair.trouble}")
+    if best:
+        notes.append("bold: the interval excludes zero")
+    pairs = Sheet(
+        f"{found.first} against {found.second}",
+        head,
+        tuple(rows),
+        frozenset(best),
+        tuple(dict.fromkeys(notes)),
+        tuple(_pair_record(pair, found) for pair in found.pairs),
+    )
+    return [pairs, _test_sheet(found)]
+
+
+def _pair_row(pair: Pair) -> tuple[str, ...]:
+    c = pair.condition
+    info = c.info
+    low, high = info.text(pair.low, plus=True), info.text(pair.high, plus=True)
+    return (
+        c.name,
+        pair.shared,
+        c.metric + (" (lower is better)" if c.better == "lower" else ""),
+        info.text(pair.first),
+        info.text(pair.second),
+        info.text(pair.gain, plus=True),
+        f"[{low}, {high}]" if math.isfinite(pair.low) else NONE,
+        p_text(pair.p),
+        p_text(pair.p_holm),
+    )
+
+
+def _test_sheet(found: Comparison) -> Sheet:
+    # One line names all that have too few tasks.
+    shown: list[OverTasks] = []
+    few: list[OverTasks] = []
+    for place, test in enumerate(found.over_tasks):
+        (shown if place == 0 or test.p is not None else few).append(test)
+    notes = [f"{t.name}: {t.words}" for t in shown if t.words]
+    if few:
+        listed = ", ".join(f"{t.name} ({t.tasks})" for t in few)
+        notes.append(f"too few tasks for a test of each alone (number of tasks): {listed}")
+    notes.append("mean gain: in % of each metric's range; p is exact and two-sided")
+    return Sheet(
+        f"Over tasks: {found.first} against {found.second}",
+        ("tested", "tasks", "better", "worse", "mean gain", "test", "p"),
+        tuple(_test_row(t) for t in shown),
+        frozenset(),
+        tuple(notes),
+        tuple(dataclasses.asdict(t) for t in found.over_tasks),
+    )
+
+
+def _test_row(t: OverTasks) -> tuple[str, ...]:
+    gain = f"{100 * t.gain:+.1f}" if math.isfinite(t.gain) else NONE
+    shown = "none: too few tasks" if t.p is None else p_text(t.p)
+    return (t.name, str(t.tasks), str(t.wins), str(t.losses), gain, t.test, shown)
+
+
+def _pair_record(pair: Pair, found: Comparison) -> dict[str, Any]:
+    c = pair.condition
+    return {
+        "task": c.name,
+        "corpus_fingerprint": c.corpus_fingerprint,
+        "protocol": c.protocol_name,
+        "metric": c.metric,
+        "unit": c.unit,
+        "better": c.better,
+        "shared": pair.shared,
+        "first": found.first,
+        "second": found.second,
+        "first_value": pair.first,
+        "second_value": pair.second,
+        "gain": pair.gain,
+        "low": pair.low,
+        "high": pair.high,
+        "confidence": found.confidence,
+        "p": pair.p,
+        "p_holm": pair.p_holm,
+        "trouble": pair.trouble,
+    }
+
+
+def rank_sheets(tables: Sequence[RankTable]) -> list[Sheet]:
+    """Return for each table a sheet of average ranks and one of rank stability."""
+    sheets = []
+    for table in tables:
+        other = "probe" if table.axis == "encoder" else "encoder"
+        sheets.append(_average_ranks(table))
+        sheets.append(_stability(table, other))
+    return sheets
+
+
+def _average_ranks(table: RankTable) -> Sheet:
+    ranking, notes = table.ranking, list(table.notes)
+    rows: list[tuple[str, ...]] = []
+    records: list[dict[str, Any]] = []
+    if ranking is not None:
+        order = sorted(range(len(table.names)), key=lambda i: ranking.ranks[i])
+        first = ranking.ranks[order[0]]
+        for i in order:
+            apart = ranking.ranks[i] - first > ranking.difference
+            rows.append((table.names[i], f"{ranking.ranks[i]:.2f}", "yes" if apart else "no"))
+            records.append({table.axis: table.names[i], "mean_rank": ranking.ranks[i], "worse_than_first": apart})
+        test = f"Friedman chi-squared {ranking.statistic:.2f}" if math.isfinite(ranking.statistic) else ""
+        if ranking.p is not None:
+            test += f", p = {p_text(ranking.p)} (permutations within tasks)"
+        notes = [
+            f"{ranking.tasks} task(s): {', '.join(table.tasks)}",
+            *([test] if test else []),
+            f"Nemenyi's critical difference of two mean ranks at {LEVEL}: {ranking.difference:.2f}",
+            *notes,
+        ]
+    return Sheet(
+        f"Average ranks of {table.axis}s (1 is best)",
+        (table.axis, "mean rank", "behind the first by more than the critical difference"),
+        tuple(rows),
+        frozenset(),
+        tuple(notes),
+        tuple(records),
+    )
+
+
+def _stability(table: RankTable, other: str) -> Sheet:
+    names = table.stable_names
+    rows, records = [], []
+    for y, name in enumerate(names):
+        cells = []
+        for x in range(len(names)):
+            tau, count = float(table.tau[y, x]), int(table.counts[y, x])
+            cells.append(NONE if x == y or not count else f"{tau:+.2f} ({count})")
+            if x > y and count:
+                records.append({"first": name, "second": names[x], "tau": tau, "tasks": count})
+        rows.append((name, *cells))
+    mean = table.mean_tau
+    notes = ["Kendall's tau-b, mean over the tasks that both have (number of tasks); 1: same order, -1: reversed"]
+    notes += [f"mean: {mean:+.2f}"] if math.isfinite(mean) else [f"no two {other}s share a task with three ranked"]
+    if len(table.names) == 3:
+        notes.append("of three, tau can only be 1, 1/3, -1/3 or -1 (without ties)")
+    notes += table.tau_notes
+    return Sheet(
+        f"Agreement of {other}s on the order of {table.axis}s",
+        (other, *names),
+        tuple(rows),
+        frozenset(),
+        tuple(notes),
+        tuple(records),
+    )
+
+
+def p_text(p: float) -> str:
+    """Write a p-value; `-` where there is none."""
+    if not math.isfinite(p):
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -28,9 +28,8 @@ from auricle.evaluation.audio_text.model import AudioText, open_audio_text
 from auricle.evaluation.seen import seen
 from auricle.metrics.classification import accuracy, macro_f1, mean_average_precision
 from auricle.metrics.intervals import Interval, bootstrap_weights, percentile_interval
-from auricle.metrics.resampled import weighted_accuracy, weighted_macro_f1, weighted_mean_average_precision
-from auricle.metrics.resampled_units import weighted_mean
 from auricle.metrics.retrieval import retrieval_of_queries
+from auricle.metrics.weights import unit_mean
 from auricle.objectives.text.captions import caption_table, check_template
 
 _MEASURES = ("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "map_retrieval")
@@ -162,12 +161,12 @@ def zero_shot(
     if (truth.sum(1) == 1).all():
         right = truth.argmax(1)
         made = [
-            ("accuracy", accuracy(right, found), weighted_accuracy(right, found, weights), 1 / len(classes)),
-            ("macro_f1", macro_f1(right, found), weighted_macro_f1(right, found, weights), math.nan),
+            ("accuracy", accuracy(right, found), accuracy(right, found, weights), 1 / len(classes)),
+            ("macro_f1", macro_f1(right, found), macro_f1(right, found, weights), math.nan),
         ]
     else:
         value = mean_average_precision(truth, scores)
-        made = [("mAP", value, weighted_mean_average_precision(truth, scores, weights), float(truth.mean(0).mean()))]
+        made = [("mAP", value, mean_average_precision(truth, scores, weights), float(truth.mean(0).mean()))]
     method = f"bootstrap over sources, {resamples} resamples"
     return TextAnswers(
         task=f"zero-shot classification of {labels!r} in {corpus.name} by {model.name}, {len(classes)} classes",
@@ -243,7 +242,7 @@ def text_retrieval(
         for name in _MEASURES:
             value = float(np.nanmean(values[name]))
             method = f"bootstrap over queries, {resamples} resamples"
-            interval = _interval(weighted_mean(values[name], weights), method, confidence, value)
+            interval = _interval(unit_mean(values[name], weights), method, confidence, value)
             made.append(Score(f"{way}: {name}", value, interval, _chance(name, good)))
     return TextAnswers(
         task=f"retrieval in {corpus.name} by {model.name}, {int(asked.sum())} different captions",

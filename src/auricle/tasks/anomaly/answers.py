@@ -1,4 +1,4 @@
-"""Anomaly detection: only normal clips are known; which of the others are not like them?"""
+"""Anomaly detection: which test clips differ from the normal clips of the training?"""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
-from auricle.metrics.resampled_ranking import weighted_auc, weighted_partial_auc
-from auricle.results.unit_answers import UnitPredictions
+from auricle.config import Config, ShareAboveZero
+from auricle.metrics.ranking import auc, partial_auc
+from auricle.metrics.weights import Floats, nan_mean
+from auricle.results.predictions import TaskPredictions
 
 
 @dataclass(frozen=True)
@@ -20,38 +19,29 @@ class AnomalyRule(Config):
     """What is normal.
 
     Attributes:
-        normal: labels of normal clips; all others are anomalous. Empty: each class is taken for normal in turn, and
+        normal: labels of normal clips; all others are anomalous. Empty: each class is normal in turn, and
             the scores are means over the classes (one against the rest).
-        domain: column whose values are judged by themselves (machine, section); "": none.
+        domain: column whose values are evaluated separately (machine, section); "": none.
         max_false_positives: of the partial area (DCASE: 0.1).
     """
 
     normal: tuple[str, ...] = ()
     domain: str = ""
-    max_false_positives: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            ConfigError: a rate that does not lie within 0 (excluded) ... 1.
-        """
-        if not 0 < self.max_false_positives <= 1:
-            raise ConfigError(f"max_false_positives is {self.max_false_positives}; expected above 0 and at most 1")
+    max_false_positives: ShareAboveZero = 0.1
 
 
 @dataclass(frozen=True)
-class AnomalyAnswers(UnitPredictions):
-    """Anomaly scores of test clips, each beside what was taken for normal.
+class AnomalyPredictions(TaskPredictions):
+    """Anomaly scores of test clips, each with the model of what is normal.
 
     Scores of different models (another fold, class or machine) can't be ranked against each other: the areas are
     those of each model, and their mean is the metric.
 
     Attributes:
         anomalous: `(n,)` bool.
-        scores: `(S, n)` float64; higher is stranger.
+        scores: `(S, n)` float64; higher is more anomalous.
         model: `(n,)` int64: place in `models`.
-        models: names: what was taken for normal (and the machine).
+        models: their names: what was normal (and the machine).
         max_false_positives: of the partial area.
     """
 
@@ -66,21 +56,14 @@ class AnomalyAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Area under the ROC curve, and its part at few false alarms."""
         return ("auc", "pauc")
 
     @property
     def title(self) -> str:
-        """What the units are."""
-        return "clips to be told normal or not"
+        return "normal and anomalous clips"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`: means over the models where the area is defined."""
-        found = np.stack([self._areas(metric, weights, here) for here in self._parts()])
-        defined = ~np.isnan(found)
-        total, count = np.where(defined, found, 0).sum(0), defined.sum(0)
-        mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-        return mean
+        return nan_mean(np.stack([self._areas(metric, weights, here) for here in self._parts()]))
 
     def _parts(self) -> list[NDArray[np.int64]]:
         key = self.model * (int(self.fold.max()) + 1) + self.fold
@@ -88,13 +71,12 @@ class AnomalyAnswers(UnitPredictions):
 
     def _areas(self, metric: str, weights: np.ndarray, here: NDArray[np.int64]) -> Floats:
         truth, part = self.anomalous[here], np.asarray(weights)[:, here]
-        if metric == "auc":
-            return np.stack([weighted_auc(truth, s[here], part) for s in self.scores])
-        limit = self.max_false_positives
-        return np.stack([weighted_partial_auc(truth, s[here], part, limit) for s in self.scores])
+        limit = {} if metric == "auc" else {"max_false_positives": self.max_false_positives}
+        area = auc if metric == "auc" else partial_auc
+        return np.stack([area(truth, s[here], part, **limit) for s in self.scores])
 
     def detail(self) -> dict[str, Any]:
-        """Return the areas of each model, mean over its folds and seeds."""
+        # The areas of each model, mean over its folds and seeds.
         ones = np.ones((1, len(self.names)))
         per_class: dict[str, dict[str, float | None]] = {}
         for m, name in enumerate(self.models):

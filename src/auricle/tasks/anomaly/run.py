@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.anomaly.answers import AnomalyAnswers, AnomalyRule
+from auricle.tasks.anomaly.answers import AnomalyPredictions, AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, cells, source_groups
@@ -153,7 +153,7 @@ class AnomalyTask(TaskType):
             sizes[model.fold][2] += len(test)
             job.tell(i / len(models))
         clips = job.clip_names
-        predictions = AnomalyAnswers(
+        predictions = AnomalyPredictions(
             names=np.array([f"{c[5]}: {clip}" for c in columns for clip in clips[c[0]]], dtype=np.str_),
             group=np.concatenate([job.plan.groups[c[0]] for c in columns]),
             fold=np.concatenate([np.full(len(c[0]), c[4]) for c in columns]).astype(np.int64),

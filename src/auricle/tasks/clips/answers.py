@@ -1,41 +1,30 @@
-"""What probes said of each labelled test clip."""
+"""Predictions of labels of clips."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
 from auricle.metrics.classification import (
-    Floats,
+    accuracy,
     average_precision,
+    balanced_accuracy,
     confusion_matrix,
+    macro_auc,
+    macro_f1,
+    mean_average_precision,
     per_class_scores,
-    validate_multi,
 )
-from auricle.metrics.resampled import (
-    weighted_accuracy,
-    weighted_balanced_accuracy,
-    weighted_macro_auc,
-    weighted_macro_f1,
-    weighted_mean_average_precision,
-)
-from auricle.results.predictions import TaskPredictions, match_units
+from auricle.metrics.weights import Floats, Metric, nan_mean
+from auricle.results.predictions import TaskPredictions
 
-SINGLE: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]] = {
-    "accuracy": weighted_accuracy,
-    "macro_f1": weighted_macro_f1,
-    "balanced_accuracy": weighted_balanced_accuracy,
-}
-MULTI: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Floats]] = {
-    "mAP": weighted_mean_average_precision,
-    "macro_auc": weighted_macro_auc,
-}
+SINGLE: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
+MULTI: dict[str, Metric] = {"mAP": mean_average_precision, "macro_auc": macro_auc}
 
 
 @dataclass(frozen=True)
@@ -50,67 +39,35 @@ class ClipPredictions(TaskPredictions):
     Attributes:
         kind: `single` or `multi`.
         classes: C names.
-        clips: `(n,)` names that are equal for equal clips: file, and where it begins.
-        fold: `(n,)` place of the fold that judged the clip.
-        group: `(n,)` source of the clip, for resampling.
         truth: `(n, C)` bool.
         scores: `(S, n, C)` float32; higher is likelier.
-        seeds: S seeds.
     """
 
     type_name: ClassVar[str] = "clips"
+    unit_axes: ClassVar[dict[str, int]] = {"truth": 0, "scores": 1}
+    truth_fields: ClassVar[tuple[str, ...]] = ("classes", "truth")
+    renamed: ClassVar[dict[str, str]] = {"clips": "names"}
+    may_repeat: ClassVar[bool] = True
     kind: Literal["single", "multi"]
     classes: tuple[str, ...]
-    clips: NDArray[np.str_]
-    fold: NDArray[np.int64]
-    group: NDArray[np.str_]
     truth: NDArray[np.bool_]
     scores: NDArray[np.float32]
-    seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Check that the shapes belong together and that every score is finite.
-
-        Raises:
-            CorpusError: they do not.
-            ConfigError: a score is not finite.
-        """
+        super().__post_init__()
         n, classes = self.truth.shape
-        if self.scores.shape != (len(self.seeds), n, classes) or classes != len(self.classes) or n == 0:
+        if self.scores.shape[-3:] != (len(self.seeds), n, classes) or classes != len(self.classes):
             raise CorpusError(
-                f"predictions of {n} clips, {classes} classes, {len(self.seeds)} seeds hold scores of shape "
-                f"{self.scores.shape}; expected (seeds, clips, classes) and at least one clip"
+                f"predictions of {n} clips, {len(self.classes)} classes, {len(self.seeds)} seeds hold scores of shape "
+                f"{self.scores.shape}; expected (seeds, clips, classes)"
             )
-        if not len(self.clips) == len(self.fold) == len(self.group) == n:
-            raise CorpusError(
-                f"{len(self.clips)} names, {len(self.fold)} folds, {len(self.group)} sources for {n} clips"
-            )
-        for scores in self.scores:
-            validate_multi(self.truth, scores)
-
-    @property
-    def units(self) -> NDArray[np.str_]:
-        """`(n,)` names of the clips."""
-        return self.clips
-
-    @property
-    def groups(self) -> NDArray[np.str_]:
-        """`(n,)` sources of the clips."""
-        return self.group
-
-    @property
-    def folds(self) -> NDArray[np.int64]:
-        """`(n,)` folds of the clips."""
-        return self.fold
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of this kind of labels."""
         return tuple(SINGLE if self.kind == "single" else MULTI)
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return f"{self.kind}-label clips"
 
     @property
@@ -126,71 +83,15 @@ class ClipPredictions(TaskPredictions):
         return said
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`; multi-label metrics are means over the folds where they are defined."""
         if self.kind == "single":
             return np.stack([SINGLE[metric](self.numbers, said, weights) for said in self.said])
-        rows = []
-        folds = [self.fold == f for f in np.unique(self.fold)]
-        for scores in self.scores:
-            each = np.stack([MULTI[metric](self.truth[f], scores[f], weights[:, f]) for f in folds])
-            defined = ~np.isnan(each)
-            total, count = np.where(defined, each, 0.0).sum(0), defined.sum(0)
-            rows.append(np.divide(total, count, out=np.full(total.shape, math.nan), where=count > 0))
-        return np.stack(rows)
+        each = [[MULTI[metric](self.truth[f], s[f], weights[:, f]) for f in self._folds()] for s in self.scores]
+        return nan_mean(np.array(each), axis=1)
 
-    def reorder(self, units: NDArray[np.str_]) -> Self:
-        """Return the same clips in the order of these names.
-
-        Raises:
-            CorpusError: the names are not the same set of clips.
-        """
-        rows = match_units(self.clips, units)
-        return replace(
-            self,
-            clips=self.clips[rows],
-            fold=self.fold[rows],
-            group=self.group[rows],
-            truth=self.truth[rows],
-            scores=self.scores[:, rows],
-        )
-
-    def same_truth(self, other: TaskPredictions) -> bool:
-        """Return whether classes and labels are the same."""
-        return (
-            isinstance(other, ClipPredictions)
-            and self.classes == other.classes
-            and np.array_equal(self.truth, other.truth)
-        )
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return all there is as arrays."""
-        return {
-            "kind": np.array(self.kind),
-            "classes": np.array(self.classes, dtype=np.str_),
-            "clips": self.clips,
-            "fold": self.fold,
-            "group": self.group,
-            "truth": self.truth,
-            "scores": self.scores,
-            "seeds": np.array(self.seeds, dtype=np.int64),
-        }
-
-    @classmethod
-    def from_arrays(cls, held: dict[str, np.ndarray]) -> Self:
-        """Rebuild from `arrays`' data."""
-        return cls(
-            "multi" if str(held["kind"]) == "multi" else "single",
-            tuple(held["classes"].tolist()),
-            held["clips"],
-            held["fold"],
-            held["group"],
-            held["truth"],
-            held["scores"],
-            tuple(held["seeds"].tolist()),
-        )
+    def _folds(self) -> list[NDArray[np.bool_]]:
+        return [self.fold == f for f in np.unique(self.fold)]
 
     def detail(self) -> dict[str, Any]:
-        """Return kind, classes, numbers of each class, and the confusion matrix of single-label clips."""
         confusion = self._confusion().tolist() if self.kind == "single" else None
         return {
             "kind": self.kind,
@@ -217,8 +118,4 @@ class ClipPredictions(TaskPredictions):
 
     def _mean_ap(self) -> Floats:
         """Average precision of each class `(C,)`, mean over seeds and over the folds where it is defined."""
-        folds = [self.fold == f for f in np.unique(self.fold)]
-        each = np.stack([average_precision(self.truth[f], s[f]) for s in self.scores for f in folds])
-        defined = ~np.isnan(each)
-        total, count = np.where(defined, each, 0.0).sum(0), defined.sum(0)
-        return np.divide(total, count, out=np.full(total.shape, math.nan), where=count > 0)
+        return nan_mean(np.array([average_precision(self.truth[f], s[f]) for s in self.scores for f in self._folds()]))

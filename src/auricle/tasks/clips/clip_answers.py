@@ -35,7 +35,7 @@ def clip_answers(
     return ClipPredictions(
         kind=targets.kind,
         classes=targets.classes,
-        clips=job.clip_names[job.here][predictions],
+        names=job.clip_names[job.here][predictions],
         fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
         group=job.plan.groups[job.here][predictions],
         truth=targets.truth[predictions],

@@ -13,7 +13,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringAnswers, ClusteringRule
+from auricle.tasks.clustering.answers import ClusteringPredictions, ClusteringRule
 from auricle.tasks.targets import make_targets
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, labels_of, source_groups
 from auricle.tasks.vector_readers import CosineConfig
@@ -89,7 +89,7 @@ class ClusteringTask(TaskType):
         for i, seed in enumerate(seeds, 1):
             found.append(probe.clusters(x, count, seed))
             job.tell(i / len(seeds))
-        predictions = ClusteringAnswers(
+        predictions = ClusteringPredictions(
             names=job.clip_names[here],
             group=job.plan.groups[here],
             fold=np.zeros(int(here.sum()), dtype=np.int64),

@@ -20,20 +20,20 @@ from auricle.tasks.events.rule import EventsRule
 
 # Even steps of the logit: scores of rare classes crowd near zero.
 THRESHOLDS = tuple(float(1 / (1 + np.exp(-x))) for x in np.linspace(-4.5, 4.5, 25))
-HIT = 0.1  # seconds that an onset is shown and counted as lasting, as MDB Drums has it
+HIT = 0.1  # seconds from an onset to its offset, as in MDB Drums
 
 Scores = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How scores become events.
+    """Settings that turn scores into events.
 
     Attributes:
-        threshold: for each class, above which a class sounds.
+        threshold: of each class; scores above it are active.
         smooth: length of the median filter in seconds (lasting sounds), 0: none.
-        shortest: events shorter than so many seconds are dropped (lasting), or so many seconds lie between two
-            onsets of a class at least (onsets).
+        shortest: seconds; shorter events are dropped (lasting), or the least time between two onsets of a class
+            (onsets).
     """
 
     threshold: tuple[float, ...]
@@ -78,14 +78,14 @@ def decode(
     Args:
         scores: raw scores; they are filtered here.
         rate: frames a second.
-        seconds: length of the clip: nothing is found beyond it, and what sounds in the last frame ends with it.
+        seconds: length of the clip: events end there at the latest, and those active in the last frame end there.
         classes: C names.
         how: thresholds and the like.
         lasting: False: onsets.
     """
     if not lasting:
         return _onsets(scores, rate, seconds, classes, how)
-    return _shorn(_runs(smoothed(scores, rate, how.smooth), rate, seconds, classes, how.threshold), how.shortest)
+    return _long_enough(_runs(smoothed(scores, rate, how.smooth), rate, seconds, classes, how.threshold), how.shortest)
 
 
 def choose_decoding(
@@ -99,10 +99,10 @@ def choose_decoding(
 ) -> tuple[Decoding, float, int]:
     """Choose thresholds, filter and shortest event by the F1 of validation clips.
 
-    Each class gets its own threshold (`rule.thresholds` = `class`; else all get one), such that the F1 over all
-    classes is the best there is (of a `_macro` metric: the F1 of each class). Filter and shortest event are the same
-    for all classes, since few validation events would choose them badly one by one: the filter is chosen first, then
-    the shortest event. Among equals the middle threshold and the least filter win. A class without validation events
+    Each class gets its own threshold (`rule.thresholds` = `class`; else all share one), so that the F1 over all
+    classes is highest (of a `_macro` metric: the F1 of each class). Filter and shortest event are the same for all
+    classes, since a class has too few validation events to choose them: the filter is chosen first, then the shortest
+    event. Among equals the middle threshold and the shortest filter are chosen. A class without validation events
     gets the threshold that is best for all others together.
 
     Args:
@@ -111,12 +111,12 @@ def choose_decoding(
         seconds: their lengths.
         classes: C names.
         rate: frames a second.
-        rule: what may be chosen.
-        metric: the headline metric. Those that are no F1 are served by the F1 of the same kind of count (PSDS: of
+        rule: the choices.
+        metric: the headline metric; one that is no F1 is replaced by the F1 of the same kind of count (PSDS: of
             segments).
 
     Returns:
-        What was chosen, its F1 on the validation clips, and how many settings were tried.
+        The chosen settings, their F1 on the validation clips, and how many were tried.
     """
     count, macro = _counter(truth, seconds, classes, rule, metric), metric.endswith("_macro")
     tried = 0
@@ -129,7 +129,7 @@ def choose_decoding(
             tried += 1
             level = Decoding((value,) * len(classes), smooth, shortest)
             said = {
-                clip: _shorn(_runs(table, rate, seconds[clip], classes, level.threshold), shortest)
+                clip: _long_enough(_runs(table, rate, seconds[clip], classes, level.threshold), shortest)
                 if _lasts(rule)
                 else _onsets(table, rate, seconds[clip], classes, level)
                 for clip, table in ready.items()
@@ -155,7 +155,7 @@ def _lasts(rule: EventsRule) -> bool:
 
 
 def _distinct(smooth: Sequence[float], rate: float) -> tuple[float, ...]:
-    """Leave out filters that come to the same number of frames as one before."""
+    """Return the filters that differ in their number of frames."""
     return tuple(
         {odd_frames(rate, s): s for s in sorted(smooth, reverse=True)}[k]
         for k in sorted({odd_frames(rate, s) for s in smooth})
@@ -176,13 +176,13 @@ def _counter(
 
 
 def _best_thresholds(totals: NDArray[np.float64], each: bool, macro: bool) -> NDArray[np.int64]:
-    """Place of the threshold of each class `(C,)`, from `(K, 3, C)` hits, reference and estimates."""
+    """Return the index of the threshold of each class `(C,)`, from `(K, 3, C)` hits, reference and estimates."""
     classes = totals.shape[2]
     if not each:
         return np.repeat(_middle(_f1(totals, macro)[:, None]), classes)
     known = totals[0, 1] > 0
     if not known.all() and known.any():
-        # No validation event speaks for its own threshold: it gets the best one for all the others together.
+        # A class without validation events gets the best threshold of all the others together.
         places = np.repeat(_best_thresholds(totals[:, :, known], False, macro), classes)[:classes]
         places[known] = _best_thresholds(totals[:, :, known], True, macro)
         return places
@@ -201,18 +201,18 @@ def _best_thresholds(totals: NDArray[np.float64], each: bool, macro: bool) -> ND
 
 
 def _middle(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Place of the best value of each column; in the middle of the first run of equals, since their ends are edges."""
+    """Return the index of the best value of each column: the middle of the first run of equal best values."""
     top = values == values.max(0)
     first = top.argmax(0)
     run = np.array([np.flatnonzero(~np.append(top[f:, c], False))[0] for c, f in enumerate(first)], dtype=np.int64)
     places: NDArray[np.int64] = first + (run - 1) // 2
-    # Never found, whatever the threshold: the highest one is the most silent.
+    # Never found at any threshold: the highest one gives the fewest false alarms.
     places[(values == values[0]).all(0)] = len(values) - 1
     return places
 
 
 def _f1(totals: NDArray[np.float64], macro: bool) -> NDArray[np.float64]:
-    """F1 `(K,)` from `(K, 3, C)`; classes without annotated events count in `micro` only, by what was invented."""
+    """Return F1 `(K,)` of `(K, 3, C)`; classes without annotated events count in `micro` only, by false alarms."""
     hits, true, said = totals[:, 0], totals[:, 1], totals[:, 2]
     if not macro:
         hits, true, said = (x.sum(1, keepdims=True) for x in (hits, true, said))
@@ -224,27 +224,27 @@ def _f1(totals: NDArray[np.float64], macro: bool) -> NDArray[np.float64]:
 def _runs(
     scores: NDArray[np.float32], rate: float, seconds: float, classes: Sequence[str], threshold: Sequence[float]
 ) -> list[Event]:
-    """Frames in a row that are above the threshold, as events."""
+    """Return frames in a row that are above the threshold, as events."""
     frames = min(len(scores), int(np.ceil(seconds * rate - 1e-9)))
     active = np.zeros((frames + 2, len(classes)), dtype=np.int8)
     active[1:-1] = scores[:frames] > np.asarray(threshold, dtype=np.float32)
     change = np.diff(active, axis=0)
     column, begin = np.nonzero(change.T == 1)
     _, end = np.nonzero(change.T == -1)
-    # What sounds in the last frame sounds to the clip's end, as where PSDS has that frame end.
+    # An event in the last frame lasts to the clip's end, where the last frame of PSDS ends.
     ends = np.where(end >= len(scores), seconds, np.minimum(end / rate, seconds))
     return sorted(zip((begin / rate).tolist(), ends.tolist(), [classes[c] for c in column.tolist()], strict=True))
 
 
-def _shorn(events: list[Event], shortest: float) -> list[Event]:
-    # A frame's length is not exact in binary: two frames of 80 ms must pass for 160 ms.
+def _long_enough(events: list[Event], shortest: float) -> list[Event]:
+    # A frame's length is not exact in binary: two frames of 80 ms must count as 160 ms.
     return [e for e in events if e[1] - e[0] >= shortest - 1e-9] if shortest else events
 
 
 def _onsets(
     scores: NDArray[np.float32], rate: float, seconds: float, classes: Sequence[str], how: Decoding
 ) -> list[Event]:
-    """Frames above the threshold that are the highest around, in the middle of the frame."""
+    """Return local maxima above the threshold, in the middle of their frame."""
     frames = min(len(scores), int(np.ceil(seconds * rate - 1e-9)))
     if frames == 0:
         return []

@@ -136,7 +136,7 @@ class _Run:
         rows = job.plan.rows[np.flatnonzero(job.here)][predictions[shown]]
         # Beside the results, which lie above the folder of unfinished parts.
         path = job.folder.parent.parent / "events.json"
-        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, answers.clips[shown], rows)
+        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, answers.names[shown], rows)
         return Outcome(
             predictions=answers,
             fold_names=[fold.name for fold in folds],
@@ -266,10 +266,10 @@ class _Run:
                     # Frames that begin after the clip's end are what padding left.
                     kept = table[: max(1, math.ceil(length * self.rate - 1e-6))]
                     scores[s].append(smoothed(kept, self.rate, how.smooth) if lasting else kept)
-        answers = EventPredictions.judge(
+        answers = EventPredictions.count(
             rule=self.rule,
             classes=self.classes,
-            clips=self.names[predictions],
+            names=self.names[predictions],
             group=self.groups[predictions],
             fold=np.repeat(np.arange(len(self.folds)), [len(fold.test) for fold in self.folds]),
             seconds=self.seconds[predictions],
@@ -283,7 +283,7 @@ class _Run:
 
     def _baselines(self, answers: EventPredictions) -> dict[str, float | None]:
         """Segment F1 without listening: every class all the time."""
-        names = [str(clip) for clip in answers.clips]
+        names = [str(clip) for clip in answers.names]
         lengths = dict(zip(names, answers.seconds.tolist(), strict=True))
         true = dict(zip(names, answers.true(), strict=True))
         always = {name: [(0.0, lengths[name], label) for label in answers.classes] for name in names}

@@ -66,7 +66,7 @@ def timelines(answers: EventPredictions, scores: list[np.ndarray], places: NDArr
         }
         shown.append(
             {
-                "name": str(answers.clips[place]),
+                "name": str(answers.names[place]),
                 "seconds": round(end, 3),
                 "truth": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[0]],
                 "said": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[1]],
@@ -88,7 +88,7 @@ def write_examples(
         frontend: draws the spectrograms (a Kaldi fbank where it is no spectrum).
         corpus: of the clips.
         task: name of the task.
-        names: of the clips, as in `EventPredictions.clips`.
+        names: of the clips, as in `EventPredictions.names`.
         rows: their rows in the corpus.
 
     Raises:

@@ -1,26 +1,27 @@
-"""Few-shot episodes: tell a few classes apart after a few labelled clips of each, again and again.
+"""Few-shot episodes: classify among a few classes after a few labelled clips of each.
 
-An episode draws N classes, K support clips of each that teach, and some query clips of each that judge. No source
-(recording, speaker) gives clips to both sides of an episode. The episodes are drawn once, before any encoder is asked,
-so every encoder and reader meets the same ones.
+An episode draws N classes, K labelled support clips of each, and some query clips of each that are scored. No source
+(recording, speaker) gives clips to both sides of an episode. The episodes are drawn once, before any encoder is
+evaluated: every encoder and probe gets the same ones.
 
 Letters in shapes: E episodes, N ways, K shots, Q queries of all classes together, S seeds, R weightings.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.errors import ConfigError, CorpusError
-from auricle.metrics.classification import Floats, confusion_matrix
-from auricle.results.unit_answers import UnitPredictions
+from auricle.metrics.classification import confusion_matrix
+from auricle.metrics.weights import Floats, unit_mean
+from auricle.results.predictions import TaskPredictions
 
 Places = NDArray[np.int64]
 _TRIES = 50  # orders of the sources that are tried for one episode
@@ -33,31 +34,17 @@ class FewShotRule(Config):
     Attributes:
         ways: N, classes of an episode.
         shots: K, labelled clips of each class.
-        queries: clips of each class that are judged.
+        queries: clips of each class that are scored.
         episodes: how many are drawn.
-        part: which clips take part: those of the corpus's `test` split, `all`, or `auto`: test clips where the corpus
-            names them, else all. No reader learns anything outside an episode, so all clips may judge.
+        part: which clips are used: those of the corpus's `test` split, `all`, or `auto`: test clips where the corpus
+            names them, else all. No probe learns anything outside an episode, so all clips may be queries.
     """
 
-    ways: int = 5
-    shots: int = 5
-    queries: int = 10
-    episodes: int = 600
+    ways: Annotated[int, Ge(2)] = 5
+    shots: Count = 5
+    queries: Count = 10
+    episodes: Count = 600
     part: Literal["auto", "test", "all"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: fewer than two ways, or less than one of the others, or an unknown part.
-        """
-        if self.ways < 2 or min(self.shots, self.queries, self.episodes) < 1:
-            raise ConfigError(
-                f"found {self.ways} ways, {self.shots} shots, {self.queries} queries, {self.episodes} episodes; "
-                "expected at least 2 ways and at least 1 of the others"
-            )
-        if self.part not in ("auto", "test", "all"):
-            raise ConfigError(f"part is {self.part!r}; expected 'auto', 'test' or 'all'")
 
 
 @dataclass(frozen=True)
@@ -66,8 +53,8 @@ class Episodes:
 
     Attributes:
         classes: `(E, N)` the classes of each episode, in ascending order.
-        support: `(E, N, K)` clips that teach.
-        query: `(E, N, Q / N)` clips that judge.
+        support: `(E, N, K)` labelled clips.
+        query: `(E, N, Q / N)` clips that are scored.
     """
 
     classes: Places
@@ -91,8 +78,8 @@ def draw_episodes(
 ) -> Episodes:
     """Draw episodes whose two sides share no source.
 
-    For each episode the classes are drawn among those that can serve; then the sources that hold clips of them are
-    dealt in random order: to the support side while one of their classes still lacks shots, then to the query side.
+    For each episode the classes are drawn among those with clips enough; then the sources that hold clips of them are
+    assigned in random order: to the support side while one of their classes still lacks shots, then to the query side.
 
     Args:
         labels: `(n,)` class of each clip.
@@ -132,9 +119,9 @@ def _draw(
         classes = np.sort(generator.choice(known, rule.ways, replace=False))
         # (N, sources): clips of each class that each source holds.
         held = np.stack([np.bincount(members[labels == c], minlength=members.max() + 1) for c in classes])
-        taught = _deal(held, rule.shots, generator)
+        chosen = _support_sources(held, rule.shots, generator)
         sides = []
-        for wanted, side in ((rule.shots, taught), (rule.queries, ~taught)):
+        for wanted, side in ((rule.shots, chosen), (rule.queries, ~chosen)):
             pools = [np.flatnonzero((labels == c) & side[members]) for c in classes]
             if min(map(len, pools)) < wanted:
                 break
@@ -148,23 +135,23 @@ def _draw(
     )
 
 
-def _deal(held: Places, shots: int, generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Return which sources teach: each class gets at least so many shots, if it has them."""
-    taught = np.zeros(held.shape[1], dtype=bool)
+def _support_sources(held: Places, shots: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which sources give support clips: each class gets at least so many shots, if it has them."""
+    chosen = np.zeros(held.shape[1], dtype=bool)
     have = np.zeros(len(held), dtype=np.int64)
     for source in generator.permutation(np.flatnonzero(held.sum(0))).tolist():
         if ((have < shots) & (held[:, source] > 0)).any():
-            taught[source] = True
+            chosen[source] = True
             have += held[:, source]
-    return taught
+    return chosen
 
 
 @dataclass(frozen=True)
-class EpisodeAnswers(UnitPredictions):
-    """What was said of the queries of each episode.
+class EpisodePredictions(TaskPredictions):
+    """Predicted classes of the queries of each episode.
 
-    The units are episodes. They draw on the same clips, so an interval over them tells how far the mean may be off for
-    other episodes of these clips, not for other clips.
+    The units are episodes. They draw on the same clips, so an interval over them covers other episodes of these clips,
+    not other clips.
 
     Attributes:
         classes: names of all C classes.
@@ -185,12 +172,10 @@ class EpisodeAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Accuracy; with as many queries of each class it is balanced."""
         return ("accuracy",)
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return f"{self.ways}-way {self.shots}-shot episodes"
 
     @property
@@ -200,20 +185,11 @@ class EpisodeAnswers(UnitPredictions):
         return shares
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`: the mean accuracy over episodes."""
         if metric not in self.metrics:
             raise ConfigError(f"{self.title} have no metric {metric!r}; expected 'accuracy'")
-        total = weights.sum(1)
-        mean: Floats = np.divide(
-            self.accuracies @ weights.T,
-            total,
-            out=np.full((len(self.said), len(weights)), math.nan),
-            where=total > 0,
-        )
-        return mean
+        return unit_mean(self.accuracies, weights)
 
     def detail(self) -> dict[str, Any]:
-        """Return each class's recall over all episodes, the confusion matrix, and how accuracies spread."""
         truth = self.truth.ravel().astype(np.int64)
         each = [confusion_matrix(truth, said.ravel().astype(np.int64), len(self.classes)) for said in self.said]
         matrix = np.mean(each, axis=0)

@@ -12,7 +12,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.few_shot.answers import EpisodeAnswers, Episodes, FewShotRule, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions, Episodes, FewShotRule, draw_episodes
 from auricle.tasks.folds import TEST
 from auricle.tasks.shallow import (
     CentroidConfig,
@@ -120,7 +120,7 @@ class FewShotTask(TaskType):
 
         _, arrays = job.kept("episodes", make)
         names = job.clip_names
-        answers = EpisodeAnswers(
+        answers = EpisodePredictions(
             names=np.array([_name(i, names, drawn) for i in np.flatnonzero(whole).tolist()], dtype=np.str_),
             group=np.array([f"episode {i}" for i in np.flatnonzero(whole).tolist()], dtype=np.str_),
             fold=np.zeros(len(episodes), dtype=np.int64),

@@ -9,16 +9,16 @@ Letters in shapes: n test clips, K budgets, S draws, R weightings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.errors import ConfigError, CorpusError
-from auricle.metrics.classification import Floats
-from auricle.results.predictions import TaskPredictions
+from auricle.metrics.weights import Floats
 from auricle.tasks.clips.answers import ClipPredictions
 
 Rows = NDArray[np.int64]
@@ -33,25 +33,16 @@ class LabelBudgetRule(Config):
         draws: how often clips are drawn anew.
         validation: what chooses the readers' settings: `budget`: as many validation clips of each class as the budget
             has training clips, so that a budget of b costs 2 b labels a class at most; `all`: all validation clips,
-            which flatters small budgets, and the result says so.
+            which favours small budgets, and the result says so.
     """
 
-    budgets: tuple[int, ...] = (1, 2, 5, 10, 20)
-    draws: int = 5
+    budgets: tuple[Count, ...] = (1, 2, 5, 10, 20)
+    draws: Count = 5
     validation: Literal["budget", "all"] = "budget"
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: no budget, one below 1, not in ascending order, no draw, or an unknown word.
-        """
-        if not self.budgets or min(self.budgets) < 1 or list(self.budgets) != sorted(set(self.budgets)):
-            raise ConfigError(f"budgets are {list(self.budgets)}; expected numbers from 1 up, in ascending order")
-        if self.draws < 1:
-            raise ConfigError(f"found {self.draws} draws; expected at least 1")
-        if self.validation not in ("budget", "all"):
-            raise ConfigError(f"validation is {self.validation!r}; expected 'budget' or 'all'")
+        if not self.budgets or list(self.budgets) != sorted(set(self.budgets)):
+            raise ConfigError(f"budgets are {list(self.budgets)}; expected at least one, in ascending order")
 
 
 def nested_draws(
@@ -108,95 +99,50 @@ def useful_budgets(budgets: Sequence[int], counts: Sequence[int]) -> tuple[tuple
 
 
 @dataclass(frozen=True)
-class BudgetAnswers(TaskPredictions):
-    """What was said of the test clips after each budget; the draws stand where other tasks have seeds.
+class BudgetPredictions(ClipPredictions):
+    """Predictions for the test clips after each budget; the draws stand where other tasks have seeds.
 
     A metric is the mean over budgets: the area under the curve whose budgets stand at equal distances.
 
     Attributes:
         budgets: K numbers of labelled clips a class.
-        curve: K predictions of the same clips, one slice of scores a draw.
+        scores: `(K, S, n, C)` float32.
     """
 
     type_name: ClassVar[str] = "label_budget"
+    unit_axes: ClassVar[dict[str, int]] = {"truth": 0, "scores": 2}
+    truth_fields: ClassVar[tuple[str, ...]] = ("budgets", "classes", "truth")
     budgets: tuple[int, ...]
-    curve: tuple[ClipPredictions, ...]
 
-    def __post_init__(self) -> None:
-        """Check that every budget speaks of the same clips.
+    @classmethod
+    def join(cls, budgets: Sequence[int], curve: Sequence[ClipPredictions]) -> Self:
+        """Join predictions for the same clips, one for each budget.
 
         Raises:
-            CorpusError: it does not, or there is no budget.
+            CorpusError: there is no budget, or predictions differ in clips, truth or draws.
         """
-        first = self.curve[0] if self.curve else None
-        if first is None or len(self.curve) != len(self.budgets):
-            raise CorpusError(f"{len(self.curve)} predictions for {len(self.budgets)} budgets; expected one each")
-        for one in self.curve[1:]:
-            if not np.array_equal(one.clips, first.clips) or one.seeds != first.seeds or not one.same_truth(first):
+        if not curve or len(curve) != len(budgets):
+            raise CorpusError(f"{len(curve)} predictions for {len(budgets)} budgets; expected one each")
+        first = curve[0]
+        for one in curve[1:]:
+            if not np.array_equal(one.names, first.names) or one.seeds != first.seeds or not one.same_truth(first):
                 raise CorpusError("the predictions of different budgets differ in clips, truth or draws")
+        return cls(**{**vars(first), "scores": np.stack([one.scores for one in curve]), "budgets": tuple(budgets)})
 
-    @property
-    def seeds(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Numbers of the draws."""
-        return self.curve[0].seeds
-
-    @property
-    def units(self) -> NDArray[np.str_]:
-        """`(n,)` names of the clips."""
-        return self.curve[0].units
-
-    @property
-    def groups(self) -> NDArray[np.str_]:
-        """`(n,)` sources of the clips."""
-        return self.curve[0].groups
-
-    @property
-    def folds(self) -> NDArray[np.int64]:
-        """`(n,)` folds of the clips."""
-        return self.curve[0].folds
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics of this kind of labels."""
-        return self.curve[0].metrics
+    @cached_property
+    def curve(self) -> tuple[ClipPredictions, ...]:
+        """Predictions after each budget."""
+        shared = {field.name: getattr(self, field.name) for field in fields(ClipPredictions)}
+        return tuple(ClipPredictions(**{**shared, "scores": scores}) for scores in self.scores)
 
     @property
     def title(self) -> str:
-        """What the units are."""
-        return f"{self.curve[0].title} after {', '.join(map(str, self.budgets))} labels a class"
+        return f"{super().title} after {', '.join(map(str, self.budgets))} labels a class"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`: the mean over budgets of the metric."""
         mean: Floats = np.mean([one.measure(metric, weights) for one in self.curve], axis=0)
         return mean
 
-    def reorder(self, units: NDArray[np.str_]) -> Self:
-        """Return the same clips in the order of these names.
-
-        Raises:
-            CorpusError: the names are not the same set of clips.
-        """
-        return type(self)(self.budgets, tuple(one.reorder(units) for one in self.curve))
-
-    def same_truth(self, other: TaskPredictions) -> bool:
-        """Return whether budgets, classes and labels are the same."""
-        return (
-            isinstance(other, BudgetAnswers)
-            and self.budgets == other.budgets
-            and self.curve[0].same_truth(other.curve[0])
-        )
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return all there is as arrays; what all budgets share is held once."""
-        scores = np.stack([one.scores for one in self.curve])
-        return {**self.curve[0].arrays(), "scores": scores, "budgets": np.array(self.budgets, dtype=np.int64)}
-
-    @classmethod
-    def from_arrays(cls, held: dict[str, np.ndarray]) -> Self:
-        """Rebuild from `arrays`' data."""
-        curve = tuple(ClipPredictions.from_arrays({**held, "scores": scores}) for scores in held["scores"])
-        return cls(tuple(held["budgets"].tolist()), curve)
-
     def detail(self) -> dict[str, Any]:
-        """Return kind and classes, and the numbers of each class after the largest budget."""
+        # The numbers of each class are those after the largest budget.
         return self.curve[-1].detail()

@@ -20,7 +20,7 @@ from auricle.tasks.clips.clip_answers import clip_answers, known_targets
 from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
 from auricle.tasks.clips.run import plan_clips, settings_of
 from auricle.tasks.folds import Fold, Plan
-from auricle.tasks.label_budget.answers import BudgetAnswers, LabelBudgetRule, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetPredictions, LabelBudgetRule, nested_draws, useful_budgets
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, source_groups
@@ -116,7 +116,7 @@ class BudgetTask(TaskType):
 
                     name = f"fold-{f}-draw-{d}-budget-{payload.budgets[b]}"
                     fits[f, d, b] = FoldFit.unpack(*job.kept(name, fit))
-        answers = BudgetAnswers(
+        answers = BudgetPredictions.join(
             payload.budgets, tuple(self._at(job, targets, folds, fits, b, rule) for b in range(len(payload.budgets)))
         )
         first = fits[0, 0, 0]
@@ -157,7 +157,7 @@ class BudgetTask(TaskType):
         kept = {k: v for k, v in fit.chosen.items() if k != "tried"}
         return {**kept, "draw": draw, "budget": budget}
 
-    def _curve(self, job: Job, answers: BudgetAnswers) -> list[dict[str, Any]]:
+    def _curve(self, job: Job, answers: BudgetPredictions) -> list[dict[str, Any]]:
         metric, protocol = self.headline(job.card, answers), job.protocol
         curve = []
         for budget, one in zip(answers.budgets, answers.curve, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,23 +10,23 @@ from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
-from auricle.metrics.regression import pitch_hits
-from auricle.metrics.resampled_regression import (
-    weighted_mean_error,
-    weighted_pearson,
-    weighted_r2,
-    weighted_spearman,
-)
-from auricle.metrics.resampled_units import weighted_mean
-from auricle.results.unit_answers import UnitPredictions
+from auricle.metrics.regression import chroma_accuracy, mean_error, pearson, pitch_accuracy, r2, spearman
+from auricle.metrics.weights import Floats, Metric
+from auricle.results.predictions import TaskPredictions
 
 POINTS = 400
+MEASURES: dict[str, Metric] = {
+    "r2": r2,
+    "pearson": pearson,
+    "spearman": spearman,
+    "pitch_accuracy": pitch_accuracy,
+    "chroma_accuracy": chroma_accuracy,
+}
 
 
 @dataclass(frozen=True)
 class RegressionRule(Config):
-    """A number to predict: the card's label column, or one that is measured from the sound.
+    """A number to predict: the card's label column, or one measured from the audio.
 
     Attributes:
         measured: `level`: root-mean-square level in dB re full scale, measured from each clip; "": the label column.
@@ -38,19 +37,12 @@ class RegressionRule(Config):
     unit: Literal["", "semitones", "dB"] = ""
 
     def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            ConfigError: one is unknown, or a measured level is given in another unit.
-        """
-        if self.measured not in ("", "level") or self.unit not in ("", "semitones", "dB"):
-            raise ConfigError(f"measured {self.measured!r}, unit {self.unit!r}; expected ''|level and ''|semitones|dB")
         if self.measured == "level" and self.unit != "dB":
             raise ConfigError(f"a measured level is in dB, not in {self.unit!r}; set unit to dB")
 
 
 @dataclass(frozen=True)
-class RegressionAnswers(UnitPredictions):
+class RegressionPredictions(TaskPredictions):
     """Numbers predicted for the test clips.
 
     Attributes:
@@ -68,31 +60,20 @@ class RegressionAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Explained variance first; errors in the unit; correlations; pitch accuracy for semitones."""
         error = {"semitones": "mae_semitones", "dB": "mae_db"}.get(self.unit, "mae")
         pitch = ("pitch_accuracy", "chroma_accuracy") if self.unit == "semitones" else ()
         return ("r2", error, "pearson", "spearman", *pitch)
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return "clips with a number each"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`."""
-        if metric in ("pitch_accuracy", "chroma_accuracy"):
-            octaves = metric == "chroma_accuracy"
-            hits = [pitch_hits(self.truth, p, chroma=octaves) for p in self.predicted]
-            return np.stack([weighted_mean(h, weights) for h in hits])
-        measured: Callable[..., Floats] = {
-            "r2": weighted_r2,
-            "pearson": weighted_pearson,
-            "spearman": weighted_spearman,
-        }.get(metric, weighted_mean_error)
+        measured = MEASURES.get(metric, mean_error)
         return np.stack([measured(self.truth, p, weights) for p in self.predicted])
 
     def detail(self) -> dict[str, Any]:
-        """Return truth against prediction (mean over seeds) of some clips, for a picture."""
+        # Truth against prediction (mean over seeds) of some clips, for a figure.
         kept = np.unique(np.linspace(0, len(self.truth) - 1, min(POINTS, len(self.truth))).round().astype(int))
         said = self.predicted.mean(0)
         points = [{"truth": float(self.truth[i]), "predicted": float(said[i])} for i in kept]

@@ -22,7 +22,7 @@ from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_folds
-from auricle.tasks.regression.answers import RegressionAnswers, RegressionRule
+from auricle.tasks.regression.answers import RegressionPredictions, RegressionRule
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.tasks.vector_readers import check_finite
@@ -102,7 +102,7 @@ class RegressionTask(TaskType):
             parts.append(job.kept(f"fold-{place}", fit))
             job.tell((place + 1) / len(folds))
         predictions = np.concatenate([fold.test for fold in folds])
-        answers = RegressionAnswers(
+        answers = RegressionPredictions(
             names=job.clip_names[here][predictions],
             group=job.plan.groups[here][predictions],
             fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),

@@ -8,37 +8,27 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
-from auricle.results.unit_answers import UnitPredictions
+from auricle.config import Config, Natural
+from auricle.metrics.weights import Floats, unit_mean
+from auricle.results.predictions import TaskPredictions
 
 MEASURED = ("map_retrieval", "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg")
 
 
 @dataclass(frozen=True)
 class RetrievalRule(Config):
-    """Each test clip asks once; all other test clips of other sources answer.
+    """Each test clip is a query once; all other test clips of other sources are ranked.
 
     Attributes:
-        depth: ranks that nDCG looks at; 0: all.
+        depth: ranks that count for nDCG; 0: all.
     """
 
-    depth: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            ConfigError: a negative depth.
-        """
-        if self.depth < 0:
-            raise ConfigError(f"depth is {self.depth}; expected 0 (all ranks) or more")
+    depth: Natural = 0
 
 
 @dataclass(frozen=True)
-class RetrievalAnswers(UnitPredictions):
-    """What each query found.
+class RetrievalPredictions(TaskPredictions):
+    """Metrics of each query.
 
     Attributes:
         relevant: `(n,)` int64, clips in the gallery that share the query's label.
@@ -53,19 +43,11 @@ class RetrievalAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Mean average precision first."""
         return MEASURED
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return "queries"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return the weighted means over queries, `(S, R)`."""
-        values = self.values[:, :, MEASURED.index(metric)]
-        total = weights.sum(1)
-        found: Floats = np.divide(
-            values @ weights.T, total, out=np.full((len(values), len(weights)), np.nan), where=total > 0
-        )
-        return found
+        return unit_mean(self.values[:, :, MEASURED.index(metric)], weights)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
+from auricle.metrics.retrieval import retrieval_of_queries
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
-from auricle.tasks.retrieval.answers import MEASURED, RetrievalAnswers, RetrievalRule
+from auricle.tasks.retrieval.answers import MEASURED, RetrievalPredictions, RetrievalRule
 from auricle.tasks.targets import make_targets
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, cells, labels_of, source_groups
 from auricle.tasks.vector_readers import COSINES, CosineConfig, few_notes
@@ -68,9 +69,9 @@ class RetrievalTask(TaskType):
         if not len(queries):
             raise CorpusError("no query has a relevant clip among those that can be read; mend the broken recordings")
         depth = _rule(job.card).depth
-        values = np.stack([_judge(vectors, groups, relevant[q], int(q), depth) for q in queries])
+        values = np.stack([_score(vectors, groups, relevant[q], int(q), depth) for q in queries])
         lone = asked - len(queries) - int((~here[:asked]).sum())
-        predictions = RetrievalAnswers(
+        predictions = RetrievalPredictions(
             names=job.clip_names[places][queries],
             group=groups[queries],
             fold=np.zeros(len(queries), dtype=np.int64),
@@ -99,27 +100,14 @@ def _relevant(truth: NDArray[np.bool_], groups: NDArray[np.str_]) -> NDArray[np.
     return relevant
 
 
-def _judge(
+def _score(
     vectors: NDArray[np.float64], groups: NDArray[np.str_], relevant: NDArray[np.bool_], query: int, depth: int
 ) -> NDArray[np.float64]:
-    """Return the metrics of one query in the order of `MEASURED`."""
+    """Return the metrics of one query in the order of `MEASURED`; clips of its own source are not ranked."""
     gallery = np.flatnonzero(groups != groups[query])
     similar = vectors[gallery] @ vectors[query]
-    # Ties go against the query: of equal similarity, the wrong clips come first.
-    order = np.lexsort((relevant[gallery], -similar))
-    hits = relevant[gallery][order]
-    places = np.flatnonzero(hits) + 1
-    precision = np.arange(1, len(places) + 1) / places
-    cut = depth or len(hits)
-    gain = 1 / np.log2(np.arange(2, cut + 2))
-    ideal = gain[: min(len(places), cut)].sum()
-    numbers = {
-        "map_retrieval": float(precision.mean()),
-        **{f"recall_at_{k}": float(hits[:k].any()) for k in (1, 5, 10)},
-        "mrr": 1.0 / places[0],
-        "ndcg": float(gain[: len(hits[:cut])][hits[:cut]].sum() / ideal),
-    }
-    return np.array([numbers[name] for name in MEASURED])
+    found = retrieval_of_queries(similar[None], relevant[None, gallery], depth=depth)
+    return np.array([found[name][0] for name in MEASURED])
 
 
 def _rule(card: TaskCard) -> RetrievalRule:

@@ -1,6 +1,6 @@
-"""Sequence recognition: which characters or phones are said in a clip.
+"""Sequence recognition: the characters or phones said in a clip.
 
-Texts are compared after `normalise`, so that error rates speak of what was said and not of how it was printed.
+Texts are compared after `normalise`, so that error rates count what was said and not how it was printed.
 
 Letters in shapes: n utterances, S seeds, R weightings.
 """
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
 from auricle.metrics.transcription import ErrorCounts, character_errors, word_errors
-from auricle.results.unit_answers import UnitPredictions
+from auricle.metrics.weights import Floats
+from auricle.results.predictions import TaskPredictions
 
 _SHOWN = 20  # utterances that a record quotes
 
@@ -30,7 +30,7 @@ class SequenceRule(Config):
     """Sequence recognition; the card's `label` names the column of transcripts.
 
     Attributes:
-        unit: what is recognised: `characters` (a space between words is one), or `phones`: symbols that white space
+        unit: symbols to recognise: `characters` (a space between words is one), or `phones`: symbols that white space
             separates, of any kind.
         casefold: take upper and lower case as the same; characters only.
         punctuation: keep what is neither letter, mark, digit nor apostrophe; characters only.
@@ -39,15 +39,6 @@ class SequenceRule(Config):
     unit: Literal["characters", "phones"] = "characters"
     casefold: bool = True
     punctuation: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the unit.
-
-        Raises:
-            ConfigError: it is unknown.
-        """
-        if self.unit not in ("characters", "phones"):
-            raise ConfigError(f"unit is {self.unit!r}; expected 'characters' or 'phones'")
 
     def normalise(self, text: object) -> str:
         """Return a transcript as it is compared: composed characters (NFC), single spaces, case and signs as set."""
@@ -70,12 +61,12 @@ class SequenceRule(Config):
 
 
 @dataclass(frozen=True)
-class Transcripts(UnitPredictions):
+class Transcripts(TaskPredictions):
     """What was recognised in each utterance.
 
     Attributes:
         truth: `(n,)` normalised transcripts.
-        said: `(S, n)` what each seed's reader recognised.
+        said: `(S, n)` what the probe of each seed recognised.
         unit: `characters` or `phones`.
     """
 
@@ -88,12 +79,10 @@ class Transcripts(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Word and character error rate, or phone error rate."""
         return ("wer", "cer") if self.unit == "characters" else ("per",)
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return f"utterances, by {self.unit}"
 
     @cached_property
@@ -104,17 +93,12 @@ class Transcripts(UnitPredictions):
         return {metric: [by[metric](truth, said.tolist()) for said in self.said] for metric in self.metrics}
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`: the error rate over all utterances together; NaN where nothing was said.
-
-        Raises:
-            ConfigError: the metric is not of this unit.
-        """
         if metric not in self.metrics:
             raise ConfigError(f"{self.title} have no metric {metric!r}; expected one of {', '.join(self.metrics)}")
         return np.stack([counts.rate(weights) for counts in self.counts[metric]])
 
     def detail(self) -> dict[str, Any]:
-        """Return the kinds of errors, and some transcripts beside what the first seed recognised."""
+        # The kinds of errors, and some transcripts with those of the first seed.
         errors = {
             metric: {
                 name: float(np.mean([getattr(one, name).sum() for one in counts]))

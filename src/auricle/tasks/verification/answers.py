@@ -3,59 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from auricle.config import Config
+from auricle.config import Config, InnerShare, Natural
 from auricle.errors import ConfigError
-from auricle.metrics.classification import Floats
-from auricle.metrics.resampled_ranking import weighted_auc, weighted_equal_error_rate, weighted_min_detection_cost
-from auricle.metrics.verification import DetectionCost
-from auricle.results.unit_answers import UnitPredictions
+from auricle.metrics.ranking import auc
+from auricle.metrics.verification import DetectionCost, equal_error_rate, min_detection_cost
+from auricle.metrics.weights import Floats
+from auricle.results.predictions import TaskPredictions
 
 CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
 class VerificationRule(Config):
-    """Pairs of clips to tell apart.
+    """Pairs of clips of the same or of different identities.
 
     Attributes:
         trials: table of the trials (`enroll,test,target`), relative to the corpus; "": pairs are made from the test
             clips by `identity`.
-        identity: column that says whose a clip is; made trials pair equal and unequal values, and readers that learn
-            from known identities learn it from clips outside the trials.
+        identity: column of the clip's identity; made trials pair equal and unequal values, and probes that learn from
+            known identities use clips outside the trials.
         made: number of trials to make where no table is named, half of them of the same identity.
         made_of: number of identities, drawn by the seed, that made trials are between; the others are left for
-            readers that learn. 0: all.
+            probes that learn. 0: all.
         target_prior: prior of the detection cost.
     """
 
     trials: str = "trials.csv"
     identity: str = "source"
-    made: int = 2000
-    made_of: int = 0
-    target_prior: float = 0.05
+    made: Annotated[int, Ge(2)] = 2000
+    made_of: Natural = 0
+    target_prior: InnerShare = 0.05
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ConfigError: too few trials, or a prior that does not lie between 0 and 1.
-        """
-        if self.made < 2 or self.made_of == 1 or self.made_of < 0:
-            raise ConfigError(
-                f"{self.made} trials of {self.made_of} identities; expected at least 2 (identities: or 0)"
-            )
-        if not 0 < self.target_prior < 1:
-            raise ConfigError(f"target_prior is {self.target_prior}; expected above 0 and below 1")
+        if self.made_of == 1:
+            raise ConfigError("made_of is 1 identity; expected at least 2, or 0 (all)")
 
 
 @dataclass(frozen=True)
-class VerificationAnswers(UnitPredictions):
+class VerificationPredictions(TaskPredictions):
     """Scores of the trials.
 
     A bootstrap draws the identities on the enrolment side: trials of one speaker are no independent evidence. (Trials
@@ -76,24 +68,19 @@ class VerificationAnswers(UnitPredictions):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Equal error rate, least detection cost, area under the ROC curve."""
         return ("eer", "min_dcf", "auc")
 
     @property
     def title(self) -> str:
-        """What the units are."""
         return "verification trials"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        """Return `(S, R)`; NaN where a weighting leaves trials of one kind only."""
-        if metric == "min_dcf":
-            cost = DetectionCost(self.target_prior)
-            return np.stack([weighted_min_detection_cost(self.target, s, weights, cost) for s in self.scores])
-        measured = weighted_equal_error_rate if metric == "eer" else weighted_auc
-        return np.stack([measured(self.target, s, weights) for s in self.scores])
+        measured = {"eer": equal_error_rate, "min_dcf": min_detection_cost, "auc": auc}[metric]
+        settings = {"cost": DetectionCost(self.target_prior)} if metric == "min_dcf" else {}
+        return np.stack([measured(self.target, s, weights, **settings) for s in self.scores])
 
     def detail(self) -> dict[str, Any]:
-        """Return the curve of missed targets against accepted non-targets (first seed), for a DET plot."""
+        # Missed targets against accepted non-targets (first seed), for a DET plot.
         accepted, found, _ = roc_curve(self.target, self.scores[0])
         kept = np.unique(np.linspace(0, len(accepted) - 1, min(CURVE_POINTS, len(accepted))).round().astype(int))
         curve = [{"false_alarm": float(accepted[i]), "miss": float(1 - found[i])} for i in kept]

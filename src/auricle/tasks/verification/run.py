@@ -15,7 +15,7 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, source_groups
 from auricle.tasks.vector_readers import COSINES, CosineConfig, few_notes
-from auricle.tasks.verification.answers import VerificationAnswers, VerificationRule
+from auricle.tasks.verification.answers import VerificationPredictions, VerificationRule
 
 
 class VerificationTask(TaskType):
@@ -95,7 +95,7 @@ class VerificationTask(TaskType):
         enroll, test = sides[0][kept], sides[1][kept]
         scores = (vectors[enroll] * vectors[test]).sum(1)
         names = job.clip_names
-        predictions = VerificationAnswers(
+        predictions = VerificationPredictions(
             names=np.array([f"{a} | {b}" for a, b in zip(names[enroll], names[test], strict=True)], dtype=np.str_),
             group=whose[enroll],
             fold=np.zeros(len(enroll), dtype=np.int64),

@@ -1,4 +1,4 @@
-"""What came of asking a run in words: zero-shot classes, and search both ways, beside chance and random weights."""
+"""Audio and text: zero-shot classification and retrieval both ways, with chance and random weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from auricle.report.numbers import ABSENT, number, percent, short
 from auricle.report.run_data import Record, RunData
 
 
-def words_section(runs: Sequence[RunData]) -> Markup | None:
-    """A table per run and question; None where no run was asked in words."""
-    parts = [_study(run.name if len(runs) > 1 else "", study) for run in runs for study in run.words]
+def audio_text_section(runs: Sequence[RunData]) -> Markup | None:
+    """Make a table per run and evaluation; None where no run was evaluated on audio and text."""
+    parts = [_study(run.name if len(runs) > 1 else "", study) for run in runs for study in run.audio_text]
     return element("article", parts) if parts else None
 
 
@@ -30,17 +30,19 @@ def _study(run: str, study: Record) -> Markup:
     head = ["measure", "the run", *(["random weights"] if control else []), "chance"]
     first = next(iter(_scores(study)), {})
     share = number(first.get("confidence"))
-    told = f"with {100 * share:g} % intervals ({first.get('interval')})" if share is not None else "without intervals"
+    spread = f"with {100 * share:g} % intervals ({first.get('interval')})" if share is not None else "without intervals"
     known = {**_record(study.get("settings")), "command": study.get("command"), "corpus": corpus.get("fingerprint")}
     return element(
         "div",
-        element("h4", " · ".join(part for part in (run, str(study.get("task") or "asked in words")) if part)),
+        element("h4", " · ".join(part for part in (run, str(study.get("task") or "audio and text")) if part)),
         table(head, rows),
         element(
-            "p", f"In percent, {told}; {short(study.get('clips'))} clips of {corpus.get('name')}. ", class_="quiet"
+            "p", f"In percent, {spread}; {short(study.get('clips'))} clips of {corpus.get('name')}. ", class_="quiet"
         ),
         [element("p", str(note), class_="quiet") for note in study.get("notes") or []],
-        details("How", table(["setting", "value"], [[key, short(value)] for key, value in known.items() if value])),
+        details(
+            "Settings", table(["setting", "value"], [[key, short(value)] for key, value in known.items() if value])
+        ),
     )
 
 

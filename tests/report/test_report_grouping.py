@@ -1,0 +1,98 @@
+"""Results of several conditions, and ranks over tasks: as `auricle results` has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_pages import EVERY_FIELD, line, run_of
+
+from auricle.report.evidence import gather
+from auricle.report.page import build_page
+from auricle.report.ranks_view import alike, average_ranks
+from auricle.report.run_data import RunData, read_runs
+from auricle.results.book import ResultBook
+from auricle.results.ranks import rank_systems
+
+Read = Callable[..., Any]
+
+
+def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(page: Read) -> None:
+    _, words, _ = page(
+        line("esc10", "pretrained", "linear", 0.8),
+        line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
+        line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
+    )
+    for protocol, corpus in (("strict", "corpus o"), ("strict", "another"), ("hear", "corpus o")):
+        assert f"Task: esc10, protocol {protocol}, corpus {corpus}" in words
+    assert "no control" in words  # that of the other corpus is none
+    assert "Why scores of the hear protocol are optimistic: the first split <chose>" in words
+
+
+def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> None:
+    """An encoder scored on a split and a control scored on folds never share a table."""
+    shared = {**EVERY_FIELD, "corpus_fingerprint": "corpus of t"}
+    folds = {"protocol": "folds", "split": "the corpus's own folds"}
+    records = [
+        line("t", "pretrained", "linear", 0.8) | {**shared, "protocol": "split", "split": "seed 0"},
+        line("t", "random", "linear", 0.4) | {**shared, **folds},
+        line("t", "pretrained", "linear", 0.7) | {**shared, **folds, "key": "on folds"},
+    ]
+    run = run_of(tmp_path / "run", *records)
+    blocks = ResultBook.collect([run]).blocks()
+    pages = gather(read_runs([run]))
+    expected = [("t, split", [("pretrained", 0.8)]), ("t, folds", [("random", 0.4), ("pretrained", 0.7)])]
+    assert [(b.condition.name, [(f.result.role, f.result.value) for f in b.cells.values()]) for b in blocks] == expected
+    assert [(p.name, [(e.row.role, e.value) for e in p.entries]) for p in pages] == expected
+    assert [p.condition for p in pages] == [b.condition for b in blocks]
+    text = build_page(read_runs([run]))
+    first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
+    assert "random weights were not evaluated on this task" in text[first:second]
+    assert "above random weights (40.0 %, linear)" in text[second:]
+
+
+def evidence(values: np.ndarray) -> list[Any]:
+    names = ["pretrained", "random", "log-mel", "b", "c"][: values.shape[1]]
+    records = [
+        line(f"t{i}", r, "linear", float(v)) for i, row in enumerate(values) for r, v in zip(names, row, strict=True)
+    ]
+    return gather([RunData("run", Path("run"), results=records)])
+
+
+def test_ranks_are_those_of_the_results_verb() -> None:
+    values = np.round(np.random.default_rng(0).random((7, 4)), 1)
+    found, reference = average_ranks(evidence(values), "encoder"), rank_systems(values)
+    assert found.ranking is not None
+    labels = ["mosaic", "random weights", "log-mel statistics", "b"]
+    assert dict(zip(found.names, found.ranking.ranks, strict=True)) == pytest.approx(
+        dict(zip(labels, reference.ranks, strict=True))
+    )
+    assert found.ranking.difference == pytest.approx(reference.difference)
+    assert len(found.tasks) == 7
+
+
+def test_bars_join_what_can_not_be_told_apart() -> None:
+    assert alike([1.0, 2.0, 2.5, 4.0], 1.0) == [(1.0, 2.0), (2.0, 2.5)]
+    assert alike([1.0, 1.5, 2.0], 2.0) == [(1.0, 2.0)]
+    assert alike([1.0, 3.0], 1.0) == []
+
+
+def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
+    records = [
+        line(f"t{i}", r, "linear", v)
+        for i in range(3)
+        for r, v in (("pretrained", 0.9), ("random", 0.3), ("log-mel", 0.5))
+    ]
+    _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
+    assert "3 tasks (t0, t1, t2)" in words
+    assert "Not in the average ranks, which need every cell of a table: task alone." in words
+    (shown,) = [
+        f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
+    ]
+    assert shown["layout"]["yaxis"]["ticktext"][0] == "mosaic · 1.00"
+    critical = next(t for t in shown["data"] if t["name"] == "critical difference")
+    assert critical["x"][-1] - 1 == pytest.approx(min(2, 2.343 * math.sqrt(12 / 18)), abs=1e-3)
