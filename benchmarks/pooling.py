@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from auricle.results.compare import compare
 from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
@@ -26,7 +27,6 @@ from auricle.evaluation.seen import seen
 from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
 from auricle.recipes.loading import load
-from auricle.results.compare import compare
 from auricle.results.record import Result
 from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard

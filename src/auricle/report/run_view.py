@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from auricle.config import flatten
 from auricle.report.markup import Child, Markup, details, element, table
