@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
-from auricle.objectives.reduction import masked_mean
+from auricle.objectives.distributed import masked_mean
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from auricle.encoders.parts.bin_norm import BinNorm
-from auricle.objectives.gather import world
+from auricle.objectives.distributed import world
 
 
 class _SumOverRanks(torch.autograd.Function):

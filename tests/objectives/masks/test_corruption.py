@@ -9,7 +9,6 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.objectives import draws
 from auricle.objectives.masks.corruption import (
     ChannelBandConfig,
     CorruptionChainConfig,

@@ -9,7 +9,6 @@ from torch import Tensor
 from auricle.config import Config
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.objectives import draws
 from auricle.objectives.masks import exact_choice
 from auricle.objectives.masks.blocks import BlockMask, ClusterMask, InverseBlockMask
 from auricle.objectives.masks.exact_choice import lowest

@@ -56,7 +56,6 @@ class LazyWatch(Mapping[str, Tensor]):
         self._made: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        """Compute the scalar on first reading."""
         if name not in self._made:
             self._made[name] = self._makers[name]()
         return self._made[name]

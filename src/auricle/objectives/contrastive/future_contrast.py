@@ -24,8 +24,7 @@ from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch
 from auricle.objectives.contrastive.future_scores import ContrastLoss, Scored, contrast_loss, contrast_watch
 from auricle.objectives.contrastive.negatives import draw_negatives, numbered
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, gather_wide, rand_rows, rank, widest
 from auricle.objectives.targets.inner_codes import (
     contextualize_with_codes,
     cool,
@@ -34,7 +33,6 @@ from auricle.objectives.targets.inner_codes import (
     layer_noise,
 )
 from auricle.objectives.targets.learned_codes import TemperatureConfig, feature_width, features_before_context
-from auricle.objectives.wide_rows import gather_wide, widest
 
 Source = Literal["features", "codes"]
 Pool = Literal["clip", "batch", "others", "column"]
@@ -86,11 +84,6 @@ class FutureContrastConfig(ObjectiveConfig):
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         if min(self.steps, self.first, self.negatives) < 1 or min(self.diversity, self.negative_weight) < 0:
             raise ConfigError(
                 f"found steps {self.steps}, first {self.first}, negatives {self.negatives}, diversity "
@@ -113,10 +106,6 @@ class FutureContrastConfig(ObjectiveConfig):
             )
         if self.pool == "column" and not self.column:
             raise ConfigError("pool column needs the name of a column of the corpus; set column, for example speaker")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> FutureContrast:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return FutureContrast(self, encoder, generator)
 
 
 class StepMaps(nn.Module):
@@ -164,11 +153,6 @@ class FutureContrast(Objective):
         self._groups: Tensor | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the column that negatives go by.
-
-        Raises:
-            ConfigError: it has no value for some clips.
-        """
         for name in self.columns:
             values = list(columns[name])
             empty = sum(value is None or str(value).strip() == "" for value in values)
@@ -193,12 +177,6 @@ class FutureContrast(Objective):
         return tuple((self.config.first + number) * grid.freq for number in range(self.config.steps))
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of the views' only one.
-
-        Raises:
-            ConfigError: the window is too short for the farthest step, there is nothing to draw negatives from, or the
-                column that they go by was not taken.
-        """
         config, view = self.config, views[0]
         tokens = encoder.tokenize(view.features)
         self._check_length(tokens.grid)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auricle.objectives.baselines import spread
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
-from auricle.objectives.reduction import masked_mean, mean_where
+from auricle.objectives.distributed import masked_mean, mean_where
 
 ContrastLoss = Literal["nce", "binary"]
 # Monitors look at so many clips and vectors: enough for a share, and cheap.

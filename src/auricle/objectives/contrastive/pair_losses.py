@@ -88,19 +88,10 @@ class NTXentConfig(PairLossConfig):
     chunk: int = 1024
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not positive.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.temperature <= 0 or self.chunk < 1:
             raise ConfigError(
                 f"found temperature {self.temperature} and chunk {self.chunk} of NT-Xent; expected positive numbers"
             )
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss; it has no weights."""
-        return _NTXentLoss(self)
 
 
 class _NTXentLoss(PairLoss):
@@ -111,11 +102,9 @@ class _NTXentLoss(PairLoss):
         self.config = config
 
     def chance(self, clips: int) -> float:
-        """Return one in the views of all clips but the anchor."""
         return 1 / (2 * clips - 1)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Contrast this rank's clips with the whole batch."""
         made = nt_xent(z0, z1, self.config.temperature, chunk=self.config.chunk, rows=rows)
         return PairResult(made.loss, made.accuracy)
 
@@ -138,21 +127,12 @@ class InBatchConfig(PairLossConfig):
     draw: Draw = "identity"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and a temperature that is not positive.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.similarity not in get_args(Similarity):
             raise ConfigError(f"unknown similarity {self.similarity!r}{nearest(self.similarity, get_args(Similarity))}")
         if self.draw not in get_args(Draw):
             raise ConfigError(f"unknown draw {self.draw!r}{nearest(self.draw, get_args(Draw))}")
         if self.temperature <= 0:
             raise ConfigError(f"found temperature {self.temperature}; expected a positive number")
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> InBatch:
-        """Build the loss; a random W is drawn from the generator (seed 0 by default)."""
-        return InBatch(self, width, torch.Generator().manual_seed(0) if generator is None else generator)
 
 
 class InBatch(PairLoss):
@@ -175,7 +155,6 @@ class InBatch(PairLoss):
             self.matrix = nn.Parameter(first)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Contrast this rank's clips with the whole batch."""
         n = check_pairs(z0, z1)
         partner = torch.arange(n, device=z0.device)[rows]
         if self.matrix is None:
@@ -201,17 +180,8 @@ class BarlowConfig(PairLossConfig):
     off_diagonal: float = 0.005
 
     def __post_init__(self) -> None:
-        """Refuse a negative weight.
-
-        Raises:
-            ConfigError: naming it.
-        """
         if self.off_diagonal < 0:
             raise ConfigError(f"found off_diagonal {self.off_diagonal}; expected 0 or more")
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss; it has no weights."""
-        return _BarlowLoss(self)
 
 
 class _BarlowLoss(PairLoss):
@@ -222,7 +192,6 @@ class _BarlowLoss(PairLoss):
         self.config = config
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Compare all clips; every rank computes the same. Watched: `diagonal` and `off_diagonal` (RMS)."""
         n = check_pairs(z0, z1)
         c = cross_correlation(z0, z1)
         diagonal = c.diagonal()

@@ -18,10 +18,10 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction, spread
 from auricle.objectives.contract import Preparation
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.terms import chosen_tokens, read_source, source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
 
@@ -61,23 +61,10 @@ class PatchContrastConfig(TermConfig):
     name: str = "nce"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         for name, known in (("over", get_args(Over)), ("alike", get_args(Alike))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> PatchContrast:
-        """Build the term.
-
-        Raises:
-            ConfigError: the target gives codes, or one value a clip.
-        """
-        return PatchContrast(self, encoder, width, generator)
 
 
 class PatchContrast(Term):
@@ -105,19 +92,12 @@ class PatchContrast(Term):
         )
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
         self.target.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
         self.target.after_step(encoder, step)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: nothing is hidden from any clip.
-        """
         name = self.config.name
         target: Tensor = self.target(masked_batch)
         per_clip = target.shape[0] == len(masked_batch.view)

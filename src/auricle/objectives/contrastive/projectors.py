@@ -43,11 +43,6 @@ class ProjectorConfig(Config):
     draw: ProjectorDraw = "normal"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and widths that are not positive.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         for name, known in (("norm", ProjectorNorm), ("end", ProjectorEnd), ("draw", ProjectorDraw)):
             value = getattr(self, name)
             if value not in get_args(known):

@@ -14,9 +14,9 @@ from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import initialise_linear
 from auricle.objectives.predictive.terms import source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.learned_codes import CodeReading, CodeUse, CodeUseConfig
 from auricle.objectives.targets.target import TermLoss
 
@@ -50,24 +50,12 @@ class QuantisedContrastConfig(CodeUseConfig):
     name: str = "contrast"
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1 and temperatures that are not above 0.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         if self.dim < 1 or self.distractors < 1 or not self.temperature > 0:
             raise ConfigError(
                 f"found dim {self.dim}, distractors {self.distractors}, temperature {self.temperature} of the "
                 "contrast; expected at least 1, 1, and more than 0"
             )
-
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> QuantisedContrast:
-        """Build it, with a linear map of either side to `dim`."""
-        width = width if self.source == "decoder" else encoder.width
-        return QuantisedContrast(self, width, quantiser.width_out, generator)
 
 
 class QuantisedContrast(CodeUse):
@@ -82,7 +70,6 @@ class QuantisedContrast(CodeUse):
         initialise_linear(self, generator)
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, real, quantised = self.config, reading.places.real, reading.quantised
         prediction, target = self.context(reading.context(config.source)), self.codes(quantised.x)
         others = distractors(reading.draw(config.distractors), real.sum(1))

@@ -20,7 +20,7 @@ from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveC
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, alignment, effective_rank, uniformity
 from auricle.objectives.contrastive.pair_losses import NTXentConfig, PairLossConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, rank
 from auricle.objectives.masks.structured import MaskConfig
 
 
@@ -40,21 +40,12 @@ class ContrastiveConfig(ObjectiveConfig):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Read settings of before the loss and the projector were parts of their own."""
         if "temperature" not in data:
             return data
         rest = {name: value for name, value in data.items() if name not in ("temperature", "chunk", "projector")}
         hidden, out = data.get("projector", (512, 128))
         loss = NTXentConfig(temperature=data["temperature"], chunk=data.get("chunk", 1024))
         return {**rest, "loss": loss.to_json(), "projector": ProjectorConfig(hidden=(hidden,), out=out).to_json()}
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Contrastive:
-        """Build the objective for an encoder, its own weights drawn from `generator` (None: one seeded with 1).
-
-        Raises:
-            NeedError: tokens are to be masked and the encoder can't drop any.
-        """
-        return Contrastive(self, encoder, generator)
 
 
 def build_projector(width: int, hidden: int, out: int, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -82,11 +73,6 @@ class Contrastive(BatchCoupled):
         self.loss = config.loss.build(config.projector.out, generator)
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw the kept tokens of both views, each clip by itself; nothing where all are kept.
-
-        Raises:
-            ConfigError: not two views.
-        """
         if len(views) != self.views:
             raise ConfigError(f"found {len(views)} views, expected {self.views}")
         if self.config.mask.mode == "none":
@@ -99,7 +85,6 @@ class Contrastive(BatchCoupled):
         return tuple(drawn)
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return the pooled vector `(b, D)` of each view's kept tokens; the others never enter the encoder's blocks."""
         pooled = []
         for number, view in enumerate(views):
             tokens = encoder.tokenize(view.features)
@@ -109,13 +94,6 @@ class Contrastive(BatchCoupled):
         return tuple(pooled)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Project the global batch and compare this rank's clips with all of it.
-
-        Watched, and computed only when read: `accuracy` (top 1 of the partner among the candidates), its `chance`,
-        `alignment`, `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when
-        they fill the sphere), `rank_z` and `rank_f` (effective ranks of projections and of representations), and what
-        the loss adds.
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             # The parameters' precision: half-width representations must not halve the loss's digits.

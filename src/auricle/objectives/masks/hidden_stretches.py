@@ -37,17 +37,8 @@ class HiddenStretchesConfig(TermConfig):
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1].
-
-        Raises:
-            ConfigError: naming it.
-        """
         if not 0.0 < self.share <= 1.0:
             raise ConfigError(f"HiddenStretchesConfig: found share={self.share}, expected 0 < share <= 1")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> HiddenStretches:
-        """Build the term."""
-        return HiddenStretches(self, self.term.build(encoder, width, generator))
 
 
 class HiddenStretches(Term):
@@ -59,19 +50,12 @@ class HiddenStretches(Term):
         self.weight, self.layers, self.prepares = term.weight, term.layers, term.prepares
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the term."""
         self.term.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the term follow."""
         self.term.after_step(encoder, step)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the view does not tell what was hidden.
-        """
         lost = self._lost(masked_batch)
         hidden = MaskedPositions(masked_batch.hidden.masked | lost, masked_batch.hidden.predicted | lost)
         made: TermLoss = self.term(replace(masked_batch, hidden=hidden), decoded, shuffled)

@@ -19,10 +19,10 @@ from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction, spread
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import read_source, source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.alignment import patch_size, patches
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
@@ -51,22 +51,9 @@ class AlteredRegressionConfig(TermConfig):
     name: str = "reconstruction"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         if self.measure not in get_args(ElementMeasure):
             raise ConfigError(f"unknown measure {self.measure!r}{nearest(self.measure, get_args(ElementMeasure))}")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> AlteredRegression:
-        """Build the term.
-
-        Raises:
-            ConfigError: the encoder's tokens do not stand for stretches of a spectrogram.
-        """
-        return AlteredRegression(self, encoder, width, generator)
 
 
 class AlteredRegression(Term):
@@ -89,11 +76,6 @@ class AlteredRegression(Term):
         self.head = config.head.build(width, self.patch[0] * self.patch[1], generator)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the objective has no corruption.
-        """
         if masked_batch.altered is None:
             raise ConfigError(
                 "AlteredRegressionConfig reconstructs what a corruption altered and there is none; set "

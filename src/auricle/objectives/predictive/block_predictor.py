@@ -34,10 +34,6 @@ class BlockPredictorConfig(TransformerDecoderConfig):
     heads: int = 12
     mlp_ratio: float = 4.0
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> BlockPredictor:
-        """Build the predictor, its weights drawn from the generator."""
-        return BlockPredictor(self, encoder.width, generator)
-
 
 class BlockPredictor(TransformerDecoder):
     """Projects to W, puts one vector with the place's position in each place to be predicted, and runs the blocks.
@@ -52,17 +48,10 @@ class BlockPredictor(TransformerDecoder):
     """
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Predict the tokens that the scene's mask asks for."""
         taking_part = ~masked_batch.hidden.masked | masked_batch.hidden.predicted
         if masked_batch.valid is not None:
             taking_part = taking_part & masked_batch.per_row(masked_batch.valid)
         return self(masked_batch.out, taking_part)
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
-        """Predict every place of the grid from `(R, K, D)`: `(R, N, W)`.
-
-        Args:
-            out: the encoder's output.
-            valid: `(R, N)` bool, the places that take part; None: all.
-        """
         return replace(super().forward(replace(out, cls=None), valid), valid=None)

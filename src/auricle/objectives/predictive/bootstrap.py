@@ -19,7 +19,7 @@ from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveC
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import refuse_single, sphere_spread
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, rank
 from auricle.objectives.predictive.teacher import MovingAverage, TeacherConfig
 
 
@@ -46,11 +46,6 @@ class BootstrapConfig(ObjectiveConfig):
     teacher_by_batch: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse heads of different widths, and a teacher that shares the student's tokenizer.
-
-        Raises:
-            ConfigError: saying what to set.
-        """
         if self.projector.out != self.predictor.out:
             raise ConfigError(
                 f"the projector puts out {self.projector.out} numbers and the predictor {self.predictor.out}; the "
@@ -61,10 +56,6 @@ class BootstrapConfig(ObjectiveConfig):
                 f"found teacher.scope {self.teacher.scope!r}; the two see different views, so that no tokens can be "
                 "shared: set it to all"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Bootstrap:
-        """Build the objective for an encoder, its heads drawn from `generator` (None: one seeded with 1)."""
-        return Bootstrap(self, encoder, generator)
 
 
 class Bootstrap(BatchCoupled):
@@ -90,17 +81,11 @@ class Bootstrap(BatchCoupled):
         self.teacher_projector = MovingAverage(self.projector, training=config.teacher_by_batch)
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw nothing: no token is masked.
-
-        Raises:
-            ConfigError: not two views.
-        """
         if len(views) != self.views:
             raise ConfigError(f"found {len(views)} views, expected {self.views}")
         return ()
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return four `(b, D)`: the student's pooled vectors of both views, then the teacher's."""
         student = [encoder.pool(encoder(view.features)) for view in views]
         slow: Encoder = self.teacher_encoder.copy  # type: ignore[assignment]  # a copy of the encoder
         with torch.no_grad():
@@ -108,13 +93,6 @@ class Bootstrap(BatchCoupled):
         return (*student, *teacher)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Predict across views for this rank's clips, heads applied to the global batch.
-
-        Watched: `accuracy` (top 1 of the other view among all clips, chance 1 / n), `constant` (the loss of the best
-        constant prediction; near 0 means collapse), `std_z` and `std_target` (spread of projections and targets on the
-        sphere times the root of their width: 1 when they fill it), `rank_z`, `rank_f`, `teacher_gap` (relative distance
-        of the projectors' weights).
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             dtype = next(self.projector.parameters()).dtype
@@ -151,7 +129,6 @@ class Bootstrap(BatchCoupled):
         return Loss(total, {"byol": total.detach()}, watch)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the teacher follow encoder and projector."""
         super().after_step(encoder, step)
         decay = self.config.teacher.at(step, self.length)
         self.teacher_encoder.follow(encoder, decay)

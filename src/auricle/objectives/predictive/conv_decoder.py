@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.errors import ConfigError
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import randn_rows
 from auricle.objectives.predictive.decoder import Decoder, DecoderConfig
 from auricle.objectives.targets.target import MaskedBatch
 
@@ -35,11 +35,6 @@ class _ConvDecoderConfig(DecoderConfig):
     noise: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse settings that no convolution can have.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if min(self.width, self.depth, self.kernel, self.groups) < 1 or self.noise < 0:
             raise ConfigError(
                 f"found decoder width {self.width}, depth {self.depth}, kernel {self.kernel}, groups {self.groups}, "
@@ -65,10 +60,6 @@ class Conv1dDecoderConfig(_ConvDecoderConfig):
         noise: standard deviation of what stands in the places of hidden tokens.
     """
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return ConvDecoder(self, encoder.width, 1, generator)
-
 
 @dataclass(frozen=True)
 class Conv2dDecoderConfig(_ConvDecoderConfig):
@@ -85,10 +76,6 @@ class Conv2dDecoderConfig(_ConvDecoderConfig):
     width: int = 768
     depth: int = 6
     kernel: int = 3
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return ConvDecoder(self, encoder.width, 2, generator)
 
 
 class ConvDecoder(Decoder):
@@ -128,11 +115,6 @@ class ConvDecoder(Decoder):
                     nn.init.zeros_(conv.bias)
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Decode a batch; the noise is drawn from the scene's generator.
-
-        Returns:
-            `(R, N, W)` on the full grid.
-        """
         out, grid = masked_batch.out, masked_batch.out.grid
         x = out.x
         if out.index is not None:
@@ -142,11 +124,6 @@ class ConvDecoder(Decoder):
         return self(replace(out, x=x, index=None, valid=valid, layers=None))
 
     def forward(self, out: Tokens) -> Tokens:
-        """Run the convolutions on tokens `(R, N, D)` that fill their grid.
-
-        Raises:
-            ConfigError: tokens were dropped; `decode` puts noise into their places.
-        """
         if out.index is not None:
             raise ConfigError("a convolution needs the whole grid and tokens were dropped; call decode with the scene")
         grid = out.grid

@@ -49,10 +49,6 @@ class Decoder(nn.Module, ABC):
 class NoDecoderConfig(DecoderConfig):
     """No decoder: heads read the encoder's output."""
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> NoDecoder:
-        """Build it; nothing is drawn."""
-        return NoDecoder(encoder.width)
-
 
 class NoDecoder(Decoder):
     """Passes the encoder's output on."""
@@ -64,7 +60,6 @@ class NoDecoder(Decoder):
         self.width = width
 
     def forward(self, out: Tokens) -> Tokens:
-        """Return the tokens as they are."""
         return out
 
 
@@ -85,20 +80,11 @@ class TransformerDecoderConfig(DecoderConfig):
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.depth < 1 or self.heads < 1 or self.width % self.heads or self.width % 4:
             raise ConfigError(
                 f"found decoder width {self.width}, depth {self.depth}, heads {self.heads}; the width is a multiple of "
                 "the heads and of 4, the others are at least 1"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TransformerDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return TransformerDecoder(self, encoder.width, generator)
 
 
 class TransformerDecoder(Decoder):
@@ -132,16 +118,9 @@ class TransformerDecoder(Decoder):
         return x + fixed_positions(self._tables, out.grid, self.width, x)
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Decode a batch, blind to its padding."""
         return self(masked_batch.out, row_validity(masked_batch))
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
-        """Turn the encoder's output into `(R, N, W)`.
-
-        Args:
-            out: the encoder's output.
-            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
-        """
         x = self._placed(out)
         cls = None if out.cls is None else self.embed(out.cls)
         skip = 0 if cls is None else cls.shape[1]

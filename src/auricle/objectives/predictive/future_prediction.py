@@ -18,15 +18,14 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where, widest
 from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, difference
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.frame_target import FrameTargetConfig
 from auricle.objectives.targets.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
 from auricle.objectives.targets.learned_codes import TemperatureConfig
 from auricle.objectives.targets.target import MaskedBatch, TargetConfig, shuffle_clips
-from auricle.objectives.wide_rows import widest
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ class FuturePredictionConfig(ObjectiveConfig):
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         if self.ahead < 1 or self.diversity < 0:
             raise ConfigError(
                 f"found ahead {self.ahead} and diversity {self.diversity}; the future begins 1 step ahead, and a "
@@ -65,10 +59,6 @@ class FuturePredictionConfig(ObjectiveConfig):
         for name, value, known in (("measure", self.measure, Measure), ("dims", self.dims, Dims)):
             if value not in get_args(known):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> FuturePrediction:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return FuturePrediction(self, encoder, generator)
 
 
 class FuturePrediction(Objective):
@@ -98,20 +88,13 @@ class FuturePrediction(Objective):
         self.head = config.head.build(encoder.width, self.target.size, generator)
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
         self.target.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
         super().after_step(encoder, step)
         self.target.after_step(encoder, step)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of the views' only one.
-
-        Raises:
-            ConfigError: the window is too short for any pair of steps, or the target does not fit the view.
-        """
         config, view = self.config, views[0]
         tokens = encoder.tokenize(view.features)
         grid = tokens.grid

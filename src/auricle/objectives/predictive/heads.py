@@ -28,7 +28,6 @@ class LinearHeadConfig(HeadConfig):
     """One linear layer."""
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build `Linear(width, size)`."""
         head = nn.Linear(width, size)
         initialise_linear(head, generator)
         return head
@@ -39,11 +38,6 @@ class IdentityHeadConfig(HeadConfig):
     """No map at all: the target has the tokens' width."""
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the identity.
-
-        Raises:
-            ConfigError: the widths differ.
-        """
         if width != size:
             raise ConfigError(f"no head can't map width {width} to a target of width {size}; choose a linear head")
         return nn.Identity()
@@ -65,11 +59,6 @@ class MlpHeadConfig(HeadConfig):
     norm: str = "none"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.activation not in ("gelu", "relu", "tanh") or self.norm not in ("none", "layer", "after"):
             raise ConfigError(
                 f"found activation {self.activation!r} and norm {self.norm!r}; choose gelu, relu or tanh, and none, "
@@ -77,7 +66,6 @@ class MlpHeadConfig(HeadConfig):
             )
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the layers."""
         parts: list[nn.Module] = []
         for hidden in self.hidden:
             parts.append(nn.Linear(width, hidden))
@@ -105,7 +93,6 @@ class CosineHeadConfig(HeadConfig):
     temperature: float = 0.1
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the projection and `size` code vectors."""
         return CosineHead(width, size, self, generator)
 
 

@@ -30,18 +30,9 @@ class JointViewsConfig(MaskedPredictionConfig):
     views: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit two views.
-
-        Raises:
-            ConfigError: another number of views, or a corruption, which would alter both halves differently.
-        """
         super().__post_init__()
         if self.views != 2 or self.corruption is not None:
             raise ConfigError("joint views are two, and nothing but them alters the input; set views 2, no corruption")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> JointViews:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return JointViews(self, encoder, generator)
 
 
 class JointViews(MaskedPrediction):
@@ -52,11 +43,6 @@ class JointViews(MaskedPrediction):
     """
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the weighted sum of the terms over both views.
-
-        Raises:
-            ConfigError: there are not two views of equal shape.
-        """
         if len(views) != 2:
             raise ConfigError(f"found {len(views)} views, expected 2: a clip, and the same clip mixed")
         joined = join_views(*views)

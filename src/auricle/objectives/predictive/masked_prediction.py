@@ -19,7 +19,7 @@ from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import randn_rows
 from auricle.objectives.masks.corruption import CorruptionConfig
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
@@ -66,11 +66,6 @@ class MaskedPredictionConfig(ObjectiveConfig):
     terms: tuple[TermConfig, ...] = (RegressionConfig(PatchTargetConfig()),)
 
     def __post_init__(self) -> None:
-        """Refuse choices that contradict each other.
-
-        Raises:
-            ConfigError: saying which, and what to choose.
-        """
         for name, value, known in (("hide", self.hide, Hide), ("fill", self.fill, Fill)):
             if value not in get_args(known):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
@@ -89,10 +84,6 @@ class MaskedPredictionConfig(ObjectiveConfig):
                 )
         if self.hide == "none" and self.mask is not None:
             raise ConfigError("a mask is set and hide is none: nothing would be hidden; set hide token or drop")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> MaskedPrediction:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return MaskedPrediction(self, encoder, generator)
 
 
 class MaskedPrediction(Objective):
@@ -125,12 +116,10 @@ class MaskedPrediction(Objective):
         return list(self.terms)  # type: ignore[arg-type]  # a ModuleList of Terms
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the targets (clusters, tokenizers, statistics)."""
         for term in self._terms:
             term.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the teacher and the codebooks follow."""
         super().after_step(encoder, step)
         if self.teacher is not None:
             self.teacher.after_step(encoder, step, self.length)
@@ -138,11 +127,6 @@ class MaskedPrediction(Objective):
             term.after_step(encoder, step)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the weighted sum of the terms.
-
-        Raises:
-            ConfigError: the mask does not fit the grid, or a target does not fit the view.
-        """
         groups = [[term] for term in self._terms] if self.config.separate else [self._terms]
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}

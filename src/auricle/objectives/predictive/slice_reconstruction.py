@@ -22,9 +22,9 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.predictive.slice_decoder import SliceDecoder
 from auricle.objectives.predictive.slice_embedding import embed_slices
-from auricle.objectives.reduction import mean_where
 from auricle.objectives.targets.frame_signals import FrameSignal, clean_audio, fit_signals
 from auricle.objectives.workers.regression import squared
 
@@ -51,11 +51,6 @@ class SliceReconstructionConfig(ObjectiveConfig):
     statistics: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if self.mode not in ("cbow", "skip_gram"):
             raise ConfigError(f"unknown mode {self.mode!r}; choose cbow or skip_gram")
         if self.slices < 3 or self.slices % 2 == 0:
@@ -67,10 +62,6 @@ class SliceReconstructionConfig(ObjectiveConfig):
                 f"found seconds {self.seconds}, channels {self.channels}, statistics {self.statistics}; expected "
                 "positive numbers, and channels of at least one stage"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> SliceReconstruction:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return SliceReconstruction(self, encoder, generator)
 
 
 class SliceReconstruction(Objective):
@@ -97,12 +88,6 @@ class SliceReconstruction(Objective):
         )
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Measure mean and deviation of the bands on windows, cut to the length of a slice.
-
-        Raises:
-            ConfigError: there is no audio, or it has another sample rate than the front end.
-        """
-
         def audio() -> Iterable[Audio]:
             for view in preparation.views(min(self.config.statistics, preparation.clips)):
                 whole = clean_audio(view, "the slice that is reconstructed")
@@ -114,15 +99,6 @@ class SliceReconstruction(Objective):
         fit_signals((self.signal,), audio())
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Reconstruct, and compare with the slices' own spectrograms.
-
-        Watched: `slice/constant` (the mean value of all), `slice/position` (the mean slice of the other clips),
-        `slice/position_ratio`, `slice/neighbours` (cbow: each band's mean over the slices around), standard deviations
-        and effective ranks.
-
-        Raises:
-            ConfigError: there are other views than slices of the length that was set.
-        """
         if len(views) != self.config.slices:
             raise ConfigError(
                 f"found {len(views)} views, expected {self.config.slices} slices; set the views' count so"

@@ -48,17 +48,8 @@ class SourceRetentionConfig(TermConfig):
     name: str = "retention"
 
     def __post_init__(self) -> None:
-        """Refuse a teacher that does not see whole clips.
-
-        Raises:
-            ConfigError: saying so.
-        """
         if self.target.sight != "all":
             raise ConfigError("sources are what the teacher makes of whole clips; set the target's sight to all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> SourceRetention:
-        """Build the term."""
-        return SourceRetention(self, encoder, width, generator)
 
 
 class SourceRetention(Term):
@@ -71,11 +62,6 @@ class SourceRetention(Term):
         self.head = config.head.build(width, self.target.size, generator)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the views are not clips and their mixtures.
-        """
         partner, mixed = mixtures(masked_batch)
         latents: Tensor = self.target(masked_batch)
         target = sources(latents, partner)

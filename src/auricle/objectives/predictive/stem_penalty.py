@@ -8,7 +8,7 @@ import torch
 
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss
 
 
@@ -31,17 +31,8 @@ class StemPenaltyConfig(TermConfig):
     name: str = "stem_penalty"
 
     def __post_init__(self) -> None:
-        """Refuse negative weights, which would let the stem grow.
-
-        Raises:
-            ConfigError: naming it.
-        """
         if not self.weight >= 0:
             raise ConfigError(f"found weight {self.weight} of the stem penalty, expected 0 or more")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> StemPenalty:
-        """Build the term; it has no weights."""
-        return StemPenalty(self)
 
 
 class StemPenalty(Term):
@@ -52,7 +43,6 @@ class StemPenalty(Term):
         self.weight, self.name = config.weight, config.name
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         stem = masked_batch.tokens.stem
         if stem is None:
             value = torch.zeros((), device=masked_batch.tokens.x.device)

@@ -19,10 +19,9 @@ from auricle.encoders.contract import Ability, Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
 from auricle.objectives.contract import Preparation
-from auricle.objectives.gather import world
+from auricle.objectives.distributed import global_mean, mean_where, world
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
-from auricle.objectives.reduction import global_mean, mean_where
 from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
 
 Where = Literal["predicted", "masked", "visible", "all", "clip"]
@@ -156,11 +155,6 @@ class RegressionConfig(TermConfig):
     name: str = "regression"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and a weight that is not finite.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         _check_weight(self.weight)
         _check_names(
@@ -171,10 +165,6 @@ class RegressionConfig(TermConfig):
                 "reduce": (self.reduce, Reduce),
             }
         )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Regression:
-        """Build the term."""
-        return Regression(self, encoder, width, generator)
 
 
 class _TargetTerm(Term):
@@ -188,11 +178,9 @@ class _TargetTerm(Term):
         self.prepares = self.target.prepares
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
         self.target.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
         self.target.after_step(encoder, step)
 
     def values(self, masked_batch: MaskedBatch, shuffled: bool) -> Tensor:
@@ -229,7 +217,6 @@ class Regression(_TargetTerm):
         return difference(self.config.measure, self.config.dims, prediction, target)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
         target = self.values(masked_batch, shuffled)
         if config.where == "clip":
@@ -270,20 +257,11 @@ class CodeConfig(TermConfig):
     name: str = "codes"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and a weight that is not finite.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         _check_weight(self.weight)
         _check_names({"where": (self.where, Where), "reduce": (self.reduce, Reduce)})
         if self.where == "clip":
             raise ConfigError("codes belong to tokens; `where` is predicted, masked, visible or all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Codes:
-        """Build the term."""
-        return Codes(self, encoder, width, generator)
 
 
 class Codes(_TargetTerm):
@@ -302,7 +280,6 @@ class Codes(_TargetTerm):
         )
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config, size = self.config, self.target.size
         codes = self.values(masked_batch, shuffled)
         tokens = full_grid(read_source(config.source, masked_batch, decoded)).x

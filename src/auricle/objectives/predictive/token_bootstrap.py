@@ -15,10 +15,10 @@ from auricle.encoders.parts.feature_map import FeatureMap
 from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.predictive.decoder import full_grid, initialise_linear
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.predictive.terms import Where, chosen_tokens, difference
-from auricle.objectives.reduction import mean_where
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
 
 
@@ -43,11 +43,6 @@ class TokenBootstrapConfig(TermConfig):
     name: str = "bootstrap"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if min(self.hidden, self.size) < 1 or not 0.0 <= self.decay <= 1.0:
             raise ConfigError(
                 f"found hidden {self.hidden}, size {self.size}, decay {self.decay}; widths are at least 1, the decay "
@@ -55,10 +50,6 @@ class TokenBootstrapConfig(TermConfig):
             )
         if self.where not in ("predicted", "masked", "visible", "all"):
             raise ConfigError(f"where is {self.where!r}; tokens are predicted, masked, visible or all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> TokenBootstrap:
-        """Build the term."""
-        return TokenBootstrap(self, encoder, width, generator)
 
 
 class TokenMlp(nn.Module):
@@ -94,15 +85,9 @@ class TokenBootstrap(Term):
         self.slow = MovingAverage(self.projector, training=True)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the slow projector follow."""
         self.slow.follow(self.projector, self.config.decay)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the objective has no teacher.
-        """
         if masked_batch.teach is None:
             raise ConfigError("a teacher's tokens are predicted and there is no teacher; set objective.teacher")
         config, chosen = self.config, chosen_tokens(self.config.where, masked_batch)

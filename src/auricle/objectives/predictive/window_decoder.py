@@ -38,21 +38,12 @@ class WindowDecoderConfig(TransformerDecoderConfig):
     shift: tuple[int, int] = (2, 0)
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide, and shifts that are none.
-
-        Raises:
-            ConfigError: naming them.
-        """
         super().__post_init__()
         if self.window < 1 or not all(0 <= shift < self.window for shift in self.shift):
             raise ConfigError(
                 f"found windows of {self.window} shifted by {self.shift}; a window has at least 1 token a side, and "
                 "its shift is from 0 to one less than that"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> WindowDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return WindowDecoder(self, encoder.width, generator)
 
 
 class WindowDecoder(TransformerDecoder):
@@ -74,12 +65,6 @@ class WindowDecoder(TransformerDecoder):
         return WindowBlock(c.width, c.heads, c.window, shift, int(c.width * c.mlp_ratio), eps=1e-6)
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
-        """Turn the encoder's output into `(R, N, W)`.
-
-        Args:
-            out: the encoder's output.
-            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
-        """
         grid = out.grid
         image: Tensor = self._placed(out).unflatten(1, (grid.time, grid.freq))
         real = None if valid is None else valid.unflatten(1, (grid.time, grid.freq))

@@ -85,10 +85,6 @@ class ClusteredFeaturesConfig(ClusteredConfig):
 
     frontend: FrontEndConfig = field(default_factory=MfccConfig)
 
-    def build(self) -> ClusteredFeatures:
-        """Build it."""
-        return ClusteredFeatures(self)
-
 
 class ClusteredFeatures(Clustered):
     """`(B, T, 1, F)` from a front end."""
@@ -100,12 +96,10 @@ class ClusteredFeatures(Clustered):
         self.name = self.family
 
     def rate(self) -> float:
-        """Return the front end's frame rate."""
         return self.frontend.frame_rate
 
     @torch.no_grad()
     def forward(self, audio: Audio) -> Frames:
-        """Return the front end's frames."""
         features = self.frontend(audio)
         x = features.x if features.x.dim() == 3 else features.x.unsqueeze(-1)
         valid = torch.arange(x.shape[1], device=x.device) < features.lengths[:, None].to(x.device)
@@ -124,14 +118,6 @@ class ClusteredLayerConfig(ClusteredConfig):
     layer: int = 6
     previous: PreviousEncoderConfig = field(default_factory=PreviousEncoderConfig)
 
-    def build(self) -> ClusteredLayer:
-        """Build it.
-
-        Raises:
-            ConfigError: that encoder has no such layer.
-        """
-        return ClusteredLayer(self)
-
 
 class ClusteredLayer(Clustered):
     """`(B, T, F, D)` from a layer; its grid is told only by what comes out."""
@@ -149,12 +135,10 @@ class ClusteredLayer(Clustered):
         self.name = f"layer {config.layer} of the stage before"
 
     def adopt(self, preparation: Preparation) -> None:
-        """Take over the weights of the stage before."""
         self.previous.adopt(preparation.previous, "KMeansTargetConfig")
 
     @torch.no_grad()
     def forward(self, audio: Audio) -> Frames:
-        """Return the layer's output."""
         tokens = self.previous(audio, (self.config.layer,))
         if tokens.layers is None:
             raise ConfigError(f"{type(self.previous.encoder).__name__} returned no layers; its contract is broken")
@@ -191,25 +175,12 @@ class KMeansTargetConfig(TargetConfig):
     passes: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.clusters < 2 or self.batch < 1 or self.passes < 1 or self.least_clips < 1 or not 0 < self.share <= 1:
             raise ConfigError(
                 f"found {self.clusters} clusters, share {self.share}, least_clips {self.least_clips}, batch "
                 f"{self.batch}, passes {self.passes}; expected at least 2 clusters, a share above 0 and at most 1, and "
                 "at least 1 of the others"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> KMeansTarget:
-        """Build the target.
-
-        Raises:
-            ConfigError: the vectors' rate is no multiple of the tokens'; the rates that fit are named.
-        """
-        return KMeansTarget(self, encoder)
 
 
 class KMeansTarget(Target):
@@ -240,12 +211,6 @@ class KMeansTarget(Target):
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Find the clusters.
-
-        Raises:
-            ConfigError: there are fewer vectors than clusters, rates do not fit, or the stage before left no encoder,
-                or another one than expected.
-        """
         config = self.config
         self.source.adopt(preparation)
         clips = min(preparation.clips, max(config.least_clips, round(config.share * preparation.clips)))
@@ -276,11 +241,6 @@ class KMeansTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return each token's code.
-
-        Raises:
-            ConfigError: no clusters were found yet, or the view has no clean waveform in step with it.
-        """
         if not self._ready:
             if not int(self.fitted):
                 raise ConfigError(

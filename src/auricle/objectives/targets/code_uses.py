@@ -16,7 +16,7 @@ from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, perplexity
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
 from auricle.objectives.contract import Preparation
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.distributed import gather_rows
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, Reduce, difference, reduce_tokens, source_layers
 from auricle.objectives.targets.learned_codes import CodeReading, CodeUse, CodeUseConfig
@@ -40,12 +40,6 @@ class CodeDiversityConfig(CodeUseConfig):
     weight: float = 0.1
     name: str = "diversity"
 
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> CodeDiversity:
-        """Build it; it has no weights."""
-        return CodeDiversity(self)
-
 
 class CodeDiversity(CodeUse):
     """See its settings."""
@@ -55,7 +49,6 @@ class CodeDiversity(CodeUse):
         self.weight, self.name = config.weight, config.name
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         quantised = reading.quantised
         with torch.autocast(quantised.x.device.type, enabled=False):
             # The softmax of a rank counts by its tokens, so that ranks together are one batch.
@@ -91,18 +84,8 @@ class CodeLabelsConfig(CodeUseConfig):
     name: str = "labels"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
         _check_name("reduce", self.reduce, Reduce)
-
-    def build(self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator) -> CodeLabels:
-        """Build it, one head for each group."""
-        width = width if self.source == "decoder" else encoder.width
-        return CodeLabels(self, width, quantiser.groups, quantiser.entries, generator)
 
 
 class CodeLabels(CodeUse):
@@ -117,7 +100,6 @@ class CodeLabels(CodeUse):
         self.heads = nn.ModuleList(config.head.build(width, entries, generator) for _ in range(groups))
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, places = self.config, reading.places
         real, codes = places.real, reading.quantised.codes
         picked = reading.context(config.source)[real]
@@ -162,23 +144,8 @@ class CodeRegressionConfig(CodeUseConfig):
     name: str = "reconstruction"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         for name, known in (("measure", Measure), ("dims", Dims), ("reduce", Reduce)):
             _check_name(name, getattr(self, name), known)
-
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> CodeRegression:
-        """Build it.
-
-        Raises:
-            ConfigError: the target is not one continuous value a token.
-        """
-        return CodeRegression(self, encoder, quantiser.width_out, generator)
 
 
 class CodeRegression(CodeUse):
@@ -197,15 +164,12 @@ class CodeRegression(CodeUse):
         self.prepares = self.target.prepares
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
         self.target.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
         self.target.after_step(encoder, step)
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, masked_batch, places = self.config, reading.masked_batch, reading.places
         target: Tensor = self.target(masked_batch)
         per_clip = target.shape[0] == len(masked_batch.view)

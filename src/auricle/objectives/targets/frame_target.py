@@ -27,11 +27,6 @@ class FrameTargetConfig(TargetConfig):
     frontend: FrontEndConfig = field(default_factory=lambda: LogMelConfig(mels=80, n_fft=400, window=400))
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> Target:
-        """Build the target.
-
-        Raises:
-            ConfigError: tokens do not divide the input, or the front end's rate does not fit the tokens'.
-        """
         if encoder.bands is None:
             return FrontEndTargetConfig(self.frontend).build(encoder, generator)
         return PatchTargetConfig(norm="none").build(encoder, generator)

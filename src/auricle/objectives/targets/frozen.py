@@ -18,10 +18,10 @@ from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import constant_prediction, regression_watch
 from auricle.objectives.contract import Preparation
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, Where, chosen_tokens, difference
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.alignment import align_frames
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
@@ -57,11 +57,6 @@ class LayerDistillationConfig(TermConfig):
     name: str = "layer"
 
     def __post_init__(self) -> None:
-        """Refuse layers that can't be, and unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         if not self.layers or min(self.layers) < 1 or len(set(self.layers)) < len(self.layers):
             raise ConfigError(f"found layers {self.layers}; expected at least one, each from 1 on and named once")
         names: tuple[tuple[str, str, object], ...] = (
@@ -72,14 +67,6 @@ class LayerDistillationConfig(TermConfig):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
         if self.where == "clip":
             raise ConfigError("layers are distilled token by token; `where` is all, predicted, masked or visible")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LayerDistillation:
-        """Build the term.
-
-        Raises:
-            ConfigError: the teacher has no such layer.
-        """
-        return LayerDistillation(self, width, generator)
 
 
 class LayerDistillation(Term):
@@ -100,7 +87,6 @@ class LayerDistillation(Term):
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the teacher, and what the student has in common with it."""
         self.previous.adopt(preparation.previous, "LayerDistillationConfig")
         if not self.config.begin:
             return
@@ -114,7 +100,6 @@ class LayerDistillation(Term):
         )
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
         x, chosen = full_grid(decoded).x, chosen_tokens(config.where, masked_batch)
         taught = self.previous(clean_audio(masked_batch.clean, "LayerDistillationConfig"), config.layers)

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, Quantised, QuantisingEncoder, gumbel_noise, perplexity
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows
-from auricle.objectives.reduction import global_mean
+from auricle.objectives.distributed import gather_rows, global_mean, rand_rows
 from auricle.objectives.targets.learned_codes import TemperatureConfig
 
 

@@ -30,17 +30,8 @@ class PatchTargetConfig(TargetConfig):
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Refuse unknown norms.
-
-        Raises:
-            ConfigError: naming it.
-        """
         if self.norm not in ("patch", "none"):
             raise ConfigError(f"unknown norm {self.norm!r} of patches; choose patch or none")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> PatchTarget:
-        """Build the target."""
-        return PatchTarget(self, encoder)
 
 
 class PatchTarget(Target):
@@ -55,7 +46,6 @@ class PatchTarget(Target):
         self.size = self.patch[0] * self.patch[1]
 
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the patches of the clean view."""
         with torch.no_grad():
             x = patches(masked_batch.clean.features, masked_batch.grid, self.patch)
             if self.config.norm == "patch":
@@ -81,10 +71,6 @@ class FrontEndTargetConfig(TargetConfig):
     align: Align = "stack"
     norm: Literal["clip", "none"] = "clip"
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> FrontEndTarget:
-        """Build the target."""
-        return FrontEndTarget(self, encoder)
-
 
 class FrontEndTarget(Target):
     """`(B, N, D)`, D the front end's width, times the frames of a token where they are stacked."""
@@ -104,11 +90,6 @@ class FrontEndTarget(Target):
         self.size = self.frontend.width * (ratio if config.align == "stack" else 1)
 
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the features of the clean waveform.
-
-        Raises:
-            ConfigError: the view has no clean waveform in step with it.
-        """
         return align_frames(
             reference_features(masked_batch, self.frontend, self.config.norm),
             self.frontend.frame_rate,

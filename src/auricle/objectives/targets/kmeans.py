@@ -67,18 +67,6 @@ class StreamingKMeans:
         reservoir: int | None = None,
         least_share: float = 0.01,
     ) -> None:
-        """Prepare for vectors of any width.
-
-        Args:
-            clusters: K.
-            generator: on the CPU; all that is random comes from it.
-            batch: vectors in a mini-batch; HuBERT's is 10,000.
-            reservoir: vectors in the reservoir; None: the greater of 30 K and 2 `batch`.
-            least_share: a centre with a smaller share of the vectors than this times that of the largest is moved.
-
-        Raises:
-            ConfigError: a number is not positive, or the reservoir is smaller than K.
-        """
         size = max(30 * clusters, 2 * batch) if reservoir is None else reservoir
         for name, value in (("clusters", clusters), ("batch", batch)):
             if value < 1:

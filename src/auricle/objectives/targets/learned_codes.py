@@ -22,7 +22,7 @@ from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, Start, gumbel_noise
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation
-from auricle.objectives.draws import rand_rows
+from auricle.objectives.distributed import rand_rows
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.terms import Where, chosen_tokens, read_source, source_layers
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
@@ -106,11 +106,6 @@ class TemperatureConfig(Config):
     factor: float = 0.999995
 
     def __post_init__(self) -> None:
-        """Refuse temperatures that are not above 0 and schedules that rise.
-
-        Raises:
-            ConfigError: naming the settings.
-        """
         if not (0 < self.end <= self.first and 0 < self.factor <= 1):
             raise ConfigError(
                 f"found a temperature from {self.first} to {self.end} by a factor of {self.factor} per step; expected "
@@ -229,11 +224,6 @@ class LearnedCodesConfig(TermConfig):
     name: str = "quantiser"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and codes that would be predicted from themselves.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         if self.where not in get_args(Where) or self.where == "clip":
             known = [name for name in get_args(Where) if name != "clip"]
             raise ConfigError(f"unknown `where` {self.where!r} of learned codes{nearest(self.where, known)}")
@@ -249,10 +239,6 @@ class LearnedCodesConfig(TermConfig):
                     f"{' and '.join(trivial)} would predict codes of {self.source} from what they are codes of; "
                     "set the source of learned codes to tokens"
                 )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LearnedCodes:
-        """Build the term."""
-        return LearnedCodes(self, encoder, width, generator)
 
 
 class LearnedCodes(Term):
@@ -280,17 +266,14 @@ class LearnedCodes(Term):
         return list(self.uses)  # type: ignore[arg-type]  # a ModuleList of CodeUses
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the uses."""
         for use in self._uses:
             use.prepare(encoder, preparation)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the uses follow."""
         for use in self._uses:
             use.after_step(encoder, step)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
         places = Places.of(chosen_tokens(config.where, masked_batch))
         if config.source == "tokens":

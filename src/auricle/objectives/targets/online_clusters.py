@@ -11,7 +11,7 @@ from torch import Tensor
 from auricle.config import nearest
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.reduction import total_over_ranks
+from auricle.objectives.distributed import total_over_ranks
 from auricle.objectives.targets.lloyd import cluster_sums, nearest_centres
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 from auricle.objectives.targets.teachers import normalised
@@ -44,11 +44,6 @@ class OnlineClusterTargetConfig(TargetConfig):
     per_layer: PerLayer = "instance"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.layers < 0 or self.clusters < 2 or not 0.0 <= self.decay < 1.0:
             raise ConfigError(
                 f"found {self.layers} layers, {self.clusters} clusters, decay {self.decay}; expected 0 (all) or more "
@@ -60,14 +55,6 @@ class OnlineClusterTargetConfig(TargetConfig):
         for name, value, known in names:
             if value not in get_args(known):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> OnlineClusterTarget:
-        """Build the target.
-
-        Raises:
-            ConfigError: the encoder has fewer layers.
-        """
-        return OnlineClusterTarget(self, encoder, generator)
 
 
 class OnlineClusterTarget(Target):
@@ -103,11 +90,6 @@ class OnlineClusterTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the codes, and note (in training) which vectors each centre got.
-
-        Raises:
-            ConfigError: there is no teacher, or it does not tell its feed-forward branches.
-        """
         config = self.config
         if masked_batch.teach is None:
             raise ConfigError("clusters of a teacher's layers are predicted and there is no teacher; set its settings")
@@ -132,7 +114,6 @@ class OnlineClusterTarget(Target):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Move the centres by what all ranks noted in this step; a step in which nothing was noted moves none."""
         got = total_over_ranks(self.pending)
         self.pending.zero_()
         total, count = got[..., :-1], got[..., -1]

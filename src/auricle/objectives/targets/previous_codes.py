@@ -29,14 +29,6 @@ class PreviousCodesTargetConfig(TargetConfig):
 
     previous: PreviousEncoderConfig
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> PreviousCodesTarget:
-        """Build the target; its weights come with `prepare`.
-
-        Raises:
-            ConfigError: the stage's encoder gives no codes.
-        """
-        return PreviousCodesTarget(self)
-
 
 class PreviousCodesTarget(Target):
     """Codes `(B, N, 1)` int64 of the clean waveform behind the view."""
@@ -51,11 +43,6 @@ class PreviousCodesTarget(Target):
         self.size = _tokenizer(self.previous.encoder).entries
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the tokenizer.
-
-        Raises:
-            ConfigError: there is no stage before, or it is another than the settings say.
-        """
         self.previous.adopt(preparation.previous, "PreviousCodesTargetConfig")
         if preparation.previous is not None:
             name, fingerprint = preparation.previous.name, preparation.previous.fingerprint
@@ -63,11 +50,6 @@ class PreviousCodesTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the codes.
-
-        Raises:
-            ConfigError: the tokenizer's tokens do not lie where the encoder's do.
-        """
         tokens = self.previous(clean_audio(masked_batch.clean, "PreviousCodesTargetConfig"))
         check_grid(tokens.grid, masked_batch.grid, "the tokenizer")
         return _tokenizer(self.previous.encoder).quantise(tokens).codes.unsqueeze(-1)

@@ -71,7 +71,6 @@ class PreviousEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode."""
         return super().train(False)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

@@ -59,11 +59,6 @@ class RandomProjectionTargetConfig(TargetConfig):
     )
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and numbers below 1.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         for name in ("codes", "dim", "books", "seeds"):
             if getattr(self, name) < 1:
                 raise ConfigError(
@@ -73,14 +68,6 @@ class RandomProjectionTargetConfig(TargetConfig):
             value = getattr(self, name)
             if value not in known:
                 raise ConfigError(f"unknown {name} {value!r}{nearest(str(value), known)}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> RandomProjectionTarget:
-        """Build the target; projection and codes come from its own seed.
-
-        Raises:
-            ConfigError: the encoder's tokens are no patches of its input, or the front end's rate does not fit them.
-        """
-        return RandomProjectionTarget(self, encoder)
 
 
 class RandomProjectionTarget(Target):
@@ -102,17 +89,11 @@ class RandomProjectionTarget(Target):
         )
 
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the codes.
-
-        Raises:
-            ConfigError: the view has no clean waveform in step with it, where one is needed.
-        """
         codes: Tensor = self.quantiser(self.stretch(masked_batch.clean, masked_batch.grid), masked_batch.valid)
         return codes
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Choose the projection whose codes are used most evenly, where several seeds are to be tried."""
         config = self.config
         if config.seeds == 1:
             return

@@ -46,21 +46,6 @@ class RandomProjectionQuantiser(nn.Module):
         books: int = 1,
         norm: InputNorm = "clip_channels",
     ) -> None:
-        """Draw projection and codes from the seed alone.
-
-        Args:
-            width: W, size of an input vector.
-            codes: K, codes in a book; 8192 in BEST-RQ, 4096 in MusicFM, 1024 in BEATs' first iteration.
-            dim: size of a projected vector.
-            seed: of a generator of their own.
-            books: books with projections of their own.
-            norm: how the input is brought to mean 0 and variance 1: `clip_channels`: each channel over the clip's valid
-                tokens (uses most codes on real audio); `clip`: one mean and deviation for the clip; `token`: each
-                vector by itself; `none`.
-
-        Raises:
-            ConfigError: a number is not positive, or the normalisation is unknown.
-        """
         super().__init__()
         sizes = {"width": width, "codes": codes, "dim": dim, "books": books}
         for name, size in sizes.items():

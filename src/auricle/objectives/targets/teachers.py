@@ -38,11 +38,6 @@ class TeacherTargetConfig(TargetConfig):
     sight: TeacherSight = "all"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and numbers.
-
-        Raises:
-            ConfigError: naming them.
-        """
         if self.layers < -1:
             raise ConfigError(f"found {self.layers} layers; expected how many of the top ones, 0 (all), or -1 (output)")
         names: tuple[tuple[str, str, object], ...] = (
@@ -52,10 +47,6 @@ class TeacherTargetConfig(TargetConfig):
         for name, value, known in names:
             if value not in get_args(known):
                 raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TeacherTarget:
-        """Build the target."""
-        return TeacherTarget(self, encoder)
 
 
 class TeacherTarget(Target):
@@ -77,7 +68,6 @@ class TeacherTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the averaged latents of the clean view."""
         config = self.config
         if masked_batch.teach is None:
             raise ConfigError("a teacher's latents are predicted and there is no teacher; set objective.teacher")
@@ -132,10 +122,6 @@ class TeacherClipTargetConfig(TargetConfig):
 
     tokens: TeacherTargetConfig = TeacherTargetConfig(after="layer")
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TeacherClipTarget:
-        """Build the target."""
-        return TeacherClipTarget(self, encoder)
-
 
 class TeacherClipTarget(Target):
     """`(B, D)`: the mean over a clip's valid tokens."""
@@ -152,7 +138,6 @@ class TeacherClipTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the mean of the token targets."""
         x = self.tokens(masked_batch)
         if masked_batch.valid is None:
             return x.mean(1)

@@ -22,10 +22,8 @@ from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.distributed import gather_rows, mean_where, rand_rows, total_over_ranks
 from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
-from auricle.objectives.reduction import mean_where, total_over_ranks
 from auricle.objectives.targets.kmeans import StreamingKMeans
 from auricle.objectives.targets.previous_codes import check_grid
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
@@ -50,17 +48,8 @@ class TokenizerDistillationConfig(ObjectiveConfig):
     commitment: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse negative weights.
-
-        Raises:
-            ConfigError: naming it.
-        """
         if not self.commitment >= 0:
             raise ConfigError(f"found commitment {self.commitment}, expected 0 or more")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TokenizerDistillation:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return TokenizerDistillation(self, encoder, generator)
 
 
 class TokenizerDistillation(Objective):
@@ -104,12 +93,6 @@ class TokenizerDistillation(Objective):
         self._candidates: Tensor | None = None
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the earlier model, and fit the first codes by k-means on what the fresh encoder makes of clips.
-
-        Raises:
-            ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
-                codes.
-        """
         self.previous.adopt(preparation.previous, "TokenizerDistillationConfig")
         tokenizer = tokenizing(encoder)
         device = tokenizer.codebook.book.device
@@ -133,11 +116,6 @@ class TokenizerDistillation(Objective):
         )
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of one batch.
-
-        Raises:
-            ConfigError: the earlier model's tokens do not lie where the encoder's do.
-        """
         view, tokenizer = views[0], tokenizing(encoder)
         tokens: Tokens = encoder(view.features)
         coded = tokenizer.quantise(tokens)
@@ -177,7 +155,6 @@ class TokenizerDistillation(Objective):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the codes follow what chose them."""
         super().after_step(encoder, step)
         if self._candidates is None:
             return

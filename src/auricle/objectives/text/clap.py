@@ -20,8 +20,7 @@ from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, rand_rows, rank
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.text.captions import CaptionTable, caption_table, check_template
 from auricle.objectives.text.text_tower import TextTowerConfig, WordTowerConfig
@@ -54,11 +53,6 @@ class ClapConfig(ObjectiveConfig):
     same_text: Literal["contrast", "ignore"] = "contrast"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if not self.columns or not all(self.columns):
             raise ConfigError(f"found columns {self.columns}; name at least one column of captions")
         if self.template:
@@ -70,16 +64,6 @@ class ClapConfig(ObjectiveConfig):
             )
         if self.same_text not in ("contrast", "ignore"):
             raise ConfigError(f"found same_text {self.same_text!r}; choose contrast or ignore")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Clap:
-        """Build the objective; see `ObjectiveConfig.build`.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-            ConfigError: the text encoder can't be opened.
-            DownloadError: it is on the Hub, which can't be reached.
-        """
-        return Clap(self, encoder, generator)
 
 
 class Clap(BatchCoupled):
@@ -101,15 +85,6 @@ class Clap(BatchCoupled):
         self._captions: CaptionTable | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the captions, and the text tower's vocabulary from them where it has none yet.
-
-        A column `file`, where there is one, names clips in messages.
-
-        Captions of another corpus can be taken later (to be tested on them): the vocabulary stays what it was.
-
-        Raises:
-            ConfigError: a clip has no caption, or a value is no text.
-        """
         self._captions = caption_table(columns, self.columns, self.config.template)
         self.text.learn_words([self._captions.texts[int(number)] for number in self._captions.numbers])
 
@@ -128,13 +103,11 @@ class Clap(BatchCoupled):
         return self._captions
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw which caption of each clip is shown: its place in the table of captions, `(B, 1)`."""
         clip = views[0].clip.cpu()
         chosen = self.captions.choose(clip, rand_rows(generator, len(clip), 1)[:, 0])
         return (IndexSet("caption", chosen.unsqueeze(1), Grid(1, 1, 1.0)),)
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return the pooled vectors `(b, D)`, the captions' vectors `(b, W)`, and which captions they are `(b, 1)`."""
         numbers = draws[0].index
         pooled = encoder.pool(encoder(views[0].features))
         text = self.text.embed([self.captions.texts[int(number)] for number in numbers[:, 0]])
@@ -142,11 +115,6 @@ class Clap(BatchCoupled):
         return pooled, text, numbers.to(pooled.device, torch.float64)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Project, gather, and contrast this rank's clips and captions with all of them.
-
-        Watched: `accuracy` (top 1, mean of both ways), `chance` (1 over the candidates), `clap/scale` (inverse
-        temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             dtype = self.log_scale.dtype
@@ -189,7 +157,6 @@ class Clap(BatchCoupled):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Keep the temperature within its bound."""
         super().after_step(encoder, step)
         self.log_scale.clamp_(max=math.log(self.config.largest_scale))
 

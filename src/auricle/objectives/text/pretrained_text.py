@@ -40,27 +40,12 @@ class PretrainedTextConfig(TextTowerConfig):
     local_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         check_pooling_name(self.pooling)
         if not self.model or self.tokens < 2 or self.weights not in ("pretrained", "random"):
             raise ConfigError(
                 f"found model {self.model!r}, tokens {self.tokens}, weights {self.weights!r}; expected the name of a "
                 "text model or its folder, at least 2 tokens, and pretrained or random"
             )
-
-    def build(self, generator: torch.Generator) -> PretrainedText:
-        """Build the tower.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-            ConfigError: there is no such model, it has no tokenizer, or no weights as safetensors.
-            DownloadError: the Hub can't be reached and the model is not on this machine.
-        """
-        return PretrainedText(self, generator)
 
 
 class PretrainedText(TextTower):
@@ -84,21 +69,18 @@ class PretrainedText(TextTower):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen tower stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
         return self
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return what the model's own tokenizer makes of the texts."""
         found = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.config.tokens, return_tensors="pt"
         )
         return found["input_ids"], found["attention_mask"].bool()
 
     def forward(self, ids: Tensor, inside: Tensor) -> Tensor:
-        """Return a vector `(B, W)` of each text."""
         out = self.model(input_ids=ids, attention_mask=inside.long())
         if self.config.pooling == "pooler":
             pooled: Tensor = out.pooler_output

@@ -126,11 +126,6 @@ class WordTowerConfig(TextTowerConfig):
     frozen: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if min(self.words, self.letters, self.width, self.depth, self.heads) < 1 or self.width % self.heads:
             raise ConfigError(
                 f"found words {self.words}, letters {self.letters}, width {self.width}, depth {self.depth}, heads "
@@ -141,14 +136,6 @@ class WordTowerConfig(TextTowerConfig):
         known = ("mean", "first")
         if self.pooling not in known:
             raise ConfigError(f"unknown pooling {self.pooling!r} of words{nearest(str(self.pooling), known)}")
-
-    def build(self, generator: torch.Generator) -> WordTower:
-        """Build the tower.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-        """
-        return WordTower(self, generator)
 
 
 class WordTower(TextTower):
@@ -198,11 +185,6 @@ class WordTower(TextTower):
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the commonest words as the vocabulary, unless there is one; ties are broken by the alphabet.
-
-        Raises:
-            ConfigError: no caption holds a word.
-        """
         if self.places:
             return
         counts = Counter(word for text in texts for word in split_words(text))
@@ -220,12 +202,10 @@ class WordTower(TextTower):
         self._places = None
 
     def unknown_words(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return, for each text, its words that are not in the vocabulary: all of them share one token."""
         places = self.places
         return [tuple(word for word in split_words(text) if self._cut(word) not in places) for text in texts]
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return the numbers of the texts' words, each text after a start token."""
         places, most = self.places, self.config.tokens
         if not places:
             raise ConfigError(
@@ -251,7 +231,6 @@ class WordTower(TextTower):
         return word.encode()[: self.config.letters]
 
     def forward(self, ids: Tensor, inside: Tensor) -> Tensor:
-        """Return a vector `(B, W)` of each text."""
         out: Tensor = self.bert(input_ids=ids, attention_mask=inside.long()).last_hidden_state
         return pool_tokens(out, inside, self.config.pooling)
 

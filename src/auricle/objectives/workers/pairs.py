@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from auricle.config import nearest
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows, rank, world
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.distributed import gather_rows, mean_where, rand_rows, rank, world
 from auricle.objectives.targets.target import TermLoss
 from auricle.objectives.workers.regression import draw_layers, token_rate
 from auricle.objectives.workers.workers import Desk, Frames, Worker, WorkerConfig
@@ -54,11 +52,6 @@ class PairWorkerConfig(WorkerConfig):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if self.task not in get_args(PairTask):
             raise ConfigError(f"unknown task {self.task!r} of a worker{nearest(str(self.task), get_args(PairTask))}")
         if min(self.pairs, self.hidden) < 1 or min(self.context, self.gap, self.margin) <= 0 or not self.name:
@@ -66,10 +59,6 @@ class PairWorkerConfig(WorkerConfig):
                 f"worker {self.name!r}: found pairs {self.pairs}, hidden {self.hidden}, context {self.context}, gap "
                 f"{self.gap}, margin {self.margin}; expected a name and positive numbers"
             )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> PairWorker:
-        """Build the worker."""
-        return PairWorker(self, encoder, width, generator)
 
 
 class PairWorker(Worker):
@@ -86,11 +75,6 @@ class PairWorker(Worker):
         draw_layers(self.layers, generator)
 
     def forward(self, desk: Desk) -> TermLoss:
-        """Return the mean cross-entropy over both kinds of pairs; ln 2 by chance.
-
-        Raises:
-            ConfigError: there is one clip only, or the clips are too short for the stretches of `sequence`.
-        """
         make = {"local": self._local, "global": self._global, "sequence": self._sequence}[self.config.task]
         anchor, right, wrong = make(desk)
         logits = torch.stack([self.layers(torch.cat([anchor, other], -1))[..., 0] for other in (right, wrong)], -1)

@@ -18,10 +18,9 @@ from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import mean_where, randn_rows
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.slice_embedding import embed_slices, told
-from auricle.objectives.reduction import mean_where
 from auricle.objectives.workers.ranking_losses import fenchel_young, hard_ranks, plackett_luce, soft_ranks, spearman
 
 RankLoss = Literal["fenchel_young", "soft_rank", "plackett_luce"]
@@ -50,11 +49,6 @@ class PermutationConfig(ObjectiveConfig):
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(256,), activation="relu"))
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if self.slices < 2 or self.samples < 1 or not self.noise > 0 or not self.strength > 0:
             raise ConfigError(
                 f"found slices {self.slices}, samples {self.samples}, noise {self.noise}, strength {self.strength}; "
@@ -62,10 +56,6 @@ class PermutationConfig(ObjectiveConfig):
             )
         if self.loss not in ("fenchel_young", "soft_rank", "plackett_luce"):
             raise ConfigError(f"unknown loss {self.loss!r}; choose fenchel_young, soft_rank or plackett_luce")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Permutation:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return Permutation(self, encoder, generator)
 
 
 class Permutation(Objective):
@@ -82,15 +72,6 @@ class Permutation(Objective):
         self.head = config.head.build(config.slices * encoder.pooled_width, config.slices, generator)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Score the slices of each clip and compare with their true places.
-
-        Watched: `permutation/spearman` (0 by chance), `permutation/exact` (share of clips in perfect order),
-        `permutation/exact_chance` (1 / n!), `permutation/first` (share whose first slice is found) beside
-        `permutation/first_chance`, `permutation/rank_slices` and `permutation/std_slices` (of the slices' vectors).
-
-        Raises:
-            ConfigError: the views tell no places, or these are no permutations.
-        """
         places = told(views, "place", "Permutation")
         n = self.config.slices
         if len(views) != n or bool((places.sort(1).values != torch.arange(n, device=places.device)).any()):

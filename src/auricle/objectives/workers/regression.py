@@ -20,7 +20,7 @@ from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.targets.alignment import align_frames, whole_ratio
 from auricle.objectives.targets.frame_signals import FrameSignal
 from auricle.objectives.targets.target import TermLoss
@@ -53,20 +53,11 @@ class FrameWorkerConfig(WorkerConfig):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if min(self.deltas, self.context) < 0 or self.hidden < 1 or not self.name:
             raise ConfigError(
                 f"worker {self.name!r}: found deltas {self.deltas}, context {self.context}, hidden {self.hidden}; "
                 "expected a name, 0 or more, and a hidden width of at least 1"
             )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> FrameWorker:
-        """Build the worker."""
-        return FrameWorker(self, encoder, width, generator)
 
 
 class FrameWorker(Worker):
@@ -84,11 +75,9 @@ class FrameWorker(Worker):
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
-        """The signal that it predicts."""
         return (self.signal,)
 
     def forward(self, desk: Desk) -> TermLoss:
-        """Return the mean squared error over valid steps; 1 is who predicts the corpus's mean."""
         target = align_frames(
             self.signal(desk.view), self.signal.frontend.frame_rate, desk.grid, "mean", f"worker {self.name!r}"
         )
@@ -129,17 +118,8 @@ class WaveWorkerConfig(WorkerConfig):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if len(self.channels) != 2 or min(self.channels) < 1 or not self.name:
             raise ConfigError(f"worker {self.name!r}: found channels {self.channels}; expected two positive numbers")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> WaveWorker:
-        """Build the worker."""
-        return WaveWorker(self, encoder, width, generator)
 
 
 class WaveWorker(Worker):
@@ -163,11 +143,9 @@ class WaveWorker(Worker):
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
-        """The samples, as frames of one value."""
         return (self.signal,)
 
     def forward(self, desk: Desk) -> TermLoss:
-        """Return the mean absolute error over the samples of valid steps, in units of the corpus's deviation."""
         need = desk.grid.time * self.hop
         samples = self.signal(desk.view)[..., 0]
         target = F.pad(samples, (0, max(0, need - samples.shape[1])))[:, :need].unflatten(1, (-1, self.hop))

@@ -18,9 +18,9 @@ from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.slice_embedding import embed_slices, told
-from auricle.objectives.reduction import mean_where
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,8 @@ class TemporalGapConfig(ObjectiveConfig):
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(128,), activation="relu"))
 
     def __post_init__(self) -> None:
-        """Refuse an unknown loss.
-
-        Raises:
-            ConfigError: naming it.
-        """
         if self.loss not in ("bce", "l2"):
             raise ConfigError(f"unknown loss {self.loss!r} of the gap; choose bce or l2")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TemporalGap:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return TemporalGap(self, encoder, generator)
 
 
 class TemporalGap(Objective):
@@ -62,15 +53,6 @@ class TemporalGap(Objective):
         self.head = config.head.build(2 * encoder.pooled_width, 1, generator)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Estimate and compare.
-
-        Watched: `gap/r` (Pearson's correlation with the true gap), `gap/error` (mean absolute) beside
-        `gap/constant_error` (of who always says the batch's median), `gap/constant` (the loss of who always says its
-        mean), `gap/std_prediction` and `gap/rank_slices`.
-
-        Raises:
-            ConfigError: the views tell no gap.
-        """
         gap = told(views, "gap", "TemporalGap")[:, 0]
         if self.shuffled:
             gap = gap.roll(1, 0)

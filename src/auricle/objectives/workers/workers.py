@@ -112,17 +112,8 @@ class WorkersConfig(ObjectiveConfig):
     statistics: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse an empty set.
-
-        Raises:
-            ConfigError: there is no worker, or no clip to measure on.
-        """
         if not self.workers or self.statistics < 1:
             raise ConfigError(f"found {len(self.workers)} workers, statistics {self.statistics}; expected at least one")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Workers:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return Workers(self, encoder, generator)
 
 
 class Workers(Objective):
@@ -148,12 +139,6 @@ class Workers(Objective):
         return list(self.workers)  # type: ignore[arg-type]  # a ModuleList of Workers
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Measure mean and deviation of every regression target.
-
-        Raises:
-            ConfigError: there is no audio, or it has another sample rate than a target.
-        """
-
         def audio() -> Iterable[Audio]:
             for view in preparation.views(min(self.config.statistics, preparation.clips)):
                 yield clean_audio(view, "a regression worker")
@@ -162,11 +147,6 @@ class Workers(Objective):
         preparation.note(f"standardised the targets of {sum(bool(w.signals) for w in self._workers)} workers")
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the weighted sum of the workers' losses.
-
-        Raises:
-            ConfigError: the views are not two of one length, or do not serve a worker.
-        """
         if len(views) != self.views:
             raise ConfigError(f"found {len(views)} views, expected {self.views}")
         out = encoder(join_views(views))
