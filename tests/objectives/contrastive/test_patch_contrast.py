@@ -80,7 +80,7 @@ def test_loss_is_that_of_a_slow_oracle(over: str, alike: str, lengths: tuple[int
     prediction = term.head(masked_batch.out.x)  # type: ignore[operator]
     target = term.target(masked_batch)  # type: ignore[operator]
     value, accuracy = oracle(
-        prediction, target, masked_batch.hidden.predicted, over,
+        prediction, target, masked_batch.mask.predicted, over,
         lambda a, b: alike == "ignored" and float((a - b).abs().max()) < 1e-9,
     )  # fmt: skip
     assert float(loss.value.detach()) == pytest.approx(value, rel=1e-9)
@@ -98,7 +98,7 @@ def test_who_knows_the_patches_is_always_right() -> None:
     shown = view()
     masked_batch = objective.look(encoder, [shown], torch.Generator().manual_seed(3), [built])
     target = built.target(masked_batch)  # type: ignore[operator]
-    place, there = gathered_places(masked_batch.hidden.predicted)
+    place, there = gathered_places(masked_batch.mask.predicted)
     truth = target.gather(1, place[..., None].expand(-1, -1, target.shape[-1]))
     for over in ("patches", "predictions"):
         made_term = PatchContrastConfig(target=term.target, over=over).build(encoder, 24, torch.Generator())  # type: ignore[arg-type]

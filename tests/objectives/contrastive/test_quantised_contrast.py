@@ -223,7 +223,7 @@ def test_distractors_are_hidden_steps_of_the_same_clip_and_padding_is_none() -> 
     v = view(x, [16_000, 8000])
     masked_batch = objective.look(encoder.eval(), [v], torch.Generator().manual_seed(0), [])
     assert masked_batch.valid is not None
-    chosen = masked_batch.hidden.predicted & masked_batch.valid
+    chosen = masked_batch.mask.predicted & masked_batch.valid
     places = learned_codes.Places.of(chosen)
     # What is real of each row, back on the grid, is what was chosen; in order.
     assert bool((places.put(places.real.unsqueeze(-1)).squeeze(-1) == chosen).all())

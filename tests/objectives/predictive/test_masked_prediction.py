@@ -59,7 +59,7 @@ def test_patch_loss_is_a_loop_over_hidden_patches() -> None:
     for b in range(4):
         for t in range(6):
             for f in range(2):
-                if not masked_batch.hidden.masked[b, t * 2 + f]:
+                if not masked_batch.mask.masked[b, t * 2 + f]:
                     continue
                 patch = data.features.x[b, t * 16 : (t + 1) * 16, f * 16 : (f + 1) * 16].reshape(-1)
                 patch = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt()
@@ -73,7 +73,7 @@ def test_what_is_dropped_has_no_say_in_the_encoder() -> None:
     encoder, objective = parts()
     data = view()
     masked_batch = objective.look(encoder, [data], seeded(), [])
-    hidden = masked_batch.hidden.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    hidden = masked_batch.mask.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     other = View(Features(torch.where(hidden, 99.0, data.features.x), data.features.lengths, 100.0), data.clip)
     again = objective.look(encoder, [other], seeded(), [])
     torch.testing.assert_close(again.out.x, masked_batch.out.x)
@@ -94,8 +94,8 @@ def test_a_hidden_token_keeps_its_place_and_nothing_else() -> None:
 def test_clones_share_a_clip_and_not_a_mask() -> None:
     encoder, objective = parts(clones=3, teacher=TeacherConfig(), terms=(RegressionConfig(TeacherTargetConfig()),))
     masked_batch = objective.look(encoder, [view()], seeded(), list(objective.terms))
-    assert masked_batch.hidden.masked.shape == (12, 12)
-    assert not torch.equal(masked_batch.hidden.masked[0], masked_batch.hidden.masked[1])
+    assert masked_batch.mask.masked.shape == (12, 12)
+    assert not torch.equal(masked_batch.mask.masked[0], masked_batch.mask.masked[1])
     target = objective.terms[0].values(masked_batch, False)
     torch.testing.assert_close(target[0], target[2])
     assert not torch.allclose(target[0], target[3])
@@ -132,8 +132,8 @@ def test_a_teacher_of_the_hidden_tokens_sees_only_them() -> None:
     data = view()
     masked_batch = objective.look(encoder, [data], seeded(), list(objective.terms))
     before = objective.terms[0].target(masked_batch)
-    assert bool((before[~masked_batch.hidden.masked] == 0).all())
-    shown = (~masked_batch.hidden.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    assert bool((before[~masked_batch.mask.masked] == 0).all())
+    shown = (~masked_batch.mask.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     data.features.x[shown] = 5.0
     again = objective.terms[0].target(objective.look(encoder, [data], seeded(), list(objective.terms)))
     torch.testing.assert_close(again, before)
@@ -238,7 +238,7 @@ def test_corruption_counts_as_hidden_where_half_a_token_is_lost() -> None:
     )
     assert objective.mask_token is None
     masked_batch = objective.look(encoder, [view(16)], seeded(), [])
-    assert 0.1 < float(masked_batch.hidden.predicted.float().mean()) < 0.95
+    assert 0.1 < float(masked_batch.mask.predicted.float().mean()) < 0.95
 
 
 def test_needs_follow_from_where_tokens_go() -> None:

@@ -56,7 +56,7 @@ def test_both_halves_hide_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     objective(encoder, pair(), torch.Generator().manual_seed(0))
     (masked_batch,) = seen
     assert len(masked_batch.view) == 2 * CLIPS
-    masked = masked_batch.hidden.masked
+    masked = masked_batch.mask.masked
     assert masked.shape[0] == 2 * CLIPS * 2
     by_view = masked.unflatten(0, (CLIPS, 2, 2))
     assert torch.equal(by_view[:, 0], by_view[:, 1])
@@ -78,7 +78,7 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     term = objective.terms[1]
     with torch.no_grad():
         prediction = term.head(decoded[0].x)
-        alone = [objective.teacher.see(encoder, clean, masked_batches[0].hidden, "all", (1, 2)).layers]
+        alone = [objective.teacher.see(encoder, clean, masked_batches[0].mask, "all", (1, 2)).layers]
 
         def latents(clip: int) -> torch.Tensor:
             mean = 0
@@ -92,12 +92,12 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             clip, mixture_shown, clone = row // 4, row // 2 % 2, row % 2
             if not mixture_shown:
                 continue
-            assert torch.equal(masked_batches[0].hidden.masked[row], masked_batches[0].hidden.masked[4 * clip + clone])
+            assert torch.equal(masked_batches[0].mask.masked[row], masked_batches[0].mask.masked[4 * clip + clone])
             wanted = (latents(clip) + latents((clip - 1) % CLIPS)) / 2
             for place in range(12):
                 step = place // 2
                 frames = mixture.certificate["mixed"][clip, 16 * step : 16 * step + 16]
-                if frames.float().mean() >= 0.5 and masked_batches[0].hidden.masked[row, place]:
+                if frames.float().mean() >= 0.5 and masked_batches[0].mask.masked[row, place]:
                     each.append(float((prediction[row, place] - wanted[place]).square().sum() / 4))
     assert len(each) > 20
     assert float(loss.parts["retention"]) == pytest.approx(sum(each) / len(each), rel=1e-9)

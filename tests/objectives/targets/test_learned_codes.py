@@ -104,7 +104,7 @@ def test_the_same_generator_makes_the_same_codes_and_evaluation_takes_the_likeli
     term.uses.append(spy)
     for seed in (3, 3, 4):
         objective(encoder, views(), torch.Generator().manual_seed(seed))
-    masked = [reading.masked_batch.hidden.masked for reading in spy.seen]
+    masked = [reading.masked_batch.mask.masked for reading in spy.seen]
     assert bool((masked[0] == masked[1]).all())
     assert bool((spy.seen[0].quantised.codes == spy.seen[1].quantised.codes).all())
     objective.eval()
@@ -128,7 +128,7 @@ def test_each_clone_is_quantised_at_its_own_places() -> None:
     codes = term.quantiser.score(features).argmax(-1)
     for row in range(6):
         places = reading.places.index[row][reading.places.real[row]]
-        assert bool(reading.masked_batch.hidden.masked[row, places].all())
+        assert bool(reading.masked_batch.mask.masked[row, places].all())
         assert bool((reading.quantised.codes[row][reading.places.real[row]] == codes[row // 2, places]).all())
 
 

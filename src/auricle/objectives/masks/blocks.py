@@ -210,5 +210,5 @@ def _evened(blocks: Tensor, wide: int, generator: torch.Generator, count: int, v
 def _check_share(owner: str, share: float) -> None:
     if not 0.0 < share < 1.0:
         raise ConfigError(
-            f"{owner}: found a share of {share} of the tokens in blocks, adjusted; expected 0 < share < 1"
+            f"{owner}: found an adjusted share of {share} of the tokens in blocks, expected 0 < share < 1"
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, Count, Positive
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import initialise_linear
 
@@ -20,7 +21,11 @@ class HeadConfig(Config, ABC):
 
     @abstractmethod
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build a map `(..., width) -> (..., size)`, its weights drawn from the generator."""
+        """Build a map `(..., width) -> (..., size)`, its weights drawn from the generator.
+
+        Raises:
+            ConfigError: the widths of an identity differ.
+        """
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class LinearHeadConfig(HeadConfig):
 
 @dataclass(frozen=True)
 class IdentityHeadConfig(HeadConfig):
-    """No map at all: the target has the tokens' width."""
+    """The identity: the target has the tokens' width."""
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
         if width != size:
@@ -54,16 +59,9 @@ class MlpHeadConfig(HeadConfig):
             (LayerNorm behind it, as BERT's head has it).
     """
 
-    hidden: tuple[int, ...] = (768,)
-    activation: str = "gelu"
-    norm: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.activation not in ("gelu", "relu", "tanh") or self.norm not in ("none", "layer", "after"):
-            raise ConfigError(
-                f"found activation {self.activation!r} and norm {self.norm!r}; choose gelu, relu or tanh, and none, "
-                "layer or after"
-            )
+    hidden: tuple[Count, ...] = (768,)
+    activation: Literal["gelu", "relu", "tanh"] = "gelu"
+    norm: Literal["none", "layer", "after"] = "none"
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
         parts: list[nn.Module] = []
@@ -86,11 +84,11 @@ class CosineHeadConfig(HeadConfig):
 
     Attributes:
         dim: width that tokens are projected to, and of the code vectors.
-        temperature: what the cosine is divided by.
+        temperature: divides the cosine.
     """
 
-    dim: int = 256
-    temperature: float = 0.1
+    dim: Count = 256
+    temperature: Positive = 0.1
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
         return CosineHead(width, size, self, generator)

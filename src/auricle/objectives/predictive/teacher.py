@@ -112,7 +112,7 @@ class Teacher(MovingAverage):
         self,
         student: Encoder,
         view: View,
-        masked: MaskedPositions,
+        mask: MaskedPositions,
         sight: TeacherSight,
         layers: Sequence[int],
         tokens: Tokens | None = None,
@@ -122,7 +122,7 @@ class Teacher(MovingAverage):
         Args:
             student: the encoder that is trained; it tokenizes where `scope` is `context`.
             view: the clean view.
-            masked: the masked positions of the student's rows.
+            mask: masked positions of the student's rows.
             sight: `all`: the whole clip, once, `(B, N, D)`; `masked`, `visible`: only those tokens of each row
                 `(R, K, D)`, as M2D's teacher does.
             layers: hidden layers to return.
@@ -133,18 +133,14 @@ class Teacher(MovingAverage):
         else:
             made = self.copy.tokenize(view.features)
         if sight != "all":
-            shown = masked if sight == "visible" else MaskedPositions(~masked.masked, masked.predicted)
+            shown = mask if sight == "visible" else MaskedPositions(~mask.masked, mask.predicted)
             index = shown.visible()
             if index is None:
                 raise ConfigError(
-                    f"a teacher that sees the {sight} tokens needs a mask with equally many masked positions in every clip"
+                    f"a teacher that sees the {sight} tokens needs a mask with equally many of them in every clip"
                 )
-            made = repeat_rows(made, masked.masked.shape[0] // len(view)).keep(index)
+            made = repeat_rows(made, mask.masked.shape[0] // len(view)).keep(index)
         return self.copy.contextualize(made, layers)
-
-    def after_step(self, encoder: Encoder, step: int, total_steps: int) -> None:
-        """Follow the encoder after optimiser step number `step`."""
-        self.follow(encoder, self.config.at(step, total_steps))
 
 
 def repeat_rows(tokens: Tokens, times: int) -> Tokens:

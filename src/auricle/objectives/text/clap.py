@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.config import Count, Positive
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.distributed import gather_rows, rand_rows, rank
+from auricle.objectives.distributed import gather_rows, rand_rows, rank, refuse_single
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.text.captions import CaptionTable, caption_table, check_template
 from auricle.objectives.text.text_tower import TextTowerConfig, WordTowerConfig
@@ -31,25 +32,25 @@ class ClapConfig(ObjectiveConfig):
     """Settings of the contrast of audio and text.
 
     Attributes:
-        columns: columns of the corpus with captions: one text each, or a list of texts. Where a clip has several, one
-            is drawn in each step.
+        columns: columns of the corpus with captions: one text each, or a list of texts. One of several captions of a
+            clip is drawn in each step.
         template: makes captions of a label column instead: `a sound of {}`. That is training with labels.
         text: the text tower.
-        dim: width of the space that both are projected to.
+        dim: width of the common space.
         head: both projections.
-        temperature: first value of the learned temperature that cosines are divided by.
+        temperature: first value of the learned temperature that divides the cosines.
         largest_scale: bound of its inverse.
-        same_text: other clips of the batch with the very same caption: `contrast` against them like any other (as
-            published, where captions hardly repeat), or `ignore` them.
+        same_text: other clips of the batch with the same caption: `contrast` against them like any other (as published,
+            where captions hardly repeat), or `ignore` them.
     """
 
     columns: tuple[str, ...] = ("caption",)
     template: str = ""
     text: TextTowerConfig = field(default_factory=WordTowerConfig)
-    dim: int = 512
+    dim: Count = 512
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(512,), activation="relu"))
-    temperature: float = 0.07
-    largest_scale: float = 100.0
+    temperature: Positive = 0.07
+    largest_scale: Positive = 100.0
     same_text: Literal["contrast", "ignore"] = "contrast"
 
     def __post_init__(self) -> None:
@@ -57,27 +58,30 @@ class ClapConfig(ObjectiveConfig):
             raise ConfigError(f"found columns {self.columns}; name at least one column of captions")
         if self.template:
             check_template(self.template)
-        if self.dim < 1 or not self.temperature > 0 or self.largest_scale * self.temperature < 1:
+        if self.largest_scale * self.temperature < 1:
             raise ConfigError(
-                f"found dim {self.dim}, temperature {self.temperature}, largest_scale {self.largest_scale}; expected "
-                "positive numbers, and a scale of at least 1 / temperature"
+                f"found temperature {self.temperature} and largest_scale {self.largest_scale}; expected a scale of at "
+                "least 1 / temperature"
             )
-        if self.same_text not in ("contrast", "ignore"):
-            raise ConfigError(f"found same_text {self.same_text!r}; choose contrast or ignore")
 
 
 class Clap(BatchCoupled):
     """Audio against text, both ways: each clip finds its caption among all of the batch, each caption its clip.
 
-    What couples the batch are the pooled vectors and the text tower's vectors; projections and loss belong to the
-    comparison, so gradient caching bounds the memory of both towers.
+    The representations are the pooled vectors `(b, D)`, the captions' vectors `(b, W)`, and the captions' numbers
+    `(b, 1)`; projections and loss belong to the comparison, so gradient caching bounds the memory of both towers.
+
+    Captions of another corpus can be taken later, for tests on them: the vocabulary of the text tower does not change.
+    A column `file`, where there is one, names clips in messages.
+
+    Monitored: `accuracy` (top 1, mean of both ways), `chance` (1 over the candidates), `clap/scale` (inverse
+    temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
     """
 
-    def __init__(self, config: ClapConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: ClapConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.columns = config, config.columns
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.text = config.text.build(generator)
         self.audio_head = config.head.build(encoder.pooled_width, config.dim, generator)
         self.text_head = config.head.build(self.text.width, config.dim, generator)
@@ -97,7 +101,7 @@ class Clap(BatchCoupled):
         """
         if self._captions is None:
             raise ConfigError(
-                f"no captions were given: take_columns() hands over the corpus's columns {', '.join(self.columns)} "
+                f"no captions were given; call take_columns() with the columns {', '.join(self.columns)} of the corpus "
                 "before the first step"
             )
         return self._captions
@@ -111,7 +115,7 @@ class Clap(BatchCoupled):
         numbers = draws[0].index
         pooled = encoder.pool(encoder(views[0].features))
         text = self.text.embed([self.captions.texts[int(number)] for number in numbers[:, 0]])
-        # As numbers of the loss's precision: representations are gathered, cut and joined alike.
+        # Floating-point numbers, because all representations are gathered, sliced and joined alike.
         return pooled, text, numbers.to(pooled.device, torch.float64)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
@@ -122,8 +126,7 @@ class Clap(BatchCoupled):
             audio = gather_rows(F.normalize(self.audio_head(f), dim=1))
             text = gather_rows(F.normalize(self.text_head(g), dim=1))
             number = gather_rows(representations[2].detach())[:, 0]
-            if len(audio) < 2:
-                raise ConfigError("found a batch of 1 clip, expected at least 2: nothing contrasts; raise loader.batch")
+            refuse_single(len(audio))
             if self.shuffled:
                 text, number = text.roll(1, 0), number.roll(1, 0)
             rows = slice(rank() * own, (rank() + 1) * own)
