@@ -69,7 +69,7 @@ def test_the_tokens_predicted_are_those_whose_frames_were_replaced() -> None:
     inner.register_forward_pre_hook(lambda module, args: seen.update(masked_batch=args[0]))
     loss = objective(encoder, shown, torch.Generator().manual_seed(0))
     loss.total.backward()
-    chosen = chosen_tokens("predicted", seen["scene"])
+    chosen = chosen_tokens("predicted", seen["masked_batch"])
     # Noise of five times the deviation is louder in every band.
     louder = (shown[0].features.x - shown[1].features.x).mean(2) > 1.5
     tokens = louder[:, : chosen.shape[1] * 4]

@@ -13,7 +13,7 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.predictive.joint_views import JointViews, JointViewsConfig, join_views
+from auricle.objectives.predictive.joint_views import JointViews, JointViewsConfig, interleave
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction
 from auricle.objectives.predictive.source_retention import SourceRetentionConfig, mixed_tokens, sources
 from auricle.objectives.predictive.teacher import TeacherConfig
@@ -118,7 +118,7 @@ def test_sources_and_mixed_tokens() -> None:
 
 def test_join_fills_up_the_certificate() -> None:
     clean, mixture = pair()
-    view = join_views(clean, mixture)
+    view = interleave(clean, mixture)
     assert view.certificate["partner"].tolist() == [-1, 3, -1, 0, -1, 1, -1, 2]
     assert not view.certificate["mixed"][0::2].any()
     assert view.clip.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -126,7 +126,7 @@ def test_join_fills_up_the_certificate() -> None:
     assert view.reference is None
     short = View(Features(torch.zeros(4, 80, 32), torch.full((4,), 80), 100.0), torch.arange(4))
     with pytest.raises(ConfigError, match="expected equal ones"):
-        join_views(clean, short)
+        interleave(clean, short)
 
 
 def test_the_control_shows_clips_that_share_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_bad_input() -> None:
     encoder, objective = made()
     clean, mixture = pair()
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(ConfigError, match=r"tell of none.*PartialMaxMixConfig"):
+    with pytest.raises(ConfigError, match=r"views have none.*PartialMaxMixConfig"):
         objective(encoder, (clean, clean), generator)
     with pytest.raises(ConfigError, match="expected 2"):
         objective(encoder, (clean,), generator)

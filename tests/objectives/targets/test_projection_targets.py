@@ -162,8 +162,8 @@ def test_the_seed_with_the_most_even_codes_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"codes": 0}, "codes=0"),
-        ({"seeds": 0}, "seeds=0"),
+        ({"codes": 0}, "codes is 0"),
+        ({"seeds": 0}, "seeds is 0"),
         ({"norm": "clips"}, "clip"),
         ({"source": "waves"}, "wave"),
     ],

@@ -24,6 +24,8 @@ from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.learned_codes import Places
 from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, Weight
 
+Alike = Literal["negatives", "ignored"]
+
 # Squared distance, over the squared norms, below which two patches count as equal (digital silence, for example).
 _SAME = 1e-5
 
@@ -51,7 +53,7 @@ class PatchContrastConfig(TermConfig):
     target: TargetConfig = field(default_factory=lambda: PatchTargetConfig(norm="none"))
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(activation="relu"))
     over: Literal["patches", "predictions"] = "predictions"
-    alike: Literal["negatives", "ignored"] = "negatives"
+    alike: Alike = "negatives"
     source: str = "decoder"
     weight: Weight = 1.0
     name: str = "nce"
