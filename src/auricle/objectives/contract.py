@@ -29,7 +29,7 @@ class View:
     Attributes:
         features: the front end's output for B clips.
         clip: `(B,)` int64, which clip each row shows (its place in the corpus).
-        certificate: what operators did that makes a label (crop offset, gain, partner ...), each `(B, ...)`.
+        certificate: labels that operators leave (crop offset, gain, partner ...), each `(B, ...)`.
         reference: the clean waveform in step with the features, or None where the view was moved or stretched in time.
     """
 
@@ -52,7 +52,7 @@ def clean_audio(view: View, what: str) -> Audio:
 
     Args:
         view: the view.
-        what: is taken from it, for the message.
+        what: name of the target or term, for the message.
 
     Raises:
         ConfigError: the view was moved or stretched in time, or is a band or a tile.

@@ -27,7 +27,7 @@ def cached_backward(
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     scale: float = 1.0,
 ) -> Loss:
-    """Leave in every `.grad` what `(objective(...).total * scale).backward()` would, in bounded memory.
+    """Add the gradients of `(objective(...).total * scale).backward()` to every `.grad`, in bounded memory.
 
     Replays draw the same random numbers (stochastic depth): the global generators are reset before each. Operations
     that mix clips belong to `objective.compare`, which runs once on the whole batch, so BatchNorm there and its running

@@ -145,7 +145,7 @@ class MagnitudeNoiseConfig(CorruptionConfig):
         probability: that a clip gets noise.
         std: standard deviation of the noise, in units of the normalised features.
         marks: whether a noisy clip counts as altered everywhere, as in the paper's union; False: as in s3prl's code,
-            where the loss stays on what the other alterations chose.
+            where the loss is that of the elements chosen by other corruptions.
     """
 
     probability: Share = 0.15
@@ -213,7 +213,7 @@ class CorruptionChainConfig(CorruptionConfig):
 def _noise(generator: torch.Generator, features: Features, wanted: Tensor) -> Tensor:
     """Return standard normal numbers of the features' shape, zeros in clips `(B,)` that want none.
 
-    Each clip's come from a seed of its own: drawing those of all ranks would take W times as long.
+    Each clip has its own seed: drawing the numbers of all ranks would take W times as long.
     """
     halves = (rand_rows(generator, len(wanted), 2).double() * 2**24).long()
     noise = torch.zeros(features.x.shape)

@@ -123,7 +123,7 @@ def even_counts(count: Tensor, length: Tensor) -> Tensor:
 
 
 def filled(chosen: Tensor, valid: Tensor) -> Tensor:
-    """Choose places of the padding, too, the first ones, until all rows have as many as the one that has most.
+    """Also choose positions of the padding, the first ones, until all rows have as many as the one with most.
 
     Args:
         chosen: `(B, N)` bool, of valid places only, in numbers that are even (`even_counts`).

@@ -62,29 +62,29 @@ class HiddenStretches(Term):
                 "(ViewPlanConfig(wave=(HopMaskConfig(),)))"
             )
         hops, seconds = certificate[config.certificate], certificate[config.hop]
-        shares = hidden_tokens(hops, seconds, masked_batch.grid.time, masked_batch.grid.rate)
+        shares = masked_shares(hops, seconds, masked_batch.grid.time, masked_batch.grid.rate)
         lost = shares > config.share - 1e-6  # a share that is equal but for rounding counts
         lost = lost.repeat_interleave(masked_batch.grid.freq, 1).to(masked_batch.mask.masked.device)
         return masked_batch.per_row(lost if masked_batch.valid is None else lost & masked_batch.valid)
 
 
-def hidden_tokens(hidden: Tensor, hop: Tensor, steps: int, rate: float) -> Tensor:
+def masked_shares(masked: Tensor, hop: Tensor, steps: int, rate: float) -> Tensor:
     """Return the share `(B, steps)` of each time step that lies in masked hops.
 
     Args:
-        hidden: `(B, hops)` bool; hop i covers the time from i to i + 1 hops.
+        masked: `(B, hops)` bool; hop i covers the time from i to i + 1 hops.
         hop: `(B,)` seconds; NaN for clips in which nothing was masked.
         steps: time steps of the token grid.
         rate: of them, in Hz; step t covers the time from t to t + 1 periods.
     """
     # Borders of steps, counted in hops; in double precision, because borders coincide where the rates divide.
-    borders = torch.arange(steps + 1, device=hidden.device).double() / rate
-    places = borders / hop.to(hidden.device).double().nan_to_num(1.0).unsqueeze(1)
-    before = torch.nn.functional.pad(hidden.double().cumsum(1), (1, 1))
+    borders = torch.arange(steps + 1, device=masked.device).double() / rate
+    places = borders / hop.to(masked.device).double().nan_to_num(1.0).unsqueeze(1)
+    before = torch.nn.functional.pad(masked.double().cumsum(1), (1, 1))
     before[:, -1] = before[:, -2]
-    places = places.clamp(max=hidden.shape[1])
+    places = places.clamp(max=masked.shape[1])
     whole = places.floor().long()
     below, above = before.gather(1, whole), before.gather(1, whole + 1)
     sums = below + (places - whole) * (above - below)
-    width = 1.0 / rate / hop.to(hidden.device).double().nan_to_num(1.0).unsqueeze(1)
+    width = 1.0 / rate / hop.to(masked.device).double().nan_to_num(1.0).unsqueeze(1)
     return sums.diff(dim=1) / width

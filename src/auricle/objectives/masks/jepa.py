@@ -138,7 +138,7 @@ def _narrow(share: float, bands: int) -> int:
 def _placed(
     tall: Tensor, wide: Tensor, length: Tensor, grid: Grid, place: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Place blocks `(B, M)` where `place (B, M, 2)` in [0, 1) says: first and last (excluded) step and band."""
+    """Return first and last (excluded) step and band of blocks `(B, M)`, placed by `place (B, M, 2)` in [0, 1)."""
     top = (place[..., 0] * (length.unsqueeze(1) - tall + 1).clamp(min=1)).long()
     left = (place[..., 1] * (grid.freq - wide + 1)).long()
     return top, top + tall, left, left + wide

@@ -42,7 +42,7 @@ class MaskedPositions:
 class TokenMaskConfig(Config, ABC):
     """Base of the settings of mask samplers; a sampler has no state, so its settings draw.
 
-    All randomness comes through `auricle.objectives.distributed`, so that two ranks mask what one process would.
+    All draws are those of `auricle.objectives.distributed`, so that two ranks mask the same tokens as one process.
     """
 
     @property
@@ -76,7 +76,7 @@ class TokenMaskConfig(Config, ABC):
         return MaskedPositions(masked, masked if valid is None else masked & valid)
 
     def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Return the masked tokens `(B, N)` bool: what `draw` needs of samplers that predict what they mask.
+        """Return the masked tokens `(B, N)` bool, for samplers whose masked tokens are all to be predicted.
 
         Args:
             grid: see `draw`.

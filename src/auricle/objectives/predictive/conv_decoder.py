@@ -57,7 +57,7 @@ class _ConvDecoderConfig(DecoderConfig, builds="ConvDecoder"):
 class Conv1dDecoderConfig(_ConvDecoderConfig):
     """Convolutions along time (data2vec 2.0: 4 layers of 384 channels, kernel 7, 16 groups).
 
-    On grids with several frequency tokens each row of them is a sequence of its own.
+    On grids with several frequency tokens each row of them is a separate sequence.
     """
 
     axes = 1

@@ -1,4 +1,4 @@
-"""Heads: small maps from tokens to what a target is compared with."""
+"""Heads: small maps from tokens to predictions of a target."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class MaskedPredictionConfig(ObjectiveConfig):
         corruption: alters the features before the encoder sees them; tokens of which at least half was altered count as
             masked, too.
         clones: differently masked copies of each clip, from one `tokenize` and one teacher.
-        separate: draw a mask for each term, in a pass of its own (SSAST's released code).
+        separate: draw a mask, and make a pass, for each term (SSAST's released code).
         teacher: a slow copy of the encoder, for targets that need one; it sees the last view.
         views: 1; or 2: the second is the clean view that targets are taken from.
         decoder: between the encoder and the heads.

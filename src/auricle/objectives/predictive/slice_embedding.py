@@ -46,7 +46,7 @@ def certified(views: Sequence[View], name: str, what: str) -> Tensor:
     Args:
         views: of each clip.
         name: of the entry.
-        what: reads it, for the message.
+        what: name of the objective, for the message.
 
     Raises:
         ConfigError: a view lacks the entry.

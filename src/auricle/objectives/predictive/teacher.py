@@ -27,9 +27,9 @@ class TeacherConfig(Config):
         decay: share of itself that the teacher keeps each step, at the first step.
         end: the same at the end of the schedule.
         steps: length of the schedule in steps; 0: the whole training.
-        curve: how the decay goes from `decay` to `end`.
-        scope: `all` averages the whole encoder; `context` only what follows `tokenize`, which the teacher then shares
-            with the student (data2vec).
+        curve: of the decay, from `decay` to `end`.
+        scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
+            then share (data2vec).
     """
 
     decay: Share = 0.999

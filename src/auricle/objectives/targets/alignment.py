@@ -71,7 +71,7 @@ def align_frames(x: Tensor, rate: float, grid: Grid, how: Align, what: str = "th
 
 
 def patch_size(encoder: Encoder) -> tuple[int, int]:
-    """Return the stretch of features `(frames, bands)` that a token of a spectrogram encoder stands for.
+    """Return the size `(frames, bands)` of the patch of features at each token of a spectrogram encoder.
 
     Raises:
         ConfigError: the encoder reads samples, or its tokens do not divide its input.
@@ -96,7 +96,7 @@ def patch_size(encoder: Encoder) -> tuple[int, int]:
 
 
 def patches(features: Features, grid: Grid, size: tuple[int, int]) -> Tensor:
-    """Cut features `(B, T', F')` into the stretches that tokens stand for: `(B, N, frames * bands)`, time-major inside.
+    """Cut features `(B, T', F')` into the patches of tokens: `(B, N, frames * bands)`, time-major inside.
 
     Frames are padded with the features' own pad value, or cut, to whole tokens.
     """

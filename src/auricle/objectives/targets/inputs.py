@@ -19,7 +19,7 @@ from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, Ta
 
 @dataclass(frozen=True)
 class PatchTargetConfig(TargetConfig):
-    """The features of the clean view that each token stands for.
+    """The patch of the clean view's features at each token.
 
     Attributes:
         norm: `patch` standardises each patch by itself (masked autoencoders, arXiv 2111.06377, section 3): predicting
@@ -101,7 +101,7 @@ class FrontEndTarget(Target):
 
 @dataclass(frozen=True)
 class FrameTargetConfig(TargetConfig):
-    """The frames that a token stands for, side by side, as the encoder reads them.
+    """The frames at each token, side by side, as the encoder reads them.
 
     For encoders of samples, the frames are those that `frontend` makes of the clean waveform, each bin standardised
     over the clip.

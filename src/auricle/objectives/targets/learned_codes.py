@@ -84,7 +84,7 @@ class Places:
         return x.gather(1, self.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
     def put(self, x: Tensor) -> Tensor:
-        """Return `x (R, C, D)` back on the grid: `(R, N, D)`, zeros (and what is not real) elsewhere."""
+        """Return `x (R, C, D)` on the grid: `(R, N, D)`, zeros (and values that are not real) elsewhere."""
         full = x.new_zeros(x.shape[0], self.grid, x.shape[-1])
         return full.scatter(1, self.index.unsqueeze(-1).expand_as(x), x)
 

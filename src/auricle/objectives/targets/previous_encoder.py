@@ -114,7 +114,7 @@ class PreviousEncoder(nn.Module):
 
     @property
     def frontend(self) -> FrontEnd:
-        """Its front end, with the statistics of its own training.
+        """The front end, with the statistics of the previous stage.
 
         Raises:
             ConfigError: no weights are loaded yet.
@@ -157,6 +157,6 @@ def _compare(what: str, owner: str, found: Config, expected: Config) -> None:
     its, mine = found.to_json(), expected.to_json()
     differing = [f"{k}: found {its.get(k)}, expected {mine.get(k)}" for k in its | mine if its.get(k) != mine.get(k)]
     raise ConfigError(
-        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give the matching run, "
+        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give another run, "
         "or set the target's `previous` to that stage's settings"
     )

@@ -1,4 +1,4 @@
-"""The captions of a corpus: the texts of each clip, and the one that is used in a step."""
+"""The captions of a corpus, and the choice of one for each clip in a step."""
 
 from __future__ import annotations
 
