@@ -25,7 +25,7 @@ def test_best_rq_as_published() -> None:
     corruption, (term,) = recipe.objective.corruption, recipe.objective.terms
     # A start with probability 0.01 at every frame, 400 ms of 10 ms frames, N(0, 0.1).
     assert (corruption.start, corruption.length, corruption.std) == (0.01, 40, 0.1)
-    assert (term.target.codes, term.target.dim, term.target.books) == (8192, 16, 1)
+    assert (term.target.codes, term.target.dim, term.target.codebooks) == (8192, 16, 1)
     assert recipe.encoder.subsampling == "conv2d"
     assert 5.5e8 < conformer_size(recipe) < 6.5e8
     assert (recipe.train.lr, recipe.train.warmup_steps, recipe.train.schedule) == (8e-4, 25_000, "inverse_sqrt")

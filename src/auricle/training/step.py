@@ -61,8 +61,8 @@ class TrainingStep:
         self.encoder, self.objective = encoder.to(ranks.device).train(), objective.to(ranks.device).train()
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
-        self.objective.length = config.steps
-        # Projectors work on gathered rows and see the global batch already; encoders and their copies do not.
+        self.objective.total_steps = config.steps
+        # What works on gathered rows (projectors) sees the global batch already; encoders and their copies do not.
         for module in (encoder, *(m for m in objective.modules() if isinstance(m, MovingAverage))):
             normalise_over_ranks(module)
         self.optimiser = build_optimiser(encoder, objective, config)
@@ -88,7 +88,7 @@ class TrainingStep:
             self.objective,
             self.encoder,
             views,
-            # The same on every rank: draws are made for the global batch (see objectives.draws).
+            # The same on every rank: draws are made for the global batch (see objectives.distributed).
             step_generator(config.seed, "objective", step),
             micro_batch=config.micro_batch,
             autocast=self._autocast,

@@ -14,7 +14,7 @@ from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.objectives.contract import View
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import randn_rows
 from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 from auricle.objectives.predictive.terms import reduce_tokens

@@ -147,7 +147,7 @@ def open_audio_text(run: str | Path, step: int | None = None) -> AudioText:
     path = Path(run)
     checkpoint = path if (path / "training.json").is_file() else RunFolder.open(path).checkpoint(step)
     encoder = load(run, step)
-    objective = recipe.objective.build(encoder.encoder, generator(recipe.train.seed, "objective"))
+    objective = Clap(recipe.objective, encoder.encoder, generator(recipe.train.seed, "objective"))
     load_weights(objective, verify_file(checkpoint, "objective.safetensors", read_state(checkpoint)))
     return AudioText(encoder, objective, checkpoint.resolve().parent.parent)
 
@@ -164,7 +164,7 @@ def untrained_audio_text(run: str | Path, towers: AudioText, seed: int = 0) -> A
         seed: of the weights.
     """
     encoder = random_control(run, seed)
-    objective = towers.objective.config.build(encoder.encoder, generator(seed, "objective"))
+    objective = Clap(towers.objective.config, encoder.encoder, generator(seed, "objective"))
     objective.text.load_state_dict(dict(towers.objective.text.named_buffers()), strict=False)
     return AudioText(encoder, objective)
 
