@@ -215,13 +215,13 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_cut_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segments_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, long, out = tmp_path / "run", tmp_path / "long", tmp_path / "e.parquet"
     assert main(["pretrain", "audiomosaic", "--data", str(corpus.root), "--out", str(run), *TINY]) == 0
     long.mkdir()
     sf.write(long / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(20 * RATE), RATE)
     arguments = ["embed", str(run), "--data", str(long), "--out", str(out)]
-    assert main([*arguments, "--cut", "5"]) == 0
+    assert main([*arguments, "--segment", "5"]) == 0
     table = pq.read_table(out)
     assert table["file"].to_pylist() == ["a.wav"] * 4
     assert table["start"].to_pylist() == [0.0, 5.0, 10.0, 15.0]
@@ -230,7 +230,7 @@ def test_cut_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.
     assert main(arguments) == 0
     assert pq.read_table(out).num_rows == 1
     capsys.readouterr()
-    assert main([*arguments, "--cut", "0"]) == 2
-    assert "can't cut into 0.0 s" in capsys.readouterr().err
-    assert main(["probe", str(run), "--task", "scenes", "--cut", "5"]) == 2
-    assert "--cut needs --data" in capsys.readouterr().err
+    assert main([*arguments, "--segment", "0"]) == 2
+    assert "segments of 0.0 s every 0.0 s; expected both above 0" in capsys.readouterr().err
+    assert main(["probe", str(run), "--task", "scenes", "--segment", "5"]) == 2
+    assert "--segment needs --data" in capsys.readouterr().err
