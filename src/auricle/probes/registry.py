@@ -55,6 +55,16 @@ PROBES: dict[str, ProbeConfig] = {
 }
 
 
+def register_probe(name: str, probe: ProbeConfig) -> None:
+    """Add a probe of labelled clips under a name, for example from a plug-in.
+
+    Raises:
+        ConfigError: another probe has this name.
+    """
+    if PROBES.setdefault(name, probe) != probe:
+        raise ConfigError(f"two probes are named {name!r}; rename one")
+
+
 def get_probe(probe: str | ProbeConfig) -> ProbeConfig:
     """Return the settings behind a name.
 

@@ -147,6 +147,10 @@ def _least(size: str) -> str:
     return "tiny" if size == MICRO else size
 
 
+# Families from outside the package.
+_REGISTERED: dict[str, Family] = {}
+
+
 def families() -> dict[str, Family]:
     """Return the encoder families by name."""
     made = (
@@ -168,7 +172,18 @@ def families() -> dict[str, Family]:
         Family("waveform-transformer", _waveform_transformer, _WAVE, "hybrid"),
         Family("log-mel-statistics", lambda size, s: LogMelStatisticsConfig(mels=s.bins, frame_rate=s.rate), _MEL, "-"),
     )
-    return {family.name: family for family in made}
+    return {family.name: family for family in made} | _REGISTERED
+
+
+def register_family(family: Family) -> None:
+    """Add an encoder family, for example from a plug-in: `--encoder`, the matrix and `auricle check objective` take it.
+
+    Raises:
+        ConfigError: another family has this name.
+    """
+    if families().get(family.name, family) != family:
+        raise ConfigError(f"two encoder families are named {family.name!r}; rename one")
+    _REGISTERED[family.name] = family
 
 
 def get_family(name: str) -> Family:
