@@ -1,4 +1,4 @@
-"""Maps of what prototypes listened to: of the right clips, equal to the probe's own maps, drawn the right way up."""
+"""Maps of where prototypes activate: of the right clips, and drawn the right way up."""
 
 from __future__ import annotations
 

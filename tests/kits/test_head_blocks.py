@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from auricle.kits.adam import SettingsAdam
 from auricle.kits.block import hidden_block, setting_linear
-from auricle.kits.head import CompatHead, CompatHeadConfig, _mask
+from auricle.kits.head import KitHead, KitHeadConfig, _mask
 from auricle.tokens.token_set import TokenShape
 
 SHAPE = TokenShape(width=6, pooled_width=6, cls=0, freq=1)
@@ -79,7 +79,7 @@ def test_dropout_keeps_the_share_and_the_mean() -> None:
 
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.05)])
 def test_adam_of_all_settings_is_torch_adam_of_each(decay: float, clip: float) -> None:
-    config = CompatHeadConfig(hidden=(5,), layer_norm=True)
+    config = KitHeadConfig(hidden=(5,), layer_norm=True)
     rates = [1e-2, 1e-3, 3e-2]
     head = config.build(SHAPE, 3, settings=3, generator=torch.Generator().manual_seed(0))
     copies = [[p[s].detach().clone().requires_grad_() for p in head.parameters()] for s in range(3)]
@@ -108,11 +108,11 @@ def test_adam_of_all_settings_is_torch_adam_of_each(decay: float, clip: float) -
 
 
 def test_parameters_are_those_of_the_kits_heads() -> None:
-    def params(config: CompatHeadConfig, D: int, classes: int) -> int:
+    def params(config: KitHeadConfig, D: int, classes: int) -> int:
         shape = TokenShape(width=D, pooled_width=D, cls=0, freq=1, layers=13)
         return config.build(shape, classes, settings=2, generator=torch.Generator().manual_seed(0)).params
 
-    one, two = (CompatHeadConfig(hidden=(1024,) * k, batch_norm=True, dropout=0.1) for k in (1, 2))
+    one, two = (KitHeadConfig(hidden=(1024,) * k, batch_norm=True, dropout=0.1) for k in (1, 2))
 
     def kit(D: int, classes: int, layers: int) -> int:
         parts: list[nn.Module] = []
@@ -127,9 +127,9 @@ def test_parameters_are_those_of_the_kits_heads() -> None:
 @pytest.mark.parametrize(("init", "uniform"), [("xavier_uniform", True), ("xavier_normal", False)])
 def test_xavier_gains_are_linear_first_and_relu_after(init: str, uniform: bool) -> None:
     shape = TokenShape(width=300, pooled_width=300, cls=0, freq=1)
-    config = CompatHeadConfig(hidden=(400, 400), batch_norm=True, init=init)  # type: ignore[arg-type]
+    config = KitHeadConfig(hidden=(400, 400), batch_norm=True, init=init)  # type: ignore[arg-type]
     head = config.build(shape, 50, settings=1, generator=torch.Generator().manual_seed(0))
-    assert isinstance(head, CompatHead)
+    assert isinstance(head, KitHead)
     for name, gain, fans in (("w0", 1, 700), ("w1", 2**0.5, 800), ("w2", 2**0.5, 450)):
         weight = getattr(head, name)[0].detach()
         deviation = gain * (2 / fans) ** 0.5

@@ -1,4 +1,4 @@
-"""Who stops when: early stopping and the plateau schedule of the kits, for each setting of a pass."""
+"""Early stopping and the plateau schedule of the kits, for each setting of a pass."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Relative gain below which the plateau schedule takes a score for no better (torch's default).
+# Relative gain below which the plateau schedule counts a score as no better (torch's default).
 _PLATEAU_GAIN = 1e-4
 
 
 @dataclass
-class Standing:
+class EarlyStopping:
     """Best score and waiting time of each setting.
 
     Attributes:
-        patience: checks without a better score after which a setting stops; 0: it never does.
+        patience: checks without a better score after which a setting stops; 0: never.
         ties: whether an equal score counts as better (`last`, EVAR) or not (`first`, the others).
         factor: of the learning rate at a plateau.
-        plateau_patience: checks without a better score that the plateau schedule bears.
+        plateau_patience: checks without a better score that the plateau schedule tolerates.
     """
 
     patience: int
@@ -32,7 +32,7 @@ class Standing:
     _factor: dict[int, float] = field(default_factory=dict)
 
     def better(self, k: int, score: float) -> bool:
-        """Note a check of setting `k`; return whether its weights are now the ones to keep."""
+        """Record a check of setting `k`; return whether its weights are the best so far."""
         self._plateau(k, score)
         best = self._best.get(k, -math.inf)
         if math.isfinite(score) and (score > best or (score == best and self.ties == "last")):

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from auricle.errors import ConfigError
+from auricle.kits.early_stopping import EarlyStopping
 from auricle.kits.grid import GridPoint, best_point, fit_points
-from auricle.kits.head import CompatHead, CompatHeadConfig, CompatLayersHeadConfig
-from auricle.kits.stopping import Standing
+from auricle.kits.head import KitHead, KitHeadConfig, KitLayersHeadConfig
 from auricle.kits.training import (
-    CompatFit,
-    CompatTraining,
-    compat_logits,
+    KitFit,
+    KitTraining,
+    kit_logits,
     settings_per_pass,
-    train_compat,
+    train_kit_head,
 )
 from auricle.probes.contract import Labelled
 from auricle.tokens.token_set import TokenSet
@@ -44,7 +44,7 @@ def side(count: int, seed: int, noise: float = 1.0) -> Labelled:
 class Plain(nn.Module):
     """HEAR's predictor as torch modules, filled with one setting of a vectorised head."""
 
-    def __init__(self, head: CompatHead, row: int) -> None:
+    def __init__(self, head: KitHead, row: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for k in range(len(head.config.hidden) + 1):
@@ -64,7 +64,7 @@ class Plain(nn.Module):
 
 
 def plain_run(
-    head: CompatHead, lr: float, rule: CompatTraining, train: Labelled, valid: Labelled
+    head: KitHead, lr: float, rule: KitTraining, train: Labelled, valid: Labelled
 ) -> tuple[list[float], int, int, nn.Module]:
     """Train one setting the slow way; returns scores of the checks, best epoch, epochs, and the best weights."""
     model = Plain(head, 0)
@@ -107,12 +107,10 @@ def plain_run(
 
 
 RULES = {
-    "hear": CompatTraining(batch=1024, shuffle=False, epochs=60, check_every=3, patience=4),
-    "evar": CompatTraining(
-        batch=20, shuffle=False, epochs=40, patience=5, ties="last", weight_decay=1e-2, per_class=True
-    ),
-    "xares": CompatTraining(batch=16, shuffle=False, epochs=10, patience=0, schedule="cosine", floor=0.1),
-    "marble": CompatTraining(
+    "hear": KitTraining(batch=1024, shuffle=False, epochs=60, check_every=3, patience=4),
+    "evar": KitTraining(batch=20, shuffle=False, epochs=40, patience=5, ties="last", weight_decay=1e-2, per_class=True),
+    "xares": KitTraining(batch=16, shuffle=False, epochs=10, patience=0, schedule="cosine", floor=0.1),
+    "marble": KitTraining(
         batch=32, shuffle=False, epochs=40, patience=12, schedule="plateau", factor=0.5, plateau_patience=1
     ),
 }
@@ -121,33 +119,33 @@ RULES = {
 @pytest.mark.parametrize("kit", sorted(RULES))
 def test_each_setting_trains_as_it_would_alone_in_plain_torch(kit: str) -> None:
     rule = RULES[kit]
-    config = CompatHeadConfig(hidden=(16, 16) if kit == "hear" else (), batch_norm=kit == "hear")
+    config = KitHeadConfig(hidden=(16, 16) if kit == "hear" else (), batch_norm=kit == "hear")
     train, valid = side(60, 0, noise=2.0), side(40, 1, noise=2.0)
     rates = [3e-2, 3e-3, 3e-4]
-    fits = train_compat(config, rule, rates, train, valid, CLASSES, single=True, seed=7)
+    fits = train_kit_head(config, rule, rates, train, valid, CLASSES, single=True, seed=7)
     lengths = set()
     for lr, fit in zip(rates, fits, strict=True):
         start = config.build(train.tokens.shape, CLASSES, settings=1, generator=torch.Generator().manual_seed(7))
-        assert isinstance(start, CompatHead)
+        assert isinstance(start, KitHead)
         scores, at, trained, best = plain_run(start, lr, rule, train, valid)
         assert fit.scores == pytest.approx(scores, abs=1e-9)
         assert (fit.at, fit.trained, fit.score) == (at, trained, pytest.approx(max(scores)))
         lengths.add(trained)
         with torch.no_grad():
             want = best.eval()(valid.tokens.batch(range(40)).pooled)
-        assert torch.allclose(compat_logits(config, fit, valid.tokens, CLASSES), want, atol=2e-3)
+        assert torch.allclose(kit_logits(config, fit, valid.tokens, CLASSES), want, atol=2e-3)
     if kit in ("hear", "evar"):
         assert len(lengths) > 1, "settings should stop at different times for this test to say something"
 
 
 def test_how_many_settings_train_at_once_changes_nothing() -> None:
-    config = CompatHeadConfig(hidden=(16,), batch_norm=True, dropout=0.2)
-    rule = CompatTraining(batch=16, epochs=12, patience=3)
+    config = KitHeadConfig(hidden=(16,), batch_norm=True, dropout=0.2)
+    rule = KitTraining(batch=16, epochs=12, patience=3)
     train, valid = side(50, 0), side(30, 1)
     rates = [1e-2, 1e-3, 3e-3, 3e-4]
-    together = train_compat(config, rule, rates, train, valid, CLASSES, single=True, seed=1)
+    together = train_kit_head(config, rule, rates, train, valid, CLASSES, single=True, seed=1)
     assert settings_per_pass(500, 16, 16, 1e-6) == 1
-    alone = train_compat(config, rule, rates, train, valid, CLASSES, single=True, seed=1, memory_mb=1e-6)
+    alone = train_kit_head(config, rule, rates, train, valid, CLASSES, single=True, seed=1, memory_mb=1e-6)
     for a, b in zip(together, alone, strict=True):
         assert (a.at, a.trained, a.scores) == (b.at, b.trained, b.scores)
         assert all(torch.allclose(a.state[n], b.state[n], atol=2e-3) for n in a.state)
@@ -156,8 +154,8 @@ def test_how_many_settings_train_at_once_changes_nothing() -> None:
 def growth(settings: int, memory_mb: float) -> float:
     """How far the peak of this process rises (MB) while it trains so many settings of a head."""
     torch.set_num_threads(1)
-    config = CompatHeadConfig(hidden=(512, 512), batch_norm=True)
-    rule = CompatTraining(batch=64, epochs=2, check_every=1, patience=0)
+    config = KitHeadConfig(hidden=(512, 512), batch_norm=True)
+    rule = KitTraining(batch=64, epochs=2, check_every=1, patience=0)
     train, valid = side(40, 0), side(20, 1)
 
     def resident(what: str) -> float:
@@ -166,7 +164,7 @@ def growth(settings: int, memory_mb: float) -> float:
 
     def run(count: int, limit: float) -> None:
         rates = [1e-4 * (1 + k) for k in range(count)]
-        train_compat(config, rule, rates, train, valid, CLASSES, single=True, seed=0, memory_mb=limit, keep="best")
+        train_kit_head(config, rule, rates, train, valid, CLASSES, single=True, seed=0, memory_mb=limit, keep="best")
 
     # What the first call brings with it (libraries, thread pools) is not the settings'.
     run(1, 60)
@@ -187,12 +185,12 @@ def test_memory_is_bounded_however_many_settings_there_are() -> None:
 
 
 def test_workers_change_nothing_and_points_keep_their_order() -> None:
-    heads = [CompatHeadConfig(hidden=(8,) * k, batch_norm=True) for k in (1, 2)]
+    heads = [KitHeadConfig(hidden=(8,) * k, batch_norm=True) for k in (1, 2)]
     points = [GridPoint(head=h, lr=lr) for lr in (1e-2, 1e-3) for h in heads]
-    rule = CompatTraining(batch=64, epochs=6, check_every=2, patience=2)
+    rule = KitTraining(batch=64, epochs=6, check_every=2, patience=2)
     train, valid = side(50, 0), side(30, 1)
 
-    def run(workers: int) -> list[CompatFit]:
+    def run(workers: int) -> list[KitFit]:
         return fit_points(points, rule, train, valid, CLASSES, single=True, seed=3, workers=workers)
 
     one, two = run(1), run(2)
@@ -205,20 +203,20 @@ def test_workers_change_nothing_and_points_keep_their_order() -> None:
 
 
 def test_steps_instead_of_epochs_and_clipping() -> None:
-    rule = CompatTraining(batch=16, steps=25, check_every=10, patience=0, clip=1.0)
+    rule = KitTraining(batch=16, steps=25, check_every=10, patience=0, clip=1.0)
     train, valid = side(50, 0), side(30, 1)
-    fit = train_compat(CompatHeadConfig(), rule, [1e-2], train, valid, CLASSES, single=True, seed=0)[0]
+    fit = train_kit_head(KitHeadConfig(), rule, [1e-2], train, valid, CLASSES, single=True, seed=0)[0]
     assert (fit.trained, len(fit.scores)) == (25, 2)
     assert fit.at in (10, 20)
 
 
 def test_the_last_lonely_clip_of_an_epoch_is_left_out_of_batch_norm() -> None:
-    rule = CompatTraining(batch=16, epochs=2)
-    config = CompatHeadConfig(hidden=(8,), batch_norm=True)
-    fit = train_compat(config, rule, [1e-3], side(33, 0), side(8, 1), CLASSES, single=True, seed=0)[0]
+    rule = KitTraining(batch=16, epochs=2)
+    config = KitHeadConfig(hidden=(8,), batch_norm=True)
+    fit = train_kit_head(config, rule, [1e-3], side(33, 0), side(8, 1), CLASSES, single=True, seed=0)[0]
     assert all(bool(t.isfinite().all()) for t in fit.state.values())
     with pytest.raises(ConfigError, match="at least 2"):
-        train_compat(config, rule, [1e-3], side(1, 0), side(8, 1), CLASSES, single=True, seed=0)
+        train_kit_head(config, rule, [1e-3], side(1, 0), side(8, 1), CLASSES, single=True, seed=0)
 
 
 def test_heads_learn_and_several_labels_a_clip_too() -> None:
@@ -226,8 +224,8 @@ def test_heads_learn_and_several_labels_a_clip_too() -> None:
     vx, vy = clips(40, 1, noise=0.5)
     train = Labelled(TokenSet.from_tensors(x.unsqueeze(1)), nn.functional.one_hot(y, CLASSES).float())
     valid = Labelled(TokenSet.from_tensors(vx.unsqueeze(1)), nn.functional.one_hot(vy, CLASSES).float())
-    rule = CompatTraining(batch=32, epochs=30, multi_metric="auc")
-    fit = train_compat(CompatHeadConfig(standardise=True), rule, [1e-2], train, valid, CLASSES, single=False, seed=0)[0]
+    rule = KitTraining(batch=32, epochs=30, multi_metric="auc")
+    fit = train_kit_head(KitHeadConfig(standardise=True), rule, [1e-2], train, valid, CLASSES, single=False, seed=0)[0]
     assert fit.score > 0.95
     assert fit.scores[0] < fit.score
 
@@ -236,10 +234,10 @@ def test_standardising_takes_the_clips_it_is_told_to() -> None:
     x, y = clips(40, 0)
     tokens = TokenSet.from_tensors((5 + 3 * x).unsqueeze(1))
     train, valid = Labelled(tokens.select(range(30)), y[:30]), Labelled(tokens.select(range(30, 40)), y[30:])
-    config = CompatHeadConfig(standardise=True)
-    rule = CompatTraining(batch=16, epochs=1)
+    config = KitHeadConfig(standardise=True)
+    rule = KitTraining(batch=16, epochs=1)
     for clips_of, count in ((None, 30), (tokens, 40)):
-        fit = train_compat(
+        fit = train_kit_head(
             config, rule, [1e-3, 1e-2], train, valid, CLASSES, single=True, seed=0, calibrate_on=clips_of
         )[0]
         some = (5 + 3 * x)[:count]
@@ -253,9 +251,9 @@ def test_superb_head_projects_each_frame_before_the_mean() -> None:
     valid = torch.ones(2, 5, dtype=torch.bool)
     valid[1, 3:] = False
     tokens = TokenSet.of_layers([TokenSet.from_tensors(one, valid=valid) for one in layers])
-    config = CompatLayersHeadConfig(hidden=(7,), activation="none")
+    config = KitLayersHeadConfig(hidden=(7,), activation="none")
     head = config.build(tokens.shape, CLASSES, settings=2, generator=generator)
-    assert isinstance(head, CompatHead)
+    assert isinstance(head, KitHead)
     with torch.no_grad():
         head.layer_weights.copy_(torch.randn(2, 3, generator=generator))
         found = head(head.read(tokens.batch([0, 1])))
@@ -272,27 +270,27 @@ def test_superb_head_projects_each_frame_before_the_mean() -> None:
 def test_marble_layer_weights_start_at_random_and_superbs_at_zero() -> None:
     shape = TokenSet.of_layers([TokenSet.from_tensors(torch.randn(1, 2, WIDTH)) for _ in range(3)]).shape
     for weights, zero in (("zeros", True), ("normal", False)):
-        config = CompatLayersHeadConfig(weights=weights)  # type: ignore[arg-type]
+        config = KitLayersHeadConfig(weights=weights)  # type: ignore[arg-type]
         head = config.build(shape, 2, settings=1, generator=torch.Generator().manual_seed(0))
-        assert isinstance(head, CompatHead)
+        assert isinstance(head, KitHead)
         assert bool((head.layer_weights == 0).all()) == zero
 
 
 def test_stopping_counts_checks_without_a_better_score() -> None:
-    first, last = Standing(patience=2), Standing(patience=2, ties="last")
+    first, last = EarlyStopping(patience=2), EarlyStopping(patience=2, ties="last")
     scores = [0.1, 0.5, 0.5, 0.4, 0.5, 0.3]
     kept = [[i for i, s in enumerate(scores) if standing.better(0, s)] for standing in (first, last)]
     assert kept == [[0, 1], [0, 1, 2, 4]]
     assert first.stops(0)
     assert not last.stops(0)
-    assert not Standing(patience=0).stops(0)
+    assert not EarlyStopping(patience=0).stops(0)
     assert not first.better(0, math.nan)
 
 
 def test_a_race_goes_on_with_the_best_and_repeats_nothing_but_epochs() -> None:
-    heads = [CompatHeadConfig(hidden=(8,) * k, batch_norm=True) for k in (1, 2)]
+    heads = [KitHeadConfig(hidden=(8,) * k, batch_norm=True) for k in (1, 2)]
     points = [GridPoint(head=h, lr=lr) for h in heads for lr in (1e-2, 1e-5)]
-    rule = CompatTraining(batch=64, epochs=20, check_every=2, patience=4)
+    rule = KitTraining(batch=64, epochs=20, check_every=2, patience=4)
     data = (side(60, 0, 2.0), side(40, 1, 2.0), CLASSES)
     whole = fit_points(points, rule, *data, single=True, seed=0)
     raced = fit_points(points, rule.replace(race=((2, 0.5), (3, 0.25))), *data, single=True, seed=0, workers=2)
@@ -307,16 +305,16 @@ def test_a_race_goes_on_with_the_best_and_repeats_nothing_but_epochs() -> None:
     assert best_point(raced) == last
     assert raced[last].state
     with pytest.raises(ConfigError, match="cosine"):
-        CompatTraining(race=((2, 0.5),), schedule="cosine")
+        KitTraining(race=((2, 0.5),), schedule="cosine")
 
 
 def test_the_first_of_equal_points_is_chosen_and_none_is_an_error() -> None:
-    fits = [CompatFit(lr, score, at=3) for lr, score in ((1.0, 0.5), (2.0, 0.7), (3.0, 0.7))]
+    fits = [KitFit(lr, score, at=3) for lr, score in ((1.0, 0.5), (2.0, 0.7), (3.0, 0.7))]
     assert best_point(fits) == 1
     fits[1].raced_out = True
     assert best_point(fits) == 2
     with pytest.raises(ConfigError, match="finite"):
-        best_point([CompatFit(1.0)])
+        best_point([KitFit(1.0)])
 
 
 @pytest.mark.parametrize(
@@ -325,4 +323,4 @@ def test_the_first_of_equal_points_is_chosen_and_none_is_an_error() -> None:
 )
 def test_rules_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError):
-        CompatTraining(**wrong)
+        KitTraining(**wrong)
