@@ -116,7 +116,7 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
             assert f"{shown(score['value'])} [{shown(score['low'])}, {shown(score['high'])}]" in page
     said(capsys, "report", run, "--out", tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for part in ("Asked in words", record["task"], shown(record["scores"][0]["value"])):
+    for part in ("Audio and text", record["task"], shown(record["scores"][0]["value"])):
         assert html.escape(part) in report
     assert "random weights" in page
     assert "50.0" in page

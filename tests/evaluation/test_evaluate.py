@@ -175,5 +175,5 @@ def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], 
         (run / "corpus.json").write_text(json.dumps(data))
         assert seen(run, corpus) is expected
     (run / "corpus.json").write_text("{")
-    with pytest.raises(CheckpointError, match="corpus.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"corpus\.json is damaged"):
         seen(run, corpus)

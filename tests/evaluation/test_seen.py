@@ -100,7 +100,7 @@ def test_damaged_lists_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"recordings.parquet is damaged"):
         seen(folder, other)
     (folder / "corpus.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="corpus.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"corpus\.json is damaged"):
         seen(folder, other)
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auricle.config import Config, nearest
-from auricle.corpus.published.layouts.opening import PREFIX
-from auricle.corpus.published.layouts.registry import LAYOUTS
+from auricle.corpus.published.layouts.opening import LAYOUTS, PREFIX
 from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import DEFAULTS, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
