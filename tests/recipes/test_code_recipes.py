@@ -119,9 +119,9 @@ def test_three_stages_hand_on_what_they_learnt(trained: Path) -> None:
     assert load(trained).encoder.config == first.encoder.config
     mine = read_tensors(find_checkpoints(trained / "checkpoints")[2] / "objective.safetensors")
     held = {
-        name.removeprefix("terms.0.target.earlier.encoder."): tensor
+        name.removeprefix("terms.0.target.previous.encoder."): tensor
         for name, tensor in mine.items()
-        if "target.earlier.encoder" in name
+        if "target.previous.encoder" in name
     }
     for name, tensor in tokenizer.encoder.state_dict().items():
         assert (held[name] == tensor).all(), name

@@ -72,7 +72,7 @@ def test_help_without_a_recipe_says_how_to_go_on(capsys: pytest.CaptureFixture[s
     assert "auricle pretrain RECIPE --help" in said
     assert "hubert" in said
     assert main(["pretrain", "--data", "x"]) == 2
-    assert "name the recipe first" in capsys.readouterr().err
+    assert "no recipe is named" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["pretrain", "hubert", "--dat", "x"])
     assert "auricle pretrain hubert --help" in " ".join(capsys.readouterr().err.split())

@@ -36,8 +36,8 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert (recipe.name, recipe.size) == (name, size)
-    for field in ("deviations", "kept", "unknown", "cost", "choose"):
-        assert getattr(recipe, field), field
+    for field in ("deviations", "faithful", "not_specified", "cost", "when_to_use"):
+        assert getattr(recipe.notes, field), field
     assert recipe.notes.reference.arxiv
     assert recipe.notes.reference.title
     if size == "tiny":

@@ -125,11 +125,14 @@ def test_recipes_of_the_first_version_are_still_read() -> None:
         "kind": "ContrastiveConfig", "temperature": 0.2, "projector": [64, 32], "chunk": 7,
         "mask": data["objective"]["mask"],
     }  # fmt: skip
-    for name in ("kept", "unknown", "cost", "choose", "previous", "begin"):
-        del data[name]
+    notes = data.pop("notes")
+    data |= {"reference": notes["reference"], "deviations": notes["deviations"]}
+    del data["previous"], data["begin"]
     for name in ("stride", "block_norm", "shared_layers"):
         del data["encoder"][name]
     del data["train"]["schedule"]
-    objective = Recipe.from_json(data).objective
+    recipe = Recipe.from_json(data)
+    assert recipe.notes.deviations == get_recipe("audiomosaic").notes.deviations
+    objective = recipe.objective
     assert (objective.loss.temperature, objective.loss.chunk) == (0.2, 7)
     assert (objective.projector.hidden, objective.projector.out) == ((64,), 32)

@@ -27,9 +27,6 @@ from auricle.training.ranks import Ranks
 from auricle.training.run_folder import STAGE, RunFolder
 from auricle.training.threads import step_threads, threads
 
-# Above this share of padding an encoder learns where the padding begins before it learns anything else.
-MOSTLY_PADDING = 0.5
-
 
 def pretrain(
     recipe: Recipe,
@@ -117,6 +114,8 @@ def pretrain(
     note_session(run, recipe, ranks)
     for line in noted:
         run.log(line)
+    # The share of padding takes length buckets into account.
+    padding = padding_warning(corpus, recipe.window, share=loader.padding())
     ending = train(
         run=run,
         loader=loader,
@@ -127,7 +126,7 @@ def pretrain(
         resume=begun is not None,
         progress=progress,
         ranks=ranks,
-        warnings=_padding_warnings(corpus, recipe, loader),
+        warnings=[] if padding is None else [padding],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
@@ -266,9 +265,3 @@ def _resolve(recipe: Recipe, corpus: Corpus, begun: RunFolder | None, ranks: Ran
             )
     mean, std = ranks.share(found)
     return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
-
-
-def _padding_warnings(corpus: Corpus, recipe: Recipe, loader: Loader) -> list[str]:
-    """Return a warning where most of the encoder's input would be padding; length buckets are taken into account."""
-    warning = padding_warning(corpus, recipe.window) if loader.padding() > MOSTLY_PADDING else None
-    return [] if warning is None else [warning]

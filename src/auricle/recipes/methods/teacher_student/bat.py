@@ -44,8 +44,8 @@ NOTES = Notes(
         "targets are feed-forward outputs, their squared error summed over channels, times 1 / sqrt(D), gradients "
         "clipped at 4; released code: block outputs, means over channels, no clipping",
         f"a class token ({DIRECT_CLIP}); released code: no class token",
-        "EAT's front end, with roll and gain of the waveform; released code: torchaudio's mel bins in decibels "
-        "(80 dB below the top), scaled to the range of each clip, no augmentation",
+        "EAT's front end, with roll and gain of the waveform; released code: mel bins in decibels (at most "
+        "80 dB below the top), scaled to the range of each clip, no augmentation",
         "positions lie on the grid of time and frequency; released code: on the transposed grid",
     ),
     not_specified=("width and heads of the decoder: the encoder's (paper)",),

@@ -82,6 +82,7 @@ V1_NOTES = NOTES.replace(
         "batches",
         "silence follows clips that are shorter than a view; published: half of it goes before them",
     ),
+    when_to_use="to compare with the first version as published; the second adds the fader and a larger encoder",
 )
 _TINY = (
     *small_scale.DEVIATIONS,
