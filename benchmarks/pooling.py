@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from auricle.results.compare import compare
+from auricle.results.scoring import compare
 from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
