@@ -24,8 +24,8 @@ import soundfile
 import soxr
 import torch
 
-from auricle.audio.augment.config import AugmentConfig
-from auricle.audio.augment.draws import Draws, Noise, draw
+from auricle.audio.augment.config import AugmentConfig, draw
+from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.augment.spectral import SpectralChain
 from auricle.audio.augment.waveform import WaveformChain
 from auricle.audio.batch import Audio

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auricle.results.compare import compare
+from auricle.results.scoring import compare
 from auricle.results.record import Result, read_results
 from auricle.results.tables import interval_text
 

@@ -40,7 +40,7 @@ import auricle
 from auricle.corpus.sources import open_corpus
 from auricle.kits.grid import GridPoint, best_point, fit_points, side_by_side
 from auricle.kits.protocols import HEAR
-from auricle.kits.training import CompatFit, CompatTraining, compat_logits, train_compat
+from auricle.kits.training import KitFit, KitTraining, kit_logits, train_kit_head
 from auricle.probes.contract import Labelled
 from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.cards.registry import get_task
@@ -97,18 +97,18 @@ def points_of(precision: str) -> list[GridPoint]:
     return [GridPoint(head=p.head.replace(precision=precision), lr=p.lr) for p in HEAR.points]
 
 
-def train_all(clips: Clips, precision: str, folds: int, threads: int) -> list[list[CompatFit]]:
+def train_all(clips: Clips, precision: str, folds: int, threads: int) -> list[list[KitFit]]:
     """All points of all folds; the largest heads first, so that no thread is left with one of them at the end."""
     points, rule = points_of(precision), HEAR.training
     heads = list(dict.fromkeys(p.head for p in points))
     sides = [clips.parts(fold) for fold in range(folds)]
     work = [(fold, head) for head in sorted(heads, key=lambda h: -len(h.hidden)) for fold in range(folds)]
 
-    def train(fold: int, head: object) -> list[CompatFit]:
+    def train(fold: int, head: object) -> list[KitFit]:
         mine = [p for p in points if p.head == head]
         rates = [p.lr for p in mine]
         memory = MEMORY_MB / threads
-        return train_compat(
+        return train_kit_head(
             mine[0].head,
             rule,
             rates,
@@ -125,11 +125,11 @@ def train_all(clips: Clips, precision: str, folds: int, threads: int) -> list[li
     return [[fit for head in heads for fit in by_part[fold, head]] for fold in range(folds)]
 
 
-def race_all(clips: Clips, folds: int, threads: int) -> list[list[CompatFit]]:
-    rule: CompatTraining = HEAR.raced().training
+def race_all(clips: Clips, folds: int, threads: int) -> list[list[KitFit]]:
+    rule: KitTraining = HEAR.raced().training
     sides = [clips.parts(fold) for fold in range(folds)]
 
-    def race(fold: int) -> list[CompatFit]:
+    def race(fold: int) -> list[KitFit]:
         return fit_points(
             points_of("auto"), rule, *sides[fold][:2], clips.classes, single=True, seed=42,
             memory_mb=MEMORY_MB / threads,
@@ -165,7 +165,7 @@ def ours(clips: Clips, kind: str, folds: int, threads: int) -> tuple[float, floa
         place = best_point(found)
         test = clips.parts(fold)[2].tokens
         rows.append(np.flatnonzero(clips.folds == fold))
-        scores.append(compat_logits(points[place].head, found[place], test, clips.classes).softmax(-1).numpy())
+        scores.append(kit_logits(points[place].head, found[place], test, clips.classes).softmax(-1).numpy())
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
     return seconds, busy, predictions(clips, rows, scores), sum(fit.spent for found in fits for fit in found)
 
@@ -220,7 +220,7 @@ def train_for_memory(settings: int) -> None:
     before = resident("VmRSS")
     # Linux: what was once resident is forgotten, so that the peak is of what follows.
     Path("/proc/self/clear_refs").write_text("5")
-    train_compat(
+    train_kit_head(
         HEAR.points[-1].head, rule, rates, side, side, 20, single=True, seed=0, memory_mb=MEMORY_MB, keep="best"
     )
     print(resident("VmHWM") - before)

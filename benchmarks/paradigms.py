@@ -28,9 +28,10 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
-from auricle.evaluation.probing import open_evaluated
-from auricle.evaluation.study import EvaluatedEncoder
+from auricle.evaluation.probing import evaluated_on
+from auricle.models import load
 from auricle.objectives.contract import View
 from auricle.objectives.text.clap import ClapConfig
 from auricle.probes import SearchConfig
@@ -213,7 +214,7 @@ def read(name: str, args: argparse.Namespace) -> None:
             encoder = FrozenEncoder(frontend, LogMelStatisticsConfig().build(), name=STATISTICS)
             mine = [EvaluatedEncoder(encoder, "log-mel", False)]
         else:
-            evaluated, _ = open_evaluated(args.out / name, corpus)
+            evaluated = evaluated_on(load(args.out / name), corpus)
             mine = [evaluated, EvaluatedEncoder(evaluated.encoder.randomised(0), "random", False)]
         with threads(args.threads):
             evaluate(
@@ -222,9 +223,9 @@ def read(name: str, args: argparse.Namespace) -> None:
                 corpus,
                 out=args.out / name / "probes" / task,
                 probes=args.probes,
-                seeds=tuple(range(args.seeds)),
-                search=SearchConfig(lr_count=args.rates, epochs=args.epochs),
-                with_controls=False,
+                config=EvaluationConfig(
+                    seeds=args.seeds, search=SearchConfig(lr_count=args.rates, epochs=args.epochs), controls=False
+                ),
                 progress=False,
             )
         print(name, task, f"{time.perf_counter() - began:.0f} s", flush=True)

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from auricle.results.scoring import compare
 from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import controls, evaluate
 from auricle.evaluation.seen import seen
-from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
-from auricle.recipes.load import load
-from auricle.results.compare import compare
+from auricle.recipes.loading import load
 from auricle.results.record import Result
 from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard
@@ -131,9 +131,7 @@ def main() -> None:
             corpus,
             out=args.out / name,
             probes=probes,
-            seeds=tuple(range(args.seeds)),
-            search=SearchConfig(epochs=args.epochs),
-            with_controls=False,
+            config=EvaluationConfig(seeds=args.seeds, search=SearchConfig(epochs=args.epochs), controls=False),
             command=shlex.join(["python", "benchmarks/pooling.py", *sys.argv[1:]]),
         )
     for name, results in by_task.items():

@@ -25,7 +25,7 @@ import soundfile
 
 from auricle.cli import main
 from auricle.corpus.published import download as downloads
-from auricle.corpus.readers.archive import Archive, DataSet
+from auricle.corpus.published.archive import Archive, DataSet
 
 RATE = 16000
 QUICK = ["--no-controls", "--seeds", "1", "--search.epochs", "2", "--search.lr-count", "2"]

@@ -1,4 +1,4 @@
-"""A run asked in words through the command: `auricle zero-shot` and `auricle text-retrieval`, and what they refuse."""
+"""The verbs `auricle zero-shot` and `auricle text-retrieval`: tables, records, and refusals."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from safetensors.numpy import load_file
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
 from auricle.encoders.slice_cnn import SliceCNNConfig
-from auricle.evaluation.audio_text.model import open_audio_text, untrained_audio_text
-from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
+from auricle.evaluation.audio_text.model import AudioText, open_audio_text, untrained_audio_text
+from auricle.evaluation.audio_text.run import text_retrieval, zero_shot
 from auricle.objectives.text.clap import Clap
 from auricle.objectives.text.pretrained_text import PretrainedTextConfig
 from auricle.recipes import get_recipe, pretrain
+from auricle.results.predictions import load_predictions
+from auricle.results.record import read_results
+from auricle.results.scoring import compare
 
 RATE, EACH = 16000, 6
 KINDS = {"low_tone": 200.0, "high_tone": 2000.0}
@@ -98,7 +101,8 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
     path = run / "zero-shot" / "labelled.json"
     assert str(path.resolve()) in page
     record = json.loads(path.read_text())
-    expected = zero_shot(run, labelled, templates=("a {}", "the sound of a {}"), resamples=40, progress=False)
+    towers = open_audio_text(run)
+    expected = zero_shot(towers, labelled, templates=("a {}", "the sound of a {}"), resamples=40, progress=False).found
     assert {name: record[name] for name in expected.to_json()} == json.loads(json.dumps(expected.to_json()))
     assert [score["name"] for score in record["scores"]] == ["accuracy", "macro_f1"]
     assert record["scores"][0]["chance"] == 0.5
@@ -112,12 +116,12 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
             assert f"{shown(score['value'])} [{shown(score['low'])}, {shown(score['high'])}]" in page
     said(capsys, "report", run, "--out", tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for part in ("Asked in words", record["task"], shown(record["scores"][0]["value"])):
+    for part in ("Audio and text", record["task"], shown(record["scores"][0]["value"])):
         assert html.escape(part) in report
     assert "random weights" in page
     assert "50.0" in page
     # Its own training clips, a broken recording: a reader is told both.
-    assert "not unseen clips" in page
+    assert "these are not new clips" in page
     assert "1 recordings could not be opened" in page
 
 
@@ -125,7 +129,7 @@ def test_a_checkpoint_another_column_and_no_control(
     run: Path, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = max((run / "checkpoints").iterdir())
-    common = ["--data", described, "--labels", "pitch", "--no-control", "--resamples", "10"]
+    common = ["--data", described, "--labels", "pitch", "--no-controls", "--resamples", "10"]
     page = said(capsys, "zero-shot", last, *common)
     assert "random weights" not in page
     record = json.loads((run / "zero-shot" / "described-pitch.json").read_text())
@@ -141,7 +145,7 @@ def test_retrieval_by_a_column_and_by_a_table(
     words = ["text-retrieval", run, "--resamples", "20", "--data"]
     page = said(capsys, *words, described)
     record = json.loads((run / "text-retrieval" / "described.json").read_text())
-    expected = text_retrieval(run, described, resamples=20, progress=False).to_json()
+    expected = text_retrieval(open_audio_text(run), described, resamples=20, progress=False).found.to_json()
     assert record["scores"] == json.loads(json.dumps(expected["scores"]))
     assert {score["name"].split(":")[0] for score in record["scores"]} == {"audio to text", "text to audio"}
     assert "12 different captions" in page
@@ -164,6 +168,50 @@ def test_retrieval_by_a_column_and_by_a_table(
     assert (run / "text-retrieval" / "labelled-words.json").is_file()
 
 
+def test_records_are_listed_compared_and_found_again(
+    run: Path, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    options = {"resamples": 20, "progress": False}
+    out = tmp_path / "text"
+    first = zero_shot(run, described, labels="pitch", out=out / "zero.json", **options)
+    second = text_retrieval(run, described, out=out / "retrieval.json", **options)
+    assert [(r.type_name, r.role, r.probe) for r in first.results] == [
+        ("zero_shot", "pretrained", "text"),
+        ("zero_shot", "random", "text"),
+    ]
+    assert [(r.role, r.probe) for r in second.results] == [
+        (role, probe) for role in ("pretrained", "random") for probe in ("audio_to_text", "text_to_audio")
+    ]
+    assert read_results(out) == [*first.results, *second.results]
+    for results in (first, second):
+        # The record and the table agree: the value, its interval, and the value that the predictions give.
+        for result in results.results:
+            scores = results.found if result.role == "pretrained" else results.control
+            way = "" if result.probe == "text" else f"{result.probe.replace('_', ' ')}: "
+            score = next(score for score in scores.scores if score.name == f"{way}{result.metric}")
+            assert (result.value, result.low, result.high) == (score.value, score.interval.low, score.interval.high)
+            predictions = load_predictions(out / result.predictions)
+            ones = np.ones((1, len(predictions.names)))
+            assert predictions.measure(result.metric, ones).mean() == pytest.approx(result.value)
+            assert result.seen is (result.role == "pretrained")
+    difference = compare(first.results[0], first.results[1], out)
+    assert difference.value == pytest.approx(first.results[0].value - first.results[1].value)
+    page = said(capsys, "results", out, "--type", "zero_shot", "text_retrieval")
+    assert "zero-shot-described-pitch" in page
+    assert "text-retrieval-described" in page
+    assert shown(first.results[0].value) in page
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(AudioText, "embed", never)
+    again = zero_shot(run, described, labels="pitch", out=out / "zero.json", **options)
+    assert (again.results, again.found, again.control) == (first.results, first.found, first.control)
+    with pytest.raises(AssertionError, match="embedded again"):
+        zero_shot(run, described, labels="pitch", templates=("a {}",), out=out / "zero.json", **options)
+
+
 def test_the_control_has_the_words_and_other_weights(run: Path) -> None:
     towers = open_audio_text(run)
     control = untrained_audio_text(run, towers, 3)
@@ -181,26 +229,26 @@ def test_the_control_has_the_words_and_other_weights(run: Path) -> None:
 def test_the_audio_encoder_alone_needs_no_text_model(
     run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run whose text model is gone, on a machine without transformers: it embeds, and can't be asked in words."""
+    """A run whose text model is gone, on a machine without transformers: it embeds, and refuses text tasks."""
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     recipe = json.loads((copy / "recipe.json").read_text())
     recipe["objective"]["text"] = PretrainedTextConfig(model=str(tmp_path / "gone"), local_only=True).to_json()
     (copy / "recipe.json").write_text(json.dumps(recipe))
-    asked = ["zero-shot", copy, "--data", labelled]
-    assert f"text encoder {tmp_path / 'gone'} can't be opened" in said(capsys, *asked, code=2)
+    words = ["zero-shot", copy, "--data", labelled]
+    assert f"text encoder {tmp_path / 'gone'} can't be opened" in said(capsys, *words, code=2)
     monkeypatch.setitem(sys.modules, "transformers", None)
     said(capsys, "embed", copy, "--data", labelled, "--out", tmp_path / "vectors.parquet")
     said(capsys, "embed", run, "--data", labelled, "--out", tmp_path / "same.parquet")
     vectors, same = (pq.read_table(tmp_path / f"{name}.parquet")["embedding"] for name in ("vectors", "same"))
     assert vectors.equals(same)
-    assert "pip install 'auricle[hub]'" in said(capsys, *asked, code=2)
+    assert "pip install 'auricle[hub]'" in said(capsys, *words, code=2)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["zero-shot", "OTHER", "--data", "LABELLED"], r"trained by temporal-gap, which hears no captions.*\(clap\)"),
-        (["text-retrieval", "OTHER", "--data", "LABELLED"], r"hears no captions"),
+        (["zero-shot", "OTHER", "--data", "LABELLED"], r"trained by temporal-gap, which has no text tower.*\(clap\)"),
+        (["text-retrieval", "OTHER", "--data", "LABELLED"], r"has no text tower"),
         (["zero-shot", "/nowhere", "--data", "LABELLED"], r"no run folder.*/nowhere"),
         (["zero-shot", "RUN", "--data", "/nowhere"], r"/nowhere"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--labels", "kind"], r"no column 'kind'; it has .*label"),
@@ -250,5 +298,5 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
         main([verb, "--help"])
     assert stopped.value.code == 0
     page = capsys.readouterr().out
-    for flag in ("--data", "--no-control", "--out", "--labels" if verb == "zero-shot" else "--captions"):
+    for flag in ("--data", "--no-controls", "--out", "--labels" if verb == "zero-shot" else "--captions"):
         assert flag in page

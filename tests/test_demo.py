@@ -32,7 +32,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     search = SearchConfig(epochs=2, lr_count=1, weight_decay=(1e-5,), min_batches=1, halving=())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "get_recipe", recipe)
-    monkeypatch.setattr(module, "probe", partial(module.probe, search=search, probes=("linear",)))
+    monkeypatch.setattr(module, "probe", partial(module.probe, probes=("linear",)))
+    monkeypatch.setattr(module, "ONE_SEED", module.ONE_SEED.replace(search=search))
     monkeypatch.setattr(module, "TRAINING", "builtin:scenes?clips=24&seed=1")
     tasks = {"scenes": "builtin:scenes?clips=60&seed=0", "scenes_single": "builtin:single?clips=60&seed=0"}
     monkeypatch.setattr(module, "TASKS", tasks)

@@ -1,4 +1,4 @@
-"""The pages and lists about methods say what the recipes say."""
+"""The page and the lists about methods repeat the notes of the recipes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 
 from auricle.cli import main
 from auricle.recipes import get_recipe, recipes
-from auricle.recipes.methods_page import PARADIGMS, methods_page
+from auricle.recipes.methods_page import methods_page
+from auricle.recipes.registry import PARADIGMS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 ENTRIES = recipes()
-# Those that issue and survey name; an alias or a second size may come beside them.
+# Methods that every version has; others may come in addition.
 NAMED = (
     "audiomosaic", "byol-a", "byol-a-v1", "cola", "clar", "wav2vec2", "cpc", "apc", "vq-apc", "audio-mae",
     "mockingjay", "tera", "hubert", "wavlm", "best-rq", "beats", "eat", "data2vec", "data2vec2", "ssamba", "ssast",
@@ -40,19 +41,25 @@ def test_the_page_has_a_section_for_each() -> None:
     for entry in ENTRIES:
         section = page.split(f"\n## {entry.name}\n", 1)[1].split("\n## ", 1)[0]
         recipe = get_recipe(entry.name, entry.sizes[0])
-        assert recipe.reference.title in section
-        assert recipe.choose in section
-        assert all(line in section for line in (*recipe.kept, *recipe.unknown, *recipe.deviations))
+        notes = recipe.notes
+        assert notes.reference.title in section
+        assert notes.when_to_use in section
+        assert all(line in section for line in (*notes.faithful, *notes.not_specified, *notes.deviations))
+        assert (f"**Shown to learn** by {entry.learns}" if entry.learns else "**Not shown to learn**") in section
 
 
 def test_recipes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
     assert all(entry.name in listed for entry in ENTRIES)
+    words = " ".join(listed.split())
+    assert "shown to learn: by" in words
+    assert "not shown to learn" in words
     assert main(["recipes", "audio-mae"]) == 0
-    told = capsys.readouterr().out
-    assert "Masked Autoencoders that Listen" in told
-    assert "Choose it" in told
+    said = capsys.readouterr().out
+    assert "Masked Autoencoders that Listen" in said
+    assert "When to use" in said
+    assert "Shown to learn by tests/learning/test_learn_audio_mae.py" in said
     assert main(["recipes", "audio-mea"]) == 2
     assert "did you mean 'audio-mae'" in capsys.readouterr().err
     assert main(["recipes", "--out", str(tmp_path / "methods.md")]) == 0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from auricle.models import Model, load
     from auricle.models.embedding import embed
     from auricle.plugins import load_plugins
-    from auricle.recipes.pretrain import pretrain
+    from auricle.recipes.pretraining import pretrain
     from auricle.recipes.registry import get_recipe
     from auricle.recipes.registry import recipes as list_recipes
     from auricle.report import write_report
@@ -58,7 +58,7 @@ _WHERE = {
     "load": "auricle.models",
     "load_plugins": "auricle.plugins",
     "open_corpus": "auricle.corpus.sources",
-    "pretrain": "auricle.recipes.pretrain",
+    "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.probing import probe
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.report.page import write_report
@@ -18,6 +19,7 @@ from auricle.training.run_folder import RunFolder
 TRAINING = "builtin:scenes?clips=1200&seed=1"
 TASKS = {"scenes": "builtin:scenes?clips=400&seed=0", "scenes_single": "builtin:single?clips=400&seed=0"}
 STEPS, BATCH = 110, 64
+ONE_SEED = EvaluationConfig(seeds=1)
 
 
 def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
@@ -49,7 +51,7 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
     for number, (task, data) in enumerate(TASKS.items(), 2):
         console.rule(f"{number}. probing the frozen encoder: {get_task(task).title}")
         # One split instead of five folds: a demonstration, not a benchmark.
-        results += probe(out, task=get_task(task).replace(protocol="split"), data=data, seeds=(0,))
+        results += probe(out, task=get_task(task).replace(protocol="split"), data=data, config=ONE_SEED)
     return results, write_report([out], out / "report.html")
 
 

@@ -10,31 +10,21 @@ import scipy.stats
 import soundfile
 import soxr
 import torch
+from audio_clips import RATE, ragged, seeded
 
-from auricle.audio.augment.config import Augment, AugmentConfig
-from auricle.audio.augment.draws import draw
+from auricle.audio.augment.config import Augment, AugmentConfig, draw
 from auricle.audio.augment.spectral import SpectralChain
 from auricle.audio.augment.waveform import WaveformChain
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 
-RATE = 16000
 METHODS = ("spectral", "waveform")
 FRONT_ENDS = {"kaldi": KaldiFbankConfig(), "log-mel": LogMelConfig(mean=-5.0, std=4.0)}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ragged(*samples: int) -> Audio:
-    generator = seeded(5)
-    return Audio.stack([0.1 * torch.randn(n, generator=generator) for n in samples], RATE)
 
 
 @pytest.fixture(params=FRONT_ENDS)

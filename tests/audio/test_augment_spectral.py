@@ -8,14 +8,14 @@ import pytest
 import scipy.signal
 import torch
 
-from auricle.audio.augment.config import AugmentConfig
-from auricle.audio.augment.draws import Draws, Noise, draw
+from auricle.audio.augment.config import AugmentConfig, draw
+from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.augment.spectral import SpectralChain
 from auricle.audio.augment.waveform import WaveformChain
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 
 RATE = 16000
 KALDI = KaldiFbankConfig(mean=0.0, std=1.0, divisor=1.0).build()

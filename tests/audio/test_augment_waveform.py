@@ -7,8 +7,8 @@ import pytest
 import scipy.signal
 import torch
 
-from auricle.audio.augment.config import AugmentConfig
-from auricle.audio.augment.draws import Draws, Noise, draw
+from auricle.audio.augment.config import AugmentConfig, draw
+from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.augment.waveform import augment_wave
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from audio_clips import seeded
 from torch.nn import functional as F
 
 from auricle.audio.batch import Features
@@ -36,10 +37,6 @@ ALL = [
 ]
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def ragged(*frames: int, bands: int = 64, seed: int = 3) -> Features:
     x = torch.randn(len(frames), max(frames), bands, generator=seeded(seed))
     lengths = torch.tensor(frames)
@@ -52,7 +49,7 @@ def whole(x: torch.Tensor) -> Features:
 
 
 @pytest.mark.parametrize("config", ALL, ids=lambda c: type(c).__name__)
-def test_what_every_operator_promises(config: FeatureOpConfig):
+def test_what_every_operator_guarantees(config: FeatureOpConfig):
     assert Config.from_json(config.to_json()) == config
     features = ragged(96, 50, 70, 5)
     before = features.x.clone()
@@ -62,7 +59,7 @@ def test_what_every_operator_promises(config: FeatureOpConfig):
         op(ragged(96, 96, seed=9), seeded())
         op.finish()
         outs.append(op(features, seeded(seed)))
-    (made, told), (again, _), (other, _) = outs
+    (made, certified), (again, _), (other, _) = outs
     assert torch.equal(features.x, before)
     assert made.x.shape == features.x.shape
     assert made.lengths.equal(features.lengths)
@@ -70,7 +67,7 @@ def test_what_every_operator_promises(config: FeatureOpConfig):
     assert made.x.isfinite().all()
     assert torch.equal(made.x, again.x)
     assert not torch.equal(made.x, other.x)
-    assert all(len(value) == 4 and value.device.type == "cpu" for value in told.values())
+    assert all(len(value) == 4 and value.device.type == "cpu" for value in certified.values())
     for x, n in zip(made.x, (96, 50, 70, 5), strict=True):
         assert (x[n:] == PAD).all()
     assert not torch.equal(made.x[0], features.x[0])
@@ -89,7 +86,7 @@ def test_only_what_moves_time_says_so():
         (lambda: ResizeCropConfig(time_scale=(1.5, 0.6)), "time_scale"),
         (lambda: LinearFaderConfig(gain=0.0), "gain"),
         (lambda: FeatureNoiseConfig(sigma=(-1.0, 0.0)), "sigma"),
-        (lambda: PartialMaxMixConfig(protected=2, fraction=0.5), "leave something"),
+        (lambda: PartialMaxMixConfig(protected=2, fraction=0.5), "protects 2 spans of 0.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, words: str):
@@ -132,12 +129,12 @@ def test_fader_has_the_golden_values():
 def test_mixup_bank_has_the_golden_second_output():
     share = 0.2 * np.random.RandomState(0).rand(2)[1]
     op = LogMixupExpConfig(ratio=0.2).build(FRONT)
-    first, told = op(whole(torch.zeros(1, 4, 64)), seeded())
+    first, certified = op(whole(torch.zeros(1, 4, 64)), seeded())
     assert (first.x == 0).all()
-    assert told["mix_ratio"].tolist() == [0]
+    assert certified["mix_ratio"].tolist() == [0]
     op.finish()
-    second, told = op(whole(torch.ones(1, 4, 64)), seeded())
-    drawn = float(told["mix_ratio"])
+    second, certified = op(whole(torch.ones(1, 4, 64)), seeded())
+    drawn = float(certified["mix_ratio"])
     assert second.x[0, 0, 0].item() == pytest.approx(math.log((1 - drawn) * math.e + drawn), abs=1e-6)
     assert log_mixup_exp(torch.ones(1), torch.zeros(1), float(share)).item() == pytest.approx(0.9052307, abs=1e-6)
 
@@ -195,19 +192,19 @@ def test_frequency_only_resize_keeps_frames_in_place():
 
 def test_fader_noise_and_roll_do_what_they_certify():
     features = ragged(96, 40)
-    made, told = LinearFaderConfig().build(FRONT)(features, seeded())
+    made, certified = LinearFaderConfig().build(FRONT)(features, seeded())
     for i, n in enumerate((96, 40)):
-        line = np.linspace(float(told["head"][i]), float(told["tail"][i]), n)
+        line = np.linspace(float(certified["head"][i]), float(certified["tail"][i]), n)
         np.testing.assert_allclose((made.x - features.x)[i, :n, 0], line, atol=2e-6)
     drawn = LinearFaderConfig().build(FRONT)(whole(torch.zeros(3000, 2, 1)), seeded())[1]
     for values in drawn.values():
         assert scipy.stats.kstest(values.numpy(), "uniform", (-1, 2)).pvalue > 1e-3
-    made, told = FeatureNoiseConfig(sigma=(0.1, 0.2)).build(FRONT)(features, seeded())
+    made, certified = FeatureNoiseConfig(sigma=(0.1, 0.2)).build(FRONT)(features, seeded())
     noise = (made.x - features.x)[0]
-    assert noise.std().item() == pytest.approx(float(told["feature_noise"][0]), rel=0.05)
-    made, told = FeatureRollConfig().build(FRONT)(features, seeded())
+    assert noise.std().item() == pytest.approx(float(certified["feature_noise"][0]), rel=0.05)
+    made, certified = FeatureRollConfig().build(FRONT)(features, seeded())
     for i, n in enumerate((96, 40)):
-        expected = np.roll(features.x[i, :n].numpy(), int(told["roll_frames"][i]), 0)
+        expected = np.roll(features.x[i, :n].numpy(), int(certified["roll_frames"][i]), 0)
         np.testing.assert_array_equal(made.x[i, :n], expected)
 
 
@@ -231,11 +228,11 @@ def test_bank_is_first_in_first_out_and_never_holds_the_current_batch():
         newest = range(4 * step)[-6:]
         assert held == set(newest)
         for view in range(2):
-            made, told = op(features, seeded(2 * step + view))
+            made, certified = op(features, seeded(2 * step + view))
             if step == 0:
                 assert torch.equal(made.x, features.x)
                 continue
-            for x, y, share in zip(features.x[:, 0, 0], made.x[:, 0, 0], told["mix_ratio"], strict=True):
+            for x, y, share in zip(features.x[:, 0, 0], made.x[:, 0, 0], certified["mix_ratio"], strict=True):
                 other = math.log((math.exp(float(y)) - (1 - float(share)) * math.exp(float(x))) / float(share))
                 assert min(abs(other - v / 10) for v in newest) < 0.02
         op.finish()
@@ -286,11 +283,11 @@ def test_bank_refuses_another_clip_length():
 
 def test_maximum_is_taken_outside_the_protected_stretches():
     features = ragged(1024, 1024, 1024, 300)
-    made, told = PartialMaxMixConfig().build(FRONT)(features, seeded())
-    assert told["partner"].tolist() == [3, 0, 1, 2]
-    mixed = told["mixed"]
+    made, certified = PartialMaxMixConfig().build(FRONT)(features, seeded())
+    assert certified["partner"].tolist() == [3, 0, 1, 2]
+    mixed = certified["mixed"]
     for i, n in enumerate(features.lengths.tolist()):
-        partner = int(told["partner"][i])
+        partner = int(certified["partner"][i])
         both = min(n, int(features.lengths[partner]))
         for t in range(n):
             own, other = features.x[i, t], features.x[partner, t]
@@ -314,7 +311,7 @@ def test_protected_stretches_lie_anywhere():
 
 def test_a_lone_clip_is_not_mixed():
     features = ragged(50)
-    made, told = PartialMaxMixConfig().build(FRONT)(features, seeded())
+    made, certified = PartialMaxMixConfig().build(FRONT)(features, seeded())
     assert torch.equal(made.x, features.x)
-    assert told["partner"].tolist() == [-1]
-    assert not told["mixed"].any()
+    assert certified["partner"].tolist() == [-1]
+    assert not certified["mixed"].any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from audio_clips import RATE, ragged, seeded
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.log_mel import LogMelConfig
@@ -14,18 +15,8 @@ from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 
-RATE = 16000
 FRONT = LogMelConfig(mels=64, n_fft=512, window=400, hop=160, mean=-5.0, std=4.0).build()
 SAMPLES = WaveformConfig(rate=100).build()
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ragged(*samples: int) -> Audio:
-    generator = seeded(5)
-    return Audio.stack([0.1 * torch.randn(n, generator=generator) for n in samples], RATE)
 
 
 def counted(rows: int, samples: int) -> Audio:
@@ -180,7 +171,7 @@ def test_what_can_not_be_cut_is_refused():
         SliceViewsConfig(count=3, seconds=0.3, gap=0.05).build(SAMPLES)(counted(2, 90), 3, seeded())
     with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=3, trim=5).build(SAMPLES)(counted(2, 30), 3, seeded())
-    with pytest.raises(ConfigError, match="nothing left"):
+    with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=2, seconds=0.1, trim=5).build(SAMPLES)(counted(2, 90), 2, seeded())
     with pytest.raises(ConfigError, match="nothing is left"):
         SliceViewsConfig(count=4, axis="grid", rows=2, trim=5).build(FRONT)(ragged(2000), 4, seeded())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from audio_clips import RATE, ragged, seeded
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.log_mel import LogMelConfig
@@ -18,7 +19,6 @@ from auricle.audio.views import MadeView, PlainViewsConfig
 from auricle.config import Config
 from auricle.errors import ConfigError
 
-RATE = 16000
 FRONT = LogMelConfig(mels=64, low=60.0, high=7800.0, n_fft=1024, window=1024, hop=160, mean=-5.0, std=4.0).build()
 BYOL_A = ViewPlanConfig(
     crop=CropConfig(seconds=0.95, short="silence"),
@@ -28,15 +28,6 @@ BYOL_A = ViewPlanConfig(
 COLA = ViewPlanConfig(
     crop=CropConfig(seconds=0.96, each=True), level="l2", wave=(WaveNoiseConfig(sigma=(0.001, 0.001)),), clean=(0,)
 )
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ragged(*samples: int, seed: int = 5) -> Audio:
-    generator = seeded(seed)
-    return Audio.stack([0.1 * torch.randn(n, generator=generator) for n in samples], RATE)
 
 
 def same(a: tuple[MadeView, ...], b: tuple[MadeView, ...]) -> bool:
@@ -98,7 +89,7 @@ def test_windows_that_leave_crops_one_place_are_refused():
     ("make", "words"),
     [
         (lambda: CropConfig(seconds=0.0), "seconds"),
-        (lambda: CropConfig(each=True), "how long"),
+        (lambda: CropConfig(each=True), "set the length of a crop"),
         (lambda: CropConfig(seconds=1.0, overlap="none"), "each"),
         (lambda: CropConfig(seconds=1.0, step=-1.0), "step"),
         (lambda: CropConfig(seconds=1.0, short="loop"), "short"),  # type: ignore[arg-type]

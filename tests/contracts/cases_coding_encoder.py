@@ -6,8 +6,8 @@ from encoder_cases import Case
 
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoderConfig
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 
 _BODY = BEATsConfig(width=32, embed=16, depth=2, heads=2, mels=32, position=ConvPositionConfig(kernel=8, groups=4))
 _CODING = CodingEncoderConfig(body=_BODY, codebook=CodebookConfig(codes=16, dim=8))

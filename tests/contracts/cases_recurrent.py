@@ -5,7 +5,7 @@ from __future__ import annotations
 from encoder_cases import Case
 
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
 from auricle.encoders.parts.waveform_stem import CPC
 from auricle.encoders.pase import PaseConfig
 from auricle.encoders.waveform_recurrent import (

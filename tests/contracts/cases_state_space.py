@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from encoder_cases import Case
 
-from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig, StateSpaceConfig
+from auricle.encoders.state_space import BidirectionalStateSpaceConfig, StateSpaceConfig
 
 _SSAM = StateSpaceConfig(width=32, depth=3, states=5, mels=32, frames=160)
 _SSAMBA = BidirectionalStateSpaceConfig(width=32, depth=4, states=4, mels=32, frames=160, drop_path=0.0)

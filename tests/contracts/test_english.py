@@ -15,7 +15,7 @@ BANNED: dict[str, str] = {
     r"heard": "seen in pre-training",
     r"mend(s|ed|ing)?": "fix, change",
     r"(put|set|left) aside": "skipped, excluded",
-    r"tells?|told|telling": "evaluate, measure, report, show, say",
+    r"(?<!\.)tells?|told|telling": "evaluate, measure, report, show, say",
     r"judge(s|d|ment)?|judging": "evaluate, score",
     r"subjects? under test|under test": "evaluated encoder",
     r"two[ _]cores": "small scale",

@@ -13,7 +13,7 @@ from auricle.errors import CorpusError, StorageError
 
 @pytest.fixture
 def messy(tmp_path, record):
-    """Sixteen recordings; six can't be used, the others have something to tell."""
+    """Sixteen recordings; six can't be used, the others have properties to report."""
     rng = np.random.default_rng(0)
     root = tmp_path / "messy folder"
     record(root / "dog" / "a.wav", seed=1)
@@ -94,7 +94,7 @@ def test_where_the_table_goes(messy, tmp_path):
     assert open_corpus(messy).notes == ()
     report = scan([messy / "dog", messy / "cat"])
     assert report.table is None
-    assert "only a whole folder has a place" in report.notes[-1]
+    assert "only a whole folder has a default table" in report.notes[-1]
     with pytest.raises(StorageError, match="can't write"):
         scan(messy, out=messy / "loud.wav" / "t.parquet")
 
@@ -103,7 +103,7 @@ def test_an_unwritable_folder_is_noted(messy, monkeypatch):
     monkeypatch.setattr("auricle.corpus.scan.os.access", lambda *_: False)
     report = scan(messy)
     assert report.table is None
-    assert "is not writable; name another place" in report.notes[-1]
+    assert "is not writable; set another path" in report.notes[-1]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -125,7 +125,7 @@ def test_long_recordings_are_read_in_pieces(tmp_path, record, monkeypatch):
 
 def test_ranges_are_scanned_as_ranges(tmp_path, record):
     record(tmp_path / "a.wav", np.concatenate([np.zeros(16000), 0.5 * np.ones(16000)]))
-    report = scan(open_corpus(tmp_path).cut(1.0))
+    report = scan(open_corpus(tmp_path).segments(1.0))
     assert report.corpus.column("scan_silent") == [True, False]
     assert report.corpus.column("seconds") == [1.0, 1.0]
 
@@ -140,7 +140,7 @@ def test_all_broken(tmp_path):
 
 def test_all_broken_only_when_decoded(tmp_path, record):
     record(tmp_path / "a.wav", np.array([np.nan] * 9), subtype="FLOAT")
-    with pytest.raises(CorpusError, match=r"no recording of .* can be used: 1 are broken, such as a\.wav: .*NaN"):
+    with pytest.raises(CorpusError, match=r"no recording of .* can be used: 1 are corrupt, such as a\.wav: .*NaN"):
         scan(tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_the_report_is_printed_safely(messy):
         "messy folder",
         "10 (4 unlabelled)",
         "16000 Hz: 8",
-        "left out (6)",
+        "skipped (6)",
         "and 3 more",
         "cat",
         "clipped (1)",

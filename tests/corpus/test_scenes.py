@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from auricle.corpus.sources import open_corpus
 from auricle.corpus.synthetic import scenes as scenes_module
 from auricle.corpus.synthetic.effects import decibels, root_mean_square
 from auricle.corpus.synthetic.scenes import (
     ScenesConfig,
-    builtin_corpus,
     class_names,
     parse_builtin,
     render_scene,
@@ -176,7 +176,7 @@ def test_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
         write_scenes(tmp_path / "mine", clips=2)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Path.write_bytes
 
     def full(path: Path, data: bytes) -> int:
@@ -199,19 +199,19 @@ def test_ids_are_read_and_wrong_ones_refused() -> None:
         clips=80, seconds=2.5, seed=7, content="single", rate=22050
     )
     assert parse_builtin("builtin:scenes?kind=single").content == "single"
-    for wrong, told in {
+    for wrong, words in {
         "builtin:scene": "did you mean 'scenes'",
         "builtin:scenes?clip=3": "did you mean 'clips'",
         "builtin:scenes?clips=many": "whole number",
         "builtin:scenes?clips=": "whole number",
         "builtin:scenes?clips=3&clips=4": "twice",
-        "builtin:scenes?clips=0": "at least one clip",
-        "builtin:scenes?seconds=0.1": "0.5 to 3600",
-        "builtin:scenes?rate=4000": "8000 to 96000",
-        "builtin:scenes?seed=-1": "positive",
+        "builtin:scenes?clips=0": "clips is 0; expected a whole number of at least 1",
+        "builtin:scenes?seconds=0.1": "at least 0.5 and of at most 3600",
+        "builtin:scenes?rate=4000": "at least 8000 and of at most 96000",
+        "builtin:scenes?seed=-1": "seed is -1; expected a whole number of at least 0",
         "hub:x/y": "built-in corpus is named like",
     }.items():
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=words):
             parse_builtin(wrong)
 
 
@@ -223,10 +223,10 @@ def test_config_round_trips_through_json() -> None:
 def test_builtin_corpus_renders_once_and_opens_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("auricle.corpus.sources")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    corpus = builtin_corpus("builtin:single?clips=10&seconds=0.5&seed=1")
+    corpus = open_corpus("builtin:single?clips=10&seconds=0.5&seed=1")
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.flac")}
     assert len(corpus) == len(files) == 10
-    again = builtin_corpus("builtin:single?clips=10&seconds=0.5&seed=1")
+    again = open_corpus("builtin:single?clips=10&seconds=0.5&seed=1")
     assert again.fingerprint == corpus.fingerprint
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.flac")} == files
     assert corpus.audio(0, 16000).shape == (8000,)

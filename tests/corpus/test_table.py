@@ -8,6 +8,8 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auricle.corpus.readers.joining import join
+from auricle.corpus.readers.table_file import read_table, write_table
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
 
@@ -87,28 +89,38 @@ def test_audio_is_the_recording(corpus, tmp_path):
         ("drop", [(0, 1.0), (1.0, 1.0)]),
     ],
 )
-def test_cut_makes_ranges(corpus, tmp_path, last, expected):
-    cut = corpus.cut(1.0, last=last)
-    assert cut.column("file") == ["0.wav", "1.wav"] + ["2.wav"] * len(expected)
-    assert [(c.start, c.seconds) for c in cut][2:] == expected
-    assert cut[3].extra == {"midi": 62}
+def test_segments_are_ranges(corpus, tmp_path, last, expected):
+    made = corpus.segments(1.0, last=last)
+    assert made.column("file") == ["0.wav", "1.wav"] + ["2.wav"] * len(expected)
+    assert [(c.start, c.seconds) for c in made][2:] == expected
+    assert made[3].extra == {"midi": 62}
     whole, _ = sf.read(tmp_path / "2.wav", dtype="float32")
     for i, (start, seconds) in enumerate(expected):
         begin = round(start * 16000)
-        np.testing.assert_array_equal(cut.audio(2 + i), whole[begin : begin + round(seconds * 16000)])
-    assert cut.is_whole(1)
-    assert not cut.is_whole(2)
+        np.testing.assert_array_equal(made.audio(2 + i), whole[begin : begin + round(seconds * 16000)])
+    assert made.is_whole(1)
+    assert not made.is_whole(2)
     with pytest.raises(ConfigError, match="above 0"):
-        corpus.cut(0.0)
+        corpus.segments(0.0)
+    with pytest.raises(ConfigError, match=r"every 0\.0 s"):
+        corpus.segments(1.0, 0.0)
+
+
+def test_segments_overlap_with_a_hop(corpus):
+    made = corpus.segments(1.0, 0.5)
+    assert [(c.start, c.seconds) for c in made][2:] == [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (1.5, 0.75)]
+    assert corpus.segments(1.0, None).fingerprint == corpus.segments(1.0, 1.0).fingerprint
+    again = made.segments(0.5, 0.25, last="drop")
+    assert [c.start for c in again if c.file == "2.wav"][:3] == [0.0, 0.25, 0.5]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     total=st.floats(0.1, 50), seconds=st.floats(0.5, 9), hop=st.floats(0.3, 9), last=st.sampled_from(("short", "shift"))
 )
-def test_cut_never_leaves_the_clip(total, seconds, hop, last):
+def test_segments_never_leave_the_clip(total, seconds, hop, last):
     corpus = Corpus.from_columns({"file": ["x"], "seconds": [total]}, root=".")
-    ranges = [(c.start, c.start + c.seconds) for c in corpus.cut(seconds, hop, last=last)]
+    ranges = [(c.start, c.start + c.seconds) for c in corpus.segments(seconds, hop, last=last)]
     assert all(-1e-9 <= begin < end <= total + 1e-6 for begin, end in ranges)
     if last == "shift" and total > seconds:
         assert ranges[-1][1] == pytest.approx(total, abs=1e-5) or hop > seconds
@@ -116,10 +128,10 @@ def test_cut_never_leaves_the_clip(total, seconds, hop, last):
 
 def test_events_follow_their_clips(corpus):
     assert corpus.events_of(2) == [Event("2.wav", 0.5, 1.5, "cat")]
-    cut = corpus.cut(1.0)
-    assert cut.events_of(2) == [Event("2.wav", 0.5, 1.0, "cat")]
-    assert cut.events_of(3) == [Event("2.wav", 0.0, 0.5, "cat")]
-    assert cut.events_of(4) == []
+    made = corpus.segments(1.0)
+    assert made.events_of(2) == [Event("2.wav", 0.5, 1.0, "cat")]
+    assert made.events_of(3) == [Event("2.wav", 0.0, 0.5, "cat")]
+    assert made.events_of(4) == []
     assert corpus.select([1]).events == [Event("1.wav", 0.0, 0.2, "dog")]
 
 
@@ -138,8 +150,8 @@ def test_fingerprint_is_the_content(corpus, tmp_path):
         corpus.with_column("midi", [60, 61, 63]),
         corpus.select([1, 0, 2]),
         corpus.select([0, 1]),
-        corpus.cut(1.0),
-        corpus.cut(0.9),
+        corpus.segments(1.0),
+        corpus.segments(0.9),
     ]
     assert len({c.fingerprint for c in [corpus, *changed]}) == len(changed) + 1
     assert corpus.select([0, 1, 2]).fingerprint == corpus.fingerprint
@@ -153,7 +165,7 @@ def test_concat_keeps_names_apart(corpus, tmp_path, record):
         events=[Event("0.wav", 0.1, 0.2, "fox")],
         problems={"x.wav": "why"},
     )
-    both = Corpus.concat([corpus, other, other])
+    both = join([corpus, other, other])
     assert both.column("file") == ["pets/0.wav", "pets/1.wav", "pets/2.wav", "b/0.wav", "b-2/0.wav"]
     assert both.column("corpus") == ["pets"] * 3 + ["b", "b-2"]
     assert both.column("midi") == ["60", "61", "62", "C4", "C4"]
@@ -163,7 +175,7 @@ def test_concat_keeps_names_apart(corpus, tmp_path, record):
     np.testing.assert_array_equal(both.audio(3), other.audio(0))
     np.testing.assert_array_equal(both.audio(1), corpus.audio(1))
     with pytest.raises(CorpusError, match="no corpora"):
-        Corpus.concat([])
+        join([])
 
 
 def test_parquet_comes_back_also_after_a_move(corpus, tmp_path):
@@ -178,9 +190,9 @@ def test_parquet_comes_back_also_after_a_move(corpus, tmp_path):
         problems={"bad\n.wav": "why"},
         notes=("note",),
     )
-    moved.to_parquet(here / "table.parquet")
+    write_table(moved, here / "table.parquet")
     shutil.move(here, tmp_path / "there")
-    back = Corpus.from_parquet(tmp_path / "there" / "table.parquet")
+    back = read_table(tmp_path / "there" / "table.parquet")
     assert back.table.equals(moved.table)
     assert back.fingerprint == moved.fingerprint == corpus.fingerprint
     assert back.events == corpus.events
@@ -191,18 +203,18 @@ def test_parquet_comes_back_also_after_a_move(corpus, tmp_path):
 
 
 def test_parquet_elsewhere_keeps_the_absolute_root(corpus, tmp_path, tmp_path_factory):
-    table = corpus.to_parquet(tmp_path_factory.mktemp("out") / "deep" / "t.parquet")
-    assert len(Corpus.from_parquet(table).audio(0)) == 8000
+    table = write_table(corpus, tmp_path_factory.mktemp("out") / "deep" / "t.parquet")
+    assert len(read_table(table).audio(0)) == 8000
 
 
 def test_parquet_errors(corpus, tmp_path):
     with pytest.raises(CorpusError, match="no corpus table"):
-        Corpus.from_parquet(tmp_path / "none.parquet")
+        read_table(tmp_path / "none.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(CorpusError, match="no readable Parquet"):
-        Corpus.from_parquet(tmp_path / "bad.parquet")
+        read_table(tmp_path / "bad.parquet")
     with pytest.raises(StorageError, match="can't write"):
-        corpus.to_parquet(tmp_path / "0.wav" / "t.parquet")
+        write_table(corpus, tmp_path / "0.wav" / "t.parquet")
 
 
 def test_one_class_only_is_refused_where_more_are_needed(corpus):

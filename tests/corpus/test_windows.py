@@ -89,10 +89,10 @@ def test_random_crops_avoid_silence():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seconds": 0.0}, "window.seconds is 0.0"),
-        ({"short": "loop"}, "window.short is 'loop'; expected one of repeat, pad"),
-        ({"crop": "end"}, "window.crop is 'end'"),
-        ({"tries": 0}, "window.tries is 0"),
+        ({"seconds": 0.0}, "WindowConfig.seconds is 0.0"),
+        ({"short": "loop"}, "WindowConfig.short is 'loop'; expected 'repeat' or 'pad'"),
+        ({"crop": "end"}, "WindowConfig.crop is 'end'"),
+        ({"tries": 0}, "WindowConfig.tries is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -113,7 +113,7 @@ def test_padding_share_and_its_warning():
     assert padding_share(corpus, WindowConfig(seconds=5, variable=True)) == pytest.approx(0.65)
     warning = padding_warning(corpus, WindowConfig(seconds=5, short="pad"))
     assert warning is not None
-    assert "65% of what the encoder would see of short ones is padding" in warning
+    assert "65% of the encoder's input from short ones would be padding" in warning
     assert "set window.short to repeat" in warning
     assert padding_warning(corpus, WindowConfig(seconds=5)) is None
     assert padding_warning(corpus, WindowConfig(seconds=1, short="pad")) is None

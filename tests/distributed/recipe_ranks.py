@@ -14,13 +14,13 @@ from torch import nn
 
 from auricle.audio.batch import Audio, Features
 from auricle.encoders.contract import Encoder
+from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 from auricle.recipes.matrix import made_audio, make_ready
 from auricle.recipes.recipe import Recipe
-from auricle.training.global_batch_norm import normalise_over_ranks
 
 RANKS, CLIPS = 2, 8
 

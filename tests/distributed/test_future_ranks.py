@@ -18,8 +18,8 @@ import torch.distributed as dist
 torch.set_num_threads(1)
 from auricle.audio.batch import Features
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.encoders.parts.waveform_stem import WaveformStemConfig
 from auricle.objectives.contract import View

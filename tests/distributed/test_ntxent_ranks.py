@@ -19,7 +19,7 @@ import torch.distributed as dist
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(sys.argv[1])))
 from ntxent_worker_parts import parts, views
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.distributed import gather_rows
 from auricle.objectives.contrastive.gradient_cache import cached_backward
 from auricle.objectives.contrastive.ntxent import nt_xent
 

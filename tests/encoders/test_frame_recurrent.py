@@ -11,7 +11,7 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability
 from auricle.encoders.frame_recurrent import FrameRecurrent, FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, QuantisingEncoder, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, QuantisingEncoder, gumbel_noise
 from auricle.errors import ConfigError
 
 SMALL = FrameRecurrentConfig(width=12, depth=3, mels=8, dropout=0.0)
@@ -143,7 +143,7 @@ def test_sampling_takes_the_noise_it_is_given_and_reaches_every_layer() -> None:
 
 def test_settings_are_refused_and_survive_json() -> None:
     for wrong, match in (
-        ({"cell": "rnn"}, "unknown cell"),
+        ({"cell": "rnn"}, "cell is 'rnn'"),
         ({"dropout": 1.0}, "dropout"),
         ({"depth": 0}, "at least 1"),
         ({"quantised_after": (4,)}, "quantised_after"),

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability
-from auricle.encoders.parts.sinc import SincFilters
+from auricle.encoders.parts.pase_block import SincFilters
 from auricle.encoders.pase import Pase, PaseConfig
 from auricle.errors import ConfigError
 
@@ -224,7 +224,7 @@ def test_short_clips_and_wrong_settings_are_refused() -> None:
         ({"recurrent": 5}, "even number"),
         ({"blocks": ()}, "blocks"),
         ({"blocks": ((8, 4, 1),)}, "even at stride 1"),
-        ({"edges": "wrap"}, "unknown edges"),
+        ({"edges": "wrap"}, "edges is 'wrap'"),
         ({"rate": 100.0}, "too few"),
     ):
         with pytest.raises(ConfigError, match=match):

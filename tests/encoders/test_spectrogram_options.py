@@ -13,8 +13,8 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Grid
 from auricle.encoders.parts.conv_position import ConvPositionConfig
-from auricle.encoders.parts.frequency_concat import concatenate_frequency
 from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.spectrogram_patches import concatenate_frequency
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
@@ -236,18 +236,18 @@ def test_initialise_starts_afresh() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"block_norm": "both"}, "unknown block_norm"),
+        ({"block_norm": "both"}, "block_norm is 'both'"),
         ({"positions": "sinusoid"}, "run along time only, found patches of 16 of 32 mel bins"),
         ({"positions": "conv"}, "run along time only"),
         ({"stride": (20, 16)}, "expected 1 <= stride <= patch"),
-        ({"stride": (0, 16)}, "expected 1 <= stride <= patch"),
+        ({"stride": (0, 16)}, "stride.0 is 0; expected a whole number of at least 1"),
         ({"patch": (16, 64)}, "mels 32 must be a multiple"),
         ({"patch": (16, 64), "stride": (8, 8)}, "mels 32 must be a multiple"),
         ({"frames": 8, "stride": (8, 8)}, "frames 8 must be a multiple"),
         ({"shared_layers": True, "drop_path": 0.1}, "one block for all; set 0"),
-        ({"class_tokens": 0}, "cls=False leaves them out"),
-        ({"dropout": 1.0}, "dropout 1.0 must lie in"),
-        ({"layer_drop": -0.1}, "layer_drop -0.1 must lie in"),
+        ({"class_tokens": 0}, "class_tokens is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0.*below 1"),
+        ({"layer_drop": -0.1}, "layer_drop is -0.1.*at least 0"),
         ({"pooling": "concat_freq"}, "F \\* D, final 'fc_norm' normalises D"),
         ({"pooling": "mean_of_cls", "cls": False}, "reads the class token"),
     ],

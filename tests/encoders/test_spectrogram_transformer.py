@@ -149,7 +149,7 @@ def test_settings_travel_as_json() -> None:
         ({"frames": 100}, "multiple of the patch length"),
         ({"drop_path": 1.0}, "drop_path"),
         ({"cls": False}, "reads the class token"),
-        ({"pooling": "max"}, "unknown pooling 'max'"),
+        ({"pooling": "max"}, "pooling is 'max'"),
         ({"depth": 0}, "at least 1"),
     ],
 )

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.config import Config
 from auricle.encoders.contract import Ability
-from auricle.encoders.parts.mamba_mixer import MambaMixer, ScanDirection, turn
-from auricle.encoders.state_space import StateSpace, StateSpaceConfig
-from auricle.encoders.state_space_config import BidirectionalStateSpaceConfig
+from auricle.encoders.parts.mamba_mixer import MambaMixer, ScanDirection, reverse_rows
+from auricle.encoders.state_space import BidirectionalStateSpaceConfig, StateSpace, StateSpaceConfig
 from auricle.errors import ConfigError
 
 SSAM = StateSpaceConfig(width=32, depth=3, states=5, mels=32, frames=160)
@@ -179,8 +178,8 @@ def test_a_first_class_token_of_one_direction_hears_nothing_and_a_last_one_all()
 
 def test_rows_are_turned_by_their_true_lengths() -> None:
     x = torch.arange(10.0).view(2, 5, 1)
-    assert turn(x, torch.tensor([3, 5]))[..., 0].tolist() == [[2, 1, 0, 3, 4], [9, 8, 7, 6, 5]]
-    assert turn(x, None)[0, :, 0].tolist() == [4, 3, 2, 1, 0]
+    assert reverse_rows(x, torch.tensor([3, 5]))[..., 0].tolist() == [[2, 1, 0, 3, 4], [9, 8, 7, 6, 5]]
+    assert reverse_rows(x, None)[0, :, 0].tolist() == [4, 3, 2, 1, 0]
 
 
 def test_layers_tell_stream_and_branch() -> None:
@@ -233,7 +232,7 @@ def test_streams_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="whole patches"):
         encoder.stream(features(1, 6))
     _, states = encoder.stream(features(1, 160))
-    with pytest.raises(ConfigError, match="start afresh"):
+    with pytest.raises(ConfigError, match="start a new stream"):
         encoder.stream(features(1, 4), states)
     with pytest.raises(ConfigError, match="both directions"):
         SSAM.replace(bidirectional=True).build().stream(features(1, 4))

@@ -13,7 +13,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, gumbel_noise
 from auricle.encoders.parts.waveform_stem import CPC, WAV2VEC
 from auricle.encoders.waveform_recurrent import (
     CAUSAL_VQ_WAV2VEC,
@@ -257,12 +257,12 @@ def test_bad_input_is_refused() -> None:
 
 def test_settings_are_refused_and_survive_json() -> None:
     for config, wrong, match in (
-        (RECURRENT, {"cell": "rnn"}, "unknown cell"),
+        (RECURRENT, {"cell": "rnn"}, "cell is 'rnn'"),
         (RECURRENT, {"dropout": 1.0}, "dropout"),
-        (RECURRENT, {"depth": 0}, "above 0"),
+        (RECURRENT, {"depth": 0}, "depth is 0"),
         (AGGREGATOR, {"kernels": ()}, "kernels"),
-        (AGGREGATOR, {"norm": "batch"}, "unknown norm 'batch'"),
-        (AGGREGATOR, {"left": "mirror"}, "unknown left"),
+        (AGGREGATOR, {"norm": "batch"}, "norm is 'batch'"),
+        (AGGREGATOR, {"left": "mirror"}, "left is 'mirror'"),
         (AGGREGATOR, {"residual_scale": 0.0}, "residual_scale"),
     ):
         with pytest.raises(ConfigError, match=match):

@@ -16,7 +16,7 @@ from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.encoders.parts.waveform_stem import WAV2VEC2
-from auricle.encoders.waveform_transformer import SIZES, WaveformTransformer, WaveformTransformerConfig
+from auricle.encoders.waveform_transformer import WaveformTransformer, WaveformTransformerConfig
 from auricle.errors import ConfigError
 from auricle.zoo.families.waveform import load_transformers_weights
 
@@ -110,7 +110,7 @@ def test_initialising_again_equals_building(bias: str) -> None:
 
 
 def test_every_size_builds_and_travels_as_json() -> None:
-    for name in SIZES:
+    for name in WaveformTransformerConfig.sizes:
         config = WaveformTransformerConfig.size(name)
         assert WaveformTransformerConfig.from_json(config.to_json()) == config
     with torch.device("meta"):
@@ -235,7 +235,7 @@ def test_dropout_acts_in_training_only() -> None:
     [
         ({"heads": 5}, "multiple of heads"),
         ({"position": ConvPositionConfig(groups=5)}, "groups of the positions"),
-        ({"norm": "both"}, "unknown norm"),
+        ({"norm": "both"}, "norm is 'both'"),
         ({"bias": "wavml"}, "did you mean 'wavlm'"),
         ({"layer_drop": 1.0}, "layer_drop"),
         ({"stem_gradient": -1.0}, "stem_gradient"),

@@ -13,9 +13,9 @@ from rich.console import Console
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError, CorpusError
+from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate, evaluated_encoders
 from auricle.evaluation.seen import seen
-from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
 from auricle.results.export import render_results
 from auricle.results.predictions import load_predictions
@@ -25,6 +25,8 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.clips import run as clips_task
 
 SEARCH = SearchConfig(epochs=8, lr=(3e-3, 3e-2), weight_decay=(1e-4,), halving=(), min_batches=2)
+CONFIG = EvaluationConfig(seeds=2, search=SEARCH)
+ALONE = CONFIG.replace(controls=False)
 CARD = TaskCard(name="toys", folds=3)
 
 
@@ -33,15 +35,14 @@ def quick(tmp_path: Path) -> dict:
     return {
         "out": tmp_path / "probes",
         "probes": ("linear", "knn"),
-        "seeds": (0, 1),
-        "search": SEARCH,
+        "config": CONFIG,
         "progress": False,
     }
 
 
 def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=30, source=[f"s{i // 6}-{i % 3}" for i in range(30)])
-    results = evaluate([encoder], CARD, corpus, seen=True, **quick)
+    results = evaluate([EvaluatedEncoder(encoder, seen=True)], CARD, corpus, **quick)
     assert [(r.role, r.probe) for r in results] == [
         (role, probe) for role in ("pretrained", "random", "log-mel") for probe in ("linear", "knn")
     ]
@@ -68,9 +69,7 @@ def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..
 
 def test_tags_of_a_split_and_the_table(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=30, several=True, split=["train"] * 18 + ["valid"] * 6 + ["test"] * 6)
-    results = evaluate(
-        [encoder], CARD, corpus, with_controls=False, **{**quick, "probes": ("linear", "mhca", "protobin")}
-    )
+    results = evaluate([encoder], CARD, corpus, **{**quick, "config": ALONE, "probes": ("linear", "mhca", "protobin")})
     assert [r.probe for r in results] == ["linear", "mhca", "protobin"]
     assert {(r.kind, r.metric, r.protocol) for r in results} == {("multi", "mAP", "split")}
     assert results[0].sizes == [[18, 6, 6]]
@@ -87,7 +86,7 @@ def test_tags_of_a_split_and_the_table(encoder: FrozenEncoder, tones: Callable[.
 def test_finished_work_is_not_done_again(
     encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus = tones()
+    corpus, quick = tones(), {**quick, "config": ALONE}
     calls: list[str] = []
     fit = clips_task.fit_fold
 
@@ -99,19 +98,19 @@ def test_finished_work_is_not_done_again(
 
     monkeypatch.setattr(clips_task, "fit_fold", counted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate([encoder], CARD, corpus, with_controls=False, **quick)
+        evaluate([encoder], CARD, corpus, **quick)
     assert calls == ["1", "2", "3", "1", "2"]
-    resumed = evaluate([encoder], CARD, corpus, with_controls=False, **quick)
+    resumed = evaluate([encoder], CARD, corpus, **quick)
     assert calls[5:] == ["2", "3"]
-    again = evaluate([encoder], CARD, corpus, with_controls=False, seen=False, **quick)
+    again = evaluate([EvaluatedEncoder(encoder, seen=False)], CARD, corpus, **quick)
     assert len(calls) == 7
     assert [r.value for r in again] == [r.value for r in resumed]
     assert {r.seen for r in read_results(quick["out"])} == {False}
-    fresh = evaluate([encoder], CARD, corpus, with_controls=False, **{**quick, "out": quick["out"].parent / "fresh"})
+    fresh = evaluate([encoder], CARD, corpus, **{**quick, "out": quick["out"].parent / "fresh"})
     assert [(r.value, r.low, r.high, r.chosen, r.key) for r in fresh] == [
         (r.value, r.low, r.high, r.chosen, r.key) for r in resumed
     ]
-    evaluate([encoder], CARD, corpus, with_controls=False, **{**quick, "seeds": (0, 2)})
+    evaluate([encoder], CARD, corpus, **{**quick, "config": ALONE.replace(seeds=3)})
     assert len(calls) == 7 + 6 + 6
 
 
@@ -119,7 +118,7 @@ def test_broken_clips_are_counted_and_named(encoder: FrozenEncoder, tones: Calla
     corpus = tones()
     (corpus.root / "004 tön.wav").write_bytes(b"no audio")
     (corpus.root / "007 tön.wav").unlink()
-    result = evaluate([encoder], CARD, corpus, with_controls=False, **quick)[0]
+    result = evaluate([encoder], CARD, corpus, **{**quick, "config": ALONE})[0]
     assert (result.clips, result.clips_total) == (28, 30)
     assert set(result.missing) == {"004 tön.wav", "007 tön.wav"}
     assert sum(s[2] for s in result.sizes) == 28
@@ -147,20 +146,20 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
     corpus = tones(clips=6)
     with pytest.raises(ConfigError, match="no encoder"):
         evaluate([], CARD, corpus, **quick)
-    with pytest.raises(ConfigError, match="expected at least one"):
-        evaluate([encoder], CARD, corpus, **{**quick, "seeds": ()})
+    with pytest.raises(ConfigError, match="seeds is 0; expected a whole number of at least 1"):
+        EvaluationConfig(seeds=0)
     with pytest.raises(ConfigError, match="did you mean 'linear'"):
         evaluate([encoder], CARD, corpus, **{**quick, "probes": ("linaer",)})
 
 
 def test_encoders_of_one_architecture_share_their_controls(encoder: FrozenEncoder) -> None:
     evaluated = evaluated_encoders(
-        [encoder, encoder.randomised(5), EvaluatedEncoder(encoder.randomised(9), "random")], True, None
+        [encoder, encoder.randomised(5), EvaluatedEncoder(encoder.randomised(9), "random")], True
     )
     assert [s.role for s in evaluated] == ["pretrained", "pretrained", "random", "random", "log-mel"]
 
 
-def test_heard_follows_from_what_the_run_says(tones: Callable[..., Corpus], tmp_path: Path) -> None:
+def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=6, name="owls")
     run = tmp_path / "run"
     run.mkdir()
@@ -168,7 +167,7 @@ def test_heard_follows_from_what_the_run_says(tones: Callable[..., Corpus], tmp_
     told = {"name": "all", "fingerprint": "x", "parts": {"frogs": 3, "owls": 6}}
     cases = [
         (told, True),
-        # Other names alone prove nothing: only the list of recordings (see test_heard.py) can say "never heard".
+        # Other names alone prove nothing: only the list of recordings (see test_seen.py) can say "never seen".
         ({**told, "parts": {"frogs": 3}}, None),
         ({"name": "n", "fingerprint": corpus.fingerprint}, True),
     ]
@@ -176,5 +175,5 @@ def test_heard_follows_from_what_the_run_says(tones: Callable[..., Corpus], tmp_
         (run / "corpus.json").write_text(json.dumps(data))
         assert seen(run, corpus) is expected
     (run / "corpus.json").write_text("{")
-    with pytest.raises(CheckpointError, match="does not say what was heard"):
+    with pytest.raises(CheckpointError, match=r"corpus\.json is damaged"):
         seen(run, corpus)

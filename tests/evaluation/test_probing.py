@@ -14,8 +14,10 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation import probing
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import controls, evaluate
 from auricle.evaluation.probing import probe
+from auricle.models import Model
 from auricle.probes import SearchConfig
 from auricle.report.page import write_report
 from auricle.results.record import read_results
@@ -32,13 +34,14 @@ def run(tmp_path: Path, encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     (folder / "corpus.json").write_text(json.dumps({"name": "tones", "fingerprint": "x", "clips": 3, "hours": 0.1}))
     (folder / "recipe.json").write_text("{}")
-    monkeypatch.setattr(probing, "load", lambda path: encoder)
+    monkeypatch.setattr(probing, "load", lambda path, **how: Model(encoder, None, Path(path), Path(path)))
     return folder
 
 
 def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., Corpus]) -> None:
     card = TaskCard(name="toys", folds=3)
-    options = {"task": card, "probes": ("linear",), "seeds": (0,), "search": SEARCH, "progress": False}
+    config = EvaluationConfig(seeds=1, search=SEARCH)
+    options = {"task": card, "probes": ("linear",), "config": config, "progress": False}
     results = probe(run, data=tones(), command="auricle probe run --task toys", **options)
     assert [(r.role, r.seen) for r in results] == [("pretrained", True), ("random", False), ("log-mel", False)]
     assert results[0].command == "auricle probe run --task toys"
@@ -73,9 +76,8 @@ def test_table_of_tasks_names_each() -> None:
 def test_log_mel_statistics_tell_real_classes_apart(shared_audio: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
     corpus = open_corpus(shared_audio / "esc10").filter(lambda clip: clip.labels[0] in ("dog", "rain", "helicopter"))
     plain = controls(encoder)[1]
-    result = evaluate(
-        [plain], get_task("esc10"), corpus, out=tmp_path, probes=("knn",), with_controls=False, progress=False
-    )[0]
+    config = EvaluationConfig(controls=False)
+    result = evaluate([plain], "esc10", corpus, out=tmp_path, probes=("knn",), config=config, progress=False)[0]
     assert (result.clips, result.fold_names, result.role) == (120, ["1", "2", "3", "4", "5"], "log-mel")
     assert result.value > 0.7
     assert "test sources" in result.interval

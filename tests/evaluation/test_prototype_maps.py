@@ -1,4 +1,4 @@
-"""Maps of what prototypes listened to: of the right clips, equal to the probe's own maps, drawn the right way up."""
+"""Maps of where prototypes activate: of the right clips, and drawn the right way up."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_maps_are_of_test_clips_and_of_their_classes(
         json.dumps({"task": "toys", "probe": "protobin", "value": 0.5, "role": "pretrained"})
     )
     page = write_report([tmp_path / "run"], tmp_path / "page.html").read_text()
-    assert "What the prototypes listened to" in page
+    assert "Activations of prototypes" in page
     assert page.count('class="fired"') == sum(len(c["maps"]) for c in json.loads(path.read_text())["clips"])
 
 

@@ -1,4 +1,4 @@
-"""What counts as heard: the same recordings under any name; and what a run of an earlier version can't tell."""
+"""Corpora seen in pre-training: the same recordings under any name; and runs that list no recordings."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ def old(run: Path, folder: Path, **told: object) -> Path:
     return folder
 
 
-def test_what_was_heard_is_recognised_under_any_name(run: Path, data: Path, tmp_path: Path) -> None:
+def test_seen_recordings_are_recognised_under_any_name(run: Path, data: Path, tmp_path: Path) -> None:
     assert seen(run, open_corpus(data)) is True
     shutil.copytree(data, tmp_path / "other name")
     assert seen(run, open_corpus(tmp_path / "other name")) is True
     assert seen(run, open_corpus(data / "a")) is True
-    # One recording among unheard ones, renamed, in a tar.
+    # One recording among new ones, renamed, in a tar.
     mixed = write(tmp_path / "mixed", 4, 1)
     shutil.copy(data / "b" / "1.wav", mixed / "a" / "new.wav")
     assert seen(run, open_corpus(mixed)) is True
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         tar.add(mixed / "a" / "new.wav", "x.wav")
     assert seen(run, open_corpus(tmp_path / "shard.tar")) is True
-    assert seen(run, open_corpus(data / "a").cut(0.2)) is True
+    assert seen(run, open_corpus(data / "a").segments(0.2)) is True
 
 
-def test_other_audio_of_the_same_file_names_and_sizes_was_not_heard(run: Path, data: Path, tmp_path: Path) -> None:
+def test_other_audio_of_the_same_file_names_and_sizes_was_not_seen(run: Path, data: Path, tmp_path: Path) -> None:
     other = open_corpus(write(tmp_path / "other", 8, 1))
     assert sorted(other.column("file")) == sorted(open_corpus(data).column("file"))
     assert seen(run, other) is False
@@ -100,7 +100,7 @@ def test_damaged_lists_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"recordings.parquet is damaged"):
         seen(folder, other)
     (folder / "corpus.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="does not say what was heard"):
+    with pytest.raises(CheckpointError, match=r"corpus\.json is damaged"):
         seen(folder, other)
 
 
@@ -122,7 +122,7 @@ def test_identities_are_those_of_different_contents(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_real_corpora_that_were_left_out_were_not_heard(shared_audio: Path, run: Path, tmp_path: Path) -> None:
+def test_real_corpora_that_were_excluded_were_not_seen(shared_audio: Path, run: Path, tmp_path: Path) -> None:
     everything = open_corpus(shared_audio, exclude=("esc10", "sed_synth"))
     folder = old(run, tmp_path / "run", name="audio", parts={})
     pq.write_table(pa.table({"recording": recording_ids(everything)}), folder / "recordings.parquet")

@@ -157,11 +157,11 @@ def test_refusals(frozen: FrozenEncoder) -> None:
         ({"mode": "ful"}, "did you mean 'full'"),
         ({"last_n": 0}, "last_n is 0"),
         ({"lr": 0.0}, "lr is 0.0"),
-        ({"mixup": 1.5}, "mixup is 1.5; expected a share"),
+        ({"mixup": 1.5}, "mixup is 1.5; expected a number of at least 0 and of at most 1"),
         ({"layer_decay": 0.0}, "layer_decay is 0.0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"max_seconds": 0.0}, "max_seconds is 0.0"),
-        ({"precision": "fp16"}, "unknown precision"),
+        ({"precision": "fp16"}, "precision is .fp16.; expected .auto., .fp32. or .bf16."),
     ],
 )
 def test_refused_settings(settings: dict[str, object], match: str) -> None:

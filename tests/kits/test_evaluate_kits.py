@@ -1,4 +1,4 @@
-"""Whole evaluations by the kits' protocols: folds, leaks, seeds, records, and going on after a stop."""
+"""Whole evaluations by the kits' protocols: folds, leaks, seeds, records, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import torch
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
-from auricle.kits import task as compat_task
-from auricle.kits.evaluate import compat_evaluate
+from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
+from auricle.kits import task as kit_task
+from auricle.kits.evaluate import evaluate_by_protocol
 from auricle.kits.folds import kit_plan
 from auricle.kits.grid import GridPoint
-from auricle.kits.head import CompatHeadConfig
-from auricle.kits.knn import neighbour_votes
+from auricle.kits.head import KitHeadConfig
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import EVAR, HEAR, MARBLE, SUPERB, XARES, XARES_KNN, NeighbourConfig, ProtocolConfig
+from auricle.kits.task import neighbour_votes
 from auricle.probes.contract import Labelled
 from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
@@ -31,6 +32,8 @@ from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
 CARD = TaskCard(name="toys", labels="single", protocol="folds")
+CONFIG = EvaluationConfig(resamples=200)
+ALONE = CONFIG.replace(controls=False)
 FOLDS = {"fold": [1 + i // 10 for i in range(30)]}
 
 
@@ -44,13 +47,13 @@ def short(protocol: ProtocolConfig, **training: object) -> ProtocolConfig:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> dict:
-    return {"out": tmp_path / "probes", "progress": False, "resamples": 200, "command": "test"}
+    return {"out": tmp_path / "probes", "progress": False, "config": CONFIG, "command": "test"}
 
 
 def test_hear_on_folds(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=30, **FOLDS)
     protocol = short(HEAR, epochs=30, patience=4)
-    results = compat_evaluate([encoder], CARD, corpus, protocol=protocol, workers=2, **quick)
+    results = evaluate_by_protocol([encoder], CARD, corpus, protocol=protocol, workers=2, **quick)
     assert [r.role for r in results] == ["pretrained", "random", "log-mel"]
     first, logmel = results[0], results[2]
     assert (first.protocol_name, first.probe, first.protocol) == ("hear", "hear_mlp", "folds")
@@ -71,13 +74,13 @@ def test_hear_on_folds(encoder: FrozenEncoder, tones: Callable[..., Corpus], qui
     assert len(saved.names) == 30
 
 
-def test_a_second_call_computes_nothing_and_a_stopped_one_goes_on(
+def test_a_second_call_computes_nothing_and_a_stopped_one_resumes(
     encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = tones(clips=30, **FOLDS)
     protocol = short(EVAR, epochs=3).replace(seeds=(42, 43), valid_share=0.3)
     calls: list[int] = []
-    real = compat_task.fit_points
+    real = kit_task.fit_points
 
     def counted(*args: object, **named: object) -> object:
         calls.append(1)
@@ -85,28 +88,28 @@ def test_a_second_call_computes_nothing_and_a_stopped_one_goes_on(
             raise KeyboardInterrupt
         return real(*args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compat_task, "fit_points", counted)
-    run = {"protocol": protocol, "with_controls": False, "workers": 1, **quick}
+    monkeypatch.setattr(kit_task, "fit_points", counted)
+    run = {"protocol": protocol, "workers": 1, **quick, "config": ALONE}
     with pytest.raises(KeyboardInterrupt):
-        compat_evaluate([encoder], CARD, corpus, **run)
-    result = compat_evaluate([encoder], CARD, corpus, **run)[0]
+        evaluate_by_protocol([encoder], CARD, corpus, **run)
+    result = evaluate_by_protocol([encoder], CARD, corpus, **run)[0]
     # Three parts were kept of six; the fourth broke off and is made again.
     assert len(calls) == 1 + 6
     assert (len(result.per_seed), result.leaks) == (2, [])
-    assert compat_evaluate([encoder], CARD, corpus, **run) == [result]
+    assert evaluate_by_protocol([encoder], CARD, corpus, **run) == [result]
     assert len(calls) == 7
-    # What is said of an encoder now stands in a result found again, and is written down.
-    (told,) = compat_evaluate([encoder], CARD, corpus, seen=True, **run)
-    assert (told.key, told.seen, len(calls)) == (result.key, True, 7)
-    assert read_results(quick["out"]) == [told]
+    # A known result takes what is known of its encoder now, and is written again.
+    (known,) = evaluate_by_protocol([EvaluatedEncoder(encoder, seen=True)], CARD, corpus, **run)
+    assert (known.key, known.seen, len(calls)) == (result.key, True, 7)
+    assert read_results(quick["out"]) == [known]
     changed = protocol.replace(training=protocol.training.replace(epochs=2))
-    assert compat_evaluate([encoder], CARD, corpus, **{**run, "protocol": changed})[0].key != result.key
+    assert evaluate_by_protocol([encoder], CARD, corpus, **{**run, "protocol": changed})[0].key != result.key
 
 
 def test_evar_says_what_cropping_would_do(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=30, **FOLDS)
     protocol = short(EVAR, epochs=2).replace(seeds=(42,), valid_share=0.3, crop=EVAR.crop.replace(seconds=0.5))
-    notes = compat_evaluate([encoder], CARD, corpus, protocol=protocol, with_controls=False, **quick)[0].notes
+    notes = evaluate_by_protocol([encoder], CARD, corpus, protocol=protocol, **{**quick, "config": ALONE})[0].notes
     assert any("no clip is longer" in note for note in notes)
     assert any("pads 30 shorter clips" in note for note in notes)
     assert any("without regard to their source" in note for note in notes)
@@ -116,7 +119,7 @@ def test_xares_chooses_on_the_test_fold_and_says_so(
     encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict
 ) -> None:
     corpus = tones(clips=30, **FOLDS)
-    results = compat_evaluate([encoder], CARD, corpus, protocol="xares", with_controls=False, **quick)
+    results = evaluate_by_protocol([encoder], CARD, corpus, protocol="xares", **{**quick, "config": ALONE})
     assert [(r.probe, r.protocol_name) for r in results] == [("xares_linear", "xares"), ("xares_knn", "xares")]
     trained, votes = results
     assert trained.sizes == [[20, 10, 10]] * 3
@@ -133,9 +136,8 @@ def test_kits_that_read_layers(
     corpus = tones(clips=30, split=["train"] * 18 + ["valid"] * 6 + ["test"] * 6)
     rules = {"epochs": 8} if name.startswith("marble") else {"steps": 30, "check_every": 10}
     card = TaskCard(name="toys", labels="single")
-    result = compat_evaluate(
-        [encoder], card, corpus, protocol=short(kit, **rules), with_controls=False, **quick
-    )[0]  # fmt: skip
+    quick = {**quick, "config": ALONE}
+    result = evaluate_by_protocol([encoder], card, corpus, protocol=short(kit, **rules), **quick)[0]
     assert (result.probe, result.sizes, result.leaks) == (name, [[18, 6, 6]], [])
     layers = encoder.depth + (name == "superb_linear")
     assert result.params == layers + 24 * (encoder.width + 1) + 3 * 25
@@ -146,7 +148,7 @@ def test_several_labels_a_clip(encoder: FrozenEncoder, tones: Callable[..., Corp
     corpus = tones(clips=40, several=True, split=["train"] * 24 + ["valid"] * 8 + ["test"] * 8)
     card = TaskCard(name="tags", labels="multi")
     for kit in (short(HEAR, epochs=30, patience=3), short(EVAR, epochs=30)):
-        results = compat_evaluate([encoder], card, corpus, protocol=kit, **quick)
+        results = evaluate_by_protocol([encoder], card, corpus, protocol=kit, **quick)
         assert {r.metric for r in results} == {"mAP"}
         assert next(r.value for r in results if r.role == "log-mel") > 0.6
 
@@ -159,7 +161,7 @@ def test_real_scenes_by_evar(encoder: FrozenEncoder, shared_audio: Path, quick: 
 
     card = get_task("sed_synth")
     logmel = next(c for c in controls(encoder) if c.role == "log-mel")
-    result = compat_evaluate([logmel], card, open_corpus(shared_audio / card.corpus), protocol="evar", **quick)[0]
+    result = evaluate_by_protocol([logmel], card, open_corpus(shared_audio / card.corpus), protocol="evar", **quick)[0]
     assert result.per_seed[0] != result.per_seed[1]
     # Six events, about half of them in a scene: chance is the share of positives.
     chance = np.mean([c["positives"] for c in result.per_class.values()]) / result.clips
@@ -231,7 +233,7 @@ def test_test_clips_validate_a_split_where_the_kit_does_so() -> None:
     made = kit_plan(marked, plan, targets, splits, 0)
     (fold,) = made.folds
     assert (fold.train.tolist(), fold.valid.tolist(), fold.test.tolist()) == ([0, 1, 3], [2, 4, 5], [2, 4, 5])
-    assert "test clips themselves choose the epoch" in made.description
+    assert "test clips themselves select the epoch" in made.description
     assert "validates" not in made.description
     neighbours = kit_plan(for_task(XARES_KNN, "fsdkaggle2018"), plan, targets, splits, 0)
     assert neighbours.folds[0].train.tolist() == [0, 1, 3]
@@ -249,11 +251,13 @@ def test_official_validation_clips_stay() -> None:
 def test_refusals(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict) -> None:
     corpus = tones(clips=12)
     with pytest.raises(ConfigError, match="no encoder"):
-        compat_evaluate([], CARD, corpus, **quick)
+        evaluate_by_protocol([], CARD, corpus, **quick)
     with pytest.raises(ConfigError, match="did you mean 'hear'"):
-        compat_evaluate([encoder], CARD, corpus, protocol="heer", **quick)
+        evaluate_by_protocol([encoder], CARD, corpus, protocol="heer", **quick)
     with pytest.raises(ConfigError, match="RetrievalRule"):
-        compat_evaluate([encoder], TaskCard(name="r", rule=RetrievalRule()), corpus, **quick)
+        evaluate_by_protocol([encoder], TaskCard(name="r", rule=RetrievalRule()), corpus, **quick)
+    with pytest.raises(ConfigError, match="its own: leave seeds out"):
+        evaluate_by_protocol([encoder], CARD, corpus, **{**quick, "config": CONFIG.replace(seeds=2)})
     with pytest.raises(ConfigError, match="activation 'relu'"):
-        CompatHeadConfig(batch_norm=True, activation="none")
+        KitHeadConfig(batch_norm=True, activation="none")
     assert not (quick["out"] / "tokens").exists()

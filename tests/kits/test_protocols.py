@@ -80,7 +80,7 @@ def test_the_kits_rules() -> None:
     assert XARES_KNN.neighbours == NeighbourConfig(k=10, temperature=0.07)
     assert (MARBLE.points[0].head.hidden, MARBLE.points[0].head.dropout) == ((512,), 0.2)
     assert (SUPERB.points[0].head.hidden, SUPERB.training.clip) == ((256,), 1.0)
-    assert [p.layered for p in (HEAR, EVAR, XARES, XARES_KNN, MARBLE, SUPERB)] == [None] * 4 + ["blocks", "all"]
+    assert [p.layers for p in (HEAR, EVAR, XARES, XARES_KNN, MARBLE, SUPERB)] == [None] * 4 + ["blocks", "states"]
 
 
 def test_what_leaks_is_said() -> None:

@@ -11,8 +11,8 @@ from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoderConfig
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.objectives.contract import Preparation
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.terms import CodeConfig

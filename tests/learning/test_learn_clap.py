@@ -12,7 +12,7 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.evaluation.audio_text.model import AudioText
-from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
+from auricle.evaluation.audio_text.run import text_retrieval, zero_shot
 from auricle.objectives.contract import Objective
 from auricle.recipes import get_recipe, small_scale
 from learning import Lesson
@@ -52,11 +52,12 @@ def test_captions_of_unheard_recordings_are_found(shared_audio: Path) -> None:
     encoder, objective = made.asked
     towers = AudioText(FrozenEncoder(made.parts[0], encoder, name="towers"), objective)
     some = held.select(range(0, len(held), 2))
-    answers = zero_shot(towers, some, templates=("the sound of {}", "{}"), resamples=200, progress=False)
+    answers = zero_shot(towers, some, templates=("the sound of {}", "{}"), resamples=200, progress=False).found
     accuracy = answers.scores[0]
     assert accuracy.chance == 0.1
     assert accuracy.interval.low > 0.15
-    found = {score.name: score for score in text_retrieval(towers, some, resamples=200, progress=False).scores}
+    retrieval = text_retrieval(towers, some, resamples=200, progress=False).found
+    found = {score.name: score for score in retrieval.scores}
     for way in ("audio to text", "text to audio"):
         recall = found[f"{way}: recall_at_1"]
         assert recall.value > 2 * recall.chance

@@ -10,7 +10,7 @@ from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.encoders.parts.waveform_stem import WAV2VEC2_LAYER
 from auricle.objectives.masks.spans import SpanMask
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
-from auricle.recipes.recipe import Recipe, get_recipe
+from auricle.recipes import Recipe, get_recipe
 from learning import lesson
 
 # At 8 kHz, the same hop of 20 ms with a convolution less: half the work.

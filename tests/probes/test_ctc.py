@@ -15,8 +15,7 @@ from auricle.errors import ConfigError, MissingExtraError
 from auricle.probes import SearchConfig
 from auricle.probes.contract import Inputs
 from auricle.probes.ctc.decode import beam_search, greedy
-from auricle.probes.ctc.heads import CTC, CtcConfig, CtcHead
-from auricle.probes.ctc.lstm import BiLstm
+from auricle.probes.ctc.heads import CTC, BiLstm, CtcConfig, CtcHead
 from auricle.probes.ctc.search import _losses, fit_ctc
 from auricle.probes.ctc.utterances import Utterances, feasible
 from auricle.tokens.token_set import TokenSet, TokenShape
@@ -197,10 +196,6 @@ def test_the_split_follows_from_the_rate() -> None:
     assert CtcConfig(upsample=3).for_rate(6.25).upsample == 3
     with pytest.raises(ConfigError, match="upsample is not decided"):
         build(CtcConfig())
-    with pytest.raises(ConfigError, match="kernel is 4"):
-        CtcConfig(kernel=4)
-    with pytest.raises(ConfigError, match="did you mean 'conv'"):
-        CtcConfig(context="convs")  # type: ignore[arg-type]
 
 
 def spoken(utterances: int, seed: int) -> Utterances:

@@ -16,8 +16,8 @@ from auricle.probes import fit_probe
 from auricle.probes.contract import Labelled
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.linear import LinearConfig
+from auricle.probes.losses import Scaling
 from auricle.probes.search.config import SearchConfig
-from auricle.probes.search.scaling import Scaling
 from auricle.tokens.token_set import TokenSet
 
 CLASSES = ("bell", "rain", "siren")

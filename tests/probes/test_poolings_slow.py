@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from auricle.encoders.parts.positions import sincos_grid
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead
-from auricle.probes.heads import linear_pre, recompute
+from auricle.probes.heads import best_tokens, recompute
 from auricle.probes.heads.abmilp import AbmilpConfig
 from auricle.probes.heads.conv import ConvConfig
 from auricle.probes.heads.ep import EpConfig
 from auricle.probes.heads.jepa import JepaConfig
-from auricle.probes.heads.linear_concat import LinearConcatConfig
+from auricle.probes.heads.linear import LinearConcatConfig
 from auricle.probes.heads.linear_pre import LinearPreConfig
 from auricle.probes.heads.mhca import MhcaConfig
 from auricle.probes.heads.mlp import MlpConfig
@@ -171,7 +171,7 @@ def test_pooling_equals_its_published_form(
 @pytest.mark.parametrize("reduce", ["max", "logsumexp", "mean"])
 @pytest.mark.parametrize("chunk", [2**22, 30])
 def test_tokens_classified_before_pooling(reduce: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_pre, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(best_tokens, "_CPU_CHUNK", chunk)
     monkeypatch.setattr(recompute, "_CPU_ELEMENTS", chunk)
     head = build(LinearPreConfig(pool=reduce))
     x, valid = ragged()

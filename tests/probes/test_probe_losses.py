@@ -75,7 +75,7 @@ def test_every_loss_goes_to_json_and_back() -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="did you mean 'huber'"):
         get_loss("hubert")
-    with pytest.raises(ConfigError, match="unknown loss"):
+    with pytest.raises(ConfigError, match="expected 'ce', 'bce'"):
         LossConfig(name="l3")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="delta"):
         LossConfig(name="huber", delta=0)

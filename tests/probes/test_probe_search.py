@@ -247,8 +247,8 @@ def test_one_diverging_setting_does_not_harm_the_others() -> None:
     alone = fit("mhca", train, valid, search=search.replace(lr=(1e-3,)))
     assert alone.trial.scores == fitted.trial.scores
     assert math.isinf(fitted.trials[1].scores[-1])
-    with pytest.raises(TrainingError, match="give lower learning rates"):
-        fit("mhca", train, valid, search=search.replace(lr=(float("inf"),)))
+    with pytest.raises(TrainingError, match="set lower learning rates"):
+        fit("mhca", train, valid, search=search.replace(lr=(1e38,)))
 
 
 def test_grid_and_batch_follow_the_published_protocol() -> None:
@@ -270,7 +270,6 @@ def test_grid_and_batch_follow_the_published_protocol() -> None:
         ({"loss": "bce"}, r"expects training targets \(n, 3\)"),
         ({"classes": ("bell",)}, "needs at least 2"),
         ({"classes": ("bell", "rain")}, "training targets"),
-        ({"search": SearchConfig(metric="f1")}, "unknown selection metric"),
     ],
 )
 def test_refusals(settings: dict[str, object], match: str) -> None:
@@ -279,11 +278,7 @@ def test_refusals(settings: dict[str, object], match: str) -> None:
         fit_probe("linear", make(20), make(20, seed=1), **given)  # type: ignore[arg-type]
 
 
-def test_refused_search_settings() -> None:
-    with pytest.raises(ConfigError, match="at least one"):
-        SearchConfig(epochs=0)
-    with pytest.raises(ConfigError, match="halving"):
-        SearchConfig(halving=((1.5, 0.5),))
+def test_refused_targets() -> None:
     with pytest.raises(ConfigError, match="one target a clip"):
         Labelled(make(4).tokens, torch.zeros(3))
     with pytest.raises(ConfigError, match="no clip"):

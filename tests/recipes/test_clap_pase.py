@@ -1,4 +1,4 @@
-"""Published constants of CLAP, PASE and PASE+; a CLAP run that is asked in words afterwards."""
+"""Published constants of CLAP, PASE and PASE+; zero-shot classification and retrieval with a CLAP run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.errors import CheckpointError, ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import open_audio_text
-from auricle.evaluation.audio_text.scores import text_retrieval, zero_shot
+from auricle.evaluation.audio_text.run import text_retrieval, zero_shot
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.recipe import Recipe
+from auricle.results.record import read_results
 
 
 def small(steps: int = 2) -> Recipe:
@@ -59,7 +60,7 @@ def test_clap_constants() -> None:
     assert recipe.window.short == "repeat"
     assert recipe.objective.text.model == "roberta-base"
     tiny = get_recipe("clap", "tiny")
-    assert any("training with labels" in line for line in (*tiny.deviations, tiny.choose))
+    assert any("training with labels" in line for line in (*tiny.notes.deviations, tiny.notes.when_to_use))
 
 
 def test_pase_constants() -> None:
@@ -91,18 +92,20 @@ def test_pase_constants() -> None:
     assert plus.encoder.width == 256
 
 
-def test_a_run_is_asked_in_words(run: tuple[Path, Corpus], tmp_path: Path) -> None:
+def test_scores_of_a_run(run: tuple[Path, Corpus], tmp_path: Path) -> None:
     path, corpus = run
     towers = open_audio_text(path)
     one, two = towers.texts(["a steady tone", "an unknown word"]), towers.waves(np.zeros((3, 16000), np.float32), 16000)
     assert one.shape == (2, 8)
     assert two.shape == (3, 8)
     np.testing.assert_allclose(np.linalg.norm(np.concatenate([one, two]), axis=1), 1, rtol=1e-5)
-    answers = zero_shot(path, corpus, templates=("a tone of {}", "{}"), resamples=50, progress=False)
+    out = tmp_path / "zero" / "shot.json"
+    answers = zero_shot(towers, corpus, templates=("a tone of {}", "{}"), resamples=50, out=out, progress=False).found
     names = [score.name for score in answers.scores]
     assert names == ["accuracy", "macro_f1"]
     assert answers.scores[0].chance == 0.25
-    rows, vectors = towers.corpus(corpus, progress=False)
+    embedded = towers.embed(corpus, progress=False)
+    rows, vectors = embedded.present, embedded.vectors
     prompts = (
         towers.texts([f"a tone of kind {k}" for k in range(4)]) + towers.texts([f"kind {k}" for k in range(4)])
     ) / 2
@@ -111,57 +114,60 @@ def test_a_run_is_asked_in_words(run: tuple[Path, Corpus], tmp_path: Path) -> No
         [f"kind {k}" == corpus.column("label")[r] for r, k in zip(rows, (vectors @ prompts.T).argmax(1), strict=True)]
     )
     assert answers.scores[0].value == pytest.approx(expected)
-    assert any("were heard in its training" in note for note in answers.notes)
-    found = text_retrieval(path, corpus, resamples=50, progress=False)
+    assert any("were seen in training" in note for note in answers.notes)
+    found = text_retrieval(towers, corpus, resamples=50, progress=False).found
     assert len(found.scores) == 10
     first = {score.name: score for score in found.scores}["text to audio: recall_at_1"]
     assert first.chance == pytest.approx(1 / len(corpus))
     assert first.interval.low <= first.value <= first.interval.high
-    written = json.loads(answers.write(tmp_path / "zero" / "shot.json").read_text())
+    written = json.loads(out.read_text())
     assert written["scores"][0]["name"] == "accuracy"
-    assert "accuracy" in answers.text()
+    (record,) = read_results(out.parent)
+    assert (record.type_name, record.probe, record.value) == ("zero_shot", "text", answers.scores[0].value)
+    assert not (path / "zero-shot").exists()
 
 
 def test_several_labels_and_several_captions(run: tuple[Path, Corpus]) -> None:
     path, corpus = run
     labels = [None if i == 0 else "kind 0;kind 1" if i % 2 else "kind 1" for i in range(len(corpus))]
-    answers = zero_shot(path, corpus.with_column("label", labels), resamples=20, progress=False)
+    towers = open_audio_text(path)
+    answers = zero_shot(towers, corpus.with_column("label", labels), resamples=20, progress=False).found
     assert [score.name for score in answers.scores] == ["mAP"]
     assert answers.clips == len(corpus) - 1
     assert any("neither label nor caption" in note for note in answers.notes)
     more = corpus.with_column("other", [f"number {i}" for i in range(len(corpus))])
-    found = text_retrieval(path, more, columns=("caption", "other"), resamples=20, progress=False)
+    found = text_retrieval(towers, more, columns=("caption", "other"), resamples=20, progress=False).found
     assert f"{2 * len(corpus)} different captions" in found.task
 
 
-def test_words_that_the_tower_never_learnt_are_told_and_classes_must_stay_apart(run: tuple[Path, Corpus]) -> None:
+def test_unknown_words_are_noted_and_equal_classes_refused(run: tuple[Path, Corpus]) -> None:
     """Its captions are `a steady tone of kind K, number N`."""
-    path, corpus = run
+    towers, corpus = open_audio_text(run[0]), run[1]
     ask = {"resamples": 10, "progress": False}
-    known = zero_shot(path, corpus, templates=("a tone of {}",), **ask)
-    assert not any("never learnt" in note for note in known.notes)
+    known = zero_shot(towers, corpus, templates=("a tone of {}",), **ask).found
+    assert not any("unknown to the text tower" in note for note in known.notes)
     half = corpus.with_column("label", ["siren" if i % 2 else "tone_kind" for i in range(len(corpus))])
-    answers = zero_shot(path, half, templates=("a sound of {}",), **ask)
+    answers = zero_shot(towers, half, templates=("a sound of {}",), **ask).found
     assert answers.notes[:2] == (
-        "the text tower never learnt 1 of the 3 different words of the classes (33%), and reads all of them as one: "
-        "'siren'; 1 of 2 classes hold such words: 'siren'",
-        "the text tower never learnt 1 of the 3 different words of the templates (33%), and reads all of them as one: "
-        "'sound'; 1 of 1 templates hold such words",
+        "1 of the 3 different words of the classes (33%) are unknown to the text tower, which has one token for all of "
+        "them: 'siren'; 1 of 2 classes contain such words: 'siren'",
+        "1 of the 3 different words of the templates (33%) are unknown to the text tower, which has one token for all "
+        "of them: 'sound'; 1 of 1 templates contain such words",
     )
     names = ("siren", "dog", "tone")
     strange = corpus.with_column("label", [names[i % 3] for i in range(len(corpus))])
-    words = r"classes 'dog', 'siren' as the very same tokens \(it never learnt 'dog', 'siren'\).*captions.*--labels"
+    words = r"same tokens for the classes 'dog', 'siren' \(unknown to it: 'dog', 'siren'\).*captions.*--labels"
     with pytest.raises(ConfigError, match=words):
-        zero_shot(path, strange, templates=("a tone of {}", "{}"), **ask)
+        zero_shot(towers, strange, templates=("a tone of {}", "{}"), **ask)
     spelt = corpus.with_column("label", ["a_tone" if i % 2 else "A tone" for i in range(len(corpus))])
-    with pytest.raises(ConfigError, match=r"classes 'A tone', 'a_tone' as the very same tokens and can't"):
-        zero_shot(path, spelt, **ask)
+    with pytest.raises(ConfigError, match=r"same tokens for the classes 'A tone', 'a_tone' and can't"):
+        zero_shot(towers, spelt, **ask)
     texts = [f"a {('dog', 'cat', 'tone', 'kind')[i % 4]}" for i in range(len(corpus))]
-    found = text_retrieval(path, corpus.with_column("caption", texts), **ask)
+    found = text_retrieval(towers, corpus.with_column("caption", texts), **ask).found
     assert found.notes[:2] == (
-        "the text tower never learnt 2 of the 5 different words of the captions (40%), and reads all of them as one: "
-        "'cat', 'dog'; 2 of 4 captions hold such words",
-        "2 of 4 captions can't be told apart from another of them: to the text tower they are the very same tokens",
+        "2 of the 5 different words of the captions (40%) are unknown to the text tower, which has one token for all "
+        "of them: 'cat', 'dog'; 2 of 4 captions contain such words",
+        "2 of 4 captions can't be distinguished from another of them: their tokens are the same",
     )
 
 
@@ -173,7 +179,8 @@ def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_pat
         writer.writerow(["file", "caption"])
         writer.writerows([name, f"take {i % 3}"] for i, name in enumerate(corpus.column("file")))
     captions = read_captions(table, corpus)
-    found = text_retrieval(path, corpus, captions=captions, resamples=20, progress=False)
+    towers = open_audio_text(path)
+    found = text_retrieval(towers, corpus, captions=captions, resamples=20, progress=False).found
     assert "3 different captions" in found.task
 
 
@@ -205,5 +212,5 @@ def test_what_is_refused(run: tuple[Path, Corpus], toy_corpus: Path, tmp_path: P
     other = get_recipe("temporal-gap", "tiny")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(other.to_json()))
-    with pytest.raises(CheckpointError, match="hears no captions"):
+    with pytest.raises(CheckpointError, match="has no text tower"):
         open_audio_text(tmp_path / "run")

@@ -9,13 +9,13 @@ import pytest
 
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
-from auricle.recipes.load import load_recipe
+from auricle.recipes.loading import load_recipe
 from auricle.training.checkpoint import find_checkpoints, read_tensors
 
 
@@ -25,7 +25,7 @@ def test_best_rq_as_published() -> None:
     corruption, (term,) = recipe.objective.corruption, recipe.objective.terms
     # A start with probability 0.01 at every frame, 400 ms of 10 ms frames, N(0, 0.1).
     assert (corruption.start, corruption.length, corruption.std) == (0.01, 40, 0.1)
-    assert (term.target.codes, term.target.dim, term.target.books) == (8192, 16, 1)
+    assert (term.target.codes, term.target.dim, term.target.codebooks) == (8192, 16, 1)
     assert recipe.encoder.subsampling == "conv2d"
     assert 5.5e8 < conformer_size(recipe) < 6.5e8
     assert (recipe.train.lr, recipe.train.warmup_steps, recipe.train.schedule) == (8e-4, 25_000, "inverse_sqrt")
@@ -119,9 +119,9 @@ def test_three_stages_hand_on_what_they_learnt(trained: Path) -> None:
     assert load(trained).encoder.config == first.encoder.config
     mine = read_tensors(find_checkpoints(trained / "checkpoints")[2] / "objective.safetensors")
     held = {
-        name.removeprefix("terms.0.target.earlier.encoder."): tensor
+        name.removeprefix("terms.0.target.previous.encoder."): tensor
         for name, tensor in mine.items()
-        if "target.earlier.encoder" in name
+        if "target.previous.encoder" in name
     }
     for name, tensor in tokenizer.encoder.state_dict().items():
         assert (held[name] == tensor).all(), name

@@ -13,7 +13,7 @@ import pytest
 from auricle.corpus.sources import open_corpus
 from auricle.errors import ConfigError
 from auricle.objectives.text.captions import caption_table
-from auricle.recipes.columns import columns_of
+from auricle.recipes.pretraining import read_columns
 
 
 def beside(toy_corpus: Path, out: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
@@ -32,7 +32,7 @@ def test_captions_are_read_from_the_table_beside_the_clips(toy_corpus: Path, tmp
     ]
     corpus = open_corpus(beside(toy_corpus, tmp_path, ["file", "caption", "title", "long_caption"], rows))
     notes: list[str] = []
-    found = columns_of(corpus, ("caption", "title", "file"), notes.append)
+    found = read_columns(corpus, ("caption", "title", "file"), notes.append)
     place = {name: row for row, name in enumerate(corpus.column("file"))}
     assert found["caption"][place[names[0]]] == ["take 0", "again 0", "the first once more"]
     assert found["caption"][place[names[2]]] == ["take 2", "again 2"]
@@ -42,14 +42,14 @@ def test_captions_are_read_from_the_table_beside_the_clips(toy_corpus: Path, tmp
     assert "column 'title' was read from captions.csv (title)" in notes[1]
     # The corpus's own column goes first.
     own = corpus.with_column("caption", ["mine"] * len(corpus))
-    assert set(columns_of(own, ("caption",))["caption"]) == {"mine"}
+    assert set(read_columns(own, ("caption",))["caption"]) == {"mine"}
 
 
 def test_the_file_comes_along_so_that_a_clip_without_a_caption_is_named(toy_corpus: Path, tmp_path: Path) -> None:
     names = open_corpus(toy_corpus).column("file")
     rows = [[name, f"take {i}"] for i, name in enumerate(names) if i != 2]
     corpus = open_corpus(beside(toy_corpus, tmp_path, ["file", "caption"], rows))
-    found = columns_of(corpus, ("caption",))
+    found = read_columns(corpus, ("caption",))
     assert found["file"] == corpus.column("file")
     with pytest.raises(ConfigError, match=rf"1 of {len(corpus)} clips have no caption.*{re.escape(names[2])}"):
         caption_table(found, ("caption",))
@@ -59,9 +59,9 @@ def test_a_missing_column_is_named_with_those_that_there_are(toy_corpus: Path, t
     with pytest.raises(
         ConfigError, match=r"the column 'caption'.*no captions\.csv in its folder.*--objective\.columns"
     ):
-        columns_of(open_corpus(toy_corpus), ("caption",))
+        read_columns(open_corpus(toy_corpus), ("caption",))
     names = open_corpus(toy_corpus).column("file")
     corpus = open_corpus(beside(toy_corpus, tmp_path, ["file", "title"], [[names[0], "a"]]))
     for name in ("caption", "speaker"):
         with pytest.raises(ConfigError, match=rf"the column '{name}'.*its captions\.csv has title"):
-            columns_of(corpus, (name,))
+            read_columns(corpus, (name,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib.util
 import json
 from pathlib import Path
 
@@ -55,20 +55,23 @@ def test_json_is_exact_and_holds_no_path(name: str, size: str) -> None:
 def test_it_is_documented(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert ENTRIES[name].summary.endswith(".")
-    assert recipe.reference.title
-    assert recipe.reference.arxiv or recipe.reference.section
-    for field in ("deviations", "kept", "unknown"):
-        said = getattr(recipe, field)
-        assert said or (size == "paper" and field == "deviations"), field
-        assert all(isinstance(line, str) and len(line) > 5 for line in said), field
-    assert len(recipe.cost) > 10
-    assert len(recipe.choose) > 10
+    notes = recipe.notes
+    assert notes.method == name
+    assert notes.reference.title
+    assert notes.reference.arxiv or notes.reference.section
+    assert notes.faithful
+    assert notes.deviations or size == "paper"
+    for field in ("faithful", "deviations", "not_specified"):
+        said = getattr(notes, field)
+        assert len(set(said)) == len(said), field
+        assert all(len(line) > 5 for line in said), field
+    assert len(notes.cost) > 10
+    assert len(notes.when_to_use) > 10
 
 
 @pytest.mark.parametrize("name", list(ENTRIES))
 def test_it_fits_a_screen(name: str) -> None:
-    file = inspect.getsourcefile(inspect.unwrap(ENTRIES[name].make))
-    assert file is not None
+    file = importlib.util.find_spec(ENTRIES[name].module).origin
     source = Path(file).read_text()
     assert len(source.splitlines()) <= LONGEST, file
     # Choices, not mechanisms.

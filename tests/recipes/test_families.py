@@ -14,7 +14,7 @@ from auricle.errors import ConfigError
 from auricle.recipes import Recipe, get_recipe, load, load_recipe
 from auricle.recipes.building import build, check_fit
 from auricle.recipes.families import families, get_family, on_family
-from auricle.recipes.stage_settings import stages_in
+from auricle.recipes.recipe import previous_encoders
 
 
 @pytest.mark.parametrize("name", families())
@@ -42,7 +42,7 @@ def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
     assert made.previous is not None
     assert isinstance(made.encoder, ConformerConfig)
     assert made.previous.encoder == made.encoder
-    assert [previous.encoder for previous in stages_in(made.objective)] == [made.encoder]
+    assert [previous.encoder for previous in previous_encoders(made.objective)] == [made.encoder]
     build(made, 0)
 
 
@@ -72,7 +72,7 @@ def test_help_without_a_recipe_says_how_to_go_on(capsys: pytest.CaptureFixture[s
     assert "auricle pretrain RECIPE --help" in said
     assert "hubert" in said
     assert main(["pretrain", "--data", "x"]) == 2
-    assert "name the recipe first" in capsys.readouterr().err
+    assert "no recipe is named" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["pretrain", "hubert", "--dat", "x"])
     assert "auricle pretrain hubert --help" in " ".join(capsys.readouterr().err.split())

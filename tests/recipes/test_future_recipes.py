@@ -6,8 +6,8 @@ import pytest
 
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayerConfig
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
 from auricle.objectives.predictive.future_prediction import FuturePredictionConfig

@@ -21,7 +21,7 @@ from auricle.objectives.targets.clusters import ClusteredFeaturesConfig, Cluster
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
-from auricle.recipes.load import load_recipe
+from auricle.recipes.loading import load_recipe
 from auricle.training.run_folder import read_metrics
 
 NAMES = ("hubert", "wavlm", "aves", "distilhubert", "dinosr")
@@ -36,10 +36,10 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert (recipe.name, recipe.size) == (name, size)
-    for field in ("deviations", "kept", "unknown", "cost", "choose"):
-        assert getattr(recipe, field), field
-    assert recipe.reference.arxiv
-    assert recipe.reference.title
+    for field in ("deviations", "faithful", "not_specified", "cost", "when_to_use"):
+        assert getattr(recipe.notes, field), field
+    assert recipe.notes.reference.arxiv
+    assert recipe.notes.reference.title
     if size == "tiny":
         encoder = recipe.encoder.build()
         assert 1.0e6 < sum(p.numel() for p in encoder.parameters()) < 6.0e6
@@ -139,7 +139,7 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
     run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
     first = load(run / "previous")
     assert "6 clusters" in (run / "events.log").read_text()
-    assert "layer 1 of the stage before" in (run / "events.log").read_text()
+    assert "layer 1 of the previous stage" in (run / "events.log").read_text()
     assert re.search(r"\(Mfcc\) of \d+ clips", (run / "previous" / "events.log").read_text())
     start = tensors(run, 0)
     prefix = "terms.0.target.source.previous.encoder."
@@ -183,7 +183,7 @@ def test_distillation_follows_its_teachers_stage(toy_corpus: Path, tmp_path: Pat
     run = pretrain(small(get_recipe("distilhubert")), toy_corpus, tmp_path / "run", progress=False)
     teacher, start = load(run / "previous").encoder.state_dict(), tensors(run, 0)
     events = (run / "events.log").read_text()
-    assert "the student began with" in events
+    assert "the student starts with" in events
     assert torch.equal(start["projection.weight"], teacher["projection.weight"])
     assert json.loads((run / "recipe.json").read_text())["name"] == "distilhubert"
     assert load(run).depth == 1

@@ -64,12 +64,12 @@ def test_what_differs_from_the_paper_is_listed(size: str) -> None:
         "window": "window", "batch": "batch", "augment": "augmentation", "encoder": "encoder", "warmup": "warm-up",
         "short": "short clips", "statistics": "normalisation", "frontend": "normalisation", "steps": "steps",
     }  # fmt: skip
-    listed = " ".join(recipe.deviations)
+    listed = " ".join(recipe.notes.deviations)
     changed = recipe.changes(paper)
     for part, word in words.items():
         if any(part in name for name in changed):
             assert word in listed, part
-    assert recipe.reference.arxiv == "2605.14231"
+    assert recipe.notes.reference.arxiv == "2605.14231"
 
 
 def test_fields_of_every_kind_are_set_from_the_command_line() -> None:

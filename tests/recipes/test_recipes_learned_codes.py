@@ -1,4 +1,4 @@
-"""wav2vec2, w2v-bert and decoar2: the published constants, and recipes that can be built, stored and told about."""
+"""wav2vec2, w2v-bert and decoar2: the published constants, and recipes that can be built, stored and described."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeLabelsConfig, CodeRegressionConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig
+from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.building import build
-from auricle.recipes.recipe import Recipe, get_recipe
 
 NAMES = ("wav2vec2", "w2v-bert", "decoar2")
 
@@ -35,13 +35,14 @@ def codes(recipe: Recipe) -> LearnedCodesConfig:
 def test_every_field_is_filled_and_survives_json(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert Recipe.from_json(recipe.to_json()) == recipe
-    for field in ("kept", "unknown", "cost", "choose"):
-        assert getattr(recipe, field), field
-    assert recipe.deviations or size == "paper"
-    assert recipe.reference.title
-    assert recipe.reference.authors
-    assert recipe.reference.arxiv
-    assert recipe.reference.section
+    notes = recipe.notes
+    for field in ("faithful", "not_specified", "cost", "when_to_use"):
+        assert getattr(notes, field), field
+    assert notes.deviations or size == "paper"
+    assert notes.reference.title
+    assert notes.reference.authors
+    assert notes.reference.arxiv
+    assert notes.reference.section
 
 
 @pytest.mark.parametrize("name", NAMES)

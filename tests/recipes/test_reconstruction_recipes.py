@@ -9,7 +9,7 @@ from auricle.audio.frontends.clip_log_mel import ClipNormLogMelConfig
 from auricle.audio.frontends.presets import preset
 from auricle.audio.view_plan import ViewPlanConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.objectives.contrastive.patch_contrast import PatchContrastConfig
 from auricle.objectives.masks.blocks import ClusterMask
 from auricle.objectives.masks.corruption import CorruptionChainConfig, DiceSpansConfig

@@ -1,4 +1,4 @@
-"""Recipes of several stages: the stage before is trained first, kept, and handed on."""
+"""Recipes of several stages: the previous stage is trained first, kept, and used by the next."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_stage_that_was_stopped_goes_on(staged: Recipe, toy_corpus: Path, tmp_
     part = tmp_path / "part"
     previous = staged.previous
     assert previous is not None
-    # As a kill leaves it: the stage before is half done, the run itself has not begun.
+    # As a kill leaves it: the previous stage is half done, the run itself has not begun.
     pretrain(
         previous.replace(train=previous.train.replace(minutes=1e-9)), toy_corpus, part / "previous", progress=False
     )
@@ -95,9 +95,9 @@ def test_a_stage_before_that_does_not_fit_or_is_missing_is_refused(
     wide = make_recipe(steps=2)
     wide = wide.replace(encoder=wide.encoder.replace(width=48))
     previous = pretrain(wide, toy_corpus, tmp_path / "earlier", progress=False)
-    with pytest.raises(CheckpointError, match=r"the stage before .*holds the weights of another model"):
+    with pytest.raises(CheckpointError, match=r"the previous stage .*holds the weights of another model"):
         pretrain(staged, toy_corpus, tmp_path / "run", previous=previous, progress=False)
-    with pytest.raises(ConfigError, match=r"goes on from an earlier stage's weights and there is none.*--previous"):
+    with pytest.raises(ConfigError, match=r"begins with the weights of a previous stage and there is none.*--previous"):
         pretrain(staged.replace(previous=None), toy_corpus, tmp_path / "other", progress=False)
 
 
@@ -168,5 +168,5 @@ def test_nothing_is_trained_before_a_mistake_is_told(staged: Recipe, toy_corpus:
     with pytest.raises(ConfigError, match="expected at most 64"):
         pretrain(wrong, toy_corpus, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "previous").exists()
-    with pytest.raises(ConfigError, match=r"has no stage before it; leave --previous"):
+    with pytest.raises(ConfigError, match=r"has no previous stage; run it without --previous"):
         pretrain(staged.replace(previous=None, begin="fresh"), toy_corpus, tmp_path / "run", previous=tmp_path / "x")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.level_log_mel import LevelLogMelConfig
+from auricle.audio.frontends.clip_log_mel import LevelLogMelConfig
 from auricle.audio.ops.feature_mixing import LogMixupExpConfig
 from auricle.audio.ops.feature_ops import LinearFaderConfig, ResizeCropConfig
 from auricle.audio.ops.wave_ops import WaveNoiseConfig

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
-import auricle.tasks
+import auricle
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import _HOMES, TaskPredictions, load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
@@ -162,11 +162,11 @@ def test_a_file_is_read_before_its_type_is_imported(tmp_path: Path) -> None:
 
 
 def test_every_type_of_task_has_a_home() -> None:
-    for found in pkgutil.walk_packages(auricle.tasks.__path__, "auricle.tasks."):
-        if found.name.endswith(".answers"):
+    for found in pkgutil.walk_packages(auricle.__path__, "auricle."):
+        if found.name.startswith(("auricle.tasks.", "auricle.evaluation.")):
             importlib.import_module(found.name)
     homes = {name: cls.__module__ for name, cls in TaskPredictions._known.items()}
-    assert {name: home for name, home in homes.items() if home.startswith("auricle.tasks.")} == _HOMES
+    assert {name: home for name, home in homes.items() if home.startswith("auricle.")} == _HOMES
 
 
 def test_shapes_and_values_are_checked() -> None:

@@ -11,9 +11,8 @@ import soundfile as sf
 from rich.console import Console
 
 from auricle.corpus.published.data_sets import DATA_SETS
-from auricle.corpus.published.layouts.opening import open_for
-from auricle.corpus.published.layouts.registry import LAYOUTS
-from auricle.corpus.sources import open_corpus
+from auricle.corpus.published.layouts.opening import LAYOUTS
+from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.synthetic.scenes import parse_builtin
 from auricle.errors import ConfigError, CorpusError
 from auricle.kits.suites import SUITES, suite

@@ -84,7 +84,7 @@ def test_rare_classes_and_other_columns() -> None:
 
 
 def test_cut_clips_have_the_events_in_their_own_time() -> None:
-    pieces = corpus([("a", 1.0, 5.5, "dog"), ("a", 5.0, 7.0, "cat")]).cut(5.0)
+    pieces = corpus([("a", 1.0, 5.5, "dog"), ("a", 5.0, 7.0, "cat")]).segments(5.0)
     lists = make_events(CARD, EventsRule(), pieces)
     assert lists.events[:2] == (((1.0, 5.0, "dog"),), ((0.0, 0.5, "dog"), (0.0, 2.0, "cat")))
 

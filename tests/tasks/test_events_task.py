@@ -17,6 +17,7 @@ from auricle.corpus.table import Corpus, Event
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
 from auricle.probes.frames.stack import FrameConvConfig
@@ -35,6 +36,7 @@ pytest.importorskip("sed_scores_eval")
 TONES = {"low": 300.0, "mid": 1000.0, "high": 3500.0}
 CARD = TaskCard(name="toys", folds=3, rule=EventsRule(resolution=0.5))
 SEARCH = SearchConfig(epochs=15, lr=(3e-3, 3e-2), weight_decay=(1e-4,), halving=())
+QUICK = EvaluationConfig(seeds=1, search=SEARCH, controls=False)
 
 
 @pytest.fixture
@@ -78,9 +80,7 @@ def test_results_of_a_labelled_folder(columns: FrozenEncoder, scenes: Callable[.
         corpus,
         out=tmp_path / "out",
         probes=("linear", "conv"),
-        seeds=(0, 1),
-        search=SEARCH,
-        with_controls=False,
+        config=QUICK.replace(seeds=2),
         progress=False,
     )
     assert [r.probe for r in results] == ["linear", "conv"]
@@ -139,9 +139,7 @@ def test_columns_are_split_where_the_rule_wants_finer_frames(
             out=tmp_path / f"out{frame}",
             tokens=tmp_path / "tokens",
             probes=("linear", "protobin"),
-            seeds=(0,),
-            search=SEARCH,
-            with_controls=False,
+            config=QUICK,
             progress=False,
         )
     assert [r.details["frame_seconds"] for r in found[0.0]] == [0.2, 0.2]
@@ -155,12 +153,11 @@ def test_finished_folds_are_not_fitted_again(
     columns: FrozenEncoder, scenes: Callable[..., Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, calls, fit = scenes(), [], events_task.fit_frames
+    config = QUICK.replace(search=SEARCH.replace(epochs=2))
     settings = {
         "out": tmp_path / "out",
         "probes": ("linear",),
-        "seeds": (0,),
-        "search": SEARCH.replace(epochs=2),
-        "with_controls": False,
+        "config": config,
         "progress": False,
     }
 
@@ -177,7 +174,8 @@ def test_finished_folds_are_not_fitted_again(
     assert len(calls) == 4 + 4  # two a fold; the first fold was kept
     fresh = evaluate([columns], CARD, corpus, **{**settings, "out": tmp_path / "fresh"})[0]
     assert (fresh.value, fresh.low, fresh.chosen, fresh.key) == (result.value, result.low, result.chosen, result.key)
-    straight = evaluate([columns], CARD, corpus, **{**settings, "out": tmp_path / "s", "refit": False, "seeds": (0, 1)})
+    settings = {**settings, "out": tmp_path / "s", "config": config.replace(refit=False, seeds=2)}
+    straight = evaluate([columns], CARD, corpus, **settings)
     assert len(calls) == 8 + 6 + 6
     assert straight[0].refit is False
 
@@ -200,9 +198,7 @@ def test_broken_clips_and_bad_events_are_counted(
         corpus,
         out=tmp_path / "out",
         probes=("linear",),
-        seeds=(0,),
-        search=SEARCH.replace(epochs=2),
-        with_controls=False,
+        config=QUICK.replace(search=SEARCH.replace(epochs=2)),
         progress=False,
     )[0]
     assert (result.clips, result.clips_total, set(result.missing)) == (17, 18, {"03.wav"})
@@ -218,7 +214,7 @@ def test_what_can_not_serve_is_refused_before_any_work(
 ) -> None:
     corpus = scenes(clips=6)
     bare = Corpus.from_columns({"file": ["00.wav"], "seconds": [3.0]}, root=corpus.root)
-    settings = {"out": tmp_path / "out", "progress": False, "search": SEARCH}
+    settings = {"out": tmp_path / "out", "progress": False, "config": EvaluationConfig(search=SEARCH)}
     with pytest.raises(CorpusError, match=r"put an events\.csv"):
         evaluate([columns], CARD, bare, **settings)
     with pytest.raises(ConfigError, match="did you mean 'segment_f1'"):
@@ -257,10 +253,7 @@ def test_real_events_are_found(card: TaskCard, shared_audio: Path, tmp_path: Pat
         corpus,
         out=tmp_path / "out",
         probes=(probe,),
-        seeds=(0,),
-        search=SearchConfig(epochs=10, lr=(lr,), weight_decay=(1e-5,), halving=()),
-        with_controls=False,
-        resamples=100,
+        config=QUICK.replace(search=SearchConfig(epochs=10, lr=(lr,), weight_decay=(1e-5,), halving=()), resamples=100),
         progress=False,
     )[0]
     print(card.name, result.metric, result.value, result.metrics, result.details["baselines"])

@@ -16,8 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
+from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import controls, evaluate
-from auricle.evaluation.study import EvaluatedEncoder
 from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
@@ -33,6 +33,7 @@ from auricle.tasks.shallow import LogisticConfig
 from auricle.tokens.extract import extract
 
 SEARCH = SearchConfig(epochs=8, lr=(3e-3, 3e-2), weight_decay=(1e-4,), halving=(), min_batches=2)
+ALONE = EvaluationConfig(controls=False)
 EPISODES = TaskCard(name="episodes", rule=FewShotRule(ways=2, shots=2, queries=3, episodes=40))
 BUDGET = TaskCard(name="budget", folds=3, rule=LabelBudgetRule(budgets=(1, 3, 50), draws=2))
 
@@ -44,7 +45,7 @@ def log_mel(encoder: FrozenEncoder) -> EvaluatedEncoder:
 def test_episodes(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=30, source=[f"s{i // 2}" for i in range(30)])
     out = tmp_path / "out"
-    results = evaluate([encoder], EPISODES, corpus, out=out, progress=False, resamples=100)
+    results = evaluate([encoder], EPISODES, corpus, out=out, config=EvaluationConfig(resamples=100), progress=False)
     assert [(r.role, r.probe) for r in results][::3] == [
         ("pretrained", "centroid"),
         ("random", "centroid"),
@@ -95,7 +96,7 @@ def test_episodes_of_test_clips_and_of_clips_that_can_not_be_read(
     corpus = tones(clips=60, split=["train"] * 30 + ["test"] * 30)
     (corpus.root / "031 tön.wav").write_bytes(b"no sound")
     (result,) = evaluate(
-        [log_mel(encoder)], EPISODES, corpus, out=tmp_path, probes=["knn"], with_controls=False, progress=False
+        [log_mel(encoder)], EPISODES, corpus, out=tmp_path, probes=["knn"], config=ALONE, progress=False
     )
     assert "from the test clips" in result.split
     assert result.clips < result.clips_total == 40
@@ -105,7 +106,8 @@ def test_episodes_of_test_clips_and_of_clips_that_can_not_be_read(
 def test_a_budget_curve(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=36, source=[f"s{i}" for i in range(36)])
     search = SEARCH.replace(epochs=4)
-    options = {"out": tmp_path, "search": search, "seeds": (5,), "resamples": 50, "progress": False}
+    config = EvaluationConfig(search=search, seeds=1, resamples=50)
+    options = {"out": tmp_path, "config": config, "progress": False}
     results = evaluate([encoder], BUDGET, corpus, probes=["linear", "centroid"], **options)
     by_name = {(r.role, r.probe): r for r in results}
     for r in results:
@@ -142,7 +144,7 @@ def test_the_budget_is_all_that_is_learnt_from(
     monkeypatch.setattr(label_budget_task, "fit_fold", watch)
     corpus = tones(clips=45, fold=[i // 3 % 3 for i in range(45)])
     card = replace(BUDGET, rule=LabelBudgetRule(budgets=(1, 3), draws=2))
-    evaluate([log_mel(encoder)], card, corpus, out=tmp_path, probes=["centroid"], with_controls=False, progress=False)
+    evaluate([log_mel(encoder)], card, corpus, out=tmp_path, probes=["centroid"], config=ALONE, progress=False)
     assert sorted(seen) == [1, 3]
     assert len(seen[1]) == len(seen[3]) == 6
     for small, large in zip(seen[1], seen[3], strict=True):
@@ -155,7 +157,7 @@ def test_the_budget_is_all_that_is_learnt_from(
 def test_validation_by_all_clips_is_told(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(clips=36, several=True)
     card = replace(BUDGET, rule=LabelBudgetRule(budgets=(1, 2), draws=1, validation="all"))
-    options = {"search": SEARCH, "seeds": (0,), "resamples": 20, "progress": False, "with_controls": False}
+    options = {"config": ALONE.replace(search=SEARCH, seeds=1, resamples=20), "progress": False}
     (result,) = evaluate([encoder], card, corpus, out=tmp_path, probes=["linear"], **options)
     assert result.metric == "mAP"
     assert any("flatters small budgets" in note for note in result.notes)
@@ -166,7 +168,8 @@ def test_a_stopped_budget_goes_on(
     encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = tones(clips=36)
-    options = {"out": tmp_path, "probes": ["centroid"], "with_controls": False, "progress": False, "resamples": 20}
+    config = ALONE.replace(resamples=20)
+    options = {"out": tmp_path, "probes": ["centroid"], "config": config, "progress": False}
     calls = 0
     real = label_budget_task.fit_fold
 
@@ -192,8 +195,8 @@ def test_a_curve_over_layers(tones: Callable[..., Corpus], encoder: FrozenEncode
     config = encoder.encoder.config.replace(depth=3)
     deep = FrozenEncoder(encoder.frontend, config.build(torch.Generator().manual_seed(1)), name="deep")
     card = TaskCard(name="toys", folds=3)
-    options = {"search": SEARCH, "seeds": (0, 1), "resamples": 50, "progress": False}
-    results = evaluate([deep], card, corpus, out=tmp_path, probes=["layer_curve"], **options)
+    config = EvaluationConfig(search=SEARCH, seeds=2, resamples=50)
+    results = evaluate([deep], card, corpus, out=tmp_path, probes=["layer_curve"], config=config, progress=False)
     first = results[0]
     curve = first.details["layer_curve"]
     assert [point["layer"] for point in curve] == [1, 2, 3]
@@ -213,8 +216,8 @@ def test_a_curve_over_layers(tones: Callable[..., Corpus], encoder: FrozenEncode
         corpus,
         out=tmp_path / "l",
         probes=[LayerCurveConfig("logistic")],
-        with_controls=False,
-        **options,
+        config=config.replace(controls=False),
+        progress=False,
     )
     assert logistic.value > 0.9
     assert logistic.seeds == [0]
@@ -263,7 +266,7 @@ def test_real_clips_few_shot_and_budget(shared_audio: Path, tmp_path: Path) -> N
     corpus = whole.select(np.array(keep))
     frontend = KaldiFbankConfig(mels=64).build()
     plain = FrozenEncoder(frontend, LogMelStatisticsConfig(mels=64).build(), name="log-mel")
-    options = {"tokens": tmp_path / "t", "with_controls": False, "progress": False, "resamples": 100}
+    options = {"tokens": tmp_path / "t", "config": ALONE.replace(resamples=100), "progress": False}
     rule = FewShotRule(ways=5, shots=3, queries=5, episodes=60)
     (shots,) = evaluate(
         [plain], replace(cards["esc10_few_shot"], rule=rule), corpus, out=tmp_path / "s", probes=["centroid"], **options

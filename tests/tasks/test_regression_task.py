@@ -16,6 +16,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions, save_predictions
@@ -93,10 +94,16 @@ def test_pitch_of_tones(log_mel: FrozenEncoder, tones: Callable[..., Corpus], tm
     corpus = tones(clips=30)
     corpus = corpus.with_column("midi", [pitch[label[0]] for label in corpus.labels[:-1]] + [None])
     card = TaskCard(name="toys", folds=3, label="midi", rule=RegressionRule(unit="semitones"))
+    config = EvaluationConfig(seeds=2, search=SEARCH, controls=False, resamples=50)
     results = evaluate(
-        [log_mel], card, corpus, out=tmp_path / "out", probes=("ridge", "linear", "mhca"), seeds=(0, 1), search=SEARCH,
-        with_controls=False, progress=False, resamples=50,
-    )  # fmt: skip
+        [log_mel],
+        card,
+        corpus,
+        out=tmp_path / "out",
+        probes=("ridge", "linear", "mhca"),
+        config=config,
+        progress=False,
+    )
     ridge, linear, mhca = results
     assert ridge.value > 0.95
     assert linear.value > 0.5
@@ -141,8 +148,7 @@ def test_what_is_no_number_is_refused(tones: Callable[..., Corpus]) -> None:
 def test_pitch_of_real_piano_notes(log_mel: FrozenEncoder, shared_audio: Path, tmp_path: Path) -> None:
     card = get_task("piano_pitch")
     corpus = open_corpus(shared_audio / card.corpus)
-    result = evaluate(
-        [log_mel], card, corpus, out=tmp_path, probes=("ridge",), with_controls=False, progress=False, resamples=100
-    )[0]
+    config = EvaluationConfig(controls=False, resamples=100)
+    result = evaluate([log_mel], card, corpus, out=tmp_path, probes=("ridge",), config=config, progress=False)[0]
     assert result.low > 0.5
     assert result.metrics["pearson"] > 0.7

@@ -17,6 +17,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError, MissingExtraError
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.metrics.transcription import character_error_rate
 from auricle.probes import SearchConfig
@@ -31,6 +32,7 @@ from auricle.tasks.sequence.run import SequenceTask
 
 TONES = {"a": 300.0, "b": 1000.0, "c": 3300.0}
 SEARCH = SearchConfig(epochs=12, lr=(1e-2, 1e-1), weight_decay=(1e-4,), halving=((0.5, 0.5),), min_batches=10)
+QUICK = EvaluationConfig(seeds=1, search=SEARCH, controls=False, resamples=50)
 CARD = TaskCard(name="spelling", label="transcript", protocol="split", rule=SequenceRule())
 
 
@@ -70,7 +72,7 @@ def plain() -> FrozenEncoder:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> dict:
-    return {"out": tmp_path / "out", "search": SEARCH, "seeds": (0, 1), "resamples": 50, "progress": False}
+    return {"out": tmp_path / "out", "config": QUICK, "progress": False}
 
 
 def test_spelt_tones_are_read(
@@ -78,9 +80,9 @@ def test_spelt_tones_are_read(
 ) -> None:
     corpus = spelling()
     search = SEARCH.replace(epochs=20)
-    options = {**quick, "search": search, "with_controls": False}
+    options = {**quick, "config": QUICK.replace(search=search, seeds=2)}
     (read,) = evaluate([plain], CARD, corpus, probes=["ctc"], **options)
-    few = {**options, "seeds": (0,), "search": SEARCH.replace(epochs=2)}
+    few = {**options, "config": QUICK.replace(search=SEARCH.replace(epochs=2))}
     (blind,) = evaluate([encoder], CARD, spelling(40, name="few"), probes=["ctc"], **few)
     assert (read.type_name, read.metric, read.better, read.unit) == ("sequence", "wer", "lower", "%")
     # A constant answer scores 0.7 or worse.
@@ -106,8 +108,8 @@ def test_spelt_tones_are_read(
 def test_greedy_and_beam_read_the_same_model(
     plain: FrozenEncoder, spelling: Callable[..., Corpus], quick: dict
 ) -> None:
-    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=6), "refit": False}
-    greedy, beam = evaluate([plain], CARD, spelling(60), probes=["ctc", "ctc_beam"], with_controls=False, **options)
+    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=6), refit=False)}
+    greedy, beam = evaluate([plain], CARD, spelling(60), probes=["ctc", "ctc_beam"], **options)
     assert greedy.chosen[0]["validation"] == beam.chosen[0]["validation"]
     assert max(greedy.metrics["cer"], beam.metrics["cer"]) < 0.4
     assert greedy.refit is False
@@ -124,8 +126,8 @@ def test_utterances_without_frames_enough_are_counted_and_named(
     texts[55] = "cab" * 40
     texts[5] = " .. "
     corpus = spelling(60, transcript=texts)
-    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=2)}
-    (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], with_controls=False, **options)
+    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=2))}
+    (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], **options)
     assert [name.split("@")[0] for name in result.details["infeasible"]] == ["003.wav", "055.wav"]
     assert any("2 utterances have more symbols than frames" in note for note in result.notes)
     assert any("1 clips without a transcript were excluded" in note for note in result.notes)
@@ -134,7 +136,7 @@ def test_utterances_without_frames_enough_are_counted_and_named(
     short = CTC["ctc"].replace(upsample=1)
     hopeless = spelling(60, name="long", transcript=["abc" * 30] * 60)
     with pytest.raises(CorpusError, match="set a larger `upsample` of the probe"):
-        evaluate([plain], CARD, hopeless, probes=[short], with_controls=False, **{**options, "out": quick["out"] / "b"})
+        evaluate([plain], CARD, hopeless, probes=[short], **{**options, "out": quick["out"] / "b"})
 
 
 def test_a_stopped_evaluation_goes_on(
@@ -142,7 +144,7 @@ def test_a_stopped_evaluation_goes_on(
 ) -> None:
     corpus = spelling(40, fold=[i % 3 for i in range(40)], split=[""] * 40)
     card = replace(CARD, protocol="folds", source="file")
-    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=2), "probes": ["ctc"], "with_controls": False}
+    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=2)), "probes": ["ctc"]}
     real, calls = sequence_task.fit_sequence_fold, []
 
     def die(*args, **kwargs):  # type: ignore[no-untyped-def]
@@ -201,11 +203,8 @@ def test_real_words_are_spelt(shared_audio: Path, plain: FrozenEncoder, tmp_path
         corpus,
         out=tmp_path,
         probes=[CTC["ctc_conv"].replace(hidden=64)],
-        seeds=(0,),
-        search=search,
-        with_controls=False,
+        config=QUICK.replace(search=search, resamples=100),
         progress=False,
-        resamples=100,
     )
     assert result.metrics["cer"] < 0.6
     assert result.high < 1

@@ -14,6 +14,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError
+from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.results.record import read_results
 from auricle.results.scoring import compare
@@ -42,7 +43,8 @@ def card(rule, **more) -> TaskCard:
 
 
 def run(encoder: FrozenEncoder, corpus: Corpus, task: TaskCard, out: Path, **more):
-    return evaluate([encoder], task, corpus, out=out, with_controls=False, progress=False, resamples=100, **more)
+    config = EvaluationConfig(controls=False, resamples=100, **more.pop("config", {}))
+    return evaluate([encoder], task, corpus, out=out, config=config, progress=False, **more)
 
 
 def test_tones_are_found_clustered_and_told_from_strange_ones(
@@ -53,7 +55,7 @@ def test_tones_are_found_clustered_and_told_from_strange_ones(
     assert [r.probe for r in found] == ["cosine", "cosine_centred", "cosine_whitened"]
     assert found[0].value > 0.95
     assert (found[0].type_name, found[0].metric, found[0].unit) == ("retrieval", "map_retrieval", "%")
-    grouped = run(log_mel, corpus, card(ClusteringRule()), tmp_path / "c", seeds=(0, 1))
+    grouped = run(log_mel, corpus, card(ClusteringRule()), tmp_path / "c", config={"seeds": 2})
     assert grouped[0].value == pytest.approx(1.0)
     assert [len(r.seeds) for r in grouped] == [2, 1]
     strange = run(log_mel, corpus, card(AnomalyRule()), tmp_path / "a")

@@ -113,7 +113,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(
     with pytest.raises(StorageError, match="is a folder; name a file in it"):
         embed(encoder, corpus, tmp_path)
     for out in (tmp_path / "file" / "e.parquet", tmp_path / "file" / "deeper" / "e.parquet"):
-        with pytest.raises(StorageError, match="file is a file, not a folder; choose another place"):
+        with pytest.raises(StorageError, match="file is a file, not a folder; choose another path"):
             embed(encoder, corpus, out)
 
     def denied(self: Path, *args: object, **kwargs: object) -> None:
@@ -176,7 +176,7 @@ def test_clips_shorter_than_the_encoder_needs_have_no_row_in_any_batch(
     sf.write(corpus.root / "2.wav", np.full(100, 0.1), RATE)
     clips = open_corpus(corpus.root)
     done = embed(waves, clips, tmp_path / "e.parquet", batch=batch)
-    expected = "it is shorter than what the encoder needs: 100 samples of 400 (about 0.025 s)"
+    expected = "it is shorter than the encoder needs: 100 samples of 400 (about 0.025 s)"
     assert done.broken == {"2.wav": expected}
     table = pq.read_table(done.path)
     assert table["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
@@ -198,12 +198,12 @@ def test_clips_without_a_valid_token_have_no_row(
     monkeypatch.setattr(encoder, "encode", deaf)
     for batch in (1, 16):
         done = embed(encoder, corpus, tmp_path / "e.parquet", batch=batch)
-        assert done.broken == {"2.wav": "it has no valid token: it is shorter than what the encoder needs"}
+        assert done.broken == {"2.wav": "it has no valid token: it is shorter than the encoder needs"}
         assert pq.read_table(done.path)["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
 
 
 def test_broken_pieces_of_a_recording_are_told_apart(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
-    pieces = corpus.select([4, 5]).cut(1.0)
+    pieces = corpus.select([4, 5]).segments(1.0)
     (corpus.root / "5.wav").write_bytes(b"no audio")
     assert sorted(embed(encoder, pieces, tmp_path / "e.parquet").broken) == ["5.wav [0 s + 1 s]", "5.wav [1 s + 1 s]"]
 
@@ -215,13 +215,13 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_cut_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segments_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, long, out = tmp_path / "run", tmp_path / "long", tmp_path / "e.parquet"
     assert main(["pretrain", "audiomosaic", "--data", str(corpus.root), "--out", str(run), *TINY]) == 0
     long.mkdir()
     sf.write(long / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(20 * RATE), RATE)
     arguments = ["embed", str(run), "--data", str(long), "--out", str(out)]
-    assert main([*arguments, "--cut", "5"]) == 0
+    assert main([*arguments, "--segment", "5"]) == 0
     table = pq.read_table(out)
     assert table["file"].to_pylist() == ["a.wav"] * 4
     assert table["start"].to_pylist() == [0.0, 5.0, 10.0, 15.0]
@@ -230,7 +230,7 @@ def test_cut_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: pytest.
     assert main(arguments) == 0
     assert pq.read_table(out).num_rows == 1
     capsys.readouterr()
-    assert main([*arguments, "--cut", "0"]) == 2
-    assert "can't cut into 0.0 s" in capsys.readouterr().err
-    assert main(["probe", str(run), "--task", "scenes", "--cut", "5"]) == 2
-    assert "--cut needs --data" in capsys.readouterr().err
+    assert main([*arguments, "--segment", "0"]) == 2
+    assert "segments of 0.0 s every 0.0 s; expected both above 0" in capsys.readouterr().err
+    assert main(["probe", str(run), "--task", "scenes", "--segment", "5"]) == 2
+    assert "--segment needs --data" in capsys.readouterr().err

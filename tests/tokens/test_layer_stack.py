@@ -106,7 +106,7 @@ def test_a_batch_moves_whole(cache: TokenCache) -> None:
         ({"layers": (1, 4)}, r"layer 4 is not in this cache of layers \[1, 2, 3\]; extract it"),
         ({"layers": ()}, "expected different ones"),
         ({"layers": (1, 1)}, "expected different ones"),
-        ({"layers": "all", "layer": 1}, "give one layer, or the layers to stack"),
+        ({"layers": "all", "layer": 1}, "expected one layer, or the layers to stack"),
     ],
 )
 def test_refused_layers(cache: TokenCache, arguments: dict[str, object], match: str) -> None:

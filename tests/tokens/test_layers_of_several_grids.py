@@ -98,7 +98,7 @@ def test_clips_too_short_for_a_token_are_listed_as_missing(tmp_path: Path, corpu
     for batch in (1, 5):
         cache = extract(encoder, corpus, tmp_path / f"cache{batch}", batch=batch, progress=False)
         assert list(cache.missing) == [4]
-        assert "shorter than what the encoder needs" in cache.missing[4]
+        assert "shorter than the encoder needs" in cache.missing[4]
 
 
 def torch_audio(samples: np.ndarray) -> Audio:

@@ -209,7 +209,7 @@ def test_unfinished_work_of_something_else_is_refused(
         patch.setattr(encoder, "encode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(encoder, corpus, folder)
-    with pytest.raises(StaleCacheError, match=r"unfinished tokens of something else .*weights"):
+    with pytest.raises(StaleCacheError, match=r"unfinished extraction of another origin .*weights"):
         run(make_encoder(1), corpus, folder)
     assert len(run(make_encoder(1), corpus, folder, replace=True).select()) == 6
 
@@ -253,7 +253,7 @@ def test_a_disk_that_fills_up(
 
     with monkeypatch.context() as patch:
         patch.setattr(writer.os, "fsync", full)
-        with pytest.raises(StorageError, match=r"no space left .*start again: what is written already is kept"):
+        with pytest.raises(StorageError, match=r"no space left .*start again: committed clips are kept"):
             run(encoder, corpus, folder, batch=1)
     assert len((folder / writer.JOURNAL).read_text().splitlines()) == 2
     assert len(run(encoder, corpus, folder, batch=1).select()) == 6

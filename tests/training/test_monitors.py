@@ -147,7 +147,7 @@ def told(name: str, measured: str, baseline: str | None, value: float) -> dict[s
 
 
 @pytest.mark.parametrize(("name", "measured", "baseline", "sign", "more"), READ)
-def test_what_learns_nothing_is_told_by_the_names_that_objectives_report(
+def test_what_learns_nothing_is_reported_by_the_names_that_objectives_report(
     name: str, measured: str, baseline: str | None, sign: str, more: bool
 ) -> None:
     guess, better = (0.0 if baseline is None else 0.3), (0.5 if more else 0.2)
@@ -229,7 +229,7 @@ def test_a_missing_number_begins_the_count_anew() -> None:
     ]
 
 
-def test_new_signs_are_grouped_by_what_they_mean_and_told_signs_are_not_repeated() -> None:
+def test_new_signs_are_grouped_by_what_they_mean_and_known_signs_are_not_repeated() -> None:
     alarm = CollapseAlarm(patience=0)
     guess = {"a": 1.0, "a/constant": 0.9, "b/accuracy": 0.01, "b/chance_accuracy": 0.01}
     assert alarm(1, guess) is None
@@ -238,7 +238,7 @@ def test_new_signs_are_grouped_by_what_they_mean_and_told_signs_are_not_repeated
     assert text is not None
     titles = re.findall(r"(collapse|shortcut|nothing learned) at step 3: ", text)
     assert sorted(titles) == ["collapse", "nothing learned", "shortcut"]
-    assert text.count("A guess that hears nothing") == 1
+    assert text.count("A guess without any input") == 1
     more = alarm(4, guess | {"rank_z": 1.0, "std_f": 1e-5})
     assert more is not None
     assert "std_f" in more

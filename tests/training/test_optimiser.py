@@ -1,18 +1,102 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from auricle.errors import CheckpointError
+from auricle.errors import CheckpointError, ConfigError
 from auricle.training.optimiser import (
     build_optimiser,
     free_of_decay,
+    learning_rate,
     named_parameters,
     optimiser_tensors,
     restore_optimiser,
 )
 from auricle.training.train_config import TrainConfig
+
+CONFIG = TrainConfig(steps=1000, warmup_steps=100, lr=6e-4, min_lr=1e-6)
+
+
+def test_begins_at_zero_peaks_after_warm_up_and_ends_at_the_minimum() -> None:
+    assert learning_rate(0, CONFIG) == 0.0
+    assert learning_rate(50, CONFIG) == pytest.approx(3e-4, abs=1e-12)
+    assert learning_rate(100, CONFIG) == pytest.approx(6e-4, abs=1e-12)
+    assert learning_rate(999, CONFIG) == pytest.approx(1e-6, abs=1e-12)
+
+
+def test_cosine_by_the_half_angle_formula() -> None:
+    for step in range(100, 1000):
+        progress = (step - 100) / 899
+        # (1 + cos x) / 2 = cos^2(x / 2): another way to the same curve
+        expected = 1e-6 + (6e-4 - 1e-6) * math.cos(math.pi * progress / 2) ** 2
+        assert learning_rate(step, CONFIG) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 10), (5, 10), (11, 10), (10, 9), (2, 0)])
+def test_short_runs_have_a_finite_positive_peak(steps: int, warmup: int) -> None:
+    config = CONFIG.replace(steps=steps, warmup_steps=warmup)
+    rates = [learning_rate(step, config) for step in range(steps)]
+    assert all(math.isfinite(rate) and 0 <= rate <= config.lr for rate in rates)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 0},
+        {"micro_batch": 0},
+        {"clip_norm": -1.0},
+        {"lr": 1e-9},
+        {"threads": 0},
+        {"minutes": 0.0},
+        {"keep": -1},
+        {"lr": math.inf},
+        {"lr": -1e-3, "min_lr": -1e-2},
+        {"min_lr": -math.inf},
+        {"weight_decay": math.inf},
+        {"clip_norm": math.inf},
+        {"minutes": math.inf},
+        {"betas": (2.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"betas": (-0.1, 0.9)},
+        {"betas": (0.9,)},
+        {"eps": -1.0},
+        {"eps": 0.0},
+        {"eps": math.inf},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(changes: dict[str, float]) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"[Tt]rain(Config)?.{next(iter(changes))}(\.\d)? (is .*(expected|below|set)|has 1 values; expected 2)",
+    ):
+        TrainConfig(**changes)
+
+
+@pytest.mark.parametrize("name", ["lr", "min_lr", "weight_decay", "eps", "clip_norm", "minutes"])
+def test_settings_that_are_not_a_number_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"TrainConfig\.{name} is nan"):
+        TrainConfig(**{name: math.nan})
+    with pytest.raises(ConfigError, match=r"TrainConfig\.betas\.1 is nan"):
+        TrainConfig(betas=(0.9, math.nan))
+
+
+def test_other_schedules_by_their_formulas() -> None:
+    config = TrainConfig(steps=101, lr=1e-3, min_lr=1e-5, warmup_steps=20)
+    linear, flat, noam = (config.replace(schedule=name) for name in ("linear", "constant", "inverse_sqrt"))
+    for step in range(20):
+        assert {learning_rate(step, c) for c in (config, linear, flat, noam)} == {1e-3 * step / 20}
+    assert learning_rate(60, linear) == pytest.approx(1e-5 + (1e-3 - 1e-5) * 0.5)
+    assert learning_rate(100, linear) == pytest.approx(1e-5)
+    assert {learning_rate(step, flat) for step in (20, 60, 100)} == {1e-3}
+    assert learning_rate(80, noam) == pytest.approx(1e-3 * (20 / 80) ** 0.5)
+    assert learning_rate(10**9, noam) == 1e-5
+    with pytest.raises(
+        ConfigError, match="expected 'cosine', 'linear', 'constant' or 'inverse_sqrt'; did you mean 'cosine'"
+    ):
+        TrainConfig(schedule="cosin")
 
 
 def test_no_decay_on_one_dimensional_tensors_class_token_and_positions(toy) -> None:

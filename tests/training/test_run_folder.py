@@ -41,7 +41,7 @@ def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -
     with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: it made no step\)"):
         RunFolder.open(run.path).check_recipe(other)
     stage = RunFolder.create(run.path / "previous", RECIPE)
-    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(give another --out\)"):
+    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(choose another --out\)"):
         stage.check_recipe(other)
     RunFolder.check_new(run.path)
     assert RunFolder.open(run.path).recipe == RECIPE  # to look changes nothing
@@ -65,7 +65,7 @@ def test_a_folder_with_more_than_such_a_run_is_not_taken_over(tmp_path: Path, ot
 
 def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", RECIPE)
-    with run.held(), pytest.raises(CheckpointError, match="a process is at work on; give another --out"):
+    with run.held(), pytest.raises(CheckpointError, match="another process is training; choose another --out"):
         RunFolder.create(run.path, RECIPE)
     RunFolder.create(run.path, RECIPE)
 

@@ -172,7 +172,7 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(toy, number: int) -> None:
     assert ending == "interrupted"
     assert signal.getsignal(number) is before
     assert (toy.path / "checkpoints" / "step-00000002").is_dir()
-    assert "saved step 2 of 8; go on with --resume" in (toy.path / "events.log").read_text()
+    assert "saved step 2 of 8; continue with --resume" in (toy.path / "events.log").read_text()
     assert toy.loader.closed
     toy.wrap = Wrapped
     assert toy.go(resume=True)[0] == "complete"
@@ -285,7 +285,7 @@ def test_a_full_disk_at_a_checkpoint(toy, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_little_space_is_refused_before_the_first_step(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auricle.training.loop.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("auricle.training.saving.free_bytes", lambda path: 1000)
     with pytest.raises(StorageError, match=r"a checkpoint takes .* MB and 0 MB are free"):
         toy.go()
 

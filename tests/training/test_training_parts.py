@@ -13,7 +13,7 @@ from rich.console import Console
 
 from auricle.errors import ConfigError
 from auricle.training import precision
-from auricle.training.memory import memory_use
+from auricle.training.monitors import memory_use
 from auricle.training.precision import autocast_dtype, processor_has_bf16
 from auricle.training.progress import ProgressLine, describe, duration
 from auricle.training.randomness import derive_seed, step_generator

@@ -1,4 +1,4 @@
-"""Batches of audio and of what front ends make of them. Never a bare tensor without its lengths."""
+"""Batches of audio and of features, always with their lengths."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ class Audio:
     rate: int
 
     @classmethod
-    def stack(cls, clips: Sequence[np.ndarray | Tensor], rate: int) -> Audio:
-        """Pad 1-D clips with zeros at their end into one batch."""
+    def stack(cls, clips: Sequence[np.ndarray | Tensor | Sequence[float]], rate: int) -> Audio:
+        """Pad 1-D clips with zeros at their end into one batch.
+
+        >>> Audio.stack([[0.1, 0.2, 0.3], [0.4]], rate=16000).lengths
+        tensor([3, 1])
+        """
         tensors = [torch.as_tensor(clip, dtype=torch.float32) for clip in clips]
         lengths = torch.tensor([t.numel() for t in tensors], dtype=torch.int64)
         wave = torch.zeros(len(tensors), int(lengths.max()) if tensors else 0)
@@ -47,13 +51,13 @@ class Audio:
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder reads.
+    """The input of an encoder.
 
     Attributes:
         x: `(B, T, F)` for spectral front ends, `(B, S)` for the waveform.
-        lengths: `(B,)` int64, valid frames (or samples) of each clip; what lies beyond holds `pad`.
+        lengths: `(B,)` int64, valid frames (or samples) of each clip; those beyond hold `pad`.
         rate: frames (or samples) per second.
-        pad: the value that stands for "no audio here" after normalisation (raw zeros, normalised).
+        pad: the value of frames without audio (raw zeros, normalised).
     """
 
     x: Tensor

@@ -1,7 +1,7 @@
-"""What a container says about its own size: a cut-off file that its decoder would take for a shorter whole one.
+"""Detection of truncated files that their decoder would accept as shorter whole ones.
 
-libsndfile repairs the length of WAV, RF64 and AIFF files that end before their data does, and takes the last page that
-it finds in an Ogg stream for the last one. FLAC and MP3 files need no look here: they keep the promised length.
+libsndfile corrects the length of WAV, RF64 and AIFF files that end before their data does, and takes the last page
+found in an Ogg stream for the final one. FLAC and MP3 files keep the length in their header and need no check here.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import io
 import os
 from typing import Literal
 
-# Recorders and encoders that write to a pipe can't know the size; they leave values from here on in its place.
+# Recorders and encoders that write to a pipe can't know the size; they write values of at least this.
 _UNKNOWN_SIZE = 0x7FFFF000
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
 
 def missing_bytes(stream: io.BytesIO | io.FileIO) -> int:
-    """Return how many bytes of audio the container promises beyond the end of the stream: 0 for a whole file.
+    """Return the bytes of audio that the container promises beyond the end of the stream: 0 for a whole file.
 
-    Formats other than WAV, RF64, AIFF and Ogg count as whole. The stream's position is left where it happens to be.
+    Formats other than WAV, RF64, AIFF and Ogg count as whole. The stream's position changes.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)

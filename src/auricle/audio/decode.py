@@ -1,4 +1,4 @@
-"""Audio files to mono float32 samples at the rate asked for; ranges of long files without decoding the rest."""
+"""Decoding of audio files to mono float32 samples at any rate, and of ranges without decoding the whole file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from auricle.errors import AudioError, ConfigError
 
 Source = str | os.PathLike[str] | bytes
 
-# Samples (at the lower of the two rates) read on each side of a range, so that the resampling filter finds there what
-# it would find in the whole file: beyond 256 its taps are below float32's resolution (measured with soxr HQ).
+# Samples (at the lower of the two rates) read on each side of a range for the resampling filter: beyond 256 its taps
+# are below float32's resolution (measured with soxr HQ).
 _MARGIN = 256
 # An MP3 without a length in its header has an estimated one, up to two codec frames too long.
 _MP3_SLACK = 2 * 1152
@@ -29,13 +29,13 @@ _UNKNOWN_FRAMES = 1 << 62
 # has longer ones than FLAC's 65535 samples in 11 bytes) stays below this many samples a byte.
 _MP3_LEAST_BYTES_PER_SECOND = 500
 _MOST_SAMPLES_PER_BYTE = 8192
-# Full scale is 1, and float formats may pass it; this far beyond, squares of features overflow.
+# Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
 _LOUDEST = 1e4
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file's header says.
+    """The header of a file.
 
     Attributes:
         frames: samples per channel.
@@ -56,13 +56,13 @@ class FileInfo:
 
 
 def probe(source: Source) -> FileInfo:
-    """Read a file's header; its samples are not decoded, unless the header does not say how many there are.
+    """Read a file's header; its samples are not decoded, unless the header has no length.
 
     Args:
         source: path of a file, or its content.
 
     Raises:
-        AudioError: missing, unreadable, cut off (as far as the container shows it), without samples, or with a length
+        AudioError: missing, unreadable, truncated (as far as the container shows), without samples, or with a length
             that a file of its size can't hold.
     """
     with _opened(source) as file:
@@ -72,9 +72,9 @@ def probe(source: Source) -> FileInfo:
 def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000) -> np.ndarray:
     """Decode a file, or a range of it, to mono at `rate`.
 
-    Channels are averaged, then resampled by soxr (HQ). A range is what the same range of the whole decoded file would
-    be (to float32 rounding), but only it and a few milliseconds around it are read. A range that passes the end of the
-    file stops there. Every result has at least one sample.
+    Channels are averaged, then resampled by soxr (HQ). A range equals the same range of the whole decoded file (to
+    float32 rounding), but only the range and a few milliseconds around it are read. A range past the end of the file
+    ends there. Every result has at least one sample.
 
     Args:
         source: path of a file, or its content.
@@ -97,9 +97,7 @@ def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, 
     try:
         return _decode(source, start, seconds, rate)
     except MemoryError as error:
-        raise AudioError(
-            f"{_name(source)}: too long to be decoded at once: the memory is not enough; cut it into shorter clips"
-        ) from error
+        raise AudioError(f"{_name(source)}: too long to decode into memory; cut it into shorter clips") from error
 
 
 def _decode(source: Source, start: float, seconds: float | None, rate: int) -> np.ndarray:
@@ -126,19 +124,19 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int) -> n
     skip = block * step_out
     out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
     if out.shape[0] < last - first:
-        # Only at the very end, where soxr drops a last part-sample: let it see the zeros that follow the file.
+        # At the very end soxr drops a last part-sample: append the zeros that follow the file.
         wave = np.concatenate([wave, np.zeros(margin + step_in, np.float32)])
         out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
     return np.ascontiguousarray(out)
 
 
 def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, length: int) -> np.ndarray:
-    """Read frames [begin, end) of a file of `length`, mixed down; checks that all came and are sound."""
+    """Read frames [begin, end) of a file of `length`, mixed down; check that all are there and valid."""
     parts: list[np.ndarray] = []
     got = bad = 0
     try:
         file.seek(begin)
-        # Memory follows what is there: a damaged header promises any length.
+        # Memory grows with the data read: a damaged header may promise any length.
         while got < end - begin:
             wanted = min(_BLOCK, end - begin - got)
             frames = file.read(wanted, dtype="float32", always_2d=True)
@@ -175,14 +173,15 @@ def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, lengt
 
 
 class _File(soundfile.SoundFile):
+    """Not seekable: soundfile would seek after each read, which fails at the end of a file of unknown length."""
+
     def seekable(self) -> bool:
-        """Say no: soundfile would seek after each read, which fails at the end of a file of unknown length."""
         return False
 
 
 @contextmanager
 def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
-    """Open a file or its content; refuse what is missing, no audio, or cut off."""
+    """Open a file or its content; refuse missing, truncated and non-audio files."""
     try:
         stream = _stream(source)
     except FileNotFoundError as error:
@@ -200,11 +199,11 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
         if missing:
             raise AudioError(
                 f"{_name(source)}: truncated: the container promises {missing} more bytes than there are; "
-                "copy it again from its source, or re-export what is left of it"
+                "copy it again from its source, or re-export the rest of it"
             )
         stream.seek(0)
         try:
-            # A real file goes by its descriptor: libsndfile then reads it without calling back into Python.
+            # Given a descriptor, libsndfile reads without calling back into Python.
             file = _File(stream if isinstance(stream, io.BytesIO) else stream.fileno(), closefd=False)
         except soundfile.LibsndfileError as error:
             raise AudioError(
@@ -225,12 +224,12 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
 
 
 def _stream(source: Source) -> io.BytesIO | io.FileIO:
-    # Unbuffered: libsndfile goes on from where the descriptor stands, which a buffer would hide.
+    # Unbuffered: libsndfile reads from the descriptor's position.
     return io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
 
 
 def _length(file: soundfile.SoundFile) -> int:
-    """Return the samples per channel, counted by decoding where the header does not say (FLAC written to a pipe)."""
+    """Return the samples per channel, counted by decoding if the header has none (FLAC written to a pipe)."""
     if file.frames < _UNKNOWN_FRAMES:
         return file.frames
     counted, got = 0, _BLOCK

@@ -1,4 +1,4 @@
-"""A spectrogram as a small PNG, without a plotting library."""
+"""Spectrograms as small PNG files, without a plotting library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-# A dark-to-light map of even steps in lightness (matplotlib's `inferno`, CC0, at eight places).
+# A dark-to-light map of even steps in lightness (eight colours of matplotlib's `inferno`, CC0).
 ANCHORS = np.array(
     [
         [0, 0, 4],
@@ -25,12 +25,12 @@ SHADES = 64
 
 
 def spectrogram_png(features: np.ndarray, *, columns: int = 256, rows: int = 64) -> bytes:
-    """Draw features as a picture: time to the right, frequency upwards, quiet dark, loud bright.
+    """Draw features as an image: time to the right, frequency upwards, quiet dark, loud bright.
 
     Args:
         features: `(T, F)` log energies.
-        columns: widest picture in pixels; longer clips are averaged over time.
-        rows: highest picture in pixels; more bands are averaged.
+        columns: greatest width in pixels; longer clips are averaged over time.
+        rows: greatest height in pixels; more bands are averaged.
 
     Returns:
         An indexed PNG of `SHADES` colours. Brightness spans the 2nd to the 99.5th percentile.
@@ -57,7 +57,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def _shrink(values: np.ndarray, size: int) -> np.ndarray:
-    """Average neighbouring rows so that at most `size` are left."""
+    """Average neighbouring rows to at most `size` rows."""
     if values.shape[0] <= size:
         return values
     starts = np.arange(size) * values.shape[0] // size

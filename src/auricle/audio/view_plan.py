@@ -1,6 +1,6 @@
 """Views by a plan: crop, operators on the waveform, front end, operators on the features, joint normalisation.
 
-One plan serves most methods: BYOL-A (one shared crop, log-mixup-exp, resize crop, fader, joint normalisation), COLA (a
+One plan covers most methods: BYOL-A (one shared crop, log-mixup-exp, resize crop, fader, joint normalisation), COLA (a
 crop for each view, noise on the second), CLMR and CLAR (chains on the waveform), PASE+ and WavLM (degraded input, clean
 reference), ATST-Frame (a clean view for the teacher), SSLAM (a clean view, and one mixed with its neighbour).
 """
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.crop import CropConfig
 from auricle.audio.ops.feature_op import FeatureOp, FeatureOpConfig, valid_frames
 from auricle.audio.ops.wave_op import WaveOp, WaveOpConfig, mean_power
 from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
+from auricle.config import Natural
 from auricle.errors import ConfigError
 
 _SEEDS = 2**62
@@ -31,15 +33,15 @@ class ViewPlanConfig(ViewsConfig):
 
     Attributes:
         crop: how clips are cropped; by default not at all.
-        level: what the sound is scaled to, in every view: 'none', 'l2' (unit Euclidean norm, COLA), 'peak' (largest
-            magnitude 1), 'rms' (unit mean power).
-        level_over: what is brought to that level: each 'crop' by itself, or the whole 'clip' before it is cropped, so
-            that loud and quiet crops of a clip stay so (COLA's released code).
-        wave: operators on the waveform, in their order.
-        feature: operators on the normalised features, in their order; they need a spectral front end.
-        joint: 'standardise': all views of the batch together to mean 0 and (unbiased) standard deviation 1, over valid
-            frames (BYOL-A's post-normalisation).
-        clean: which views get no operator, only crop, level and normalisation (a teacher's, or a target's view).
+        level: level that every view is scaled to: 'none', 'l2' (unit Euclidean norm, COLA), 'peak' (largest magnitude
+            1), 'rms' (unit mean power).
+        level_over: scale each 'crop' by itself, or the whole 'clip' before cropping, which keeps the level differences
+            between crops of a clip (COLA's released code).
+        wave: operators on the waveform, in order.
+        feature: operators on the normalised features, in order; these need a spectral front end.
+        joint: 'standardise': scale all views of the batch together to mean 0 and (unbiased) standard deviation 1, over
+            valid frames (BYOL-A's post-normalisation).
+        clean: views without operators, with only crop, level and normalisation (for a teacher or targets).
     """
 
     crop: CropConfig = field(default_factory=CropConfig)
@@ -48,77 +50,49 @@ class ViewPlanConfig(ViewsConfig):
     wave: tuple[WaveOpConfig, ...] = ()
     feature: tuple[FeatureOpConfig, ...] = ()
     joint: Literal["none", "standardise"] = "none"
-    clean: tuple[int, ...] = ()
+    clean: tuple[Natural, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        if self.level not in ("none", "l2", "peak", "rms"):
-            raise ConfigError(f"level is {self.level!r}; expected 'none', 'l2', 'peak' or 'rms'")
-        if self.level_over not in ("crop", "clip"):
-            raise ConfigError(f"level_over is {self.level_over!r}; expected 'crop' or 'clip'")
-        if self.joint not in ("none", "standardise"):
-            raise ConfigError(f"joint is {self.joint!r}; expected 'none' or 'standardise'")
-        if any(view < 0 for view in self.clean) or len(set(self.clean)) != len(self.clean):
-            raise ConfigError(f"clean is {self.clean}; give the numbers of views from 0 on, each once")
+        if len(set(self.clean)) != len(self.clean):
+            raise ConfigError(f"clean is {self.clean}; expected the number of each view once, from 0 on")
 
     def check_window(self, seconds: float) -> None:
-        """Refuse windows too short for every view to have its own crop (see `CropConfig.check_window`)."""
         self.crop.check_window(seconds)
-
-    def build(self, frontend: FrontEnd) -> ViewPlan:
-        """Make the view maker.
-
-        Raises:
-            ConfigError: operators on features, or joint normalisation, met a front end that is not spectral.
-        """
-        if (self.feature or self.joint != "none") and not isinstance(frontend, SpectralFrontEnd):
-            found = ", ".join(type(op).__name__ for op in self.feature) or "joint normalisation"
-            raise ConfigError(
-                f"{found} works on spectral features and the front end is {type(frontend).__name__}; "
-                "use a spectral front end (KaldiFbankConfig, LogMelConfig), or operators on the waveform only"
-            )
-        return ViewPlan(self, frontend)
 
 
 class ViewPlan(ViewMaker):
     """Makes views by a plan.
 
-    Certificates hold `start` (seconds, `(B,)`, where the crop begins in the clip), then what each operator certifies;
-    an operator of a kind that comes again writes its names with `_2`, `_3` ... appended. A view's reference is its
-    crop, before any operator; None where an operator of its chain moves time.
+    Certificates hold `start` (seconds, `(B,)`: where the crop begins in the clip), then the entries of each operator;
+    a repeated kind of operator appends `_2`, `_3` ... to its names. A view's reference is its crop before any operator;
+    None if one of its operators moves time.
 
-    Every operator of every view draws from a seed of its own: changing one operator's settings leaves the others' draws
-    as they were.
-
-    Attributes:
-        config: the settings.
-        frontend: the front end whose features come out.
+    Every operator of every view draws from its own seed: changing one operator's settings leaves the draws of the
+    others unchanged.
     """
 
+    config: ViewPlanConfig
+
     def __init__(self, config: ViewPlanConfig, frontend: FrontEnd) -> None:
-        super().__init__()
-        self.config = config
-        self.frontend = frontend
+        super().__init__(config, frontend)
         self._wave = nn.ModuleList(op.build() for op in config.wave)
         self._feature = nn.ModuleList()
         if isinstance(frontend, SpectralFrontEnd):
             self._feature.extend(op.build(frontend) for op in config.feature)
+        elif config.feature or config.joint != "none":
+            found = ", ".join(type(op).__name__ for op in config.feature) or "joint normalisation"
+            raise ConfigError(
+                f"{found} works on spectral features and the front end is {type(frontend).__name__}; "
+                "use a spectral front end (KaldiFbankConfig, LogMelConfig), or operators on the waveform only"
+            )
         self._moves = any(op.moves_time for op in self._wave_ops()) or any(op.moves_time for op in config.feature)
 
     @torch.no_grad()
     def forward(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
-        """Return `views` views of a batch `(B, S)`.
-
-        Raises:
-            ConfigError: no views were asked for, a clean view is not among them, the generator is not on the CPU, or
-                the audio has another sample rate than the front end.
-        """
-        self.frontend.check_rate(audio)
-        if generator.device.type != "cpu":
-            raise ConfigError(f"the generator is on {generator.device}; draws are made on the CPU: torch.Generator()")
+        self.check_input(audio, generator)
         if views < 1 or any(view >= views for view in self.config.clean):
             raise ConfigError(
-                f"{views} views were asked for; at least one is needed, and clean = {self.config.clean} must be among "
+                f"{views} views were asked for; expected at least one, and clean = {self.config.clean} to be among "
                 f"views 0 ... {views - 1}"
             )
         audio = Audio(audio.wave.float(), audio.lengths, audio.rate)
@@ -151,8 +125,8 @@ class ViewPlan(ViewMaker):
             wave = crop
             if not clean:
                 for op, seed in zip(self._wave_ops(), chain, strict=False):
-                    wave, told = op(wave, torch.Generator().manual_seed(seed))
-                    _add(certificate, told)
+                    wave, entries = op(wave, torch.Generator().manual_seed(seed))
+                    _add(certificate, entries)
             # Views that share a crop and have untouched waveforms share its features.
             if untouched and shared is not None and not self.config.crop.each:
                 features = shared[1]
@@ -162,8 +136,8 @@ class ViewPlan(ViewMaker):
                     shared = (crop, features)
             if not clean:
                 for feature_op, seed in zip(self._feature_ops(), chain[len(self._wave) :], strict=True):
-                    features, told = feature_op(features, torch.Generator().manual_seed(seed))
-                    _add(certificate, told)
+                    features, entries = feature_op(features, torch.Generator().manual_seed(seed))
+                    _add(certificate, entries)
             made.append(MadeView(features, certificate, None if self._moves and not clean else crop))
         return made
 
@@ -187,12 +161,12 @@ def levelled(audio: Audio, level: Literal["none", "l2", "peak", "rms"]) -> Audio
 
 
 def standardised(views: list[Features]) -> list[Features]:
-    """Bring views together to mean 0 and unbiased standard deviation 1 over all their valid frames and bands.
+    """Scale views jointly to mean 0 and unbiased standard deviation 1 over all their valid frames and bands.
 
     `pad` is normalised with them.
     """
     count = torch.stack([x.lengths.to(x.x.device).sum() for x in views]).sum() * views[0].x.shape[2]
-    # Two passes in double precision: sums over a batch are too long for single.
+    # Two passes in double precision: single is not enough for sums over a batch.
     mean = torch.stack([_valid_sum(x, x.x) for x in views]).sum() / count
     squares = torch.stack([_valid_sum(x, (x.x - mean).square()) for x in views]).sum()
     eps = torch.finfo(views[0].x.dtype).eps
@@ -204,12 +178,12 @@ def _valid_sum(features: Features, x: Tensor) -> Tensor:
     return (x * valid_frames(features)).sum(dtype=torch.float64)
 
 
-def _add(certificate: dict[str, Tensor], told: Mapping[str, Tensor]) -> None:
-    """Add what an operator told; names that are taken get a number, the same for all of one operator's."""
+def _add(certificate: dict[str, Tensor], entries: Mapping[str, Tensor]) -> None:
+    """Add an operator's entries; if a name is taken, all of them get the same number."""
     number = 1
-    while any(_numbered(name, number) in certificate for name in told):
+    while any(_numbered(name, number) in certificate for name in entries):
         number += 1
-    certificate.update({_numbered(name, number): value for name, value in told.items()})
+    certificate.update({_numbered(name, number): value for name, value in entries.items()})
 
 
 def _numbered(name: str, number: int) -> str:

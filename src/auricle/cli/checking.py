@@ -1,4 +1,4 @@
-"""The verb `check`: what is wrong with something of one's own, before anything runs."""
+"""The verb `check`: the faults of your own encoder, objective or recipe, before anything runs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,47 @@ import dataclasses
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 
 from auricle.cli.arguments import parse
 from auricle.config import nearest
 from auricle.errors import AuricleError, ConfigError
 
+# Kind of part -> what `--help` says of it.
+_KINDS = {
+    "encoder": "Check any callable with `rate` (Hz) and `width`: wave (B, S) float32 in [-1, 1] -> (B, D), (B, T, D) "
+    "or (B, T, F, D). An encoder that passes opens in every command by its name, module:Class.",
+    "objective": "Check an objective (module:Config of its settings, or the name of a recipe that uses it): one step "
+    "on every encoder family.",
+    "recipe": "Check a recipe (a name, or module:function that makes one): settings, notes, finite and repeatable "
+    "steps, gradients of every parameter.",
+}
+
 
 @dataclasses.dataclass(frozen=True)
-class CheckEncoderArguments:
-    """What `auricle check encoder` takes."""
+class CheckArguments:
+    """Arguments of `auricle check KIND`."""
 
-    encoder: tyro.conf.Positional[str]
-    """`module:Class`, or `module:function` that makes one. The current folder is searched first."""
+    name: tyro.conf.Positional[str]
+    """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 
 def check(argv: Sequence[str]) -> None:
-    """Find every fault of your own encoder: `auricle check encoder module:Class`."""
-    if not argv or argv[0] != "encoder":
+    """Find the faults of your own encoder, objective or recipe."""
+    if not argv or argv[0] not in _KINDS:
         if argv and argv[0] not in ("-h", "--help"):
-            raise AuricleError(f"`auricle check` has no command {argv[0]!r}{nearest(argv[0], ['encoder'])}")
-        print("usage: auricle check encoder MODULE:CLASS\n\nauricle check encoder --help says more.")
+            raise AuricleError(f"`auricle check` has no command {argv[0]!r}{nearest(argv[0], _KINDS)}")
+        lines = [f"  auricle check {kind} NAME" for kind in _KINDS]
+        print("usage:", *lines, "", "Each takes --help. Exit code 2 where there is a fault.", sep="\n")
         return
-    args = parse(
-        CheckEncoderArguments,
-        argv[1:],
-        "check encoder",
-        "Check any callable with `rate` (Hz) and `width`: wave (B, S) float32 in [-1, 1] -> (B, D), (B, T, D) or "
-        "(B, T, F, D). One message per fault. An encoder that passes can be given to `embed` and `probe` by its name.",
-    )
-    from auricle.encoders.checking import check_encoder, faults, render_findings
+    kind = argv[0]
+    args = parse(CheckArguments, argv[1:], f"check {kind}", _KINDS[kind])
+    from rich.console import Console
 
-    findings = check_encoder(args.encoder)
-    Console().print(render_findings(args.encoder, findings))
+    from auricle.encoders.checking import check_encoder, faults, render_findings
+    from auricle.recipes.checking import check_objective, check_recipe
+
+    findings = {"encoder": check_encoder, "objective": check_objective, "recipe": check_recipe}[kind](args.name)
+    Console().print(render_findings(args.name, findings))
     found = faults(findings)
     if found:
-        raise ConfigError(f"{args.encoder} has {len(found)} fault(s), see above; mend them before it is used")
+        raise ConfigError(f"{args.name} has {len(found)} fault(s), listed above; fix them before you use it")

@@ -47,7 +47,7 @@ def data(argv: Sequence[str]) -> None:
         DownloadArguments,
         argv[1:],
         "data download",
-        "Download a data set. Size and licence are shown first; interrupted downloads continue; checksums are verified.",
+        "Download a data set. Size and licence are shown first; interrupted downloads continue; sums are verified.",
     )
     from auricle.corpus.published.download import download
 

@@ -78,7 +78,10 @@ def probe(argv: Sequence[str]) -> None:
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
-        found = run_suite(args.model, args.suite, args.data, config=config, out=args.out, command=command(), **opening)
+        found = run_suite(
+            args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
+            command=command(), **opening,
+        )  # fmt: skip
         Console().print(render_results(found.results))
         for task, reason in found.skipped.items():
             print(f"skipped {task}: {reason}")

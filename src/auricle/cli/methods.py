@@ -1,4 +1,4 @@
-"""Verbs about methods: `recipes` and `matrix`."""
+"""Commands about methods: `recipes` and `matrix`."""
 
 from __future__ import annotations
 
@@ -15,52 +15,53 @@ from auricle.cli.arguments import parse
 
 @dataclasses.dataclass(frozen=True)
 class RecipesArguments:
-    """What `auricle recipes` takes."""
+    """Arguments of `auricle recipes`."""
 
     name: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Recipes to tell all about; none: the list of all."""
+    """Recipes to describe; none: list all."""
     out: Path | None = None
     """Write the page about all methods (Markdown) here."""
 
 
 def recipes(argv: Sequence[str]) -> None:
-    """List the recipes, or tell all about one: paper, what is kept, what differs, cost, when to choose it."""
-    args = parse(
-        RecipesArguments, argv, "recipes", "List the recipes that `auricle pretrain` knows, or tell about some."
-    )
+    """List the recipes, or describe some: paper, deviations, cost, when to use, evidence that they learn."""
+    args = parse(RecipesArguments, argv, "recipes", "List the recipes of `auricle pretrain`, or describe some.")
     from rich.markdown import Markdown
     from rich.table import Table
 
-    from auricle.recipes import recipes as registered
-    from auricle.recipes.methods_page import PARADIGMS, describe, methods_page
+    # The list is read from source: it imports no torch.
+    from auricle.recipes.registry import PARADIGMS
+    from auricle.recipes.registry import recipes as registered
     from auricle.storage import write_atomic
 
     console = Console()
     if args.out is not None:
+        from auricle.recipes.methods_page import methods_page
+
         write_atomic(args.out, methods_page(registered()).encode())
         console.print(f"wrote {args.out}", soft_wrap=True)
         return
     if args.name:
+        from auricle.recipes.methods_page import describe
+
         for name in args.name:
             console.print(Markdown(describe(name)))
         return
     for paradigm in PARADIGMS:
-        table = Table("recipe", "what it does", "sizes", title=paradigm, title_justify="left", expand=True)
-        for entry in registered():
-            if entry.paradigm == paradigm:
-                table.add_row(entry.name, entry.summary, ", ".join(entry.sizes))
+        table = Table("recipe", "summary", "sizes", "evidence", title=paradigm, title_justify="left", expand=True)
+        for method in registered():
+            if method.paradigm == paradigm:
+                table.add_row(method.name, method.summary, ", ".join(method.sizes), method.evidence)
         console.print(table)
-    console.print(
-        "`auricle recipes NAME` tells what a recipe keeps of its paper, where it differs, and when to choose it."
-    )
+    console.print("`auricle recipes NAME` describes a recipe: as in the paper, deviations, cost, when to use.")
 
 
 @dataclasses.dataclass(frozen=True)
 class MatrixArguments:
-    """What `auricle matrix` takes."""
+    """Arguments of `auricle matrix`."""
 
     name: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Recipes whose objectives are tried; none: all."""
+    """Recipes whose objectives to try; none: all."""
     out: Path | None = None
     """Write the table (Markdown) here instead of printing it."""
 
@@ -68,7 +69,8 @@ class MatrixArguments:
 def matrix(argv: Sequence[str]) -> None:
     """Try every objective on every encoder family: one step each, or the reason why a pair is refused."""
     about = (
-        "Try every objective on every encoder family: one training step on made sounds, or the reason of the refusal."
+        "Try every objective on every encoder family: one training step on synthetic sounds, or the reason of the "
+        "refusal."
     )
     args = parse(MatrixArguments, argv, "matrix", about)
     from rich.progress import track
@@ -81,7 +83,7 @@ def matrix(argv: Sequence[str]) -> None:
     from auricle.storage import write_atomic
 
     console = Console()
-    names = args.name or tuple(entry.name for entry in registered())
+    names = args.name or tuple(method.name for method in registered())
     made = [get_recipe(name, "tiny") for name in names]
     pairs = [(recipe, family) for recipe in made for family in families().values()]
     cells = [try_pair(*pair) for pair in track(pairs, description="pairs", console=Console(stderr=True))]
@@ -90,7 +92,7 @@ def matrix(argv: Sequence[str]) -> None:
         console.print(f"wrote {args.out}", soft_wrap=True)
         return
     for name in names:
-        # A row of the page is too wide for a terminal: encoders go down here.
+        # A row of the page is too wide for a terminal: one encoder per line here.
         table = Table("encoder", "outcome", title=name, title_justify="left", expand=True)
         for cell in cells:
             if cell.objective == name:

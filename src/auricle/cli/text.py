@@ -1,4 +1,4 @@
-"""Verbs that ask a run in words: `zero-shot` and `text-retrieval`."""
+"""Verbs about audio and text: `zero-shot` and `text-retrieval`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import ModelArguments, command, expand, parse
+from auricle.cli.arguments import FileArguments, command, expand, parse
+from auricle.devices import Device
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextArguments(ModelArguments):
+class _TextArguments(FileArguments):
     """Arguments of both verbs."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -31,11 +32,13 @@ class _TextArguments(ModelArguments):
     """Coverage of the intervals."""
     seed: int = 0
     """Seed of the bootstrap and of the control's weights."""
+    device: Device = "auto"
+    """Where to compute: `auto` takes CUDA, then Apple's MPS, then the CPU."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZeroShotArguments(_TextArguments):
-    """What `auricle zero-shot` takes."""
+    """Arguments of `auricle zero-shot`."""
 
     labels: str = "label"
     """Column of the labels; several of a clip are joined by `;`, and underscores are read as spaces."""
@@ -46,26 +49,27 @@ class ZeroShotArguments(_TextArguments):
 
 
 def zero_shot(argv: Sequence[str]) -> None:
-    """Classify by the texts of the classes: `auricle zero-shot RUN --data FOLDER --labels label`."""
+    """Classify by the texts of the classes."""
     about = (
-        "Give each clip the class whose text is nearest. Prints the scores with bootstrap intervals, beside chance and "
-        "the same towers with random weights, and writes them, with the class found for each clip, into the run folder."
+        "Give each clip the class with the nearest text. Print the scores with bootstrap intervals, chance and the "
+        "same towers with random weights, and write them, with the class of each clip, into the run folder."
     )
     args = parse(ZeroShotArguments, expand(argv), "zero-shot", about)
-    from auricle.evaluation.audio_text.run import study_zero_shot
+    from auricle.evaluation.audio_text.run import zero_shot as run
 
     _show(
-        study_zero_shot(
-            args.run,
+        run(
+            args.model,
             args.data,
             labels=args.labels,
             templates=args.template,
             source=args.source,
-            control=args.control,
+            controls=args.controls,
             resamples=args.resamples,
             confidence=args.confidence,
             seed=args.seed,
             out=args.out,
+            device=args.device,
             command=command(),
         )
     )
@@ -73,7 +77,7 @@ def zero_shot(argv: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextRetrievalArguments(_TextArguments):
-    """What `auricle text-retrieval` takes."""
+    """Arguments of `auricle text-retrieval`."""
 
     columns: tuple[str, ...] = ()
     """Columns that hold captions; by default `caption`, or all of the table whose name begins or ends so."""
@@ -85,33 +89,34 @@ class TextRetrievalArguments(_TextArguments):
 
 
 def text_retrieval(argv: Sequence[str]) -> None:
-    """Search clips by captions, captions by clips: `auricle text-retrieval RUN --data FOLDER`."""
+    """Search clips by captions, and captions by clips."""
     about = (
         "Rank all clips for each caption, and all captions for each clip: recall at 1, 5 and 10, mean reciprocal rank "
-        "and mean average precision, with bootstrap intervals, beside chance and the same towers with random weights. "
-        "Writes them into the run folder."
+        "and mean average precision, with bootstrap intervals, chance and the same towers with random weights. Write "
+        "them into the run folder."
     )
     args = parse(TextRetrievalArguments, expand(argv), "text-retrieval", about)
-    from auricle.evaluation.audio_text.run import study_text_retrieval
+    from auricle.evaluation.audio_text.run import text_retrieval as run
 
     _show(
-        study_text_retrieval(
-            args.run,
+        run(
+            args.model,
             args.data,
             columns=args.columns,
             captions=args.captions,
             source=args.source,
-            control=args.control,
+            controls=args.controls,
             resamples=args.resamples,
             confidence=args.confidence,
             seed=args.seed,
             out=args.out,
+            device=args.device,
             command=command(),
         )
     )
 
 
-def _show(study: Any) -> None:
+def _show(results: Any) -> None:
     console = Console()
-    console.print(study.render())
-    console.print(f"written: {study.path}", soft_wrap=True)
+    console.print(results.render())
+    console.print(f"written: {results.path}", soft_wrap=True)

@@ -53,7 +53,7 @@ def pretrain(argv: Sequence[str]) -> None:
         + (" Changes of window, loader and training hold for the previous stages, too." if recipe.previous else "")
     )
     args: Any = parse(arguments, words, "pretrain", about, leading=name)
-    from auricle.recipes.pretrain import pretrain as run
+    from auricle.recipes.pretraining import pretrain as run
     from auricle.recipes.recipe import pass_down
 
     changed = args.recipe

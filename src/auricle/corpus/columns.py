@@ -25,7 +25,7 @@ HIDDEN = {
     "_whole": pa.bool_(),
 }
 EVENT_COLUMNS = {"file": pa.string(), "onset": pa.float64(), "offset": pa.float64(), "label": pa.string()}
-# What a scan measured says nothing about which clips these are: it stays out of the fingerprint.
+# Columns of a scan are not part of the fingerprint: they do not identify clips.
 SCAN_PREFIX = "scan_"
 
 
@@ -49,7 +49,7 @@ def typed(name: str, values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def untyped(values: Any) -> pa.Array:
-    """Return values as an Arrow array of the type that they suggest; text where they are mixed."""
+    """Return values as an Arrow array of their own type; text if they are mixed."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     try:

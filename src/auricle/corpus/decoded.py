@@ -13,8 +13,8 @@ import numpy as np
 class Quantised:
     """A clip as int16 times a power of two.
 
-    The power follows the clip's peak, so a quiet recording keeps its 15 bits, and a 16-bit recording at its own rate
-    comes back exactly.
+    The power depends on the clip's peak, so a quiet recording keeps its 15 bits, and a 16-bit recording at its own rate
+    is restored exactly.
 
     Attributes:
         samples: `(S,)` int16.
@@ -41,10 +41,10 @@ class Quantised:
 
 
 class DecodedCache:
-    """Keeps clips until its memory is full, and then keeps those that it has.
+    """Keeps clips until its memory is full, and no others after that.
 
-    Epochs visit every clip once in a random order: then any clip is as likely to come next as any other, and throwing
-    one out for another gains nothing.
+    Epochs visit every clip once in random order: every clip is equally likely to come next, so that replacing one by
+    another gains nothing.
     """
 
     def __init__(self, limit: int) -> None:
@@ -58,7 +58,7 @@ class DecodedCache:
         return len(self._clips)
 
     def get(self, index: int) -> Quantised | None:
-        """Return a clip if it is kept."""
+        """Return a clip if it is cached."""
         return self._clips.get(index)
 
     def put(self, index: int, clip: Quantised) -> None:

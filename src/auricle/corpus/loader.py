@@ -1,102 +1,45 @@
-"""Batches of training windows, the same ones at any number of workers and after any resume.
+"""Batches of training windows, the same at any number of workers and after any resume.
 
-What a step holds is a pure function of (seed, step): the epoch's order, the crop of each clip, and which clip stands in
-for a broken one. Workers are threads: libsndfile and soxr release the interpreter's lock while they decode and
-resample, so threads decode in parallel, and all of them share one cache of decoded clips.
+A batch is a pure function of (seed, step): the epoch's order, the crop of each clip, and the replacement of corrupt
+clips. Workers are threads: libsndfile and soxr release the interpreter's lock while they decode and resample, so
+threads decode in parallel, and share one cache of decoded clips.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio
-from auricle.config import Config
 from auricle.corpus.decoded import DecodedCache, Quantised
-from auricle.corpus.order import Epoch, crop_generator, make_plan
+from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, make_plan
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
 from auricle.errors import AudioError, ConfigError, CorpusError
 
-# Clips longer than this many windows are not decoded whole for one crop, nor kept: only a range around it is read.
+__all__ = ["Batch", "Loader", "LoaderConfig"]
+
+# Clips longer than this many windows are neither decoded whole nor cached: only a range around a crop is read.
 _WHOLE_WINDOWS = 12
 # An energy crop of such a long clip is chosen inside a range of this many windows.
 _ENERGY_WINDOWS = 4
-# A unit of work for a background thread: large enough to keep the overhead of handing it over small.
+# Rows of a unit of work for a background thread: large enough to keep the overhead small.
 _GROUP = 8
-# After so many unusable clips for one window something else is wrong than a few bad files.
+# More unusable clips for one window than this are not just a few corrupt files.
 _REPLACEMENTS = 100
 
 
 @dataclass(frozen=True)
-class LoaderConfig(Config):
-    """How clips become batches.
-
-    Attributes:
-        batch: clips in a step, over all ranks.
-        batch_seconds: instead of `batch`, the seconds of audio in a step over all ranks; a batch of short windows then
-            has more clips.
-        workers: background threads that decode; 0: in the training thread; -1: one on up to two cores, else half the
-            cores but at most eight.
-        prefetch: batches that are made ahead; each takes 4 bytes a sample (6144 windows of 5.12 s at 16 kHz: 2 GB).
-        cache_mb: memory for decoded clips (16 bit), so that later epochs decode nothing; 0: none.
-        sampling: what an epoch is: `clip`: every clip once; `duration`: clips come up in proportion to their length, a
-            recording of hours as often as the same hours in clips, and never fewer windows than there are clips.
-        buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none.
-        drop_last: leave out an epoch's last incomplete batch.
-        shortest: clips below this many seconds are replaced by others: repeated, they are but a tone or a constant.
-        skip_silent: replace clips that are digitally silent (peak below -80 dB of full scale): all views of all silent
-            clips are equal, which no contrast can tell apart.
-        pin_memory: batches in page-locked memory, where a GPU is there to copy them to.
-    """
-
-    batch: int = 64
-    batch_seconds: float | None = None
-    workers: int = -1
-    prefetch: int = 2
-    cache_mb: int = 1024
-    sampling: Literal["clip", "duration"] = "clip"
-    buckets: int = 0
-    drop_last: bool = True
-    shortest: float = 0.05
-    skip_silent: bool = True
-    pin_memory: bool = False
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ConfigError: a setting is out of range.
-        """
-        for name, least in (("batch", 1), ("workers", -1), ("prefetch", 1), ("cache_mb", 0), ("buckets", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"loader.{name} is {getattr(self, name)}; expected at least {least}")
-        if self.sampling not in ("clip", "duration"):
-            raise ConfigError(f"loader.sampling is {self.sampling!r}; expected clip or duration")
-        if self.batch_seconds is not None and not self.batch_seconds > 0:
-            raise ConfigError(f"loader.batch_seconds is {self.batch_seconds}; expected a length above 0 s, or none")
-
-    def threads(self) -> int:
-        """Return the number of background threads that `workers` stands for on this machine."""
-        if self.workers >= 0:
-            return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-        return 1 if cores <= 2 else min(8, cores // 2)
-
-
-@dataclass(frozen=True)
 class Batch:
-    """What one step trains on (this rank's part of it).
+    """The data of one training step (this rank's part).
 
     Attributes:
         step: counts from 0 over all epochs.
@@ -188,7 +131,7 @@ class Loader:
 
     @property
     def broken(self) -> dict[str, str]:
-        """Recordings that could not be used so far -> the reason; others took their places."""
+        """Recordings that could not be used so far -> the reason; others replaced them."""
         with self._lock:
             return dict(self._broken)
 
@@ -206,7 +149,7 @@ class Loader:
 
     def _epoch(self, epoch: int) -> Epoch:
         if epoch not in self._epochs:
-            # Prefetching reaches into the next epoch while the last one's batches are still being made.
+            # Prefetching enters the next epoch while batches of the current one are still being made.
             self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}
             self._epochs[epoch] = self._plan.epoch(self.seed, epoch)
         return self._epochs[epoch]
@@ -235,10 +178,10 @@ class Loader:
             lengths[row], clip[row] = valid, index
 
     def _usable_window(self, epoch: int, order: Epoch, place: int) -> tuple[int, np.ndarray, int]:
-        """Return a place's clip and window; where the clip can't be used, those of the next one that can."""
+        """Return the clip and window of a position; if the clip is unusable, those of the next usable one."""
         reason = ""
-        # Of a long recording only the range that this place gets is known to be broken. No other place learns of it:
-        # a resumed run would differ from an uninterrupted one.
+        # Of a long recording only this range is known to be corrupt. Other positions must not depend on that: a resumed
+        # run would differ from an uninterrupted one.
         failed: set[int] = set()
         for attempt in range(len(order.order)):
             index = order.replacement(place, attempt)
@@ -275,7 +218,7 @@ class Loader:
             return self._window_of_long(index, generator)
         clip = self._cache.get(index)
         if clip is None:
-            # Quantised also where nothing is kept: the numbers must not depend on what the memory holds.
+            # Quantised even if nothing is cached: the numbers must not depend on the cache.
             clip = Quantised.of(self.corpus.audio(index, self.rate))
             self._cache.put(index, clip)
         if len(clip.samples) < self.config.shortest * self.rate:
@@ -285,10 +228,10 @@ class Loader:
         return fill(clip.restore(), self._samples, self.window, generator)
 
     def _window_of_long(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Read only a range of a long recording; a silent one is drawn again, as `fill` does for shorter clips."""
+        """Read only a range of a long recording; draw again if it is silent, as `fill` does for shorter clips."""
         window = self.window
         span = window.seconds * (_ENERGY_WINDOWS if window.crop == "energy" else 1)
-        # Durations in hand-made tables are rounded: stay clear of the end.
+        # Durations in manually written tables are rounded: keep away from the end.
         room = self._seconds[index] - span - 0.01
         fixed = {"start": 0.0, "centre": room / 2}.get(window.crop)
         starts = generator.uniform(0, room, size=window.tries) if fixed is None else np.array([fixed])

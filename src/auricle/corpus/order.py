@@ -1,25 +1,67 @@
-"""Which clips go together in which step: a pure function of the seed and the epoch."""
+"""The clips of each step: a pure function of the seed and the epoch."""
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 
+from auricle.config import Config, Count, Natural, Positive
+from auricle.corpus.windows import WindowConfig
 from auricle.errors import ConfigError, CorpusError
 
-if TYPE_CHECKING:
-    from auricle.corpus.loader import LoaderConfig
-    from auricle.corpus.windows import WindowConfig
-
-# Seed sequences ignore trailing zeros, so streams are told apart by a leading number.
+# Seed sequences ignore trailing zeros, so that streams differ in a leading number.
 _ORDER, _CROP = 1, 2
 
 
+@dataclass(frozen=True)
+class LoaderConfig(Config):
+    """How clips become batches.
+
+    Attributes:
+        batch: clips in a step, over all ranks.
+        batch_seconds: seconds of audio in a step over all ranks, instead of `batch`; batches of short windows then have
+            more clips.
+        workers: background threads that decode; 0: decode in the training thread; -1: one on up to 2 cores, otherwise
+            half the cores but at most eight.
+        prefetch: batches made ahead; each takes 4 bytes a sample (6144 windows of 5.12 s at 16 kHz: 2 GB).
+        cache_mb: memory for decoded clips (16 bit), so that later epochs decode nothing; 0: none.
+        sampling: `clip`: every clip once in an epoch; `duration`: clips are drawn in proportion to their length, a
+            recording of hours as often as the same hours in clips, and never fewer windows than there are clips.
+        buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none.
+        drop_last: drop an epoch's last incomplete batch.
+        shortest: replace clips of fewer seconds: repeated, these are only a tone or a constant.
+        skip_silent: replace clips that are digitally silent (peak below -80 dB of full scale): all views of all silent
+            clips are equal, so that no contrast can separate them.
+        pin_memory: keep batches in page-locked memory if there is a GPU.
+    """
+
+    batch: Count = 64
+    batch_seconds: Positive | None = None
+    workers: Annotated[int, Ge(-1)] = -1
+    prefetch: Count = 2
+    cache_mb: Natural = 1024
+    sampling: Literal["clip", "duration"] = "clip"
+    buckets: Natural = 0
+    drop_last: bool = True
+    shortest: float = 0.05
+    skip_silent: bool = True
+    pin_memory: bool = False
+
+    def threads(self) -> int:
+        """Return the number of background threads on this machine."""
+        if self.workers >= 0:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+        return 1 if cores <= 2 else min(8, cores // 2)
+
+
 def crop_generator(seed: int, epoch: int, place: int) -> np.random.Generator:
-    """Return the generator of all random choices for one place of one epoch."""
+    """Return the generator of all random choices for one position of one epoch."""
     return np.random.default_rng([_CROP, seed, epoch, place])
 
 
@@ -28,10 +70,9 @@ class Epoch:
     """The order of one epoch.
 
     Attributes:
-        order: the clips drawn (by `clip`: every usable one once); those that fill no batch stand at the end.
+        order: the clips drawn (by `clip`: every usable one once); those that fill no batch are at the end.
         bounds: `(steps + 1,)`; step k has the clips `order[bounds[k] : bounds[k + 1]]`.
-        stride: how far ahead a replacement is looked for; it has no divisor in common with the number of clips, so
-            that in the end all clips are tried.
+        stride: distance to a replacement, coprime to the number of clips, so that all clips are tried in the end.
     """
 
     order: np.ndarray
@@ -39,11 +80,10 @@ class Epoch:
     stride: int
 
     def replacement(self, place: int, attempt: int) -> int:
-        """Return the clip for a place: its own at attempt 0, then those a whole batch further on each time.
+        """Return the clip for a position: its own at attempt 0, then those a whole batch further on each time.
 
-        A replacement from the same batch would put one clip twice before an objective that contrasts clips. Where
-        clips are drawn by duration, one clip comes up for several attempts; as many attempts as there are places meet
-        every clip.
+        A replacement from the same batch would show an objective that contrasts clips the same clip twice. If clips are
+        drawn by duration, several attempts may give the same clip; as many attempts as positions give every clip.
         """
         return int(self.order[(place + attempt * self.stride) % len(self.order)])
 
@@ -53,10 +93,10 @@ class Plan:
     """How clips are grouped, for any epoch.
 
     Attributes:
-        groups: clips of similar length, and how many of them make a batch (over all ranks).
-        drop_last: incomplete batches are left out.
+        groups: clips of similar length, and the number of them in a batch (over all ranks).
+        drop_last: drop incomplete batches.
         world: ranks that share a batch evenly.
-        seconds: `(n,)` length of each clip where clips are drawn in proportion to it; None: each once in an epoch.
+        seconds: `(n,)` length of each clip if clips are drawn in proportion to it; None: each once in an epoch.
         window: seconds of a window.
     """
 
@@ -67,7 +107,7 @@ class Plan:
     window: float = 1.0
 
     def windows(self, members: np.ndarray) -> int:
-        """Windows that an epoch takes from a group: by duration as many as fill it, at least one per clip."""
+        """Return the windows of a group in an epoch: by duration as many as fill it, at least one per clip."""
         total = 0.0 if self.seconds is None else float(self.seconds[members].sum()) / self.window
         return max(len(members), round(total))
 
@@ -75,8 +115,8 @@ class Plan:
         mixed = generator.permutation(members)
         if self.seconds is None:
             return mixed
-        # Systematic sampling: a clip worth 2.3 windows comes up twice or three times, never more or less. Its windows
-        # are spread evenly over the epoch, so that (nearly) none meet in a batch.
+        # Systematic sampling: a clip of 2.3 windows is drawn two or three times, never more or less. Its windows are
+        # spread evenly over the epoch, so that (nearly) none share a batch.
         count = self.windows(members)
         ends = np.cumsum(self.seconds[mixed])
         points = (np.arange(count) + generator.random()) * (ends[-1] / count)
@@ -98,7 +138,7 @@ class Plan:
         return sum(len(self._sizes(self.windows(members), count)) for members, count in self.groups)
 
     def epoch(self, seed: int, epoch: int) -> Epoch:
-        """Return an epoch's order: each group's clips as they are drawn, batches of all groups mixed."""
+        """Return an epoch's order: the drawn clips of each group, batches of all groups mixed."""
         generator = np.random.default_rng([_ORDER, seed, epoch])
         batches: list[np.ndarray] = []
         rest: list[np.ndarray] = []
@@ -119,7 +159,7 @@ class Plan:
 
 
 def make_plan(seconds: np.ndarray, window: WindowConfig, config: LoaderConfig, world: int) -> Plan:
-    """Group clips by length (one group unless buckets are asked for) and choose each group's batch.
+    """Group clips by length (one group without buckets) and choose each group's batch.
 
     Args:
         seconds: `(n,)` length of each clip.

@@ -1,41 +1,40 @@
-"""A look at every recording of a corpus: what is there, what is broken and why, what occurs twice."""
+"""Scan of every recording of a corpus: properties, corrupt files, duplicates."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auricle.audio.decode import FileInfo
 from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
 from auricle.corpus.readers.table_file import write_table
+from auricle.corpus.scan_report import ScanReport
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB
 from auricle.errors import AudioError, CorpusError
 
-# Recordings of hours are read in pieces of so many seconds.
+# Long recordings are read in pieces of this many seconds.
 _PIECE = 120.0
-# At least this share of samples at full scale is called clipped.
+# Above this share of samples at full scale a clip counts as clipped.
 _CLIPPED_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
 class Sound:
-    """What decoding one clip told.
+    """Properties of one decoded clip.
 
     Attributes:
-        info: header of its recording.
+        info: header of the recording.
         digest: of the decoded samples (mono, 16 bit, at the recording's own rate).
         peak: largest magnitude.
         level_db: root mean square in dB of full scale.
@@ -50,75 +49,8 @@ class Sound:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing in it is above -80 dB of full scale."""
+        """Whether all samples are below -80 dB of full scale."""
         return self.peak < 10 ** (SILENCE_DB / 20)
-
-
-@dataclass(frozen=True)
-class ScanReport:
-    """What a scan found.
-
-    Attributes:
-        corpus: the usable clips, with the columns `scan_rate` (Hz), `scan_channels`, `scan_format`, `scan_peak`,
-            `scan_level_db`, `scan_silent`, `scan_clipped` and `scan_digest`.
-        broken: recordings that were left out -> the reason.
-        duplicates: groups of clips with equal sound, by their files' names.
-        silent: clips without any sound.
-        clipped: clips with many samples at full scale.
-        table: where the table was written, or None.
-        notes: what else there is to know.
-    """
-
-    corpus: Corpus
-    broken: dict[str, str]
-    duplicates: tuple[tuple[str, ...], ...]
-    silent: tuple[str, ...]
-    clipped: tuple[str, ...]
-    table: Path | None
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def hours(self) -> float:
-        """Length of all usable clips."""
-        return self.corpus.seconds / 3600
-
-    @property
-    def rates(self) -> dict[int, int]:
-        """Sample rate in Hz -> number of clips."""
-        return dict(Counter(self.corpus.column("scan_rate")).most_common())
-
-    @property
-    def channels(self) -> dict[int, int]:
-        """Channels -> number of clips."""
-        return dict(Counter(self.corpus.column("scan_channels")).most_common())
-
-    @property
-    def formats(self) -> dict[str, int]:
-        """File format -> number of clips."""
-        return dict(Counter(self.corpus.column("scan_format")).most_common())
-
-    @property
-    def label_counts(self) -> dict[str, int]:
-        """Label -> number of clips that carry it, most frequent first."""
-        return dict(Counter(label for labels in self.corpus.labels for label in labels).most_common())
-
-    @property
-    def unlabelled(self) -> int:
-        """Clips without a label."""
-        return sum(not labels for labels in self.corpus.labels)
-
-    def durations(self) -> dict[str, float]:
-        """Return shortest, 5th percentile, median, 95th percentile, longest clip and mean, in seconds."""
-        seconds = np.asarray(self.corpus.column("seconds"), dtype=np.float64)
-        names = ("shortest", "5 %", "median", "95 %", "longest")
-        quantiles = np.quantile(seconds, [0, 0.05, 0.5, 0.95, 1])
-        return {**dict(zip(names, map(float, quantiles), strict=True)), "mean": float(seconds.mean())}
-
-    def render(self, console: Console | None = None, *, longest: int = 20) -> None:
-        """Print the report as tables; lists are cut after `longest` lines."""
-        from auricle.corpus.scan_print import render
-
-        render(self, console or Console(), longest)
 
 
 def scan(
@@ -133,23 +65,24 @@ def scan(
 ) -> ScanReport:
     """Decode every clip of a corpus once and write its table.
 
-    A broken recording is left out, counted and listed; it never ends the scan.
+    Corrupt recordings are skipped, counted and listed; they never abort the scan.
 
     Args:
         path: whatever `open_corpus` opens, or an open corpus.
         out: the table (`.parquet`), or a folder for it; by default `auricle-corpus.parquet` in the corpus's own folder,
-            from which `open_corpus` takes it as long as no file there has changed.
+            which `open_corpus` then reads as long as no file there changes.
         split: only this split.
-        exclude: sub-folders of a folder of corpora that are left out.
+        exclude: sub-folders to skip in a folder of corpora.
         workers: decoding threads; by default one per core, at most eight.
-        write: whether to write the table at all.
+        write: write the table.
         progress: show a progress bar.
 
     Raises:
-        CorpusError: there is no corpus, not one recording of it can be used, or `out` can't be written.
+        CorpusError: there is no corpus, or none of its recordings can be used.
+        StorageError: the table can't be written.
     """
     corpus = path if isinstance(path, Corpus) else open_corpus(path, split=split, exclude=exclude)
-    sounds = _listen(corpus, workers or min(8, os.cpu_count() or 1), progress)
+    sounds = _measure(corpus, workers or min(8, os.cpu_count() or 1), progress)
     broken = dict(corpus.problems)
     files = corpus.column("file")
     broken |= {files[i]: sound for i, sound in enumerate(sounds) if isinstance(sound, str)}
@@ -157,7 +90,7 @@ def scan(
     if not good:
         file, reason = next(iter(broken.items()))
         raise CorpusError(
-            f"no recording of {corpus.name} can be used: {len(broken)} are broken, such as {file}: {reason}"
+            f"no recording of {corpus.name} can be used: {len(broken)} are corrupt, such as {file}: {reason}"
         )
     seen = [sound for sound in sounds if not isinstance(sound, str)]
     usable = replace(_with_sounds(corpus.select(good), seen), problems=broken)
@@ -182,7 +115,7 @@ def scan(
     )
 
 
-def _listen(corpus: Corpus, workers: int, progress: bool) -> list[Sound | str]:
+def _measure(corpus: Corpus, workers: int, progress: bool) -> list[Sound | str]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found: list[Sound | str] = []
     with ThreadPoolExecutor(workers) as pool, Progress(*columns, disable=not progress) as bar:
@@ -194,7 +127,7 @@ def _listen(corpus: Corpus, workers: int, progress: bool) -> list[Sound | str]:
 
 
 def _sound(corpus: Corpus, index: int) -> Sound | str:
-    """Decode one clip, or say why it can't be."""
+    """Decode one clip; return the reason if that is not possible."""
     row = corpus.table.slice(index, 1).to_pylist()[0]
     store = corpus.stores[row["_store"]]
     try:
@@ -202,7 +135,7 @@ def _sound(corpus: Corpus, index: int) -> Sound | str:
         length = info.seconds if row["_whole"] else row["seconds"]
         digest = hashlib.blake2b(digest_size=12)
         count, square, peak, full = 0, 0.0, 0.0, 0
-        # One call for what fits at once: some formats can't seek exactly, and then only a whole read is exact.
+        # Short recordings are read at once: in formats that can't seek exactly only a whole read is exact.
         pieces = [(0.0, None)] if length <= 2 * _PIECE else _pieces(length)
         for start, seconds in pieces:
             wave = corpus.audio(index, info.rate, start=start, seconds=seconds)
@@ -247,14 +180,14 @@ def _with_sounds(corpus: Corpus, sounds: Sequence[Sound]) -> Corpus:
 def _write(corpus: Corpus, path: Path | None, out: Path | str | None, notes: list[str]) -> Path | None:
     folder = path if path is not None and path.is_dir() else None
     if out is not None:
-        place = Path(out) if Path(out).suffix == ".parquet" else Path(out) / SCAN_TABLE
-        if folder is None or place.resolve() != folder.resolve() / SCAN_TABLE:
-            return write_table(corpus, place)
+        target = Path(out) if Path(out).suffix == ".parquet" else Path(out) / SCAN_TABLE
+        if folder is None or target.resolve() != folder.resolve() / SCAN_TABLE:
+            return write_table(corpus, target)
     elif folder is None:
-        notes.append("no table was written: only a whole folder has a place for one; name one for it (out)")
+        notes.append("no table was written: only a whole folder has a default table; set its path (out)")
         return None
     if not os.access(folder, os.W_OK):
-        notes.append(f"no table was written: {folder} is not writable; name another place for it (out)")
+        notes.append(f"no table was written: {folder} is not writable; set another path (out)")
         return None
-    # With this digest the table stands for the folder, as long as nothing in it changes.
+    # With this digest the table replaces the folder's listing as long as nothing in it changes.
     return write_table(corpus, folder / SCAN_TABLE, listing=list_folder(folder).digest())

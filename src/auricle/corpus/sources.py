@@ -1,4 +1,4 @@
-"""Opening a corpus from whatever holds it: a folder, a table, shards, a Hub data set, the built-in generator."""
+"""Corpora from folders, tables, shards, data sets of the Hub, and the built-in generator."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.config import nearest
+from auricle.corpus.published.layouts.opening import PREFIX as LAYOUT
+from auricle.corpus.published.layouts.opening import open_layout, open_named, recognise
 from auricle.corpus.readers.folder import open_label_table, open_loose_files, sub_corpora
 from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.label_table import tidy_split
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
-from auricle.corpus.readers.shards import arrow_rows, download_folder, index_tar, layout_of, load_split, splits_of
+from auricle.corpus.readers.listing import AUDIO_NAMES, AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
+from auricle.corpus.readers.shards import (
+    arrow_rows,
+    download_folder,
+    layout_of,
+    load_split,
+    merged,
+    open_parquets,
+    open_tars,
+    splits_of,
+)
 from auricle.corpus.readers.table_file import is_table, read_table, table_listing
 from auricle.corpus.readers.whole import make_corpus
-from auricle.corpus.stores import TarStore
+from auricle.corpus.synthetic.scenes import PREFIX as BUILTIN
+from auricle.corpus.synthetic.scenes import render_builtin
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
-
-_AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
 
 
 def open_corpus(
@@ -39,27 +49,45 @@ def open_corpus(
     Args:
         path_or_id: one of
             a folder of audio, with `metadata.csv` or `labels.csv` (`file,label,split,fold,source,start,seconds,...`) in
-            it or beside it, or else labels from sub-folders (and splits, where those are named `train`, `valid`,
+            it or beside it; otherwise with labels from sub-folders (and splits, from sub-folders `train`, `valid` and
             `test`);
             a folder of several such folders: their concatenation, with a column `corpus`;
-            a CSV, TSV or Parquet table of clips, or a table that a scan wrote;
-            a tar file or Parquet file with audio in it, or a folder of these (webdataset layout; column `audio`);
+            a CSV, TSV or Parquet table of clips, or a table written by a scan;
+            a tar or Parquet file of audio, or a folder of these (webdataset layout; column `audio`);
             `hub:user/name?config=...`: a data set of the Hugging Face Hub;
             `builtin:scenes?clips=600&seed=0`: the built-in corpus;
-            `layout:us8k:FOLDER`: a published data set in its publisher's own folders (`auricle data list` names them);
-            a folder that has the marks of one is recognised without it;
+            `layout:us8k:FOLDER`: a published data set in its publisher's own folders (see `auricle data list`); most
+            are recognised in a folder without this prefix;
             several of these in a list, or joined by `+`.
         split: keep only this split.
-        name: what reports call it.
-        exclude: sub-folders of a folder of corpora that are left out.
+        name: name in reports.
+        exclude: sub-folders to skip in a folder of corpora.
 
     Raises:
-        CorpusError: there is nothing, or nothing usable, or it can't be read.
+        CorpusError: there is no corpus, no usable recording, or a file can't be read.
     """
     corpus = _open(path_or_id, split, tuple(exclude))
     if split is not None:
         corpus = _only_split(corpus, split)
     return replace(corpus, name=name) if name is not None else corpus
+
+
+def open_for(wanted: str, data: str | Path) -> Corpus:
+    """Open the audio of a task whose card may name a layout.
+
+    Args:
+        wanted: the card's corpus: with `layout:NAME`, `data` is read as that data set.
+        data: given by the user: a folder, or anything that `open_corpus` opens.
+
+    Raises:
+        CorpusError: the folder does not have that layout, or can't be opened.
+    """
+    name = wanted.removeprefix(LAYOUT)
+    folder = Path(str(data).partition("?split=")[0]).expanduser()
+    own = any((folder / table).is_file() for table in (*LABEL_TABLES, SCAN_TABLE))
+    if name == wanted or own or not folder.is_dir():
+        return open_corpus(data)
+    return open_named(f"{LAYOUT}{name}:{data}")
 
 
 def _only_split(corpus: Corpus, split: str) -> Corpus:
@@ -77,13 +105,10 @@ def _open(what: str | Path | Sequence[str | Path], split: str | None, exclude: t
     if not isinstance(what, str | Path):
         return join([_open(part, split, exclude) for part in what])
     text = str(what)
-    if text.startswith("builtin:"):
-        from auricle.corpus.synthetic.scenes import builtin_corpus
-
-        return _refuse_exclude(builtin_corpus(text), exclude)
-    if text.startswith("layout:"):
-        from auricle.corpus.published.layouts.opening import open_named
-
+    if text.startswith(BUILTIN):
+        folder, name = render_builtin(text)
+        return replace(_open_folder(folder, exclude), name=name)
+    if text.startswith(LAYOUT):
         return _refuse_exclude(open_named(text), exclude)
     if text.startswith("hub:"):
         return _refuse_exclude(_open_hub(text.removeprefix("hub:"), split), exclude)
@@ -134,12 +159,12 @@ def _open_file(path: Path) -> Corpus:
             raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
         audio = next((f for f in names if f.name == "audio"), None)
         if audio is not None and str(audio.type) not in ("string", "large_string"):
-            return _open_parquets([path], path.parent, path.stem)
+            return open_parquets([path], path.parent, path.stem)
         return open_label_table(path, path.parent, path.stem)
     if suffix in (".csv", ".tsv"):
         return open_label_table(path, path.parent, path.stem)
     if suffix == ".tar":
-        return _open_tars([path], path.parent, path.stem)
+        return open_tars([path], path.parent, path.stem)
     if re.search(r"\.(tar\.(gz|bz2|xz|zst)|tgz|zip)$", path.name.lower()):
         raise CorpusError(
             f"{path} is compressed: its members can't be read one by one; unpack it to a folder or a .tar"
@@ -148,7 +173,7 @@ def _open_file(path: Path) -> Corpus:
         return make_corpus({"file": [path.name]}, path.parent, path.stem)
     raise CorpusError(
         f"{path} is no corpus: expected a folder, a table (.csv .tsv .parquet), a shard (.tar .parquet), "
-        f"or a recording ({_AUDIO_NAMES})"
+        f"or a recording ({AUDIO_NAMES})"
     )
 
 
@@ -161,20 +186,12 @@ def _open_folder(folder: Path, exclude: tuple[str, ...]) -> Corpus:
         if alone or table_listing(table) == listing.digest():
             return _without(read_table(table), exclude)
         notes = (f"{SCAN_TABLE} is older than the files beside it and was not used; scan the folder again",)
-    layout = None if set(LABEL_TABLES) & set(listing.tables) else _published(folder)
+    layout = None if set(LABEL_TABLES) & set(listing.tables) else recognise(folder)
     if layout is not None:
-        corpus = _refuse_exclude(layout, exclude)
+        corpus = _refuse_exclude(open_layout(layout, folder), exclude)
     else:
         corpus = _open_listed(listing, folder.resolve().name, exclude)
     return replace(corpus, notes=notes + corpus.notes, problems={**listing.problems, **corpus.problems})
-
-
-def _published(folder: Path) -> Corpus | None:
-    """The data set whose publisher's layout the folder has, or None."""
-    from auricle.corpus.published.layouts.opening import open_layout, recognise
-
-    layout = recognise(folder)
-    return None if layout is None else open_layout(layout, folder)
 
 
 def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpus:
@@ -202,19 +219,19 @@ def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpu
                 return corpus
         return open_loose_files(listing, name)
     if listing.tars:
-        return _open_tars([folder / t for t in listing.tars], folder, name)
+        return open_tars([folder / t for t in listing.tars], folder, name)
     if listing.parquets:
         paths = [folder / p for p in listing.parquets]
-        return _open_parquets(paths, folder, name)
+        return open_parquets(paths, folder, name)
     found = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.most_common(5))
     raise CorpusError(
-        f"there is no audio in {folder}: found {found or 'no files'}; expected recordings ({_AUDIO_NAMES}), "
+        f"there is no audio in {folder}: found {found or 'no files'}; expected recordings ({AUDIO_NAMES}), "
         "tar shards or Parquet shards"
     )
 
 
 def _with_split(corpus: Corpus, folder: str) -> Corpus:
-    """A folder `train` with a table of its own is a split, unless the table names splits itself."""
+    """Take a folder `train` with its own table as a split, unless the table names splits."""
     split = tidy_split(folder.lower())
     if split not in ("train", "valid", "test") or any(corpus.column("split")):
         return corpus
@@ -233,35 +250,8 @@ def _without(corpus: Corpus, exclude: tuple[str, ...]) -> Corpus:
     return corpus.select(np.array([part not in exclude for part in parts], dtype=bool))
 
 
-def _open_tars(tars: Sequence[Path], root: Path, name: str) -> Corpus:
-    parts: list[Corpus] = []
-    problems: dict[str, str] = {}
-    for tar in tars:
-        try:
-            columns, told = index_tar(tar)
-        except CorpusError as error:
-            if len(tars) == 1:
-                raise
-            problems[tar.name] = str(error)
-            continue
-        problems |= told
-        if columns:
-            parts.append(make_corpus(columns, root, tar.stem, store=TarStore(tar)))
-    if not parts:
-        reason = next(iter(problems.values()), f"no member is a recording ({_AUDIO_NAMES})")
-        raise CorpusError(f"there is no audio in the tar shards of {root}: {reason}")
-    corpus = parts[0] if len(tars) == 1 else _merged(parts, name)
-    return replace(corpus, name=name, problems={**problems, **corpus.problems})
-
-
-def _open_parquets(paths: Sequence[Path], root: Path, name: str) -> Corpus:
-    origin: dict[str, Any] = {"id": "parquet", "split": "train", "files": [str(path.resolve()) for path in paths]}
-    columns, store = arrow_rows(load_split(**origin), origin, name)
-    return make_corpus(columns, root, name, store=store)
-
-
 def _open_hub(text: str, split: str | None) -> Corpus:
-    """`user/name?config=...`: all splits (or the one asked for), with the column `split`."""
+    """Open `user/name?config=...`: all splits, or the one asked for, with the column `split`."""
     name, _, query = text.partition("?")
     options = dict(parse_qsl(query))
     unknown = sorted(set(options) - {"config", "split"})
@@ -271,7 +261,7 @@ def _open_hub(text: str, split: str | None) -> Corpus:
     asked = options.get("split")
     layout = layout_of(name, config)
     if layout in ("audiofolder", "webdataset"):
-        # The data sets library would need torchcodec to look into these; as plain files they need nothing.
+        # The datasets library would need torchcodec to read these; as plain files they need nothing.
         if config is not None:
             raise CorpusError(
                 f"hub:{name} is a folder of files ({layout}): it has no configuration {config!r} to choose"
@@ -289,13 +279,5 @@ def _open_hub(text: str, split: str | None) -> Corpus:
         if "split" not in columns and (len(splits) > 1 or split is not None):
             columns["split"] = [tidy_split(each)] * len(columns["file"])
         parts.append(make_corpus(columns, Path(name), each, store=store))
-    corpus = parts[0] if len(parts) == 1 else _merged(parts, name)
+    corpus = parts[0] if len(parts) == 1 else merged(parts, name)
     return replace(corpus, name=name.rstrip("/").rpartition("/")[2], root=Path(name))
-
-
-def _merged(parts: Sequence[Corpus], name: str) -> Corpus:
-    """Shards and splits of one corpus: joined, but they are no corpora of their own."""
-    joined = join(parts, name)
-    if any("corpus" in part.columns for part in parts):
-        return joined
-    return replace(joined, table=joined.table.drop_columns(["corpus"]))

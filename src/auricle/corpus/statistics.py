@@ -15,7 +15,7 @@ from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill
 from auricle.errors import AudioError, CorpusError
 
-# Features of one batch are small beside the audio of a clip; batches only keep the front end's overhead low.
+# Batches keep the front end's overhead low.
 _BATCH = 16
 _STREAM = 3
 
@@ -29,18 +29,18 @@ def measure_statistics(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[float, float]:
-    """Measure the raw features of random clips, as an encoder in training would get them.
+    """Measure the raw features of random clips, as they are in training.
 
-    A pure function of the corpus, the front end, the window policy and the seed. Only valid frames count. Broken and
-    digitally silent clips are passed over, as the loader does, and so are clips whose features are not finite. Of a
-    recording longer than four windows only a random range is read.
+    A pure function of the corpus, the front end, the window policy and the seed. Only valid frames count. Corrupt and
+    digitally silent clips are skipped, as in the loader, and so are clips whose features are not finite. Of a recording
+    longer than four windows only a random range is read.
 
     Args:
         corpus: the clips.
-        frontend: whose `raw` features are measured.
-        window: how a clip becomes a window; default settings if None. `crop` and `short` act as in training.
-        clips: how many clips, drawn without return.
-        seed: chooses clips and crops.
+        frontend: its `raw` features are measured.
+        window: settings of windows; None: the defaults. `crop` and `short` act as in training.
+        clips: number of clips, drawn without replacement.
+        seed: of the clips and crops.
         progress: show a progress bar.
 
     Returns:
@@ -52,7 +52,7 @@ def measure_statistics(
     window = window or WindowConfig()
     samples = window.samples(frontend.rate)
     order = np.random.default_rng([_STREAM, seed]).permutation(len(corpus))[:clips]
-    # Sums of differences from the first mean keep their digits however many frames there are.
+    # Sums of differences from the first mean keep their precision for any number of frames.
     count, total, square, shift = 0, 0.0, 0.0, None
     reason = "it has no clips"
     pending: list[tuple[np.ndarray, int, int]] = []
@@ -97,7 +97,7 @@ def _clip(
     length = corpus[index].seconds
     start = 0.0
     if length > 4 * window.seconds:
-        # A recording of hours is not decoded whole for one window.
+        # Long recordings are not decoded whole for one window.
         start = float(generator.uniform(0, length - 4 * window.seconds))
         clip = Quantised.of(corpus.audio(index, rate, start=start, seconds=3.9 * window.seconds))
     else:
@@ -108,7 +108,7 @@ def _clip(
 
 
 def _valid_cells(frontend: FrontEnd, clips: list[tuple[np.ndarray, int, int]]) -> tuple[torch.Tensor, list[int]]:
-    """All cells of all valid frames in float64, and the clips left out because theirs are not all finite."""
+    """Return all values of valid frames in float64, and the clips skipped because theirs are not all finite."""
     stacked = Audio.stack([wave for wave, _, _ in clips], frontend.rate)
     audio = Audio(stacked.wave, torch.tensor([length for _, length, _ in clips]), frontend.rate)
     with torch.no_grad():

@@ -1,12 +1,14 @@
-"""Where the sound of a clip lies: loose files, members of a tar, rows of an Arrow table; decoding on demand.
+"""Stores of audio: loose files, members of a tar, rows of an Arrow table; decoded on demand.
 
-A corpus has a few stores and each of its rows names one. A store is found again from plain data (`describe`), so a
+A corpus has a few stores and each of its rows names one. A store can be restored from plain data (`describe`), so a
 corpus table on disk never holds audio.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +19,17 @@ from auricle.audio.decode import FileInfo, decode, probe
 from auricle.config import nearest
 from auricle.errors import AudioError, CorpusError
 
+# Reading headers waits for the disk more than for the processor.
+_THREADS = 4
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where one recording lies inside its store.
+    """The position of a recording in its store.
 
     Attributes:
         key: the store's own name of the recording (a relative path, a member's name).
-        offset: first byte (tar) or row (Arrow); -1 where it has no meaning.
+        offset: first byte (tar) or row (Arrow); -1 for loose files.
         size: bytes of the encoded recording; -1 if unknown.
     """
 
@@ -34,7 +39,7 @@ class Place:
 
 
 class Store(ABC):
-    """Base of all stores. A subclass gives `read`, or overrides `decode` and `probe` where nothing is encoded."""
+    """Base of all stores. A subclass defines `read`, or overrides `decode` and `probe` if nothing is encoded."""
 
     kind: ClassVar[str]
     _kinds: ClassVar[dict[str, type[Store]]] = {}
@@ -49,12 +54,12 @@ class Store(ABC):
         """Return the encoded recording: its path, or its bytes.
 
         Raises:
-            AudioError: it is not there.
+            AudioError: the recording is missing.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return JSON-ready data from which `restore` makes this store again."""
+        """Return JSON-ready data from which `restore` makes this store."""
 
     @classmethod
     @abstractmethod
@@ -62,7 +67,7 @@ class Store(ABC):
         """Make the store from `describe`'s data."""
 
     def path(self, place: Place) -> Path | None:
-        """Return the recording's own file, or None where it has none."""
+        """Return the recording's own file, or None if it has none."""
         return None
 
     def decode(
@@ -106,7 +111,7 @@ class Store(ABC):
 
 
 def _named(error: AudioError, source: Path | bytes, place: Place) -> AudioError:
-    """The decoder can't know what bytes out of a shard are called."""
+    """Add the name of the recording, which the decoder does not know for bytes from a shard."""
     return AudioError(f"{place.key!r}: {error}") if isinstance(source, bytes) else error
 
 
@@ -118,20 +123,16 @@ class FolderStore(Store):
     kind: ClassVar[str] = "folder"
 
     def path(self, place: Place) -> Path:
-        """Return the file."""
         return self.root / place.key
 
     def read(self, place: Place) -> Path:
-        """Return the file."""
         return self.root / place.key
 
     def describe(self) -> dict[str, Any]:
-        """Return the root."""
         return {"kind": self.kind, "root": str(self.root)}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> FolderStore:
-        """Make the store from `describe`'s data."""
         return cls(Path(data["root"]))
 
 
@@ -143,7 +144,6 @@ class TarStore(Store):
     kind: ClassVar[str] = "tar"
 
     def read(self, place: Place) -> bytes:
-        """Read the member's bytes."""
         try:
             with self.tar.open("rb") as f:
                 f.seek(place.offset)
@@ -158,10 +158,21 @@ class TarStore(Store):
         return data
 
     def describe(self) -> dict[str, Any]:
-        """Return the tar's path."""
         return {"kind": self.kind, "root": str(self.tar)}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> TarStore:
-        """Make the store from `describe`'s data."""
         return cls(Path(data["root"]))
+
+
+def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | str]:
+    """Return the seconds of each recording, or the reason why its header can't be read."""
+
+    def one(place: Place) -> float | str:
+        try:
+            return store.probe(place).seconds
+        except AudioError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(one, places, chunksize=32))

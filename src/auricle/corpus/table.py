@@ -1,11 +1,11 @@
-"""A corpus: a table of clips, and where their sound lies.
+"""A corpus: a table of clips, and the stores of their audio.
 
-One row is one clip: a whole recording, or a range of one. Columns: `file` (unique name of the recording, with forward
+A row is a clip: a whole recording, or a range of one. Columns: `file` (unique name of the recording, with forward
 slashes), `start` and `seconds` (the range), `label` (None: unlabelled; several labels joined by `;`), `split`, `fold`,
 `source` (recordings of one source never belong on both sides of a split), and any others.
 
-Columns whose name begins with `_` are the machinery: `_store` (which of `Corpus.stores`), `_key`, `_offset` and `_size`
-(the place in that store), `_whole` (the clip is the whole recording, so that `seconds` only informs).
+Columns whose name begins with `_` are internal: `_store` (index of `Corpus.stores`), `_key`, `_offset` and `_size`
+(position in that store), `_whole` (the clip is the whole recording, and `seconds` is for information only).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from auricle.config import nearest
 from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, split_labels, typed, untyped
+from auricle.corpus.segments import Remainder, segment_ranges
 from auricle.corpus.stores import FolderStore, Place, Store
 from auricle.errors import CorpusError
 
@@ -32,15 +33,15 @@ class Clip:
     """One row of a corpus.
 
     Attributes:
-        index: its place in the corpus.
-        file: name of its recording, unique in the corpus.
-        path: the recording's own file, or None where it lies inside a shard.
-        start: where it begins in the recording, in seconds.
-        seconds: its length.
-        labels: its labels; empty if it is unlabelled.
+        index: row of the corpus.
+        file: name of the recording, unique in the corpus.
+        path: the recording's own file, or None inside a shard.
+        start: start in the recording, in seconds.
+        seconds: length.
+        labels: empty if unlabelled.
         split: `train`, `valid`, `test` ... or None.
-        fold: number of its fold, or None.
-        source: what it was cut or recorded from, or None.
+        fold: number of the fold, or None.
+        source: origin of the recording (a longer recording, a speaker, a place), or None.
         extra: the other columns.
     """
 
@@ -58,7 +59,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Event:
-    """A labelled range of a recording: `onset` and `offset` in seconds from the recording's (or clip's) begin."""
+    """A labelled range of a recording: `onset` and `offset` in seconds from the recording's (or clip's) start."""
 
     file: str
     onset: float
@@ -68,16 +69,16 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A table of clips and the stores that hold their sound. Frozen: every change is a new corpus.
+    """A table of clips and the stores of their audio. Frozen: every change is a new corpus.
 
     Attributes:
-        table: Arrow table with the columns named above.
-        stores: where the sound lies; `table["_store"]` counts in here.
-        name: what reports call it.
-        root: the folder it was opened from (for messages; it is no part of the fingerprint).
+        table: Arrow table with the columns of this module's docstring.
+        stores: the audio; `table["_store"]` is an index of these.
+        name: name in reports.
+        root: folder of the corpus (for messages; not part of the fingerprint).
         event_table: strong labels (`file`, `onset`, `offset`, `label`, others) or None.
-        problems: recordings that were left out when it was opened -> the reason.
-        notes: what else a user should know of how it was opened.
+        problems: recordings that were skipped on opening -> the reason.
+        notes: remarks on how the corpus was opened.
     """
 
     table: pa.Table
@@ -102,14 +103,18 @@ class Corpus:
     ) -> Corpus:
         """Make a corpus from columns of equal length; `file` and `seconds` are needed, the others have defaults.
 
+        >>> corpus = Corpus.from_columns({"file": ["a.wav"], "seconds": [2.5], "label": ["dog;rain"]}, root="sounds")
+        >>> [clip.seconds for clip in corpus.segments(1.0)], corpus.classes
+        ([1.0, 1.0, 0.5], ('dog', 'rain'))
+
         Args:
-            columns: values per column name. With `start` given the clips are ranges of their recordings, else whole.
+            columns: values per column name. With `start` the clips are ranges of their recordings, otherwise whole.
             root: folder that `file` is relative to.
-            name: what reports call it; the root's name by default.
-            store: where the sound lies; loose files below the root by default.
+            name: name in reports; by default the root's.
+            store: the audio; by default loose files below the root.
             events: strong labels.
-            problems: recordings that were left out -> the reason.
-            notes: what else a user should know.
+            problems: recordings that were skipped -> the reason.
+            notes: remarks.
 
         Raises:
             CorpusError: a needed column is missing, or two columns differ in length.
@@ -179,10 +184,10 @@ class Corpus:
         """Decode a clip, or a range of it, to float32 `(S,)` in [-1, 1], mono, at `rate` Hz.
 
         Args:
-            index: which clip.
-            rate: sample rate to resample to, in Hz.
-            start: where to begin, in seconds from the clip's own begin.
-            seconds: how much to read; None: to the clip's end.
+            index: row of the clip.
+            rate: sample rate of the result in Hz.
+            start: in seconds from the clip's start.
+            seconds: length to read; None: to the clip's end.
 
         Raises:
             AudioError: the recording is missing or broken.
@@ -200,7 +205,7 @@ class Corpus:
         return [name for name in self.table.column_names if name not in HIDDEN]
 
     def column(self, name: str) -> list[Any]:
-        """Return a column's values; None where a clip has none.
+        """Return a column's values; None for clips without one.
 
         Raises:
             CorpusError: there is no such column.
@@ -240,8 +245,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the table's content: clips, sizes, ranges, labels and the other columns, in order.
 
-        Neither the folder that it lies in, nor what a scan measured, nor the rounding of whole recordings' durations
-        has a part in it.
+        The folder, the columns of a scan and the rounding of whole recordings' durations are not part of it.
         """
         digest = hashlib.sha256()
         whole = self.table.column("_whole")
@@ -259,7 +263,7 @@ class Corpus:
 
     @property
     def events(self) -> list[Event]:
-        """Strong labels of the recordings that this corpus holds, in the recording's own time."""
+        """Strong labels of the recordings of this corpus, in the recording's own time."""
         if self.event_table is None:
             return []
         files = pc.unique(self.table.column("file"))
@@ -284,7 +288,7 @@ class Corpus:
         ]
 
     def select(self, rows: Sequence[int] | Sequence[bool] | np.ndarray) -> Corpus:
-        """Return the clips at these places (in this order), or where a mask is true."""
+        """Return the clips of these rows (in this order), or where a mask is true."""
         chosen = np.asarray(rows)
         if chosen.dtype == bool:
             if len(chosen) != len(self):
@@ -310,51 +314,24 @@ class Corpus:
             )
         return self.classes
 
-    def cut(
-        self, seconds: float, hop: float | None = None, *, last: Literal["short", "shift", "drop"] = "short"
-    ) -> Corpus:
-        """Cut clips longer than `seconds` into ranges of that length; no sound is copied.
+    def segments(self, seconds: float, hop: float | None = None, *, last: Remainder = "short") -> Corpus:
+        """Divide clips longer than `seconds` into ranges of that length; no audio is copied.
 
         Args:
-            seconds: length of the pieces. Clips that are no longer stay as they are.
-            hop: from one piece's begin to the next one's; `seconds` by default.
-            last: what becomes of a remainder: a `short` piece of its own (if at least a tenth of `seconds`), a full
-                piece that is moved back (`shift`), or nothing (`drop`).
+            seconds: length of a segment. Clips that are no longer stay whole.
+            hop: time between the starts of two segments; None: the segment length.
+            last: what becomes of a remainder: a `short` segment (if at least a tenth of `seconds`), a full segment that
+                ends with the clip (`shift`), or nothing (`drop`).
 
         Raises:
             ConfigError: a length is not above 0.
         """
-        from auricle.corpus.cutting import cut
-
-        return cut(self, seconds, seconds if hop is None else hop, last)
-
-    @staticmethod
-    def concat(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
-        """Join corpora; files get their corpus's name as a prefix, and a column `corpus` says whence they came.
-
-        Raises:
-            CorpusError: there is nothing to join.
-        """
-        from auricle.corpus.readers.joining import join
-
-        return join(corpora, name)
-
-    def to_parquet(self, path: Path | str) -> Path:
-        """Write the table (no sound) atomically; `from_parquet` opens it again, also after the folder was moved."""
-        from auricle.corpus.readers.table_file import write_table
-
-        return write_table(self, Path(path))
-
-    @staticmethod
-    def from_parquet(path: Path | str) -> Corpus:
-        """Open a table that `to_parquet` wrote.
-
-        Raises:
-            CorpusError: the file is missing or is no corpus table.
-        """
-        from auricle.corpus.readers.table_file import read_table
-
-        return read_table(Path(path))
+        ranges = segment_ranges(self.column("seconds"), seconds, hop, last)
+        rows = np.array([row for row, _, _ in ranges], dtype=np.int64)
+        starts, whole, lengths = self.column("start"), self.column("_whole"), self.column("seconds")
+        made = self.select(rows).with_column("start", [starts[row] + offset for row, offset, _ in ranges])
+        made = made.with_column("seconds", [length for _, _, length in ranges])
+        return made.with_column("_whole", [whole[row] and lengths[row] <= seconds for row in rows])
 
 
 def _event_table(events: Iterable[Event]) -> pa.Table:

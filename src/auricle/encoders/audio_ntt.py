@@ -1,7 +1,7 @@
-"""AudioNTT, the small convolutional nets of BYOL-A: a map per frame, clip vector by maximum plus mean over time.
+"""AudioNTT, the small convolutional nets of BYOL-A; their clip vector is maximum plus mean over time.
 
 Sources: BYOL-A (arXiv 2103.06695, section III.C: AudioNTT2020) and BYOL-A v2 (arXiv 2204.07402, section III.B:
-AudioNTT2022, which hands on both the convolutions' map and what the dense layers make of it).
+AudioNTT2022, which returns the convolutions' map and the dense layers' output side by side).
 """
 
 from __future__ import annotations
@@ -9,40 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
-from auricle.config import nearest
+from auricle.config import Count, Positive, ShareBelowOne
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
+from auricle.encoders.conv_encoder import ConvEncoder, Pooling, draw_weights
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve, max_pool
-from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 
 _SEES = Window.centred(3)
 _HALVES = Window(2, 2)
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 512},
-    "small": {"width": 1024},
-    "base": {"width": 2048},
-    "2022": {"version": "2022", "width": 3072},
-}
 
 
 @dataclass(frozen=True)
 class AudioNTTConfig(EncoderConfig):
     """Settings of AudioNTT.
 
-    Sizes: `tiny`, `small`, `base` are AudioNTT2020 with 512, 1024 and 2048 numbers a frame (0.60, 1.65, 5.32 M
+    Sizes: `tiny`, `small`, `base` are AudioNTT2020 with width 512, 1024 and 2048 (0.60, 1.65, 5.32 M
     parameters), `2022` is AudioNTT2022 with 3072 (6.33 M).
 
     Attributes:
-        version: `2020`: three convolution blocks, then two dense layers; `2022`: two blocks, and their map beside what
-            the dense layers make of it.
-        width: D, numbers a frame.
+        version: `2020`: three convolution blocks, then two dense layers; `2022`: two blocks, and their map beside the
+            output of the dense layers.
+        width: D.
         mels: mel bins of the input.
         channels: of each convolution.
         hidden: width of the first dense layer; None: D in 2020, 2048 in 2022.
@@ -52,32 +45,27 @@ class AudioNTTConfig(EncoderConfig):
     """
 
     version: Literal["2020", "2022"] = "2020"
-    width: int = 2048
-    mels: int = 64
-    channels: int = 64
-    hidden: int | None = None
-    dropout: float = 0.3
+    width: Count = 2048
+    mels: Count = 64
+    channels: Count = 64
+    hidden: Count | None = None
+    dropout: ShareBelowOne = 0.3
     pooling: Pooling = "max_plus_mean"
-    frame_rate: float = 100.0
+    frame_rate: Positive = 100.0
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 512},
+        "small": {"width": 1024},
+        "base": {"width": 2048},
+        "2022": {"version": "2022", "width": 3072},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        if self.version not in ("2020", "2022"):
-            raise ConfigError(f"unknown version {self.version!r}{nearest(self.version, ('2020', '2022'))}")
-        check_pooling(self.pooling)
-        if self.channels < 1 or (self.hidden is not None and self.hidden < 1):
-            raise ConfigError(f"found channels {self.channels} and hidden {self.hidden}, expected at least 1")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout {self.dropout} must lie in [0, 1)")
         if self.mels < 2**self.blocks:
             raise ConfigError(f"found {self.mels} mels, expected at least {2**self.blocks}: each block halves them")
         least = self.local_width + 1 if self.version == "2022" else 1
         if self.width < least:
-            raise ConfigError(f"found width {self.width}, expected at least {least} (the map itself takes part)")
+            raise ConfigError(f"found width {self.width}, expected at least {least} (the width of the map, plus 1)")
 
     @property
     def blocks(self) -> int:
@@ -86,30 +74,15 @@ class AudioNTTConfig(EncoderConfig):
 
     @property
     def local_width(self) -> int:
-        """Size of the convolutions' map at one time step: channels times what is left of the mel bins."""
+        """Size of the convolutions' map at one time step: channels times remaining bins."""
         return self.channels * (self.mels >> self.blocks)
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> AudioNTTConfig:
-        """Return the settings of a named size, with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> AudioNTT:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return AudioNTT(self, generator)
 
 
 class AudioNTT(ConvEncoder):
     """Blocks of convolution (3 x 3), batch norm, ReLU and maximum over 2 x 2; then two dense layers on each time step.
 
-    One token a time step: 12.5 Hz in version 2020, 25 Hz in version 2022, at 100 frames per second. What is left of
-    the frequency axis is flattened into the token, its channels together for each frequency. Layers: each block
+    One token per time step: 12.5 Hz in version 2020, 25 Hz in version 2022, at 100 frames per second. The remaining
+    frequency axis is flattened into the token, the channels of each frequency together. Layers: each block
     (layer 0 is the first), in version 2020 the first dense layer, then the tokens. Parameters are named as in the
     authors' checkpoints (`features.*`, `fc.*`), which load as they are.
     """
@@ -139,7 +112,6 @@ class AudioNTT(ConvEncoder):
         draw_weights(self, generator, "uniform")
 
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the convolution blocks, then the dense layers."""
         blocks = [partial(self._block, number) for number in range(self.config.blocks)]
         if self.config.version == "2020":
             return [*blocks, partial(self._dense, self.fc[:2]), partial(self._dense, self.fc[2:])]
@@ -159,5 +131,5 @@ class AudioNTT(ConvEncoder):
 
 
 def _steps(x: FeatureMap) -> torch.Tensor:
-    """Return a vector a time step, `(B, T, F * C)`."""
+    """Return one vector per time step, `(B, T, F * C)`."""
     return x.x.permute(0, 3, 2, 1).flatten(2) if x.x.dim() == 4 else x.x.transpose(1, 2)

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
-from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Tokens
-from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks, key_mask
+from auricle.config import Count, Positive, ShareBelowOne
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Tokens, valid_positions
+from auricle.encoders.parts.attention import key_mask
+from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks
 from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
 from auricle.encoders.parts.relative_bias import RelativeBias
 from auricle.errors import ConfigError
-
-SIZES: dict[str, dict[str, Any]] = {
-    # The small ones leave attention weights whole: dropping them is what costs most on a CPU.
-    "tiny": {"width": 192, "embed": 128, "depth": 8, "heads": 3, "attention_dropout": 0.0},
-    "small": {"width": 384, "embed": 256, "depth": 12, "heads": 6, "attention_dropout": 0.0},
-    "base": {},
-}
 
 
 @dataclass(frozen=True)
@@ -52,72 +46,54 @@ class BEATsConfig(EncoderConfig):
         eps: of the layer norms.
     """
 
-    width: int = 768
-    embed: int = 512
-    depth: int = 12
-    heads: int = 12
-    patch: tuple[int, int] = (16, 16)
-    mels: int = 128
-    frame_rate: float = 100.0
-    mlp_ratio: float = 4.0
+    width: Count = 768
+    embed: Count = 512
+    depth: Count = 12
+    heads: Count = 12
+    patch: tuple[Count, Count] = (16, 16)
+    mels: Count = 128
+    frame_rate: Positive = 100.0
+    mlp_ratio: Positive = 4.0
     position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
-    buckets: int = 320
-    max_distance: int = 800
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    activation_dropout: float = 0.0
-    layer_drop: float = 0.0
-    eps: float = 1e-5
+    buckets: Count = 320
+    max_distance: Count = 800
+    dropout: ShareBelowOne = 0.1
+    attention_dropout: ShareBelowOne = 0.1
+    activation_dropout: ShareBelowOne = 0.0
+    layer_drop: ShareBelowOne = 0.0
+    eps: Positive = 1e-5
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        # No dropout of attention weights: it would take most of the time on a CPU.
+        "tiny": {"width": 192, "embed": 128, "depth": 8, "heads": 3, "attention_dropout": 0.0},
+        "small": {"width": 384, "embed": 256, "depth": 12, "heads": 6, "attention_dropout": 0.0},
+        "base": {},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        if min(self.width, self.embed, self.depth, self.heads, *self.patch) < 1 or int(self.width * self.mlp_ratio) < 1:
-            raise ConfigError(
-                f"found width {self.width}, embed {self.embed}, depth {self.depth}, heads {self.heads}, patch "
-                f"{self.patch}, mlp_ratio {self.mlp_ratio}; each must be at least 1"
-            )
+        if int(self.width * self.mlp_ratio) < 1:
+            raise ConfigError(f"mlp_ratio {self.mlp_ratio} leaves no feed-forward layer; raise it")
         if self.width % self.heads or self.width % self.position.groups:
             raise ConfigError(
                 f"width {self.width} must be a multiple of heads ({self.heads}) and of the groups of the positions "
                 f"({self.position.groups})"
             )
-        if self.mels < 1 or self.mels % self.patch[1]:
-            raise ConfigError(f"mels {self.mels} must be a positive multiple of the patch height {self.patch[1]}")
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> BEATsConfig:
-        """Return the settings of a named size (`tiny`, `small`, `base`), with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> BEATs:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return BEATs(self, generator)
+        if self.mels % self.patch[1]:
+            raise ConfigError(f"mels {self.mels} must be a multiple of the patch height {self.patch[1]}")
 
 
 class BEATs(Encoder):
-    """Patches -> norm -> projection; convolutional positions; post-norm blocks whose bias each layer gates by itself.
+    """Patches -> norm -> projection; convolutional positions; post-norm blocks, each with its own gate of the bias.
 
-    The bias table is shared by all layers; it knows distances along the flattened grid only, as published.
+    The bias table is shared by all layers; distances are those along the flattened grid, as published.
 
-    Pre-training encodes visible patches alone, and its code is not public. Here, dropped patches enter as in data2vec
-    2.0 (see `with_positions`): positions are convolved over the full grid with zeros where patches are hidden, and
-    the relative bias keeps the distances of the original places. So nothing hidden leaks, and encoding all patches is
-    the same as dropping none.
+    Pre-training encodes visible patches only, and its code is not public. Here, dropped patches are handled as in
+    data2vec 2.0 (see `with_positions`): positions are convolved over the full grid with zeros at hidden patches, and
+    the relative bias keeps the original distances. Nothing hidden leaks, and encoding all patches equals dropping none.
 
-    Frames beyond the last whole patch are not read (998 frames give 62 steps). A token is valid if its whole patch is.
+    `contextualize` adds the positions. Frames beyond the last whole patch are not read (998 frames give 62 steps). A
+    token is valid if its whole patch is. A block skipped by layer drop passes its input on and has no feed-forward
+    output. The clip vector is the mean of the valid tokens, as the released classifier averages its logits.
     """
 
     def __init__(self, config: BEATsConfig, generator: torch.Generator | None = None) -> None:
@@ -125,10 +101,10 @@ class BEATs(Encoder):
         self.config = config
         self.width, self.depth, self.bands = config.width, config.depth, config.mels
         self.input_rate, self.least_frames = config.frame_rate, config.patch[0]
-        self.abilities = frozenset({Ability.MASK, Ability.DROP, Ability.EXACT_PADDING})  # type: ignore[misc]
+        self.abilities = frozenset({Ability.MASK, Ability.DROP, Ability.EXACT_PADDING})
         self.dropout = config.dropout
         D, eps = config.width, config.eps
-        # A linear layer on flattened patches: the same numbers as a strided convolution, and a plain matmul.
+        # A linear layer on flattened patches equals a strided convolution, and is a plain matmul.
         self.patch_embed = nn.Linear(config.patch[0] * config.patch[1], config.embed, bias=False)
         self.patch_norm = nn.LayerNorm(config.embed, eps=eps)
         self.projection = nn.Linear(config.embed, D)
@@ -167,16 +143,10 @@ class BEATs(Encoder):
         self.blocks.initialise(generator, deep=(8 * self.config.depth) ** -0.25)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames: whole patches only."""
         time, freq = self.config.patch
         return Grid(frames // time, self.config.mels // freq, self.config.frame_rate / time)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F')` into patch tokens `(B, N, D)`; positions are added by `contextualize`.
-
-        Raises:
-            ConfigError: the features have other mel bins or another frame rate, or no whole patch.
-        """
         self.check_input(features)
         x, (time, freq) = features.x, self.config.patch
         grid = self.grid(x.shape[1])
@@ -184,19 +154,9 @@ class BEATs(Encoder):
         y = self.patch_embed(patches.transpose(2, 3).reshape(x.shape[0], grid.tokens, time * freq))
         # Under autocast the residual stream stays in the parameters' precision; only the branches are narrowed.
         y = self.projection(self.patch_norm(y)).to(self.projection.weight.dtype)
-        ends = torch.arange(1, grid.time + 1, device=features.lengths.device) * time
-        columns = ends <= features.lengths.unsqueeze(1)
-        valid = None if bool(columns.all()) else columns.repeat_interleave(grid.freq, 1)
-        return Tokens(y, grid, valid=valid)
+        return Tokens(y, grid, valid=valid_positions(features.lengths // time, grid.time, grid.freq))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Add positions and run the blocks on the tokens that are there.
-
-        A block that layer drop skips passes its input on and has no feed-forward output.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
-        """
         self.check_layers(layers)
         x = F.dropout(self.norm(with_positions(tokens, self.position)), self.dropout, self.training)
         N = tokens.grid.tokens
@@ -204,7 +164,3 @@ class BEATs(Encoder):
         mask, bias = key_mask(tokens.valid), self.relative(places, N)
         x, hidden = self.blocks(x, tokens.grid, layers, mask, bias)
         return replace(tokens, x=x, layers=hidden)
-
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`, as the released classifier averages its logits."""
-        return tokens.mean()

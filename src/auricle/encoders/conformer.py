@@ -9,33 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
-from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
+from auricle.config import Count, Positive, ShareBelowOne
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens, valid_positions
+from auricle.encoders.parts.attention import key_mask
 from auricle.encoders.parts.conformer_attention import place_table
 from auricle.encoders.parts.conformer_block import ConformerBlock
-from auricle.encoders.parts.frame_subsampling import FrameSubsampling, frame_validity
+from auricle.encoders.parts.frame_subsampling import FrameSubsampling
 from auricle.errors import ConfigError
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 144, "depth": 4, "heads": 4, "channels": 32},
-    "small": {"width": 144, "depth": 16, "heads": 4},
-    "base": {"width": 256, "depth": 16, "heads": 4},
-    "large": {"width": 512, "depth": 17, "heads": 8},
-    "xl": {"width": 1024, "depth": 24, "heads": 8, "kernel": 5, "positions": "none"},
-    "xxl": {"width": 1024, "depth": 42, "heads": 8, "kernel": 5, "positions": "none"},
-    "g": {"width": 3072, "depth": 36, "heads": 16, "kernel": 5, "positions": "none"},
-}
 
 
 @dataclass(frozen=True)
 class ConformerConfig(EncoderConfig):
     """Settings of a Conformer.
+
+    Sizes: `small`, `base` and `large` are the paper's S, M and L (blocks of 8.1, 25.4 and 107.5 M parameters); `xl`,
+    `xxl` and `g` are BigSSL's (580 M, 1.01 B, 7.8 B); `tiny` (2.1 M in all) is ours, for CPUs.
 
     Attributes:
         width: D, a multiple of `heads`.
@@ -48,98 +42,68 @@ class ConformerConfig(EncoderConfig):
             see `FrameSubsampling`.
         channels: of the subsampling convolutions; None: D, as published.
         mlp_ratio: feed-forward width over D.
-        positions: `relative` (published), `rotary`, `rotary_before` (turned before the projections, as
-            transformers has it) or `none` (BigSSL).
+        positions: `relative` (published), `rotary`, `rotary_before` (rotated before the projections, as in
+            transformers) or `none` (BigSSL).
         conv_norm: norm of the convolution module: `batch` (published), `layer` or `group`.
-        final_norm: one more LayerNorm after the last block, as wav2vec 2.0's Conformer has it.
-        causal: no token depends on a later frame; needs `conv_norm='layer'` (the others mix times in training).
+        final_norm: one more LayerNorm after the last block, as in wav2vec 2.0's Conformer.
+        causal: no token depends on a later frame; needs `conv_norm='layer'` (the others mix time steps in training).
         dropout: on every branch before it is added, and inside the feed-forward layers.
         eps: of the layer norms.
     """
 
-    width: int = 144
-    depth: int = 4
-    heads: int = 4
-    kernel: int = 31
-    mels: int = 80
-    frame_rate: float = 100.0
+    width: Count = 144
+    depth: Count = 4
+    heads: Count = 4
+    kernel: Count = 31
+    mels: Count = 80
+    frame_rate: Positive = 100.0
     subsampling: Literal["conv2d", "conv2d_valid", "stack", "none"] = "conv2d"
-    channels: int | None = None
-    mlp_ratio: float = 4.0
+    channels: Count | None = None
+    mlp_ratio: Positive = 4.0
     positions: Literal["relative", "rotary", "rotary_before", "none"] = "relative"
     conv_norm: Literal["batch", "layer", "group"] = "batch"
     final_norm: bool = False
     causal: bool = False
-    dropout: float = 0.1
-    eps: float = 1e-5
+    dropout: ShareBelowOne = 0.1
+    eps: Positive = 1e-5
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 144, "depth": 4, "heads": 4, "channels": 32},
+        "small": {"width": 144, "depth": 16, "heads": 4},
+        "base": {"width": 256, "depth": 16, "heads": 4},
+        "large": {"width": 512, "depth": 17, "heads": 8},
+        "xl": {"width": 1024, "depth": 24, "heads": 8, "kernel": 5, "positions": "none"},
+        "xxl": {"width": 1024, "depth": 42, "heads": 8, "kernel": 5, "positions": "none"},
+        "g": {"width": 3072, "depth": 36, "heads": 16, "kernel": 5, "positions": "none"},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        for name in ("width", "depth", "heads", "kernel", "mels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"found {name} {getattr(self, name)}, expected at least 1")
-        if self.channels is not None and self.channels < 1:
-            raise ConfigError(f"found {self.channels} channels, expected at least 1, or None for the width")
-        for name, known in (
-            ("subsampling", ("conv2d", "conv2d_valid", "stack", "none")),
-            ("positions", ("relative", "rotary", "rotary_before", "none")),
-            ("conv_norm", ("batch", "layer", "group")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads})")
         if self.positions == "relative" and self.width % 2:
-            raise ConfigError(f"width {self.width} must be even for relative positions: sines and cosines share it")
+            raise ConfigError(f"width {self.width} must be even for relative positions")
         if self.positions.startswith("rotary") and self.width // self.heads % 2:
-            raise ConfigError(f"the width of a head, {self.width // self.heads}, must be even: rotations turn pairs")
-        if self.frame_rate <= 0:
-            raise ConfigError(f"found frame_rate {self.frame_rate}, expected more than 0 frames per second")
-        if not self.mlp_ratio * self.width >= 1:
+            raise ConfigError(f"the width of a head, {self.width // self.heads}, must be even for rotary positions")
+        if self.mlp_ratio * self.width < 1:
             raise ConfigError(f"mlp_ratio {self.mlp_ratio} leaves no feed-forward layer; the paper has 4")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout {self.dropout} must lie in [0, 1)")
         if self.subsampling == "conv2d_valid" and self.mels < 7:
             raise ConfigError(f"found {self.mels} mel bins, expected at least 7 for two convolutions without padding")
         if self.causal and self.conv_norm != "layer":
             raise ConfigError(
-                f"conv_norm {self.conv_norm!r} mixes earlier and later frames in its statistics; a causal Conformer "
-                "needs 'layer'"
+                f"conv_norm {self.conv_norm!r} mixes earlier and later frames; a causal Conformer needs 'layer'"
             )
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> ConformerConfig:
-        """Return the settings of a named size, with any others changed.
-
-        `small`, `base` and `large` are the paper's S, M and L (blocks of 8.1, 25.4 and 107.5 M parameters); `xl`, `xxl`
-        and `g` are BigSSL's (580 M, 1.01 B, 7.8 B); `tiny` (2.1 M in all) is for two CPU cores.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> Conformer:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return Conformer(self, generator)
 
 
 class Conformer(Encoder):
     """Subsampled log-mel frames and Conformer blocks.
 
-    Tokens can be replaced by a mask vector after the subsampling; none can be left out, since the convolutions need
-    neighbours. Positions live in the attention, so `Tokens.positions` is None. Padding is kept exact in every setting:
-    padded frames are zeroed before each convolution, and norms over time leave them out of their statistics (also
-    those of batch norm in training).
+    Tokens can be replaced by a mask vector after the subsampling, but not dropped: the convolutions need neighbours.
+    Positions are part of the attention, so `Tokens.positions` is None. Padding is exact in every setting: padded frames
+    are zeroed before each convolution, and norms over time leave them out of their statistics (also batch norm in
+    training).
 
-    `Layer.feedforward` is the branch of the second feed-forward, before it is halved and added. `pool` is the mean of
-    the valid tokens; the paper, which recognises speech, defines no clip vector.
+    `Layer.feedforward` is the branch of the second feed-forward, before it is halved and added. The paper defines no
+    clip vector; the mean of the valid tokens is used.
     """
 
     def __init__(self, config: ConformerConfig, generator: torch.Generator | None = None) -> None:
@@ -149,7 +113,7 @@ class Conformer(Encoder):
         self.width, self.depth = D, config.depth
         self.bands, self.input_rate = config.mels, config.frame_rate
         abilities = {Ability.MASK, Ability.EXACT_PADDING} | ({Ability.CAUSAL} if config.causal else set())
-        self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
+        self.abilities = frozenset(abilities)
         channels = D if config.channels is None else config.channels
         self.subsampling = FrameSubsampling(config.subsampling, config.mels, D, channels, config.causal)
         self.least_frames = self.subsampling.least_frames
@@ -174,10 +138,7 @@ class Conformer(Encoder):
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights: Xavier uniform for linear layers and position vectors, He uniform for convolutions.
 
-        The paper does not say how it starts; biases are zero and norms one.
-
-        Args:
-            generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
+        The paper does not specify the initialisation; biases are zero and norms one.
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for name, parameter in self.named_parameters():
@@ -189,35 +150,23 @@ class Conformer(Encoder):
                 nn.init.zeros_(parameter)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames; see `FrameSubsampling` for the formulas."""
         return Grid(self.subsampling.count(frames), 1, self.config.frame_rate / self.subsampling.factor)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F)` into tokens `(B, T, D)`.
-
-        Raises:
-            ConfigError: the features have other mel bins or another frame rate than the settings, or are too short.
-        """
         self.check_input(features)
         grid = self.grid(features.x.shape[1])
         x = self.subsampling(features.x, features.lengths, features.pad)
-        return Tokens(x, grid, valid=frame_validity(self.subsampling.counts(features.lengths), grid.time))
+        return Tokens(x, grid, valid=valid_positions(self.subsampling.counts(features.lengths), grid.time))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the blocks on all tokens.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, or tokens were dropped.
-        """
         self.check_layers(layers)
-        if tokens.index is not None:
-            raise ConfigError(
-                "a Conformer convolves neighbours, so no token can be left out; replace hidden tokens by a mask vector "
-                "(Ability.MASK), or use an encoder with Ability.DROP"
-            )
+        self.check_all_tokens(tokens)
         x, real = tokens.x, tokens.valid
         places = place_table(x, self.config.heads, self.config.positions)
-        mask = self._mask(x, real)
+        mask = key_mask(real)
+        if self.config.causal:
+            previous = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()[None, None]
+            mask = previous if mask is None else previous & mask
         seen = {0: Layer(x, tokens.grid)}
         for number, block in enumerate(self.blocks, 1):
             x, feedforward = block(x, places, mask, real)
@@ -225,18 +174,3 @@ class Conformer(Encoder):
                 seen[number] = Layer(x, tokens.grid, feedforward)
         hidden = tuple(seen[layer] for layer in layers) if layers else None
         return replace(tokens, x=self.norm(x), layers=hidden)
-
-    def _mask(self, x: Tensor, real: Tensor | None) -> Tensor | None:
-        """Return which keys count, `(B or 1, 1, N or 1, N)`, or None for all.
-
-        A row without any valid key would make the softmax 0/0; it attends to all, and is never pooled.
-        """
-        mask = None if real is None else (real | ~real.any(1, keepdim=True))[:, None, None]
-        if not self.config.causal:
-            return mask
-        earlier = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()[None, None]
-        return earlier if mask is None else earlier & mask
-
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`."""
-        return tokens.mean()

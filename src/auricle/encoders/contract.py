@@ -1,4 +1,4 @@
-"""What every encoder promises.
+"""The contract of all encoders, and the token maps that they return.
 
 An encoder works in two steps, because every masking method acts between them:
 
@@ -12,16 +12,16 @@ P class tokens. Time-major: token index = t * F + f.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import Config
+from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 
 
@@ -46,12 +46,12 @@ MEETS = {
     Ability.EXACT_PADDING: "encoders without normalisation over time",
     Ability.CODES: "CodingEncoderConfig around any encoder",
 }
-"""Who offers an ability: for those who are refused."""
+"""Which encoders have an ability, for the errors of objectives that need it."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where tokens lie: `time` x `freq` of them, `rate` time steps per second (Hz)."""
+    """A grid of `time` x `freq` tokens, with `rate` time steps per second (Hz)."""
 
     time: int
     freq: int
@@ -59,7 +59,7 @@ class Grid:
 
     @property
     def tokens(self) -> int:
-        """N, the number of tokens on the grid."""
+        """N, the number of tokens."""
         return self.time * self.freq
 
 
@@ -75,11 +75,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stem:
-    """What a stem of convolutions computes before it is projected to D: targets and penalties are taken from it.
+    """Output of a stem of convolutions before its projection to D; some targets and penalties are computed from it.
 
     Attributes:
         raw: `(B, N, C)` the last convolution's output.
-        x: `(B, N, C)` the same, normalised as the encoder does it before the projection.
+        x: `(B, N, C)` the same after the norm in front of the projection.
     """
 
     raw: Tensor
@@ -92,13 +92,13 @@ class Tokens:
 
     Attributes:
         x: `(B, N, D)`, or `(B, K, D)` where tokens were dropped.
-        grid: the full grid that the tokens lie on.
+        grid: the full grid of the tokens.
         valid: `(B, N)` (or `(B, K)`) bool, False where a token holds padding only; None: all valid.
-        index: `(B, K)` int64 places on the grid where tokens were dropped; None: all N, in order.
+        index: `(B, K)` int64 positions on the grid where tokens were dropped; None: all N, in order.
         cls: `(B, P, D)` class tokens, or None.
-        layers: hidden states of the layers that were asked for, in the order asked, or None.
-        positions: `(1, N, D)` what `tokenize` added to `x` for each place, or None: who replaces a token by a mask
-            vector adds it again, so that a hidden token still tells where it is.
+        layers: hidden states of the requested layers, in the requested order, or None.
+        positions: `(1, N, D)` position embeddings that `tokenize` added to `x`, or None. Code that replaces a token by
+            a mask vector adds them again.
         stem: of encoders with a stem of convolutions, on the full grid; else None.
     """
 
@@ -119,10 +119,7 @@ class Tokens:
         return replace(self, x=x, valid=valid, index=place)
 
     def mean(self, with_cls: bool = False) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`; the class tokens take part if asked.
-
-        A clip without any valid token yields zeros.
-        """
+        """Return the mean of the valid tokens (and of the class tokens), `(B, D)`; zeros for a clip without any."""
         x, valid = self.x, self.valid
         if with_cls and self.cls is not None:
             x = torch.cat([self.cls, x], 1)
@@ -134,29 +131,67 @@ class Tokens:
         return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+def valid_positions(lengths: Tensor, count: int, freq: int = 1) -> Tensor | None:
+    """Return `(B, count * freq)` bool, True for the tokens of the first `lengths (B,)` time steps; None: all are valid.
+
+    Without a mask, attention and pooling take their faster paths.
+
+    Args:
+        lengths: valid time steps of each row.
+        count: time steps.
+        freq: tokens per time step.
+    """
+    valid = torch.arange(count, device=lengths.device) < lengths.unsqueeze(1)
+    return None if bool(valid.all()) else valid.repeat_interleave(freq, 1)
+
+
 @dataclass(frozen=True)
 class EncoderConfig(Config, ABC):
-    """Base of an encoder's settings."""
+    """Base of an encoder's settings.
 
-    @abstractmethod
+    Example:
+        >>> from auricle.encoders.beats import BEATsConfig
+        >>> encoder = BEATsConfig.size("tiny", depth=2).build()
+        >>> encoder.grid(998)
+        Grid(time=62, freq=8, rate=6.25)
+
+    Attributes:
+        sizes: settings of the named sizes.
+    """
+
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    def size(cls, name: str, /, **changes: Any) -> Self:
+        """Return the settings of a named size, with any others changed.
+
+        Raises:
+            ConfigError: no such size.
+        """
+        if name not in cls.sizes:
+            raise ConfigError(f"unknown size {name!r}{nearest(name, cls.sizes)}")
+        return cls(**{**cls.sizes[name], **changes})
+
     def build(self, generator: torch.Generator | None = None) -> Encoder:
         """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
+        encoder: Encoder = self.built_class()(self, generator)
+        return encoder
 
 
 class Encoder(nn.Module, ABC):
     """Base of all encoders.
 
     Attributes:
-        abilities: what this encoder can do (class or instance attribute).
+        abilities: of this encoder (class or instance attribute).
         width: D, the size of a token.
         depth: L, the number of layers; layers are counted 1 ... L, 0 is the tokenizer's output.
-        bands: F, mel bins of the features that it reads; None: it reads samples; 0: any number.
-        input_rate: frames (or samples) per second of the features that it reads.
-        max_frames: longest input (frames or samples) that the encoder takes at once, or None for any.
+        bands: F, mel bins of the input; None: the input is samples; 0: any number.
+        input_rate: frames (or samples) per second of the input.
+        max_frames: longest input (frames or samples), or None for any.
         least_frames: shortest input (frames or samples) that gives a token.
     """
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    abilities: frozenset[Ability] = frozenset()
     width: int
     depth: int
     bands: int | None = 0
@@ -171,33 +206,54 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F')` into tokens before context, positions added."""
+        """Turn features `(B, T', F')` (or samples `(B, S)`) into tokens before context, positions added.
+
+        Raises:
+            ConfigError: the features have another shape, rate or length than the encoder reads (see `check_input`).
+        """
 
     @abstractmethod
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Let tokens see each other. `layers` (1 ... L; 0: before the first block) are returned in `Tokens.layers`."""
+        """Mix the tokens; `layers` (1 ... L; 0: before the first block) are returned in `Tokens.layers`.
+
+        Raises:
+            ConfigError: a layer outside 0 ... L is requested, or tokens were dropped and the encoder needs all.
+        """
 
     def forward(self, features: Features, layers: Sequence[int] = ()) -> Tokens:
         """Encode: `contextualize(tokenize(features))`."""
         return self.contextualize(self.tokenize(features), layers)
 
-    @abstractmethod
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)` as the encoder's own pre-training defines it; masked tokens never count."""
+        """Return the clip vector `(B, D)` as in the encoder's pre-training; by default the mean of the valid tokens."""
+        return tokens.mean()
 
     @abstractmethod
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames (or samples)."""
+        """Return the token grid of an input of `frames` frames (or samples)."""
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """Refuse layers that the encoder does not have.
 
         Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
+            ConfigError: a layer outside 0 ... depth is requested.
         """
         wrong = [layer for layer in layers if not 0 <= layer <= self.depth]
         if wrong:
             raise ConfigError(f"found layers {wrong}, expected numbers from 0 to {self.depth}")
+
+    def check_all_tokens(self, tokens: Tokens) -> None:
+        """Refuse tokens of which some were dropped, for encoders without `Ability.DROP`.
+
+        Raises:
+            ConfigError: with what the encoder offers instead.
+        """
+        if tokens.index is not None:
+            masked = "replace hidden tokens by a mask vector (MASK), or " if Ability.MASK in self.abilities else ""
+            raise ConfigError(
+                f"found {tokens.x.shape[1]} of {tokens.grid.tokens} tokens, {type(self).__name__} needs all of them; "
+                f"{masked}use an encoder that can drop tokens (DROP)"
+            )
 
     def check_input(self, features: Features) -> None:
         """Refuse features of another shape, rate or length than the encoder reads.
@@ -227,8 +283,8 @@ class Encoder(nn.Module, ABC):
             unit = "samples" if self.bands is None else "frames"
             raise ConfigError(
                 f"found {x.shape[1]} {unit}, {name} needs at least {self.least_frames} for one token (its receptive "
-                "field); give longer clips, or in pre-training leave shorter ones out (--loader.shortest) or repeat "
-                "them (--window.short repeat)"
+                "field); use longer clips, or in pre-training exclude shorter ones (--loader.shortest) or repeat them "
+                "(--window.short repeat)"
             )
         if self.max_frames is not None and x.shape[1] > self.max_frames:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What all convolutional encoders share: stages in a row, each with its own grid and width."""
+"""Base of the convolutional encoders: stages in a row, each with its own grid and width."""
 
 from __future__ import annotations
 
@@ -12,37 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.encoders.parts.feature_map import FeatureMap, Window, count_through, least_through
-from auricle.errors import ConfigError
 
 Pooling = Literal["max", "mean", "max_plus_mean"]
-POOLINGS = ("max", "mean", "max_plus_mean")
-
-
-def check_pooling(pooling: str) -> None:
-    """Refuse an unknown pooling.
-
-    Raises:
-        ConfigError: naming it and the known ones.
-    """
-    if pooling not in POOLINGS:
-        raise ConfigError(f"unknown pooling {pooling!r}{nearest(pooling, POOLINGS)}")
 
 
 class ConvEncoder(Encoder):
     """Base of convolutional encoders.
 
     `tokenize` is the first stage (layer 0), `contextualize` the others (layers 1 ... depth). Every layer has its own
-    grid and its own width; tokens are the last one's map, time-major. Tokens can be neither dropped nor replaced: a
-    convolution needs its neighbours, and what goes in lies on a finer grid than what comes out. Padding is exact.
+    grid and width; the tokens are the last map, time-major. Tokens can be neither dropped nor replaced: convolutions
+    need neighbours, and the input has a finer grid than the output. Padding is exact.
 
     Attributes:
-        windows: of each stage, in order, what its convolutions and poolings see along time and along frequency.
-        channels: spectrograms stacked in the features, one after the other along their last axis.
-        pooling: how `pool` makes the clip vector of the tokens: their maximum, their mean, or the sum of both.
-        flat_from: the first layer whose frequency axis is folded into its channels.
+        windows: of each stage, the windows of its convolutions and poolings along time and frequency.
+        channels: spectrograms concatenated along the features' last axis.
+        pooling: clip vector: maximum of the valid tokens, their mean, or the sum of both; zeros for a clip without any.
+        flat_from: first layer whose frequency axis is folded into its channels.
     """
 
     abilities = frozenset({Ability.EXACT_PADDING})
@@ -52,7 +39,7 @@ class ConvEncoder(Encoder):
     flat_from: int | None = None
 
     def lay_out(self, windows: Sequence[Sequence[Window]], bands: int | None, input_rate: float) -> None:
-        """Set what follows from the windows of all stages: depth, shortest input, rates."""
+        """Set depth, shortest input and rate from the windows of all stages."""
         self.windows = tuple(tuple(stage) for stage in windows)
         self.depth = len(self.windows) - 1
         self.bands, self.input_rate = bands, input_rate
@@ -60,24 +47,18 @@ class ConvEncoder(Encoder):
 
     @abstractmethod
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the stages: the first makes layer 0 of the input map, each other a layer of the one before."""
+        """Return the stages: the first computes layer 0 from the input map, each other the next layer."""
 
     def layer_grid(self, layer: int, frames: int) -> Grid:
-        """Return the grid of a layer (0 ... depth) for an input of so many frames (or samples)."""
+        """Return the grid of a layer (0 ... depth) for an input of `frames` frames (or samples)."""
         windows = self._through(layer)
         freq = 1 if self._flat(layer) else count_through(windows, (self.bands or 1) // self.channels)
         return Grid(count_through(windows, frames), freq, self.input_rate / math.prod(w.stride for w in windows))
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames (or samples): that of the last layer."""
         return self.layer_grid(self.depth, frames)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Run the first stage: `(B, T', F')` or `(B, S)` to layer 0.
-
-        Raises:
-            ConfigError: the features have another shape or rate than the settings, or are too short for a token.
-        """
         self.check_input(features)
         x = features.x
         x = x.unsqueeze(1) if self.bands is None else x.unflatten(2, (self.channels, -1)).permute(0, 2, 3, 1)
@@ -86,17 +67,8 @@ class ConvEncoder(Encoder):
         return Tokens(out, self.layer_grid(0, frames), valid=valid)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the other stages. Layers differ in grid and width.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, or tokens were dropped.
-        """
         self.check_layers(layers)
-        if tokens.index is not None:
-            raise ConfigError(
-                f"found a subset of the tokens, {type(self).__name__} needs all of them in their places; choose an "
-                "encoder that can drop tokens (Ability.DROP)"
-            )
+        self.check_all_tokens(tokens)
         current = FeatureMap.from_tokens(tokens.x, tokens.valid, tokens.grid, self._flat(0))
         seen = {0: Layer(tokens.x, tokens.grid)} if 0 in layers else {}
         grid = tokens.grid
@@ -110,7 +82,6 @@ class ConvEncoder(Encoder):
         return replace(tokens, x=x, grid=grid, valid=valid, layers=hidden)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)` over all valid tokens; zeros for a clip without any."""
         if self.pooling == "mean":
             return tokens.mean()
         x, valid = tokens.x, tokens.valid
@@ -141,9 +112,8 @@ def draw_weights(module: nn.Module, generator: torch.Generator | None, scheme: L
     Args:
         module: the net.
         generator: CPU generator; None: one seeded with 0.
-        scheme: `uniform`: weights and biases uniform within 1 / sqrt(inputs of a unit), as PyTorch does by itself;
-            `fan_out`: weights normal with variance 2 / (outputs that a unit reaches) and zero biases
-            (arXiv 1502.01852).
+        scheme: `uniform`: weights and biases uniform within 1 / sqrt(fan in), PyTorch's default; `fan_out`: weights
+            normal with variance 2 / fan out and zero biases (arXiv 1502.01852).
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     for part in module.modules():

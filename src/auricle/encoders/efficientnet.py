@@ -10,18 +10,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from auricle.config import nearest
+from auricle.config import Count, Positive, ShareBelowOne
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
+from auricle.encoders.conv_encoder import ConvEncoder, Pooling, draw_weights
+from auricle.encoders.parts.attention import drop_path
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve, mean_map
-from auricle.encoders.parts.map_norm import normalise
-from auricle.errors import ConfigError
 
 
 class Stage(NamedTuple):
@@ -44,14 +44,6 @@ B0 = (
     Stage(6, 320, 1, 1, 3),
 )
 
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"width_factor": 0.5},
-    "small": {"width_factor": 0.75},
-    "base": {},
-    "b0": {},
-    "b7": {"width_factor": 2.0, "depth_factor": 3.1},
-}
-
 
 @dataclass(frozen=True)
 class EfficientNetConfig(EncoderConfig):
@@ -69,38 +61,20 @@ class EfficientNetConfig(EncoderConfig):
         frame_rate: frames per second of the front end.
     """
 
-    width_factor: float = 1.0
-    depth_factor: float = 1.0
-    mels: int = 64
+    width_factor: Positive = 1.0
+    depth_factor: Positive = 1.0
+    mels: Count = 64
     pooling: Pooling = "max"
-    drop_path: float = 0.2
-    frame_rate: float = 100.0
+    drop_path: ShareBelowOne = 0.2
+    frame_rate: Positive = 100.0
 
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        check_pooling(self.pooling)
-        if self.width_factor <= 0 or self.depth_factor <= 0 or self.mels < 1:
-            raise ConfigError(
-                f"found width_factor {self.width_factor}, depth_factor {self.depth_factor} and mels {self.mels}; each "
-                "must be positive"
-            )
-        if not 0.0 <= self.drop_path < 1.0:
-            raise ConfigError(f"drop_path {self.drop_path} must lie in [0, 1)")
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> EfficientNetConfig:
-        """Return the settings of a named size, with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width_factor": 0.5},
+        "small": {"width_factor": 0.75},
+        "base": {},
+        "b0": {},
+        "b7": {"width_factor": 2.0, "depth_factor": 3.1},
+    }
 
     def scaled(self, channels: int) -> int:
         """Return channels times the width factor, as a multiple of 8."""
@@ -108,14 +82,10 @@ class EfficientNetConfig(EncoderConfig):
         rounded = max(8, int(wanted + 4) // 8 * 8)
         return rounded + 8 if rounded < 0.9 * wanted else rounded
 
-    def build(self, generator: torch.Generator | None = None) -> EfficientNet:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return EfficientNet(self, generator)
-
 
 def _window(kernel: int, stride: int) -> Window:
-    # Halving pads one step less at the start, as the original does for even sizes; at the end as far as odd sizes need
-    # it, so that they round up. For even sizes the further zero is never reached.
+    # Halving pads one step less at the start, as the original does for even sizes, and one more at the end, so that odd
+    # sizes round up. Even sizes never reach the last zero.
     return Window.centred(kernel) if stride == 1 else Window(kernel, stride, kernel // 2 - 1, kernel // 2 + 1)
 
 
@@ -135,7 +105,7 @@ class InvertedBottleneck(nn.Module):
         inputs: channels coming in.
         stage: the row of the table (its channels already scaled).
         stride: of the depthwise convolution.
-        drop_path: chance that a clip skips the branch in training, drawn from torch's global generator.
+        drop_path: chance that a clip skips the branch in training.
     """
 
     def __init__(self, inputs: int, stage: Stage, stride: int, drop_path: float) -> None:
@@ -160,22 +130,16 @@ class InvertedBottleneck(nn.Module):
         y = _silu(normalise(self.depthwise_norm, convolve(self.depthwise, y, self.window)))
         gate = self.excite(F.silu(self.squeeze(mean_map(y)[:, :, None, None]))).sigmoid()
         y = normalise(self.project_norm, convolve(self.project, y.changed(y.x * gate), Window(1)))
-        return y.changed(x.x + self._thinned(y.x)) if self.shortcut else y
-
-    def _thinned(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0.0:
-            return branch
-        keep = 1.0 - self.drop_path
-        return branch * (torch.rand(branch.shape[0], 1, 1, 1, device=branch.device).lt(keep).to(branch.dtype) / keep)
+        return y.changed(x.x + drop_path(y.x, self.drop_path, self.training)) if self.shortcut else y
 
 
 class EfficientNet(ConvEncoder):
     """Stem, seven stages of inverted bottlenecks, and a last 1 x 1 convolution to 1280 channels.
 
-    Time and frequency shrink by 32, rounded up, so that one frame already gives a token: 96 frames x 64 bins become
-    3 x 2 tokens. The original pads odd sizes differently at their start; in a batch of clips of different lengths that
-    would shift some clips against others, so that every size is padded as even ones are. Layers: the stem is layer 0,
-    the stages are layers 1 to 7, the tokens are layer 8.
+    Time and frequency shrink by 32, rounded up: one frame gives a token, 96 frames x 64 bins give 3 x 2 tokens. The
+    original pads odd sizes differently at their start, which would shift clips of different lengths in a batch against
+    each other; here every size is padded as even ones are. Layers: the stem is layer 0, the stages are layers 1 to 7,
+    the tokens are layer 8.
     """
 
     def __init__(self, config: EfficientNetConfig, generator: torch.Generator | None = None) -> None:
@@ -205,7 +169,6 @@ class EfficientNet(ConvEncoder):
         draw_weights(self, generator, "fan_out")
 
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the stem, the seven stages and the last convolution."""
         stem = partial(_conv_norm_silu, self.stem, self.stem_norm, _window(3, 2))
         top = partial(_conv_norm_silu, self.top, self.top_norm, Window(1))
         return [stem, *(partial(_run, stage) for stage in self.blocks), top]

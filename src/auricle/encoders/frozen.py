@@ -1,4 +1,4 @@
-"""An encoder that is only read from: front end and weights together, of any clip length."""
+"""A frozen encoder with its front end, for clips of any length."""
 
 from __future__ import annotations
 
@@ -36,15 +36,22 @@ def weights_fingerprint(encoder: Encoder, frontend: FrontEnd) -> str:
 class FrozenEncoder:
     """A front end and an encoder in evaluation mode, without gradients.
 
-    Clips longer than the encoder's `max_frames` are cut into windows of that length, which are encoded by themselves;
+    Clips longer than the encoder's `max_frames` are cut into windows of that length, which are encoded separately;
     their token maps are joined along time and their clip vectors averaged, weighted by valid tokens.
 
+    Example:
+        >>> from auricle.audio.frontends.log_mel import LogMelConfig
+        >>> from auricle.encoders.slice_cnn import SliceCNNConfig
+        >>> frozen = FrozenEncoder(LogMelConfig(mels=64).build(), SliceCNNConfig().build(), name="slices")
+        >>> frozen.embed(np.zeros((2, 16000), np.float32), rate=16000).shape
+        (2, 128)
+
     Args:
-        frontend: makes the features.
-        encoder: reads them.
+        frontend: computes the features.
+        encoder: encodes them.
         name: for tables.
         fingerprint: identifies weights and front end; None: computed from them.
-        notes: what a reader of results should know about this encoder.
+        notes: remarks on this encoder for tables of results.
         precision: `fp32`, or `bf16` (autocast).
 
     Attributes:
@@ -85,7 +92,7 @@ class FrozenEncoder:
     def encode(self, audio: Audio, layers: Sequence[int] = ()) -> tuple[Tokens, Tensor]:
         """Return token maps and clip vectors `(B, D')` of a batch in one pass.
 
-        `Tokens.valid` is always set. Layers (0 ... depth) come in the order asked.
+        `Tokens.valid` is always set. Layers (0 ... depth) are in the requested order.
 
         Raises:
             ConfigError: the audio has another rate than the front end; resample it, or use `embed`.
@@ -96,7 +103,7 @@ class FrozenEncoder:
         if longest is None or frames <= longest:
             return self._window(features, layers)
         parts = []
-        # A rest too short for a token joins nothing: its few frames are left out.
+        # A last window too short for a token is dropped.
         starts = [s for s in range(0, frames, longest) if s == 0 or frames - s >= self.encoder.least_frames]
         for start in starts:
             lengths = (features.lengths - start).clamp(0, min(longest, frames - start))
@@ -116,8 +123,8 @@ class FrozenEncoder:
         """Return one vector per clip, as float32.
 
         Args:
-            wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels (mixed down to
-                one), or a list of `(S,)` clips of any lengths. Floats in [-1, 1]; signed integers are scaled to that.
+            wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels (mixed to mono),
+                or a list of `(S,)` clips of any lengths. Floats in [-1, 1]; signed integers are scaled.
             rate: sample rate in Hz; other rates than the encoder's are resampled.
             batch: clips encoded at once.
 
@@ -125,7 +132,7 @@ class FrozenEncoder:
             `(D',)` for one clip, else `(B, D')`.
 
         Raises:
-            AudioError: empty or not finite, or of a shape that can't be told apart from (samples, channels).
+            AudioError: empty or not finite, or possibly of shape (samples, channels).
         """
         single = isinstance(wave, np.ndarray | Tensor) and wave.ndim == 1
         clips = [_resample(clip, rate, self.rate) for clip in _clips(wave)]
@@ -138,22 +145,22 @@ class FrozenEncoder:
 
     @property
     def randomisable(self) -> bool:
-        """Whether fresh random weights can be drawn for it: the control that stands beside it in every table."""
+        """Whether fresh random weights can be drawn, for the random-weight control."""
         buildable = hasattr(getattr(self.encoder, "config", None), "build")
         return buildable and any(True for _ in self.encoder.parameters())
 
     def randomised(self, seed: int) -> FrozenEncoder:
-        """Return the control: the same front end and architecture with fresh random weights.
+        """Return the random-weight control: the same front end and architecture.
 
         Raises:
-            ConfigError: the encoder has no weights, or no settings to be built from.
+            ConfigError: the encoder has no weights, or no settings to build it from.
         """
         config: Any = getattr(self.encoder, "config", None)
         if config is None or not hasattr(config, "build"):
-            raise ConfigError(f"{self.name} carries no settings that it could be built from afresh")
+            raise ConfigError(f"{self.name} has no settings to build it from with random weights")
         if not any(True for _ in self.encoder.parameters()):
             raise ConfigError(f"{self.name} has no weights that could be random")
-        # Settings that load published weights have a form without them: else the control would be no control.
+        # Settings that load published weights have a `fresh` form with random ones.
         plain = config.fresh() if hasattr(config, "fresh") else config
         fresh = plain.build(torch.Generator().manual_seed(seed))
         name = f"{self.name}, random weights (seed {seed})"
@@ -169,7 +176,7 @@ class FrozenEncoder:
         return replace(tokens, valid=valid), pooled
 
     def _some_rows(self, window: Features, layers: Sequence[int]) -> tuple[Tokens, Tensor]:
-        """Encode the clips that reach into this window; zeros, marked invalid, for the others."""
+        """Encode the clips that reach into this window; return invalid zeros for the others."""
         rows = (window.lengths > 0).nonzero().squeeze(1)
         if len(rows) == len(window):
             return self._window(window, layers)
@@ -260,7 +267,7 @@ def _mono(clip: np.ndarray, place: int) -> np.ndarray:
     if clip.ndim != 1 or clip.size == 0:
         raise AudioError(f"clip {place} has shape {clip.shape}, expected at least one sample on one axis")
     if not np.isfinite(clip).all():
-        raise AudioError(f"clip {place} holds values that are not finite; mend or leave out the recording")
+        raise AudioError(f"clip {place} holds values that are not finite; repair or exclude the recording")
     return clip.astype(np.float32)
 
 
@@ -270,5 +277,5 @@ def _resample(clip: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     if rate == wanted:
         return clip
     resampled = soxr.resample(clip, rate, wanted, quality="HQ")
-    # So short that no output sample fell due: one sample of silence is what is left of it.
+    # Too short for an output sample: one sample of silence.
     return resampled if resampled.size else np.zeros(1, np.float32)

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
-from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
+from auricle.config import Count, Positive, ShareBelowOne
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens, valid_positions
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap
-from auricle.encoders.parts.frame_subsampling import Count, frame_validity
-from auricle.encoders.parts.map_norm import normalise
+from auricle.encoders.parts.frame_subsampling import Frames
 from auricle.encoders.parts.shifted_windows import PatchMerging, WindowBlock, WindowStage
 from auricle.errors import ConfigError
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 32, "heads": (2, 4, 8, 16)},
-    "small": {"width": 64},
-    "base": {"width": 96},
-    "large": {"width": 128, "depths": (2, 2, 12, 2)},
-}
 
 
 @dataclass(frozen=True)
 class HtsAtConfig(EncoderConfig):
     """Settings of HTS-AT.
+
+    Sizes: `base` is the published one (27.5 M parameters; LAION calls it HTSAT-tiny), `large` LAION's HTSAT-base
+    (67.8 M); `tiny` (3.1 M) and `small` (12.3 M) are narrower.
 
     Attributes:
         width: of the first stage; each further stage doubles it.
@@ -42,54 +38,53 @@ class HtsAtConfig(EncoderConfig):
         window: rows and columns of an attention window; every second block shifts it by half.
         patch: rows and columns of a patch of the image.
         mels: mel bins of the input.
-        bins: rows of the image that the mel bins are stretched to (bicubic, as the original does with fewer than 64);
-            None: as many as there are mel bins.
-        fold: stretches of time that are stacked along frequency, so that bins * fold is the image's side.
-        clip_frames: frames that fill an image: they are stretched (bicubic) to bins * fold * fold = 1024. Published:
-            1001 frames, 10 s at a hop of 10 ms with half a window at each end. Set it to the number of frames that the
-            front end makes of 10 s (1000 or 998) for the original's exact geometry, or to 1024 for no stretching.
+        bins: rows of the image to which the mel bins are resized (bicubic, as the original does with fewer than 64);
+            None: the number of mel bins.
+        fold: time segments stacked along frequency: bins * fold is the image's side.
+        clip_frames: frames of a full image: they are resized (bicubic) to bins * fold * fold = 1024. Published:
+            1001 frames, 10 s at a hop of 10 ms with half a window at each end. Set the number of frames that the front
+            end makes of 10 s (1000 or 998) for the original's exact geometry, or 1024 for no resizing.
         frame_rate: frames per second of the front end.
         mlp_ratio: feed-forward width over the stage's width.
         drop_path: stochastic depth at the last block, rising linearly from 0 at the first.
         eps: of the layer norms.
     """
 
-    width: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (4, 8, 16, 32)
-    window: int = 8
-    patch: int = 4
-    mels: int = 64
+    width: Count = 96
+    depths: tuple[Count, ...] = (2, 2, 6, 2)
+    heads: tuple[Count, ...] = (4, 8, 16, 32)
+    window: Count = 8
+    patch: Count = 4
+    mels: Count = 64
     bins: int | None = None
-    fold: int = 4
-    clip_frames: int = 1001
-    frame_rate: float = 100.0
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.1
-    eps: float = 1e-5
+    fold: Count = 4
+    clip_frames: Count = 1001
+    frame_rate: Positive = 100.0
+    mlp_ratio: Positive = 4.0
+    drop_path: ShareBelowOne = 0.1
+    eps: Positive = 1e-5
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 32, "heads": (2, 4, 8, 16)},
+        "small": {"width": 64},
+        "base": {"width": 96},
+        "large": {"width": 128, "depths": (2, 2, 12, 2)},
+    }
 
     @property
     def rows(self) -> int:
-        """Rows of the image that one stretch of time takes."""
+        """Rows of the image of one time segment."""
         return self.mels if self.bins is None else self.bins
 
     @property
     def image_frames(self) -> int:
-        """Frames of a full image after stretching."""
+        """Frames of a full image after resizing."""
         return self.rows * self.fold * self.fold
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        for name in ("width", "window", "patch", "mels", "fold"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"found {name} {getattr(self, name)}, expected at least 1")
-        if not self.depths or len(self.depths) != len(self.heads) or min(*self.depths, *self.heads) < 1:
+        if not self.depths or len(self.depths) != len(self.heads):
             raise ConfigError(
-                f"found depths {self.depths} and heads {self.heads}, expected one number per stage in each, at least 1"
+                f"found depths {self.depths} and heads {self.heads}, expected one number per stage in each"
             )
         for stage, heads in enumerate(self.heads):
             if self.width * 2**stage % heads:
@@ -98,11 +93,11 @@ class HtsAtConfig(EncoderConfig):
                 )
         last = self.patch * 2 ** (len(self.depths) - 1)
         if self.rows < self.mels:
-            raise ConfigError(f"found bins {self.bins}, expected at least the {self.mels} mel bins: they are stretched")
+            raise ConfigError(f"found bins {self.bins}, expected at least the {self.mels} mel bins")
         if self.rows % last:
             raise ConfigError(
                 f"{self.rows} rows of mel bins must be a multiple of {last}, which a token of the last stage spans "
-                f"(patch {self.patch}, {len(self.depths)} stages); set bins to one, and mel bins are stretched to it"
+                f"(patch {self.patch}, {len(self.depths)} stages); set bins to such a number"
             )
         if self.window % 2:
             raise ConfigError(f"found window {self.window}, expected an even number: every second block shifts by half")
@@ -111,50 +106,25 @@ class HtsAtConfig(EncoderConfig):
                 f"the last stage has {self.rows * self.fold // last} rows and columns, expected a multiple of the "
                 f"window ({self.window}); set bins to a larger number, or change fold, patch or the number of stages"
             )
-        if not 1 <= self.clip_frames <= self.image_frames:
-            raise ConfigError(
-                f"found clip_frames {self.clip_frames}, expected 1 to {self.image_frames} to be stretched"
-            )
-        if self.frame_rate <= 0:
-            raise ConfigError(f"found frame_rate {self.frame_rate}, expected more than 0 frames per second")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise ConfigError(f"drop_path {self.drop_path} must lie in [0, 1)")
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> HtsAtConfig:
-        """Return the settings of a named size, with any others changed.
-
-        `base` is the published one (27.5 M parameters; LAION calls it HTSAT-tiny), `large` LAION's HTSAT-base
-        (67.8 M); `tiny` (3.1 M) and `small` (12.3 M) are narrower.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> HtsAt:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return HtsAt(self, generator)
+        if self.clip_frames > self.image_frames:
+            raise ConfigError(f"found clip_frames {self.clip_frames}, expected at most {self.image_frames}")
 
 
 class HtsAt(Encoder):
     """Batch norm per mel bin, time folded into an image, patches, four stages of shifted windows.
 
-    `clip_frames` frames fill an image; a clip of just as many is encoded exactly as the original does. Shorter clips
-    fill the first part of the image, at the same stretch, and the rest counts as no content (the original repeats or
-    pads the sound instead); longer ones are cut into images that do not see each other. So every clip keeps the same
-    tokens per second, and padding is exact. Windows span the seams of the fold, as published: near a seam tokens see
-    others a quarter of the clip away.
+    `clip_frames` frames fill an image, as in the original. A shorter clip fills the first part of the image, and the
+    rest counts as no content (the original repeats or pads the sound); a longer one is split into images, encoded
+    separately. So every clip has the same tokens per second, and padding is exact. Windows span the seams of the fold,
+    as published: near a seam tokens attend to others a quarter of the clip away.
 
-    Tokens of layer s are the output of stage s before the merging that follows: a grid half as fine, and twice as
-    wide, as the one before; layer 0 are the patches. All are unfolded, time-major. The output is the last stage after
-    its norm, 32 x 2 tokens for 10 s. Tokens can neither be dropped nor replaced (Ability.MASK): the output is eight
-    times coarser than the patches, so that a hidden patch has no token of its own to be predicted from.
+    Layer s is the output of stage s before the next merging: half the grid and twice the width of the previous one;
+    layer 0 are the patches (256 x 16 for a full clip). All are unfolded, time-major. The output is the last stage after
+    its norm, 32 x 2 tokens for 10 s. Tokens can be neither dropped nor replaced (Ability.MASK): the output is eight
+    times coarser than the patches, and a hidden patch has no token from which to predict it.
 
-    `Layer.feedforward` is the branch of the stage's last block. `pool` is the mean of the valid tokens, as the
-    original's latent vector is.
+    `Layer.feedforward` is the branch of the stage's last block. The clip vector is the mean of the valid tokens, as the
+    original's latent vector.
     """
 
     abilities = frozenset({Ability.EXACT_PADDING})
@@ -174,7 +144,7 @@ class HtsAt(Encoder):
         side = config.rows * config.fold // config.patch
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             width = config.width * 2**stage
-            # Where one window covers the whole image, there is nothing to shift.
+            # One window that covers the whole image is not shifted.
             shift = config.window // 2 if side // 2**stage > config.window else 0
             hidden = int(width * config.mlp_ratio)
             self.stages.append(
@@ -191,11 +161,7 @@ class HtsAt(Encoder):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of std 0.02 (also the tables of biases), zero biases, unit norms.
-
-        Args:
-            generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
-        """
+        """Draw fresh weights: truncated normal of std 0.02 (also the bias tables), zero biases, unit norms."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
@@ -204,33 +170,27 @@ class HtsAt(Encoder):
                 nn.init.zeros_(parameter)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames: 32 x 2 for a full clip, in proportion for others."""
         return self._grid(self._patches(frames), self.depth - 1)
 
-    def _patches(self, frames: Count) -> Count:
-        """Return how many columns of patches hold content: frames after stretching, in whole patches, per image."""
+    def _patches(self, frames: Frames) -> Frames:
+        """Return the number of columns of patches with content: resized frames, in whole patches, per image."""
         config = self.config
         full, rest = frames // config.clip_frames, frames % config.clip_frames
         span = config.clip_frames * config.patch
         return full * (config.image_frames // config.patch) + (rest * config.image_frames + span - 1) // span
 
     def _grid(self, patches: int, stage: int) -> Grid:
-        """Return the unfolded grid of a stage (0 ... depth - 1) for so many columns of patches."""
+        """Return the unfolded grid of a stage (0 ... depth - 1) for `patches` columns of patches."""
         config = self.config
         step = 2**stage
         rate = config.frame_rate * config.image_frames / config.clip_frames / config.patch / step
         return Grid(-(-patches // step), config.rows // config.patch // step, rate)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F)` into patch tokens, time-major: 256 x 16 for a full clip.
-
-        Raises:
-            ConfigError: the features have other mel bins or another frame rate than the settings.
-        """
         self.check_input(features)
         config, lengths = self.config, features.lengths
         bins = FeatureMap.of(features.x.transpose(1, 2), lengths)
-        # Padding becomes zero, which is a bin's mean.
+        # Padding becomes zero, the mean of a bin.
         x = normalise(self.input_norm, bins).filled(0.0).transpose(1, 2)
         B, T, M = x.shape
         rows = config.rows
@@ -239,23 +199,14 @@ class HtsAt(Encoder):
             x = F.interpolate(x, (config.image_frames, rows), mode="bicubic", align_corners=True)
         grid = self._grid(self._patches(T), 0)
         x = x.reshape(B, -1, rows)[:, : grid.time * config.patch]
-        # A patch's pixels lie mel by mel, as in the image, whose rows are mel bins.
+        # The pixels of a patch are ordered mel by mel, as in the image, whose rows are mel bins.
         patches = x.unflatten(2, (grid.freq, -1)).unflatten(1, (grid.time, -1)).permute(0, 1, 3, 4, 2)
         tokens = self.patch_norm(self.patch_proj(patches.reshape(B, grid.tokens, -1)))
-        valid = frame_validity(self._patches(lengths), grid.time)
-        return Tokens(tokens, grid, valid=None if valid is None else valid.repeat_interleave(grid.freq, 1))
+        return Tokens(tokens, grid, valid=valid_positions(self._patches(lengths), grid.time, grid.freq))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the stages on all patches.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, or tokens were dropped.
-        """
         self.check_layers(layers)
-        if tokens.index is not None:
-            raise ConfigError(
-                "HtsAt attends in windows of an image, so no token can be left out; use an encoder with Ability.DROP"
-            )
+        self.check_all_tokens(tokens)
         patches = tokens.grid.time
         x, real = self._fold(tokens)
         seen = {0: Layer(tokens.x, tokens.grid)}
@@ -269,7 +220,7 @@ class HtsAt(Encoder):
         grid = self._grid(patches, self.depth - 1)
         valid = tokens.valid
         if valid is not None:
-            # Content comes first, so a token has some exactly if its first patch has.
+            # Content comes first: a token has some exactly if its first patch has.
             rows = valid.unflatten(1, (patches, -1))[:, :: 2 ** (self.depth - 1), : grid.freq]
             valid = None if bool(rows.all()) else rows.flatten(1)
         hidden = tuple(seen[layer] for layer in layers) if layers else None
@@ -278,13 +229,13 @@ class HtsAt(Encoder):
         )
 
     def _columns(self, patches: int) -> tuple[int, int]:
-        """Return (columns, folds) of the images for so many columns of patches: no more than content needs."""
+        """Return (columns, folds) of the images for `patches` columns of patches: no more than the content needs."""
         side = self.config.rows * self.config.fold // self.config.patch
         folds = min(-(-patches // side), self.config.fold)
         return (side, folds) if folds > 1 else (patches, 1)
 
     def _fold(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
-        """Turn tokens into images `(images, folds * freq, columns, C)` and where they have content (None: all over)."""
+        """Turn tokens into images `(images, folds * freq, columns, C)` and where they have content (None: all)."""
         grid = tokens.grid
         columns, folds = self._columns(grid.time)
         x = tokens.x.unflatten(1, (grid.time, grid.freq))
@@ -299,12 +250,8 @@ class HtsAt(Encoder):
         return x, real
 
     def _unfold(self, x: Tensor, grid: Grid, stage: int) -> Tensor:
-        """Turn a stage's images back into tokens `(B, N, C)`, time-major, without what was added to fill them."""
+        """Turn a stage's images back into tokens `(B, N, C)`, time-major, without the padding."""
         folds = x.shape[1] // grid.freq
         x = x.unflatten(1, (folds, grid.freq)).transpose(2, 3)
         images = -(-grid.time // (folds * x.shape[2]))
         return x.reshape(-1, images * folds * x.shape[2], grid.freq, x.shape[4])[:, : grid.time].flatten(1, 2)
-
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`."""
-        return tokens.mean()

@@ -1,4 +1,4 @@
-"""The plain baseline: log-mel statistics, as an encoder without weights."""
+"""The baseline without learning: log-mel statistics, as an encoder without weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.audio.batch import Features
+from auricle.config import Count, Positive
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 
@@ -24,36 +25,21 @@ class LogMelStatisticsConfig(EncoderConfig):
         frame_rate: frames per second of the front end.
     """
 
-    mels: int = 128
-    frames_per_token: int = 16
-    frame_rate: float = 100.0
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below one.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.mels < 1 or self.frames_per_token < 1:
-            raise ConfigError(
-                f"found mels {self.mels} and frames_per_token {self.frames_per_token}, expected at least 1 each"
-            )
-
-    def build(self, generator: torch.Generator | None = None) -> LogMelStatistics:
-        """Build the baseline; nothing is drawn."""
-        return LogMelStatistics(self)
+    mels: Count = 128
+    frames_per_token: Count = 16
+    frame_rate: Positive = 100.0
 
 
 class LogMelStatistics(Encoder):
     """Tokens are frames averaged over 160 ms; the clip vector is each mel bin's mean and deviation over frames.
 
-    It has no weights and no layers (its depth is 0: layer 0 is its tokens). The two statistics travel as two class
-    tokens `(B, 2, mels)`: mean, and standard deviation (of the population; zero for a single frame).
+    It has no weights and no layers (its depth is 0: layer 0 is its tokens). The two statistics are two class tokens
+    `(B, 2, mels)`: mean, and standard deviation (of the population; zero for a single frame).
     """
 
     abilities = frozenset({Ability.EXACT_PADDING, Ability.CLS})
 
-    def __init__(self, config: LogMelStatisticsConfig) -> None:
+    def __init__(self, config: LogMelStatisticsConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.width, self.depth = config.mels, 0
@@ -61,20 +47,13 @@ class LogMelStatistics(Encoder):
 
     @property
     def pooled_width(self) -> int:
-        """Size of the clip vector: each mel bin's mean and deviation."""
         return 2 * self.width
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames: one row, the last token from what is left."""
         step = self.config.frames_per_token
         return Grid(-(-frames // step), 1, self.config.frame_rate / step)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Average the valid frames of `(B, T', mels)` into tokens `(B, T, mels)`.
-
-        Raises:
-            ConfigError: the features have other mel bins than the settings.
-        """
         x, step = features.x, self.config.frames_per_token
         if x.dim() != 3 or x.shape[2] != self.config.mels:
             raise ConfigError(
@@ -95,22 +74,12 @@ class LogMelStatistics(Encoder):
         return Tokens(total / count.clamp(min=1), grid, valid=valid, cls=cls)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Return the tokens as they are; there is no context, and only layer 0.
-
-        Raises:
-            ConfigError: another layer is asked for.
-        """
         if any(layer != 0 for layer in layers):
             raise ConfigError(f"found layers {list(layers)}, expected 0 only: log-mel statistics have no layers")
         hidden = tuple(Layer(tokens.x, tokens.grid, cls=tokens.cls) for _ in layers)
         return replace(tokens, layers=hidden or None)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return mean and standard deviation over valid frames, `(B, 2 * mels)`.
-
-        Raises:
-            ConfigError: the tokens carry no statistics.
-        """
         if tokens.cls is None:
             raise ConfigError("found tokens without statistics, expected those that tokenize() returns")
         return tokens.cls.flatten(1)

@@ -1,4 +1,4 @@
-"""ResNet on spectrograms, and its one-dimensional twin on samples.
+"""ResNet on spectrograms, and its one-dimensional form on samples.
 
 Sources: arXiv 1512.03385 (section 3 and table 1); as encoders of CLAR (arXiv 2010.09542), which trains a ResNet-18 on
 spectrograms and a one-dimensional one on the raw wave.
@@ -9,25 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
-from auricle.config import nearest
+from auricle.config import Count, Positive
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
+from auricle.encoders.conv_encoder import ConvEncoder, Pooling, draw_weights
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve, max_pool
-from auricle.encoders.parts.map_norm import normalise
-from auricle.errors import ConfigError
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"channels": 32},
-    "small": {"channels": 48},
-    "base": {},
-    "18": {},
-    "50": {"block": "bottleneck", "blocks": (3, 4, 6, 3)},
-}
 
 
 @dataclass(frozen=True)
@@ -42,56 +33,38 @@ class ResNetConfig(EncoderConfig):
         blocks: blocks of each of the four stages.
         channels: of the first stage; each later one has twice as many.
         mels: mel bins (or other bins) of one spectrogram.
-        spectrograms: the net's input channels. Features hold them one after the other along their last axis:
-            `(B, T, spectrograms * mels)`.
-        repeat: the features hold one spectrogram, which is shown in every input channel (for weights learnt on
-            coloured images).
+        spectrograms: input channels, concatenated along the features' last axis: `(B, T, spectrograms * mels)`.
+        repeat: the features hold one spectrogram, repeated in every input channel (for weights pre-trained on colour
+            images).
         pooling: clip vector; published is the mean.
         frame_rate: frames per second of the front end.
     """
 
     block: Literal["basic", "bottleneck"] = "basic"
-    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
-    channels: int = 64
-    mels: int = 128
-    spectrograms: int = 1
+    blocks: tuple[Count, Count, Count, Count] = (2, 2, 2, 2)
+    channels: Count = 64
+    mels: Count = 128
+    spectrograms: Count = 1
     repeat: bool = False
     pooling: Pooling = "mean"
-    frame_rate: float = 100.0
+    frame_rate: Positive = 100.0
 
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        _check(self.block, self.blocks, self.channels, self.pooling)
-        if self.mels < 1 or self.spectrograms < 1:
-            raise ConfigError(f"found mels {self.mels} and spectrograms {self.spectrograms}, expected at least 1 each")
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> ResNetConfig:
-        """Return the settings of a named size, with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> ResNet:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return ResNet(self, generator)
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"channels": 32},
+        "small": {"channels": 48},
+        "base": {},
+        "18": {},
+        "50": {"block": "bottleneck", "blocks": (3, 4, 6, 3)},
+    }
 
 
 @dataclass(frozen=True)
-class SampleResNetConfig(EncoderConfig):
+class SampleResNetConfig(EncoderConfig, builds="ResNet"):
     """Settings of a one-dimensional ResNet on samples.
 
-    How CLAR lays out its own is not published in full. Here each square becomes its row: a kernel of 3 x 3 one of 9, a
-    stride of 2 x 2 one of 4. Parameters, and values per layer for an input of equal size, are then those of the net on
-    images; a token is 1024 samples (15.6 Hz at 16 kHz).
+    The layout of CLAR's own is not fully specified. Here each square is flattened: a kernel of 3 x 3 becomes one of 9,
+    a stride of 2 x 2 one of 4. Parameters and activations per layer then equal those of the net on images; a token is
+    1024 samples (15.6 Hz at 16 kHz). Sizes are those of `ResNetConfig`.
 
     Attributes:
         block: `basic` or `bottleneck`.
@@ -102,44 +75,12 @@ class SampleResNetConfig(EncoderConfig):
     """
 
     block: Literal["basic", "bottleneck"] = "basic"
-    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
-    channels: int = 64
+    blocks: tuple[Count, Count, Count, Count] = (2, 2, 2, 2)
+    channels: Count = 64
     pooling: Pooling = "mean"
-    sample_rate: float = 16000.0
+    sample_rate: Positive = 16000.0
 
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        _check(self.block, self.blocks, self.channels, self.pooling)
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> SampleResNetConfig:
-        """Return the settings of a named size (those of `ResNetConfig`), with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> ResNet:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return ResNet(self, generator)
-
-
-def _check(block: str, blocks: Sequence[int], channels: int, pooling: str) -> None:
-    check_pooling(pooling)
-    if block not in ("basic", "bottleneck"):
-        raise ConfigError(f"unknown block {block!r}{nearest(block, ('basic', 'bottleneck'))}")
-    if len(blocks) != 4 or min(blocks) < 1 or channels < 1:
-        raise ConfigError(
-            f"found blocks {tuple(blocks)} and channels {channels}, expected four stages of at least one block, and "
-            "at least one channel"
-        )
+    sizes: ClassVar[dict[str, dict[str, Any]]] = ResNetConfig.sizes
 
 
 class ResidualBlock(nn.Module):
@@ -148,7 +89,7 @@ class ResidualBlock(nn.Module):
     Args:
         block: `basic` or `bottleneck`.
         inputs: channels coming in.
-        channels: C; a bottleneck puts out four times as many.
+        channels: C; a bottleneck returns four times as many.
         stride: of the middle convolution (the first of a basic block) and of the shortcut, in time and frequency.
         flat: one-dimensional, with kernels and strides squared.
     """
@@ -186,9 +127,8 @@ class ResidualBlock(nn.Module):
 class ResNet(ConvEncoder):
     """Stem (7 x 7 convolution, then maximum, both of stride 2) and four stages of residual blocks.
 
-    Time and frequency shrink by 32, rounded up, so that one frame already gives a token. The stem is layer 0, the
-    stages are layers 1 to 4. Parameters are named as in torchvision, whose state dicts load as they are once `fc.*` is
-    left out (with `spectrograms=3`).
+    Time and frequency shrink by 32, rounded up: one frame gives a token. The stem is layer 0, the stages are layers 1
+    to 4. Parameters are named as in torchvision, whose state dicts load without `fc.*` (with `spectrograms=3`).
     """
 
     def __init__(self, config: ResNetConfig | SampleResNetConfig, generator: torch.Generator | None = None) -> None:
@@ -220,7 +160,6 @@ class ResNet(ConvEncoder):
         draw_weights(self, generator, "fan_out")
 
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the stem and the four stages."""
         return [self._stem, *(partial(_run, getattr(self, f"layer{number}")) for number in range(1, 5))]
 
     def _stem(self, x: FeatureMap) -> FeatureMap:

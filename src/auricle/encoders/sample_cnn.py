@@ -9,27 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from auricle.config import nearest
+from auricle.config import Count, Positive
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
+from auricle.encoders.conv_encoder import ConvEncoder, Pooling, draw_weights
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve, max_pool
-from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 
 _STEM = Window(3, 3)
 _SEES = Window.centred(3)
 _THIRDS = Window(3, 3)
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"stem": 32, "blocks": (32, 64, 128, 128, 128, 128, 256, 256, 256)},
-    "small": {"stem": 96, "blocks": (96, 96, 192, 192, 192, 192, 192, 192, 384)},
-    "base": {},
-}
 
 
 @dataclass(frozen=True)
@@ -37,48 +31,31 @@ class SampleCNNConfig(EncoderConfig):
     """Settings of SampleCNN.
 
     Sizes: `base` is the published one (2.37 M parameters); `small` has three quarters of its channels (1.33 M); `tiny`
-    is narrow in the first blocks, which cost most of the time (0.87 M).
+    is narrow in the first blocks, which take most of the time (0.87 M).
 
     Attributes:
         stem: channels of the first convolution.
-        blocks: channels of each block. With n blocks a token sees 3^(n + 1) samples, and so many are needed at least:
-            nine blocks are 59,049 samples, 2.68 s at 22.05 kHz; eight are a third of that.
-        pooling: clip vector of inputs that give several tokens. Published is one token, of exactly 59,049 samples; the
-            mean over longer clips is a choice made here.
+        blocks: channels of each block. With n blocks the receptive field of a token, and the shortest input, is
+            3^(n + 1) samples: nine blocks are 59,049 samples, 2.68 s at 22.05 kHz; eight are a third of that.
+        pooling: clip vector of inputs with several tokens. Published is one token, of exactly 59,049 samples; the mean
+            over longer clips is our choice.
         sample_rate: of the input in Hz.
     """
 
-    stem: int = 128
-    blocks: tuple[int, ...] = (128, 128, 256, 256, 256, 256, 256, 256, 512)
+    stem: Count = 128
+    blocks: tuple[Count, ...] = (128, 128, 256, 256, 256, 256, 256, 256, 512)
     pooling: Pooling = "mean"
-    sample_rate: float = 22050.0
+    sample_rate: Positive = 22050.0
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"stem": 32, "blocks": (32, 64, 128, 128, 128, 128, 256, 256, 256)},
+        "small": {"stem": 96, "blocks": (96, 96, 192, 192, 192, 192, 192, 192, 384)},
+        "base": {},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        check_pooling(self.pooling)
-        if not self.blocks or min(self.stem, *self.blocks) < 1:
-            raise ConfigError(
-                f"found stem {self.stem} and blocks {self.blocks}, expected at least one block and one channel in each"
-            )
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> SampleCNNConfig:
-        """Return the settings of a named size, with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> SampleCNN:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return SampleCNN(self, generator)
+        if not self.blocks:
+            raise ConfigError("found no blocks, expected the channels of at least one")
 
 
 class SampleCNN(ConvEncoder):
@@ -101,7 +78,6 @@ class SampleCNN(ConvEncoder):
         draw_weights(self, generator, "uniform")
 
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the stem, the blocks and the last convolution."""
         return [partial(_run, unit, windows) for unit, windows in zip(self.sequential, self.windows, strict=True)]
 
 

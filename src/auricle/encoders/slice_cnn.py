@@ -1,9 +1,9 @@
 """A very small convolutional net for short slices of a spectrogram: Audio2Vec, TemporalGap, permutation.
 
 Source: arXiv 1905.11796 (small separable convolutions, global maximum, a vector of about 128 numbers, sized for mobile
-devices). The exact widths of its encoder are not known to us, nor are those of the permutation method's
-(arXiv 2103.09879): the layout here is a choice, a stem and depthwise-separable blocks (arXiv 1704.04861), each of which
-halves time and frequency.
+devices). The exact widths of its encoder and of the permutation method's (arXiv 2103.09879) are not specified; the
+layout here is our choice: a stem and depthwise-separable blocks (arXiv 1704.04861), each of which halves time and
+frequency.
 """
 
 from __future__ import annotations
@@ -11,26 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from auricle.config import nearest
+from auricle.config import Count, Positive
 from auricle.encoders.contract import EncoderConfig
-from auricle.encoders.conv_encoder import ConvEncoder, Pooling, check_pooling, draw_weights
+from auricle.encoders.conv_encoder import ConvEncoder, Pooling, draw_weights
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap, Window, convolve
-from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 
 _HALVES = Window.centred(3, 2)
 _POINT = Window(1)
-
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {},
-    "small": {"channels": (32, 64, 128, 256, 128)},
-    "base": {"channels": (64, 128, 256, 512, 128)},
-}
 
 
 @dataclass(frozen=True)
@@ -46,45 +40,27 @@ class SliceCNNConfig(EncoderConfig):
         frame_rate: frames per second of the front end.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64, 128, 128)
-    mels: int = 64
+    channels: tuple[Count, ...] = (16, 32, 64, 128, 128)
+    mels: Count = 64
     pooling: Pooling = "max"
-    frame_rate: float = 100.0
+    frame_rate: Positive = 100.0
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {},
+        "small": {"channels": (32, 64, 128, 256, 128)},
+        "base": {"channels": (64, 128, 256, 512, 128)},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        check_pooling(self.pooling)
-        if len(self.channels) < 2 or min(self.channels) < 1 or self.mels < 1:
-            raise ConfigError(
-                f"found channels {self.channels} and mels {self.mels}, expected a stem and at least one block, and at "
-                "least one of each"
-            )
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> SliceCNNConfig:
-        """Return the settings of a named size, with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> SliceCNN:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return SliceCNN(self, generator)
+        if len(self.channels) < 2:
+            raise ConfigError(f"found channels {self.channels}, expected those of a stem and at least one block")
 
 
 class SliceCNN(ConvEncoder):
     """Stem (3 x 3 convolution of stride 2) and blocks of a depthwise 3 x 3 (stride 2) and a 1 x 1 convolution.
 
     Every convolution is followed by batch norm and ReLU. Each stage halves time and frequency, rounded up: 96 frames x
-    64 bins become 3 x 2 tokens, and one frame already gives a token. The stem is layer 0, the blocks are the others.
+    64 bins give 3 x 2 tokens, one frame gives a token. The stem is layer 0, the blocks are the others.
     """
 
     def __init__(self, config: SliceCNNConfig, generator: torch.Generator | None = None) -> None:
@@ -100,7 +76,6 @@ class SliceCNN(ConvEncoder):
         draw_weights(self, generator, "fan_out")
 
     def stages(self) -> Sequence[Callable[[FeatureMap], FeatureMap]]:
-        """Return the stem and the blocks."""
         return [partial(_run, stage) for stage in (self.stem, *self.blocks)]
 
 

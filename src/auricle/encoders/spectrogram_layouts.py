@@ -1,13 +1,14 @@
-"""Which settings of the spectrogram transformer make which published encoder."""
+"""Published encoders as settings of the spectrogram transformer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from auricle.config import nearest
-from auricle.encoders.spectrogram_transformer import SIZES, SpectrogramTransformerConfig
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 
+_SIZES = SpectrogramTransformerConfig.sizes
 # A vision transformer as published: no norm before the blocks, one after them, on every token.
 _VIT: dict[str, Any] = {"patch_norm": False, "pre_norm": False, "final": "norm", "drop_path": 0.0}
 # BERT's encoder on frames: the sum of projection and positions is normalised, and so is every residual sum.
@@ -72,8 +73,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "decoar2": {**_BERT, "positions": "conv", "layer_drop": 0.05, "eps": 1e-5},
 }
 
-# Widths and depths that are a method's own, beside those of `SIZES`.
-_OWN_SIZES: dict[str, dict[str, dict[str, int]]] = {
+# Sizes of methods that differ from the common ones.
+_OWN_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     name: {
         "tiny": {"width": 192, "depth": 3, "heads": 3},
         "small": {"width": 384, "depth": 3, "heads": 6},
@@ -83,7 +84,7 @@ _OWN_SIZES: dict[str, dict[str, dict[str, int]]] = {
     for name in ("mockingjay", "tera", "audio_albert")
 }
 _OWN_SIZES["dasheng"] = {
-    **SIZES,
+    **_SIZES,
     "0.6B": {"width": 1280, "depth": 32, "heads": 16},
     "1.2B": {"width": 1536, "depth": 40, "heads": 24},
 }
@@ -92,7 +93,7 @@ _OWN_SIZES["dasheng"] = {
 def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransformerConfig:
     """Return the settings of a published encoder, with any changed.
 
-    Names, with what is chosen here where papers are silent or disagree with their code:
+    Names, with our choices where papers don't specify a setting or disagree with their code:
 
     - `ast`: AST (arXiv 2104.01778): patches 16 x 16 every 10, class and distillation token, 86.19 M.
     - `ssast`, `ssast_frame`: SSAST (arXiv 2110.09784): patches 16 x 16, or 2 frames x 128 bins; clip vectors are means.
@@ -100,12 +101,12 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
     - `maskspec`: MaskSpec (arXiv 2204.12768): the same at 10 s (1008 frames, which 16 divides).
     - `msm_mae`, `m2d`: MSM-MAE (arXiv 2204.12260) with MAE's class token and M2D (arXiv 2210.14648) without (chosen):
       80 bins; clip vectors are the 5 frequency tokens of a time step side by side, averaged over time.
-    - `eat`: EAT (arXiv 2401.03497): post-norm blocks behind one more norm; its clip vector is the class token.
+    - `eat`: EAT (arXiv 2401.03497): one more norm, then post-norm blocks; its clip vector is the class token.
     - `atst_clip`, `atst_frame`: ATST (arXiv 2204.12076, 2306.04186): 4 frames x 64 bins; queries, keys and values
-      have no bias. Both hold positions for 10 s; crops of 6 s use the first of them.
-    - `dasheng`: Dasheng (arXiv 2406.06992): 4 frames x 64 bins, times and frequencies learned apart, batch
-      normalisation of each bin. Longer inputs than 1008 frames are to be cut into windows, in which positions restart
-      as published. Sizes `0.6B` and `1.2B` too.
+      have no bias. Both have positions for 10 s; crops of 6 s use the first of them.
+    - `dasheng`: Dasheng (arXiv 2406.06992): 4 frames x 64 bins, separate learned positions of times and frequencies,
+      batch norm of each bin. Inputs above 1008 frames must be cut into windows, in which positions restart, as
+      published. Also sizes `0.6B` and `1.2B`.
     - `mockingjay`, `tera` (arXiv 1910.12638, 2007.06028): frames of 80 bins, BERT blocks, 3 layers (large: 12);
       `audio_albert` (arXiv 2005.08575): one block for all layers. At most 30 s (chosen). Dropout is 0.1; TERA's
       configurations have 0.1 or 0.3.
@@ -122,7 +123,7 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
     """
     if name not in LAYOUTS:
         raise ConfigError(f"unknown layout {name!r}{nearest(name, LAYOUTS)}")
-    sizes = _OWN_SIZES.get(name, SIZES)
+    sizes = _OWN_SIZES.get(name, _SIZES)
     if size not in sizes:
         raise ConfigError(f"unknown size {size!r} of {name}{nearest(size, sizes)}")
     return SpectrogramTransformerConfig(**{**LAYOUTS[name], **sizes[size], **changes})

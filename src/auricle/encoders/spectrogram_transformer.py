@@ -1,46 +1,29 @@
 """A transformer over the patches or the frames of a spectrogram, with the options of its published variants.
 
-Sources: the vision transformer, arXiv 2010.11929; AudioMosaic, arXiv 2605.14231, section 3 and its released code. Which
-settings make which published encoder: `auricle.encoders.spectrogram_layouts`.
+Sources: the vision transformer, arXiv 2010.11929; AudioMosaic, arXiv 2605.14231, section 3 and its released code.
+`auricle.encoders.spectrogram_layouts` has the settings of other published encoders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
-from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens
-from auricle.encoders.parts.bin_norm import BinNorm
+from auricle.config import Count, NonNegative, Positive, ShareBelowOne
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens, valid_positions
+from auricle.encoders.parts.attention import key_mask
+from auricle.encoders.parts.batch_norm import BinNorm
 from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.parts.frequency_concat import frequency_means
 from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
-from auricle.encoders.parts.spectrogram_patches import Patches
-from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
+from auricle.encoders.parts.spectrogram_patches import Patches, frequency_means
+from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
-
-SIZES: dict[str, dict[str, int]] = {
-    "tiny": {"width": 192, "depth": 12, "heads": 3},
-    "small": {"width": 384, "depth": 12, "heads": 6},
-    "base": {"width": 768, "depth": 12, "heads": 12},
-    "large": {"width": 1024, "depth": 24, "heads": 16},
-}
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "block_norm": ("pre", "post"),
-    "final": ("fc_norm", "norm", "none"),
-    "pooling": ("mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"),
-    "positions": ("learned", "learned_separate", "sincos", "sinusoid", "conv"),
-    "position_init": ("sincos", "normal"),
-    "position_init_grid": ("true", "released"),
-    "input_norm": ("none", "batch"),
-}
 
 
 @dataclass(frozen=True)
@@ -52,52 +35,50 @@ class SpectrogramTransformerConfig(EncoderConfig):
         depth: number of layers.
         heads: attention heads.
         patch: size of a patch in (frames, mel bins); (1, mels) makes every frame a token.
-        stride: (frames, mel bins) from a patch to the next; None: the patch's size. Smaller ones make patches overlap
-            (AST). Only whole patches count then, and tokens can be neither dropped nor masked: neighbours would show
-            what is hidden.
+        stride: (frames, mel bins) from a patch to the next; None: the patch's size. With smaller ones patches overlap
+            (AST): only whole patches count, and tokens can be neither dropped nor masked, as neighbours share content.
         mels: mel bins of the input, a multiple of the patch's unless patches overlap.
-        frames: longest input in frames; it fixes the grid of learned positions.
+        frames: longest input in frames, the size of the position table.
         frame_rate: frames per second of the front end.
         mlp_ratio: feed-forward width over D.
-        qkv_bias: queries, keys and values have a bias (ATST's have none).
+        qkv_bias: queries, keys and values have a bias (not in ATST).
         block_norm: `pre`: norms before attention and feed-forward; `post`: after their residual sums.
-        shared_layers: one block's weights serve all layers (Audio ALBERT).
-        layer_scale: start of a learned factor per channel on each branch; None: no such factors.
-        input_norm: `batch` normalises each mel bin of the features by the batch's valid frames (Dasheng).
+        shared_layers: all layers share one block (Audio ALBERT).
+        layer_scale: initial value of a learned factor per channel on each branch; None: no such factors.
+        input_norm: `batch`: batch norm of each mel bin over the valid frames (Dasheng).
         patch_norm: LayerNorm right after the patch projection.
         pre_norm: LayerNorm after the positions, before the first block.
         final: `fc_norm` normalises the pooled vector only; `norm` normalises every token after the last block; `none`.
         cls: prepend class tokens.
         class_tokens: how many, P (2: class and distillation token of DeiT, AST, SSAST).
-        cls_std: deviation of the normal that class tokens start from.
+        cls_std: standard deviation of fresh class tokens.
         pooling: `mean_with_cls` (class tokens and valid tokens together), `mean`, `cls` (the first class token),
-            `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time:
-            a clip vector of F * D).
-        positions: `learned` (one table for all places), `learned_separate` (a table of times plus one of frequencies),
-            `sincos` (fixed, two axes), `sinusoid` (fixed, along time), or `conv` (a convolution along time over what
-            the first block reads; DeCoAR 2.0). For the last two, tokens must span all mel bins. All but `learned` leave
-            class tokens without a position.
+            `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time: a
+            clip vector of F * D).
+        positions: `learned` (one table), `learned_separate` (a table of times plus one of frequencies), `sincos`
+            (fixed, two axes), `sinusoid` (fixed, along time), or `conv` (a convolution along time over the first
+            block's input; DeCoAR 2.0). For the last two, tokens must span all mel bins. Class tokens have a position
+            with `learned` only.
         conv_position: of positions `conv`.
-        position_init: learned positions start from `sincos` or from a `normal` of std 0.02; separate ones always from
-            the latter.
-        position_init_grid: `true` starts positions from sin-cos on the tokens' own (time, freq) grid; `released` on the
-            transposed record that AudioMosaic's code uses (8 rows of 64 for a 64 x 8 grid).
-        dropout: of the first block's input and of every branch, in training.
-        attention_dropout: of attention weights, in training.
+        position_init: initial learned positions: `sincos`, or `normal` of std 0.02 (always for separate ones).
+        position_init_grid: `true`: sin-cos on the tokens' own (time, freq) grid; `released`: on the transposed grid of
+            AudioMosaic's code (8 rows of 64 for a 64 x 8 grid).
+        dropout: of the first block's input and of every branch.
+        attention_dropout: of attention weights.
         layer_drop: chance that a layer is skipped in training; its feed-forward output is None then.
         drop_path: stochastic depth at the last block, rising linearly from 0 at the first.
         eps: of the layer norms.
     """
 
-    width: int = 192
-    depth: int = 12
-    heads: int = 3
-    patch: tuple[int, int] = (16, 16)
-    stride: tuple[int, int] | None = None
-    mels: int = 128
-    frames: int = 1024
-    frame_rate: float = 100.0
-    mlp_ratio: float = 4.0
+    width: Count = 192
+    depth: Count = 12
+    heads: Count = 3
+    patch: tuple[Count, Count] = (16, 16)
+    stride: tuple[Count, Count] | None = None
+    mels: Count = 128
+    frames: Count = 1024
+    frame_rate: Positive = 100.0
+    mlp_ratio: Positive = 4.0
     qkv_bias: bool = True
     block_norm: Literal["pre", "post"] = "pre"
     shared_layers: bool = False
@@ -107,49 +88,39 @@ class SpectrogramTransformerConfig(EncoderConfig):
     pre_norm: bool = True
     final: Literal["fc_norm", "norm", "none"] = "fc_norm"
     cls: bool = True
-    class_tokens: int = 1
-    cls_std: float = 1e-6
+    class_tokens: Count = 1
+    cls_std: NonNegative = 1e-6
     pooling: Literal["mean_with_cls", "mean", "cls", "mean_of_cls", "concat_freq"] = "mean_with_cls"
     positions: Literal["learned", "learned_separate", "sincos", "sinusoid", "conv"] = "learned"
     conv_position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
     position_init: Literal["sincos", "normal"] = "sincos"
     position_init_grid: Literal["true", "released"] = "true"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    layer_drop: float = 0.0
-    drop_path: float = 0.1
-    eps: float = 1e-6
+    dropout: ShareBelowOne = 0.0
+    attention_dropout: ShareBelowOne = 0.0
+    layer_drop: ShareBelowOne = 0.0
+    drop_path: ShareBelowOne = 0.1
+    eps: Positive = 1e-6
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 192, "depth": 12, "heads": 3},
+        "small": {"width": 384, "depth": 12, "heads": 6},
+        "base": {"width": 768, "depth": 12, "heads": 12},
+        "large": {"width": 1024, "depth": 24, "heads": 16},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
-        if self.depth < 1 or self.heads < 1 or self.width < 1:
-            raise ConfigError(
-                f"found width {self.width}, depth {self.depth}, heads {self.heads}; each must be at least 1"
-            )
         if self.width % self.heads or self.width % 4:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads}) and of 4")
         self.cut.check(self.mels, self.frames)
         if self.positions in ("sinusoid", "conv") and self.cut.rows(self.mels) > 1:
             raise ConfigError(
                 f"positions {self.positions!r} run along time only, found patches of {self.patch[1]} of {self.mels} "
-                "mel bins; make them span all bins, or use 'sincos'"
+                "mel bins; use patches of all bins, or 'sincos'"
             )
-        for name in ("drop_path", "dropout", "attention_dropout", "layer_drop"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         if self.shared_layers and self.drop_path:
             raise ConfigError(
                 f"drop_path {self.drop_path} rises from layer to layer, but shared_layers has one block for all; set 0"
             )
-        if self.class_tokens < 1:
-            raise ConfigError(f"found class_tokens {self.class_tokens}, expected at least 1; cls=False leaves them out")
         if self.pooling in ("mean_with_cls", "cls", "mean_of_cls") and not self.cls:
             raise ConfigError(f"pooling {self.pooling!r} reads the class token, but cls is False; use 'mean'")
         if self.pooling == "concat_freq" and self.final == "fc_norm":
@@ -157,34 +128,19 @@ class SpectrogramTransformerConfig(EncoderConfig):
 
     @property
     def cut(self) -> Patches:
-        """How the spectrogram is cut."""
+        """The patches of the spectrogram."""
         return Patches(self.patch, self.patch if self.stride is None else self.stride)
-
-    @classmethod
-    def size(cls, name: str, /, **changes: Any) -> SpectrogramTransformerConfig:
-        """Return the settings of a named size (`tiny`, `small`, `base`, `large`), with any others changed.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> SpectrogramTransformer:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return SpectrogramTransformer(self, generator)
 
 
 class SpectrogramTransformer(Encoder):
     """Patches of a spectrogram, positions, transformer blocks.
 
     Inputs shorter than `config.frames` use the first columns of the positions. Frames are padded to whole patches with
-    the features' own pad value. A token is valid if the clip alone would have it: if its patch holds at least one
-    valid frame, or, where patches overlap, valid frames only. Invalid tokens are never attended to and never pooled.
+    the features' own pad value. A token is valid if its patch has at least one valid frame, or, where patches overlap,
+    valid frames only. Invalid tokens are never attended to and never pooled.
 
     Attributes:
-        no_decay: parameters that weight decay leaves alone, beside all one-dimensional ones.
+        no_decay: parameters without weight decay, besides all one-dimensional ones.
     """
 
     no_decay = frozenset({"cls_token", "positions", "time_positions", "freq_positions"})
@@ -199,11 +155,11 @@ class SpectrogramTransformer(Encoder):
         abilities = {Ability.EXACT_PADDING} | ({Ability.CLS} if config.cls else set())
         if config.cut.step == config.patch:
             abilities |= {Ability.DROP, Ability.MASK}
-        self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
+        self.abilities = frozenset(abilities)
         D, eps = config.width, config.eps
         self.skip = config.class_tokens if config.cls else 0
         self.input_norm = BinNorm(config.mels) if config.input_norm == "batch" else None
-        # A linear layer on flattened patches: the same numbers as a strided convolution, and a plain matmul.
+        # A linear layer on flattened patches equals a strided convolution, and is a plain matmul.
         self.patch_proj = nn.Linear(config.patch[0] * config.patch[1], D)
         self.patch_norm = nn.LayerNorm(D, eps=eps) if config.patch_norm else nn.Identity()
         self.cls_token = nn.Parameter(torch.zeros(1, self.skip, D)) if config.cls else None
@@ -231,7 +187,6 @@ class SpectrogramTransformer(Encoder):
 
     @property
     def pooled_width(self) -> int:
-        """Size of the clip vector: D, or F * D where pooling puts the frequency tokens side by side."""
         return self.width * (self.config.cut.rows(self.config.mels) if self.config.pooling == "concat_freq" else 1)
 
     def _make_positions(self) -> None:
@@ -248,16 +203,12 @@ class SpectrogramTransformer(Encoder):
         else:
             flat = self.config.positions == "sinusoid"
             table = sinusoid_table(grid.time, D) if flat else sincos_grid(grid.time, grid.freq, D)
-            # A formula is no weight: kept out of the state dict, so that weights fit encoders for longer inputs.
+            # Kept out of the state dict, so that weights fit encoders for longer inputs.
             self.register_buffer("positions", F.pad(table.float(), (0, 0, self.skip, 0))[None], persistent=False)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, positions as the settings say.
-
-        Args:
-            generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
-        """
+        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, positions as the settings say."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -289,16 +240,10 @@ class SpectrogramTransformer(Encoder):
         positions[0, self.skip :] = table.to(positions.dtype)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames (see `Patches` for how the end is handled)."""
         cut = self.config.cut
         return Grid(cut.columns(frames), cut.rows(self.config.mels), self.config.frame_rate / cut.step[0])
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F')` into patch tokens `(B, N, D)` with positions added.
-
-        Raises:
-            ConfigError: the features have other mel bins or another frame rate than the settings, or are too long.
-        """
         x, cut = features.x, self.config.cut
         self.check_input(features)
         grid = self.grid(x.shape[1])
@@ -309,9 +254,7 @@ class SpectrogramTransformer(Encoder):
         y = self.patch_norm(self.patch_proj(cut.cut(x, pad)))
         positions = self._positions(grid)
         y = y if positions is None else y + positions
-        filled = cut.filled(features.lengths, grid.time)
-        # No mask at all when nothing is padded: attention without a mask is the faster kernel.
-        valid = None if bool(filled.all()) else filled.repeat_interleave(grid.freq, 1)
+        valid = valid_positions(cut.lengths(features.lengths), grid.time, grid.freq)
         return Tokens(y, grid, valid=valid, cls=self._class_tokens(len(y)), positions=positions)
 
     def _positions(self, grid: Grid) -> Tensor | None:
@@ -328,11 +271,6 @@ class SpectrogramTransformer(Encoder):
         return cls.expand(clips, -1, -1)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the blocks on the tokens that are there; dropped ones cost nothing.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
-        """
         self.check_layers(layers)
         skip = 0 if tokens.cls is None else tokens.cls.shape[1]
         x = with_positions(tokens, self.conv_position) if self.config.positions == "conv" else tokens.x
@@ -340,7 +278,7 @@ class SpectrogramTransformer(Encoder):
         x = self.norm_pre(x)
         if self.dropout:
             x = F.dropout(x, self.dropout, self.training)
-        mask = None if tokens.valid is None else key_mask(tokens.valid, skip)
+        mask = key_mask(tokens.valid, skip)
         seen: dict[int, Layer] = {}
 
         def keep(layer: int, block: Tensor, feedforward: Tensor | None) -> None:
@@ -360,14 +298,13 @@ class SpectrogramTransformer(Encoder):
         return replace(tokens, x=x[:, skip:], cls=x[:, :skip] if skip else None, layers=hidden)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)` (`(B, F * D)` for `concat_freq`): pooled as set, then `fc_norm`."""
         pooling = self.config.pooling
         if pooling == "concat_freq":
             return frequency_means(tokens)
         if pooling in ("cls", "mean_of_cls") and tokens.cls is not None:
             return self.fc_norm(tokens.cls[:, 0] if pooling == "cls" else tokens.cls.mean(1))
         if pooling == "mean_with_cls" and tokens.cls is not None and tokens.valid is None:
-            # The same mean as `Tokens.mean`, without joining what the blocks' output was just split into.
+            # Equals `Tokens.mean` without concatenating the class tokens again.
             count = tokens.cls.shape[1] + tokens.x.shape[1]
             return self.fc_norm((tokens.cls.sum(1) + tokens.x.sum(1)) / count)
         return self.fc_norm(tokens.mean(with_cls=pooling == "mean_with_cls"))

@@ -1,31 +1,144 @@
 """Selective state space encoders over spectrogram patches: SSAM (one direction) and SSAMBA (both directions).
 
-Sources: SSAM, "Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations", arXiv 2406.02178, and
-its code; SSAMBA, "Self-Supervised Audio Representation Learning with Mamba State Space Model", arXiv 2405.11831, and
-its pre-training script.
+Sources: SSAM ("Audio Mamba: Selective State Spaces for Self-Supervised Audio Representations"), arXiv 2406.02178, and
+its code; SSAMBA, arXiv 2405.11831, and its pre-training script.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
-from auricle.encoders.parts.mamba_mixer import MambaMixer, MixerState, mix_together, turn
+from auricle.config import Count, Positive, ShareBelowOne
+from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens, valid_positions
+from auricle.encoders.parts.mamba_mixer import MambaMixer, MixerState, mix_together, reverse_rows
 from auricle.encoders.parts.positions import sincos_grid
-from auricle.encoders.state_space_config import StateSpaceConfig
 from auricle.errors import ConfigError
 
 
+@dataclass(frozen=True)
+class StateSpaceConfig(EncoderConfig):
+    """Settings of a selective state space encoder; the defaults are SSAM's tiny size without a class token.
+
+    SSAM (arXiv 2406.02178, released code): two seconds of 80 mel bins, patches of 4 frames by 16 bins, 12 blocks of one
+    direction with 24 states and an expansion of 3, fixed sin-cos positions. Its class token comes *first*, where a
+    causal encoder gives every clip the same one (`cls="first"`). The default has none and pools by the mean; `last`
+    puts a summary token at the end.
+
+    Attributes:
+        width: D, a multiple of 4.
+        depth: number of blocks.
+        states: N, states per channel.
+        expand: channels inside a block, relative to D.
+        kernel: of the causal convolution in a block.
+        bidirectional: every block scans from both ends.
+        pairs: blocks 1 and 2, 3 and 4, ... read the same input, the second one reversed, and their outputs are added.
+            `published` adds their residual streams too, which doubles the stream at every pair (SSAMBA's code, from
+            Vision Mamba's); `single` adds it once. `none`: blocks follow each other.
+        patch: size of a patch in (frames, mel bins); patches do not overlap.
+        mels: mel bins of the input, a multiple of the patch's.
+        frames: longest input in frames; it fixes the grid of positions.
+        frame_rate: frames per second of the front end.
+        cls: position of a class token: `none`, `first` (published by both) or `last` (after the last valid token).
+        pooling: `mean` of the valid tokens, or `cls`.
+        positions: `sincos`, fixed on the (time, freq) grid, or `learned`.
+        norm_twice: apply the final norm twice (SSAMBA's code; for its checkpoints).
+        drop_path: chance that a clip skips a block's branch in training.
+        eps: of the layer norms.
+    """
+
+    width: Count = 192
+    depth: Count = 12
+    states: Count = 24
+    expand: Count = 3
+    kernel: Count = 4
+    bidirectional: bool = False
+    pairs: Literal["none", "published", "single"] = "none"
+    patch: tuple[Count, Count] = (4, 16)
+    mels: Count = 80
+    frames: Count = 200
+    frame_rate: Positive = 100.0
+    cls: Literal["none", "first", "last"] = "none"
+    pooling: Literal["mean", "cls"] = "mean"
+    positions: Literal["sincos", "learned"] = "sincos"
+    norm_twice: bool = False
+    drop_path: ShareBelowOne = 0.0
+    eps: Positive = 1e-6
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"width": 192, "depth": 12},
+        "small": {"width": 384, "depth": 12},
+        "base": {"width": 768, "depth": 12},
+    }
+
+    def __post_init__(self) -> None:
+        if self.positions == "sincos" and self.width % 4:
+            raise ConfigError(f"width {self.width} must be a multiple of 4 for sin-cos positions on two axes")
+        if self.pairs != "none" and self.depth % 2:
+            raise ConfigError(f"depth {self.depth} must be even: blocks come in pairs (pairs={self.pairs!r})")
+        if self.mels % self.patch[1]:
+            raise ConfigError(f"mels {self.mels} must be a multiple of the patch height {self.patch[1]}")
+        if self.frames % self.patch[0]:
+            raise ConfigError(f"frames {self.frames} must be a multiple of the patch length {self.patch[0]}")
+        if self.pooling == "cls" and self.cls == "none":
+            raise ConfigError("pooling 'cls' reads the class token, but cls is 'none'; use 'mean' or cls='last'")
+        if self.pooling == "cls" and self.cls == "first" and self.causal:
+            raise ConfigError(
+                "pooling 'cls' with cls 'first' gives every clip the same vector: in one direction the first token "
+                "sees no other; use cls='last' or pooling='mean'"
+            )
+
+    @property
+    def causal(self) -> bool:
+        """Whether every token depends on earlier ones only."""
+        return not self.bidirectional and self.pairs == "none"
+
+    @property
+    def layers(self) -> int:
+        """Number of layers: pairs of blocks, or blocks."""
+        return self.depth if self.pairs == "none" else self.depth // 2
+
+
+@dataclass(frozen=True)
+class BidirectionalStateSpaceConfig(StateSpaceConfig):
+    """SSAMBA's settings (arXiv 2405.11831 and its pre-training script); fields as in `StateSpaceConfig`.
+
+    1024 frames of 128 mel bins in patches of 16 by 16, learned positions, class token first, 24 blocks, each scanning
+    from both ends (Vision Mamba), in pairs of which the second reads the reversed sequence. Tokens are in time-major
+    order here, frequency-major there. The clip vector is the mean of the patch tokens, as in its fine-tuning
+    (`ft_avgtok`). Published sizes are `tiny`, `small` and `base`; `micro` is ours, for CPUs.
+    """
+
+    depth: Count = 24
+    states: Count = 16
+    expand: Count = 2
+    bidirectional: bool = True
+    pairs: Literal["none", "published", "single"] = "published"
+    patch: tuple[Count, Count] = (16, 16)
+    mels: Count = 128
+    frames: Count = 1024
+    cls: Literal["none", "first", "last"] = "first"
+    positions: Literal["sincos", "learned"] = "learned"
+    drop_path: ShareBelowOne = 0.1
+    eps: Positive = 1e-5
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "micro": {"width": 128, "depth": 8},
+        "tiny": {"width": 192, "depth": 24},
+        "small": {"width": 384, "depth": 24},
+        "base": {"width": 768, "depth": 24},
+    }
+
+
 class StateSpaceBlock(nn.Module):
-    """Layer norm and Mamba mixer; the residual sum is the caller's."""
+    """Layer norm and Mamba mixer, without the residual sum."""
 
     def __init__(self, config: StateSpaceConfig) -> None:
         super().__init__()
@@ -44,12 +157,11 @@ class StateSpace(Encoder):
 
     Inputs shorter than `config.frames` use the first columns of the positions. Frames are padded to whole patches with
     the features' own pad value; a token is valid if its patch holds at least one valid frame. Tokens are read in
-    time-major order, all bands of a time step before the next one.
+    time-major order.
 
-    A token can be hidden but not dropped: what its neighbours are is all that a recurrence knows of places, and
-    leaving tokens out would make others neighbours. Layers are counted as `depth`: a pair of blocks is one layer.
-    `Layer.block` is the residual stream before the final norm; `Layer.feedforward` the mixer's output before the
-    residual sum (a Mamba block has no other branch).
+    A token can be hidden but not dropped: a recurrence takes positions from the order of the tokens. A pair of blocks
+    is one layer. `Layer.block` is the residual stream before the final norm; `Layer.feedforward` the mixer's output
+    before the residual sum (a Mamba block has no other branch).
     """
 
     no_decay = frozenset({"cls_token", "positions"})
@@ -65,7 +177,7 @@ class StateSpace(Encoder):
             abilities.add(Ability.CLS)
         if config.causal:
             abilities |= {Ability.CAUSAL, Ability.STREAM}
-        self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
+        self.abilities = frozenset(abilities)
         self.patch_proj = nn.Linear(config.patch[0] * config.patch[1], config.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.cls != "none" else None
         places = self.grid(config.frames).tokens
@@ -96,21 +208,15 @@ class StateSpace(Encoder):
         self.norm.reset_parameters()
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many frames: whole patches, the last one padded."""
         time, freq = self.config.patch
         return Grid(-(-frames // time), self.config.mels // freq, self.config.frame_rate / time)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn features `(B, T', F')` into patch tokens `(B, N, D)` with positions added.
-
-        Raises:
-            ConfigError: the features have other mel bins or another frame rate than the settings, or are too long.
-        """
         self.check_input(features)
         return self._tokens(features, 0)
 
     def _tokens(self, features: Features, first: int) -> Tokens:
-        """Embed patches that stand at the time steps from `first` on."""
+        """Embed the patches of the time steps from `first` on."""
         x, grid = features.x, self.grid(features.x.shape[1])
         time, freq = self.config.patch
         x = F.pad(x, (0, 0, 0, grid.time * time - x.shape[1]), value=features.pad)
@@ -123,22 +229,12 @@ class StateSpace(Encoder):
         if self.cls_token is not None:
             cls = self.cls_token + self.positions[:, :1] if skip else self.cls_token
             cls = cls.expand(x.shape[0], -1, -1)
-        columns = torch.arange(grid.time, device=x.device) * time < features.lengths.unsqueeze(1)
-        valid = None if bool(columns.all()) else columns.repeat_interleave(grid.freq, 1)
+        valid = valid_positions(-(-features.lengths // time), grid.time, grid.freq)
         return Tokens(y + positions, grid, valid=valid, cls=cls, positions=positions)
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the blocks along the sequence.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, or tokens were dropped.
-        """
         self.check_layers(layers)
-        if tokens.index is not None:
-            raise ConfigError(
-                "found tokens that were dropped; a state space encoder reads neighbours in order and needs the whole "
-                "grid: hide tokens by a mask vector instead"
-            )
+        self.check_all_tokens(tokens)
         count = None if tokens.valid is None else tokens.valid.sum(1)
         x, lengths = self._joined(tokens.x, tokens.cls, count)
         seen: dict[int, Layer] = {}
@@ -161,14 +257,14 @@ class StateSpace(Encoder):
     def stream(
         self, features: Features, states: tuple[int, tuple[MixerState, ...]] | None = None
     ) -> tuple[Tokens, tuple[int, tuple[MixerState, ...]]]:
-        """Encode the next chunk of a stream; all chunks together give what the whole input gives.
+        """Encode the next chunk of a stream; all chunks together equal the whole input.
 
         Args:
             features: whole patches of frames `(B, T', F')`, without padding.
-            states: what the chunk before returned; None: this is the first one.
+            states: returned by the previous chunk; None: this is the first one.
 
         Returns:
-            The chunk's tokens, and what the next call needs.
+            The chunk's tokens, and the states for the next call.
 
         Raises:
             ConfigError: the encoder reads in both directions, the chunk is no whole number of patches, or the stream
@@ -184,7 +280,7 @@ class StateSpace(Encoder):
         if first * time + frames > self.config.frames:
             raise ConfigError(
                 f"the stream reaches {first * time + frames} frames, but there are positions for {self.config.frames}; "
-                "start afresh (states=None) or build the encoder for longer inputs"
+                "start a new stream (states=None) or build the encoder for longer inputs"
             )
         tokens = self._tokens(features, first)
         leading = tokens.cls if self.config.cls == "first" and first == 0 else None
@@ -198,21 +294,21 @@ class StateSpace(Encoder):
         return replace(tokens, x=x, cls=None), (first + tokens.grid.time, tuple(left))
 
     def groups(self) -> list[list[StateSpaceBlock]]:
-        """Return the blocks by layer: pairs that read the same input from both ends, or one by one."""
+        """Return the blocks of each layer: pairs that read the same input from both ends, or single ones."""
         blocks: list[Any] = list(self.blocks)
         step = 1 if self.config.pairs == "none" else 2
         return [blocks[i : i + step] for i in range(0, len(blocks), step)]
 
     def _branch(self, group: list[StateSpaceBlock], x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return what the blocks of one layer add to the residual stream."""
+        """Return the branch that the blocks of one layer add to the residual stream."""
         jobs = [(group[0].mixer, group[0].norm(x))]
         if len(group) == 2:
-            jobs.append((group[1].mixer, turn(group[1].norm(x), lengths)))
+            jobs.append((group[1].mixer, reverse_rows(group[1].norm(x), lengths)))
         mixed = mix_together(jobs, lengths)
-        branch = mixed[0] if len(group) == 1 else mixed[0] + turn(mixed[1], lengths)
+        branch = mixed[0] if len(group) == 1 else mixed[0] + reverse_rows(mixed[1], lengths)
         rate = self.config.drop_path
         if self.training and rate:
-            # From torch's global generator, so that a replay of the forward makes the same draws.
+            # Drawn from torch's global generator, so that a replay makes the same draws.
             stays = torch.rand(x.shape[0], 1, 1, device=x.device) >= rate
             branch = branch * stays / (1 - rate)
         return branch
@@ -222,7 +318,7 @@ class StateSpace(Encoder):
         return self.norm(x) if self.config.norm_twice else x
 
     def _joined(self, x: Tensor, cls: Tensor | None, count: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Put the class token into the sequence; return it with each row's length (None: no padding)."""
+        """Insert the class token; return the sequence and each row's length (None: no padding)."""
         if cls is None:
             return x, count
         lengths = None if count is None else count + 1
@@ -231,13 +327,13 @@ class StateSpace(Encoder):
         joined = torch.cat([x, cls], 1)
         if count is None:
             return joined, None
-        # Right behind a row's last valid token, before its padding.
+        # After a row's last valid token, before its padding.
         place, last = torch.arange(joined.shape[1], device=x.device), count.unsqueeze(1)
         source = torch.where(place < last, place, torch.where(place == last, x.shape[1], place - 1))
         return joined.gather(1, source.unsqueeze(-1).expand_as(joined)), lengths
 
     def _parted(self, x: Tensor, cls: Tensor | None, count: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Take the class token out of the sequence again."""
+        """Undo `_joined`."""
         if cls is None:
             return x, None
         if self.config.cls == "first":
@@ -249,7 +345,6 @@ class StateSpace(Encoder):
         return x.gather(1, source), x.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)`: the mean of the valid tokens, or the class token."""
         if self.config.pooling == "cls" and tokens.cls is not None:
             return tokens.cls[:, 0]
         return tokens.mean()

@@ -1,7 +1,4 @@
-"""What causal encoders over samples share: a stem of convolutions, layers with a state, and reading in pieces.
-
-Sources: see `waveform_recurrent`, which holds the families.
-"""
+"""Base of the causal encoders over samples: a stem of convolutions, layers with a state, and streaming."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Stem, Tokens
 from auricle.encoders.parts.causal_layers import CausalLayer, State
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, check_noise
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayer
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser, Quantised, check_noise
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayer
 from auricle.encoders.parts.waveform_stem import WaveformStem, WaveformStemConfig
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class StreamedWave:
-    """What a stream carries from piece to piece.
+    """State of a stream between pieces.
 
     Attributes:
-        rest: for each convolution of the stem, `(B, C, n)` inputs that a later step still needs.
+        rest: for each convolution of the stem, `(B, C, n)` inputs that later steps need.
         layers: the state of each layer after the stem; None until the first token.
     """
 
@@ -37,15 +34,15 @@ class StreamedWave:
 class WaveformContext(Encoder):
     """Base: stem steps `(B, N, C)` are the tokens before context; causal layers of width D follow.
 
-    `Tokens.stem` holds the stem's output, the features that CPC and wav2vec predict. Padding after a clip changes none
-    of its tokens, no token depends on later samples, and a clip can be read in pieces (`stream`); none of the three
-    holds with a norm over time (`group`, `group_first`; wav2vec published it so), and none is promised then. Tokens can
-    be replaced by a mask vector (MASK) where the stem is as wide as the layers.
+    `Tokens.stem` holds the stem's output, the features that CPC and wav2vec predict. Padding never changes a valid
+    token, no token depends on later samples, and a clip can be encoded in pieces (`stream`), except with a norm over
+    time (`group`, `group_first`, as wav2vec published it). Tokens can be replaced by a mask vector (MASK) where the
+    stem is as wide as the layers. The papers define no clip vector; the mean of the valid tokens is used.
 
     Attributes:
         hop: samples from token to token.
-        receptive_field: samples that one step of the stem sees; neighbours share receptive_field - hop of them, so
-            that ceil(receptive_field / hop) steps ahead is the first that shares none.
+        receptive_field: of one step of the stem, in samples; the first step that shares none of them is
+            ceil(receptive_field / hop) ahead.
     """
 
     layers: nn.ModuleList
@@ -58,17 +55,13 @@ class WaveformContext(Encoder):
         self.hop, self.receptive_field = stem.hop, stem.receptive_field
         abilities = set() if over_time else {Ability.CAUSAL, Ability.STREAM, Ability.EXACT_PADDING}
         abilities |= {Ability.MASK} if stem.width == width else set()
-        self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the settings
+        self.abilities = frozenset(abilities)
         self.stem = stem.build()
         self.quantiser = nn.ModuleList()
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights.
-
-        Args:
-            generator: CPU generator; None: one seeded with 0, so that equal settings build equal weights.
-        """
+        """Draw fresh weights from `generator` (None: one seeded with 0)."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.stem.initialise(generator)
         for module in self.modules():
@@ -76,40 +69,29 @@ class WaveformContext(Encoder):
                 module.initialise(generator)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many samples: the stem's steps."""
-        return Grid(self.stem.frames(frames), 1, self.input_rate / self.hop)
+        return Grid(self.stem.config.frames(frames), 1, self.input_rate / self.hop)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn samples `(B, S)` into the stem's steps `(B, N, C)`; no positions are added.
-
-        Raises:
-            ConfigError: no samples, another rate, or fewer samples than give one step.
-        """
         self.check_input(features)
         z = self.stem(features.x)
         valid = self.stem.config.valid(features.lengths.to(z.device), z.shape[1])
         return Tokens(z, self.grid(features.x.shape[1]), valid=valid, stem=Stem(z, z))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the layers after the stem.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
-        """
         return self.contextualize_quantised(tokens, layers)[0]
 
     def contextualize_quantised(
         self, tokens: Tokens, layers: Sequence[int] = (), noise: Sequence[Tensor] | None = None
     ) -> tuple[Tokens, tuple[Quantised, ...]]:
-        """Run the layers after the stem, and return what the quantiser before them chose: `()` without one.
+        """Run the layers after the stem, and return the output of the quantiser before them: `()` without one.
 
         Args:
             tokens: from `tokenize`.
-            layers: those wanted in `Tokens.layers`; layer 0 is the stem's output before quantising.
+            layers: requested in `Tokens.layers`; layer 0 is the stem's output before quantising.
             noise: Gumbel noise `(B, N, G, V)`, one tensor, in training; None: drawn from torch's generator.
 
         Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, or there is noise for more or fewer quantisers.
+            ConfigError: a layer outside 0 ... depth is requested, or there is noise for more or fewer quantisers.
         """
         check_noise(noise, len(self.quantiser))
         out, _, quantised = self._run(tokens, layers, None, noise)
@@ -134,32 +116,32 @@ class WaveformContext(Encoder):
 
     @torch.no_grad()
     def codes(self, tokens: Tokens) -> Tensor:
-        """Return the codes `(B, N, G)` int64 of tokens from `tokenize`; sampled in training, else the likeliest.
+        """Return the codes `(B, N, G)` int64 of tokens from `tokenize`; sampled in training, else the most likely.
 
         Raises:
             ConfigError: the encoder has no quantiser.
         """
         if not len(self.quantiser):
-            raise ConfigError("found no quantiser in this encoder; give its settings one (quantiser)")
+            raise ConfigError("found no quantiser in this encoder; set `quantiser`")
         return self.contextualize_quantised(tokens)[1][0].codes
 
     def stream(self, features: Features, state: StreamedWave | None = None) -> tuple[Tokens | None, StreamedWave]:
-        """Encode the next piece of every clip: pieces with the state carried equal the whole clip.
+        """Encode the next piece of every clip; all pieces together equal the whole clip.
 
         Args:
-            features: the next samples `(B, S')`, none of them padding; any number of them.
-            state: what the piece before returned; None: the clips begin here.
+            features: the next samples `(B, S')`, any number, without padding.
+            state: returned by the previous piece; None: this is the first one.
 
         Returns:
             The tokens that this piece completes (None: none yet), and the state.
 
         Raises:
-            ConfigError: a piece holds padding, or a norm over time makes streaming impossible.
+            ConfigError: a piece has padding, or a norm over time makes streaming impossible.
         """
         if Ability.STREAM not in self.abilities:
             raise ConfigError(f"{type(self).__name__} can't stream with a norm over time; set the norms to 'channel'")
         if bool((features.lengths < features.x.shape[1]).any()):
-            raise ConfigError("found padded samples in a piece of a stream, expected clips of one length; cut them")
+            raise ConfigError("found padded samples in a piece of a stream; expected pieces of one length")
         z, rest = _stream_stem(self.stem, features.x, None if state is None else state.rest)
         states = None if state is None else state.layers
         if z is None:
@@ -168,15 +150,11 @@ class WaveformContext(Encoder):
         out, after, _ = self._run(tokens, (), states, None)
         return out, StreamedWave(rest, after)
 
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`. The papers define no clip vector; this is the usual one."""
-        return tokens.mean()
-
 
 def _stream_stem(
     stem: WaveformStem, wave: Tensor, rest: tuple[Tensor, ...] | None
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-    """Return the steps `(B, N, C)` that `wave (B, S')` completes (None: none), and what later ones still need."""
+    """Return the steps `(B, N, C)` that `wave (B, S')` completes (None: none), and the inputs that later ones need."""
     config, x, kept = stem.config, wave.unsqueeze(1), []
     for place, (conv, norm, (channels, kernel, stride)) in enumerate(
         zip(stem.convs, stem.norms, config.layers, strict=True)

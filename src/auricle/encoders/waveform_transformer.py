@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from auricle.audio.batch import Features
-from auricle.config import nearest
+from auricle.config import Count, NonNegative, Positive, ShareBelowOne
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Stem, Tokens
-from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks, key_mask
+from auricle.encoders.parts.attention import key_mask
+from auricle.encoders.parts.biased_block import BiasedBlock, BiasedBlocks
 from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
 from auricle.encoders.parts.relative_bias import AlibiBias, RelativeBias
 from auricle.encoders.parts.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER, WaveformStemConfig
@@ -38,59 +39,33 @@ _LARGE = {
     "layer_drop": 0.0,
 }
 _DATA2VEC = {"stem": _DATA2VEC_STEM, "position": _DATA2VEC_POSITION, "stem_gradient": 1.0, "input_dropout": 0.0}
-SIZES: dict[str, dict[str, Any]] = {
-    # The small ones read batches of any lengths (a norm over channels in the stem) and leave attention weights whole
-    # (dropping them is what costs most on a CPU).
-    "tiny": {
-        "stem": WAV2VEC2_LAYER.narrow(64),
-        "width": 192,
-        "depth": 8,
-        "heads": 3,
-        "attention_dropout": 0.0,
-        "layer_drop": 0.0,
-    },
-    "small": {
-        "stem": WAV2VEC2_LAYER.narrow(256),
-        "width": 384,
-        "depth": 12,
-        "heads": 6,
-        "attention_dropout": 0.0,
-        "layer_drop": 0.0,
-    },
-    "base": {},
-    "large": {**_LARGE, "stem": WAV2VEC2_LAYER},
-    "distilhubert": {"depth": 2},
-    "wavlm_base": {"bias": "wavlm"},
-    "wavlm_large": {**_LARGE, "stem": _DATA2VEC_STEM, "bias": "wavlm"},
-    "data2vec_base": _DATA2VEC,
-    "data2vec_large": {**_LARGE, **_DATA2VEC, "norm": "post"},
-    "data2vec2_base": {**_DATA2VEC, "bias": "alibi"},
-}
 
 
 @dataclass(frozen=True)
 class WaveformTransformerConfig(EncoderConfig):
     """Settings of a waveform transformer. The defaults are wav2vec 2.0's and HuBERT's base size.
 
-    Dropout rates, layer drop and the stem's gradient are those of the released settings for pre-training: wav2vec 2.0's
-    base here; for all large sizes wav2vec 2.0's large, which drops nothing.
+    Sizes: `tiny`, `small`; `base` and `large` are wav2vec 2.0's and HuBERT's; `distilhubert`; `wavlm_base`,
+    `wavlm_large`; `data2vec_base`, `data2vec_large`; `data2vec2_base`. Dropout rates, layer drop and the stem's
+    gradient are those of the released pre-training settings: of wav2vec 2.0's base; for all large sizes of its large,
+    which has no dropout.
 
     Attributes:
-        stem: convolutions over samples. Norms over time in it (`group_first`, `group`) let padding show.
+        stem: convolutions over samples. With norms over time (`group_first`, `group`) tokens depend on padding.
         width: D, a multiple of `heads` and of the groups of `position`.
         depth: number of blocks.
         heads: attention heads.
         mlp_ratio: feed-forward width over D.
         norm: `post` (base, data2vec) or `pre` (large: norm before each branch, and one after the last block).
         position: the convolutional positions.
-        position_place: `context`: added by `contextualize`, after tokens were masked or dropped, so that nothing hidden
-            leaks (all published models, data2vec 2.0 too); `tokenize`: added before, from the whole clip: visible
-            tokens then hold traces of hidden neighbours, and a mask vector has no position unless `bias` tells it.
+        position_place: `context`: added by `contextualize`, after masking or dropping, so that nothing hidden leaks
+            (all published models, data2vec 2.0 too); `tokenize`: added before, from the whole clip: hidden neighbours
+            leak into visible tokens, and a mask vector has no position but that of `bias`.
         bias: `none`, `wavlm` (learned by buckets, gated by the layer's input) or `alibi` (learned scale per head).
         buckets: of `wavlm`'s relative positions.
         max_distance: of the same.
         sample_rate: of the input in Hz.
-        stem_gradient: what gradients into the stem are multiplied by; 0 leaves it as it is.
+        stem_gradient: factor of the stem's gradients; 0 freezes it.
         input_dropout: of the projected stem output.
         dropout: of the residual branches, and of the first block's input.
         attention_dropout: of attention weights.
@@ -100,79 +75,71 @@ class WaveformTransformerConfig(EncoderConfig):
     """
 
     stem: WaveformStemConfig = field(default=WAV2VEC2)
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
+    width: Count = 768
+    depth: Count = 12
+    heads: Count = 12
+    mlp_ratio: Positive = 4.0
     norm: Literal["post", "pre"] = "post"
     position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
     position_place: Literal["context", "tokenize"] = "context"
     bias: Literal["none", "wavlm", "alibi"] = "none"
-    buckets: int = 320
-    max_distance: int = 800
-    sample_rate: int = 16_000
-    stem_gradient: float = 0.1
-    input_dropout: float = 0.1
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    activation_dropout: float = 0.0
-    layer_drop: float = 0.05
-    eps: float = 1e-5
+    buckets: Count = 320
+    max_distance: Count = 800
+    sample_rate: Count = 16_000
+    stem_gradient: NonNegative = 0.1
+    input_dropout: ShareBelowOne = 0.1
+    dropout: ShareBelowOne = 0.1
+    attention_dropout: ShareBelowOne = 0.1
+    activation_dropout: ShareBelowOne = 0.0
+    layer_drop: ShareBelowOne = 0.05
+    eps: Positive = 1e-5
+
+    sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        # A norm over channels in the stem, exact in padded batches; no dropout of attention weights, which would take
+        # most of the time on a CPU.
+        "tiny": {
+            "stem": WAV2VEC2_LAYER.narrow(64),
+            "width": 192,
+            "depth": 8,
+            "heads": 3,
+            "attention_dropout": 0.0,
+            "layer_drop": 0.0,
+        },
+        "small": {
+            "stem": WAV2VEC2_LAYER.narrow(256),
+            "width": 384,
+            "depth": 12,
+            "heads": 6,
+            "attention_dropout": 0.0,
+            "layer_drop": 0.0,
+        },
+        "base": {},
+        "large": {**_LARGE, "stem": WAV2VEC2_LAYER},
+        "distilhubert": {"depth": 2},
+        "wavlm_base": {"bias": "wavlm"},
+        "wavlm_large": {**_LARGE, "stem": _DATA2VEC_STEM, "bias": "wavlm"},
+        "data2vec_base": _DATA2VEC,
+        "data2vec_large": {**_LARGE, **_DATA2VEC, "norm": "post"},
+        "data2vec2_base": {**_DATA2VEC, "bias": "alibi"},
+    }
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            ConfigError: naming the setting and what it must fit.
-        """
-        if min(self.width, self.depth, self.heads, self.sample_rate) < 1 or int(self.width * self.mlp_ratio) < 1:
-            raise ConfigError(
-                f"found width {self.width}, depth {self.depth}, heads {self.heads}, mlp_ratio {self.mlp_ratio}, "
-                f"sample_rate {self.sample_rate}; each must be at least 1"
-            )
+        if int(self.width * self.mlp_ratio) < 1:
+            raise ConfigError(f"mlp_ratio {self.mlp_ratio} leaves no feed-forward layer; raise it")
         if self.width % self.heads or self.width % self.position.groups:
             raise ConfigError(
                 f"width {self.width} must be a multiple of heads ({self.heads}) and of the groups of the positions "
                 f"({self.position.groups})"
             )
-        for name in ("input_dropout", "dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(f"{name} {getattr(self, name)} must lie in [0, 1)")
-        if self.stem_gradient < 0:
-            raise ConfigError(f"stem_gradient {self.stem_gradient} must be at least 0; 0 leaves the stem as it is")
-        for name, known in (
-            ("norm", ("post", "pre")),
-            ("position_place", ("context", "tokenize")),
-            ("bias", ("none", "wavlm", "alibi")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
-
-    @classmethod
-    def size(cls, name: str, **changes: Any) -> WaveformTransformerConfig:
-        """Return the settings of a named size, with any others changed.
-
-        `tiny`, `small`; `base` and `large` are wav2vec 2.0's and HuBERT's; `distilhubert`; `wavlm_base`,
-        `wavlm_large`; `data2vec_base`, `data2vec_large`; `data2vec2_base`.
-
-        Raises:
-            ConfigError: no such size.
-        """
-        if name not in SIZES:
-            raise ConfigError(f"unknown size {name!r}{nearest(name, SIZES)}")
-        return cls(**{**SIZES[name], **changes})
-
-    def build(self, generator: torch.Generator | None = None) -> WaveformTransformer:
-        """Build the encoder with fresh weights, drawn from `generator` (None: one seeded with 0)."""
-        return WaveformTransformer(self, generator)
 
 
 class WaveformTransformer(Encoder):
     """Strided convolutions over samples, convolutional positions, transformer blocks; one token per hop (20 ms).
 
     `tokenize` returns the projected stem output, without positions unless `position_place` says so, and the stem's
-    own output as `Tokens.stem` (its gradient is scaled too). Visible tokens alone are encoded as in data2vec 2.0
-    (see `with_positions`). A token is valid if every sample that it sees is.
+    output as `Tokens.stem` (its gradient is scaled too). Dropped tokens are handled as in data2vec 2.0 (see
+    `with_positions`). A token is valid if all samples of its receptive field are. A block skipped by layer drop passes
+    its input on and has no feed-forward output. The papers define no clip vector; the mean of the valid tokens is used.
     """
 
     bands = None
@@ -183,7 +150,7 @@ class WaveformTransformer(Encoder):
         self.width, self.depth = config.width, config.depth
         self.input_rate, self.least_frames = float(config.sample_rate), config.stem.least
         exact = set() if config.stem.norm in ("group_first", "group") else {Ability.EXACT_PADDING}
-        self.abilities = frozenset({Ability.MASK, Ability.DROP} | exact)  # type: ignore[misc]  # depends on the settings
+        self.abilities = frozenset({Ability.MASK, Ability.DROP} | exact)
         D, eps = config.width, config.eps
         self.stem = config.stem.build()
         self.stem_norm = nn.LayerNorm(config.stem.width, eps=eps)
@@ -229,16 +196,10 @@ class WaveformTransformer(Encoder):
         self.blocks.initialise(generator)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many samples: a step per hop, none that reaches beyond the end."""
         stem = self.config.stem
         return Grid(stem.frames(frames), 1, self.config.sample_rate / stem.hop)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn samples `(B, S)` into tokens `(B, N, D)` before context.
-
-        Raises:
-            ConfigError: the input isn't samples, of another rate, or shorter than the receptive field.
-        """
         self.check_input(features)
         if self.config.stem_gradient == 0.0:
             with torch.no_grad():
@@ -257,13 +218,6 @@ class WaveformTransformer(Encoder):
         return tokens
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Add positions and run the blocks on the tokens that are there; dropped ones cost no attention.
-
-        A block that layer drop skips passes its input on and has no feed-forward output.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for.
-        """
         self.check_layers(layers)
         x = with_positions(tokens, self.position) if self.config.position_place == "context" else tokens.x
         if self.config.norm == "post":
@@ -278,10 +232,6 @@ class WaveformTransformer(Encoder):
         if self.config.norm == "pre":
             x = self.norm(x)
         return replace(tokens, x=x, layers=hidden)
-
-    def pool(self, tokens: Tokens) -> Tensor:
-        """Return the mean of the valid tokens, `(B, D)`; the papers define no clip vector."""
-        return tokens.mean()
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -1,1 +1,1 @@
-"""Frozen encoders on tasks: the driver, and what is drawn from it."""
+"""Evaluation of frozen encoders on tasks: the driver, its verbs, and maps for the report."""

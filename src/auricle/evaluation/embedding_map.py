@@ -1,7 +1,7 @@
-"""A map of a corpus as an encoder hears it: clips that sound alike to it lie close together.
+"""A map of a corpus by the clip vectors of an encoder: similar clips lie close together.
 
 `map.json` holds `task`, `encoder`, `encoder_fingerprint`, `corpus_fingerprint`, `method`, `points` (each `x`, `y`,
-`labels`, `file`, and `clip`: the place in `clips` or None) and `clips` (each `file`, `labels`, `start`, `seconds`,
+`labels`, `file`, and `clip`: the index in `clips` or None) and `clips` (each `file`, `labels`, `start`, `seconds`,
 `audio` and `spectrogram` as base64, `mime`).
 """
 
@@ -22,8 +22,10 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
+from auricle.audio.picture import spectrogram_png
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError
@@ -32,37 +34,37 @@ from auricle.tokens.cache import TokenCache
 
 POINTS = 2000
 EXAMPLES = 40
-HEARD_SECONDS = 8.0
+PLAYED_SECONDS = 8.0
 DIMENSIONS = 50
 
 
 def project(vectors: np.ndarray, *, seed: int = 0, perplexity: float = 30.0) -> tuple[NDArray[np.float64], str]:
-    """Lay vectors out in the plane: standardised, PCA to 50 dimensions, then t-SNE.
+    """Project vectors to the plane: standardised, PCA to 50 dimensions, then t-SNE.
 
     Args:
         vectors: `(n, D)`.
         seed: of both.
-        perplexity: about how many neighbours a clip has; less where there are few clips.
+        perplexity: approximate number of neighbours of a clip; lower where there are few clips.
 
     Returns:
-        `(n, 2)`, and the method in words. Fewer than 8 clips are laid out by PCA alone.
+        `(n, 2)`, and the method in words. Fewer than 8 clips are projected by PCA alone.
 
     Raises:
         ConfigError: no vectors, or values that are not finite.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-        raise ConfigError(f"a map needs finite vectors of shape (n, D), found {vectors.shape}")
+        raise ConfigError(f"found vectors of shape {vectors.shape}; expected finite ones of shape (n, D)")
     scaled = StandardScaler().fit_transform(vectors)
     count = min(DIMENSIONS, *scaled.shape)
-    # PCA of clips that are all alike divides by their variance.
+    # PCA divides by the variance, which is zero where all clips are equal.
     reduced = PCA(count, svd_solver="full").fit_transform(scaled) if scaled.any() else np.zeros((len(scaled), 2))
     if len(reduced) < 8:
         plane = np.zeros((len(reduced), 2))
         plane[:, : min(2, reduced.shape[1])] = reduced[:, :2]
         return plane, "PCA"
     perplexity = min(perplexity, (len(reduced) - 1) / 3)
-    # Identical clips would start at one point with equal forces for ever; PCA's scale is what t-SNE expects.
+    # Identical clips start at one point; t-SNE expects the scale of PCA.
     start = reduced[:, :2] / max(reduced[:, 0].std(), 1e-12) * 1e-4
     if start.shape[1] < 2:
         start = np.column_stack([start, np.zeros(len(start))])
@@ -86,14 +88,14 @@ def embedding_map(
     """Map the clips of a corpus by an encoder's clip vectors.
 
     Args:
-        encoder: whose vectors these are; its front end draws the spectrograms.
+        encoder: the encoder; its front end draws the spectrograms.
         corpus: the clips.
         cache: their tokens and vectors.
         task: name for the report.
         labels: of each corpus row; None: the corpus's own.
-        seed: which clips are drawn, and the layout.
-        points: at most so many clips are mapped.
-        examples: at most so many of them can be played, spread evenly over the classes.
+        seed: of the drawn clips and the layout.
+        points: clips on the map, at most.
+        examples: clips that can be played, at most, spread evenly over the classes.
 
     Returns:
         JSON-ready data, see above.
@@ -106,9 +108,10 @@ def embedding_map(
     place: dict[int, int] = {}
     for row in _spread(rows, known, examples, generator):
         try:
-            clips.append(_example(encoder.frontend, corpus, row, known[row]))
+            example = play_example(encoder.frontend, corpus, row, PLAYED_SECONDS)
+            clips.append({**example, "labels": list(known[row])})
         except AudioError:
-            # It was readable when it was encoded; a map with one example less is still a map.
+            # Readable when it was encoded, and not any more: skip the example.
             continue
         place[row] = len(clips) - 1
     files = corpus.column("file")
@@ -139,7 +142,7 @@ def write_map(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_map(path: Path) -> dict[str, Any] | None:
-    """Return a map, or None if there is no whole one."""
+    """Return a map, or None if there is none, or a damaged one."""
     if not path.is_file():
         return None
     try:
@@ -150,7 +153,7 @@ def read_map(path: Path) -> dict[str, Any] | None:
 
 
 def _spread(rows: np.ndarray, labels: Sequence[Sequence[str]], count: int, generator: np.random.Generator) -> list[int]:
-    """Draw clips in turn from each class (a clip counts for its first label)."""
+    """Draw clips from each class in turn (a clip counts for its first label)."""
     by_class: dict[str, list[int]] = {}
     for row in generator.permutation(rows).tolist():
         by_class.setdefault(labels[row][0] if labels[row] else "", []).append(row)
@@ -163,30 +166,32 @@ def _spread(rows: np.ndarray, labels: Sequence[Sequence[str]], count: int, gener
     return drawn
 
 
-def _example(frontend: FrontEnd, corpus: Corpus, row: int, labels: Sequence[str]) -> dict[str, Any]:
-    from auricle.audio.picture import spectrogram_png
+def play_example(frontend: FrontEnd, corpus: Corpus, row: int, seconds: float) -> dict[str, Any]:
+    """Return the beginning of a clip as sound and as picture, JSON-ready.
 
-    rate = frontend.rate
-    wave = corpus.audio(row, rate, seconds=HEARD_SECONDS)
+    Args:
+        frontend: draws the spectrogram (a Kaldi fbank where it is no spectrum).
+        corpus: the clips.
+        row: of the clip.
+        seconds: length of the part, at most.
+
+    Raises:
+        AudioError: the clip can't be read.
+    """
+    rate, clip = frontend.rate, corpus[row]
+    wave = corpus.audio(row, rate, seconds=seconds)
     draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
     features = draws(Audio.stack([wave], rate))
-    clip = corpus[row]
-    return {
-        "file": clip.file,
-        "labels": list(labels),
-        "start": clip.start,
-        "seconds": round(len(wave) / rate, 3),
-        "audio": base64.b64encode(_mp3(wave, rate)).decode(),
-        "mime": "audio/mpeg",
-        "spectrogram": base64.b64encode(
-            spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
-        ).decode(),
-    }
-
-
-def _mp3(wave: np.ndarray, rate: int) -> bytes:
+    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
     file = io.BytesIO()
-    # Every browser plays MP3; a tenth of a second is the least that players handle.
+    # Every browser plays MP3; players need at least a tenth of a second.
     padded = np.pad(np.clip(wave, -1, 1), (0, max(0, rate // 10 - len(wave))))
     soundfile.write(file, padded, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
-    return file.getvalue()
+    return {
+        "file": clip.file,
+        "start": clip.start,
+        "seconds": round(len(wave) / rate, 3),
+        "audio": base64.b64encode(file.getvalue()).decode(),
+        "mime": "audio/mpeg",
+        "spectrogram": base64.b64encode(picture).decode(),
+    }

@@ -1,9 +1,9 @@
-"""What prototypes listened to: for some test clips and their classes, where in time and frequency they fired.
+"""Where in time and frequency prototypes activate, for some test clips and their classes.
 
 `prototypes.json` holds `task`, `encoder`, `encoder_fingerprint`, `corpus_fingerprint`, `probe`, `fold`, `settings` and
 `clips`. Each clip has `file`, `labels`, `start`, `seconds` (shown), `audio` and `spectrogram` as base64, `mime`, and
-`maps`: one a class, with `target`, `true` (a label of the clip), `probability`, `logit`, `seconds` (that the overlay
-spans), `overlay` (a transparent PNG as base64, the map's strongest evidence white) and `firings`, strongest first, each
+`maps`: one per class, with `target`, `true` (a label of the clip), `probability`, `logit`, `seconds` (that the overlay
+spans), `overlay` (a transparent PNG as base64, strong evidence opaque) and `firings`, strongest first, each
 `prototype`, `strength`, `similarity`, `seconds` [from, to] and `band` [from, to] in 0 ... 1 of the frequency axis.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import struct
 import zlib
@@ -20,16 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
+import torch
 from numpy.typing import NDArray
 
-from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
-from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
-from auricle.audio.picture import spectrogram_png
 from auricle.corpus.table import Corpus
+from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError
+from auricle.evaluation.driver import TokenStore
+from auricle.evaluation.embedding_map import play_example, read_map
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES
@@ -39,12 +37,11 @@ from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.folds import Plan
 from auricle.tasks.targets import Targets
-from auricle.tokens.extract import extract
 from auricle.tokens.token_set import TokenSet
 
 FILE = "prototypes.json"
 CLIPS = 12
-SECONDS = 10.0  # of a clip that are shown and heard
+SECONDS = 10.0  # of a clip that are shown and played
 _SCHEME = 2  # raise when a change here changes pictures or numbers
 STRONGEST = 5  # prototypes of a class
 
@@ -60,36 +57,37 @@ def prototype_maps(
     labels: Sequence[Sequence[str]],
     fold: str = "",
 ) -> dict[str, Any]:
-    """Map where a probe's prototypes fired in some clips: for each class of the clip, and for the one that was said.
+    """Map the activations of a probe's prototypes in some clips, for each class of a clip and for the predicted one.
 
     Args:
         fitted: a probe of prototypes.
-        encoder: whose tokens it reads; its front end draws the spectrograms.
+        encoder: the encoder of the tokens; its front end draws the spectrograms.
         corpus: the clips.
         rows: rows of the clips in the corpus.
         tokens: their tokens, in that order.
         task: name for the report.
         labels: of each of these clips.
-        fold: name of the fold that these clips are the test of.
+        fold: name of the fold whose test clips these are.
 
     Returns:
-        JSON-ready data, see above. A clip that can no longer be read is left out.
+        JSON-ready data, see above. A clip that can no longer be read is skipped.
 
     Raises:
-        ConfigError: the probe has no prototypes, or reads tokens of another encoder.
+        ConfigError: the probe has no prototypes, or was fitted to tokens of another encoder.
     """
     probabilities = fitted.predict(tokens)
     clips = []
     for place, (row, mine) in enumerate(zip(rows, labels, strict=True)):
         known = [label for label in mine if label in fitted.classes]
-        said = fitted.classes[int(probabilities[place].argmax())]
+        predicted = fitted.classes[int(probabilities[place].argmax())]
         maps = [
-            activation_map(fitted, tokens, name, place=place, count=STRONGEST) for name in dict.fromkeys([*known, said])
+            activation_map(fitted, tokens, name, place=place, count=STRONGEST)
+            for name in dict.fromkeys([*known, predicted])
         ]
         try:
-            shown = _example(encoder.frontend, corpus, int(row))
+            shown = play_example(encoder.frontend, corpus, int(row), SECONDS)
         except AudioError:
-            # It was readable when it was encoded; a page with one example less is still a page.
+            # Readable when it was encoded, and not any more: skip the example.
             continue
         clips.append(
             {
@@ -121,12 +119,12 @@ def draw_prototype_maps(
     search: SearchConfig | None = None,
     seed: int = 0,
     count: int = CLIPS,
-    device: str = "cpu",
+    device: str = "auto",
     progress: bool = True,
 ) -> Path:
-    """Fit prototypes on the first fold and write `out/prototypes.json`, unless this very file is there.
+    """Fit prototypes on the first fold and write `out/prototypes.json`, unless this very file exists.
 
-    The setting is chosen on the fold's validation clips; the clips shown are test clips, drawn in turn from each class.
+    The setting is selected on the fold's validation clips; the clips are test clips, drawn from each class in turn.
 
     Args:
         encoder: the frozen encoder.
@@ -137,7 +135,7 @@ def draw_prototype_maps(
         search: grid and training of the probe.
         seed: of folds, probe and drawn clips.
         count: clips shown.
-        device: where to encode and train.
+        device: where to encode and train: `auto`, `cpu`, `cuda` or `mps`.
         progress: show progress bars.
 
     Raises:
@@ -158,17 +156,13 @@ def draw_prototype_maps(
         "corpus_fingerprint": corpus.fingerprint,
         "settings": settings,
     }
-    old = _read(path)
+    old = read_map(path)
     if old is not None and {key: old.get(key) for key in facts} == facts:
         return path
     targets, plan = plan_clips(card, corpus, seed)
-    encoder = encoder.to(device)
-    if config.reads == "layers":
-        blocks = tuple(range(1, encoder.depth + 1)) or (0,)
-        store = out / "tokens" / f"{encoder.fingerprint}-layers"
-        cache = extract(encoder, corpus, store, layers=blocks, progress=progress)
-    else:
-        cache = extract(encoder, corpus, out / "tokens" / encoder.fingerprint, progress=progress)
+    device = str(find_device(device))
+    store = TokenStore(corpus, out / "tokens", device=device, progress=progress)
+    cache = store.open(encoder, "blocks" if config.reads == "layers" else None)
 
     def tokens(places: NDArray[np.int64]) -> TokenSet:
         rows = targets.rows[places]
@@ -222,7 +216,7 @@ def overlay_png(cells: np.ndarray) -> bytes:
 def _map(
     found: ActivationMap, true: bool, probabilities: np.ndarray, classes: Sequence[str], seconds: float
 ) -> dict[str, Any]:
-    # A map spans whole tokens of the whole clip; what lies beyond the shown part is cut off.
+    # A map spans whole tokens of the whole clip; crop it to the part that is shown.
     columns = min(len(found.map), int(np.ceil(seconds * found.rate - 1e-6)))
     return {
         "target": found.target,
@@ -245,44 +239,22 @@ def _map(
     }
 
 
-def _example(frontend: FrontEnd, corpus: Corpus, row: int) -> dict[str, Any]:
-    rate, clip = frontend.rate, corpus[row]
-    wave = corpus.audio(row, rate, seconds=SECONDS)
-    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
-    features = draws(Audio.stack([wave], rate))
-    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
-    file = io.BytesIO()
-    # Every browser plays MP3; a tenth of a second is the least that players handle.
-    padded = np.pad(np.clip(wave, -1, 1), (0, max(0, rate // 10 - len(wave))))
-    soundfile.write(file, padded, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
-    return {
-        "file": clip.file,
-        "start": clip.start,
-        "seconds": round(len(wave) / rate, 3),
-        "audio": base64.b64encode(file.getvalue()).decode(),
-        "mime": "audio/mpeg",
-        "spectrogram": base64.b64encode(picture).decode(),
-    }
-
-
 def _sides(
     plan: Plan, targets: Targets, present: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return places of the first fold's training, validation and test clips that could be encoded."""
+    """Return positions of the first fold's training, validation and test clips that could be encoded."""
     fold = plan.folds[0]
     here = np.isin(targets.rows, present)
     train, valid, test = (side[here[side]] for side in (fold.train, fold.valid, fold.test))
     if not (len(train) and len(valid) and len(test)):
         raise CorpusError(
             f"fold {fold.name} has no readable clips on one side (training {len(train)}, validation {len(valid)}, test "
-            f"{len(test)}): mend those that `auricle corpus scan` calls broken"
+            f"{len(test)}): repair the clips that `auricle corpus scan` lists as broken"
         )
     return train, valid, test
 
 
 def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> Labelled:
-    import torch
-
     if targets.kind == "single":
         return Labelled(tokens, torch.from_numpy(targets.numbers[places]))
     return Labelled(tokens, torch.from_numpy(targets.truth[places].astype(np.float32)))
@@ -291,7 +263,7 @@ def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> 
 def _in_turn(
     places: NDArray[np.int64], targets: Targets, count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw clips in turn from each class (a clip counts for its first class)."""
+    """Draw clips from each class in turn (a clip counts for its first class)."""
     queues: dict[int, list[int]] = {}
     for place in generator.permutation(places).tolist():
         queues.setdefault(int(targets.truth[place].argmax()), []).append(place)
@@ -310,13 +282,3 @@ def _called(config: ProbeConfig) -> str:
 def _fingerprint(config: ProbeConfig, search: SearchConfig, card: TaskCard, seed: int, count: int) -> str:
     facts = [_SCHEME, config.to_json(), search.to_json(), card.to_json(), seed, count]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return None
-    return data if isinstance(data, dict) else None

@@ -1,4 +1,4 @@
-"""Labelled clips as training batches: cut, mixed, masked, drawn evenly over classes: a function of the seed."""
+"""Labelled clips as training batches, cropped, mixed, masked and balanced as a function of the seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auricle.errors import AudioError
 from auricle.finetune.config import FinetuneConfig
 from auricle.training.randomness import derive_seed
 
-_BATCH_SECONDS = 160.0  # of audio read at once outside training; a longer clip goes alone
+_BATCH_SECONDS = 160.0  # of audio read at once outside training; a longer clip is read alone
 
 
 class Clips:
@@ -32,7 +32,7 @@ class Clips:
         cache_mb: memory for decoded clips.
 
     Attributes:
-        missing: corpus row -> why it could not be read, filled by `read_all`.
+        missing: corpus row -> reason why it could not be read, filled by `read_all`.
     """
 
     def __init__(self, corpus: Corpus, rate: int, cache_mb: int) -> None:
@@ -44,25 +44,25 @@ class Clips:
         """Return a clip `(S,)` float32."""
         held = self._cache.get(row)
         if held is None:
-            # Quantised also where nothing is kept: the numbers must not depend on what the memory holds.
+            # Quantised even where nothing is kept: the numbers must not depend on the free memory.
             held = Quantised.of(self.corpus.audio(row, self.rate))
             self._cache.put(row, held)
         return held.restore()
 
-    def read_all(self, rows: Sequence[int], tell: Callable[[int], None] | None = None) -> NDArray[np.int64]:
+    def read_all(self, rows: Sequence[int], progress: Callable[[int], None] | None = None) -> NDArray[np.int64]:
         """Read each clip once and return the rows that can be read; the others are listed in `missing`.
 
         Args:
             rows: corpus rows.
-            tell: called with the number of clips read.
+            progress: called with the number of clips read.
         """
         for count, row in enumerate(rows, 1):
             try:
                 self[int(row)]
             except AudioError as error:
                 self.missing[int(row)] = str(error)
-            if tell is not None:
-                tell(count)
+            if progress is not None:
+                progress(count)
         return np.array([row for row in rows if int(row) not in self.missing], dtype=np.int64)
 
 
@@ -75,7 +75,7 @@ class TrainingBatch:
 
 
 class Batches:
-    """Training batches of one fold and seed; a step's clips, cuts and mixtures depend on seed and step alone.
+    """Training batches of one fold and seed; the clips, crops and mixtures of a step depend on seed and step alone.
 
     Args:
         clips: decoded clips.
@@ -84,7 +84,7 @@ class Batches:
         config: batch, mixing, drawing.
         mixup: share of clips that are mixed.
         most: samples of the longest training window, or None.
-        seed: everything drawn follows from it.
+        seed: of everything drawn.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class Batches:
 
 
 def class_weights(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return how likely each clip is drawn, `(n,)`: in proportion to the sum of 1 / count over its labels.
+    """Return the probability `(n,)` of drawing each clip, in proportion to the sum of 1 / count over its labels.
 
-    As Audio-MAE draws AudioSet (arXiv 2207.06405, released code). There a clip without labels is never drawn; here
-    having none counts as a class.
+    As in Audio-MAE's training on AudioSet (arXiv 2207.06405, released code), which never draws clips without labels;
+    here these count as a class.
 
     Args:
         truth: `(n, C)` bool.
@@ -165,8 +165,8 @@ def class_weights(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
 def mask_spectrum(features: Features, freq: float, time: float, generator: torch.Generator) -> Features:
     """Hide one band of frequencies and one stretch of time of each clip (SpecAugment, arXiv 1904.08779).
 
-    Widths are uniform from 0 to a share of the bands, or of the clip's own frames; what is hidden holds the features'
-    padding value, as AudioMosaic fills it.
+    Widths are uniform from 0 to a share of the bands, or of the clip's own frames; hidden entries get the padding value
+    of the features, as in AudioMosaic.
 
     Args:
         features: `(B, T, F)`, or `(B, S)` for waveforms, which have no bands.
@@ -194,7 +194,7 @@ def _span(width: Tensor, place: Tensor, whole: Tensor, share: float, size: int) 
 
 
 def longest_window(frontend: FrontEnd, encoder: Encoder, max_seconds: float | None) -> int | None:
-    """Return the samples of the longest training window: what the encoder takes at once, and no more than asked."""
+    """Return the samples of the longest training window: the encoder's limit, or `max_seconds` if that is shorter."""
     limits = [] if max_seconds is None else [max(1, round(max_seconds * frontend.rate))]
     if encoder.max_frames is not None:
         low, high = 1, 1
@@ -208,7 +208,7 @@ def longest_window(frontend: FrontEnd, encoder: Encoder, max_seconds: float | No
 
 
 def reading_order(clips: Clips, rows: NDArray[np.int64], encoder: Encoder, batch: int) -> Iterator[list[int]]:
-    """Yield places of clips to be read together: of similar length, or of one length where padding changes tokens."""
+    """Yield positions of clips to read together: of similar length, or of one length where padding changes tokens."""
     seconds = np.asarray(clips.corpus.column("seconds"), dtype=np.float64)[rows]
     lengths = seconds
     if Ability.EXACT_PADDING not in encoder.abilities:
@@ -216,7 +216,7 @@ def reading_order(clips: Clips, rows: NDArray[np.int64], encoder: Encoder, batch
     exact = lengths is seconds
     group: list[int] = []
     for place in np.argsort(lengths, kind="stable").tolist():
-        # Sorted by length: the newcomer is the longest, and pads the others.
+        # Sorted by length: the last clip is the longest, and pads the others.
         full = len(group) >= batch or (len(group) + 1) * seconds[place] > _BATCH_SECONDS
         if group and (full or not (exact or lengths[place] == lengths[group[-1]])):
             yield group

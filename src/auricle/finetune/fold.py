@@ -1,7 +1,7 @@
-"""Fine-tunes one model on one fold with one seed: the epoch that validates best judges the test clips.
+"""Fine-tune one model on one fold with one seed; the epoch with the best validation score predicts the test clips.
 
-Killed at any moment, it goes on from its last checkpoint to the numbers that it would have had: everything drawn is a
-function of seed and step, and the checkpoint holds weights, moments, and the best epoch's weights.
+A killed run resumes from its last checkpoint and reproduces exactly the result of an uninterrupted one: everything
+drawn is a function of seed and step, and the checkpoint holds weights, moments, and the best epoch's weights.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from auricle.training.randomness import seed_layers, step_generator
 
 @dataclass
 class Progress:
-    """How far a fold has come.
+    """Progress of a fold.
 
     Attributes:
         epoch: epochs done.
-        best: the epoch that validated best, counted from 1; 0: none yet.
+        best: the epoch with the best validation score, counted from 1; 0: none yet.
         score: its validation metric, higher is better.
         loss: its validation loss.
-        history: of each epoch: training loss, validation loss, validation metric.
+        history: training loss, validation loss and validation metric of each epoch.
     """
 
     epoch: int = 0
@@ -58,11 +58,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a fold and seed yield.
+    """Result of one fold and seed.
 
     Attributes:
         scores: `(n, C)` float32 probabilities of the test clips.
-        chosen: the epoch that validation chose and how it did, JSON-ready.
+        chosen: the selected epoch and its validation score, JSON-ready.
         validation: its validation metric, higher is better.
         params: trained parameters.
         model: the model at that epoch, in evaluation mode.
@@ -81,15 +81,15 @@ class FoldTuning:
     Args:
         frozen: the encoder to start from; it is not changed.
         clips: decoded clips.
-        targets: what is true of the clips.
-        fold: places in `targets.rows`.
+        targets: labels of the clips.
+        fold: positions in `targets.rows`.
         config: how to train.
-        loss: what is minimised.
-        metric: what chooses the epoch.
-        seed: of the head, of everything drawn.
-        path: the checkpoint, there until the fold is done.
+        loss: the training loss.
+        metric: selects the epoch.
+        seed: of the head and of everything drawn.
+        path: file of the checkpoint, which exists until the fold is done.
         device: where to train.
-        checkpoint_minutes: at most so much work is lost when the process is killed.
+        checkpoint_minutes: minutes between checkpoints.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class FoldTuning:
         self.at = Progress()
         self.best: dict[str, Tensor] = {}
 
-    def run(self, tell: Callable[[int], None] | None = None) -> Tuned:
-        """Train (or go on), then judge the test clips; `tell` is called with the epochs done.
+    def run(self, progress: Callable[[int], None] | None = None) -> Tuned:
+        """Train (or resume), then predict the test clips; `progress` is called with the number of epochs done.
 
         Raises:
             TrainingError: the loss is not finite, or no epoch validated with a finite loss.
@@ -146,11 +146,11 @@ class FoldTuning:
                 if time.monotonic() - saved >= 60 * self.minutes:
                     self._save()
                     saved = time.monotonic()
-                if tell is not None:
-                    tell(self.at.epoch)
+                if progress is not None:
+                    progress(self.at.epoch)
         if not self.best:
             raise TrainingError(
-                f"no epoch of fold {self.fold.name} had a finite validation loss; give lower learning rates (lr, "
+                f"no epoch of fold {self.fold.name} had a finite validation loss; set lower learning rates (lr, "
                 "head_lr)"
             )
         self.model.restore({name: t.to(self.device) for name, t in self.best.items()})
@@ -186,7 +186,7 @@ class FoldTuning:
             loss = self.loss(logits.unsqueeze(0), batch.targets.to(self.device))[0]
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(
-                    f"the loss of fold {self.fold.name}, seed {self.seed} is not finite at epoch {epoch + 1}; give "
+                    f"the loss of fold {self.fold.name}, seed {self.seed} is not finite at epoch {epoch + 1}; set "
                     "lower learning rates (lr, head_lr), or a longer warmup"
                 )
             self.optimiser.zero_grad(set_to_none=True)
@@ -236,13 +236,13 @@ class FoldTuning:
             "loss": at.loss if at.best else None,
             "history": at.history,
         }
-        # Copies: tensors that share memory are refused by the format.
+        # The format refuses tensors that share memory.
         whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, safetensors.torch.save(whole, metadata={"progress": json.dumps(head)}))
 
     def _resume(self) -> None:
-        """Go on from the checkpoint if there is a whole one; its folder is that of these very settings."""
+        """Resume from the checkpoint if there is one; its folder belongs to exactly these settings."""
         if not self.path.is_file():
             return
         try:
@@ -251,7 +251,7 @@ class FoldTuning:
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
             raise StorageError(
-                f"the checkpoint {self.path} is damaged ({error}); delete it to fine-tune this fold afresh"
+                f"the checkpoint {self.path} is damaged ({error}); delete it to fine-tune this fold from scratch"
             ) from error
 
         def part(prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""An encoder with a classifier on its clip vector, and which of its parameters learn how fast."""
+"""An encoder with a classifier on its clip vector, and the learning rate of each parameter."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TunedModel(nn.Module):
         encoder: its own copy, to be trained.
         head: the classifier, `(D', C)`.
         depth: L, number of blocks.
-        depth_of: how deep each of the encoder's parameters lies, see `parameter_depths`.
-        trains_encoder: whether anything but the head is trained.
+        depth_of: depth of each of the encoder's parameters, see `parameter_depths`.
+        trains_encoder: whether anything besides the head is trained.
     """
 
     def __init__(self, frozen: FrozenEncoder, classes: int, config: FinetuneConfig, seed: int) -> None:
@@ -38,15 +38,15 @@ class TunedModel(nn.Module):
 
         Raises:
             ConfigError: the encoder has no parameters to train, no blocks to choose from, no stochastic depth to set,
-                or no settings that it could be rebuilt from.
+                or no settings to rebuild it from.
             MissingExtraError: `lora` without peft.
         """
         super().__init__()
-        # Not a submodule: it is shared with the frozen encoder, and never trained.
+        # In a tuple, so that it is no submodule: it is shared with the frozen encoder, and never trained.
         self._frontend = (frozen.frontend,)
         self.norm = config.norm
         self.encoder = _copy(frozen, config)
-        # Before anything is added to it: names and gradients are those of the plain encoder.
+        # Before updates are added: names and gradients are those of the plain encoder.
         self.depth_of, self.depth = parameter_depths(self.encoder, frozen)
         self.head = nn.Linear(frozen.pooled_width, classes)
         generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ class TunedModel(nn.Module):
         return self._frontend[0]
 
     def forward(self, features: Features) -> Tensor:
-        """Return logits `(B, C)` of features that the encoder takes at once."""
+        """Return logits `(B, C)` of features short enough for one pass of the encoder."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_encoder):
             pooled = self.encoder.pool(self.encoder(features))
         return self.classify(pooled)
@@ -74,13 +74,13 @@ class TunedModel(nn.Module):
             return self.head(F.layer_norm(x, x.shape[-1:]) if self.norm == "layer" else x)
 
     def learn(self) -> None:
-        """Go into training mode; an encoder that is not trained stays in evaluation mode."""
+        """Switch to training mode; an encoder that is not trained stays in evaluation mode."""
         self.train()
         self.encoder.train(self.trains_encoder)
 
     @contextmanager
     def frozen(self, precision: str) -> Iterator[FrozenEncoder]:
-        """Offer the encoder as it is now for reading clips of any length; it learns on afterwards."""
+        """Provide the encoder in its present state for clips of any length; training continues afterwards."""
         learning = [p for p in self.encoder.parameters() if p.requires_grad]
         self.eval()
         try:
@@ -97,7 +97,7 @@ class TunedModel(nn.Module):
             return self.classify(probe.encode(audio)[1])
 
     def trained(self) -> dict[str, Tensor]:
-        """Return what training changes: trainable parameters, and buffers of what is in training mode."""
+        """Return what training changes: trainable parameters, and the buffers of a trained encoder."""
         tensors: dict[str, Tensor] = {name: p for name, p in self.named_parameters() if p.requires_grad}
         if self.trains_encoder:
             tensors |= {f"encoder.{name}": b for name, b in self.encoder.named_buffers()}
@@ -105,16 +105,18 @@ class TunedModel(nn.Module):
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `trained` returned."""
+        """Load the tensors that `trained` returned."""
         own = self.trained()
         if own.keys() != tensors.keys():
-            raise ConfigError("these weights are of a model that was fine-tuned with other settings; start afresh")
+            raise ConfigError(
+                "these weights are of a model that was fine-tuned with other settings; start from scratch"
+            )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
 
     @property
     def params(self) -> int:
-        """Trained parameters, head included."""
+        """Number of trained parameters, head included."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def optimiser(self, config: FinetuneConfig) -> tuple[torch.optim.AdamW, list[float]]:
@@ -136,11 +138,11 @@ class TunedModel(nn.Module):
             return config.head_lr
         if config.mode == "lora":
             return config.rate
-        # The head and what stands after the last block count as the layer after it, the tokenizer as layer 0.
+        # The head and everything after the last block count as the layer after it, the tokenizer as layer 0.
         return config.rate * config.layer_decay ** (self.depth + 1 - self.depth_of[inner])
 
     def _choose(self, frozen: FrozenEncoder, config: FinetuneConfig, seed: int) -> None:
-        """Mark what is trained."""
+        """Mark the parameters to train."""
         self.encoder.requires_grad_(False)
         if config.mode == "head":
             return
@@ -166,17 +168,17 @@ class TunedModel(nn.Module):
 
 
 def parameter_depths(encoder: Encoder, frozen: FrozenEncoder) -> tuple[dict[str, int], int]:
-    """Return how deep each parameter lies, and L: 0 before the first block, 1 ... L in a block, L + 1 after them.
+    """Return the depth of each parameter, and L: 0 before the first block, 1 ... L in a block, L + 1 after them.
 
-    Blocks are the list of L modules that every encoder of depth L holds. What comes before them is what the hidden
-    states before the first block (layer 0) depend on, found by their gradient; the rest comes after. (AudioMosaic's
-    released code counts a norm that stands before the first block among the rest.)
+    Blocks are the list of L modules that every encoder of depth L holds. A parameter lies before them if the hidden
+    states before the first block (layer 0) depend on it, found by their gradient; all others lie after them.
+    (AudioMosaic's released code counts a norm before the first block among the others.)
     """
     depth = encoder.depth
     lists = [
         name for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
-    # Other lists may happen to be as long (stacked convolutional positions): the blocks go first.
+    # Other lists may have the same length (stacked convolutional positions): prefer the one called blocks.
     lists.sort(key=lambda name: name.split(".")[-1] != "blocks")
     named = dict(encoder.named_parameters())
     depths = dict.fromkeys(named, depth + 1)
@@ -228,7 +230,7 @@ def _copy(frozen: FrozenEncoder, config: FinetuneConfig) -> Encoder:
 
 
 def _add_lora(encoder: Encoder, blocks: set[str], config: FinetuneConfig, seed: int) -> None:
-    """Put low-rank updates beside the linear layers of the blocks (of the whole encoder where it has none)."""
+    """Add low-rank updates to the linear layers of the blocks (of the whole encoder where it has none)."""
     peft = require("peft", extra="finetune")
     linear = [
         name
@@ -236,7 +238,7 @@ def _add_lora(encoder: Encoder, blocks: set[str], config: FinetuneConfig, seed: 
         if isinstance(module, nn.Linear) and (not blocks or f"{name}.weight" in blocks)
     ]
     if not linear:
-        raise ConfigError("the encoder has no linear layers that low-rank updates could go beside; use mode 'full'")
+        raise ConfigError("the encoder has no linear layers to add low-rank updates to; use mode 'full'")
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -253,7 +255,7 @@ def _add_lora(encoder: Encoder, blocks: set[str], config: FinetuneConfig, seed: 
 
 
 def plain_encoder(encoder: Encoder) -> Encoder:
-    """Return a copy of the encoder in evaluation mode, low-rank updates added to the weights they stand beside."""
+    """Return a copy of the encoder in evaluation mode, low-rank updates merged into its weights."""
     plain = copy.deepcopy(encoder).eval().requires_grad_(False)
     for name, module in list(plain.named_modules()):
         if hasattr(module, "get_base_layer") and hasattr(module, "merge"):

@@ -2,177 +2,192 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.config import Config
 from auricle.corpus.table import Corpus
+from auricle.devices import find_device
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
-from auricle.evaluation.study import EvaluatedEncoder, Study
+from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive, progress_bar
+from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.finetune.clips import Clips
 from auricle.finetune.config import MODES, FinetuneConfig
 from auricle.finetune.fold import FoldTuning
 from auricle.finetune.model import plain_encoder
+from auricle.models import Model
 from auricle.models.finetuned import check_savable, read_card, save_finetuned
 from auricle.probes import LossConfig, SearchConfig, get_loss
 from auricle.probes.cost import encoder_macs
 from auricle.probes.search.selection import default_metric, validate
-from auricle.results.record import Result, append_result, read_results
+from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import get_task
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import ClipsTask
 from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
-from auricle.tokens.cache import TokenCache
+
+_DEFAULTS = FinetuneConfig()
 
 
 def finetune(
     encoder: FrozenEncoder | EvaluatedEncoder,
-    card: TaskCard,
+    task: str | TaskCard,
     corpus: Corpus,
     *,
     out: Path | str,
-    config: FinetuneConfig | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    with_control: bool = True,
-    seen: bool | None = None,
+    config: FinetuneConfig = _DEFAULTS,
+    seeds: int = 1,
+    controls: bool = True,
     save: bool = True,
     resamples: int = 1000,
     confidence: float = 0.95,
     split_seed: int = 0,
     cache_mb: int = 1024,
     checkpoint_minutes: float = 1.0,
-    device: str = "cpu",
+    device: str = "auto",
     command: str | None = None,
     progress: bool = True,
 ) -> list[Result]:
     """Fine-tune an encoder on a task of labelled clips, on every fold with every seed.
 
-    Folds are those of `evaluate`, so the two compare clip by clip. In each, the epoch that validates best judges the
-    test clips; validation clips never train. Results go to `out/results.jsonl`. What is there is not computed again,
-    and a stopped run goes on within the fold where it stopped.
+    Folds are those of `evaluate`, so results can be compared clip by clip. In each fold, the epoch with the best
+    validation score predicts the test clips; validation clips are never trained on. Results go to `out/results.jsonl`;
+    finished ones are not computed again, and a stopped run continues within the fold where it stopped.
 
     Args:
-        encoder: what to start from; it is not changed.
-        card: the task.
+        encoder: the encoder to start from; it is not changed.
+        task: name of a task card, or a card.
         corpus: its clips.
         out: folder for results, usually `RUN/finetune/TASK`.
         config: what is trained and how.
-        seeds: of the head, the order of clips and all that is drawn.
-        with_control: fine-tune the same architecture from random weights too.
-        seen: whether the encoder was pre-trained on this audio.
-        save: keep the encoder that validated best of all folds and seeds, with its classifier, for `load_finetuned`
-            (in `out/finetuned/`; not the control's).
+        seeds: number of seeds (0, 1, 2, ...) of the head, the order of clips and everything else that is drawn.
+        controls: fine-tune the same architecture from random weights, too.
+        save: keep the encoder with the best validation score of all folds and seeds and its classifier, for
+            `load_finetuned` (in `out/finetuned/`; not the control's).
         resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none.
+        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
         cache_mb: memory for decoded clips.
-        checkpoint_minutes: at most so much work is lost when the process is killed.
-        device: where to train.
-        command: what to record as the command; None: that of this process.
+        checkpoint_minutes: minutes between checkpoints; at most this much work is lost when the process is killed.
+        device: where to train: `auto`, `cpu`, `cuda` or `mps`.
+        command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
     Returns:
         The encoder's result, then its control's.
 
     Raises:
-        CorpusError: the corpus can't serve the task.
+        CorpusError: the corpus does not serve the task.
         ConfigError: the task is not one of labelled clips, no seed, or a setting that does not fit the encoder.
         TrainingError: the loss is not finite.
         MissingExtraError: `lora` without peft.
     """
-    config = config or FinetuneConfig()
+    card = get_task(task) if isinstance(task, str) else task
     if not isinstance(card.rule, ClipsRule):
         raise ConfigError(
             f"task {card.name!r} is of type {type(card.rule).__name__}; only tasks of labelled clips can be fine-tuned"
         )
-    if not seeds:
-        raise ConfigError("no seed to fine-tune with; expected at least one")
-    tested = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder, seen=seen)
-    candidates = [tested]
-    if with_control:
-        candidates.append(EvaluatedEncoder(tested.encoder.randomised(0), "random", False))
+    if seeds < 1:
+        raise ConfigError(f"seeds is {seeds}; expected at least one seed to fine-tune with")
+    pretrained = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder)
+    candidates = [pretrained]
+    if controls:
+        candidates.append(EvaluatedEncoder(pretrained.encoder.randomised(0), "random", False))
     if save:
-        check_savable(tested.encoder)
-    out = Path(out)
-    clips = Clips(corpus, tested.encoder.rate, cache_mb)
-    kind = FinetuneTask(clips, checkpoint_minutes, tested.encoder.fingerprint if save else "")
+        check_savable(pretrained.encoder)
+    device = str(find_device(device))
+    clips = Clips(corpus, pretrained.encoder.rate, cache_mb)
+    kind = FinetuneTask(clips, checkpoint_minutes, pretrained.encoder.fingerprint if save else "")
     plan = kind.plan(card, corpus, split_seed)
     # The search is no part of this protocol: one setting is trained, validation chooses its epoch.
-    protocol = Protocol(tuple(seeds), SearchConfig(), None, False, resamples, confidence, split_seed)
-    study = Study(card, corpus, kind, plan, protocol, out, command or _command(), device)
-    known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    todo = [s for s in candidates if study.key(s, config) not in known]
+    protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, resamples, confidence, split_seed)
+    planned = PlannedTask(card, corpus, kind, plan, protocol, Path(out), device, command)
     name = f"finetune_{config.mode}"
-    made: dict[str, Result] = {}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not progress) as bar:
-        if todo:
-            line = bar.add_task(f"clips of {corpus.name}", total=len(plan.rows))
-            present = clips.read_all(plan.rows.tolist(), lambda done: bar.update(line, completed=done))
-            if not len(present):
-                row, reason = min(clips.missing.items())
-                raise CorpusError(
-                    f"not one of {len(plan.rows)} clips of {corpus.name} can be read; row {row}: {reason}"
-                )
-            cache = cast("TokenCache", _Readable(present, clips.missing))
-        epochs = len(plan.payload[1].folds) * len(seeds) * config.epochs
-        for evaluated in todo:
-            line = bar.add_task(f"{card.name}: {name} of {evaluated.encoder.name}", total=epochs)
+    evaluations = [Evaluation(planned, evaluated, name, config) for evaluated in candidates]
+    read: list[_Readable] = []
 
-            def tell(share: float, line: Any = line) -> None:
-                bar.update(line, completed=share * epochs)
+    def open_cache(one: Evaluation) -> _Readable:
+        one.evaluated.encoder.to(device)
+        if not read:
+            read.append(_read_clips(clips, plan.rows, progress))
+        return read[0]
 
-            evaluated.encoder.to(device)
-            result = study.run(evaluated, name, config, cache, tell)
-            append_result(out / "results.jsonl", result)
-            made[result.key] = result
-    results = []
-    for evaluated in candidates:
-        key = study.key(evaluated, config)
-        result = made[key] if key in made else known[key]
-        if (result.seen, result.role, result.encoder) != (evaluated.seen, evaluated.role, evaluated.encoder.name):
-            result = replace(result, seen=evaluated.seen, role=evaluated.role, encoder=evaluated.encoder.name)
-            append_result(out / "results.jsonl", result)
-        results.append(result)
-    return results
+    return drive(evaluations, open_cache, progress=progress)
+
+
+def finetune_task(
+    model: str | Path | Model,
+    *,
+    task: str | TaskCard,
+    data: str | Path | Corpus | None = None,
+    out: Path | str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    **settings: Any,
+) -> list[Result]:
+    """Fine-tune a model on a task of labelled clips.
+
+    Args:
+        model: a model, or what `auricle.load` opens.
+        task: name of a task card, or a card.
+        data: the task's audio; None: as its card says.
+        out: folder for results; None: `RUN/finetune/TASK`.
+        device: where to train.
+        trust_remote_code: see `auricle.load`.
+        settings: all others of `finetune`.
+
+    Raises:
+        CheckpointError: there is no such model.
+        CorpusError: there is no such audio, or as `finetune`.
+
+    Example:
+        >>> from auricle.finetune.run import finetune_task
+        >>> finetune_task("runs/mine", task="esc10", data="recordings", seeds=3)  # doctest: +SKIP
+    """
+    card = get_task(task) if isinstance(task, str) else task
+    corpus = open_task_corpus(card, data)
+    opened = open_model(model, device, "fp32", trust_remote_code)
+    out = out if out is not None else opened.folder / "finetune" / card.name
+    return finetune(evaluated_on(opened, corpus), card, corpus, out=out, device=device, **settings)
 
 
 @dataclass(frozen=True)
 class _Readable:
-    """The two things that a study asks of a token cache, for a reader that needs no tokens."""
+    """The two facts that an evaluation asks of a token cache, for clips that are read as audio."""
 
     present: NDArray[np.int64]
     missing: dict[int, str] = field(default_factory=dict)
 
 
+def _read_clips(clips: Clips, rows: NDArray[np.int64], progress: bool) -> _Readable:
+    with progress_bar(progress) as bar:
+        line = bar.add_task(f"clips of {clips.corpus.name}", total=len(rows))
+        present = clips.read_all(rows.tolist(), lambda done: bar.update(line, completed=done))
+    if not len(present):
+        row, reason = min(clips.missing.items())
+        raise CorpusError(f"not one of {len(rows)} clips of {clips.corpus.name} can be read; row {row}: {reason}")
+    return _Readable(present, clips.missing)
+
+
 @dataclass(frozen=True)
 class FinetuneTask(ClipsTask):
-    """Labelled clips, read by encoders that are trained for them; plans and headlines are those of `ClipsTask`.
+    """Labelled clips for encoders that are trained on them; plans and headlines are those of `ClipsTask`.
 
     Attributes:
         clips: decoded clips.
         checkpoint_minutes: between checkpoints.
-        keep: fingerprint of the encoder whose best model is kept; "": none.
+        keep: fingerprint of the encoder whose best model is saved; "": none.
     """
 
     probes: ClassVar[dict[str, Config]] = {f"finetune_{mode}": FinetuneConfig(mode=mode) for mode in MODES}
@@ -183,13 +198,13 @@ class FinetuneTask(ClipsTask):
     keep: str = ""
 
     def layers(self, probe: Config) -> None:
-        """Fine-tuning reads no cached tokens."""
+        # Fine-tuning reads no cached tokens.
+        return None
 
     def run(self, job: Job) -> Outcome:
-        """Train every fold with every seed and put the test clips in a row."""
         config, (targets, plan) = job.probe, job.plan.payload
         if not isinstance(config, FinetuneConfig):
-            raise ConfigError(f"{type(config).__name__} does not fine-tune; give a FinetuneConfig")
+            raise ConfigError(f"found settings {type(config).__name__}; expected a FinetuneConfig")
         here = job.present
         folds = job.readable(plan.folds)
         known: Targets = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
@@ -305,14 +320,10 @@ def _notes(
     notes = ["no setting was searched; validation clips chose the epoch"]
     last = sum(h["chosen"]["epoch"] == config.epochs for h in heads)
     if last > len(heads) / 2:
-        notes.append(f"{last} of {len(heads)} trainings were best at their last epoch: more epochs may do better")
+        notes.append(f"{last} of {len(heads)} trainings were best at their last epoch: more epochs may help")
     ragged = float(np.ptp(seconds)) > 0.01
     if ragged and Ability.EXACT_PADDING not in encoder.encoder.abilities and config.batch > 1:
         notes.append("clips of several lengths were padded in training, which changes this encoder's tokens")
     if config.spec_freq > 0 and not isinstance(encoder.frontend, SpectralFrontEnd):
         notes.append("this front end has no frequency bands: only time was masked")
     return notes
-
-
-def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -37,7 +37,7 @@ class SettingsAdam:
         if self.clip:
             self._clip([grad for _, grad, _, _ in held if grad is not None])
         for row, (lr, factor) in enumerate(zip(self.lr, factors, strict=True)):
-            # A setting at a time: what one update touches stays in the cache, and torch's fused kernel does the rest.
+            # One setting at a time, so that its tensors stay in the cache while torch's fused kernel runs.
             adam(
                 [p[row] for p, _, _, _ in held],
                 [grad[row] for _, grad, _, _ in held if grad is not None],
@@ -56,7 +56,7 @@ class SettingsAdam:
             )
 
     def keep(self, rows: list[int]) -> None:
-        """Forget the settings that are not in `rows`; call after `head.keep`."""
+        """Drop the settings that are not in `rows`; call after `head.keep`."""
         self.lr, self.steps = [self.lr[r] for r in rows], [self.steps[r] for r in rows]
         self.first = [m[rows].clone() for m in self.first]
         self.second = [v[rows].clone() for v in self.second]

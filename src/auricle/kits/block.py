@@ -1,4 +1,4 @@
-"""Linear layers of many settings at once, and the hidden block of HEAR's predictor in as few passes as it can be done.
+"""Linear layers of many settings at once, and the hidden block of HEAR's predictor in as few passes as possible.
 
 Letters: S settings, B clips, D width in, H width out. Products may run in bfloat16 with weights, statistics and updates
 in float32, as mixed precision does.

@@ -1,149 +1,151 @@
-"""Evaluate frozen encoders by the protocol of an evaluation kit, so that the number can be set beside the kit's own."""
+"""Evaluate frozen encoders by the protocol of an evaluation kit, for numbers comparable with the kit's own."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from auricle.corpus.table import Corpus
+from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import ConfigError
+from auricle.evaluation.driver import (
+    DEFAULTS,
+    EvaluatedEncoder,
+    Evaluation,
+    EvaluationConfig,
+    PlannedTask,
+    TokenStore,
+    drive,
+)
 from auricle.evaluation.evaluate import evaluated_encoders
-from auricle.evaluation.study import EvaluatedEncoder, Study
+from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import ProtocolConfig, get_protocol
-from auricle.kits.task import CompatTask, require_clips
+from auricle.kits.task import KitTask, require_clips
+from auricle.models import Model
 from auricle.probes import SearchConfig
-from auricle.results.record import Result, append_result, read_results
+from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
+from auricle.tasks.cards.registry import get_task
 from auricle.tasks.task_type import Protocol
-from auricle.tokens.cache import TokenCache
-from auricle.tokens.extract import extract
 
 
-def compat_evaluate(
+def evaluate_by_protocol(
     encoders: Sequence[FrozenEncoder | EvaluatedEncoder],
-    card: TaskCard,
+    task: str | TaskCard,
     corpus: Corpus,
     *,
     out: Path | str,
     protocol: str | ProtocolConfig = "hear",
-    with_controls: bool = True,
-    seen: bool | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    split_seed: int = 0,
+    config: EvaluationConfig = DEFAULTS,
     memory_mb: float = 256.0,
     workers: int | None = None,
-    tokens: Path | str | None = None,
-    batch: int = 16,
-    device: str = "cpu",
     command: str | None = None,
     progress: bool = True,
+    tokens: Path | str | None = None,
 ) -> list[Result]:
     """Evaluate encoders on labelled clips as HEAR, EVAR, X-ARES, MARBLE or SUPERB do.
 
-    A result says whose protocol it followed (`protocol_name`), what in it flatters the score (`leaks`), and what cached
-    tokens can't repeat (`notes`); the mean as the kit prints it is in `details["kit"]`. Results are kept, found again
-    and continued like those of `evaluate`.
+    A result names the protocol (`protocol_name`), what in it flatters the score (`leaks`), and what cached tokens can't
+    reproduce (`notes`); the mean as the kit prints it is in `details["kit"]`. Results are saved, found again and
+    resumed like those of `evaluate`.
 
     Args:
-        encoders: the encoders under test.
-        card: a task of labelled clips; what a kit does otherwise on a task that it knows is applied.
+        encoders: the encoders to evaluate.
+        task: name of a task card of labelled clips, or a card; the kit's own settings for that task are applied.
         corpus: its clips.
         out: folder for results, usually `RUN/probes/TASK`.
-        protocol: `hear` (8 of 16 points, as the kit draws them), `hear_full` (all 16), `hear_raced` (all 16 begun,
-            those that fall behind stop: auricle's variant), `evar`, `xares`, `marble`, `superb`; or settings of one,
-            which are taken as they are.
-        with_controls: add random weights and log-mel statistics.
-        seen: whether the encoders were pre-trained on this audio, for those that do not say so themselves.
-        resamples: bootstrap samples of the interval.
-        confidence: coverage of the interval.
-        split_seed: of folds that are made here, and of the bootstrap.
-        memory_mb: bound on what the points of a grid hold while they train, however many they are.
-        workers: folds or heads that train side by side; None: as many as torch has threads.
-        tokens: folder of token caches; None: `out/tokens`.
-        batch: clips encoded at once.
-        device: where encoders and heads run.
-        command: what to record as the command; None: that of this process.
+        protocol: `hear` (8 of 16 points, drawn as the kit draws them), `hear_full` (all 16), `hear_raced` (all 16,
+            those that fall behind stop: auricle's variant), `evar`, `xares`, `marble`, `superb`; or settings of a
+            protocol, which are used unchanged.
+        config: controls, interval, batch and device; seeds, search, loss and refit belong to the protocol.
+        memory_mb: bound on the memory of all points of a grid that train at once.
+        workers: folds or heads that train in parallel; None: the number of torch's threads.
+        command: recorded as the command; None: that of this process.
         progress: show progress bars.
+        tokens: folder of token caches; None: `out/tokens`.
 
     Returns:
-        One result per encoder and reader of the kit, encoders first, controls after them.
+        One result per encoder and probe of the kit: encoders first, then controls.
 
     Raises:
-        CorpusError: the corpus can't serve the task.
-        ConfigError: no encoder, no such protocol, or a task that is not of labelled clips.
+        CorpusError: the corpus does not serve the task.
+        ConfigError: no encoder, no such protocol, a setting that belongs to the protocol, or a task that is not of
+            labelled clips.
     """
+    card = get_task(task) if isinstance(task, str) else task
     require_clips(card)
-    candidates = evaluated_encoders(encoders, with_controls, seen)
-    asked = (protocol,) if isinstance(protocol, ProtocolConfig) else get_protocol(protocol)
-    kits = asked if isinstance(protocol, ProtocolConfig) else tuple(for_task(kit, card.name) for kit in asked)
-    out = Path(out)
-    known = {r.key: r for r in read_results(out)} if (out / "results.jsonl").is_file() else {}
-    store = Path(tokens or out / "tokens")
-    words = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-    def study(kit: ProtocolConfig) -> tuple[CompatTask, Study]:
-        kind = CompatTask(kit, memory_mb=memory_mb, workers=workers)
-        plan = kind.plan(card, corpus, split_seed)
-        rest = Protocol(kit.seeds, SearchConfig(), None, False, resamples, confidence, split_seed)
-        return kind, Study(card, corpus, kind, plan, rest, out, words, device)
-
-    laid = [(kit, *study(kit)) for kit in kits]
-    work = [(evaluated, *one) for evaluated in candidates for one in laid]
-    todo = sum(study.key(evaluated, kit) not in known for evaluated, kit, _, study in work)
-    caches: dict[tuple[str, str | None], TokenCache] = {}
-    for evaluated, kit, _, study_ in work:
-        wanted = (evaluated.encoder.fingerprint, kit.layered)
-        if wanted not in caches and study_.key(evaluated, kit) not in known:
-            caches[wanted] = _cache(evaluated.encoder.to(device), corpus, store, kit, batch, progress)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    results: list[Result] = []
-    done = 0
-    with Progress(*columns, disable=not progress) as bar:
-        line = bar.add_task(f"{kits[0].name} on {card.name}", total=todo)
-        for evaluated, kit, kind, study_ in work:
-            key = study_.key(evaluated, kit)
-            if key in known:
-                results.append(_refreshed(known[key], evaluated, out))
-                continue
-            bar.update(line, description=f"{card.name}: {kit.probe} on {evaluated.encoder.name}")
-
-            def tell(share: float, done: int = done) -> None:
-                bar.update(line, completed=done + share)
-
-            result = study_.run(evaluated, kit.probe, kit, caches[evaluated.encoder.fingerprint, kit.layered], tell)
-            result = replace(result, protocol_name=kit.name, leaks=kind.leaks(study_.plan))
-            append_result(out / "results.jsonl", result)
-            results.append(result)
-            done += 1
-    return results
-
-
-def _refreshed(result: Result, evaluated: EvaluatedEncoder, out: Path) -> Result:
-    """Return a result found again with what is said of its encoder now, which is no part of its key."""
-    if (result.seen, result.role, result.encoder) == (evaluated.seen, evaluated.role, evaluated.encoder.name):
-        return result
-    result = replace(result, seen=evaluated.seen, role=evaluated.role, encoder=evaluated.encoder.name)
-    append_result(out / "results.jsonl", result)
-    return result
-
-
-def _cache(
-    encoder: FrozenEncoder, corpus: Corpus, store: Path, kit: ProtocolConfig, batch: int, progress: bool
-) -> TokenCache:
-    """Extract what a kit's head reads, or open it; the outputs of the blocks are shared with auricle's own probes."""
-    folder = store / encoder.fingerprint
-    if kit.layered is None:
-        return extract(encoder, corpus, folder, batch=batch, progress=progress)
-    blocks = tuple(range(1, encoder.depth + 1)) or (0,)
-    if kit.layered == "blocks":
-        layers, folder = blocks, folder.with_name(f"{folder.name}-layers")
+    for name in ("seeds", "search", "loss", "refit"):
+        if getattr(config, name) != getattr(DEFAULTS, name):
+            raise ConfigError(f"found a setting of {name}; the protocol of a kit has its own: leave {name} out")
+    candidates = evaluated_encoders(encoders, config.controls)
+    kits: tuple[ProtocolConfig, ...]
+    if isinstance(protocol, ProtocolConfig):
+        kits = (protocol,)
     else:
-        layers, folder = tuple(range(encoder.depth + 1)), folder.with_name(f"{folder.name}-states")
-    return extract(encoder, corpus, folder, layers=layers, batch=batch, progress=progress)
+        kits = tuple(for_task(kit, card.name) for kit in get_protocol(protocol))
+    out, device = Path(out), str(find_device(config.device))
+
+    def planned(kit: ProtocolConfig) -> PlannedTask:
+        kind = KitTask(kit, memory_mb=memory_mb, workers=workers)
+        plan = kind.plan(card, corpus, config.split_seed)
+        rest = Protocol(kit.seeds, SearchConfig(), None, False, config.resamples, config.confidence, config.split_seed)
+        leaks = tuple(kind.leaks(plan))
+        return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks)
+
+    tasks = [(kit, planned(kit)) for kit in kits]
+    evaluations = [
+        Evaluation(one, evaluated, kit.probe, kit, kit.layers, kit.key_facts())
+        for evaluated in candidates
+        for kit, one in tasks
+    ]
+    store = TokenStore(corpus, Path(tokens or out / "tokens"), config.batch, device, progress)
+    return drive(evaluations, store.opener(), progress=progress)
+
+
+def probe_by_protocol(
+    model: str | Path | Model,
+    *,
+    task: str | TaskCard,
+    protocol: str,
+    data: str | Path | Corpus | None = None,
+    config: EvaluationConfig = DEFAULTS,
+    out: Path | str | None = None,
+    precision: str = "fp32",
+    trust_remote_code: bool = False,
+    command: str | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Probe a pre-trained encoder on a task of labelled clips by the protocol of an evaluation kit.
+
+    Args:
+        model: as for `probe`.
+        task: name of a task card, or a card.
+        protocol: name of a protocol; see `evaluate_by_protocol`.
+        data: the task's audio; None: as its card says.
+        config: as for `evaluate_by_protocol`.
+        out: folder for results; None: as for `probe`.
+        precision: as for `probe`.
+        trust_remote_code: as for `probe`.
+        command: recorded as the command; None: that of this process.
+        progress: show progress bars.
+
+    Raises:
+        CorpusError: there is no such audio, or it does not serve the task.
+        ConfigError: no such protocol, or a type of task that it does not know.
+    """
+    card = get_task(task) if isinstance(task, str) else task
+    get_protocol(protocol)
+    corpus = open_task_corpus(card, data)
+    opened = open_model(model, config.device, precision, trust_remote_code)
+    return evaluate_by_protocol(
+        [evaluated_on(opened, corpus)],
+        card,
+        corpus,
+        out=out if out is not None else opened.folder / "probes" / card.name,
+        protocol=protocol,
+        config=config,
+        command=command,
+        progress=progress,
+    )

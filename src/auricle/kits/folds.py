@@ -1,4 +1,4 @@
-"""Which clips teach, choose and judge in a kit's protocol."""
+"""Training, validation and test clips by the protocol of a kit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from auricle.tasks.folds import VALID, Fold, Plan
 from auricle.tasks.targets import Targets
 
 _ATTEMPTS = 100
-_KIND = "validation clips are drawn without regard to their source: they choose more kindly than clips of other sources"
+_RANDOM_VALIDATION = (
+    "validation clips are drawn without regard to their source: their scores are more optimistic than those of clips "
+    "of other sources"
+)
 
 
 def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Sequence[object], seed: int) -> Plan:
@@ -22,7 +25,7 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
 
     Args:
         protocol: of the kit.
-        plan: the official split or folds, with the next fold (or clips set aside here) as validation clips.
+        plan: the official split or folds, with the next fold (or clips held out here) as validation clips.
         targets: the clips that take part.
         splits: `(n,)` split name of each of them.
         seed: of random validation clips.
@@ -32,15 +35,15 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     """
     if plan.protocol == "split" and protocol.split_test_validates:
         return _test_validates(
-            protocol, plan, "the corpus's own split; all other clips teach", "clips themselves choose"
+            protocol, plan, "the corpus's own split; all other clips train", "clips themselves select"
         )
     if plan.protocol == "split" and any(str(s).strip().lower() in VALID for s in splits):
         return plan
     if protocol.folds == "next_validates":
         return replace(plan, folds=_in_order_of_folds(plan)) if plan.protocol == "folds" else plan
     if protocol.folds == "test_validates" and plan.protocol == "folds":
-        words = f"{_first_part(plan.description)}; all other folds teach"
-        return _test_validates(protocol, plan, words, "fold itself chooses")
+        words = f"{_first_part(plan.description)}; all other folds train"
+        return _test_validates(protocol, plan, words, "fold itself selects")
     if protocol.folds == "test_validates":
         return plan
     generator = np.random.default_rng(seed if protocol.valid_seed < 0 else protocol.valid_seed)
@@ -48,10 +51,9 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     for fold in plan.folds:
         train, valid = _draw(_known(fold), targets, protocol, generator, fold.name)
         drawn.append(Fold(fold.name, train, valid, fold.test))
-    words = (
-        f"{_first_part(plan.description)}; {protocol.valid_share:.0%} of the training clips, drawn at random, validate"
-    )
-    return replace(plan, folds=tuple(drawn), description=words, notes=(*plan.notes, _KIND))
+    share = f"{protocol.valid_share:.0%} of the training clips, drawn at random, validate"
+    description = f"{_first_part(plan.description)}; {share}"
+    return replace(plan, folds=tuple(drawn), description=description, notes=(*plan.notes, _RANDOM_VALIDATION))
 
 
 def _known(fold: Fold) -> NDArray[np.int64]:
@@ -60,13 +62,13 @@ def _known(fold: Fold) -> NDArray[np.int64]:
 
 def _test_validates(protocol: ProtocolConfig, plan: Plan, words: str, who: str) -> Plan:
     folds = tuple(Fold(f.name, _known(f), f.test, f.test) for f in plan.folds)
-    # Neighbours have no epoch to choose.
+    # Neighbours have no epoch to select.
     words += "" if protocol.neighbours else f", and the test {who} the epoch"
     return replace(plan, folds=folds, description=words)
 
 
 def _in_order_of_folds(plan: Plan) -> tuple[Fold, ...]:
-    """Training clips fold after fold: a kit that does not shuffle sees them so."""
+    """Order training clips fold after fold, as a kit that does not shuffle reads them."""
     owner = {fold.name: set(fold.test.tolist()) for fold in plan.folds}
     ordered = []
     for fold in plan.folds:
@@ -89,8 +91,8 @@ def _draw(
             return train, valid
     raise CorpusError(
         f"in {_ATTEMPTS} draws of {count} validation clips from the {len(rows)} training clips of fold {name} not one "
-        f"held all {int(wanted.sum())} classes; protocol {protocol.name!r} needs that: give the corpus validation "
-        "clips of its own, or take another protocol"
+        f"held all {int(wanted.sum())} classes; protocol {protocol.name!r} needs that: give the corpus its own "
+        "validation clips, or choose another protocol"
     )
 
 

@@ -1,4 +1,4 @@
-"""The grid of a kit: points of different heads and learning rates, and how one of them is chosen."""
+"""The grid of a kit: points of different heads and learning rates, and the selection of one of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import torch
 
-from auricle.config import Config
+from auricle.config import Config, Positive
 from auricle.errors import ConfigError
-from auricle.kits.head import CompatHeadConfig
-from auricle.kits.training import CompatFit, CompatTraining, keep_best, train_compat
+from auricle.kits.head import KitHeadConfig
+from auricle.kits.training import KitFit, KitTraining, keep_best, train_kit_head
 from auricle.probes.contract import Labelled
 from auricle.tokens.token_set import TokenSet
 
@@ -26,17 +26,17 @@ class GridPoint(Config):
     """A point of a grid.
 
     Attributes:
-        head: what is trained.
+        head: the head to train.
         lr: its learning rate.
     """
 
-    head: CompatHeadConfig
-    lr: float
+    head: KitHeadConfig
+    lr: Positive
 
 
 def fit_points(
     points: Sequence[GridPoint],
-    training: CompatTraining,
+    training: KitTraining,
     train: Labelled,
     valid: Labelled,
     classes: int,
@@ -48,12 +48,12 @@ def fit_points(
     workers: int = 1,
     calibrate_on: TokenSet | None = None,
     progress: Callable[[float], None] | None = None,
-) -> list[CompatFit]:
+) -> list[KitFit]:
     """Train all points of a grid, those of one head together.
 
-    With a race (`training.race`), all points train as far as its first rung; the best of them begin again and train as
-    far as the next one, and so on; the last ones train to their end. Beginning again costs some epochs, and no memory
-    for settings that wait.
+    With a race (`training.race`), all points train up to its first rung; the best of them restart and train up to the
+    next one, and so on; the last ones train to their end. Restarting costs some epochs, but no memory for waiting
+    settings.
 
     Args:
         points: the grid.
@@ -64,29 +64,29 @@ def fit_points(
         single: one label a clip or several.
         seed: of start, order and dropout.
         device: where to train.
-        memory_mb: bound on what settings hold while they train, all workers together.
-        workers: heads that train side by side, one thread each; results do not depend on it.
-        calibrate_on: see `train_compat`.
-        progress: called with the share of the work that is done at most.
+        memory_mb: bound on the memory of settings in training, all workers together.
+        workers: heads that train in parallel, one thread each; results do not depend on it.
+        calibrate_on: see `train_kit_head`.
+        progress: called with the share of the work that is done, as an upper bound.
 
     Returns:
-        One fit a point, in the order of the points; only the best one (`best_point`) keeps its weights.
+        One fit per point, in the order of the points; only the best one (`best_point`) keeps its weights.
     """
     stages = len(training.race) + 1
 
-    def fit(places: list[int], rules: CompatTraining, stage: int) -> dict[int, CompatFit]:
-        """Train some points; returns place -> fit."""
+    def fit(places: list[int], rules: KitTraining, stage: int) -> dict[int, KitFit]:
+        """Train some points; return position -> fit."""
         groups = list(_by_head(points, places).values())
         side = min(workers, len(groups))
         done = [0.0] * len(groups)
 
-        def one(number: int) -> list[CompatFit]:
-            def tell(share: float) -> None:
+        def one(number: int) -> list[KitFit]:
+            def advance(share: float) -> None:
                 done[number] = share
                 if progress is not None:
                     progress((stage + sum(done) / len(done)) / stages)
 
-            return train_compat(
+            return train_kit_head(
                 points[groups[number][0]].head,
                 rules,
                 [points[k].lr for k in groups[number]],
@@ -99,14 +99,14 @@ def fit_points(
                 memory_mb=memory_mb / side,
                 calibrate_on=calibrate_on,
                 keep="best",
-                progress=tell,
+                progress=advance,
             )
 
         found = side_by_side([lambda number=n: one(number) for n in range(len(groups))], side)  # type: ignore[misc]
         return dict(zip(itertools.chain(*groups), itertools.chain(*found), strict=True))
 
     rules = training.replace(race=())
-    fits: dict[int, CompatFit] = {}
+    fits: dict[int, KitFit] = {}
     alive = list(range(len(points)))
     for stage, (checks, share) in enumerate(training.race):
         length = {"steps" if rules.steps else "epochs": checks * rules.check_every}
@@ -121,14 +121,14 @@ def fit_points(
     return found
 
 
-def _merge(fits: dict[int, CompatFit], found: dict[int, CompatFit]) -> None:
+def _merge(fits: dict[int, KitFit], found: dict[int, KitFit]) -> None:
     for k, fit in found.items():
         fit.spent += fits[k].spent if k in fits else 0
         fits[k] = fit
 
 
-def best_point(fits: Sequence[CompatFit]) -> int:
-    """Return the place of the best validation score, the first of equals, among those that trained to their end.
+def best_point(fits: Sequence[KitFit]) -> int:
+    """Return the index of the best validation score, the first of equals, among points that trained to their end.
 
     Raises:
         ConfigError: none has a finite score.
@@ -140,9 +140,9 @@ def best_point(fits: Sequence[CompatFit]) -> int:
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]], workers: int) -> list[T]:
-    """Run jobs on so many threads, each with one thread of its own for torch; results are in the order of the jobs.
+    """Run jobs on several threads, each with one torch thread; results are in the order of the jobs.
 
-    Small products gain nothing from sharing one among cores; training different settings on each core does.
+    Small products gain nothing from being shared among cores; training different settings on each core does.
     """
     if workers <= 1 or len(jobs) <= 1:
         return [job() for job in jobs]
@@ -154,8 +154,8 @@ def side_by_side(jobs: Sequence[Callable[[], T]], workers: int) -> list[T]:
         torch.set_num_threads(threads)
 
 
-def _by_head(points: Sequence[GridPoint], places: Sequence[int]) -> dict[CompatHeadConfig, list[int]]:
-    groups: dict[CompatHeadConfig, list[int]] = {}
+def _by_head(points: Sequence[GridPoint], places: Sequence[int]) -> dict[KitHeadConfig, list[int]]:
+    groups: dict[KitHeadConfig, list[int]] = {}
     for place in places:
         groups.setdefault(points[place].head, []).append(place)
     return groups

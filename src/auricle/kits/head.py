@@ -1,7 +1,7 @@
-"""The heads of the evaluation kits, vectorised over learning rates: from one vector a clip, or one a layer, to logits.
+"""The heads of the evaluation kits, vectorised over learning rates: from one vector per clip or layer to logits.
 
 HEAR's predictor, EVAR's linear layer, X-ARES's layer norm and linear layer, MARBLE's and SUPERB's sums over layers are
-the same few parts put together differently (fact sheet of the kits, C1).
+combinations of the same few parts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count, ShareBelowOne
 from auricle.errors import ConfigError
 from auricle.kits.block import EPS, hidden_block, setting_linear
 from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, drop, linear_init, repeat
@@ -25,82 +26,70 @@ from auricle.probes.heads.vectors import pool
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
 _MOMENTUM = 0.1
-# Below this many multiplications a layer costs less than turning it into bfloat16 and back.
+# Below this many multiplications a layer costs less than converting it to bfloat16 and back.
 _WORTH_FAST = 2**22
 
 
 @dataclass(frozen=True)
-class CompatHeadConfig(ProbeConfig):
+class KitHeadConfig(ProbeConfig):
     """Settings of a kit's head.
 
     Attributes:
-        source: the vector it reads: the encoder's own clip vector (`pooled`), or the `mean` of its valid tokens.
+        source: the input: the encoder's own clip vector (`pooled`), or the `mean` of its valid tokens.
         standardise: mean 0 and deviation 1 over the training clips (EVAR); a constant dimension becomes 0.
-        layer_norm: layer norm with scale and shift before all else (X-ARES).
+        layer_norm: layer norm with scale and shift before everything else (X-ARES).
         hidden: widths of the hidden layers.
         batch_norm: between a hidden layer and its activation (HEAR).
         dropout: share of hidden activations that are dropped in training.
         activation: after each hidden layer; `none`: SUPERB's projection has none.
         init: of the linear layers' weights: torch's own, or Xavier with gain 1 for the first and sqrt(2) for each
             later one (HEAR); biases start as torch's own.
-        precision: `exact`: float32; `fast`: products in bfloat16; `auto`: `fast` where the processor multiplies
-            bfloat16 itself. Small layers are always exact.
+        precision: `exact`: float32; `fast`: products in bfloat16; `auto`: `fast` where the processor supports bfloat16.
+            Small layers are always exact.
     """
 
     source: Literal["pooled", "mean"] = "pooled"
     standardise: bool = False
     layer_norm: bool = False
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[Count, ...] = ()
     batch_norm: bool = False
-    dropout: float = 0.0
+    dropout: ShareBelowOne = 0.0
     activation: Literal["relu", "none"] = "relu"
     init: Literal["torch", "xavier_uniform", "xavier_normal"] = "torch"
     precision: Literal["auto", "exact", "fast"] = "auto"
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ConfigError: a word is unknown, the share is no share, or batch norm comes without ReLU.
-        """
-        super().__post_init__()
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}; expected a share from 0 to below 1")
         if self.batch_norm and self.activation != "relu":
-            raise ConfigError(
-                "batch norm goes with activation 'relu' (HEAR's predictor); choose that, or no batch norm"
-            )
+            raise ConfigError("batch norm needs activation 'relu' (HEAR's predictor); set that, or no batch norm")
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> CompatHead:
-        """Build the head."""
+    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> KitHead:
         width = shape.pooled_width if self.source == "pooled" else shape.width
-        return CompatHead(self, width, classes, settings, generator)
+        return KitHead(self, width, classes, settings, generator)
 
 
 @dataclass(frozen=True)
-class CompatLayersHeadConfig(CompatHeadConfig):
+class KitLayersHeadConfig(KitHeadConfig):
     """Settings of a kit's head over all layers: a softmax-weighted sum of the layers' means, then the rest.
 
-    Averaging each layer over its tokens first is the same sum in another order; and as SUPERB's projection has no
-    activation, it too may come after the mean. So tokens are read once, however many steps are trained.
+    Averaging each layer over its tokens first is the same sum in another order; SUPERB's projection has no activation
+    and may follow the mean as well. So tokens are read once, for any number of training steps.
 
     Attributes:
-        weights: where the layers' weights start: all 0 (SUPERB), or drawn from a normal distribution (MARBLE).
+        weights: initial weights of the layers: all 0 (SUPERB), or drawn from a normal distribution (MARBLE).
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
     source: Literal["pooled", "mean"] = "mean"
     weights: Literal["zeros", "normal"] = "zeros"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> CompatHead:
-        """Build the head."""
+    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> KitHead:
         start = torch.zeros(shape.layers)
         if self.weights == "normal":
             start.normal_(generator=generator)
-        return CompatHead(self, shape.width, classes, settings, generator, layers=start)
+        return KitHead(self, shape.width, classes, settings, generator, layers=start)
 
 
-class CompatHead(ProbeHead):
+class KitHead(ProbeHead):
     """A kit's head at S settings. Parameters as in the kit: `w0`, `b0`, (`gain0`, `shift0`), `w1` ..."""
 
     mean: Tensor
@@ -108,7 +97,7 @@ class CompatHead(ProbeHead):
 
     def __init__(
         self,
-        config: CompatHeadConfig,
+        config: KitHeadConfig,
         width: int,
         classes: int,
         settings: int,
@@ -136,25 +125,22 @@ class CompatHead(ProbeHead):
                 self.register_buffer(f"running_var{k}", torch.ones(settings, fan_out))
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Return the vectors `(B, D)`, or the layers' means `(B, L, D)`."""
         if self.config.reads == "layers":
             return Inputs(layer_vectors(batch, "mean", scale="none"))
         return Inputs(pool(batch, self.config.source))
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and deviation over the training clips, where the kit standardises."""
         if self.config.standardise:
             mean, std = training_moments(inputs)
             self.mean.copy_(mean.to(self.mean).expand_as(self.mean))
             self.scale.copy_((1 / std).to(self.scale).expand_as(self.scale))
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`. In training mode, running statistics are updated."""
         x, config = inputs.x, self.config
         if config.reads == "layers":
             x = torch.einsum("sl,bld->sbd", self.layer_weights.softmax(-1), x)
         if config.standardise:
-            # The statistics are of the clips: every setting has the same.
+            # The statistics are those of the clips, equal for all settings.
             x = (x - self.mean[0]) * self.scale[0]
         if config.layer_norm:
             x = F.layer_norm(x, x.shape[-1:], eps=EPS) * self.norm_gain.unsqueeze(1) + self.norm_shift.unsqueeze(1)
@@ -179,7 +165,7 @@ class CompatHead(ProbeHead):
         B = x.shape[-2]
         mask = _mask(B, weight.shape[1], config.dropout, generator, x.device)
         h, batch_mean, batch_variance = hidden_block(x, weight, gain, shift, mask, fast=fast)
-        # The bias cancels out of the activations, and not out of what evaluation takes the mean to be.
+        # The bias cancels out of the activations, but not out of the running mean.
         mean.lerp_(batch_mean + bias.detach(), _MOMENTUM)
         variance.lerp_(batch_variance * (B / (B - 1)), _MOMENTUM)
         return h
@@ -195,7 +181,7 @@ def _mask(
     """Dropout's mask, one for all settings: zeros and 1 / (1 - share)."""
     if share == 0:
         return None
-    # Four 16-bit draws in each 64-bit one: a fifth of the time of one draw an activation, for a share exact to 1e-5.
+    # Four 16-bit draws in each 64-bit one: a fifth of the time of one draw per activation, for a share exact to 1e-5.
     draws = torch.empty(-(-clips * width // 4), dtype=torch.int64, device=device)
     draws.random_(-(2**63), None, generator=generator)
     keep = draws.view(torch.int16)[: clips * width] >= round(share * 2**16) - 2**15

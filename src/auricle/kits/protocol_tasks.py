@@ -1,4 +1,4 @@
-"""What the kits' protocols say of single tasks: lengths, batches, epochs, learning rates (fact sheet, C3 to C6)."""
+"""Settings of the kits' protocols for single tasks: lengths, batches, epochs, learning rates."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MARBLE_TRAINING: dict[str, dict[str, Any]] = {
 }
 _MARBLE_LR = {"gtzan": 5e-3}
 
-# 200,000 steps, looked at every 4,000.
+# 200,000 steps, with a check every 4,000.
 _SUPERB_LONG = ("keyword_spotting", "speech_commands_v1", "fluent_speech_commands", "voxceleb1")
 
 _BALANCED = "SUPERB samples the classes evenly on this task and lowers the level by 3 dB; neither is done here"
@@ -53,7 +53,7 @@ _SAME_CLIPS = "the clips that choose the epoch are the ones that are tested"
 
 
 def for_task(protocol: ProtocolConfig, task: str) -> ProtocolConfig:
-    """Return a protocol with what its kit does otherwise on one task; others stay as they are.
+    """Return a protocol with the kit's own settings for one task; for others it stays as it is.
 
     Args:
         protocol: a kit's protocol.

@@ -1,4 +1,4 @@
-"""Labelled clips judged by an evaluation kit's protocol instead of auricle's own."""
+"""Labelled clips by the protocol of an evaluation kit instead of auricle's own."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 from auricle.kits.folds import kit_plan
 from auricle.kits.grid import GridPoint, best_point, fit_points, side_by_side
-from auricle.kits.knn import neighbour_votes
-from auricle.kits.protocols import ProtocolConfig
-from auricle.kits.training import CompatFit, compat_logits
+from auricle.kits.head import KitHeadConfig
+from auricle.kits.protocols import NeighbourConfig, ProtocolConfig
+from auricle.kits.training import KitFit, kit_logits
 from auricle.probes.contract import Labelled
 from auricle.probes.cost import head_macs
 from auricle.probes.losses import get_loss
+from auricle.probes.search.feed import Feed
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
+from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets, cells, source_groups
@@ -31,8 +34,8 @@ from auricle.tokens.token_set import TokenSet
 
 
 @dataclass(frozen=True)
-class Side:
-    """Clips of a fold with what is true of them, ready for a kit's head."""
+class _Side:
+    """Tokens and labels of clips, ready for a kit's head."""
 
     tokens: TokenSet
     targets: Targets
@@ -44,13 +47,13 @@ class Side:
         return Labelled(self.tokens.select(rows), torch.from_numpy(self.targets.truth[rows].astype(np.float32)))
 
 
-class CompatTask(TaskType):
-    """Clips with one label or several, by a kit's rules.
+class KitTask(TaskType):
+    """Clips with one label or several, by the rules of a kit.
 
     Args:
-        protocol: the kit's, as it is for this task.
-        memory_mb: bound on what the points of a grid hold while they train.
-        workers: folds or heads that train side by side, one thread each; None: as many as torch has threads.
+        protocol: of the kit, for this task.
+        memory_mb: bound on the memory of the points of a grid in training.
+        workers: folds or heads that train in parallel, one thread each; None: the number of torch's threads.
     """
 
     name: ClassVar[str] = "clips"
@@ -61,12 +64,6 @@ class CompatTask(TaskType):
         self.protocol, self.memory_mb, self.workers = protocol, memory_mb, workers
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
-        """Make targets, and folds for each of the protocol's seeds.
-
-        Raises:
-            CorpusError: no labels, one class only, fewer clips than folds, or no validation clips as the kit
-                wants them.
-        """
         targets, official = plan_clips(card, corpus, seed)
         splits = cells(corpus, "split", targets.rows)
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
@@ -75,20 +72,18 @@ class CompatTask(TaskType):
         return TaskPlan(targets.rows, official.protocol, plans[0].description, groups, notes, (targets, plans))
 
     def layers(self, probe: Config) -> Literal["all"] | None:
-        """Return `all` for heads over layers."""
-        return "all" if self.protocol.layered else None
+        return "all" if self.protocol.layers else None
 
     def leaks(self, plan: TaskPlan) -> list[str]:
-        """Return what in the protocol flatters the score on a task laid out so."""
+        """Return what in the protocol flatters the score of a task with this plan."""
         return [*self.protocol.leaks, *(self.protocol.fold_leaks if plan.protocol == "folds" else ())]
 
     def run(self, job: Job) -> Outcome:
-        """Train the kit's head on all folds with all its seeds and put the test clips in a row."""
         targets, plans = job.plan.payload
         protocol, here = self.protocol, job.present
-        tokens = job.tokens(layers=protocol.layered is not None)
+        tokens = job.tokens(layers=protocol.layers is not None)
         known = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
-        side = Side(tokens, known)
+        side = _Side(tokens, known)
         by_seed = [job.readable(plan.folds) for plan in plans]
         kept = [
             self._seed(job, side, folds, seed, place / len(plans))
@@ -117,27 +112,27 @@ class CompatTask(TaskType):
             params=heads[0]["params"],
             macs=heads[0]["macs"],
             settings={"protocol": protocol.to_json()},
-            details={"kit": _as_the_kit_says(job.card, predictions, self)},
+            details={"kit": _kit_scores(job.card, predictions, self)},
         )
 
-    def _seed(self, job: Job, side: Side, folds: list[Fold], seed: int, before: float) -> list[Kept]:
+    def _seed(self, job: Job, side: _Side, folds: list[Fold], seed: int, before: float) -> list[Kept]:
         """Return each fold's scores for one seed."""
         protocol = self.protocol
         workers = 1 if job.device != "cpu" else self.workers or torch.get_num_threads()
         finished: set[int] = set()
 
-        def tell(share: float) -> None:
+        def advance(share: float) -> None:
             job.progress(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
 
         def made(place: int, points: tuple[GridPoint, ...], alone: bool) -> Kept:
             def make() -> Kept:
                 if alone:
-                    return self._fold(job, side, folds[place], points, seed, self.memory_mb, workers, tell)
+                    return self._fold(job, side, folds[place], points, seed, self.memory_mb, workers, advance)
                 return self._fold(job, side, folds[place], points, seed, self.memory_mb / workers, 1, None)
 
             kept = job.kept(f"seed-{seed}-fold-{place}", make)
             finished.add(place)
-            tell(0.0)
+            advance(0.0)
             return kept
 
         first: list[Kept] = []
@@ -151,15 +146,15 @@ class CompatTask(TaskType):
     def _fold(
         self,
         job: Job,
-        side: Side,
+        side: _Side,
         fold: Fold,
         points: tuple[GridPoint, ...],
         seed: int,
         memory_mb: float,
         workers: int,
-        tell: Callable[[float], None] | None,
+        advance: Callable[[float], None] | None,
     ) -> Kept:
-        """Try the points on one fold and score its test clips by the best of them."""
+        """Try the points on one fold and predict its test clips with the best of them."""
         targets, protocol = side.targets, self.protocol
         test = side.tokens.select(fold.test)
         if protocol.neighbours is not None:
@@ -178,16 +173,21 @@ class CompatTask(TaskType):
             memory_mb=memory_mb,
             workers=workers,
             calibrate_on=side.tokens.select(both) if protocol.standardise_with_valid else None,
-            progress=tell,
+            progress=advance,
         )
         place = best_point(fits)
-        logits = compat_logits(points[place].head, fits[place], test, len(targets.classes), job.device)
+        logits = kit_logits(points[place].head, fits[place], test, len(targets.classes), job.device)
         scores = get_loss("ce" if targets.kind == "single" else "bce").scores(logits).numpy()
         head = points[place].head.build(
             test.shape, len(targets.classes), settings=1, generator=torch.Generator().manual_seed(seed)
         )
-        chosen = {"fold": fold.name, "seed": seed, "point": protocol.tried.index(points[place]), **_said(fits[place])}
-        chosen["tried"] = [{"head": p.head.to_json(), **_said(fit)} for p, fit in zip(points, fits, strict=True)]
+        chosen = {
+            "fold": fold.name,
+            "seed": seed,
+            "point": protocol.tried.index(points[place]),
+            **_record(fits[place]),
+        }
+        chosen["tried"] = [{"head": p.head.to_json(), **_record(fit)} for p, fit in zip(points, fits, strict=True)]
         return {"chosen": chosen, "params": head.params, "macs": head_macs(head, test)}, {"scores": scores}
 
     def _crop_notes(self, corpus: Corpus, rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -204,13 +204,47 @@ class CompatTask(TaskType):
         return tuple(notes)
 
 
-def _said(fit: CompatFit) -> dict[str, Any]:
+def neighbour_votes(known: Labelled, asked: TokenSet, classes: int, config: NeighbourConfig) -> NDArray[np.float32]:
+    """Return each class's votes among the k training clips of the largest cosine.
+
+    Weights are a softmax over the neighbours' cosines divided by the temperature, so the votes of a single-label clip
+    sum to 1.
+
+    Args:
+        known: training clips with class numbers `(n,)`, or zeros and ones `(n, C)`.
+        asked: `m` clips to predict.
+        classes: C.
+        config: k and temperature.
+
+    Returns:
+        `(m, C)` float32.
+
+    Raises:
+        ConfigError: a vector is not finite.
+    """
+    probe = KitHeadConfig(source="mean").build(
+        known.tokens.shape, classes, settings=1, generator=torch.Generator().manual_seed(0)
+    )
+    unit = []
+    for tokens in (known.tokens, asked):
+        vectors = torch.cat([inputs.x for inputs in Feed(tokens, probe, memory_mb=0).all()])
+        if not bool(vectors.isfinite().all()):
+            raise ConfigError("the tokens of a clip are not finite; exclude it or fix the encoder")
+        unit.append(F.normalize(vectors, dim=1))
+    y = F.one_hot(known.targets, classes) if known.targets.dim() == 1 else known.targets
+    near, places = (unit[1] @ unit[0].t()).topk(min(config.k, len(unit[0])), dim=1)
+    weights = (near / config.temperature).softmax(1)
+    votes: NDArray[np.float32] = torch.einsum("mk,mkc->mc", weights, y.float()[places]).numpy()
+    return votes
+
+
+def _record(fit: KitFit) -> dict[str, Any]:
     validation = fit.score if np.isfinite(fit.score) else None
     return {"lr": fit.lr, "validation": validation, "epoch": fit.at, "epochs": fit.trained, "raced_out": fit.raced_out}
 
 
-def _as_the_kit_says(card: TaskCard, predictions: ClipPredictions, kind: CompatTask) -> dict[str, Any]:
-    """The score as the kit prints it: the mean over folds of each seed, and how far folds and seeds spread."""
+def _kit_scores(card: TaskCard, predictions: ClipPredictions, kind: KitTask) -> dict[str, Any]:
+    """Return the score as the kit prints it: the mean over folds and seeds, and their deviations."""
     metric = kind.headline(card, predictions)
     folds = np.unique(predictions.fold)
     weights = np.stack([predictions.fold == f for f in folds]).astype(np.float64)
@@ -230,8 +264,8 @@ def require_clips(card: TaskCard) -> None:
     Raises:
         ConfigError: it is of another type.
     """
-    if type(card.rule).__name__ != "ClipsRule":
+    if not isinstance(card.rule, ClipsRule):
         raise ConfigError(
-            f"task {card.name!r} is of type {type(card.rule).__name__}; the kits' protocols here judge labelled clips: "
-            "use auricle's own protocol for it"
+            f"task {card.name!r} is of type {type(card.rule).__name__}; the protocols of the kits evaluate labelled "
+            "clips: use auricle's own protocol (strict) for it"
         )

@@ -1,4 +1,4 @@
-"""Trains a kit's head at several learning rates in one pass, by the kit's own rules for epochs, checks and stopping."""
+"""Train a kit's head at several learning rates in one pass, by the kit's own rules for epochs, checks and stopping."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auricle.config import Config
+from auricle.config import Config, Count, Natural, NonNegative, Positive, Share, ShareAboveZero
 from auricle.errors import ConfigError, TrainingError
 from auricle.kits.adam import SettingsAdam
-from auricle.kits.head import CompatHeadConfig
-from auricle.kits.stopping import Standing
+from auricle.kits.early_stopping import EarlyStopping
+from auricle.kits.head import KitHeadConfig
 from auricle.probes.contract import Inputs, Labelled, ProbeHead
 from auricle.probes.losses import get_loss
 from auricle.probes.search.feed import Feed
@@ -24,93 +24,81 @@ from auricle.probes.search.settings_run import predict_logits
 from auricle.tokens.token_set import TokenSet
 
 State = dict[str, Tensor]
-# What a setting holds while it trains: weights, gradients, two moments, the best weights so far; and for the products a
-# gradient on its way, halves of weights and gradient in bfloat16, and what the allocator does not give back.
+# Memory of a setting in training, in copies of its weights: weights, gradients, two moments, the best weights so far;
+# for the products a temporary gradient, bfloat16 copies of weights and gradient, and what the allocator keeps.
 _COPIES = 8
 
 
 @dataclass(frozen=True)
-class CompatTraining(Config):
+class KitTraining(Config):
     """How a kit trains a head.
 
     Attributes:
-        batch: clips a step, at most; the last step of an epoch gets what is left.
-        shuffle: draw the order of the clips anew in each epoch.
+        batch: clips per step, at most; the last step of an epoch takes the remaining ones.
+        shuffle: draw a new order of the clips in each epoch.
         epochs: passes over the training clips, at most.
         steps: steps instead of epochs, if above 0.
-        check_every: epochs (or steps) between two looks at the validation clips.
-        patience: checks without a better score after which a setting stops; 0: it never does.
-        ties: whether the `first` or the `last` of equally good checks stands.
-        schedule: of the learning rate: `constant`; `cosine`, set anew for each epoch, down to `floor`; `plateau`,
-            times `factor` after more than `plateau_patience` checks without a better score.
-        floor: share of the learning rate that the cosine would reach after the last epoch.
+        check_every: epochs (or steps) between two checks on the validation clips.
+        patience: checks without a better score after which a setting stops; 0: never.
+        ties: select the `first` or the `last` of equally good checks.
+        schedule: of the learning rate: `constant`; `cosine`, updated each epoch, down to `floor`; `plateau`, times
+            `factor` after more than `plateau_patience` checks without a better score.
+        floor: share of the learning rate that the cosine reaches after the last epoch.
         factor: of the plateau.
         plateau_patience: of the plateau.
         weight_decay: L2 penalty inside Adam's gradient.
         clip: largest norm of the gradient; 0: not clipped.
         per_class: divide the cross-entropy by the number of classes, as a mean over clips and classes does (EVAR).
-        metric: what the checks compare, of `SearchConfig.metric`; "": accuracy for one label a clip, else `map`.
-        multi_metric: the same for several labels a clip, where it differs.
-        race: no kit's rule, but auricle's: pairs of (checks, share). After so many checks only the best share of the
-            whole grid goes on (see `fit_points`). Empty: all run as in the kit.
+        metric: of the checks, see `SearchConfig.metric`; "": accuracy for one label per clip, else `map`.
+        multi_metric: the same for several labels per clip.
+        race: auricle's addition: pairs of (checks, share). After that many checks only this share of the whole grid,
+            the best of it, continues (see `fit_points`). Empty: all run as in the kit.
     """
 
-    batch: int = 1024
+    batch: Count = 1024
     shuffle: bool = True
-    epochs: int = 500
-    steps: int = 0
-    check_every: int = 1
-    patience: int = 20
+    epochs: Count = 500
+    steps: Natural = 0
+    check_every: Count = 1
+    patience: Natural = 20
     ties: Literal["first", "last"] = "first"
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
-    floor: float = 0.0
-    factor: float = 0.5
-    plateau_patience: int = 6
-    weight_decay: float = 0.0
-    clip: float = 0.0
+    floor: Share = 0.0
+    factor: Positive = 0.5
+    plateau_patience: Natural = 6
+    weight_decay: NonNegative = 0.0
+    clip: NonNegative = 0.0
     per_class: bool = False
     metric: str = ""
     multi_metric: str = ""
-    race: tuple[tuple[int, float], ...] = ()
+    race: tuple[tuple[Count, ShareAboveZero], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ConfigError: a number is out of range, or a word is unknown.
-        """
-        if min(self.batch, self.epochs, self.check_every) < 1 or min(self.steps, self.patience) < 0:
-            raise ConfigError("batch, epochs and check_every must be at least 1, steps and patience at least 0")
-        if self.check_every > (self.steps or self.epochs):
-            raise ConfigError(f"the first check would come after {self.check_every}, and training ends before")
-        if any(checks < 1 or not 0 < share <= 1 for checks, share in self.race):
-            raise ConfigError(f"race is {self.race}; expected pairs of (checks from 1, share above 0 up to 1)")
+        end = self.steps or self.epochs
+        if self.check_every > end:
+            raise ConfigError(f"check_every is {self.check_every}; expected at most {end}, where training ends")
         if self.race and self.schedule == "cosine":
-            raise ConfigError(
-                "a race stops settings early, where a cosine schedule has not come down yet; drop one of them"
-            )
-        if self.schedule not in ("constant", "cosine", "plateau") or self.ties not in ("first", "last"):
-            raise ConfigError(f"schedule {self.schedule!r}, ties {self.ties!r}; see `CompatTraining` for those known")
+            raise ConfigError("a race stops settings before a cosine schedule has decayed; set race or cosine only")
 
     def selects_by(self, single: bool) -> str:
-        """Return the metric that the checks compare."""
+        """Return the metric of the checks."""
         return (self.metric if single else self.multi_metric) or default_metric(single)
 
 
 @dataclass
-class CompatFit:
+class KitFit:
     """One setting, trained.
 
     Attributes:
         lr: its learning rate.
         score: of its best check on the validation clips, higher is better.
         at: epoch (or step) of that check, counted from 1.
-        trained: epochs (or steps) it was trained for.
+        trained: epochs (or steps) of training.
         scores: of all checks.
         loss: validation loss at the best check.
-        raced_out: it was stopped by the race, and its score is of an unfinished training.
-        spent: epochs (or steps) that it cost, with those that a race repeated.
-        state: weights at the best check, with a settings axis of one; empty where they were not kept.
+        raced_out: the race stopped it, and its score is that of an unfinished training.
+        spent: epochs (or steps) of computation, including those that a race repeated.
+        state: weights at the best check, with a settings axis of one; empty where they were dropped.
     """
 
     lr: float
@@ -125,21 +113,21 @@ class CompatFit:
 
 
 def settings_per_pass(parameters: int, clips: int, width: int, memory_mb: float) -> int:
-    """Return how many settings may train at once within a memory bound; at least one.
+    """Return the number of settings that may train at once within a memory bound; at least one.
 
     Args:
         parameters: of one setting.
         clips: of a step.
-        width: of all hidden layers together: each keeps a few values a clip for the gradient.
-        memory_mb: the bound on what settings hold.
+        width: of all hidden layers together: each keeps a few values per clip for the gradient.
+        memory_mb: the bound.
     """
     each = 4 * (_COPIES * parameters + 4 * clips * max(width, 1))
     return max(1, int(memory_mb * 1e6 // each))
 
 
-def train_compat(
-    config: CompatHeadConfig,
-    training: CompatTraining,
+def train_kit_head(
+    config: KitHeadConfig,
+    training: KitTraining,
     rates: Sequence[float],
     train: Labelled,
     valid: Labelled,
@@ -152,11 +140,11 @@ def train_compat(
     calibrate_on: TokenSet | None = None,
     keep: Literal["all", "best"] = "all",
     progress: Callable[[float], None] | None = None,
-) -> list[CompatFit]:
+) -> list[KitFit]:
     """Train a head at several learning rates.
 
-    All rates share start, order and dropout masks, so that they differ by their rate alone; how many of them train in
-    one pass changes nothing but time and memory.
+    All rates share initial weights, order and dropout masks, so that they differ by their rate alone; the number of
+    them in one pass changes nothing but time and memory.
 
     Args:
         config: the head.
@@ -165,30 +153,30 @@ def train_compat(
         train: training clips, in the kit's order.
         valid: validation clips.
         classes: C.
-        single: one label a clip (cross-entropy) or several (binary cross-entropy).
-        seed: of start, order and dropout.
+        single: one label per clip (cross-entropy) or several (binary cross-entropy).
+        seed: of initial weights, order and dropout.
         device: where to train.
-        memory_mb: bound on what settings hold while they train; inputs come on top.
-        calibrate_on: clips whose mean and deviation standardise, where the kit takes other clips than the training's.
+        memory_mb: bound on the memory of settings in training, inputs excluded.
+        calibrate_on: clips whose mean and deviation standardise, where these are not the training clips.
         keep: the weights of `all` settings, or of the `best` one only, so that memory does not grow with their number.
-        progress: called with the share of the work that is done at most.
+        progress: called with the share of the work that is done, as an upper bound.
 
     Raises:
         TrainingError: no setting had a finite validation score.
         ConfigError: one training clip only, where batch norm needs two.
     """
     if config.batch_norm and len(train.tokens) < 2:
-        raise ConfigError("batch norm needs at least 2 training clips; give more")
+        raise ConfigError("found 1 training clip; batch norm needs at least 2: add clips")
     probe = _head(config, train, classes, 1, seed, device)
     feeds = [Feed(side.tokens, probe, device=device) for side in (train, valid)]
     probe.calibrate((feeds[0] if calibrate_on is None else Feed(calibrate_on, probe, device=device)).all())
     buffers = {name: t for name, t in probe.named_buffers() if name in ("mean", "scale")}
     size = settings_per_pass(probe.params, min(training.batch, len(train.tokens)), sum(config.hidden), memory_mb)
-    fits: list[CompatFit] = []
+    fits: list[KitFit] = []
     for begin in range(0, len(rates), size):
         some = list(rates[begin : begin + size])
 
-        def tell(done: float, begin: int = begin, count: int = len(some)) -> None:
+        def advance(done: float, begin: int = begin, count: int = len(some)) -> None:
             if progress is not None:
                 progress((begin + done * count) / len(rates))
 
@@ -199,8 +187,8 @@ def train_compat(
                     buffer.copy_(buffers[name].expand_as(buffer))
             return _Pass(head, training, some, feeds[0], train, feeds[1], valid, single, seed, device)
 
-        # Nothing of a pass outlives it: the next one needs the room.
-        fits += start().run(tell)
+        # Nothing of a pass outlives it: the next one needs the memory.
+        fits += start().run(advance)
         if keep == "best":
             keep_best(fits)
     if not any(fit.at for fit in fits):
@@ -211,8 +199,8 @@ def train_compat(
     return fits
 
 
-def keep_best(fits: Sequence[CompatFit]) -> CompatFit | None:
-    """Forget the weights of all settings but the best one that trained to its end, the first of equals.
+def keep_best(fits: Sequence[KitFit]) -> KitFit | None:
+    """Drop the weights of all settings but the best one that trained to its end, the first of equals.
 
     Returns:
         The best one; None: no setting had a finite score.
@@ -225,9 +213,9 @@ def keep_best(fits: Sequence[CompatFit]) -> CompatFit | None:
     return best
 
 
-def compat_logits(
-    config: CompatHeadConfig,
-    fit: CompatFit,
+def kit_logits(
+    config: KitHeadConfig,
+    fit: KitFit,
     tokens: TokenSet,
     classes: int,
     device: torch.device | str = "cpu",
@@ -241,19 +229,19 @@ def compat_logits(
 
 
 def _head(
-    config: CompatHeadConfig, train: Labelled, classes: int, settings: int, seed: int, device: torch.device | str
+    config: KitHeadConfig, train: Labelled, classes: int, settings: int, seed: int, device: torch.device | str
 ) -> ProbeHead:
     generator = torch.Generator().manual_seed(seed)
     return config.build(train.tokens.shape, classes, settings=settings, generator=generator).to(device)
 
 
 class _Pass:
-    """Some settings that train together."""
+    """Settings that train together."""
 
     def __init__(
         self,
         head: ProbeHead,
-        training: CompatTraining,
+        training: KitTraining,
         rates: list[float],
         feed: Feed,
         train: Labelled,
@@ -269,14 +257,14 @@ class _Pass:
         self.metric = training.selects_by(single)
         self.per_class = training.per_class and single
         self.optimiser = SettingsAdam(head, rates, weight_decay=training.weight_decay, clip=training.clip)
-        self.fits = [CompatFit(rate) for rate in rates]
-        self.standing = Standing(training.patience, training.ties, training.factor, training.plateau_patience)
+        self.fits = [KitFit(rate) for rate in rates]
+        self.stopping = EarlyStopping(training.patience, training.ties, training.factor, training.plateau_patience)
         self.alive = list(range(len(rates)))
         self.order = torch.Generator().manual_seed(seed)
         self.drops = torch.Generator(device=device).manual_seed(seed)
         self.device = device
 
-    def run(self, tell: Callable[[float], None]) -> list[CompatFit]:
+    def run(self, advance: Callable[[float], None]) -> list[KitFit]:
         """Train until all settings have stopped."""
         rule = self.training
         end, step, epoch = rule.steps or rule.epochs, 0, 0
@@ -294,12 +282,12 @@ class _Pass:
                         return self.fits
             if not rule.steps:
                 self._after(epoch, end)
-            tell(min(1.0, (step if rule.steps else epoch) / end))
+            advance(min(1.0, (step if rule.steps else epoch) / end))
         return self.fits
 
     def _places(self, order: np.ndarray) -> list[np.ndarray]:
         places = [order[i : i + self.training.batch] for i in range(0, len(order), self.training.batch)]
-        # Batch norm knows no deviation of one clip; the kit would stop with an error.
+        # The deviation of one clip is undefined for batch norm; the kit would raise an error.
         return places[:-1] if len(places[-1]) == 1 and len(places) > 1 and self._normed else places
 
     @property
@@ -322,14 +310,14 @@ class _Pass:
     def _factors(self, epoch: int) -> list[float]:
         rule = self.training
         if rule.schedule == "plateau":
-            return [self.standing.factor_of(k) for k in self.alive]
+            return [self.stopping.factor_of(k) for k in self.alive]
         share = 1.0
         if rule.schedule == "cosine" and rule.epochs > 1:
             share = rule.floor + (1 - rule.floor) * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / rule.epochs))
         return [share] * len(self.alive)
 
     def _after(self, now: int, end: int) -> None:
-        """Check if it is time, and let settings stop."""
+        """Run a check where one is due, and stop settings."""
         stopped: set[int] = set()
         if now % self.training.check_every == 0:
             logits = predict_logits(self.head, self.valid_feed)
@@ -338,10 +326,10 @@ class _Pass:
             for row, k in enumerate(self.alive):
                 fit = self.fits[k]
                 fit.scores.append(scores[row])
-                if self.standing.better(k, scores[row]):
+                if self.stopping.better(k, scores[row]):
                     fit.score, fit.loss, fit.at = scores[row], losses[row], now
                     fit.state = {n: t[row : row + 1].detach().clone() for n, t in self.head.state_dict().items()}
-                if self.standing.stops(k):
+                if self.stopping.stops(k):
                     stopped.add(k)
         for k in self.alive:
             self.fits[k].trained = self.fits[k].spent = now

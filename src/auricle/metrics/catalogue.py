@@ -158,6 +158,16 @@ def described(name: str, unit: str | None = None, better: str | None = None) -> 
     return replace(info, unit=info.unit if unit is None else unit, better=direction)
 
 
+def register_metric(info: MetricInfo) -> None:
+    """Add a metric, for example from a plug-in; predictions that measure it may then name it.
+
+    Raises:
+        ConfigError: another metric has this name.
+    """
+    if METRICS.setdefault(info.name, info) != info:
+        raise ConfigError(f"two metrics are named {info.name!r}; rename one")
+
+
 def metric_info(name: str) -> MetricInfo:
     """Return a metric of the catalogue.
 

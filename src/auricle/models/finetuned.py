@@ -38,8 +38,8 @@ class Finetuned:
         bias: `(C,)`.
         classes: C names.
         norm: whether clip vectors are layer-normed before the classifier.
-        loss: what it was trained with: it decides between softmax and sigmoid.
-        card: what else is known: task, corpus, fold, seed, epoch, validation score, mode.
+        loss: the training loss, which decides between softmax and sigmoid.
+        card: task, corpus, fold, seed, epoch, validation score, mode.
     """
 
     encoder: FrozenEncoder
@@ -71,15 +71,15 @@ class Finetuned:
 
 
 def check_savable(frozen: FrozenEncoder) -> None:
-    """Refuse an encoder that could not be read back, before it is trained.
+    """Refuse an encoder that could not be loaded again, before it is trained.
 
     Raises:
-        ConfigError: it carries no settings that it could be rebuilt from.
+        ConfigError: it carries no settings to rebuild it from.
     """
     settings = getattr(frozen.encoder, "config", None)
     if not isinstance(settings, Config) or not hasattr(settings, "build"):
         raise ConfigError(
-            f"{frozen.name} carries no settings that it could be rebuilt from, so it can't be saved after "
+            f"{frozen.name} carries no settings to rebuild it from, so it can't be saved after "
             "fine-tuning; fine-tune it with save=False"
         )
 
@@ -98,17 +98,17 @@ def save_finetuned(
     """Write a fine-tuned model.
 
     Args:
-        folder: where to.
-        encoder: the fine-tuned encoder, low-rank updates added to its weights, so that reading it needs no extra.
+        folder: to write.
+        encoder: the fine-tuned encoder, low-rank updates merged into its weights, so that loading it needs no extra.
         head: the classifier.
         frozen: the encoder that training started from.
         norm: whether clip vectors are layer-normed before the classifier.
         classes: names of the classes.
-        loss: what it was trained with.
-        card: what else to remember, JSON-ready; `validation` among it.
+        loss: the training loss.
+        card: further facts, JSON-ready; `validation` among them.
 
     Raises:
-        ConfigError: the encoder carries no settings that it could be rebuilt from.
+        ConfigError: the encoder carries no settings to rebuild it from.
         StorageError: the disk is full, or the folder can't be written.
     """
     check_savable(frozen)
@@ -137,7 +137,7 @@ def save_finetuned(
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
-    """Return what a saved model remembers of its making, or None if there is none (or not a whole one)."""
+    """Return the card of a saved model, or None if there is none (or a damaged one)."""
     try:
         with safetensors.safe_open(folder / FILE, framework="pt") as file:
             return dict(json.loads((file.metadata() or {})["auricle.finetuned"])["card"])
@@ -146,7 +146,7 @@ def read_card(folder: Path) -> dict[str, Any] | None:
 
 
 def load_finetuned(path: Path | str) -> Finetuned:
-    """Read a fine-tuned model; its `encoder` is what `auricle.load` returns for a run.
+    """Load a fine-tuned model with its classifier.
 
     Args:
         path: the folder that fine-tuning wrote, or its `finetuned.safetensors`.

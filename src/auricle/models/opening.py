@@ -12,13 +12,13 @@ from torch import Tensor
 
 from auricle.config import nearest
 from auricle.devices import find_device, find_precision
-from auricle.encoders.foreign import open_foreign
+from auricle.encoders.callables import open_callable
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.encoder import PREFIX as HUB
 from auricle.encoders.transformers.encoder import open_transformers
 from auricle.errors import CheckpointError, ConfigError
 from auricle.models.finetuned import FILE, Finetuned, load_finetuned
-from auricle.recipes.load import load as load_run
+from auricle.recipes.loading import load as load_run
 from auricle.zoo.families.audiomosaic import frozen_audiomosaic
 
 ZOO = "zoo:"
@@ -109,7 +109,7 @@ def load(
         what: a run folder; a checkpoint folder of it, or a file in it; the folder of `auricle finetune`, or a folder or
             file inside; `hf:user/name[@revision]` or `hf:FOLDER`, an audio encoder of transformers;
             `zoo:FAMILY:FILE`, a published checkpoint file; `module:Class`, your own callable (see
-            `auricle.encoders.foreign`).
+            `auricle.encoders.callables`).
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
         trust_remote_code: run the Python code of a Hub repository; only for `hf:`, and only if you trust its authors.
@@ -149,7 +149,7 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     if what.startswith(ZOO):
         return Model(_open_published(what), None, home)
     if named:
-        return Model(open_foreign(what), None, home)
+        return Model(open_callable(what), None, home)
     path = Path(what)
     tuned = _finetuned(path)
     if tuned is not None:

@@ -1,4 +1,4 @@
-"""What a prediction must beat before it counts as learned: constants, positions, unigrams.
+"""Baselines of predictions: constants, positions, unigrams.
 
 A falling loss proves nothing: a latent target may have collapsed to one direction, or be known from its position alone.
 """
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
-from auricle.objectives.reduction import masked_mean
+from auricle.objectives.distributed import masked_mean
 
 
 @torch.no_grad()
 def constant_prediction(target: Tensor, chosen: Tensor) -> Tensor:
-    """Return the mean of the chosen targets in every place: `(R, N, D)` from `target (R, N, D)`, `chosen (R, N)`."""
+    """Return the mean of the chosen targets at every position: `(R, N, D)` from `target` and `chosen (R, N)`."""
     weight = chosen.unsqueeze(-1).to(target.dtype)
     mean = (target * weight).sum((0, 1)) / weight.sum().clamp(min=1)
     return mean.expand_as(target)
@@ -24,10 +24,10 @@ def constant_prediction(target: Tensor, chosen: Tensor) -> Tensor:
 
 @torch.no_grad()
 def position_prediction(target: Tensor, chosen: Tensor, clones: int = 1) -> Tensor:
-    """Return, in every place, the mean of the other clips' chosen targets in that place: a predictor without ears.
+    """Return, at every position, the mean of the other clips' chosen targets at that position.
 
-    The clip itself is left out (its clones too), so that the baseline is not too strong; a place that no other clip has
-    chosen gets the mean of all.
+    The clip itself is excluded (its clones too), so that the baseline is not too strong; a position that no other clip
+    has chosen gets the mean of all.
 
     Args:
         target: `(R, N, D)`.
@@ -45,7 +45,7 @@ def position_prediction(target: Tensor, chosen: Tensor, clones: int = 1) -> Tens
 
 @torch.no_grad()
 def spread(x: Tensor, chosen: Tensor) -> Tensor:
-    """Return the standard deviation over the chosen places, averaged over dimensions: 0 where all are alike."""
+    """Return the standard deviation over the chosen positions, averaged over dimensions: 0 where all are equal."""
     weight = chosen.unsqueeze(-1).to(x.dtype)
     count = weight.sum().clamp(min=1)
     mean = (x * weight).sum((0, 1)) / count
@@ -54,7 +54,7 @@ def spread(x: Tensor, chosen: Tensor) -> Tensor:
 
 @torch.no_grad()
 def unigram_entropy(codes: Tensor, chosen: Tensor, size: int) -> Tensor:
-    """Return the entropy (nats) of the chosen codes' own distribution: the loss of who knows only frequencies.
+    """Return the entropy (nats) of the chosen codes' distribution: the loss of predicting their frequencies.
 
     Args:
         codes: `(R, N)` int64.
@@ -68,16 +68,16 @@ def unigram_entropy(codes: Tensor, chosen: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def majority(codes: Tensor, chosen: Tensor, size: int) -> Tensor:
-    """Return the share of the commonest of the chosen codes: the accuracy of who always says that one."""
+    """Return the share of the most frequent of the chosen codes: the accuracy of always predicting it."""
     counts = torch.bincount(codes[chosen], minlength=size).float()
     return counts.max() / counts.sum().clamp(min=1)
 
 
 @torch.no_grad()
 def position_accuracy(codes: Tensor, chosen: Tensor, size: int, clones: int = 1) -> Tensor:
-    """Return the accuracy of guessing, in each place, the code that the other clips have there most often.
+    """Return the accuracy of predicting, at each position, the most frequent code of the other clips there.
 
-    Without its own clip; in places that no other clip has chosen the guess is wrong.
+    At positions that no other clip has chosen the prediction counts as wrong.
     """
     rows, places = codes.shape
     table = torch.zeros(places, size, device=codes.device)
@@ -98,10 +98,10 @@ def position_accuracy(codes: Tensor, chosen: Tensor, size: int, clones: int = 1)
 def regression_watch(
     loss: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, chosen: Tensor, clones: int
 ) -> dict[str, Callable[[], Tensor]]:
-    """Return makers of what to watch of a regression on chosen places.
+    """Return makers of monitored scalars of a regression on chosen positions.
 
     They are `constant` and `position` (the losses of those baselines), `position_ratio` (this loss over the position's:
-    below 1 something was heard), `std_target` and `std_prediction`, and `rank_prediction`.
+    below 1 more than the position was learned), `std_target` and `std_prediction`, and `rank_prediction`.
     """
     prediction, target = prediction.detach().float(), target.detach().float()
 
@@ -124,10 +124,10 @@ def regression_watch(
 def code_watch(
     logits: Tensor, codes: Tensor, chosen: Tensor, size: int, clones: int
 ) -> dict[str, Callable[[], Tensor]]:
-    """Return makers of what to watch of a prediction of codes.
+    """Return makers of monitored scalars of a prediction of codes.
 
     Args:
-        logits: `(P, size)` at the chosen places, row by row.
+        logits: `(P, size)` at the chosen positions, row by row.
         codes: `(R, N)` int64.
         chosen: `(R, N)` bool.
         size: number of codes.

@@ -1,8 +1,8 @@
-"""What every objective promises.
+"""The contract of objectives: views in, a loss out.
 
 An objective binds views, index sets, heads, targets and loss terms. It never logs, never steps an optimiser and
 never reads a file. All its randomness comes from the generator it is given, which is in the same state on every rank
-(see `auricle.objectives.draws`).
+(see `auricle.objectives.distributed`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.config import Config
 from auricle.encoders.contract import MEETS, Ability, Encoder, Grid
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import NeedError
+from auricle.errors import ConfigError, NeedError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class View:
     Attributes:
         features: the front end's output for B clips.
         clip: `(B,)` int64, which clip each row shows (its place in the corpus).
-        certificate: whatever an operator did that makes a label (crop offset, gain, partner ...), each `(B, ...)`.
+        certificate: labels that operators leave (crop offset, gain, partner ...), each `(B, ...)`.
         reference: the clean waveform in step with the features, or None where the view was moved or stretched in time.
     """
 
@@ -47,9 +47,28 @@ class View:
         return len(self.features)
 
 
+def clean_audio(view: View, what: str) -> Audio:
+    """Return the clean waveform behind a view.
+
+    Args:
+        view: the view.
+        what: name of the target or term, for the message.
+
+    Raises:
+        ConfigError: the view was moved or stretched in time, or is a band or a tile.
+    """
+    if view.reference is None:
+        raise ConfigError(
+            f"{what} is taken from the clean waveform, and the view has none in step with it: the view was moved or "
+            "stretched in time, or cut along frequency; choose views that keep time (PlainViewsConfig, slices of time, "
+            "or a plan without rolling and stretching)"
+        )
+    return view.reference
+
+
 @dataclass(frozen=True)
 class IndexSet:
-    """Which tokens: a named set of places `index (B, K)` on a grid."""
+    """A named set of tokens: their positions `index (B, K)` on a grid."""
 
     name: str
     index: Tensor
@@ -72,26 +91,33 @@ class Loss:
 class ObjectiveConfig(Config, ABC):
     """Base of an objective's settings."""
 
-    @abstractmethod
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Objective:
         """Build the objective for an encoder, its own weights drawn from `generator` (None: one seeded with 1).
 
         Raises:
             NeedError: the encoder lacks an ability.
             ConfigError: settings of the two contradict each other.
+
+        Example:
+            >>> from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+            >>> from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+            >>> encoder = SpectrogramTransformerConfig(width=16, depth=1, heads=2).build()
+            >>> type(MaskedPredictionConfig().build(encoder)).__name__
+            'MaskedPrediction'
         """
+        return self.built_class()(self, encoder, torch.Generator().manual_seed(1) if generator is None else generator)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a stage before the first step may use: the corpus, and what the stage before it left.
+    """Input of the preparation before the first step: the corpus, and the encoder of the previous stage.
 
     Attributes:
-        views: yields batches (one plain `View` each) of about so many windows, at most an epoch of them, in an order
-            that the seed decides; a long recording gives several.
+        views: yields batches (one plain `View` each) of about the given number of windows, at most an epoch of them, in
+            an order that the seed decides; a long recording gives several.
         clips: windows in an epoch.
-        earlier: the encoder that the stage before trained, or None.
-        generator: for the stage's own draws, on the CPU.
+        previous: the encoder that the previous stage trained, or None.
+        generator: for the preparation's own draws, on the CPU.
         note: takes a line for the log.
     """
 
@@ -102,24 +128,58 @@ class Preparation:
     note: Callable[[str], None]
 
 
-class Objective(nn.Module, ABC):
+class Part(nn.Module):
+    """Base of objectives and of their parts (targets, terms) that are prepared before training or follow its steps.
+
+    By default the parts inside are prepared, and follow.
+    """
+
+    def _parts(self) -> Iterator[Part]:
+        """Yield the outermost parts inside."""
+        waiting = list(self.children())
+        while waiting:
+            child = waiting.pop(0)
+            if isinstance(child, Part):
+                yield child
+            else:
+                waiting[:0] = child.children()
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything: fits clusters, loads weights ..."""
+        return any(part.prepares for part in self._parts())
+
+    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
+        """Fit clusters, statistics or tokenizers before the first step; the results are in buffers.
+
+        Raises:
+            ConfigError: this corpus, or the encoder of the previous stage, does not fit.
+        """
+        for part in self._parts():
+            part.prepare(encoder, preparation)
+
+    def after_step(self, encoder: Encoder, step: int) -> None:
+        """Update moving averages and codebooks after optimiser step number `step`; overrides call this one."""
+        for part in self._parts():
+            part.after_step(encoder, step)
+
+
+class Objective(Part, ABC):
     """Base of all objectives.
 
     Attributes:
         needs: abilities that the encoder must have (class or instance attribute).
-        views: how many views of a clip it wants.
-        columns: columns of the corpus that it reads (captions, say).
-        prepares: whether `prepare` does anything: fits clusters, takes over weights ...
-        length: steps of the whole training, for schedules; the training sets it.
-        shuffled: the control: what is to be predicted comes from another clip of the batch. Nothing but what all clips
-            share can then be learned; what an objective still gains is a shortcut.
+        views: how many views of a clip the objective takes.
+        columns: columns of the corpus that the objective reads (captions, for example).
+        total_steps: of the whole training, for schedules; the training sets them.
+        shuffled: the control: targets come from another clip of the batch. Nothing but what all clips share can then be
+            learned; what an objective still gains is a shortcut.
     """
 
     needs: ClassVar[frozenset[Ability]] = frozenset()
     views: int = 1
     columns: tuple[str, ...] = ()
-    prepares: bool = False
-    length: int = 1
+    total_steps: int = 1
     shuffled: bool = False
     done: Tensor
 
@@ -130,7 +190,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def step(self) -> int:
-        """Steps that are done; it travels in checkpoints."""
+        """Steps that are done; saved in checkpoints."""
         if self._done < 0:
             self._done = int(self.done.item())
         return self._done
@@ -138,24 +198,17 @@ class Objective(nn.Module, ABC):
     @property
     def progress(self) -> float:
         """Share of the training that is done, 0 ... 1."""
-        return min(1.0, self.step / max(1, self.length))
+        return min(1.0, self.step / max(1, self.total_steps))
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._done = -1  # to be read again from the buffer
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the values `columns[name][clip]` of the corpus's columns that it reads, before the first step.
+        """Take the values `columns[name][clip]` of the columns that the objective reads, before the first step.
 
         Raises:
             ConfigError: a value is not usable.
-        """
-
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Do what must be done before the first step (clusters, statistics, tokenizers); the result is in buffers.
-
-        Raises:
-            ConfigError: it can't be done with this corpus, or with what the stage before left.
         """
 
     @abstractmethod
@@ -163,15 +216,24 @@ class Objective(nn.Module, ABC):
         """Compute the loss of one batch, this rank's rows coupled with the other ranks' where they must be."""
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Do what follows optimiser step number `step` (moving averages, codebooks); who overrides it calls it."""
+        super().after_step(encoder, step)
         self._done = step + 1
         self.done.fill_(step + 1)
 
-    def check(self, encoder: Encoder) -> None:
-        """Refuse an encoder that lacks a need.
+    def check_views(self, views: Sequence[View]) -> None:
+        """Refuse another number of views than `views`.
 
         Raises:
-            NeedError: naming each need, and who offers it.
+            ConfigError: naming both numbers.
+        """
+        if len(views) != self.views:
+            raise ConfigError(f"found {len(views)} views, expected {self.views}; set as many in the recipe's views")
+
+    def check(self, encoder: Encoder) -> None:
+        """Refuse an encoder that lacks an ability in `needs`.
+
+        Raises:
+            NeedError: naming each ability, and the encoders that offer it.
         """
         missing = sorted(self.needs - encoder.abilities, key=lambda ability: ability.name)
         if missing:
@@ -187,14 +249,13 @@ class Objective(nn.Module, ABC):
 class BatchCoupled(Objective):
     """An objective whose loss couples the clips of a batch only through one vector per view and clip.
 
-    The split lets a large batch train in bounded memory (gradient caching): representations first, in micro-batches;
-    then the loss and its gradient at the representations of the whole batch; then each micro-batch again, with
-    that gradient. Everything that mixes clips (BatchNorm included) belongs to `compare`.
+    The split bounds the memory of a large batch (see `gradient_cache`). Everything that mixes clips, BatchNorm
+    included, belongs to `compare`.
     """
 
     @abstractmethod
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw all that is random (masks), once, for the whole batch: one index set per view."""
+        """Draw everything random (masks), once, for the whole batch: one index set per view."""
 
     @abstractmethod
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
@@ -205,5 +266,4 @@ class BatchCoupled(Objective):
         """Return the loss of the whole batch from its representations, coupled across ranks."""
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Compute the loss directly, all rows at once."""
         return self.compare(self.represent(encoder, views, self.draw(encoder, views, generator)))

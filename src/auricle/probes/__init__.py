@@ -1,4 +1,4 @@
-"""Readers of frozen tokens, and their search."""
+"""Probes: trained heads on frozen tokens, and the search of their settings."""
 
 from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe, Trial

@@ -1,13 +1,12 @@
-"""What every probe promises: a head over frozen tokens, trained at many settings at once.
+"""The contract of a probe: a head over frozen tokens, trained at many settings at once.
 
 Letters in shapes: S settings (one learning rate and weight decay each), B clips, N tokens, D width, C classes. Every
-parameter and every buffer of a head has the settings axis in front, so one pass over the tokens trains all settings,
-and a setting can be cut out of a head by taking a row of each.
+parameter and buffer of a head has a leading settings axis, so that one pass over the tokens trains all settings, and
+row s of each is the head of setting s.
 """
 
 from __future__ import annotations
 
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,18 +15,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
+from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.tokens.token_set import TokenBatch, TokenSet, TokenShape
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a head reads of a batch, made once a clip where memory allows.
+    """Inputs of a head for a batch, made once a clip where memory allows.
 
     Attributes:
         x: `(B, ...)` float32.
-        valid: `(B, N)` bool, or None where every token counts (or where tokens were already pooled).
+        valid: `(B, N)` bool, or None where every token counts (or tokens are pooled already).
     """
 
     x: Tensor
@@ -41,17 +40,15 @@ class Labelled:
     Attributes:
         tokens: `n` clips.
         targets: `(n,)` int64 class indices (single label), or `(n, C)` float32 of zeros and ones (multi-label).
+
+    Raises:
+        ConfigError: the counts differ, or there is no clip.
     """
 
     tokens: TokenSet
     targets: Tensor
 
     def __post_init__(self) -> None:
-        """Check that there is one target a clip.
-
-        Raises:
-            ConfigError: the counts differ or there is no clip.
-        """
         if len(self.tokens) != len(self.targets):
             raise ConfigError(f"{len(self.tokens)} clips but {len(self.targets)} targets; give one target a clip")
         if len(self.tokens) == 0:
@@ -59,11 +56,11 @@ class Labelled:
 
 
 class ProbeHead(nn.Module, ABC):
-    """Base of all probe heads."""
+    """Base of all probe heads: `Head(config, shape, classes, settings, generator)` (see `ProbeConfig.build`)."""
 
     @property
     def settings(self) -> int:
-        """S, how many settings are trained at once."""
+        """S, the number of settings trained at once."""
         return next(self.parameters()).shape[0]
 
     @property
@@ -73,17 +70,17 @@ class ProbeHead(nn.Module, ABC):
 
     @abstractmethod
     def read(self, batch: TokenBatch) -> Inputs:
-        """Do the work that needs no parameter (pooling, normalising); masked tokens never count."""
+        """Return the inputs of a batch, after pooling and scaling without parameters; masked tokens never count."""
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
         """Measure fixed statistics on the training clips, in one pass before training."""
 
     @abstractmethod
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`. The generator is for dropout, which acts in training mode only."""
+        """Return logits `(S, B, C)`; the generator is for dropout, in training mode."""
 
     def keep(self, rows: Tensor) -> None:
-        """Keep the settings at `rows (K,)` int64 and forget the others."""
+        """Keep the settings at `rows (K,)` int64 and drop the others."""
         for module in self.modules():
             for name, p in list(module.named_parameters(recurse=False)):
                 module.register_parameter(name, nn.Parameter(p.detach()[rows].clone()))
@@ -91,12 +88,12 @@ class ProbeHead(nn.Module, ABC):
                 module.register_buffer(name, b[rows].clone())
 
     def watch(self) -> dict[str, Tensor]:
-        """Return what is worth recording at the end of an epoch, each `(S,)`."""
+        """Return values to record at the end of an epoch, each `(S,)`."""
         return {}
 
 
 @dataclass(frozen=True)
-class ProbeConfig(Config, ABC):
+class ProbeConfig(Config):
     """Base of probe settings.
 
     Attributes:
@@ -107,20 +104,6 @@ class ProbeConfig(Config, ABC):
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 7e-3)
     reads: ClassVar[Literal["tokens", "layers"]] = "tokens"
 
-    def __post_init__(self) -> None:
-        """Check every setting that is one of a few words.
-
-        Raises:
-            ConfigError: a word is unknown; names the nearest.
-        """
-        for name, hint in typing.get_type_hints(type(self)).items():
-            if typing.get_origin(hint) is not Literal:
-                continue
-            known, value = typing.get_args(hint), getattr(self, name)
-            if value not in known:
-                raise ConfigError(f"{name} is {value!r}{nearest(str(value), [str(k) for k in known])}")
-
-    @abstractmethod
     def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> ProbeHead:
         """Build the head with `settings` equal copies of one random start.
 
@@ -131,18 +114,33 @@ class ProbeConfig(Config, ABC):
             generator: of the random start.
 
         Raises:
-            ConfigError: the settings don't fit the tokens' shape.
+            ConfigError: the settings don't fit the tokens' shape, such as a class token that the encoder lacks.
+
+        >>> from auricle.probes import PROBES
+        >>> shape = TokenShape(width=8, pooled_width=8, cls=0, freq=1)
+        >>> PROBES["linear"].build(shape, 3, settings=2, generator=torch.Generator()).params
+        27
         """
+        head: ProbeHead = self.built_class()(self, shape, classes, settings, generator)
+        return head
 
 
 def linear_init(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
-    """Draw what `nn.Linear` starts from: uniform in +-1/sqrt(fan_in)."""
+    """Draw a start as `nn.Linear` does: uniform in +-1/sqrt(fan_in)."""
     bound = fan_in**-0.5
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
+def linear_layer(
+    outputs: int, inputs: int, settings: int, generator: torch.Generator
+) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return weight `(S, outputs, inputs)` and bias `(S, outputs)` of a linear layer, see `linear_init`."""
+    weight = repeat(linear_init((outputs, inputs), inputs, generator), settings)
+    return weight, repeat(linear_init((outputs,), inputs, generator), settings)
+
+
 def repeat(start: Tensor, settings: int) -> nn.Parameter:
-    """Copy one start `(...)` for all settings, `(S, ...)`: settings then differ by their optimiser alone."""
+    """Copy one start `(...)` for all settings, `(S, ...)`, so that they differ by their optimiser alone."""
     return nn.Parameter(start.unsqueeze(0).repeat(settings, *[1] * start.dim()))
 
 

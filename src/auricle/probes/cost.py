@@ -1,4 +1,4 @@
-"""What a probe, or an encoder, costs beside its score: multiply-adds per clip, counted while it runs.
+"""The cost of a probe or an encoder: multiply-adds per clip, counted while it runs.
 
 One multiply-add is one multiplication with its addition in a matrix product or convolution (half of what torch's
 counter calls a FLOP). Norms, activations, maxima and the like are not counted, as is usual in the literature.
@@ -21,14 +21,14 @@ from auricle.tokens.token_set import TokenSet
 
 
 def head_macs(head: ProbeHead, tokens: TokenSet) -> int:
-    """Return the multiply-adds that one more clip costs a head in evaluation mode.
+    """Return the multiply-adds of one more clip in evaluation mode, on the clip of median length.
 
-    Counted on the clip of median length. What is done once for a whole batch (folding projections into each other)
-    costs a clip nothing, so it is the difference between two clips and one that counts.
+    Work for a whole batch (folding projections into each other) costs a clip nothing; the result is therefore the
+    difference between two clips and one.
 
     Args:
         head: a head of one setting.
-        tokens: clips that it reads.
+        tokens: clips to read.
 
     Raises:
         ConfigError: the head holds several settings, or there is no clip.
@@ -60,7 +60,7 @@ def encoder_macs(encoder: FrozenEncoder, seconds: float) -> int:
         ConfigError: the length is not positive.
     """
     if not seconds > 0:
-        raise ConfigError(f"a clip of {seconds} s can't be encoded; give a length above zero")
+        raise ConfigError(f"a clip of {seconds} s can't be encoded; choose a length above zero")
     samples = max(1, round(seconds * encoder.rate))
     audio = Audio(torch.zeros(1, samples), torch.tensor([samples]), encoder.rate).to(encoder.device)
     both = count_macs(lambda: encoder.encode(audio))
@@ -68,7 +68,11 @@ def encoder_macs(encoder: FrozenEncoder, seconds: float) -> int:
 
 
 def count_macs(work: Callable[[], Any]) -> int:
-    """Return the multiply-adds of what a function does."""
+    """Return the multiply-adds of a function call.
+
+    >>> count_macs(lambda: torch.ones(2, 3) @ torch.ones(3, 4))
+    24
+    """
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         work()
     return int(counter.get_total_flops()) // 2

@@ -1,4 +1,4 @@
-"""A fitted probe: predicts, says how it was chosen, and goes to disk and back."""
+"""A fitted probe: its predictions, the search that chose it, and its file on disk."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from auricle.errors import CheckpointError, ConfigError
 from auricle.probes.contract import ProbeConfig, ProbeHead
-from auricle.probes.losses import LossConfig
+from auricle.probes.losses import LossConfig, Scaling
 from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.feed import Feed
-from auricle.probes.search.scaling import Scaling
 from auricle.probes.search.selection import natural
 from auricle.storage import write_atomic
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 FILE = "probe.safetensors"
 _FORMAT = 1
+_MARK = "auricle.probe"
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Trial:
             minus infinity if it never was finite.
         loss: validation loss at that epoch.
         epoch: that epoch, counted from 1; 0: none.
-        epochs: epochs it was trained for before it ended or was pruned.
+        epochs: epochs trained, until the end or pruning.
         scores: validation metric after each epoch.
-        watched: what the head recorded after each epoch (protobin: `flips`, share of signs that flipped).
-        reruns: validation metric by seed, for the few best settings that were compared over several seeds.
+        watched: values recorded by the head after each epoch (protobin: `flips`, share of signs that flipped).
+        reruns: validation metric by seed, for the best settings compared over several seeds.
     """
 
     lr: float
@@ -65,16 +65,16 @@ class FittedProbe:
         head: its one trained head (settings axis of one), in evaluation mode on the CPU.
         shape: of the tokens that it reads.
         classes: names of the C classes.
-        loss: what it minimised.
-        search: how it was trained and its setting chosen.
-        metric: the validation metric that chose.
+        loss: that it minimised.
+        search: settings of training and selection.
+        metric: validation metric of the selection.
         trials: all settings tried, with their validation scores.
         chosen: place of the chosen one in `trials`.
         seed: of start and order.
         encoder: fingerprint of the encoder whose tokens it reads.
         layer: the layer it reads.
-        scaling: how predicted numbers are put into their own units; None for labels.
-        notes: what a reader of its score must know (setting at the edge of the range, classes without clips ...).
+        scaling: of predicted numbers; None for labels.
+        notes: remarks on its score (setting at the edge of the range, classes without clips, ...).
     """
 
     config: ProbeConfig
@@ -99,7 +99,7 @@ class FittedProbe:
 
     @property
     def validation(self) -> float:
-        """Validation metric of the chosen setting as people state it: mean over re-run seeds; errors are positive."""
+        """Validation metric of the chosen setting as usually stated: mean over re-run seeds; errors are positive."""
         return natural(float(np.mean(self.trial.reruns or [self.trial.score])), self.metric)
 
     @property
@@ -108,7 +108,7 @@ class FittedProbe:
         return self.head.params
 
     def logits(self, tokens: TokenSet) -> Tensor:
-        """Return logits `(n, C)` float32 of each clip (standardised numbers, where numbers are predicted).
+        """Return logits `(n, C)` float32 (standardised, where numbers are predicted).
 
         Raises:
             ConfigError: the tokens are of another shape or another encoder than the probe was fitted on.
@@ -123,7 +123,6 @@ class FittedProbe:
         if len(tokens) == 0:
             return torch.zeros(0, len(self.classes))
         with torch.no_grad():
-            # Nothing is held: one pass reads each clip once.
             feed = Feed(tokens, self.head, memory_mb=0)
             return feed.gather(self.head)[0]
 
@@ -133,7 +132,7 @@ class FittedProbe:
         return (self.loss.scores(logits) if self.scaling is None else self.scaling.restore(logits)).numpy()
 
     def summary(self) -> dict[str, object]:
-        """Return what a result must say of its probe: parameters, settings tried and chosen, seed, as JSON data."""
+        """Return the probe's part of a result as JSON data: parameters, settings tried and chosen, seed."""
         return {
             "probe": self.config.to_json(),
             "loss": self.loss.to_json(),
@@ -148,13 +147,9 @@ class FittedProbe:
             "notes": list(self.notes),
         }
 
-    def save(self, folder: Path | str) -> Path:
-        """Write `probe.safetensors` (one file: weights, and all the rest as metadata) into a folder, atomically.
-
-        Raises:
-            StorageError: the disk is full or the folder can't be written.
-        """
-        record = {
+    def record(self) -> dict[str, Any]:
+        """Return all of the probe but its weights, as JSON data; `from_record` reads it."""
+        return {
             "format": _FORMAT,
             "config": self.config.to_json(),
             "shape": asdict(self.shape),
@@ -170,48 +165,25 @@ class FittedProbe:
             "scaling": None if self.scaling is None else asdict(self.scaling),
             "notes": list(self.notes),
         }
-        state = {name: t.contiguous() for name, t in self.head.state_dict().items()}
-        path = Path(folder) / FILE
-        # One file, so that weights and record can't come from different probes.
-        write_atomic(path, safetensors.torch.save(state, metadata={"auricle.probe": json.dumps(record)}))
-        return path
 
     @classmethod
-    def load(cls, folder: Path | str, *, encoder: str | None = None) -> Self:
-        """Read a probe back.
+    def from_record(cls, record: dict[str, Any], weights: dict[str, Tensor]) -> Self:
+        """Rebuild a probe.
 
         Args:
-            folder: the folder that it was saved in, or the file itself.
-            encoder: fingerprint of the encoder that it shall read; None: not checked here (`predict` checks).
+            record: JSON data of `record`.
+            weights: state of the head.
 
         Raises:
-            CheckpointError: there is no probe, the file is damaged, or it belongs to another encoder.
+            CheckpointError: the weights do not fit the settings.
         """
-        path = Path(folder)
-        path = path / FILE if path.is_dir() else path
-        if not path.is_file():
-            raise CheckpointError(f"no probe at {path}; fit one and save it there")
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); fit the probe again") from error
-        if "auricle.probe" not in metadata:
-            raise CheckpointError(f"{path} holds no auricle probe; expected a file written by FittedProbe.save")
-        record = json.loads(metadata["auricle.probe"])
-        if record["format"] != _FORMAT:
-            raise CheckpointError(f"{path} has format {record['format']}, this auricle reads {_FORMAT}; fit it again")
-        if encoder is not None and record["encoder"] != encoder:
-            raise CheckpointError(
-                f"the probe in {path} reads encoder {record['encoder']}, expected {encoder}; fit one for this encoder"
-            )
         config, shape = ProbeConfig.from_json(record["config"]), TokenShape(**record["shape"])
         head = config.build(shape, len(record["classes"]), settings=1, generator=torch.Generator())
         try:
-            head.load_state_dict(state)
+            head.load_state_dict(weights)
         except RuntimeError as error:
-            raise CheckpointError(f"the weights in {path} do not fit its settings: {error}; fit it again") from error
+            raise CheckpointError(f"the weights do not fit the probe's settings: {error}; fit it again") from error
+        scaling = record.get("scaling")
         return cls(
             config=config,
             head=head.eval(),
@@ -225,17 +197,73 @@ class FittedProbe:
             seed=record["seed"],
             encoder=record["encoder"],
             layer=record["layer"],
-            scaling=_scaling(record.get("scaling")),
+            scaling=None if scaling is None else Scaling(tuple(scaling["mean"]), tuple(scaling["spread"])),
             notes=tuple(record.get("notes", ())),
         )
 
+    def save(self, folder: Path | str) -> Path:
+        """Write weights and record as one file, `probe.safetensors`, into a folder, atomically.
 
-def _scaling(data: dict[str, list[float]] | None) -> Scaling | None:
-    return None if data is None else Scaling(tuple(data["mean"]), tuple(data["spread"]))
+        Raises:
+            StorageError: the disk is full or the folder can't be written.
+        """
+        return write_record(Path(folder) / FILE, _MARK, self.record(), self.head.state_dict())
+
+    @classmethod
+    def load(cls, folder: Path | str, *, encoder: str | None = None) -> Self:
+        """Read a saved probe.
+
+        Args:
+            folder: the folder that it was saved in, or the file itself.
+            encoder: fingerprint of the encoder that it must read; None: not checked here (`predict` checks).
+
+        Raises:
+            CheckpointError: there is no probe, the file is damaged, or it belongs to another encoder.
+        """
+        path, record, weights = read_record(folder, FILE, _MARK)
+        if record.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"{path} holds no auricle probe of format {_FORMAT}, found {record.get('format')}; fit it again"
+            )
+        if encoder is not None and record["encoder"] != encoder:
+            raise CheckpointError(
+                f"the probe in {path} reads encoder {record['encoder']}, expected {encoder}; fit one for this encoder"
+            )
+        return cls.from_record(record, weights)
+
+
+def write_record(path: Path, mark: str, record: dict[str, Any], weights: dict[str, Tensor]) -> Path:
+    """Write tensors with a record as metadata `mark` into one safetensors file, atomically.
+
+    Raises:
+        StorageError: the disk is full or the folder can't be written.
+    """
+    state = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_atomic(path, safetensors.torch.save(state, metadata={mark: json.dumps(record)}))
+    return path
+
+
+def read_record(folder: Path | str, name: str, mark: str) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """Read a file of `write_record`, from its folder or its path; return path, record (empty: none) and tensors.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    path = Path(folder)
+    path = path / name if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(f"no probe at {path}; fit one and save it there")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); fit the probe again") from error
+    return path, json.loads(metadata.get(mark, "{}")), weights
 
 
 def _finite(trial: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity: None stands for it."""
+    """Replace infinity, which JSON lacks, by None."""
     return {
         k: [_or_none(x) for x in v] if isinstance(v, list) else _or_none(v) if isinstance(v, float) else v
         for k, v in trial.items()

@@ -1,4 +1,4 @@
-"""What must hold of a probe's targets before it is trained, and what a reader of its score must know of them."""
+"""Checks of a probe's targets before training, and notes on them for its score."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from auricle.probes.search.selection import validate
 def check_targets(
     train: Labelled, valid: Labelled | None, classes: Sequence[str], loss: LossConfig, metric: str
 ) -> None:
-    """Refuse targets that no probe can learn from, or that nothing can be chosen on.
+    """Refuse targets that no probe can learn from, or that can't choose among settings.
 
     Raises:
         ConfigError: targets, loss, classes and metric do not fit each other; the training clips are all of one class
-            (or carry no label, or one number); a target is not finite.
+            (or have no label, or one number); a target is not finite.
     """
     C, fewest = len(classes), 2 if loss.single else 1
     if fewest > C:
@@ -35,23 +35,23 @@ def check_targets(
 
 
 def label_notes(train: Labelled, valid: Labelled | None, classes: Sequence[str], loss: LossConfig) -> tuple[str, ...]:
-    """Return what is odd about the labels and yet no reason to refuse them."""
+    """Return remarks on odd labels that are no reason to refuse them."""
     if loss.regression:
         return ()
     C = len(classes)
     taught = _counts(train.targets, C)
     notes = []
     if absent := [name for name, count in zip(classes, taught.tolist(), strict=True) if count == 0]:
-        notes.append(f"no training clip shows {_listed(absent)}: a probe can't learn what it never saw")
+        notes.append(f"no training clip shows {_listed(absent)}: a probe can't learn it")
     if not loss.single:
         full = [name for name, count in zip(classes, taught.tolist(), strict=True) if count == len(train.targets)]
         if full:
-            notes.append(f"every training clip shows {_listed(full)}: what its absence sounds like can't be learnt")
+            notes.append(f"every training clip shows {_listed(full)}: a probe can't learn its absence")
     if valid is not None:
         asked = _counts(valid.targets, C)
         if loss.single and int((asked > 0).sum()) == 1:
             only = classes[int(asked.argmax())]
-            notes.append(f"all {len(valid.targets)} validation clips are of class {only!r}: they choose poorly")
+            notes.append(f"all {len(valid.targets)} validation clips are of class {only!r}: selection on them is poor")
     return tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""Losses of the probes, one value a setting: cross-entropy, binary and asymmetric for labels; squared, absolute, Huber.
+"""Losses of the probes, one value a setting, and the scaling of numbers to predict.
 
 Labels may be soft: mixing two clips mixes their labels, and each loss is linear in them.
 """
@@ -6,13 +6,13 @@ Labels may be soft: mixing two clips mixes their labels, and each loss is linear
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auricle.config import Config, nearest
+from auricle.config import Config, NonNegative, Positive, Share, nearest
 from auricle.errors import ConfigError
 
 Name = Literal["ce", "bce", "asl", "mse", "mae", "huber"]
@@ -21,10 +21,10 @@ _OF_NUMBERS = ("mse", "mae", "huber")
 
 @dataclass(frozen=True)
 class LossConfig(Config):
-    """What a probe minimises.
+    """Loss of a probe.
 
     Attributes:
-        name: `ce` for one label a clip (softmax), `bce` and `asl` for any number (sigmoid a class); `mse`, `mae` and
+        name: `ce` for one label a clip (softmax), `bce` and `asl` for several (sigmoid a class); `mse`, `mae` and
             `huber` for numbers (`fit_probe` standardises them by the training clips' mean and deviation first).
         gamma_neg: focusing of negatives in `asl`.
         gamma_pos: focusing of positives in `asl`.
@@ -33,21 +33,10 @@ class LossConfig(Config):
     """
 
     name: Name = "ce"
-    gamma_neg: float = 4.0
-    gamma_pos: float = 1.0
-    margin: float = 0.05
-    delta: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check name and ranges.
-
-        Raises:
-            ConfigError: the name is unknown, or `delta` is not positive.
-        """
-        if self.name not in get_args(Name):
-            raise ConfigError(f"unknown loss {self.name!r}{nearest(self.name, get_args(Name))}")
-        if not self.delta > 0:
-            raise ConfigError(f"delta of the Huber loss is {self.delta}; expected a positive number")
+    gamma_neg: NonNegative = 4.0
+    gamma_pos: NonNegative = 1.0
+    margin: Share = 0.05
+    delta: Positive = 1.0
 
     @property
     def single(self) -> bool:
@@ -88,7 +77,7 @@ class LossConfig(Config):
         return asymmetric(logits, y, self.gamma_neg, self.gamma_pos, self.margin)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Turn logits `(..., C)` into probabilities of classes; numbers stay what they are."""
+        """Return probabilities of classes from logits `(..., C)`; numbers unchanged."""
         if self.regression:
             return logits
         return logits.softmax(-1) if self.name == "ce" else logits.sigmoid()
@@ -127,3 +116,39 @@ def asymmetric(logits: Tensor, y: Tensor, gamma_neg: float, gamma_pos: float, ma
     positive = y * (1 - p) ** gamma_pos * torch.log(p.clamp(min=eps))
     negative = (1 - y) * (1 - q) ** gamma_neg * torch.log(q.clamp(min=eps))
     return -(positive + negative)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and deviation of each target dimension over the training clips.
+
+    Numbers are predicted standardised, because the published range of learning rates suits outputs of unit size.
+
+    Attributes:
+        mean: K means.
+        spread: K standard deviations; 1 where a target never varies.
+    """
+
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @classmethod
+    def of(cls, targets: Tensor) -> Self:
+        """Measure targets `(n, K)`."""
+        x = targets.double()
+        mean, spread = x.mean(0), x.std(0, correction=0)
+        varies = (targets != targets[:1]).any(0)
+        return cls(tuple(mean.tolist()), tuple(torch.where(varies, spread, 1.0).tolist()))
+
+    def reduce(self, targets: Tensor) -> Tensor:
+        """Return targets `(..., K)` standardised, float32."""
+        return ((targets.double() - self._like(targets, self.mean)) / self._like(targets, self.spread)).float()
+
+    def restore(self, outputs: Tensor) -> Tensor:
+        """Return a head's outputs `(..., K)` in the targets' own units."""
+        scaled = outputs.double() * self._like(outputs, self.spread) + self._like(outputs, self.mean)
+        return scaled.to(outputs.dtype)
+
+    @staticmethod
+    def _like(x: Tensor, values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=x.device)

@@ -12,8 +12,7 @@ from auricle.probes.heads.ep import EpConfig
 from auricle.probes.heads.jepa import JepaConfig
 from auricle.probes.heads.layer_attentive import LayerAttentiveConfig
 from auricle.probes.heads.layer_gated import GatedLinearConfig, WeightedSumConfig
-from auricle.probes.heads.linear import LinearConfig
-from auricle.probes.heads.linear_concat import LinearConcatConfig
+from auricle.probes.heads.linear import LinearConcatConfig, LinearConfig
 from auricle.probes.heads.linear_pre import LinearPreConfig
 from auricle.probes.heads.mhca import MhcaConfig
 from auricle.probes.heads.mlp import MlpConfig
@@ -21,27 +20,21 @@ from auricle.probes.heads.proto import ProtoConfig
 from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.heads.simpool import SimPoolConfig
 
-# One vector a clip.
-_VECTORS: dict[str, ProbeConfig] = {
+PROBES: dict[str, ProbeConfig] = {
+    # One vector a clip.
     "linear": LinearConfig(),
     "linear_cls": LinearConfig(source="cls"),
     "linear_mean": LinearConfig(source="mean"),
     "linear_time_mean": LinearConfig(source="mean_t_flat_f"),
     "mlp": MlpConfig(),
-}
-
-# The token map, without attention.
-_MAPS: dict[str, ProbeConfig] = {
+    # The token map, without attention.
     "linearc": LinearConcatConfig(),
     "linearc_map": LinearConcatConfig(parts=("map",)),
     "conv": ConvConfig(),
     "linpre": LinearPreConfig(),
     "linpre_mean": LinearPreConfig(pool="mean"),
     "linpre_logsumexp": LinearPreConfig(pool="logsumexp"),
-}
-
-# The token map, weighed.
-_ATTENTIVE: dict[str, ProbeConfig] = {
+    # The token map, by attention.
     "mhca": MhcaConfig(),
     "mhca_raw": MhcaConfig(norm="none"),
     "ep": EpConfig(),
@@ -50,24 +43,26 @@ _ATTENTIVE: dict[str, ProbeConfig] = {
     "abmilp": AbmilpConfig(),
     "abmilp_depth1": AbmilpConfig(depth=1, activation="relu"),
     "jepa": JepaConfig(),
-}
-
-# The token map, compared with prototypes.
-_PROTOTYPES: dict[str, ProbeConfig] = {
+    # The token map, compared with prototypes.
     "proto": ProtoConfig(),
     "protofloat": ProtobinConfig(values="float"),
     "protobin": ProtobinConfig(),
-}
-
-# All layers of the encoder.
-_LAYERS: dict[str, ProbeConfig] = {
+    # All layers of the encoder.
     "cgp": CgpConfig(),
     "gated_linear": GatedLinearConfig(),
     "weighted_sum": WeightedSumConfig(),
     "layer_attentive": LayerAttentiveConfig(),
 }
 
-PROBES: dict[str, ProbeConfig] = {**_VECTORS, **_MAPS, **_ATTENTIVE, **_PROTOTYPES, **_LAYERS}
+
+def register_probe(name: str, probe: ProbeConfig) -> None:
+    """Add a probe of labelled clips under a name, for example from a plug-in.
+
+    Raises:
+        ConfigError: another probe has this name.
+    """
+    if PROBES.setdefault(name, probe) != probe:
+        raise ConfigError(f"two probes are named {name!r}; rename one")
 
 
 def get_probe(probe: str | ProbeConfig) -> ProbeConfig:
@@ -75,6 +70,9 @@ def get_probe(probe: str | ProbeConfig) -> ProbeConfig:
 
     Raises:
         ConfigError: the name is unknown.
+
+    >>> get_probe("linear_cls").to_json()
+    {'kind': 'LinearConfig', 'source': 'cls', 'normalise': 'train'}
     """
     if isinstance(probe, ProbeConfig):
         return probe

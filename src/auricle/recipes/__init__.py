@@ -1,16 +1,36 @@
-"""Recipes: one file per published method, and what runs them."""
+"""Recipes: one file per published method, and what runs them.
+
+Names are imported when they are first used: listing the methods imports no torch.
+"""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from auricle.recipes import methods as _methods
-from auricle.recipes.load import load, load_recipe, random_control
-from auricle.recipes.pretrain import pretrain
-from auricle.recipes.recipe import Recipe, Reference, get_recipe, recipe, recipes
+if TYPE_CHECKING:
+    from auricle.recipes.loading import load, load_recipe, random_control
+    from auricle.recipes.notes import Notes, Reference
+    from auricle.recipes.pretraining import pretrain
+    from auricle.recipes.recipe import Recipe
+    from auricle.recipes.registry import Method, get_recipe, recipes
+
+_WHERE = {
+    "Method": "registry",
+    "Notes": "notes",
+    "Recipe": "recipe",
+    "Reference": "notes",
+    "get_recipe": "registry",
+    "load": "loading",
+    "load_recipe": "loading",
+    "pretrain": "pretraining",
+    "random_control": "loading",
+    "recipes": "registry",
+}
 
 __all__ = [
+    "Method",
+    "Notes",
     "Recipe",
     "Reference",
     "get_recipe",
@@ -18,10 +38,11 @@ __all__ = [
     "load_recipe",
     "pretrain",
     "random_control",
-    "recipe",
     "recipes",
 ]
 
-# Each registers itself, so that a new method is a new file and no other change.
-for _found in pkgutil.walk_packages(_methods.__path__, f"{_methods.__name__}."):
-    importlib.import_module(_found.name)
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

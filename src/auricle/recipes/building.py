@@ -1,4 +1,4 @@
-"""From a recipe to what it consists of: front end, encoder, objective, their weights drawn from a seed."""
+"""Building: from a recipe to front end, encoder and objective, their weights drawn from a seed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def build(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder, Objective]:
 
 
 def build_encoder(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder]:
-    """Build a recipe's front end and encoder as `build` does, without the objective and whatever only that needs."""
+    """Build a recipe's front end and encoder as `build` does, without the objective and the parts that it needs."""
     return recipe.frontend.build(), recipe.encoder.build(generator(seed, "encoder"))
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """Return the generator that initial weights are drawn from."""
+    """Return the generator of initial weights, for `encoder` or `objective`."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose))
 
 
 def check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
-    """Refuse a window or front end that does not fit views or encoder before anything is written."""
+    """Refuse a window or front end that does not fit the views or the encoder."""
     recipe.augment.check_window(recipe.window.seconds)
     samples = recipe.window.samples(frontend.rate)
     encoder.eval()  # norms must not learn from silence

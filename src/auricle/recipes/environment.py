@@ -1,4 +1,4 @@
-"""The surroundings that a run was made in."""
+"""The environment of a run: versions, platform, device, threads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from auricle.recipes.recipe import Recipe, get_recipe, recipes
+from auricle.recipes.recipe import Recipe
+from auricle.recipes.registry import methods
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
 from auricle.training.threads import step_threads
 
 
 def note_session(run: RunFolder, recipe: Recipe, ranks: Ranks) -> None:
-    """Add this process's surroundings to `environment.json`; a resumed run has several."""
+    """Add this process to `environment.json`; a resumed run has several."""
     environment = run.read("environment.json") or {"sessions": []}
     session = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -35,15 +36,16 @@ def note_session(run: RunFolder, recipe: Recipe, ranks: Ranks) -> None:
                     f"{name} changed from {before[name]} to {session[name]}: the last bits of the numbers may differ"
                 )
     environment["sessions"].append(session)
-    if any(entry.name == recipe.name for entry in recipes()):
+    method = methods().get(recipe.name)
+    if method is not None and recipe.size in method.sizes:
         measured = {"frontend.mean", "frontend.std"} if recipe.measure_statistics else set()
-        changes = get_recipe(recipe.name, recipe.size).changes(recipe)
+        changes = method.recipe(recipe.size).changes(recipe)
         environment["overrides"] = {name: list(pair) for name, pair in changes.items() if name not in measured}
     run.write("environment.json", environment)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of auricle and of the libraries whose numbers it depends on."""
+    """Return the versions of auricle and of the libraries that its numbers depend on."""
     found = {}
     for name in ("auricle", "torch", "numpy", "soundfile", "soxr", "datasets", "accelerate", "safetensors"):
         try:

@@ -1,4 +1,4 @@
-"""Encoder families by name: any of them in the place of a recipe's own encoder."""
+"""Encoder families by name: any of them can replace a recipe's own encoder."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from auricle.encoders.efficientnet import EfficientNetConfig
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.hts_at import HtsAtConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.encoders.parts.codebook import CodebookConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.encoders.pase import PaseConfig
 from auricle.encoders.resnet import ResNetConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.encoders.state_space_config import StateSpaceConfig
+from auricle.encoders.state_space import StateSpaceConfig
 from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
-from auricle.recipes.recipe import Recipe
-from auricle.recipes.stage_settings import with_stages
+from auricle.recipes.recipe import Recipe, with_previous_encoder
 
-# Of an encoder for a training step in a fraction of a second.
+# Size of an encoder that makes a training step in a fraction of a second.
 MICRO = "micro"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an encoder has to fit.
+    """Input of an encoder.
 
     Attributes:
         bins: of the features; 1 for samples.
@@ -59,9 +58,9 @@ class Family:
     """An encoder family.
 
     Attributes:
-        name: as the command line and the matrix have it.
+        name: on the command line and in the matrix.
         make: settings for a size (`micro`, `tiny`, `small`, `base`) and a shape.
-        frontend: what it reads where the recipe's front end is not of its kind.
+        frontend: its input where the recipe's front end is not of its kind.
         paradigm: of the survey's Table II.
     """
 
@@ -72,7 +71,7 @@ class Family:
 
     @property
     def samples(self) -> bool:
-        """Whether it reads samples."""
+        """Whether the family reads samples."""
         return isinstance(self.frontend, WaveformConfig)
 
 
@@ -116,7 +115,7 @@ def _state_space(bidirectional: bool) -> Callable[[str, Shape], EncoderConfig]:
 
 
 def _spectral(kind: Any, **micro: Any) -> Callable[[str, Shape], EncoderConfig]:
-    """Return the maker of a kind that takes any number of bins; `micro` are the settings of its smallest size."""
+    """Return a maker for encoders of any number of bins; `micro` are the settings of the smallest size."""
 
     def make(size: str, shape: Shape) -> EncoderConfig:
         fit = {"mels": shape.bins, "frame_rate": shape.rate}
@@ -148,6 +147,10 @@ def _least(size: str) -> str:
     return "tiny" if size == MICRO else size
 
 
+# Families from outside the package.
+_REGISTERED: dict[str, Family] = {}
+
+
 def families() -> dict[str, Family]:
     """Return the encoder families by name."""
     made = (
@@ -169,14 +172,25 @@ def families() -> dict[str, Family]:
         Family("waveform-transformer", _waveform_transformer, _WAVE, "hybrid"),
         Family("log-mel-statistics", lambda size, s: LogMelStatisticsConfig(mels=s.bins, frame_rate=s.rate), _MEL, "-"),
     )
-    return {family.name: family for family in made}
+    return {family.name: family for family in made} | _REGISTERED
+
+
+def register_family(family: Family) -> None:
+    """Add an encoder family, for example from a plug-in: `--encoder`, the matrix and `auricle check objective` take it.
+
+    Raises:
+        ConfigError: another family has this name.
+    """
+    if families().get(family.name, family) != family:
+        raise ConfigError(f"two encoder families are named {family.name!r}; rename one")
+    _REGISTERED[family.name] = family
 
 
 def get_family(name: str) -> Family:
     """Return a family by its name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no such family.
     """
     known = families()
     if name not in known:
@@ -185,14 +199,13 @@ def get_family(name: str) -> Family:
 
 
 def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
-    """Return a recipe with an encoder of a family in the place of its own.
+    """Return a recipe with an encoder of a family instead of its own.
 
-    Whether they fit is for the contracts to say, when they are built.
-    The recipe's own front end stays where it is of the family's kind. A stage before the recipe that trains the same
-    kind of encoder as the recipe gets the same family.
+    The recipe's own front end stays where it is of the family's kind. A previous stage that trains the same kind of
+    encoder as the recipe gets the same family. The contracts refuse a pair that does not fit when it is built.
 
     Args:
-        recipe: what trains it.
+        recipe: objective, views and training.
         family: of the encoder.
         size: of the encoder: `micro`, `tiny`, `small`, `base`.
     """
@@ -206,4 +219,4 @@ def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
         return made
     previous = on_family(recipe.previous, family, size)
     trained = PreviousEncoderConfig(previous.encoder, previous.frontend)
-    return made.replace(previous=previous, objective=with_stages(made.objective, trained))
+    return made.replace(previous=previous, objective=with_previous_encoder(made.objective, trained))

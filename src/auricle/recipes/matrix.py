@@ -1,7 +1,7 @@
 """Every objective on every encoder: which pairs train, which are refused, and why.
 
-An objective comes from a recipe (with its views, its front end and its window), an encoder from a family at a small
-size. Nothing here knows a pair: what is refused is refused by the contracts, saying which need is not met.
+An objective comes from a recipe (with its views, front end and window), an encoder from a family at a small size. No
+pair is listed here: the contracts refuse a pair, naming the need that is not met.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from auricle.recipes.families import MICRO, Family, on_family
 from auricle.recipes.recipe import Recipe
 
 CLIPS = 4
-# Clips that stages (clusters, tokenizers) are fitted on.
+# Clips that clusters and tokenizers are fitted on.
 PREPARED = 96
 Outcome = Literal["trains", "refused"]
 
@@ -34,11 +34,11 @@ class Cell:
     """A pair's outcome.
 
     Attributes:
-        objective: the recipe that the objective is of.
+        objective: name of its recipe.
         encoder: the family.
-        outcome: `trains`: a step came out finite; `refused`: a contract said no.
-        why: what was said.
-        needs: abilities that were missing, where that was the reason.
+        outcome: `trains`: a step is finite; `refused`: by a contract.
+        why: message of the refusal.
+        needs: missing abilities, where that is the reason.
         loss: of the step.
         idle: trainable parameters that no gradient reached.
         built: class of the encoder, which messages name.
@@ -60,9 +60,9 @@ def pair(recipe: Recipe, family: Family) -> Recipe:
 
 
 def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
-    """Do one step of a recipe's objective on an encoder of the family, on sounds that are made here.
+    """Make one step of a recipe's objective on an encoder of the family, on synthetic sounds.
 
-    A refusal is an outcome; any other error is raised, because it would be a defect.
+    A refusal is an outcome; any other error is a defect and is raised.
     """
     own = pair(recipe, family)
     built = type(own.encoder).__name__.removesuffix("Config")
@@ -76,7 +76,7 @@ def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
             torch.manual_seed(seed)
             loss = objective(encoder.train(), views, torch.Generator().manual_seed(seed))
         if not loss.total.requires_grad:
-            return Cell(recipe.name, family.name, "refused", "neither encoder nor heads have anything to train")
+            return Cell(recipe.name, family.name, "refused", "neither encoder nor heads have parameters to train")
         loss.total.backward()
     except NeedError as error:
         return Cell(recipe.name, family.name, "refused", str(error), error.needs, built=built)
@@ -96,7 +96,7 @@ def matrix(recipes: Sequence[Recipe], chosen: Sequence[Family]) -> Iterator[Cell
 
 
 def shown(recipe: Recipe, frontend: FrontEnd, objective: Objective, seed: int = 0, clips: int = CLIPS) -> list[View]:
-    """Return the views of a batch of sounds, as the training step would make them."""
+    """Return the views of a batch of synthetic sounds, as in a training step."""
     audio = made_audio(recipe, frontend.rate, clips, seed)
     views = recipe.augment.build(frontend)
     made = views(audio, objective.views, torch.Generator().manual_seed(seed + 2))
@@ -105,7 +105,7 @@ def shown(recipe: Recipe, frontend: FrontEnd, objective: Objective, seed: int = 
 
 
 def made_audio(recipe: Recipe, rate: int, clips: int, seed: int = 0) -> Audio:
-    """Return tones that glide, with noise: each clip its own, full of the recipe's window."""
+    """Return gliding tones with noise, one per clip, each as long as the recipe's window."""
     samples = recipe.window.samples(rate)
     generator = np.random.default_rng(seed)
     time = np.arange(samples) / rate
@@ -119,7 +119,7 @@ def made_audio(recipe: Recipe, rate: int, clips: int, seed: int = 0) -> Audio:
 
 
 def make_ready(recipe: Recipe, frontend: FrontEnd, encoder: Encoder, objective: Objective, seed: int = 0) -> None:
-    """Do what comes before the first step, on sounds that are made here; the stage before is one of random weights."""
+    """Prepare an objective for its first step, on synthetic sounds; the previous stage has random weights."""
     if objective.columns:
         objective.take_columns({name: [f"a sound of kind {i}" for i in range(PREPARED)] for name in objective.columns})
     if not objective.prepares:
@@ -133,12 +133,12 @@ def make_ready(recipe: Recipe, frontend: FrontEnd, encoder: Encoder, objective: 
             yield View(made.features, torch.arange(start, start + 8), made.certificate, made.reference)
 
     objective.prepare(
-        encoder, Preparation(views, PREPARED, stage_before(recipe), torch.Generator().manual_seed(seed + 3), _silent)
+        encoder, Preparation(views, PREPARED, previous_stage(recipe), torch.Generator().manual_seed(seed + 3), _silent)
     )
 
 
-def stage_before(recipe: Recipe) -> FrozenEncoder | None:
-    """Return the encoder of the stage before with random weights, or None where there is no such stage."""
+def previous_stage(recipe: Recipe) -> FrozenEncoder | None:
+    """Return the encoder of the previous stage with random weights, or None where there is no such stage."""
     if recipe.previous is None:
         return None
     encoder = recipe.previous.encoder.build()
@@ -146,7 +146,7 @@ def stage_before(recipe: Recipe) -> FrozenEncoder | None:
 
 
 def _silent(text: str) -> None:
-    """Take a line of the log and say nothing."""
+    """Drop a line of the log."""
 
 
 def markdown(cells: Sequence[Cell]) -> str:
@@ -158,10 +158,10 @@ def markdown(cells: Sequence[Cell]) -> str:
     lines = [
         "# Objectives and encoders",
         "",
-        "Made by `auricle matrix --out docs/matrix.md`; every cell is one training step on made sounds, and the test "
-        "suite repeats all of them.",
+        "Made by `auricle matrix --out docs/matrix.md`; every cell is one training step on synthetic sounds, and the "
+        "test suite repeats all of them.",
         "",
-        "● trains · a number: refused, for the reason of that number below.",
+        "● trains · a number: refused, for the reason with that number below.",
         "",
         "| objective | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",

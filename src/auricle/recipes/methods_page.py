@@ -1,57 +1,40 @@
-"""The page about all methods, made from what their recipes say of themselves."""
+"""The page about all methods, made from the notes of their recipes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
-from auricle.config import nearest
-from auricle.errors import ConfigError
-from auricle.recipes.recipe import Paradigm, Recipe, RecipeEntry, get_recipe, recipes
-
-PARADIGMS = get_args(Paradigm)
+from auricle.recipes.recipe import Recipe
+from auricle.recipes.registry import PARADIGMS, Method, get_method
 
 
-def stages(recipe: Recipe) -> int:
-    """Return how many stages a recipe trains, itself included."""
-    return 1 if recipe.previous is None else 1 + stages(recipe.previous)
-
-
-def parts(recipe: Recipe) -> str:
-    """Return the encoder, the objective and the views of a recipe in a line."""
-    objective = type(recipe.objective).__name__.removesuffix("Config")
-    encoder = type(recipe.encoder).__name__.removesuffix("Config")
-    views = type(recipe.augment).__name__.removesuffix("Config")
-    return f"{objective} on {encoder}, views by {views}"
-
-
-def methods_page(entries: Sequence[RecipeEntry]) -> str:
+def methods_page(methods: Sequence[Method]) -> str:
     """Return the Markdown page: a table by paradigm, then a section for each method."""
     lines = [
         "# Methods",
         "",
-        "Made by `auricle recipes --out docs/methods.md` from what the recipes say of themselves. Every method runs by "
-        "`auricle pretrain NAME --data FOLDER --out RUN`; which objective runs on which encoder is in "
-        "[matrix.md](matrix.md).",
+        "Made by `auricle recipes --out docs/methods.md` from the notes of the recipes. Every method runs by "
+        "`auricle pretrain NAME --data FOLDER --out RUN`; [matrix.md](matrix.md) shows which objective runs on which "
+        "encoder. A method is shown to learn by a test or benchmark on held-out clips, against its baselines.",
         "",
     ]
-    first = {entry.name: get_recipe(entry.name, entry.sizes[0]) for entry in entries}
     for paradigm in PARADIGMS:
-        own = [entry for entry in entries if entry.paradigm == paradigm]
         lines += [
             f"## {paradigm[0].upper()}{paradigm[1:]}",
             "",
-            "| recipe | what it does | sizes | stages |",
-            "|---|---|---|---|",
+            "| recipe | summary | sizes | stages | evidence |",
+            "|---|---|---|---|---|",
         ]
-        for entry in own:
-            lines.append(
-                f"| [{entry.name}](#{_anchor(entry.name)}) | {entry.summary} | {', '.join(entry.sizes)} | "
-                f"{stages(first[entry.name])} |"
-            )
+        for method in methods:
+            if method.paradigm == paradigm:
+                stages = _stages(method.recipe(method.sizes[0]))
+                lines.append(
+                    f"| [{method.name}](#{method.name}) | {method.summary} | {', '.join(method.sizes)} | {stages} | "
+                    f"{'shown to learn' if method.learns else 'not shown to learn'} |"
+                )
         lines.append("")
-    for entry in sorted(entries, key=lambda e: (PARADIGMS.index(e.paradigm), e.name)):
-        lines += _section(entry, first[entry.name])
+    for method in sorted(methods, key=lambda m: (PARADIGMS.index(m.paradigm), m.name)):
+        lines += _section(method)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -59,38 +42,47 @@ def describe(name: str) -> str:
     """Return the section about one method.
 
     Raises:
-        ConfigError: there is no such recipe.
+        ConfigError: there is no such method; the nearest name is given.
     """
-    entry = next((entry for entry in recipes() if entry.name == name), None)
-    if entry is None:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, [entry.name for entry in recipes()])}")
-    return "\n".join(_section(entry, get_recipe(name, entry.sizes[0])))
+    return "\n".join(_section(get_method(name)))
 
 
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
+def _stages(recipe: Recipe) -> int:
+    """Return the number of stages that a recipe trains, itself included."""
+    return 1 if recipe.previous is None else 1 + _stages(recipe.previous)
 
 
-def _section(entry: RecipeEntry, recipe: Recipe) -> list[str]:
-    reference = recipe.reference
+def _parts(recipe: Recipe) -> str:
+    """Return the encoder, the objective and the views of a recipe in a line."""
+    parts = (recipe.objective, recipe.encoder, recipe.augment)
+    objective, encoder, views = (type(part).__name__.removesuffix("Config") for part in parts)
+    return f"{objective} on {encoder}, views by {views}"
+
+
+def _section(method: Method) -> list[str]:
+    made = {size: method.recipe(size) for size in method.sizes}
+    recipe = made[method.sizes[0]]
+    notes, reference = recipe.notes, recipe.notes.reference
     paper = reference.title + (f", {reference.authors}" if reference.authors else "")
     if reference.arxiv:
         paper += f", [arXiv {reference.arxiv}](https://arxiv.org/abs/{reference.arxiv})"
     if reference.section:
         paper += f" ({reference.section})"
-    lines = [f"## {entry.name}", "", entry.summary, "", f"**Paper** {paper}", "", f"**Parts** {parts(recipe)}", ""]
-    lines += [f"**Choose it** {recipe.choose}", "", f"**Cost** {recipe.cost}", ""]
-    lines += ["**Kept**", "", *(f"- {line}" for line in recipe.kept), ""]
-    shared: set[str] = set()
-    made = {size: get_recipe(entry.name, size) for size in entry.sizes}
-    if len(made) > 1:
-        shared = set.intersection(*(set(each.deviations) for each in made.values()))
-        if shared:
-            every = [line for line in recipe.deviations if line in shared]
-            lines += ["**Differs, in every size**", "", *(f"- {line}" for line in every), ""]
+    lines = [f"## {method.name}", "", method.summary, ""]
+    for title, text in (
+        ("Paper", paper),
+        ("Parts", _parts(recipe)),
+        ("When to use", notes.when_to_use),
+        ("Cost", notes.cost),
+        ("Shown to learn", f"by {method.learns}") if method.learns else ("Not shown to learn", "by any test here"),
+    ):
+        lines += [f"**{title}** {text}", ""]
+    every = [line for line in notes.deviations if all(line in each.notes.deviations for each in made.values())]
+    lists: dict[str, Sequence[str]] = {"As in the paper": notes.faithful, "Deviations, in every size": every}
     for size, each in made.items():
-        rest = [line for line in each.deviations if line not in shared]
-        if rest:
-            lines += [f"**Differs, size {size}**", "", *(f"- {line}" for line in rest), ""]
-    lines += ["**Unknown, and chosen**", "", *(f"- {line}" for line in recipe.unknown), ""]
+        lists[f"Deviations, size {size}"] = [line for line in each.notes.deviations if line not in every]
+    lists["Not specified"] = notes.not_specified
+    for title, entries in lists.items():
+        if entries:
+            lines += [f"**{title}**", "", *(f"- {line}" for line in entries), ""]
     return lines

@@ -1,8 +1,7 @@
-"""A recipe: everything that a pre-training run is made of, as plain data, and the registry of published ones."""
+"""A recipe: everything that a pre-training run is made of, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from auricle.audio.augment.config import AugmentConfig
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.views import ViewsConfig
-from auricle.config import Config, flatten, nearest
+from auricle.config import Config, flatten
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.contract import EncoderConfig
@@ -20,27 +19,19 @@ from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfi
 from auricle.errors import ConfigError
 from auricle.objectives.contract import ObjectiveConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.recipes.notes import Notes
 from auricle.training.train_config import TrainConfig
 
-Size = Literal["tiny", "small", "base", "paper"]
-Paradigm = Literal["auxiliary", "contrastive", "reconstruction", "discrete tokens", "teacher-student", "multimodal"]
-
-
-@dataclass(frozen=True)
-class Reference(Config):
-    """The publication that a recipe follows.
-
-    Attributes:
-        title: of the method.
-        authors: of the publication.
-        arxiv: its number.
-        section: which parts of it, and of released code, the recipe was written from.
-    """
-
-    title: str = ""
-    authors: str = ""
-    arxiv: str = ""
-    section: str = ""
+# The notes of version 0.1 were fields of the recipe, under these names.
+_OLD_NOTES = {
+    "reference": "reference",
+    "deviations": "deviations",
+    "kept": "faithful",
+    "unknown": "not_specified",
+    "cost": "cost",
+    "choose": "when_to_use",
+}
 
 
 @dataclass(frozen=True)
@@ -48,36 +39,26 @@ class Recipe(Config):
     """A pre-training run as plain data: printable, overridable by field, stored as JSON in every checkpoint.
 
     Attributes:
-        name: of the method; `get_recipe` finds it by that.
-        size: which variant of it.
-        reference: the publication.
-        deviations: every known difference from the publication, in words.
-        kept: what of the publication is kept, in words: for `docs/methods.md`.
-        unknown: what the publication does not say, and what was chosen.
-        cost: what a step costs, in words.
-        choose: when to choose this method.
-        before: the stage before this one, pre-trained first into the folder `before` of the run; the objective's
-            `prepare` is given its encoder (HuBERT's first iteration, BEATs' earlier tokenizer).
-        begin: `fresh` weights, or those of the stage before (`earlier`).
+        name: of the method, as in `get_recipe(name)`.
+        size: variant of the method.
+        notes: its publication, what is as in the paper and what is not, in words.
+        previous: the previous stage, pre-trained first into the folder `previous` of the run; the objective's
+            `prepare` receives its encoder (HuBERT's first iteration, BEATs' tokenizer).
+        begin: with `fresh` weights, or with those of the `previous` stage.
         measure_statistics: measure the front end's mean and standard deviation on the corpus, instead of taking those
             of the recipe.
         window: how a clip becomes a training window.
         loader: how windows become batches.
         frontend: how a wave becomes features.
         augment: how features become views.
-        encoder: what is trained.
-        objective: what trains it.
-        train: how long, how fast, how carefully.
+        encoder: the network that is trained.
+        objective: the loss that trains it.
+        train: steps, learning rate, precision, checkpoints.
     """
 
     name: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
-    reference: Annotated[Reference, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Reference)
-    deviations: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
-    kept: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
-    unknown: Annotated[tuple[str, ...], tyro.conf.SuppressFixed, tyro.conf.Fixed] = ()
-    cost: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
-    choose: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
+    notes: Annotated[Notes, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Notes)
     previous: Annotated[Recipe | None, tyro.conf.SuppressFixed, tyro.conf.Fixed] = None
     begin: Annotated[Literal["fresh", "previous"], tyro.conf.SuppressFixed, tyro.conf.Fixed] = "fresh"
     measure_statistics: bool = True
@@ -89,12 +70,42 @@ class Recipe(Config):
     objective: ObjectiveConfig = field(default_factory=ContrastiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self) -> None:
+        if self.notes != Notes() and self.notes.method != self.name:
+            raise ConfigError(
+                f"recipe {self.name!r} has the notes of {self.notes.method!r}; write notes of its own "
+                f"(Notes(method={self.name!r}, ...)) or none (Notes())"
+            )
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read recipes of version 0.1, where notes were fields and the previous stage was called `before`."""
+        old = {name: data[name] for name in (*_OLD_NOTES, "before") if name in data}
+        if not old:
+            return data
+        rest = {name: _renamed(value) for name, value in data.items() if name not in old}
+        if "before" in old:
+            rest["previous"] = old.pop("before")
+        if rest.get("begin") == "earlier":
+            rest["begin"] = "previous"
+        notes = {_OLD_NOTES[name]: value for name, value in old.items()}
+        return {**rest, "notes": {"kind": "Notes", "method": data.get("name", ""), **notes}}
+
+    def without_notes(self) -> Recipe:
+        """Return the recipe and its previous stages without notes: what decides the numbers of a run."""
+        previous = None if self.previous is None else self.previous.without_notes()
+        return self.replace(notes=Notes(), previous=previous)
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that change when any setting changes; notes don't count."""
+        return Config.fingerprint(self.without_notes())
+
     def changes(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
         """Return the settings in which another recipe differs: dotted name -> (this one's, the other's).
 
-        The names are those of the command line (see `config.flatten`); where one has no such setting, None.
+        The names are those of the command line (see `config.flatten`); a setting that one of them lacks is None there.
         """
-        own, its = flatten(self.to_json()), flatten(other.to_json())
+        own, its = flatten(self.without_notes().to_json()), flatten(other.without_notes().to_json())
         return {
             name: (own.get(name), its.get(name))
             for name in sorted(own.keys() | its.keys())
@@ -102,10 +113,22 @@ class Recipe(Config):
         }
 
 
-def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
-    """Give the stages before a recipe what was changed of its window, its loader and its training.
+def _renamed(value: Any) -> Any:
+    """Return settings of version 0.1 in which encoders of the previous stage have their present names."""
+    if isinstance(value, list):
+        return [_renamed(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {"previous" if name == "earlier" else name: _renamed(part) for name, part in value.items()}
+    if str(value.get("kind")).startswith("Earlier"):
+        renamed["kind"] = value["kind"].replace("Earlier", "Previous", 1)
+    return renamed
 
-    Who asks for smaller batches, other windows or fewer steps means the whole run.
+
+def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
+    """Apply what was changed of a recipe's window, loader and training to its previous stages, too.
+
+    A request for smaller batches, other windows or fewer steps means the whole run.
 
     Args:
         recipe: as it was changed.
@@ -119,57 +142,28 @@ def pass_down(recipe: Recipe, default: Recipe) -> Recipe:
         changed = {f.name: getattr(own, f.name) for f in fields(own) if getattr(own, f.name) != getattr(was, f.name)}
         parts[name] = getattr(recipe.previous, name).replace(**changed)
     previous = recipe.previous.replace(**parts)
-    # The changes go further down by comparing with what this stage was.
+    # The stage's own previous stage receives the changes in the same way.
     return recipe.replace(previous=pass_down(previous, recipe.previous))
 
 
-@dataclass(frozen=True)
-class RecipeEntry:
-    """A published recipe in the registry: its name, its sizes, its paradigm, and one line on it."""
-
-    name: str
-    sizes: tuple[str, ...]
-    paradigm: str
-    summary: str
-    make: Callable[..., Recipe]
-
-
-_REGISTRY: dict[str, RecipeEntry] = {}
+def previous_encoders(value: Any) -> list[PreviousEncoderConfig]:
+    """Return the encoders of a previous stage that settings hold, at any depth."""
+    if isinstance(value, PreviousEncoderConfig):
+        return [value]
+    if isinstance(value, tuple):
+        return [found for part in value for found in previous_encoders(part)]
+    if isinstance(value, Config):
+        return [found for f in fields(value) for found in previous_encoders(getattr(value, f.name))]
+    return []
 
 
-def recipe(
-    name: str, sizes: tuple[str, ...], paradigm: Paradigm
-) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
-    """Register a function `make(size) -> Recipe` under a name; the first line of its docstring describes it.
-
-    Args:
-        name: what `get_recipe` finds it by.
-        sizes: those it makes.
-        paradigm: of the survey, which orders lists and pages.
-    """
-
-    def register(make: Callable[..., Recipe]) -> Callable[..., Recipe]:
-        summary = (make.__doc__ or "").strip().splitlines()[0] if make.__doc__ else ""
-        _REGISTRY[name] = RecipeEntry(name, sizes, paradigm, summary, make)
-        return make
-
-    return register
-
-
-def recipes() -> list[RecipeEntry]:
-    """Return the registered recipes by name."""
-    return [_REGISTRY[name] for name in sorted(_REGISTRY)]
-
-
-def get_recipe(name: str, size: str = "tiny") -> Recipe:
-    """Return a registered recipe.
-
-    Raises:
-        ConfigError: there is no such recipe or size; the nearest name is given.
-    """
-    if name not in _REGISTRY:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, _REGISTRY)}")
-    entry = _REGISTRY[name]
-    if size not in entry.sizes:
-        raise ConfigError(f"recipe {name} has no size {size!r}{nearest(size, entry.sizes)}")
-    return entry.make(size)
+def with_previous_encoder(value: Any, found: PreviousEncoderConfig) -> Any:
+    """Return settings in which every encoder of a previous stage is this one."""
+    if isinstance(value, PreviousEncoderConfig):
+        return found
+    if isinstance(value, tuple):
+        return tuple(with_previous_encoder(part, found) for part in value)
+    if isinstance(value, Config):
+        changed = {f.name: with_previous_encoder(getattr(value, f.name), found) for f in fields(value)}
+        return value.replace(**{k: v for k, v in changed.items() if v is not getattr(value, k)})
+    return value

@@ -1,4 +1,4 @@
-"""What a run was trained on: written beside it, compared when it is resumed or judged."""
+"""What a run was trained on: written into its folder, compared when it is resumed or evaluated."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PIECE = 1 << 14
 
 
 def check_corpus(run: RunFolder, corpus: Corpus) -> None:
-    """Refuse to go on with another corpus than the one that a run was begun on.
+    """Refuse to resume a run on another corpus.
 
     Raises:
-        CheckpointError: it is another, or it is not known which it was.
+        CheckpointError: the corpus differs, or the run does not say which it was.
     """
     began = run.read("corpus.json")
     if began is None and not run.checkpoints:
-        return  # killed before it was written: nothing was heard yet
+        return  # killed before it was written: no step was made
     if not isinstance(began, dict):
         raise CheckpointError(
-            f"{run.path} has checkpoints and no readable corpus.json, so what they were trained on is not known; copy "
+            f"{run.path} has checkpoints and no readable corpus.json, so their corpus is not known; copy "
             "the run folder again from its source, or start a new run in another --out"
         )
     if began.get("fingerprint") != corpus.fingerprint:
@@ -46,7 +46,7 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
 
 
 def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, str]) -> dict[str, Any]:
-    """Return what `corpus.json` says: name, fingerprint, clips, hours, parts, and what could not be used, and why."""
+    """Return the content of `corpus.json`: name, fingerprint, clips, hours, parts, unusable files with the reason."""
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
@@ -56,17 +56,17 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
         "broken": {**corpus.problems, **broken},
     }
     if "corpus" in corpus.columns:
-        # What was heard decides what a later evaluation may call unheard.
+        # A later evaluation reads here which corpora were seen in pre-training.
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
     return described
 
 
 def recording_ids(corpus: Corpus) -> np.ndarray:
-    """Identify the recordings of a corpus by their encoded bytes, whatever they are called and wherever they lie.
+    """Identify the recordings of a corpus by their encoded bytes, whatever their names and folders.
 
     Of each recording the size and three pieces (begin, middle, end: 16 KiB each) are hashed; nothing is decoded, and
-    little is read. A recording in another encoding is another one here. One that can't be read has no identity.
+    little is read. The same recording in another encoding has another identity; an unreadable one has none.
 
     Returns:
         `(N,)` uint64, sorted, each once.
@@ -92,14 +92,14 @@ def _recording_id(store: Store, place: Place) -> int | None:
 
 
 def write_recordings(run: RunFolder, corpus: Corpus) -> None:
-    """Write the identities of what is heard beside a run."""
+    """Write the identities of a run's recordings into its folder."""
     buffer = io.BytesIO()
     pq.write_table(pa.table({"recording": recording_ids(corpus)}), buffer)
     write_atomic(run.path / RECORDINGS, buffer.getvalue())
 
 
 def read_recordings(run: Path) -> np.ndarray | None:
-    """Return the identities (see `recording_ids`) of what a run was pre-trained on, or None if it does not hold them.
+    """Return the identities (see `recording_ids`) of a run's training recordings, or None if it does not hold them.
 
     Raises:
         CheckpointError: the file is damaged.

@@ -1,11 +1,11 @@
-"""Published methods by name: listed from their source, so that a list imports nothing that trains."""
+"""Published methods by name, listed from their source: a list imports nothing that trains."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 Paradigm = Literal["auxiliary", "contrastive", "reconstruction", "discrete tokens", "teacher-student", "multimodal"]
 PARADIGMS: tuple[str, ...] = get_args(Paradigm)
 
+# In the order of lists; sizes of other names follow.
+SIZES = ("tiny", "small", "base", "paper")
 _METHODS = "auricle.recipes.methods"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Method:
-    """A published method: what lists say of it, and one function per size that makes its recipe.
+    """A published method, with one function per size that makes its recipe.
 
-    Each method is declared in a file below `recipes/methods/`, which is found without being imported: the arguments
-    have to be literals there.
+    A file below `recipes/methods/` declares each method. It is found without being imported, so the arguments are
+    literals there. A method of another package is registered when its module is imported.
 
         COLA = Method(name="cola", paradigm="contrastive", summary="COLA: ...", learns="tests/learning/...")
 
@@ -36,20 +38,18 @@ class Method:
             return Recipe(...)
 
     Attributes:
-        name: what `get_recipe` finds it by.
-        paradigm: of the survey; it orders lists and pages.
+        name: as in `get_recipe(name)`.
+        paradigm: of the survey; lists and pages are ordered by it.
         summary: one sentence.
-        learns: the test or benchmark that shows that it learns (beats its baselines on held-out clips); empty: not
+        learns: test or benchmark that shows the method to learn: it beats its baselines on held-out clips. Empty: not
             shown to learn.
-        sizes: names of the sizes, in the order of their functions.
-        module: where it is declared.
+        module: where the method is declared.
     """
 
     name: str
-    paradigm: str
+    paradigm: Paradigm
     summary: str
     learns: str = ""
-    sizes: tuple[str, ...] = ()
     module: str = ""
     _made: dict[str, Callable[[], Recipe]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -59,37 +59,81 @@ class Method:
                 f"method {self.name!r} has paradigm {self.paradigm!r}; expected one of {', '.join(PARADIGMS)}"
             )
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Names of the sizes, the smallest first."""
+        return tuple(sorted(self._made, key=lambda size: SIZES.index(size) if size in SIZES else len(SIZES)))
+
+    @property
+    def evidence(self) -> str:
+        """Whether the method is shown to learn, in words."""
+        return f"shown to learn: by {self.learns}" if self.learns else "not shown to learn"
+
     def size(self, name: str) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
         """Register a function that makes the recipe of one size.
 
         Args:
             name: of the size: `tiny`, `small`, `base`, `paper`.
+
+        Raises:
+            ConfigError: another module has a method of the same name.
         """
 
         def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+            other = methods().get(self.name)
+            if other is not None and other.module != make.__module__:
+                raise ConfigError(
+                    f"two methods are named {self.name!r}: in {other.module} and {make.__module__}; rename one"
+                )
+            self.module = make.__module__
             self._made[name] = make
-            _IMPORTED[self.name] = Method(
-                self.name, self.paradigm, self.summary, self.learns, tuple(self._made), make.__module__, self._made
-            )
+            _IMPORTED[self.name] = self
             return make
 
         return register
 
+    def recipe(self, size: str) -> Recipe:
+        """Return the recipe of a size.
 
-# Methods whose modules are imported: of this package once they are used, and of plug-ins.
+        Raises:
+            ConfigError: there is no such size; the nearest name is given.
+        """
+        if size not in self._made:
+            raise ConfigError(f"recipe {self.name} has no size {size!r}{nearest(size, self._made)}")
+        return self._made[size]()
+
+
+# Methods whose modules are imported.
 _IMPORTED: dict[str, Method] = {}
 
 
+def methods() -> dict[str, Method]:
+    """Return the published methods by name; nothing that trains is imported."""
+    known = _declared() | _IMPORTED
+    return {name: known[name] for name in sorted(known)}
+
+
 def recipes() -> list[Method]:
-    """Return the published methods by name, with their sizes; nothing that trains is imported.
+    """Return the published methods in the order of their names; nothing that trains is imported.
 
     Example:
         >>> from auricle.recipes import recipes
         >>> [method.sizes for method in recipes() if method.name == "cola"]
         [('tiny', 'paper')]
     """
-    known = {**_IMPORTED, **_declared()}
-    return [known[name] for name in sorted(known)]
+    return list(methods().values())
+
+
+def get_method(name: str) -> Method:
+    """Return a published method.
+
+    Raises:
+        ConfigError: there is no such method; the nearest name is given.
+    """
+    known = methods()
+    if name not in known:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, known)}")
+    return known[name]
 
 
 def get_recipe(name: str, size: str = "tiny") -> Recipe:
@@ -104,26 +148,10 @@ def get_recipe(name: str, size: str = "tiny") -> Recipe:
 
     Example:
         >>> from auricle.recipes import get_recipe
-        >>> get_recipe("cola").objective.build
-        ...
+        >>> get_recipe("cola", "paper").loader.batch
+        1024
     """
-    method = get_method(name)
-    if size not in method.sizes:
-        raise ConfigError(f"recipe {name} has no size {size!r}{nearest(size, method.sizes)}")
-    importlib.import_module(method.module)
-    return _IMPORTED[name]._made[size]()
-
-
-def get_method(name: str) -> Method:
-    """Return a published method.
-
-    Raises:
-        ConfigError: there is no such method; the nearest name is given.
-    """
-    known = {**_IMPORTED, **_declared()}
-    if name not in known:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, known)}")
-    return known[name]
+    return get_method(name).recipe(size)
 
 
 @functools.cache
@@ -133,28 +161,31 @@ def _declared() -> dict[str, Method]:
     found: dict[str, Method] = {}
     for file in sorted(home.rglob("*.py")):
         module = ".".join((_METHODS, *file.relative_to(home).with_suffix("").parts))
-        for method in _read(file.read_text(encoding="utf-8"), module):
-            found[method.name] = method
+        found |= {method.name: method for method in _read(file.read_text(encoding="utf-8"), module)}
     return found
 
 
-def _read(source: str, module: str) -> list[Method]:
-    """Return the methods that a module declares: assignments of `Method(...)`, and `@NAME.size("tiny")`."""
-    declared: dict[str, dict[str, Any]] = {}
-    sizes: dict[str, list[str]] = {}
+def _read(source: str, module: str) -> Iterator[Method]:
+    """Yield the methods that a module declares: `NAME = Method(...)`, then functions under `@NAME.size("tiny")`."""
+    declared: dict[str, Method] = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and _calls(node.value, "Method"):
-            assert_name = node.targets[0]
-            if isinstance(assert_name, ast.Name) and isinstance(node.value, ast.Call):
-                declared[assert_name.id] = {k.arg or "": ast.literal_eval(k.value) for k in node.value.keywords}
-        elif isinstance(node, ast.FunctionDef):
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "size":
-                    owner = mark.func.value
-                    if isinstance(owner, ast.Name):
-                        sizes.setdefault(owner.id, []).append(ast.literal_eval(mark.args[0]))
-    return [Method(**told, sizes=tuple(sizes.get(name, ())), module=module) for name, told in declared.items()]
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(id=variable)], value=ast.Call(func=ast.Name(id="Method"), keywords=keywords)
+            ):
+                fields: dict[str, Any] = {word.arg or "": ast.literal_eval(word.value) for word in keywords}
+                declared[variable] = Method(**fields, module=module)
+            case ast.FunctionDef(name=function, decorator_list=marks):
+                for mark in marks:
+                    match mark:
+                        case ast.Call(
+                            func=ast.Attribute(value=ast.Name(id=variable), attr="size"),
+                            args=[ast.Constant(value=str(size))],
+                        ):
+                            declared[variable]._made[size] = functools.partial(_call, module, function)
+    yield from declared.values()
 
 
-def _calls(value: ast.expr, name: str) -> bool:
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == name
+def _call(module: str, function: str) -> Recipe:
+    recipe: Recipe = getattr(importlib.import_module(module), function)()
+    return recipe

@@ -8,12 +8,12 @@ from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.training.train_config import TrainConfig
 
-# Said of every tiny size; a recipe adds what else it does otherwise.
+# Of every tiny size; a recipe adds its own.
 DEVIATIONS = (
-    "short clips are repeated to fill the window, long ones cropped at random, and clips come up in proportion to "
-    "their length (window, loader)",
-    "normalisation by the corpus's own mean and standard deviation, where the front end has any",
-    "AdamW with decoupled decay; the published optimiser is named under `unknown` or here where it is another",
+    "short clips are repeated to fill the window, long ones are cropped at random, and clips are drawn in proportion "
+    "to their length (window, loader)",
+    "features are normalised by the corpus's own mean and standard deviation, where the front end has any",
+    "AdamW with decoupled weight decay, whichever optimiser is published",
 )
 
 

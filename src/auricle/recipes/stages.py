@@ -1,4 +1,4 @@
-"""What a stage of pre-training takes over from the one before it."""
+"""What a stage of pre-training takes over from the previous one."""
 
 from __future__ import annotations
 
@@ -17,29 +17,27 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
-from auricle.recipes.load import load, load_recipe
-from auricle.recipes.recipe import Recipe
-from auricle.recipes.stage_settings import stages_in, with_stages
+from auricle.recipes.loading import load, load_recipe
+from auricle.recipes.recipe import Recipe, previous_encoders, with_previous_encoder
 from auricle.training.checkpoint import load_tensors
 from auricle.training.randomness import derive_seed
 from auricle.training.run_folder import RunFolder
 
-# Clips that a stage before the first step takes at once.
+# Clips in a batch of what an objective prepares before the first step.
 PREPARED_AT_ONCE = 32
 
 
-def handed_on(recipe: Recipe, previous: str | Path) -> Recipe:
-    """Tell the objective what kind of encoder the stage before trained, wherever it holds one."""
-    trained = load_recipe(previous)
-    return recipe.replace(
-        objective=with_stages(recipe.objective, PreviousEncoderConfig(trained.encoder, trained.frontend))
-    )
+def on_previous(recipe: Recipe, previous: str | Path) -> Recipe:
+    """Return the recipe with the encoder of the previous stage's run, wherever its objective holds one."""
+    stage = load_recipe(previous)
+    trained = PreviousEncoderConfig(stage.encoder, stage.frontend)
+    return recipe.replace(objective=with_previous_encoder(recipe.objective, trained))
 
 
 def as_begun(recipe: Recipe, begun: RunFolder) -> Recipe:
-    """Take the stages that an objective holds from the run that is resumed: they are in its checkpoint."""
-    found = stages_in(Recipe.from_json(begun.recipe).objective)
-    return recipe.replace(objective=with_stages(recipe.objective, found[0])) if found else recipe
+    """Return the recipe with the previous encoder of the run that is resumed: its weights are in the checkpoint."""
+    found = previous_encoders(Recipe.from_json(begun.recipe).objective)
+    return recipe.replace(objective=with_previous_encoder(recipe.objective, found[0])) if found else recipe
 
 
 def preparing(
@@ -50,17 +48,17 @@ def preparing(
     objective: Objective,
     previous: str | Path | None,
 ) -> Callable[[Callable[[str], None]], None] | None:
-    """Return what has to be done before the first step, or None if nothing has.
+    """Return the work to do before the first step, or None where there is none.
 
-    What is returned takes a function that notes a line in the run's log.
+    The returned function takes a function that notes a line in the run's log.
 
     Args:
         recipe: of this stage.
-        corpus: what is trained on.
+        corpus: the training clips.
         frontend: of the encoder.
-        encoder: what is trained.
-        objective: what trains it.
-        previous: run folder of the stage before.
+        encoder: the encoder to train.
+        objective: its loss.
+        previous: run folder of the previous stage.
     """
     if not objective.prepares and recipe.begin == "fresh":
         return None
@@ -70,12 +68,12 @@ def preparing(
         if recipe.begin == "previous":
             if frozen is None:
                 raise ConfigError(
-                    f"{recipe.name} {recipe.size} goes on from an earlier stage's weights and there is none; give its "
-                    "run folder (--previous)"
+                    f"{recipe.name} {recipe.size} begins with the weights of a previous stage and there is none; give "
+                    "its run folder (--previous)"
                 )
-            load_tensors(encoder, frozen.encoder.state_dict(), f"the stage before ({previous})")
+            load_tensors(encoder, frozen.encoder.state_dict(), f"the previous stage ({previous})")
             for module in objective.modules():
-                # A slow copy was made of the fresh weights.
+                # The slow copy was made of the fresh weights.
                 if isinstance(module, MovingAverage) and module.copies(encoder):
                     module.follow(encoder, 0.0)
             note(f"began with the weights of {previous}")
@@ -88,10 +86,10 @@ def preparing(
 def _preparation(
     recipe: Recipe, corpus: Corpus, frontend: FrontEnd, previous: FrozenEncoder | None, note: Callable[[str], None]
 ) -> Preparation:
-    """Return what an objective may hear before the first step: each window once, without augmentation."""
+    """Return the input of an objective before the first step: each window once, without augmentation."""
     plain = PlainViewsConfig().build(frontend)
     seed = derive_seed(recipe.train.seed, "prepare")
-    # Small batches, whatever a training step takes, and long recordings by their length.
+    # Small batches, whatever the batch of a training step, and long recordings by their length.
     batch = min(recipe.loader.batch, recipe.train.micro_batch or PREPARED_AT_ONCE, PREPARED_AT_ONCE, len(corpus))
     settings = recipe.loader.replace(batch=batch, batch_seconds=None, drop_last=False, buckets=0)
     loader = Loader(corpus, recipe.window, settings, rate=frontend.rate, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from auricle.config import flatten
 from auricle.report.markup import Child, Markup, details, element, table
@@ -58,8 +59,14 @@ def _clips_seen(run: RunData) -> int:
     return int(seen)
 
 
+def _notes(recipe: Record) -> Mapping[str, Any]:
+    """Return the notes of a recipe; those of version 0.1 are fields of the recipe."""
+    found = recipe.get("notes", recipe)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _reference(recipe: Record) -> Markup | None:
-    reference = recipe.get("reference") or {}
+    reference = _notes(recipe).get("reference") or {}
     if not isinstance(reference, Mapping) or not any(reference.get(k) for k in ("title", "authors", "arxiv")):
         return None
     arxiv = f"arXiv {reference['arxiv']}" if reference.get("arxiv") else None
@@ -72,7 +79,7 @@ def _reference(recipe: Record) -> Markup | None:
 def _deviations(recipe: Record) -> Markup:
     if not recipe:
         return element("p", "No recipe.json: the recipe of this encoder is unknown.", class_="missing")
-    found = recipe.get("deviations") or []
+    found = _notes(recipe).get("deviations") or []
     if not found:
         return element("p", "Deviations from the publication: none stated.")
     items = element("ul", [element("li", item) for item in found])
@@ -148,7 +155,7 @@ def _settings(recipe: Record) -> Markup | None:
     rows = [
         [element("code", name), short(value)]
         for name, value in flatten(recipe).items()
-        if not name.startswith(("reference", "deviations")) and name != "kind"
+        if not name.startswith(("notes", "reference", "deviations")) and name != "kind"
     ]
     return details(f"All settings: {len(rows)}", table(["setting", "value"], rows))
 

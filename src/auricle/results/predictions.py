@@ -35,7 +35,7 @@ _HOMES = {
         *("clips", "events", "sequence", "regression", "verification", "anomaly"),
         *("retrieval", "clustering", "few_shot", "label_budget"),
     )
-}
+} | dict.fromkeys(("zero_shot", "text_retrieval"), "auricle.evaluation.audio_text.predictions")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A token cache on disk: every clip's frozen tokens once, fp16, with the marks of what made them.
+"""A token cache on disk: every clip's frozen tokens once, fp16, with the fingerprints of their origin.
 
 A cache is a folder: `tokens.bin` (fp16 rows of D, clip after clip, layer after layer), `valid.bin` (one byte a row),
-`clips.npz` (where each clip lies, its grid, its clip vector and class tokens), and `manifest.json`, written last: a
-folder without it holds no cache, only the work of an extraction that has not ended.
+`clips.npz` (each clip's first row, grid, clip vector and class tokens), and `manifest.json`, written last: a folder
+without it holds an unfinished extraction.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLIPS = "clips.npz"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a cache holds and what it was made from; all of it but the counts must match for the cache to be used.
+    """Content and origin of a cache; all but the counts must match for the cache to be used.
 
     Attributes:
         encoder: fingerprint of weights and front end.
@@ -69,7 +69,7 @@ class Manifest:
     format: int = FORMAT
 
     def differences(self, wanted: Manifest) -> list[str]:
-        """Name what this cache was made from that is not what is wanted."""
+        """Name the differences between this cache's origin and the wanted one."""
         same = {
             "weights or front end": (self.encoder, wanted.encoder),
             "front end": (self.frontend, wanted.frontend),
@@ -103,7 +103,7 @@ class Manifest:
 
 
 def wanted_manifest(encoder: FrozenEncoder, corpus: Corpus, layers: Sequence[int] | None) -> Manifest:
-    """Describe the cache that an encoder makes of a corpus.
+    """Return the manifest of an encoder's cache of a corpus.
 
     Raises:
         ConfigError: a layer does not exist or is named twice.
@@ -126,11 +126,9 @@ def wanted_manifest(encoder: FrozenEncoder, corpus: Corpus, layers: Sequence[int
 class TokenCache:
     """A complete cache, opened.
 
-    Args:
-        folder: where it lies.
-
     Attributes:
-        manifest: what it holds and was made from.
+        folder: of the cache.
+        manifest: its content and origin.
 
     Raises:
         StaleCacheError: the folder holds no complete cache, or a damaged one.
@@ -162,20 +160,20 @@ class TokenCache:
     def open(
         cls, folder: Path | str, *, encoder: FrozenEncoder, corpus: Corpus, layers: Sequence[int] | None = None
     ) -> TokenCache:
-        """Open a cache and refuse it unless it was made by this encoder of this corpus with these layers.
+        """Open the cache of this encoder, this corpus and these layers.
 
         Raises:
-            StaleCacheError: there is none, it is damaged, or it was made from something else (naming what differs).
+            StaleCacheError: there is none, it is damaged, or of another origin (naming the differences).
         """
         cache = cls(folder)
         cache.require(wanted_manifest(encoder, corpus, layers))
         return cache
 
     def require(self, wanted: Manifest) -> None:
-        """Refuse the cache unless it is the wanted one.
+        """Check that the cache is the wanted one.
 
         Raises:
-            StaleCacheError: naming everything that differs.
+            StaleCacheError: naming the differences.
         """
         differing = self.manifest.differences(wanted)
         if differing:
@@ -184,7 +182,7 @@ class TokenCache:
             )
 
     def __len__(self) -> int:
-        """Clips in the corpus, those missing here included."""
+        """Clips in the corpus, including missing ones."""
         return self.manifest.clips
 
     @property
@@ -194,7 +192,7 @@ class TokenCache:
 
     @cached_property
     def present(self) -> np.ndarray:
-        """Rows of the corpus that are here, in order, `(n,)` int64."""
+        """Rows of the corpus in the cache, in order, `(n,)` int64."""
         return np.setdiff1d(np.arange(len(self)), np.fromiter(self.missing, dtype=np.int64, count=len(self.missing)))
 
     @property
@@ -204,7 +202,7 @@ class TokenCache:
 
     @cached_property
     def _tables(self) -> tuple[RowFile, RowFile, RowFile, RowFile]:
-        """Tokens, validity, clip vectors, class tokens of all layers: shared by all selections, read on demand."""
+        """Tokens, validity, clip vectors and class tokens of all layers, shared by all selections, read on demand."""
         rows, width = self.manifest.rows, self.manifest.width
         return (
             RowFile(self.folder / TOKENS, np.float16, rows, (width,)),
@@ -228,10 +226,10 @@ class TokenCache:
         """Return clips of one layer, or of several, without reading their tokens.
 
         Args:
-            rows: rows of the corpus, in the order wanted; None: all that are here (`present`).
+            rows: rows of the corpus, in the order wanted; None: all in the cache (`present`).
             layer: one of the cached layers; None: the last of them.
-            layers: cached layers to stack, in the order wanted (`all`: as they were extracted); the set itself then
-                reads the last of them. None: one layer, and no stack.
+            layers: cached layers to stack, in the order wanted (`all`: as extracted); the set itself then reads the
+                last of them. None: one layer, and no stack.
 
         Raises:
             CorpusError: a row's clip is missing or beyond the corpus.
@@ -239,7 +237,7 @@ class TokenCache:
         """
         kept = self.manifest.layers
         if layer is not None and layers is not None:
-            raise ConfigError(f"found layer={layer} and layers={layers}; give one layer, or the layers to stack")
+            raise ConfigError(f"found layer={layer} and layers={layers}; expected one layer, or the layers to stack")
         stacked = None if layers is None else kept if layers == "all" else tuple(layers)
         if stacked is not None and (not stacked or len(set(stacked)) < len(stacked)):
             raise ConfigError(f"found layers {list(stacked)} to stack, expected different ones of {list(kept)}")
@@ -275,7 +273,7 @@ class TokenCache:
         """Read every byte and compare checksums.
 
         Raises:
-            StaleCacheError: a file is not what was written.
+            StaleCacheError: a file has changed.
         """
         for name in (TOKENS, VALID, CLIPS):
             self._check(name)
@@ -287,6 +285,6 @@ class TokenCache:
 
 
 def file_checksum(path: Path) -> str:
-    """Return SHA-256 of a file's content."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auricle.audio.batch import Audio
 from auricle.corpus.table import Corpus
@@ -17,14 +16,14 @@ from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
 from auricle.storage import disk_errors, replacing
-from auricle.tokens.extract import alone
+from auricle.tokens.extract import alone, clip_progress
 
 _REMEDY = "free some space or write elsewhere"
 
 
 @dataclass(frozen=True)
 class EmbeddedCorpus:
-    """What `embed_corpus` wrote: how many clips, numbers in a vector, and what was skipped with the reason."""
+    """Result of `embed_corpus`: file, number of clips, width of a vector, and skipped clips with the reason."""
 
     path: Path
     clips: int
@@ -49,14 +48,14 @@ def embed_corpus(
         out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32). Clips that
             can't be decoded, that are too short for one token, or whose vector is not finite have no row and are listed
             in `EmbeddedCorpus.broken`.
-        batch: clips encoded at once, at most. Clips of similar length go together; rows keep the corpus's order.
-        batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
+        batch: most clips encoded at once. Clips of similar length are batched; rows keep the corpus's order.
+        batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
         progress: show a progress bar with an estimate.
 
     Raises:
-        ConfigError: a batch has no clip or no length.
+        ConfigError: `batch` or `batch_seconds` is out of range.
         CorpusError: not one clip could be embedded.
-        StorageError: `out` can't be written (found before any clip is encoded), or the disk is full.
+        StorageError: `out` can't be written (checked before any clip is encoded), or the disk is full.
     """
     if batch < 1 or not batch_seconds > 0:
         raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
@@ -66,8 +65,7 @@ def embed_corpus(
     done = np.zeros(len(corpus), dtype=bool)
     broken: dict[str, str] = {}
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar:
+    with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus))
         for rows, audio in _batches(encoder, corpus, order, batch, batch_seconds, broken):
             rows, found = _vectors(encoder, corpus, rows, audio, broken)
@@ -89,19 +87,19 @@ def embed_corpus(
     flat = pa.array(vectors[done].reshape(-1))
     table = table.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
     table = table.replace_schema_metadata({"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint})
-    # Through Python's file, whose errors keep their number: a full disk is told apart.
+    # Errors of Python's file keep their number, which identifies a full disk.
     with replacing(out, _REMEDY) as partial, partial.open("wb") as file:
         pq.write_table(table, file)
     return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken})
 
 
 def _check_writable(out: Path) -> None:
-    """Refuse a place where none can be made, before hours of work are lost."""
+    """Refuse a path that can't be written, before hours of work are lost."""
     if out.is_dir():
         raise StorageError(f"{out} is a folder; name a file in it, such as {out / 'embeddings.parquet'}")
     above = next((p for p in out.absolute().parents if p.exists()), None)
     if above is not None and not above.is_dir():
-        raise StorageError(f"can't write {out}: {above} is a file, not a folder; choose another place")
+        raise StorageError(f"can't write {out}: {above} is a file, not a folder; choose another path")
     partial = out.with_name(out.name + ".partial")
     with disk_errors(out, _REMEDY):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +115,7 @@ def _clip_name(corpus: Corpus, row: int) -> str:
 def _vectors(
     encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
 ) -> tuple[list[int], np.ndarray]:
-    """Encode a batch; clips that the encoder can't read are told apart by going alone, and are listed."""
+    """Encode a batch; after an error each clip alone, so that those which fail are listed."""
     try:
         tokens, pooled = encoder.encode(audio)
     except AudioError as error:
@@ -125,10 +123,10 @@ def _vectors(
             broken[_clip_name(corpus, rows[0])] = str(error)
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
-        # A clip vector of no token is all zeros: finite, and yet nothing that was heard.
+        # The clip vector of no token is zero: finite, and yet meaningless.
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         for row in np.asarray(rows)[~seen].tolist():
-            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than what the encoder needs"
+            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than the encoder needs"
         return np.asarray(rows)[seen].tolist(), pooled.float().cpu().numpy()[seen]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -150,15 +148,15 @@ def _batches(
         except AudioError as error:
             broken[_clip_name(corpus, index)] = str(error)
             continue
-        # Asked of each clip, not of the batch: whom it shares a batch with must not decide whether it has a row.
+        # Checked for each clip: its batch must not decide whether it has a row.
         frames = encoder.frontend.frames(len(clip))
         if frames < least:
             seconds_needed = least / encoder.encoder.input_rate
             broken[_clip_name(corpus, index)] = (
-                f"it is shorter than what the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
+                f"it is shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
             )
             continue
-        # The longest pads the others; the table's lengths may be wrong, those of the samples are not.
+        # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
         # An encoder whose output depends on padding gets clips of one length only.
         unlike = not exact and bool(clips) and len(clips[0]) != len(clip)

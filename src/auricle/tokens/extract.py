@@ -1,4 +1,4 @@
-"""Runs a frozen encoder over a corpus once and keeps its tokens."""
+"""Extraction: a frozen encoder runs over a corpus once, and its tokens are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMMIT_BYTES = 2**26
 def estimate_size(encoder: FrozenEncoder, corpus: Corpus, *, layers: Sequence[int] | None = None) -> int:
     """Estimate the bytes of a token cache before anything is encoded, from the clips' durations alone.
 
-    Exact for whole windows of an encoder whose layers share one grid, up to class tokens and the index.
+    Exact up to class tokens and the index, for whole windows of an encoder whose layers share one grid.
     """
     depth = len(wanted_manifest(encoder, corpus, layers).layers)
     seconds, counts = np.unique(np.asarray(corpus.column("seconds"), dtype=np.float64), return_counts=True)
@@ -48,27 +48,27 @@ def extract(
     replace: bool = False,
     progress: bool = True,
 ) -> TokenCache:
-    """Encode every clip once and keep its tokens; a finished cache that matches is used as it is.
+    """Encode every clip once and keep its tokens; a finished cache that matches is opened instead.
 
-    Killed at any moment, it goes on where it was when called again. Broken clips are skipped, counted and listed in
+    A killed extraction continues at its last commit when called again. Corrupt clips are skipped, counted and listed in
     `TokenCache.missing`.
 
     Args:
         encoder: the frozen encoder.
         corpus: the clips.
-        folder: where the cache lies or shall lie; one folder holds one cache.
-        layers: 0 ... depth; None: what the encoder returns after its last layer. All must be as wide as that; layers
-            on other grids than it are encoded with clips of one length only, since its validity does not fit them.
-        batch: clips encoded at once, at most. Clips of similar length go together; an encoder whose tokens depend on
-            padding gets clips of one length only.
-        batch_seconds: seconds of audio encoded at once, at most (a longer clip goes alone).
-        replace: overwrite a cache of something else, instead of refusing it.
+        folder: of the cache; one folder holds one cache.
+        layers: 0 ... depth; None: the encoder's output. All must be as wide as the output; with layers on other grids,
+            whose validity is not known, clips of one length only are batched.
+        batch: most clips encoded at once. Clips of similar length are batched; for an encoder whose tokens depend on
+            padding, clips of one length only.
+        batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
+        replace: overwrite a cache of another origin instead of refusing it.
         progress: show a progress bar with an estimate.
 
     Raises:
         ConfigError: a layer is not D wide.
         StaleCacheError: the folder holds the cache (or unfinished work) of another encoder, corpus or other layers.
-        StorageError: the disk has not the room, by estimate, or is full.
+        StorageError: the disk is full, or too small by estimate.
         CorpusError: not one clip could be encoded.
     """
     folder = Path(folder)
@@ -84,14 +84,7 @@ def extract(
     exact = Ability.EXACT_PADDING in encoder.encoder.abilities and _one_grid(encoder, layers)
     with CacheWriter(folder, plan, replace_other=replace) as writer:
         _check_room(encoder, corpus, folder, layers, done=len(writer.done) / len(corpus))
-        bar = Progress(
-            TextColumn(f"tokens of {corpus.name}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            disable=not progress,
-        )
-        with bar:
+        with clip_progress(f"tokens of {corpus.name}", progress) as bar:
             task = bar.add_task("", total=len(corpus), completed=len(writer.done))
             waiting = size = 0
             for rows, audio, broken in _batches(encoder, corpus, writer.done, batch, batch_seconds, exact):
@@ -119,8 +112,13 @@ def extract(
     return TokenCache(folder)
 
 
+def clip_progress(label: str, shown: bool) -> Progress:
+    """Return a progress bar over clips."""
+    return Progress(TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not shown)
+
+
 def alone(audio: Audio, row: int) -> Audio:
-    """Return one clip of a batch without the padding that its neighbours made."""
+    """Return one clip of a batch without its padding."""
     samples = int(audio.lengths[row])
     return Audio(audio.wave[row : row + 1, :samples], audio.lengths[row : row + 1], audio.rate)
 
@@ -138,7 +136,7 @@ def _check_room(
 
 
 def _one_grid(encoder: FrozenEncoder, layers: Sequence[int] | None) -> bool:
-    """Tell, from a little silence, whether the layers lie on the output's grid; refuse those of another width."""
+    """Return, from a short silence, whether the layers have the output's grid; refuse those of another width."""
     if layers is None:
         return True
     seconds = max(1.0, 1.1 * encoder.encoder.least_frames / encoder.encoder.input_rate + 0.1)
@@ -165,13 +163,13 @@ def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
 def _batches(
     encoder: FrozenEncoder, corpus: Corpus, done: set[int], batch: int, batch_seconds: float, exact: bool
 ) -> Iterator[tuple[list[int], Audio | None, dict[int, str]]]:
-    """Yield rows, their audio, and rows that could not be decoded; the next batch is decoded meanwhile."""
+    """Yield rows, their audio, and rows that could not be decoded; a thread decodes the next batch."""
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
     groups: list[list[int]] = []
     for row in np.argsort(seconds, kind="stable").tolist():
         if row in done:
             continue
-        # Sorted by length: the newcomer is the longest, and pads the others.
+        # Sorted by length: this clip is the longest, and pads the others.
         full = not groups or len(groups[-1]) >= batch or (len(groups[-1]) + 1) * seconds[row] > batch_seconds
         groups.append([row]) if full else groups[-1].append(row)
 
@@ -202,15 +200,15 @@ def _batches(
 
 
 def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | str]:
-    """Yield each clip's tokens, or why there are none."""
+    """Yield each clip's tokens, or the reason why there are none."""
     frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
     if frames < least:
-        yield from [f"it is shorter than what the encoder needs: at most {frames} frames of {least}"] * len(audio)
+        yield from [f"it is shorter than the encoder needs: at most {frames} frames of {least}"] * len(audio)
         return
     try:
         tokens, pooled = encoder.encode(audio, layers or ())
     except AudioError as error:
-        # Which clip of a batch an encoder can't read shows when each goes alone.
+        # Encoding each clip alone shows which one fails.
         if len(audio) == 1:
             yield str(error)
         else:
@@ -228,7 +226,7 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
             time = int(columns[-1]) + 1 if columns.size else 0
             cut.append((x[b, : time * grid.freq], v[b, : time * grid.freq], time))
         if any(time == 0 for _, _, time in cut):
-            yield "it has no valid token: it is shorter than what the encoder needs"
+            yield "it has no valid token: it is shorter than the encoder needs"
         elif not all(np.isfinite(x[v]).all() for x, v, _ in cut) or not np.isfinite(vectors[b]).all():
             yield "its tokens are not finite, or too large for fp16"
         else:

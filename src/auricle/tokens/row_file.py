@@ -1,8 +1,7 @@
-"""Tables of numbers read from a file row by row, so that a table of any size costs the memory of what is asked for.
+"""Tables of numbers read from a file row by row, in the memory of the rows that are read.
 
-A memory map would do with less code, but the pages it has touched count as the process's own memory until the system
-takes them back: a process that has gone once through a cache of 30 GB then stands there with all that fits. Reading
-leaves them where they belong, in the system's file cache.
+A memory map needs less code, but its pages count as memory of the process until the system takes them back; pages that
+are read stay in the system's file cache.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import numpy as np
 
 from auricle.errors import StaleCacheError
 
-# Of a zip file's local header, which stands before each member: signature to CRC, then lengths of name and extra field.
+# A zip file's local header, before each member: signature to CRC, then lengths of name and extra field.
 _LOCAL_HEADER = struct.Struct("<26xHH")
-# Bytes read at once where only a part of them is wanted.
+# Bytes read at once where only a part of them is needed.
 _PIECE = 2**24
 
 
@@ -52,7 +51,7 @@ class RowFile:
 
     @classmethod
     def in_archive(cls, path: Path, name: str) -> RowFile:
-        """Open an array of an uncompressed `.npz` archive where it lies in the archive.
+        """Open an array inside an uncompressed `.npz` archive.
 
         Raises:
             StaleCacheError: the archive has no such array, or not as `numpy.savez` writes it.
@@ -103,7 +102,7 @@ class RowFile:
         if places.size and not 0 <= places.min() <= places.max() < len(self):
             raise IndexError(f"rows {places.min()} to {places.max()} asked of a table of {len(self)} rows")
         out = np.empty((len(places), *self.shape[1:]), dtype=self.dtype)
-        # Neighbours are read together: a whole table then costs a handful of system calls.
+        # Neighbours are read together, in few system calls.
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         for run in np.split(np.arange(len(places)), breaks) if len(places) else []:
             out[run[0] : run[-1] + 1] = self._run(int(places[run[0]]), int(places[run[-1]]) + 1)
@@ -114,7 +113,7 @@ class RowFile:
         if self._stride == self._size:
             flat = self._read(self._offset + start * self._stride, (stop - start) * step)
             return flat.reshape(stop - start, *self.shape[1:])
-        # Rows of one column lie apart: they are read with what lies between, a bounded piece at a time.
+        # Rows of one column are not contiguous: they are read with the bytes between, a bounded piece at a time.
         between, some = self._stride // self.dtype.itemsize, max(1, _PIECE // self._stride)
         out = np.empty((stop - start, step), dtype=self.dtype)
         for first in range(start, stop, some):

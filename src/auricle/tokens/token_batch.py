@@ -1,8 +1,9 @@
-"""Some clips' tokens as probes get them."""
+"""Tokens of some clips as probes read them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from auricle.errors import ConfigError
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Some clips' tokens, padded to the longest.
+    """Tokens of some clips, padded to the longest.
 
     Attributes:
         x: `(B, N, D)` float32, zeros beyond a clip's tokens.
@@ -21,11 +22,11 @@ class TokenBatch:
         cls: `(B, P, D)` class tokens, or None.
         pooled: `(B, D')` the encoder's own clip vector (its width may differ from D).
         grid: the grid of the longest clip; token index = t * grid.freq + f.
-        stack: `(B, L, N', D)` the stacked layers, padded to the longest of them, or None where none were asked for.
+        stack: `(B, L, N', D)` the stacked layers, padded to the longest of them, or None.
         stack_valid: `(B, L, N')` bool, or None.
         stack_cls: `(B, L, P, D)` their class tokens, or None.
         stack_grids: the grid of each stacked layer.
-        aligned: whether every clip's stacked layers lie on one grid.
+        aligned: whether every clip's stacked layers have one grid.
     """
 
     x: Tensor
@@ -41,31 +42,18 @@ class TokenBatch:
 
     def to(self, device: torch.device | str) -> TokenBatch:
         """Move to a device."""
-
-        def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device)
-
-        return TokenBatch(
-            self.x.to(device),
-            self.valid.to(device),
-            move(self.cls),
-            self.pooled.to(device),
-            self.grid,
-            move(self.stack),
-            move(self.stack_valid),
-            move(self.stack_cls),
-            self.stack_grids,
-            self.aligned,
-        )
+        parts: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
+        moved: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in parts.items()}
+        return TokenBatch(**moved)
 
     def layers(self, *, one_grid: bool = False) -> tuple[Tensor, Tensor]:
         """Return the stacked layers `(B, L, N', D)` and their validity `(B, L, N')`, for a probe that needs them.
 
         Args:
-            one_grid: token i must mean the same place in every layer.
+            one_grid: token i must be at the same place in every layer.
 
         Raises:
-            ConfigError: no layers are stacked, or they lie on different grids where one is needed.
+            ConfigError: no layers are stacked, or their grids differ where one is needed.
         """
         if self.stack is None or self.stack_valid is None:
             raise ConfigError(
@@ -75,7 +63,7 @@ class TokenBatch:
         if one_grid and not self.aligned:
             grids = sorted({(grid.time, grid.freq) for grid in self.stack_grids})
             raise ConfigError(
-                f"this probe compares the layers token by token, and they lie on different grids {grids} (time, "
+                f"this probe compares the layers token by token, and they have different grids {grids} (time, "
                 "frequency); choose layers of one grid, or a probe that averages each layer first"
             )
         return self.stack, self.stack_valid

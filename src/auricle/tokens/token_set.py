@@ -1,4 +1,4 @@
-"""Frozen tokens of many clips, ragged: what probes read, from memory or from a cache on disk."""
+"""Frozen tokens of many clips, ragged: the input of probes, from memory or from a cache on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = np.ndarray | RowFile
 
 @dataclass(frozen=True)
 class TokenShape:
-    """What a probe must know of the tokens it reads: widths, class tokens, frequency rows, layers of the stack."""
+    """Shape of the tokens that a probe reads: widths, class tokens, frequency rows, layers of the stack."""
 
     width: int
     pooled_width: int
@@ -34,7 +34,7 @@ class TokenShape:
 class TokenSet:
     """Tokens of `n` clips in one ragged table; padding is not stored, or is marked invalid.
 
-    Tables are shared by all selections of them and may lie on disk (`RowFile`): rows are read when they are asked for.
+    Tables are shared by all selections and may be on disk (`RowFile`), read when they are used.
 
     Attributes:
         tokens: `(M, D)` tokens of all clips in a row, time-major within a clip.
@@ -47,9 +47,9 @@ class TokenSet:
         row: `(n,)` int64, a clip's row in `vectors` and in `class_rows`.
         class_rows: `(V, P, D)` table of class tokens, or None.
         encoder: fingerprint of the encoder that made the tokens ('' if unknown).
-        corpus: fingerprint of the corpus they were made of ('' if unknown).
-        layer: the layer they were taken from.
-        stack: several layers of the same clips, each a `TokenSet`, where they were asked for; empty otherwise.
+        corpus: fingerprint of their corpus ('' if unknown).
+        layer: their layer.
+        stack: several layers of the same clips, each a `TokenSet`, if selected; else empty.
     """
 
     tokens: Rows
@@ -83,10 +83,14 @@ class TokenSet:
 
         Raises:
             ConfigError: N is no multiple of `freq`, or a clip has no valid token.
+
+        >>> tokens = TokenSet.from_tensors(torch.ones(3, 6, 8), freq=2)
+        >>> len(tokens), tokens.select([2, 0]).batch([0]).grid.time
+        (3, 3)
         """
         n, N, D = x.shape
         if N % freq:
-            raise ConfigError(f"{N} tokens a clip do not fill a grid of {freq} frequency rows; give the right `freq`")
+            raise ConfigError(f"{N} tokens a clip do not fill a grid of {freq} frequency rows; set the right `freq`")
         valid = torch.ones(n, N, dtype=torch.bool) if valid is None else valid
         if not bool(valid.any(1).all()):
             raise ConfigError("a clip has no valid token; leave such clips out")
@@ -115,7 +119,7 @@ class TokenSet:
             ConfigError: there is none, or they differ in clips, width, class tokens or encoder.
         """
         if not layers:
-            raise ConfigError("found no layers to stack; give at least one")
+            raise ConfigError("found no layers to stack; expected at least one")
         kinds = {(len(one), one.shape.width, one.shape.cls, one.encoder, one.corpus) for one in layers}
         if len(kinds) > 1:
             raise ConfigError(
@@ -129,7 +133,7 @@ class TokenSet:
 
     @property
     def shape(self) -> TokenShape:
-        """Widths and counts that a probe is built for."""
+        """Widths and counts for which a probe is built."""
         count = 0 if self.class_rows is None else self.class_rows.shape[1]
         width, layers = self.tokens.shape[1], max(1, len(self.stack))
         return TokenShape(width, self.vectors.shape[1], count, self.freq, layers)
@@ -144,14 +148,20 @@ class TokenSet:
         """Tokens of each clip, `(n,)` int64."""
         return self.time * self.freq
 
+    def valid_columns(self, place: int) -> np.ndarray:
+        """Return which time columns of the clip at `place` have a valid token, `(time,)` bool."""
+        start, time = int(self.start[place]), int(self.time[place])
+        valid = np.asarray(self.valid[start : start + time * self.freq]).reshape(time, self.freq)
+        return np.asarray(valid.any(1))
+
     @cached_property
     def pooled(self) -> np.ndarray:
-        """Clip vectors `(n, D')`, read once if they lie on disk."""
+        """Clip vectors `(n, D')`, read once."""
         return self.vectors[self.row]
 
     @cached_property
     def cls(self) -> np.ndarray | None:
-        """Class tokens `(n, P, D)`, read once if they lie on disk; None where there are none."""
+        """Class tokens `(n, P, D)`, read once; None where there are none."""
         return None if self.class_rows is None else self.class_rows[self.row]
 
     def select(self, places: Sequence[int] | np.ndarray) -> Self:
@@ -166,7 +176,7 @@ class TokenSet:
         )
 
     def join(self, other: Self) -> Self:
-        """Return these clips and then the other's; tokens are copied only if the two lie in different tables.
+        """Return these clips followed by the other's; tokens are copied only from different tables.
 
         Raises:
             ConfigError: they are tokens of different encoders, layers or shapes.
@@ -201,13 +211,12 @@ class TokenSet:
     def batch(self, places: Sequence[int] | np.ndarray) -> TokenBatch:
         """Return the clips at `places` in that order, as float32, padded to the longest of them.
 
-        Tokens, vectors and layers are read when they are first looked at: a probe of clip vectors reads no tokens.
+        Tokens, vectors and layers are read at their first use: a probe of clip vectors reads no tokens.
         """
-        places = np.asarray(places, dtype=np.int64)
-        return _Reading.of(self, places)
+        return _LazyBatch.of(self, np.asarray(places, dtype=np.int64))
 
     def unlike(self) -> list[int]:
-        """Return places of clips that can't stand in one dense array without padding, none if all clips can.
+        """Return places of clips that need padding in one dense array; empty if none do.
 
         They are two clips of different length, or one with an invalid token, in this set or in a stacked layer.
         """
@@ -229,22 +238,22 @@ class TokenSet:
             x[i, :count] = torch.from_numpy(_writeable(self.tokens[start : start + count]))
             x[i, count:] = 0
             valid[i, :count] = self.valid[start : start + count]
-            # What an encoder left at masked places is arbitrary, even NaN: zero times anything must stay zero.
+            # Tokens at masked places are arbitrary, even NaN: zero times anything must stay zero.
             if not valid[i, :count].all():
                 x[i, torch.from_numpy(~valid[i])] = 0
         return x, torch.from_numpy(valid)
 
 
-class _Reading(TokenBatch):
-    """A batch whose parts are read when they are first looked at."""
+class _LazyBatch(TokenBatch):
+    """A batch whose parts are read at their first use."""
 
     _set: TokenSet
     _places: np.ndarray
 
     @classmethod
-    def of(cls, tokens: TokenSet, places: np.ndarray) -> _Reading:
-        """Promise the clips at `places` of a token set."""
-        # Without the constructor, which would want everything read: the properties below stand where its fields would.
+    def of(cls, tokens: TokenSet, places: np.ndarray) -> _LazyBatch:
+        """Return the clips at `places` of a token set."""
+        # Not by the constructor, which needs everything read: the properties below replace its fields.
         self = object.__new__(cls)
         longest = int(tokens.time[places].max(initial=0))
         self.__dict__.update(_set=tokens, _places=places, grid=Grid(longest, tokens.freq, tokens.rate))
@@ -309,7 +318,7 @@ class _Reading(TokenBatch):
 
 
 def _writeable(rows: np.ndarray) -> np.ndarray:
-    """Copy what torch would warn of: a tensor can't be marked as read only."""
+    """Copy read-only rows, of which torch warns."""
     return rows if rows.flags.writeable else rows.copy()
 
 

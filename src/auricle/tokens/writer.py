@@ -1,4 +1,4 @@
-"""Writes a token cache clip by clip, so that a process killed at any moment goes on where it was."""
+"""Writes a token cache clip by clip; a killed process continues at its last commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOURNAL = "journal.jsonl"
 PLAN = "plan.json"
 LOCK = ".lock"
 SIDE = "vectors.bin"
-_REMEDY = "free some space and start again: what is written already is kept"
+_REMEDY = "free some space and start again: committed clips are kept"
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class ClipTokens:
 class CacheWriter:
     """Appends clips to an unfinished cache.
 
-    Every commit first forces the data to the disk and then adds to the journal what that data is. On opening, whatever
-    lies behind the last journalled clip is cut off: it is what a killed process had not committed.
+    Every commit forces the data to the disk and then adds its clips to the journal. On opening, data after the last
+    journalled clip, which a killed process had not committed, is cut off.
 
     Args:
-        folder: where the cache will lie.
-        plan: what is to be written.
+        folder: of the cache.
+        plan: manifest of the cache to write.
         replace_other: discard a cache, or unfinished work, of another plan.
 
     Attributes:
         done: rows of the corpus that are written already.
-        missing: rows that were given up, with the reason.
+        missing: rows that can't be encoded, with the reason.
 
     Raises:
         StaleCacheError: the folder holds unfinished work of another plan, or another process writes here.
@@ -80,33 +80,33 @@ class CacheWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the files; what was not committed is cut off at the next opening."""
+        """Close the files; uncommitted data is cut off at the next opening."""
         for file in (self._tokens, self._valid, self._side, self._journal, self._lock):
-            # A full disk shows again when buffers are emptied; the error that matters was raised by the commit.
+            # A full disk fails again when buffers are flushed; the commit has raised the error that matters.
             try:
                 file.close()
             except OSError:
                 continue
 
     def add(self, row: int, clip: ClipTokens) -> None:
-        """Append a clip; it counts once `commit` has returned.
+        """Append a clip; it is safe once `commit` has returned.
 
         Raises:
-            ConfigError: its tokens have another width than the cache, or other grids than the clips before.
+            ConfigError: its tokens have another width than the cache, or other grids than earlier clips.
             StorageError: the disk is full.
         """
         widths = [tokens.shape[1] for tokens in clip.tokens]
         if set(widths) - {self.plan.width}:
             raise ConfigError(
-                f"clip {row} came with layers of width {widths}, the cache holds tokens of width {self.plan.width}; "
-                "leave layers of other widths out"
+                f"clip {row} has layers of width {widths}, the cache holds tokens of width {self.plan.width}; leave "
+                "layers of other widths out"
             )
         grids = (clip.freq, clip.rate, clip.pooled.size, clip.cls.shape[1])
         if self._grids is None:
             self._grids = grids
         elif self._grids != grids:
             raise ConfigError(
-                f"clip {row} came with grids {grids}, the clips before with {self._grids}: one cache, one grid"
+                f"clip {row} has grids {grids}, earlier clips {self._grids}; expected one grid for all clips"
             )
         with disk_errors(self.folder / TOKENS, _REMEDY):
             for tokens, valid in zip(clip.tokens, clip.valid, strict=True):
@@ -117,11 +117,11 @@ class CacheWriter:
         self._pending.append({"row": row, "time": list(clip.time)})
 
     def skip(self, row: int, reason: str) -> None:
-        """Note that a clip can't be encoded."""
+        """Record that a clip can't be encoded."""
         self._pending.append({"row": row, "reason": reason})
 
     def commit(self) -> None:
-        """Make all clips added so far survive whatever comes.
+        """Force all clips added so far to the disk.
 
         Raises:
             StorageError: the disk is full.
@@ -140,7 +140,7 @@ class CacheWriter:
         self._pending = []
 
     def finish(self) -> None:
-        """Write index and manifest: from here on the folder is a cache.
+        """Write index and manifest, which make the folder a cache.
 
         Raises:
             StorageError: the disk is full.
@@ -191,8 +191,8 @@ class CacheWriter:
                 differing = _differences(known, self.plan)
                 self._lock.close()
                 raise StaleCacheError(
-                    f"{self.folder} holds the unfinished tokens of something else ({differing}); delete it, or "
-                    "choose another"
+                    f"{self.folder} holds an unfinished extraction of another origin ({differing}); delete it, or "
+                    "choose another folder"
                 )
             for name in (MANIFEST, JOURNAL, TOKENS, VALID, SIDE, CLIPS):
                 (self.folder / name).unlink(missing_ok=True)
@@ -228,14 +228,14 @@ class CacheWriter:
 
 
 def _lock(folder: Path) -> BinaryIO:
-    """Hold the folder for this process until the file is closed."""
+    """Lock the folder for this process until the file is closed."""
     file = (folder / LOCK).open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise StaleCacheError(
-            f"another process is extracting tokens to {folder}; wait for it, or choose another"
+            f"another process is extracting tokens to {folder}; wait for it, or choose another folder"
         ) from error
     return file
 

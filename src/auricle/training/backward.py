@@ -1,4 +1,4 @@
-"""From a batch of views to gradients, in the memory that there is."""
+"""From a batch of views to gradients, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def backward(
     """Leave the gradient of the batch's loss in every `.grad` and return the loss, detached.
 
     Args:
-        objective: what to minimise.
-        encoder: what it is minimised for.
+        objective: to minimise.
+        encoder: to train.
         views: this rank's rows of the batch, one `View` per view.
         generator: for the objective's draws.
         micro_batch: clips at once; None, or as many as there are: all. Objectives that couple the batch use gradient
@@ -67,7 +67,7 @@ def _accumulate(
         total = loss.total * share if total is None else total + loss.total * share
         for name, value in loss.parts.items():
             parts[name] = parts[name] + value * share if name in parts else value * share
-        # Of the last rows only: what is watched is computed when it is read, which most steps never do.
+        # Of the last rows only: watched values are computed when read, which most steps never do.
         watch = loss.watch
     return Loss(total if total is not None else torch.zeros(()), parts, watch)
 

@@ -1,8 +1,8 @@
 """Checkpoints: weights and training state as safetensors and JSON. Nothing is pickled and nothing is unpickled.
 
 A checkpoint is a folder `step-00001000` with `encoder.safetensors`, `objective.safetensors`,
-`optimiser.safetensors` and `training.json` (step, progress, size and SHA-256 of each file). It is written beside its
-place and renamed, so a folder of that name is always a whole one.
+`optimiser.safetensors` and `training.json` (step, progress, size and SHA-256 of each file). It is written under
+another name and renamed, so a folder of that name is always complete.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from auricle.training.optimiser import named_parameters, optimiser_tensors, rest
 
 FORMAT = 1
 # What to do where a run fills the disk.
-CONTINUE = "what was written before is whole: free some space (or lower train.keep) and continue with --resume"
+CONTINUE = "earlier files are complete: free some space (or lower train.keep) and continue with --resume"
 _PREFIX = "step-"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
 def checkpoint_name(step: int) -> str:
-    """Return the folder name of the checkpoint taken after so many steps."""
+    """Return the folder name of the checkpoint after `step` steps."""
     return f"{_PREFIX}{step:08d}"
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
-    """Return the whole checkpoints below a folder, by step, oldest first."""
+    """Return the complete checkpoints below a folder, by step, oldest first."""
     found = {}
     for path in sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []:
         digits = path.name.removeprefix(_PREFIX)
@@ -46,7 +46,7 @@ def find_checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def checkpoint_bytes(encoder: nn.Module, objective: nn.Module) -> int:
-    """Return about how large a checkpoint of both will be: weights, and two moments for each trainable one."""
+    """Estimate the bytes of a checkpoint: weights, and two moments for each trainable one."""
     stored = sum(t.nbytes for module in (encoder, objective) for t in module.state_dict().values())
     return stored + 2 * sum(p.nbytes for _, p in named_parameters(encoder, objective))
 
@@ -63,9 +63,9 @@ def save_checkpoint(
     keep: int,
     views: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write the checkpoint of a step, then drop all but the latest `keep` (0: keep all).
+    """Write the checkpoint of a step, then delete all but the latest `keep` (0: keep all).
 
-    What a maker of views remembers (memory banks), of every rank, goes into `views.safetensors` where there is any.
+    `views` are the buffers of the view makers of all ranks (memory banks), written to `views.safetensors`.
 
     Raises:
         StorageError: the disk is full, or the folder can't be written; the earlier checkpoints are untouched.
@@ -129,7 +129,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def _misfits(state: Any) -> str | None:
-    """Say what in `training.json` is not of the type that it was written with."""
+    """Return which entry of `training.json` has another type than it was written with."""
     if not isinstance(state, dict):
         return f"it holds a {type(state).__name__} where an object was written"
     for name, kind in (("format", int), ("step", int), ("files", dict), ("progress", dict), ("recipe", dict)):
@@ -145,10 +145,10 @@ def _misfits(state: Any) -> str | None:
 
 
 def verify_file(checkpoint: Path, name: str, state: Mapping[str, Any]) -> Path:
-    """Compare a file of a checkpoint with the size and SHA-256 that `training.json` (`state`) gives; return its path.
+    """Compare a file of a checkpoint with its size and SHA-256 in `training.json` (`state`); return its path.
 
     Raises:
-        CheckpointError: it is missing, a pickle, or not what was written.
+        CheckpointError: the file is missing, a pickle, or not what was written.
     """
     path, expected = checkpoint / name, state["files"].get(name)
     if expected is None:
@@ -201,8 +201,8 @@ def _refuse_other(path: Path) -> None:
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         raise CheckpointError(
             f"{path} is a pickle (torch.save), not safetensors: reading it could run code that it holds, so "
-            "auricle does not; where you trust it, read it with torch.load(weights_only=True) and write it "
-            "anew with safetensors.torch.save_file"
+            "auricle does not; if you trust it, read it with torch.load(weights_only=True) and write it "
+            "with safetensors.torch.save_file"
         )
 
 
@@ -218,7 +218,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Load named tensors into a module, every name and shape exactly.
 
-    Where a module lists names in `grows`, the data decided the shapes of those buffers, and it takes the saved ones.
+    Buffers that a module lists in `grows` have shapes that depend on the data, and take those of the saved ones.
 
     Raises:
         CheckpointError: the tensors are another model's: the differing names are listed.
@@ -249,7 +249,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 def restore_checkpoint(
     checkpoint: Path, *, encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Put a checkpoint's weights and optimiser state in place and return its `training.json`.
+    """Load a checkpoint's weights and optimiser state and return its `training.json`.
 
     Raises:
         CheckpointError: a file is missing, damaged (size or SHA-256 differ), a pickle, or another model's.
@@ -265,7 +265,7 @@ def restore_checkpoint(
 
 
 def read_views(checkpoint: Path, rank: int) -> dict[str, Tensor]:
-    """Return what a rank's maker of views remembered at a checkpoint; empty where nothing was kept for this rank.
+    """Return the buffers of a rank's view maker at a checkpoint; empty where none were kept for this rank.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -288,5 +288,5 @@ def _pickle_note(folder: Path) -> str:
 def _remedy(checkpoint: Path) -> str:
     others = [p.name for p in find_checkpoints(checkpoint.parent).values() if p != checkpoint]
     if others:
-        return f"delete the folder {checkpoint} to go on from {others[-1]}"
-    return "there is no earlier checkpoint to go on from: train anew, or copy the checkpoint again from its source"
+        return f"delete the folder {checkpoint} to continue from {others[-1]}"
+    return "there is no other checkpoint to continue from: train again, or copy the checkpoint again from its source"

@@ -1,49 +1,39 @@
-"""The training loop: any objective on any encoder, on one process or many, killed and resumed at any moment."""
+"""The training loop: any objective on any encoder, on one process or several; a killed run resumes exactly."""
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import FrameType
+from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from auricle.corpus.loader import Batch
 from auricle.encoders.contract import Encoder
-from auricle.errors import AuricleError, CheckpointError, StorageError, TrainingError
+from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
-from auricle.storage import free_bytes
-from auricle.training.checkpoint import (
-    checkpoint_bytes,
-    load_tensors,
-    read_views,
-    restore_checkpoint,
-    save_checkpoint,
-)
-from auricle.training.memory import memory_use
-from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter
+from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
+from auricle.training.optimiser import learning_rate
 from auricle.training.precision import has_bf16
-from auricle.training.progress import ProgressLine
+from auricle.training.progress import ProgressLine, TensorBoardTracker
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
-from auricle.training.schedule import learning_rate
+from auricle.training.saving import Saver
 from auricle.training.step import Augmenter, TrainingStep
-from auricle.training.stopping import stop_signals
 from auricle.training.threads import step_threads, threads
-from auricle.training.tracker import TensorBoardTracker
 from auricle.training.train_config import TrainConfig
 
-if TYPE_CHECKING:
-    from auricle.corpus.loader import Batch
-
 Ending = Literal["complete", "out of time", "interrupted"]
+Prepare = Callable[[Callable[[str], None]], None]
 
 
 class BatchSource(Protocol):
-    """What the loop needs of a loader: batches as a pure function of the step, and the files that it could not read."""
+    """A loader as the loop uses it: batches as a pure function of the step, and the files that it could not read."""
 
     @property
     def broken(self) -> Mapping[str, str]:
@@ -65,34 +55,35 @@ def train(
     progress: bool = True,
     ranks: Ranks | None = None,
     warnings: Sequence[str] = (),
-    prepare: Callable[[Callable[[str], None]], None] | None = None,
+    prepare: Prepare | None = None,
 ) -> Ending:
     """Train an encoder by an objective, writing metrics, events and checkpoints into a run folder.
 
-    Every random number derives from (seed, step, rank), so a run that was killed at any moment and resumed comes to
-    the numbers it would have had, at any number of loader workers (bit for bit on the CPU, with the same threads).
+    Every random number derives from (seed, step, rank), so a resumed run reproduces exactly the result of an
+    uninterrupted one, at any number of loader workers (bit for bit on the CPU, with the same threads).
 
     Args:
-        run: where to write.
+        run: folder to write to.
         loader: yields the batches of this rank.
         augment: makes the views, on the device.
-        encoder: what is trained; changed in place and moved to the device.
-        objective: what trains it, likewise.
-        config: how long, how fast, how carefully.
-        resume: go on from the latest checkpoint; a run that was stopped before its first one begins again at step 0.
+        encoder: to train; changed in place and moved to the device.
+        objective: to train it by, likewise.
+        config: steps, learning rate, precision, checkpoints.
+        resume: continue from the latest checkpoint; a run without one begins again at step 0.
         progress: show a progress line on rank 0.
         ranks: the processes that train together; None: those of this launch.
-        warnings: what to tell the user before the first step.
-        prepare: what must be done before the first step of a new run (clusters, tokenizers; it is given a function that
-            takes lines for the log). Rank 0 does it; its result is the checkpoint of step 0.
+        warnings: shown to the user before the first step.
+        prepare: work before the first step of a new run (clusters, tokenizers), called with a function that logs a
+            line. Rank 0 runs it; the result is the checkpoint of step 0.
 
     Returns:
-        How it ended: all steps are done, `config.minutes` are over, or it was asked to stop (Ctrl-C, SIGTERM). A
+        How the run ended: all steps are done, `config.minutes` are over, or it was asked to stop (Ctrl-C, SIGTERM). A
         checkpoint is written in each case.
 
     Raises:
-        TrainingError: the disk is full, too many steps in a row were not finite, the encoder's weights are not, or the
-            run is complete already.
+        TrainingError: too many steps in a row were not finite, the encoder's weights are not, or the run is complete
+            already.
+        StorageError: the disk is full.
         CheckpointError: the checkpoint to resume from is damaged or another model's.
         NeedError: the encoder lacks an ability that the objective needs.
     """
@@ -101,48 +92,58 @@ def train(
     run.writes = run.writes and ranks.main
     count = step_threads(config.threads, local_world=ranks.local_world)
     with run.held(), threads(count) if ranks.device.type == "cpu" else nullcontext():
-        return _Session(run, loader, augment, encoder, objective, config, ranks, progress and ranks.main).go(
-            resume, warnings, prepare
-        )
+        update = TrainingStep(encoder, objective, augment, config, ranks)
+        return _Session(run, loader, update, progress and ranks.main).go(resume, warnings, prepare)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Set an event at the first Ctrl-C or SIGTERM, so that the running step can end; the second Ctrl-C interrupts.
+
+    Outside the main thread, where Python takes no signals, the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Session:
     """One process's part in a run, from its start or resumption to its end."""
 
-    def __init__(
-        self,
-        run: RunFolder,
-        loader: BatchSource,
-        augment: Augmenter,
-        encoder: Encoder,
-        objective: Objective,
-        config: TrainConfig,
-        ranks: Ranks,
-        show: bool,
-    ) -> None:
-        self.run, self.loader, self.config, self.ranks, self.show = run, loader, config, ranks, show
-        self.encoder, self.objective = encoder, objective
-        self.update = TrainingStep(encoder, objective, augment, config, ranks)
+    def __init__(self, run: RunFolder, loader: BatchSource, update: TrainingStep, show: bool) -> None:
+        self.run, self.loader, self.update, self.show = run, loader, update, show
+        self.config, self.ranks = update.config, update.ranks
+        self.saver = Saver(run, update, self.ranks)
         self.step = 0
-        self.saved = -1
         self.seconds = 0.0
         self.interval = Interval()
-        self.skips = SkipCounter(ranks.device, config.skip_limit)
-        self.alarm = CollapseAlarm(patience=max(200, 2 * config.warmup_steps))
+        self.skips = SkipCounter(self.ranks.device, self.config.skip_limit)
+        self.alarm = CollapseAlarm(patience=max(200, 2 * self.config.warmup_steps))
         self.known_broken: set[str] = set()
 
-    def go(
-        self, resume: bool, warnings: Sequence[str], prepare: Callable[[Callable[[str], None]], None] | None
-    ) -> Ending:
+    def go(self, resume: bool, warnings: Sequence[str], prepare: Prepare | None) -> Ending:
         """Run the session."""
-        self._check_space()
+        self.saver.check_space()
         if resume and self.run.checkpoints:
             self._restore()
         else:
             if resume:
                 self.run.rewind(0)
             self._prepare(prepare)
-            for module in (self.encoder, self.objective):
+            for module in (self.update.encoder, self.update.objective):
                 self.ranks.broadcast(module)
             if prepare is not None:
                 self._save()
@@ -167,8 +168,8 @@ class _Session:
                     "caching keeps the full batch's gradient) or lower --loader.batch"
                 ) from error
 
-    def _prepare(self, prepare: Callable[[Callable[[str], None]], None] | None) -> None:
-        """Do what comes before the first step on rank 0; the others wait, and are told where it failed."""
+    def _prepare(self, prepare: Prepare | None) -> None:
+        """Prepare on rank 0 while the others wait; a failure is raised on every rank."""
         if prepare is None:
             return
         failed: Exception | None = None
@@ -227,7 +228,7 @@ class _Session:
                     ending = "interrupted"
                 elif self.ranks.any(late):
                     ending = "out of time"
-            # What is watched holds tensors of this step; the next one needs their room.
+            # Watched values hold tensors of this step; the next one needs their memory.
             del result
             if ending or self.step % config.save_every == 0:
                 self._save()
@@ -238,12 +239,13 @@ class _Session:
             why = f"train.minutes ({config.minutes:g}) are over" if ending == "out of time" else "asked to stop"
             self._note(
                 line,
-                f"{why}: saved step {self.step} of {config.steps}; go on with --resume --out {self.run.home}{skipped}",
+                f"{why}: saved step {self.step} of {config.steps}; continue with --resume --out {self.run.home}"
+                f"{skipped}",
             )
         return ending
 
     def _skipped(self) -> str:
-        """Return what the last line says of steps that changed nothing; empty where there were none."""
+        """Return the end of the last line, on steps that changed nothing; empty where there were none."""
         count = self.skips.check()
         if not count:
             return ""
@@ -289,10 +291,7 @@ class _Session:
         if self.ranks.device.type == "cpu":
             place += f", {torch.get_num_threads()} threads"
         verb = f"resumed at step {self.step}" if self.step else "started"
-        self._note(
-            line,
-            f"{verb}: {self.config.steps} steps on {place}, {precision}, {self.ranks.world} rank(s)",
-        )
+        self._note(line, f"{verb}: {self.config.steps} steps on {place}, {precision}, {self.ranks.world} rank(s)")
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
             self._note(line, "this processor emulates bfloat16: --train.precision fp32 is faster here", "yellow")
 
@@ -300,94 +299,15 @@ class _Session:
         self.run.log(text)
         line.note(text, style)
 
-    def _check_space(self) -> None:
-        if not self.run.writes:
-            return
-        size, free = checkpoint_bytes(self.encoder, self.objective), free_bytes(self.run.path)
-        if free < 1.1 * size:
-            raise StorageError(
-                f"a checkpoint takes {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {self.run.path}: free "
-                "some space, or give another --out"
-            )
-
     def _save(self) -> None:
-        if self.saved == self.step:
-            return
-        self.skips.check()
-        self._check_weights()
-        remembered = self._remembered()
-        if self.run.writes:
-            save_checkpoint(
-                self.run.path / "checkpoints",
-                step=self.step,
-                encoder=self.encoder,
-                objective=self.objective,
-                optimiser=self.update.optimiser,
-                progress={"seconds": self.seconds, "interval": self.interval.state(), "skips": self.skips.state()},
-                recipe=self.run.recipe,
-                keep=self.config.keep,
-                views=remembered,
-            )
-        self.saved = self.step
-        self.ranks.wait()
-
-    def _check_weights(self) -> None:
-        """Refuse to save an encoder that is ruined; all ranks refuse together.
-
-        A step that is skipped leaves weights alone, but one whose gradient is finite can still take them past what
-        float32 holds.
-
-        Raises:
-            TrainingError: a weight is not finite, naming it and the last checkpoint.
-        """
-        tensors = {name: t for name, t in self.encoder.state_dict().items() if t.is_floating_point()}
-        # One wait for the device, not one a tensor.
-        whole = torch.stack([torch.isfinite(t).all() for t in tensors.values()]).tolist() if tensors else []
-        own = [name for name, finite in zip(tensors, whole, strict=True) if not finite]
-        bad = next((names for names in self.ranks.gather(own) if names), None)
-        if bad is None:
-            return
-        last = max((step for step in self.run.checkpoints if step < self.step), default=None)
-        kept = (
-            "there is no earlier checkpoint"
-            if last is None
-            else f"the last good checkpoint is {self.run.checkpoints[last]}"
-        )
-        raise TrainingError(
-            f"after step {self.step}, {len(bad)} of the encoder's {len(tensors)} tensors hold weights that are not "
-            f"finite ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}); they were not saved, {kept}: lower "
-            "--train.lr, raise --train.warmup-steps, set --train.clip-norm 1 or --train.precision fp32, and start "
-            "again in another --out"
-        )
-
-    def _remembered(self) -> dict[str, Tensor]:
-        """Return what the makers of views of all ranks remember, as `rank0.<name>`; each rank has its own."""
-        views = self.update.augment
-        own = {k: v.cpu() for k, v in views.state_dict().items()} if isinstance(views, nn.Module) else {}
-        if not own:
-            return {}
-        return {
-            f"rank{rank}.{name}": value
-            for rank, each in enumerate(self.ranks.gather(own))
-            for name, value in each.items()
-        }
-
-    def _recall(self, checkpoint: Path) -> None:
-        views = self.update.augment
-        if isinstance(views, nn.Module) and views.state_dict():
-            kept = read_views(checkpoint, self.ranks.rank)
-            if kept:
-                load_tensors(views, kept, str(checkpoint / "views.safetensors"))
-            else:
-                self.run.log("this rank's memory of earlier views begins empty: the run had fewer ranks")
+        if self.saver.saved != self.step:
+            self.skips.check()
+            state = {"seconds": self.seconds, "interval": self.interval.state(), "skips": self.skips.state()}
+            self.saver.save(self.step, state)
 
     def _restore(self) -> None:
-        checkpoint = self.run.checkpoint()
-        state = restore_checkpoint(
-            checkpoint, encoder=self.encoder, objective=self.objective, optimiser=self.update.optimiser
-        )
-        self._recall(checkpoint)
-        self.step = self.saved = int(state["step"])
+        checkpoint, state = self.saver.restore()
+        self.step = self.saver.saved
         if self.step >= self.config.steps:
             raise TrainingError(
                 f"{self.run.path} is complete: all its {self.step} steps are done; nothing is left to resume. Probe "
@@ -399,7 +319,7 @@ class _Session:
             self.skips = SkipCounter(self.ranks.device, self.config.skip_limit, state["progress"]["skips"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to go on "
-                "from the checkpoint before it, or from step 0"
+                f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to "
+                "continue from the checkpoint before it, or from step 0"
             ) from error
         self.run.rewind(self.step)

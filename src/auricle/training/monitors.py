@@ -1,4 +1,4 @@
-"""What is watched while a run trains, and when to speak up.
+"""Monitors of a training run: means, skipped steps, memory, and the alarm for runs that collapse or learn nothing.
 
 Nothing here waits for the device between two lines of the log: values stay tensors until a line is due.
 """
@@ -10,29 +10,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
 from auricle.errors import TrainingError
 
 
+def memory_use(device: torch.device) -> dict[str, float]:
+    """Return gigabytes: `memory_gb`, resident in this process; on CUDA also `gpu_gb`, the peak that was allocated."""
+    use = {"memory_gb": round(psutil.Process().memory_info().rss / 1e9, 3)}
+    if device.type == "cuda":
+        use["gpu_gb"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 3)
+    return use
+
+
 class Interval:
-    """Means of what each step reports, from one line of the log to the next; steps that were skipped do not count."""
+    """Means of each step's values, from one line of the log to the next; skipped steps do not count."""
 
     def __init__(self, state: Mapping[str, list[float]] | None = None) -> None:
-        """Begin an interval, or go on with the one that `state` returned."""
+        """Begin an interval, or continue the one that `state` returned."""
         self._values: dict[str, list[Tensor]] = {
             name: [torch.tensor(value, dtype=torch.float32) for value in values]
             for name, values in (state or {}).items()
         }
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Take a step's scalars (tensors, left on their device)."""
+        """Add a step's scalars (tensors, left on their device)."""
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.detach().float())
 
     def state(self) -> dict[str, list[float]]:
-        """Return all values as numbers; float32 survives the way through JSON exactly."""
+        """Return all values as numbers; JSON keeps float32 exactly."""
         return {name: _numbers(values) for name, values in self._values.items()}
 
     def means(self) -> dict[str, float]:
@@ -55,16 +64,16 @@ class SkipCounter:
     """Counts steps without a finite loss and gradient, on the device.
 
     Attributes:
-        limit: so many in a row end the run.
+        limit: consecutive skipped steps that end the run.
     """
 
     def __init__(self, device: torch.device, limit: int, state: list[float] | None = None) -> None:
         self.limit = limit
-        # Skipped in all, in a row now, and the longest row.
+        # Skipped in total, in a row now, and the longest row.
         self._counts = torch.tensor(state or [0.0, 0.0, 0.0], dtype=torch.float64, device=device)
 
     def add(self, skipped: Tensor) -> None:
-        """Take a step's flag: 1 skipped, 0 done."""
+        """Add a step's flag: 1 skipped, 0 done."""
         total, row, longest = self._counts.unbind()
         row = (row + 1) * skipped
         self._counts = torch.stack([total + skipped, row, torch.maximum(longest, row)])
@@ -74,7 +83,7 @@ class SkipCounter:
         return [value if math.isfinite(value) else 0.0 for value in self._counts.tolist()]
 
     def check(self) -> int:
-        """Return how many steps were skipped in all.
+        """Return the number of skipped steps.
 
         Raises:
             TrainingError: too many in a row.
@@ -90,10 +99,10 @@ class SkipCounter:
         return int(total)
 
 
-# What to do about a sign; the signs of one kind share it.
+# What to do about a sign, by its kind.
 _REMEDIES = {
     "collapse": (
-        "Look at the data first: clips that are mostly padding or silence make views that differ from nothing "
+        "Check the data first: clips that are mostly padding or silence make views that differ in nothing "
         "(--window.short repeat). Then lower --train.lr or lengthen --train.warmup-steps, raise --loader.batch (more "
         "negatives), and weaken --objective.mask or --augment until accuracy leaves chance"
     ),
@@ -103,47 +112,47 @@ _REMEDIES = {
     ),
     "codes": (
         "Nearly all tokens get one code: raise the diversity weight or the first temperature of a learned quantiser, "
-        "fit clusters on more clips, and look for silence in the corpus (--loader.skip-silent)"
+        "fit clusters on more clips, and check the corpus for silence (--loader.skip-silent)"
     ),
     "shortcut": (
-        "What is predicted can be known from the place of a token alone: make the encoder's positions smaller or "
-        "relative, slow the teacher, train longer, or choose another target; a falling loss proves nothing here"
+        "The position of a token alone predicts its target: make the encoder's positions smaller or relative, slow the "
+        "teacher, train longer, or choose another target; a falling loss proves nothing here"
     ),
     "guess": (
-        "A guess that hears nothing is as good: train longer, raise --train.lr, and look at the targets (do they vary "
-        "from clip to clip, and can they be told from what is left to hear?)"
+        "A guess without any input is as good: train longer, raise --train.lr, and check the targets (do they vary "
+        "from clip to clip, and can they be predicted from the visible part?)"
     ),
     "copy": (
-        "To say that nothing changes is as good: train longer, raise --train.lr, or predict further ahead "
+        "Repeating the last frame is as good: train longer, raise --train.lr, or predict further ahead "
         "(--objective.ahead)"
     ),
 }
 _TITLES = {"shortcut": "shortcut", "guess": "nothing learned", "copy": "nothing learned"}
-# Signs of these kinds come from values that hover: lines in a row that it takes to tell them, and to take them back.
+# Signs of these kinds come from noisy values: they need so many lines in a row to appear, and to disappear.
 _HOVERING = ("guess", "copy")
 _LINES = 3
-# An order of slices that is drawn at random correlates with the true one by 0 on average.
+# A random order of slices correlates with the true one by 0 on average.
 _NO_ORDER = 0.02
 
 
 @dataclass
 class CollapseAlarm:
-    """Tells when embeddings shrink to a point or a line, a shortcut is taken or nothing is learned, once per time.
+    """Warns, once each time, when embeddings collapse to a point or a line, a shortcut is taken or nothing is learned.
 
     The signs, by the last part of a name (`tokens/rank_prediction`): the effective rank (RankMe, arXiv 2210.02885) near
     1; vectors so close on the sphere that their uniformity (arXiv 2005.10242) is near 0; a standard deviation near 0;
     codes of perplexity below 2; after warm-up, a contrastive accuracy that is still chance, a prediction no better
-    than the mean of what other clips have in its place (`position_ratio`), codes that are guessed no better than from
-    their place (`code_accuracy` beside `position_accuracy`).
+    than the mean of other clips at its position (`position_ratio`), codes that are predicted no better than from
+    their position (`code_accuracy` beside `position_accuracy`).
 
-    Signs that nothing is learned, after warm-up and in three lines in a row, where both numbers are there and finite:
+    Signs that nothing is learned, after warm-up and in three lines in a row, where both numbers are finite:
 
     - `<term>/accuracy` within a tenth of `<term>/chance_accuracy` (else of `<term>/majority`, else of `<term>/chance`
       where that is below 1: in other objectives it is a loss), `<term>/pair_accuracy` of `<term>/pair_chance`;
     - `<term>/spearman` not above 0.02;
-    - codes that are guessed no better than by their frequencies: `<term>/code_accuracy` not above `<term>/majority`,
+    - codes that are predicted no better than by their frequencies: `<term>/code_accuracy` not above `<term>/majority`,
       and the part `<term>` not below `<term>/unigram`. Both numbers are of one batch, in which few tokens of many
-      codes make either baseline look better than it is: where both are there, both must hold;
+      codes make either baseline look better than it is: where both are present, both must hold;
     - the part `<term>` not below `<term>/constant` (nor its mean over tokens, which is `<term>/position_ratio` times
       `<term>/position`, where the part is a sum), or not below `<term>/copy_last`; `<term>/error` not below
       `<term>/constant_error`.
@@ -187,31 +196,28 @@ class CollapseAlarm:
         return found | (guesses(step, line) if late else {})
 
     def __call__(self, step: int, line: Mapping[str, Any]) -> str | None:
-        """Return a warning that says what to do about the signs that are new, else None."""
+        """Return a warning about the signs that are new, with what to do; None where there are none."""
         found = self.signs(step, line)
         self._seen = {name: self._seen.get(name, 0) + 1 for name in found}
-        told = {n: kind for n, (kind, _) in found.items() if kind not in _HOVERING or self._seen[n] >= _LINES}
-        new = sorted(told.keys() - self._on.keys())
+        shown = {n: kind for n, (kind, _) in found.items() if kind not in _HOVERING or self._seen[n] >= _LINES}
+        new = sorted(shown.keys() - self._on.keys())
         absent = [name for name, kind in self._on.items() if name not in found and kind in _HOVERING]
         self._gone = {name: self._gone.get(name, 0) + 1 for name in absent}
         kept = {n: k for n, k in self._on.items() if k in _HOVERING and self._gone.get(n, 0) < _LINES}
-        self._on = kept | told
+        self._on = kept | shown
         groups: dict[str, list[str]] = {}
         for name in new:
-            groups.setdefault(_TITLES.get(told[name], "collapse"), []).append(name)
+            groups.setdefault(_TITLES.get(shown[name], "collapse"), []).append(name)
         texts = []
         for title, names in groups.items():
-            kinds = dict.fromkeys(told[name] for name in names)
+            kinds = dict.fromkeys(shown[name] for name in names)
             words = "; ".join(found[name][1] for name in names)
             texts.append(f"{title} at step {step}: {words}. {'. '.join(_REMEDIES[kind] for kind in kinds)}")
         return ". ".join(texts) or None
 
 
 def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the signs in a line that an objective does no better than a guess: name -> (which remedy, what was found).
-
-    See `CollapseAlarm` for the names that are read.
-    """
+    """Return the signs that an objective does no better than a guess (see `CollapseAlarm`), as `signs` does."""
     values = {name: value for name, value in line.items() if isinstance(value, float) and math.isfinite(value)}
     found = {}
     for name, value in values.items():
@@ -249,7 +255,7 @@ def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _is_chance(accuracy: float, chance: float) -> bool:
-    # A tenth of what is left above chance where that is less: 1.1 x 0.95 could not be passed.
+    # Near one, a tenth of the room above chance: an accuracy of 1.1 x 0.95 does not exist.
     return 0 < chance < 1 and accuracy <= chance + 0.1 * min(chance, 1 - chance)
 
 
@@ -260,9 +266,9 @@ def _regression_losses(path: str, values: Mapping[str, float]) -> list[float]:
 
 
 def _by_frequency(path: str, values: Mapping[str, float]) -> str:
-    """Return what shows that codes are guessed by their frequencies at best, else nothing."""
+    """Return the numbers that show codes predicted by their frequencies at best; empty where they do not."""
     accuracy, most = values.get(f"{path}/code_accuracy"), values.get(f"{path}/majority")
-    # Several codebooks are watched each (`codes0`, `codes1`), and their mean loss is one part (`codes`).
+    # Each codebook is watched (`codes0`, `codes1`), and their mean loss is one part (`codes`).
     loss, unigram = values.get(path, values.get(path.rstrip("0123456789"))), values.get(f"{path}/unigram")
     found = []
     if accuracy is not None and most is not None:

@@ -1,7 +1,8 @@
-"""AdamW with the parameter groups that transformers are trained with."""
+"""AdamW with the parameter groups that transformers are trained with, and its learning rate over the steps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -9,6 +10,28 @@ from torch import Tensor, nn
 
 from auricle.errors import CheckpointError
 from auricle.training.train_config import TrainConfig
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then `schedule`.
+
+    `cosine` and `linear` go down to `min_lr` at the last step, `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is
+    `lr * sqrt(warmup_steps / step)`, but at least `min_lr` (Noam's). All are pure functions of the step, so that a
+    resumed run needs no scheduler state. The cosine is AudioMosaic's released schedule (arXiv 2605.14231).
+    """
+    if step < config.warmup_steps:
+        return config.lr * step / config.warmup_steps
+    span = config.steps - 1 - config.warmup_steps
+    progress = min(1.0, (step - config.warmup_steps) / span) if span > 0 else 1.0
+    if span <= 0:
+        # A run that ends with its warm-up has no room for a cosine.
+        return config.lr
+    if config.schedule == "constant":
+        return config.lr
+    if config.schedule == "inverse_sqrt":
+        return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
+    share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return config.min_lr + (config.lr - config.min_lr) * share
 
 
 def named_parameters(encoder: nn.Module, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -24,8 +47,7 @@ def named_parameters(encoder: nn.Module, objective: nn.Module) -> Iterator[tuple
 def free_of_decay(encoder: nn.Module, objective: nn.Module) -> set[str]:
     """Return the names of the trainable parameters without weight decay.
 
-    They are the 1-D ones, biases, and what a module lists in its `no_decay` (class tokens, positions: inputs that the
-    network learns, which shrinking to zero would only blur).
+    They are the 1-D ones, biases, and those that a module lists in its `no_decay` (class tokens, positions).
     """
     listed = {
         ".".join(part for part in (room, place, name) if part)
@@ -63,7 +85,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, encoder: nn.Module, obje
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, encoder: nn.Module, objective: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Put the state of `optimiser_tensors` back.
+    """Restore the state of `optimiser_tensors`.
 
     Raises:
         CheckpointError: the tensors are those of another model.
@@ -77,10 +99,10 @@ def restore_optimiser(
                 continue
             if key != "step" and value.shape != parameter.shape:
                 raise CheckpointError(
-                    f"the optimiser state of {name} has shape {tuple(value.shape)}, the model's is "
+                    f"the optimiser state of {name} has shape {tuple(value.shape)}, expected "
                     f"{tuple(parameter.shape)}: the checkpoint is of another model; resume with its own recipe"
                 )
-            # The fused kernel wants its step counter beside the parameter.
+            # The fused kernel expects its step counter on the parameter's device.
             state[key] = value.to(device=parameter.device)
         if state:
             optimiser.state[parameter] = state

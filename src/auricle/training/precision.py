@@ -1,4 +1,4 @@
-"""Which numbers the training step computes in."""
+"""The precision that the training step computes in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def processor_has_bf16() -> bool:
-    """Tell whether the processor multiplies bfloat16 matrices itself (AVX512-BF16, AMX, Arm BF16).
+    """Return whether the processor multiplies bfloat16 matrices itself (AVX512-BF16, AMX, Arm BF16).
 
-    Where this can't be known (no /proc/cpuinfo) the answer is no: emulated bfloat16 is slower than float32.
+    False where this is unknown (no /proc/cpuinfo): emulated bfloat16 is slower than float32.
     """
     cpuinfo = Path("/proc/cpuinfo")
     if not torch.backends.mkldnn.is_available() or not cpuinfo.exists():
@@ -28,7 +28,7 @@ def processor_has_bf16() -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Tell whether a device computes in bfloat16 without emulation."""
+    """Return whether a device computes in bfloat16 without emulation."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and processor_has_bf16()

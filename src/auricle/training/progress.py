@@ -1,22 +1,23 @@
-"""The line that shows how training goes: live in a terminal, now and then elsewhere."""
+"""How a running training is shown: a progress line in the terminal, scalars for TensorBoard."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from auricle.errors import ConfigError
+
 
 class ProgressLine:
-    """Shows step/steps, loss, accuracy, clips per second, share of time waiting for data, and the time left.
+    """Shows step/steps, loss, accuracy, clips per second, share of time waiting for data, skipped steps, time left.
 
-    Steps that were skipped, for want of a finite loss or gradient, are counted once there are any.
-
-    Where there is no terminal it prints a line at most every `quiet_seconds`.
+    Without a terminal, prints a line at most every `quiet_seconds`.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ProgressLine:
             self._bar.stop()
 
     def update(self, step: int, line: Mapping[str, Any] | None = None) -> None:
-        """Show that `step` steps are done, with the values of a new line of metrics where there is one."""
+        """Show that `step` steps are done, with the values of a new line of metrics if given."""
         if line is not None:
             self._text = describe(line)
         if self._bar is not None:
@@ -76,8 +77,41 @@ class ProgressLine:
             self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
+class TensorBoardTracker:
+    """Writes each line of metrics as scalars below `tensorboard/` of the run folder."""
+
+    def __init__(self, folder: Path, purge_step: int = 0) -> None:
+        """Open the writer.
+
+        Args:
+            folder: the run folder.
+            purge_step: hide values that an earlier session wrote past this step.
+
+        Raises:
+            ConfigError: tensorboard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "train.tensorboard needs the tensorboard package: pip install 'auricle[tensorboard]', or switch it off "
+                "(metrics.jsonl is written always)"
+            ) from error
+        self._writer = SummaryWriter(folder / "tensorboard", purge_step=purge_step or None)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write a line of metrics."""
+        for name, value in line.items():
+            if name != "step" and isinstance(value, int | float):
+                self._writer.add_scalar(name, value, line["step"])
+
+    def close(self) -> None:
+        """Write the buffer and close the file."""
+        self._writer.close()
+
+
 def describe(line: Mapping[str, Any]) -> str:
-    """Return a line of metrics in few words."""
+    """Summarise a line of metrics."""
     parts = [f"loss {line['loss']:.3f}"]
     if "accuracy" in line:
         parts.append(f"accuracy {line['accuracy']:.1%}")
@@ -89,7 +123,11 @@ def describe(line: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as `1:02:03` or `2:03`."""
+    """Format seconds as `1:02:03` or `2:03`.
+
+    >>> duration(123.4)
+    '2:03'
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

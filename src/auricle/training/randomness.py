@@ -1,4 +1,4 @@
-"""All randomness of a run as a function of its seed: nothing to save, nothing to restore."""
+"""All randomness of a run as a function of its seed, so that there is no state to save."""
 
 from __future__ import annotations
 

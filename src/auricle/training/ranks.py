@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-# Imported before any process group exists: its functions take the group that they find at import as a default, and a
-# group that is still referred to when the process ends keeps its threads, which then abort the process now and then.
+# Imported before any process group exists: its functions keep the group that they find at import as a default, and a
+# group that is alive when the process ends keeps its threads, which sometimes abort the process.
 import torch.distributed.nn.functional
 from accelerate import PartialState
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ BUCKET_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """The rank of this process among those that train together.
 
     Attributes:
         rank: 0 ... world - 1; rank 0 writes the run folder.
@@ -44,7 +44,7 @@ class Ranks:
         """Join the other processes of this launch (none: a world of one).
 
         Raises:
-            ConfigError: CUDA is asked for and not there.
+            ConfigError: `cuda` is asked for and not available.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("train.device is cuda, but torch finds no CUDA device; use auto or cpu")
@@ -81,7 +81,7 @@ class Ranks:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Tell whether the flag is set on any rank."""
+        """Return whether the flag is set on any rank."""
         if self.world == 1:
             return flag
         value = torch.tensor(float(flag), device=self.device)

@@ -1,9 +1,9 @@
 """A run is a folder that holds everything needed to repeat it.
 
-recipe.json       the resolved recipe        corpus.json       what was heard
-environment.json  versions, device, threads  metrics.jsonl     one line per logged step
-recordings.parquet  which recordings those were, as 64 bits of content each
-events.log        what happened, with times  checkpoints/      step-00001000/ ...
+recipe.json         the resolved recipe             corpus.json    the training corpus
+environment.json    versions, device, threads       metrics.jsonl  one line per logged step
+recordings.parquet  64-bit hashes of the recordings events.log     events, with times
+checkpoints/        step-00001000/ ...
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, write_atomic, write_json
 from auricle.training.checkpoint import CONTINUE, find_checkpoints
 
-# Settings that change how a run is carried out, not its numbers: they may differ when a run is resumed.
+# Settings that do not change the numbers of a run: they may differ when it is resumed.
 FREE_TO_CHANGE = (
     "train.minutes",
     "train.log_every",
@@ -37,13 +37,12 @@ FREE_TO_CHANGE = (
     "loader.prefetch",
 )
 
-
 STAGE = "previous"
-"""Folder of the stage before, within that of the run that it serves."""
+"""Folder of the previous stage, within that of its run."""
 
-# What a new run replaces of one that made no step: all that such a run writes but its recipe and its log.
+# Files that a new run replaces in the folder of one that made no step: all but its recipe and its log.
 _REPLACED = ("corpus.json", "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
-# A value in a message is cut here: texts of a recipe are long, numbers are not.
+# Longest value in a message.
 _SHOWN = 100
 
 
@@ -63,7 +62,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | str, recipe: Mapping[str, Any], *, writes: bool = True) -> RunFolder:
-        """Start a run in a new or empty folder, or in that of a run that made no step (its settings are replaced).
+        """Start a run in a new or empty folder, or in that of a run that made no step, whose settings are replaced.
 
         Raises:
             CheckpointError: the folder holds a run or other files already, or can't be written.
@@ -74,7 +73,7 @@ class RunFolder:
             takes_over = (run.path / "recipe.json").exists()
             with disk_errors(run.path, CONTINUE):
                 (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            # The recipe goes last: killed before that, the folder is still that of a run that made no step.
+            # The recipe is last: a process killed before it leaves the folder of a run that made no step.
             run._clear()
             write_json(run.path / "recipe.json", run.recipe, CONTINUE)
             if takes_over:
@@ -83,7 +82,7 @@ class RunFolder:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Refuse a folder that a new run can't have.
+        """Refuse a folder that a new run can't use.
 
         Raises:
             CheckpointError: it holds a run that made a step or is being trained, or other files, or is a file.
@@ -93,45 +92,40 @@ class RunFolder:
             if idle and not _in_use(path):
                 return
             if idle:
-                raise CheckpointError(f"{path} holds a run that a process is at work on; give another --out")
+                raise CheckpointError(f"{path} holds a run that another process is training; choose another --out")
             found = find_checkpoints(path / "checkpoints")
             state = f"its latest checkpoint is of step {max(found)}" if found else "without a checkpoint yet"
             raise CheckpointError(
-                f"{path} already holds a run ({state}); go on with it (--resume), or give another --out"
+                f"{path} already holds a run ({state}); continue it (--resume), or choose another --out"
             )
         if path.exists() and not path.is_dir():
-            raise CheckpointError(f"{path} is a file, not a folder; give another --out")
-        # A start that was killed before the recipe was whole leaves these behind: nothing that could be lost.
+            raise CheckpointError(f"{path} is a file, not a folder; choose another --out")
+        # A start that was killed before the recipe was written leaves these behind.
         remains = ("checkpoints", STAGE)
         others = [p for p in path.iterdir() if p.name not in remains] if path.is_dir() else []
         if not all(fnmatch(p.name, ".recipe.json.*.writing") for p in others) or any(path.glob("checkpoints/*")):
-            raise CheckpointError(f"{path} is not empty and holds no run of auricle; give another --out")
+            raise CheckpointError(f"{path} is not empty and holds no run of auricle; choose another --out")
 
     @classmethod
     def open(cls, path: Path | str, *, writes: bool = True) -> RunFolder:
-        """Open the folder of an earlier run.
+        """Open the folder of an existing run.
 
         Raises:
-            CheckpointError: there is none, or its recipe is damaged.
+            CheckpointError: there is no run, or its recipe is damaged.
         """
         path = Path(path)
         if not path.is_dir():
             raise CheckpointError(f"there is no run folder {path}; start one with `auricle pretrain ... --out {path}`")
-        file = path / "recipe.json"
-        try:
-            recipe = json.loads(file.read_text())
-        except FileNotFoundError:
+        recipe = _read_json(path / "recipe.json")
+        if recipe is None:
             raise CheckpointError(
-                f"{path} is not a run folder of auricle: it has no recipe.json; a run that was killed before it was "
-                "written begins anew without --resume"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{file} is damaged ({error}); copy the run folder again from its source") from error
+                f"{path} is not a run folder of auricle: it has no recipe.json; start the run again without --resume"
+            )
         return cls(path, recipe, writes=writes)
 
     @property
     def home(self) -> Path:
-        """The folder that a user named: of the run that this one is a stage of, or its own."""
+        """The folder that the user named: that of the run which this one is a stage of, or its own."""
         path = self.path
         while path.name == STAGE and path.parent != path:
             path = path.parent
@@ -139,7 +133,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> dict[int, Path]:
-        """The whole checkpoints of the run by step, oldest first."""
+        """The complete checkpoints of the run by step, oldest first."""
         return find_checkpoints(self.path / "checkpoints")
 
     def checkpoint(self, step: int | None = None) -> Path:
@@ -151,15 +145,15 @@ class RunFolder:
         found = self.checkpoints
         if not found:
             raise CheckpointError(
-                f"{self.path} holds no checkpoint yet: nothing to load; go on with the run (auricle pretrain with "
-                "--resume, which begins at step 0 here), and save more often (--train.save-every)"
+                f"{self.path} holds no checkpoint yet; continue the run (auricle pretrain with --resume, which begins "
+                "at step 0 here), and save more often (--train.save-every)"
             )
         if step is not None and step not in found:
             raise CheckpointError(f"{self.path} has no checkpoint of step {step}; it has {', '.join(map(str, found))}")
         return found[max(found) if step is None else step]
 
     def check_recipe(self, recipe: Mapping[str, Any]) -> None:
-        """Refuse to go on with another recipe than the run began with (see `FREE_TO_CHANGE` for what may differ).
+        """Refuse to continue with another recipe than that of the run; `FREE_TO_CHANGE` may differ.
 
         Raises:
             CheckpointError: naming each setting that differs, with both values.
@@ -168,26 +162,26 @@ class RunFolder:
         changed = [
             f"{name}: {_shown(old.get(name))} then, {_shown(new.get(name))} now"
             for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE
+            if old.get(name) != new.get(name) and name not in FREE_TO_CHANGE and "notes" not in name.split(".")
         ]
         if changed:
-            # A stage is gone on with whether --resume is given or not.
+            # A stage is continued with or without --resume.
             idle = self.path == self.home and _without_steps(self.path)
-            anew = "leave --resume out: it made no step" if idle else "give another --out"
+            anew = "leave --resume out: it made no step" if idle else "choose another --out"
             raise CheckpointError(
-                f"{self.path} was begun with another recipe: {'; '.join(changed[:6])}"
+                f"{self.path} was started with another recipe: {'; '.join(changed[:6])}"
                 f"{f'; and {len(changed) - 6} more' if len(changed) > 6 else ''}. Resume with the same settings, or "
                 f"start a new run ({anew})"
             )
 
     @staticmethod
     def idle(path: Path) -> bool:
-        """Return whether a folder holds a run that made no step: a new run may have it."""
+        """Return whether a folder holds a run that made no step, so that a new run may use it."""
         return (path / "recipe.json").exists() and _without_steps(path)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from taking the folder over while it has made no step."""
+        """Keep other processes from taking over the folder while the run has made no step."""
         if not self.writes:
             yield
             return
@@ -195,7 +189,7 @@ class RunFolder:
         with ExitStack() as stack:
             with disk_errors(file, CONTINUE):
                 handle = stack.enter_context(file.open("a"))
-            # A file system without locks can't tell who is at work; training does not depend on it.
+            # Training does not depend on locks, which some file systems lack.
             with suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -211,13 +205,7 @@ class RunFolder:
         Raises:
             CheckpointError: the file is damaged.
         """
-        file = self.path / name
-        try:
-            return json.loads(file.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{file} is damaged ({error}); copy the run folder again from its source") from error
+        return _read_json(self.path / name)
 
     def log(self, text: str) -> None:
         """Append a line, with the time, to `events.log`."""
@@ -228,24 +216,17 @@ class RunFolder:
         self._append("metrics.jsonl", json.dumps({k: _finite(v) for k, v in line.items()}) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Drop the lines of `metrics.jsonl` past a step (and a half-written last one), so each step has one line."""
+        """Drop the lines of `metrics.jsonl` past a step, and half-written ones, so that each step has one line."""
         file = self.path / "metrics.jsonl"
         if not self.writes or not file.exists():
             return
-        kept = []
-        for text in file.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if line["step"] <= step:
-                kept.append(text + "\n")
+        kept = [text + "\n" for text, line in _lines(file) if line["step"] <= step]
         write_atomic(file, "".join(kept).encode(), CONTINUE)
         for path in (self.path / "checkpoints").glob(".writing-*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Remove what a run that made no step has left."""
+        """Remove the files of a run that made no step."""
         with disk_errors(self.path, CONTINUE):
             half = (*self.path.glob(".writing-*"), *self.path.glob("checkpoints/.writing-*"))
             for path in (*(self.path / name for name in _REPLACED), *half):
@@ -263,18 +244,27 @@ class RunFolder:
 
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     """Return the lines of a run's `metrics.jsonl`, without a half-written last one."""
-    file = Path(path) / "metrics.jsonl"
-    lines = []
+    return [line for _, line in _lines(Path(path) / "metrics.jsonl")]
+
+
+def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the lines of a file as text and as JSON data, without half-written ones."""
     for text in file.read_text().splitlines() if file.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
+        with suppress(ValueError):
+            yield text, json.loads(text)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); copy the run folder again from its source") from error
 
 
 def _without_steps(path: Path) -> bool:
-    """Whether a folder holds only what a run writes before its first step; stages before it are kept as they are."""
+    """Whether a folder holds only files that a run writes before its first step; previous stages are kept."""
     kept = {*_REPLACED, "recipe.json", "events.log", "checkpoints", STAGE}
     metrics = path / "metrics.jsonl"
     return (

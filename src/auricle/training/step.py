@@ -13,20 +13,19 @@ from torch import Tensor, nn
 from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
 from auricle.encoders.contract import Encoder
+from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
-from auricle.training.global_batch_norm import normalise_over_ranks
-from auricle.training.optimiser import build_optimiser, named_parameters
+from auricle.training.optimiser import build_optimiser, learning_rate, named_parameters
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
-from auricle.training.schedule import learning_rate
 from auricle.training.train_config import TrainConfig
 
 
 class Augmenter(Protocol):
-    """What a step needs of a maker of views (see `audio.views.ViewMaker`)."""
+    """A maker of views as a step uses it (see `audio.views.ViewMaker`)."""
 
     def __call__(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
         """Make the views of a batch."""
@@ -34,11 +33,11 @@ class Augmenter(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells of itself; nothing in it has waited for the device.
+    """The values of one step; nothing in it has waited for the device.
 
     Attributes:
         values: scalars of every step: `loss` and its parts, `grad_norm`, `accuracy` where the objective watches it.
-        watch: further scalars, computed when they are read.
+        watch: further scalars, computed when read.
         skipped: 1 where loss or gradient was not finite and nothing was changed, else 0.
     """
 
@@ -62,7 +61,7 @@ class TrainingStep:
         self.encoder, self.objective = encoder.to(ranks.device).train(), objective.to(ranks.device).train()
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
-        self.objective.length = config.steps
+        self.objective.total_steps = config.steps
         # What works on gathered rows (projectors) sees the global batch already; encoders and their copies do not.
         for module in (encoder, *(m for m in objective.modules() if isinstance(m, MovingAverage))):
             normalise_over_ranks(module)
@@ -89,7 +88,7 @@ class TrainingStep:
             self.objective,
             self.encoder,
             views,
-            # The same on every rank: draws are made for the global batch (see objectives.draws).
+            # The same on every rank: draws are made for the global batch (see objectives.distributed).
             step_generator(config.seed, "objective", step),
             micro_batch=config.micro_batch,
             autocast=self._autocast,
@@ -106,8 +105,8 @@ class TrainingStep:
     def _update(self, step: int, skipped: Tensor, before: list[Tensor]) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.config)
-        # The fused kernel looks at `found_inf` on the device and leaves weights and moments alone where it is 1: no
-        # step waits for the host. Buffers (BatchNorm's statistics) are put back likewise.
+        # The fused kernel reads `found_inf` on the device and changes nothing where it is 1: no step waits for the
+        # host. Buffers (BatchNorm's statistics) are restored likewise.
         self.optimiser.found_inf = skipped  # type: ignore[attr-defined]
         self.optimiser.grad_scale = None  # type: ignore[attr-defined]
         self.optimiser.step()
@@ -115,7 +114,7 @@ class TrainingStep:
             buffer.copy_(torch.where(skipped.bool(), old, buffer))
 
     def _average(self, loss: Loss) -> dict[str, Tensor]:
-        """Average the gradients and the loss over the ranks; what is not finite on one rank is so on all of them."""
+        """Average gradients and loss over the ranks; a value that is not finite on one rank is so on all of them."""
         values = {"loss": loss.total, **loss.parts}
         if "accuracy" in loss.watch:
             values["accuracy"] = loss.watch["accuracy"]

@@ -1,8 +1,7 @@
-"""Cores of a CPU run: how many threads the step takes, so that it and the loader's workers do not fight.
+"""Threads of the training step on a CPU.
 
-The number of threads changes the order of float sums, hence the last bits of a result. So the choice is a rule on the
-number of cores alone, never a measurement at run time nor the number of workers: the same seed on the same machine
-gives the same numbers, resumed or not, with any number of workers.
+The number of threads changes the order of float sums, hence the last bits of a result. It therefore depends on the
+number of cores alone, never on a measurement or the number of workers: same seed, same machine, same numbers.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ def cores() -> int:
 
 
 def step_threads(requested: int = -1, *, local_world: int = 1, available: int | None = None) -> int:
-    """Return how many threads the training step takes.
+    """Return the number of threads for the training step.
 
     Args:
-        requested: a number of threads, or -1 for the rule: every core of this rank. Loader workers use one thread each
-            and are asleep most of the time, since decoding is a small part of a step; leaving a core to them idles it.
-            That needs OpenMP threads that sleep while they wait (OMP_WAIT_POLICY=passive, which the command line
-            sets): spinning ones would take the workers' time.
+        requested: a number of threads, or -1 for every core of this rank. Loader workers sleep most of the time, so
+            that no core is reserved for them; this needs OpenMP threads that sleep while they wait
+            (OMP_WAIT_POLICY=passive, which the command line sets).
         local_world: ranks that share this machine.
         available: cores of this machine; None: those this process may use.
     """
@@ -40,7 +38,7 @@ def step_threads(requested: int = -1, *, local_world: int = 1, available: int | 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads inside the block."""
+    """Compute with `count` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Tensors out of files that somebody else made, without running what else may be in them."""
+"""Reading tensors from other people's files without running code, and comparing state dicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from auricle.errors import CheckpointError
+from auricle.errors import CheckpointError, ConfigError
 
 _NESTS = ("model", "state_dict", "model_state_dict")
 
@@ -19,8 +19,8 @@ _NESTS = ("model", "state_dict", "model_state_dict")
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a safetensors file, or from a torch file that holds nothing but tensors.
 
-    Prefixes that wrappers leave on names (`module.`, `_orig_mod.`) are removed, and one level of nesting under `model`,
-    `state_dict` or `model_state_dict` is opened.
+    Prefixes of wrappers (`module.`, `_orig_mod.`) are removed, and so is one level of nesting under `model`,
+    `state_dict` or `model_state_dict`.
 
     Raises:
         CheckpointError: missing, truncated, not a checkpoint, or a pickle that holds code.
@@ -43,7 +43,7 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_keys(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Refuse a state dict that is not exactly what is expected.
+    """Refuse a state dict with other names or shapes than expected.
 
     Raises:
         CheckpointError: listing missing and unexpected names and wrong shapes.
@@ -60,9 +60,26 @@ def check_keys(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
     if wrong:
         faults.append(f"{len(wrong)} of another shape: {_list(wrong)}")
     if faults:
-        raise CheckpointError(
-            f"{source} holds another model; {'; '.join(faults)}. Load it with the model it belongs to"
+        raise CheckpointError(f"{source} holds another model; {'; '.join(faults)}. Load it with its own model")
+
+
+def below_prefix(state: Mapping[str, Tensor], ending: str, source: str) -> dict[str, Tensor]:
+    """Return the entries below the prefix of the one name that ends with `ending`, without the prefix.
+
+    Args:
+        state: a whole model's state dict.
+        ending: of a name that the wanted part has exactly once.
+        source: the expected model, for the error.
+
+    Raises:
+        ConfigError: no name, or several, end so.
+    """
+    starts = [name.removesuffix(ending) for name in state if name.endswith(ending)]
+    if len(starts) != 1:
+        raise ConfigError(
+            f"found {len(starts)} names that end with {ending!r}, expected 1: the state of transformers' {source}"
         )
+    return {name.removeprefix(starts[0]): value for name, value in state.items() if name.startswith(starts[0])}
 
 
 def _list(names: Mapping[str, Tensor] | set[str] | list[str], most: int = 6) -> str:
@@ -81,7 +98,7 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"can't read {path} as safetensors ({error}); it is truncated or of another format: fetch it again"
+            f"can't read {path} as safetensors ({error}); it is truncated or of another format: download it again"
         ) from error
 
 
@@ -91,13 +108,13 @@ def _read_torch(path: Path) -> Mapping[str, object]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"refused to unpickle {path}: it is damaged, or holds more than tensors, which could run code on reading. "
-            "Ask its author for a safetensors file, or convert it where you trust it: "
+            "Ask its author for a safetensors file, or convert it if you trust it: "
             "safetensors.torch.save_file(torch.load(path)['model'], 'model.safetensors')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"can't read {path} ({reason}); the file is truncated or damaged: fetch it again"
+            f"can't read {path} ({reason}); the file is truncated or damaged: download it again"
         ) from error
     if not isinstance(found, Mapping):
         raise CheckpointError(f"found a {type(found).__name__} in {path}, expected a state dict of named tensors")

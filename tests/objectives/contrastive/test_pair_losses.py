@@ -102,7 +102,7 @@ def test_a_random_matrix_is_drawn_from_the_generator() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert float(first.detach().std()) == pytest.approx(0.05, rel=0.05)
-    with pytest.raises(ConfigError, match=r"unknown draw .norm..*normal"):
+    with pytest.raises(ConfigError, match=r"draw is .norm..*did you mean .normal"):
         InBatchConfig(draw="norm")  # type: ignore[arg-type]
 
 
@@ -136,11 +136,11 @@ def test_refusals(config: PairLossConfig) -> None:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: NTXentConfig(temperature=0.0), "temperature 0.0"),
-        (lambda: NTXentConfig(chunk=0), "chunk 0"),
+        (lambda: NTXentConfig(temperature=0.0), "temperature is 0.0"),
+        (lambda: NTXentConfig(chunk=0), "chunk is 0"),
         (lambda: InBatchConfig(similarity="bilinaer"), "did you mean 'bilinear'"),
-        (lambda: InBatchConfig(temperature=-1.0), "temperature -1.0"),
-        (lambda: BarlowConfig(off_diagonal=-0.1), "off_diagonal -0.1"),
+        (lambda: InBatchConfig(temperature=-1.0), "temperature is -1.0"),
+        (lambda: BarlowConfig(off_diagonal=-0.1), "off_diagonal is -0.1"),
     ],
 )
 def test_bad_settings(make: object, match: str) -> None:

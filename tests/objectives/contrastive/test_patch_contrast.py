@@ -13,13 +13,14 @@ from auricle.config import Config
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.contrastive.patch_contrast import PatchContrastConfig, gathered_places, same_patches
+from auricle.objectives.contrastive.patch_contrast import PatchContrastConfig, same_patches
 from auricle.objectives.masks.blocks import ClusterMask
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
+from auricle.objectives.targets.learned_codes import Places
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig
 
 ENCODER = SpectrogramTransformerConfig(
@@ -80,7 +81,7 @@ def test_loss_is_that_of_a_slow_oracle(over: str, alike: str, lengths: tuple[int
     prediction = term.head(masked_batch.out.x)  # type: ignore[operator]
     target = term.target(masked_batch)  # type: ignore[operator]
     value, accuracy = oracle(
-        prediction, target, masked_batch.hidden.predicted, over,
+        prediction, target, masked_batch.mask.predicted, over,
         lambda a, b: alike == "ignored" and float((a - b).abs().max()) < 1e-9,
     )  # fmt: skip
     assert float(loss.value.detach()) == pytest.approx(value, rel=1e-9)
@@ -98,11 +99,11 @@ def test_who_knows_the_patches_is_always_right() -> None:
     shown = view()
     masked_batch = objective.look(encoder, [shown], torch.Generator().manual_seed(3), [built])
     target = built.target(masked_batch)  # type: ignore[operator]
-    place, there = gathered_places(masked_batch.hidden.predicted)
-    truth = target.gather(1, place[..., None].expand(-1, -1, target.shape[-1]))
+    places = Places.of(masked_batch.mask.predicted)
+    truth = places.take(target)
     for over in ("patches", "predictions"):
         made_term = PatchContrastConfig(target=term.target, over=over).build(encoder, 24, torch.Generator())  # type: ignore[arg-type]
-        logits = made_term.logits(truth, truth, there)
+        logits = made_term.logits(truth, truth, places.real)
         own = torch.arange(logits.shape[1]).expand(logits.shape[:2])
         assert bool((logits.argmax(-1) == own).all())
         assert float(F.cross_entropy(logits.transpose(1, 2), own)) < 1e-6
@@ -158,7 +159,7 @@ def test_misfits() -> None:
     with pytest.raises(ConfigError, match="one value a clip"):
         PatchContrastConfig(target=TeacherClipTargetConfig()).build(ENCODER.build(), 24, torch.Generator())
     encoder, objective = made(PatchContrastConfig(), mask=None, hide="none")
-    with pytest.raises(ConfigError, match="no patch is hidden"):
+    with pytest.raises(ConfigError, match="no patch is masked"):
         objective(encoder, [view()], torch.Generator())
     config = PatchContrastConfig(over="patches", alike="ignored")
     assert Config.from_json(config.to_json()) == config

@@ -53,9 +53,9 @@ def test_one_generator_one_head() -> None:
     [
         ({"norm": "bach"}, "did you mean 'batch'"),
         ({"end": "tanh"}, "did you mean 'layer_tanh'"),
-        ({"draw": "x"}, "unknown draw"),
-        ({"out": 0}, "widths"),
-        ({"hidden": (4, 0)}, "widths"),
+        ({"draw": "x"}, "draw is 'x'"),
+        ({"out": 0}, "out is 0"),
+        ({"hidden": (4, 0)}, "hidden.1 is 0"),
     ],
 )
 def test_bad_settings(change: dict[str, object], match: str) -> None:

@@ -223,7 +223,7 @@ def test_distractors_are_hidden_steps_of_the_same_clip_and_padding_is_none() -> 
     v = view(x, [16_000, 8000])
     masked_batch = objective.look(encoder.eval(), [v], torch.Generator().manual_seed(0), [])
     assert masked_batch.valid is not None
-    chosen = masked_batch.hidden.predicted & masked_batch.valid
+    chosen = masked_batch.mask.predicted & masked_batch.valid
     places = learned_codes.Places.of(chosen)
     # What is real of each row, back on the grid, is what was chosen; in order.
     assert bool((places.put(places.real.unsqueeze(-1)).squeeze(-1) == chosen).all())
@@ -314,35 +314,18 @@ def test_stem_penalty_is_zero_without_a_stem() -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in objective.parameters())
 
 
-def test_features_before_context_hold_no_positions() -> None:
-    encoder = layout("mockingjay", "tiny").build()
-    x = torch.randn(1, 1, 80).expand(1, 20, 80).contiguous()
-    found = learned_codes.features_before_context(encoder.tokenize(Features(x, torch.tensor([20]), 100.0)))
-    torch.testing.assert_close(found, found[:, :1].expand_as(found), rtol=1e-4, atol=1e-5)
-    assert learned_codes.feature_width(encoder) == 192
-    assert learned_codes.feature_width(ENCODER.build()) == 16
-
-
-def test_measuring_the_feature_width_leaves_modes_as_they_are() -> None:
-    encoder = ENCODER.build().train()
-    encoder.stem.eval()
-    assert learned_codes.feature_width(encoder) == 16
-    assert encoder.training
-    assert not encoder.stem.training
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: QuantisedContrastConfig(distractors=0), "distractors 0"),
-        (lambda: QuantisedContrastConfig(temperature=0.0), "more than 0"),
+        (lambda: QuantisedContrastConfig(distractors=0), "distractors is 0"),
+        (lambda: QuantisedContrastConfig(temperature=0.0), "temperature is 0.0; expected a finite number above 0"),
         (lambda: QuantisedContrastConfig(source="layer"), "layer 9"),
         (lambda: CODES.replace(uses=()), "at least one"),
-        (lambda: CODES.replace(where="clip"), "unknown `where`"),
+        (lambda: CODES.replace(where="clip"), "LearnedCodesConfig.where is 'clip'"),
         (lambda: CODES.replace(dropout=1.0), "dropout"),
         (lambda: CODES.replace(source="encoder"), "set the source of learned codes to tokens"),
-        (lambda: learned_codes.TemperatureConfig(first=0.1, end=0.5), "0 < end <= first"),
-        (lambda: StemPenaltyConfig(weight=-1.0), "0 or more"),
+        (lambda: learned_codes.TemperatureConfig(first=0.1, end=0.5), "expected end <= first"),
+        (lambda: StemPenaltyConfig(weight=-1.0), "StemPenaltyConfig.weight is -1.0"),
     ],
 )
 def test_settings_that_contradict_are_refused(make: Any, message: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from auricle.audio.batch import Features
 from auricle.config import Config
 from auricle.errors import ConfigError
-from auricle.objectives import draws
+from auricle.objectives import distributed
 from auricle.objectives.masks.corruption import (
     ChannelBandConfig,
     CorruptionChainConfig,
@@ -67,9 +67,9 @@ def test_only_chosen_elements_of_audio_change(config: CorruptionConfig) -> None:
 def test_two_ranks_alter_what_one_alters(config: CorruptionConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     given = features(rows=8, lengths=[300, 200, 31, 5, 1, 299, 250, 100])
     x, altered = apply(config, given)
-    monkeypatch.setattr(draws, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
     for rank in range(2):
-        monkeypatch.setattr(draws, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         mine = slice(4 * rank, 4 * rank + 4)
         part, chosen = apply(config, given[mine])
         assert torch.equal(part, x[mine])
@@ -170,15 +170,15 @@ def test_samples_are_refused() -> None:
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: DiceSpansConfig(share=0.0), "share=0.0"),
-        (lambda: DiceSpansConfig(span=0), "span=0"),
+        (lambda: DiceSpansConfig(share=0.0), "share is 0.0"),
+        (lambda: DiceSpansConfig(span=0), "span is 0"),
         (lambda: DiceSpansConfig(zero=0.9, swap=0.2), "add up to at most 1"),
-        (lambda: ChannelBandConfig(widest=1.0), "widest=1.0"),
-        (lambda: MagnitudeNoiseConfig(probability=1.1), "probability=1.1"),
-        (lambda: MagnitudeNoiseConfig(std=0.0), "std=0.0"),
-        (lambda: NoiseFillConfig(start=0.0), "start=0.0"),
-        (lambda: NoiseFillConfig(length=0), "length=0"),
-        (lambda: NoiseFillConfig(std=-1.0), "std=-1.0"),
+        (lambda: ChannelBandConfig(widest=1.0), "widest is 1.0"),
+        (lambda: MagnitudeNoiseConfig(probability=1.1), "probability is 1.1"),
+        (lambda: MagnitudeNoiseConfig(std=0.0), "std is 0.0"),
+        (lambda: NoiseFillConfig(start=0.0), "start is 0.0"),
+        (lambda: NoiseFillConfig(length=0), "length is 0"),
+        (lambda: NoiseFillConfig(std=-1.0), "std is -1.0"),
         (lambda: CorruptionChainConfig(parts=()), "at least one corruption"),
     ],
 )

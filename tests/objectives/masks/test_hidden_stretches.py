@@ -14,7 +14,7 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.conformer import ConformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.masks.hidden_stretches import HiddenStretchesConfig, hidden_tokens
+from auricle.objectives.masks.hidden_stretches import HiddenStretchesConfig, masked_shares
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.terms import CodeConfig, chosen_tokens
@@ -42,7 +42,7 @@ def views(plan: ViewPlanConfig, count: int = 2) -> list[View]:
 def test_shares_equal_fine_sampling(hop: float, rate: float) -> None:
     steps = 20
     hidden = torch.rand(3, round(steps / rate / hop) + 1, generator=torch.Generator().manual_seed(0)) < 0.5
-    found = hidden_tokens(hidden, torch.full((3,), hop), steps, rate)
+    found = masked_shares(hidden, torch.full((3,), hop), steps, rate)
     fine = 400
     for clip in range(3):
         for step in range(steps):
@@ -55,7 +55,7 @@ def test_shares_equal_fine_sampling(hop: float, rate: float) -> None:
 def test_clips_that_were_left_whole_have_no_hidden_token() -> None:
     hidden = torch.zeros(2, 4, dtype=torch.bool)
     hidden[0, 1] = True
-    found = hidden_tokens(hidden, torch.tensor([0.4, torch.nan]), 40, 25.0)
+    found = masked_shares(hidden, torch.tensor([0.4, torch.nan]), 40, 25.0)
     assert (found[0] > 0.5).nonzero().flatten().tolist() == list(range(10, 20))
     assert float(found[1].sum()) == 0
 
@@ -69,7 +69,7 @@ def test_the_tokens_predicted_are_those_whose_frames_were_replaced() -> None:
     inner.register_forward_pre_hook(lambda module, args: seen.update(masked_batch=args[0]))
     loss = objective(encoder, shown, torch.Generator().manual_seed(0))
     loss.total.backward()
-    chosen = chosen_tokens("predicted", seen["scene"])
+    chosen = chosen_tokens("predicted", seen["masked_batch"])
     # Noise of five times the deviation is louder in every band.
     louder = (shown[0].features.x - shown[1].features.x).mean(2) > 1.5
     tokens = louder[:, : chosen.shape[1] * 4]

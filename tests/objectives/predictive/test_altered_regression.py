@@ -140,7 +140,7 @@ def test_the_target_is_clean_while_the_encoder_hears_the_corrupted_clip() -> Non
 
 def test_misfits() -> None:
     encoder = FRAMES.build().double()
-    with pytest.raises(ConfigError, match="there is none"):
+    with pytest.raises(ConfigError, match="there is no corruption"):
         made(encoder, None)(encoder, [view()], torch.Generator())
     with pytest.raises(ConfigError, match="measure"):
         AlteredRegressionConfig(measure="l3")  # type: ignore[arg-type]

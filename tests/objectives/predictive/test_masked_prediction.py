@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -22,7 +21,6 @@ from auricle.objectives.predictive.heads import IdentityHeadConfig, LinearHeadCo
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig, altered_tokens
 from auricle.objectives.predictive.teacher import MovingAverage, TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig, difference, reduce_tokens
-from auricle.objectives.targets.alignment import align_frames, patch_size, patches
 from auricle.objectives.targets.inputs import FrontEndTargetConfig, PatchTargetConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 
@@ -59,7 +57,7 @@ def test_patch_loss_is_a_loop_over_hidden_patches() -> None:
     for b in range(4):
         for t in range(6):
             for f in range(2):
-                if not masked_batch.hidden.masked[b, t * 2 + f]:
+                if not masked_batch.mask.masked[b, t * 2 + f]:
                     continue
                 patch = data.features.x[b, t * 16 : (t + 1) * 16, f * 16 : (f + 1) * 16].reshape(-1)
                 patch = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt()
@@ -73,7 +71,7 @@ def test_what_is_dropped_has_no_say_in_the_encoder() -> None:
     encoder, objective = parts()
     data = view()
     masked_batch = objective.look(encoder, [data], seeded(), [])
-    hidden = masked_batch.hidden.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    hidden = masked_batch.mask.masked.unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     other = View(Features(torch.where(hidden, 99.0, data.features.x), data.features.lengths, 100.0), data.clip)
     again = objective.look(encoder, [other], seeded(), [])
     torch.testing.assert_close(again.out.x, masked_batch.out.x)
@@ -82,7 +80,7 @@ def test_what_is_dropped_has_no_say_in_the_encoder() -> None:
 def test_a_hidden_token_keeps_its_place_and_nothing_else() -> None:
     encoder, objective = parts(hide="token", decoder=NoDecoderConfig())
     tokens = encoder.tokenize(view().features)
-    hidden = objective._hidden(tokens, None, seeded())
+    hidden = objective._masked(tokens, None, seeded())
     shown = objective._hide(tokens, hidden, seeded())
     assert tokens.positions is not None
     expected = objective.mask_token + tokens.positions[0]
@@ -94,9 +92,9 @@ def test_a_hidden_token_keeps_its_place_and_nothing_else() -> None:
 def test_clones_share_a_clip_and_not_a_mask() -> None:
     encoder, objective = parts(clones=3, teacher=TeacherConfig(), terms=(RegressionConfig(TeacherTargetConfig()),))
     masked_batch = objective.look(encoder, [view()], seeded(), list(objective.terms))
-    assert masked_batch.hidden.masked.shape == (12, 12)
-    assert not torch.equal(masked_batch.hidden.masked[0], masked_batch.hidden.masked[1])
-    target = objective.terms[0].values(masked_batch, False)
+    assert masked_batch.mask.masked.shape == (12, 12)
+    assert not torch.equal(masked_batch.mask.masked[0], masked_batch.mask.masked[1])
+    target = objective.terms[0].target.of_rows(masked_batch, False)
     torch.testing.assert_close(target[0], target[2])
     assert not torch.allclose(target[0], target[3])
 
@@ -104,7 +102,7 @@ def test_clones_share_a_clip_and_not_a_mask() -> None:
 def test_shuffled_targets_are_those_of_another_clip() -> None:
     encoder, objective = parts(clones=2)
     masked_batch = objective.look(encoder, [view()], seeded(), list(objective.terms))
-    straight, rolled = (objective.terms[0].values(masked_batch, shuffled) for shuffled in (False, True))
+    straight, rolled = (objective.terms[0].target.of_rows(masked_batch, shuffled) for shuffled in (False, True))
     torch.testing.assert_close(rolled[2:], straight[:-2])
     torch.testing.assert_close(rolled[:2], straight[-2:])
 
@@ -132,8 +130,8 @@ def test_a_teacher_of_the_hidden_tokens_sees_only_them() -> None:
     data = view()
     masked_batch = objective.look(encoder, [data], seeded(), list(objective.terms))
     before = objective.terms[0].target(masked_batch)
-    assert bool((before[~masked_batch.hidden.masked] == 0).all())
-    shown = (~masked_batch.hidden.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    assert bool((before[~masked_batch.mask.masked] == 0).all())
+    shown = (~masked_batch.mask.masked).unflatten(1, (6, 2)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     data.features.x[shown] = 5.0
     again = objective.terms[0].target(objective.look(encoder, [data], seeded(), list(objective.terms)))
     torch.testing.assert_close(again, before)
@@ -143,7 +141,7 @@ def test_the_teacher_follows_slowly_and_remembers_the_step() -> None:
     encoder, objective = parts(
         teacher=TeacherConfig(decay=0.5, end=0.9, steps=4), terms=(RegressionConfig(TeacherTargetConfig()),)
     )
-    objective.length = 100
+    objective.total_steps = 100
     start = [p.clone() for p in objective.teacher.copy.parameters()]
     with torch.no_grad():
         for p in encoder.parameters():
@@ -238,7 +236,7 @@ def test_corruption_counts_as_hidden_where_half_a_token_is_lost() -> None:
     )
     assert objective.mask_token is None
     masked_batch = objective.look(encoder, [view(16)], seeded(), [])
-    assert 0.1 < float(masked_batch.hidden.predicted.float().mean()) < 0.95
+    assert 0.1 < float(masked_batch.mask.predicted.float().mean()) < 0.95
 
 
 def test_needs_follow_from_where_tokens_go() -> None:
@@ -256,10 +254,10 @@ def test_needs_follow_from_where_tokens_go() -> None:
     [
         ({"mask": None}, "needs a mask"),
         ({"mask": SpanMask(0.65, 10, same_count=False)}, "different numbers of tokens"),
-        ({"hide": "none"}, "nothing would be hidden"),
+        ({"hide": "none"}, "nothing would be masked"),
         ({"hide": "dorp"}, "did you mean 'drop'"),
-        ({"clones": 0}, "0 clones"),
-        ({"terms": ()}, "0 terms"),
+        ({"clones": 0}, "clones is 0"),
+        ({"terms": ()}, "found no terms"),
     ],
 )
 def test_choices_that_contradict_each_other_are_refused(changes: dict[str, object], words: str) -> None:
@@ -282,7 +280,7 @@ def test_targets_that_do_not_fit_are_refused() -> None:
             decoder=DECODER, terms=(RegressionConfig(PatchTargetConfig(), head=IdentityHeadConfig()),)
         ).build(encoder)
     bare = MaskedPredictionConfig(decoder=NoDecoderConfig(), terms=(PATCH,)).build(encoder)
-    with pytest.raises(ConfigError, match=r"no decoder to put the hidden ones back"):
+    with pytest.raises(ConfigError, match=r"no decoder to put the masked ones back"):
         bare(encoder, [data], seeded())
 
 
@@ -290,33 +288,6 @@ def test_a_mask_that_leaves_nothing_visible_is_refused() -> None:
     encoder, objective = parts(mask=RandomMask(ratio=0.95))
     with pytest.raises(ConfigError, match=r"visible|keeps none|hide"):
         objective(encoder, [view(frames=16)], seeded())
-
-
-def test_frames_are_aligned_by_index_mean_or_stack() -> None:
-    x = torch.arange(2 * 10 * 3, dtype=torch.float64).view(2, 10, 3)
-    grid = Grid(5, 1, 50.0)
-    torch.testing.assert_close(align_frames(x, 100.0, grid, "index"), x[:, ::2])
-    torch.testing.assert_close(align_frames(x, 100.0, grid, "mean"), (x[:, ::2] + x[:, 1::2]) / 2)
-    torch.testing.assert_close(align_frames(x, 100.0, grid, "stack"), torch.cat([x[:, ::2], x[:, 1::2]], -1))
-    longer = align_frames(x, 100.0, Grid(6, 1, 50.0), "index")
-    torch.testing.assert_close(longer[:, -1], x[:, -1])
-    with pytest.raises(
-        ConfigError, match=r"1.5 frames a token is not a whole number; .*multiple of the tokens' .66.6667"
-    ):
-        align_frames(x, 100.0, Grid(5, 1, 66.6667), "index")
-    with pytest.raises(
-        ConfigError, match=r"has 10 frames at 100 per second for 50 tokens at 50 per second, expected 100"
-    ):
-        align_frames(x, 100.0, Grid(50, 1, 50.0), "index")
-
-
-def test_patches_are_what_tokens_stand_for() -> None:
-    encoder = ENCODER.build()
-    assert patch_size(encoder) == (16, 16)
-    data = view(1, 40).features
-    cut = patches(data, encoder.grid(40), (16, 16))
-    torch.testing.assert_close(cut[0, 1], data.x[0, :16, 16:].reshape(-1))
-    assert bool((cut[0, 4].view(16, 16)[8:] == data.pad).all())
 
 
 def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -> None:
@@ -338,18 +309,3 @@ def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -
     )
     expected = LogMelConfig(mels=20).build()(audio).x
     torch.testing.assert_close(objective.terms[0].target(masked_batch)[:, 3], expected[:, 6:8].flatten(1))
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"per_layer": "batch"}, "unknown per_layer 'batch'"),
-        ({"after": "token"}, "unknown after 'token'"),
-        ({"tensor": "blocks"}, "unknown tensor 'blocks'.*block"),
-        ({"sight": "hidden"}, "unknown sight 'hidden'"),
-        ({"layers": -2}, "found -2 layers"),
-    ],
-)
-def test_a_teacher_target_that_does_not_exist_is_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        TeacherTargetConfig(**settings)

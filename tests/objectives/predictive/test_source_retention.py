@@ -13,7 +13,7 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
-from auricle.objectives.predictive.joint_views import JointViews, JointViewsConfig, join_views
+from auricle.objectives.predictive.joint_views import JointViews, JointViewsConfig, interleave
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction
 from auricle.objectives.predictive.source_retention import SourceRetentionConfig, mixed_tokens, sources
 from auricle.objectives.predictive.teacher import TeacherConfig
@@ -56,7 +56,7 @@ def test_both_halves_hide_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     objective(encoder, pair(), torch.Generator().manual_seed(0))
     (masked_batch,) = seen
     assert len(masked_batch.view) == 2 * CLIPS
-    masked = masked_batch.hidden.masked
+    masked = masked_batch.mask.masked
     assert masked.shape[0] == 2 * CLIPS * 2
     by_view = masked.unflatten(0, (CLIPS, 2, 2))
     assert torch.equal(by_view[:, 0], by_view[:, 1])
@@ -78,7 +78,7 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     term = objective.terms[1]
     with torch.no_grad():
         prediction = term.head(decoded[0].x)
-        alone = [objective.teacher.see(encoder, clean, masked_batches[0].hidden, "all", (1, 2)).layers]
+        alone = [objective.teacher.see(encoder, clean, masked_batches[0].mask, "all", (1, 2)).layers]
 
         def latents(clip: int) -> torch.Tensor:
             mean = 0
@@ -92,12 +92,12 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             clip, mixture_shown, clone = row // 4, row // 2 % 2, row % 2
             if not mixture_shown:
                 continue
-            assert torch.equal(masked_batches[0].hidden.masked[row], masked_batches[0].hidden.masked[4 * clip + clone])
+            assert torch.equal(masked_batches[0].mask.masked[row], masked_batches[0].mask.masked[4 * clip + clone])
             wanted = (latents(clip) + latents((clip - 1) % CLIPS)) / 2
             for place in range(12):
                 step = place // 2
                 frames = mixture.certificate["mixed"][clip, 16 * step : 16 * step + 16]
-                if frames.float().mean() >= 0.5 and masked_batches[0].hidden.masked[row, place]:
+                if frames.float().mean() >= 0.5 and masked_batches[0].mask.masked[row, place]:
                     each.append(float((prediction[row, place] - wanted[place]).square().sum() / 4))
     assert len(each) > 20
     assert float(loss.parts["retention"]) == pytest.approx(sum(each) / len(each), rel=1e-9)
@@ -118,7 +118,7 @@ def test_sources_and_mixed_tokens() -> None:
 
 def test_join_fills_up_the_certificate() -> None:
     clean, mixture = pair()
-    view = join_views(clean, mixture)
+    view = interleave(clean, mixture)
     assert view.certificate["partner"].tolist() == [-1, 3, -1, 0, -1, 1, -1, 2]
     assert not view.certificate["mixed"][0::2].any()
     assert view.clip.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -126,7 +126,7 @@ def test_join_fills_up_the_certificate() -> None:
     assert view.reference is None
     short = View(Features(torch.zeros(4, 80, 32), torch.full((4,), 80), 100.0), torch.arange(4))
     with pytest.raises(ConfigError, match="expected equal ones"):
-        join_views(clean, short)
+        interleave(clean, short)
 
 
 def test_the_control_shows_clips_that_share_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_bad_input() -> None:
     encoder, objective = made()
     clean, mixture = pair()
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(ConfigError, match=r"tell of none.*PartialMaxMixConfig"):
+    with pytest.raises(ConfigError, match=r"views have none.*PartialMaxMixConfig"):
         objective(encoder, (clean, clean), generator)
     with pytest.raises(ConfigError, match="expected 2"):
         objective(encoder, (clean,), generator)

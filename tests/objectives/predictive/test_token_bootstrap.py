@@ -89,7 +89,7 @@ def test_refusals() -> None:
         objective(encoder, pair(), torch.Generator())
     with pytest.raises(ConfigError, match="NoDecoderConfig"):
         made(CONFIG.replace(decoder=TransformerDecoderConfig(32, 1, 2)))
-    with pytest.raises(ConfigError, match="decay 2"):
+    with pytest.raises(ConfigError, match="decay is 2"):
         TokenBootstrapConfig(decay=2.0)
     with pytest.raises(ConfigError, match="clip"):
         TokenBootstrapConfig(where="clip")

@@ -155,7 +155,7 @@ def test_padding_moves_no_centre() -> None:
     torch.testing.assert_close(found[0], found[1])
 
 
-def test_a_checkpoint_brings_clusters_and_the_earlier_encoder_with_it() -> None:
+def test_a_checkpoint_brings_clusters_and_the_previous_encoder_with_it() -> None:
     objective, encoder = built(LAYER, frozen())
     view = view_of(clips(3, seed=9))
     expected = objective(encoder.eval(), [view], torch.Generator().manual_seed(1)).total
@@ -247,7 +247,7 @@ def test_empty_clusters_are_told() -> None:
 def test_a_stage_that_is_missing_or_does_not_match() -> None:
     encoder = SMALL.build()
     objective = hubert(LAYER).build(encoder)
-    with pytest.raises(ConfigError, match=r"earlier stage trained, and there is none.*--previous"):
+    with pytest.raises(ConfigError, match=r"encoder of a previous stage, and there is none.*--previous"):
         objective.prepare(encoder, preparation())
     other = FrozenEncoder(WaveformConfig().build(), SMALL.replace(depth=4).build(), name="runs/other")
     with pytest.raises(ConfigError, match=r"encoder of runs/other is not the one.*depth: found 4, expected 3"):
@@ -255,7 +255,7 @@ def test_a_stage_that_is_missing_or_does_not_match() -> None:
     louder = FrozenEncoder(WaveformConfig(normalise="clip").build(), SMALL.build(), name="runs/louder")
     with pytest.raises(ConfigError, match=r"front end of runs/louder.*normalise: found clip, expected none"):
         objective.prepare(encoder, preparation(previous=louder))
-    with pytest.raises(ConfigError, match=r"layer 9 of the stage before.*has 3; choose one of 1 ... 3"):
+    with pytest.raises(ConfigError, match=r"layer 9 of the previous stage.*has 3; choose one of 1 ... 3"):
         KMeansTargetConfig(source=ClusteredLayerConfig(9, PreviousEncoderConfig(SMALL))).build(
             encoder, torch.Generator()
         )
@@ -268,9 +268,9 @@ def test_a_stage_with_several_tokens_a_time_step_is_named_with_what_fits() -> No
     with pytest.raises(ConfigError) as refused:
         built(KMeansTargetConfig(clusters=8, source=source), previous)
     said = str(refused.value)
-    assert "layer 1 of the stage before (SpectrogramTransformer) has 4 tokens a time step" in said
+    assert "layer 1 of the previous stage (SpectrogramTransformer) has 4 tokens a time step" in said
     assert "the encoder that is trained has 1" in said
-    assert "Give --previous a run whose encoder has 1 token a time step" in said
+    assert "Set --previous to a run whose encoder has 1 token a time step" in said
     assert "hubert" in said
 
 
@@ -281,7 +281,7 @@ def test_a_view_that_was_moved_has_no_codes() -> None:
 
 
 def test_settings_out_of_range() -> None:
-    with pytest.raises(ConfigError, match="found 1 clusters"):
+    with pytest.raises(ConfigError, match="clusters is 1"):
         KMeansTargetConfig(clusters=1)
-    with pytest.raises(ConfigError, match="share 0"):
+    with pytest.raises(ConfigError, match="share is 0"):
         KMeansTargetConfig(share=0.0)

@@ -14,12 +14,12 @@ from auricle.encoders.parts.conv_position import ConvPositionConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.objectives.contract import View
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import randn_rows
 from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 from auricle.objectives.predictive.terms import reduce_tokens
 from auricle.recipes import get_recipe
-from auricle.recipes.methods.teacher_student.eat import eat_objective, latent_terms
+from auricle.recipes.methods.teacher_student.eat import latent_terms
 from auricle.training.monitors import CollapseAlarm
 
 CLIPS, CLONES = 3, 2
@@ -152,7 +152,7 @@ def test_both_reductions_of_eat() -> None:
     released = latent_terms("released")
     assert [term.reduce for term in released] == ["token_mean", "clip_sum"]
     assert released[1].weight * 48 * 16 == 192
-    assert eat_objective("paper").terms == released
+    assert get_recipe("eat", "paper").objective.terms == released
     means = latent_terms("means")
     assert [(term.reduce, term.weight) for term in means] == [("token_mean", 1.0), ("clip_mean", 1.0)]
 

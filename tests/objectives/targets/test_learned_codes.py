@@ -11,8 +11,11 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.config import Config
+from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.waveform_stem import WAV2VEC2_LAYER
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.contrastive.quantised_contrast import QuantisedContrastConfig
@@ -104,7 +107,7 @@ def test_the_same_generator_makes_the_same_codes_and_evaluation_takes_the_likeli
     term.uses.append(spy)
     for seed in (3, 3, 4):
         objective(encoder, views(), torch.Generator().manual_seed(seed))
-    masked = [reading.masked_batch.hidden.masked for reading in spy.seen]
+    masked = [reading.masked_batch.mask.masked for reading in spy.seen]
     assert bool((masked[0] == masked[1]).all())
     assert bool((spy.seen[0].quantised.codes == spy.seen[1].quantised.codes).all())
     objective.eval()
@@ -128,7 +131,7 @@ def test_each_clone_is_quantised_at_its_own_places() -> None:
     codes = term.quantiser.score(features).argmax(-1)
     for row in range(6):
         places = reading.places.index[row][reading.places.real[row]]
-        assert bool(reading.masked_batch.hidden.masked[row, places].all())
+        assert bool(reading.masked_batch.mask.masked[row, places].all())
         assert bool((reading.quantised.codes[row][reading.places.real[row]] == codes[row // 2, places]).all())
 
 
@@ -229,9 +232,9 @@ def test_targets_that_are_no_values_of_tokens_are_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CodeLabelsConfig(reduce="mean"), "unknown reduce"),  # type: ignore[arg-type]
+        (lambda: CodeLabelsConfig(reduce="mean"), "reduce is"),  # type: ignore[arg-type]
         (lambda: CodeLabelsConfig(source="middle"), "unknown source"),
-        (lambda: CodeRegressionConfig(PatchTargetConfig(), measure="l3"), "unknown measure"),  # type: ignore[arg-type]
+        (lambda: CodeRegressionConfig(PatchTargetConfig(), measure="l3"), "measure is"),  # type: ignore[arg-type]
         (lambda: CODES.replace(source="layer 1", uses=(CodeLabelsConfig(),)), "CodeLabelsConfig would predict"),
     ],
 )
@@ -244,3 +247,25 @@ def test_uses_survive_json() -> None:
     uses = (CodeRegressionConfig(PatchTargetConfig()), CodeDiversityConfig(weight=0.3))
     codes = CODES.replace(source="encoder", uses=uses)
     assert Config.from_json(codes.to_json()) == codes
+
+
+WAVEFORM = WaveformTransformerConfig(
+    stem=WAV2VEC2_LAYER.narrow(16), width=32, depth=2, heads=4, position=ConvPositionConfig(kernel=16, groups=4)
+)
+
+
+def test_features_before_context_hold_no_positions() -> None:
+    encoder = layout("mockingjay", "tiny").build()
+    x = torch.randn(1, 1, 80).expand(1, 20, 80).contiguous()
+    found = learned_codes.features_before_context(encoder.tokenize(Features(x, torch.tensor([20]), 100.0)))
+    torch.testing.assert_close(found, found[:, :1].expand_as(found), rtol=1e-4, atol=1e-5)
+    assert learned_codes.feature_width(encoder) == 192
+    assert learned_codes.feature_width(WAVEFORM.build()) == 16
+
+
+def test_measuring_the_feature_width_leaves_modes_as_they_are() -> None:
+    encoder = WAVEFORM.build().train()
+    encoder.stem.eval()
+    assert learned_codes.feature_width(encoder) == 16
+    assert encoder.training
+    assert not encoder.stem.training

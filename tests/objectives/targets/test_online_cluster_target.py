@@ -11,8 +11,8 @@ from auricle.objectives.predictive.masked_prediction import MaskedPrediction, Ma
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
+from auricle.recipes import get_recipe
 from auricle.recipes.matrix import shown
-from auricle.recipes.recipe import get_recipe
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 
@@ -113,11 +113,11 @@ def test_a_centre_that_gets_nothing_stays_where_it_is() -> None:
 
 def test_what_is_missing_is_named() -> None:
     encoder = SMALL.build()
-    with pytest.raises(ConfigError, match="top 9 layers are clustered and the encoder has 3"):
+    with pytest.raises(ConfigError, match="top 9 layers of the teacher to cluster, and the encoder has 3"):
         dinosr(TARGET.replace(layers=9)).build(encoder)
     with pytest.raises(ConfigError, match="there is no teacher"):
         dinosr(teacher=False).build(encoder)(encoder, [view_of(clips(2))], torch.Generator())
-    with pytest.raises(ConfigError, match="decay 1"):
+    with pytest.raises(ConfigError, match="decay is 1"):
         TARGET.replace(decay=1.0)
-    with pytest.raises(ConfigError, match="unknown tensor 'ffn'"):
+    with pytest.raises(ConfigError, match="tensor is 'ffn'"):
         TARGET.replace(tensor="ffn")

@@ -110,7 +110,7 @@ def test_an_encoder_that_coarsens_its_grid_is_predicted_on_what_comes_out() -> N
     made = objective(encoder, RandomProjectionTargetConfig(codes=16), corruption=NoiseFillConfig(start=0.05, length=8))
     masked_batch = made.look(encoder, [view()], torch.Generator().manual_seed(0), list(made.terms))
     assert masked_batch.grid == masked_batch.out.grid != masked_batch.tokens.grid
-    assert masked_batch.hidden.masked.shape == masked_batch.out.x.shape[:2]
+    assert masked_batch.mask.masked.shape == masked_batch.out.x.shape[:2]
     loss = made(encoder, [view()], torch.Generator().manual_seed(0))
     loss.total.backward()
     assert loss.total.isfinite()
@@ -133,7 +133,7 @@ def test_loss_is_the_cross_entropy_of_hidden_tokens() -> None:
             if len(frames) and int(frames.sum()) >= 2:
                 total += F.cross_entropy(logits[clip, token].detach(), codes[clip, token, 0]).item()
                 count += 1
-    assert count == int(masked_batch.hidden.masked.sum()) > 0
+    assert count == int(masked_batch.mask.masked.sum()) > 0
     assert loss.total.item() == pytest.approx(total / count, rel=1e-5)
     # Codes come from the clean clip.
     assert torch.equal(codes, codes_of(CONFORMER, RandomProjectionTargetConfig(codes=32), shown))
@@ -162,8 +162,8 @@ def test_the_seed_with_the_most_even_codes_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"codes": 0}, "codes=0"),
-        ({"seeds": 0}, "seeds=0"),
+        ({"codes": 0}, "codes is 0"),
+        ({"seeds": 0}, "seeds is 0"),
         ({"norm": "clips"}, "clip"),
         ({"source": "waves"}, "wave"),
     ],

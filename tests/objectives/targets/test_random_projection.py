@@ -24,7 +24,7 @@ NORMS = ("none", "clip", "clip_channels")
 
 def test_codes_against_a_slow_loop() -> None:
     """Independent oracle: float64 numpy, Euclidean distance between vectors of length 1, one vector at a time."""
-    quantiser = RandomProjectionQuantiser(20, codes=150, dim=6, seed=3, books=2, norm="clip_channels")
+    quantiser = RandomProjectionQuantiser(20, codes=150, dim=6, seed=3, codebooks=2, norm="clip_channels")
     x = torch.randn(3, 17, 20, generator=torch.Generator().manual_seed(1)) * 4 + 2
     valid = torch.arange(17) < torch.tensor([[17], [9], [2]])
     found = quantiser(x, valid)
@@ -65,7 +65,7 @@ def test_buffers_come_from_the_seed_and_travel() -> None:
     assert not torch.equal(one.projection, RandomProjectionQuantiser(320, seed=6).projection)
     assert one.projection.shape == (1, 320, 16)
     assert one.codebook.shape == (1, 8192, 16)
-    assert (one.codes, one.books) == (8192, 1)
+    assert (one.codes, one.codebooks) == (8192, 1)
     # Xavier: uniform with bound sqrt(6 / (fan in + fan out)).
     bound = math.sqrt(6 / 336)
     assert float(one.projection.abs().max()) <= bound

@@ -15,8 +15,8 @@ from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.parts.codebook import CodebookConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
+from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import Preparation, View
 from auricle.objectives.masks.samplers import RandomMask
@@ -53,7 +53,7 @@ def view(sound: Audio | None = None) -> View:
 
 def previous(encoder: Encoder | None = None, front: LogMelConfig = FRONT) -> FrozenEncoder:
     made = BODY.build(torch.Generator().manual_seed(9)) if encoder is None else encoder
-    return FrozenEncoder(front.build(), made, name="the stage before")
+    return FrozenEncoder(front.build(), made, name="the previous stage")
 
 
 def preparation(previous: FrozenEncoder | None, clips: int = 8, notes: list[str] | None = None) -> Preparation:
@@ -211,7 +211,7 @@ def test_codes_of_the_tokenizer_become_the_next_models_targets() -> None:
     expected = tokenizer.codes(tokenizer.tokenize(shown.features))
     assert torch.equal(objective.terms[0].target(masked_batch), expected)
     assert expected.unique().numel() > 2
-    # They travel in checkpoints: a resumed run does not need the stage before.
+    # They travel in checkpoints: a resumed run does not need the previous stage.
     again = masked(encoder)
     again.load_state_dict(objective.state_dict())
     assert torch.equal(again.terms[0].target(masked_batch), expected)

@@ -1,4 +1,4 @@
-"""Tones of a second, a small waveform encoder, and stages made of them: for what learns from a stage before."""
+"""Tones of a second, a small waveform encoder, and stages made of them: for targets from a previous stage."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from auricle.objectives.contract import Preparation, View
 from auricle.objectives.targets.frame_signals import FrameSignal, Standardiser, derivative
 from auricle.objectives.workers.pairs import PairWorkerConfig, of_another_clip
 from auricle.objectives.workers.regression import FrameWorkerConfig, WaveWorkerConfig, balanced_strides
-from auricle.objectives.workers.workers import Desk, Frames, WorkersConfig
+from auricle.objectives.workers.workers import Frames, WorkerBatch, WorkersConfig
 
 FRONTEND = WaveformConfig().build()
 BLOCKS = tuple((8, kernel, stride) for _, kernel, stride in PaseConfig().blocks)
@@ -114,12 +114,12 @@ def test_targets_come_from_the_clean_waveform() -> None:
         objective(encoder, moved, random())
 
 
-def desk(clips: int = 5, steps: int = 60, shuffled: bool = False) -> Desk:
+def batch(clips: int = 5, steps: int = 60, shuffled: bool = False) -> WorkerBatch:
     """Time steps that say which clip and which step they are."""
     clip = torch.arange(clips).view(-1, 1, 1).expand(-1, steps, 1)
     step = torch.arange(steps).view(1, -1, 1).expand(clips, -1, 1)
     frames = Frames(torch.cat([clip, step], 2).double(), torch.ones(clips, steps, dtype=torch.bool))
-    return Desk(None, frames, frames, Grid(steps, 1, 100.0), random(4), shuffled)  # type: ignore[arg-type]
+    return WorkerBatch(None, frames, frames, Grid(steps, 1, 100.0), random(4), shuffled)  # type: ignore[arg-type]
 
 
 def test_pairs_are_what_they_say() -> None:
@@ -128,14 +128,14 @@ def test_pairs_are_what_they_say() -> None:
     for task in ("local", "global"):
         worker = PairWorkerConfig("x", task).build(encoder, 2, random()).double()
         make = {"local": worker._local, "global": worker._global}[task]
-        anchor, right, wrong = (x[..., 0].reshape(5, -1) for x in make(desk()))
+        anchor, right, wrong = (x[..., 0].reshape(5, -1) for x in make(batch()))
         assert bool((anchor == clips[:, None]).all())
         assert bool((right == clips[:, None]).all())
         assert bool((wrong != clips[:, None]).all())
-        _, right, _ = (x[..., 0].reshape(5, -1) for x in make(desk(shuffled=True)))
+        _, right, _ = (x[..., 0].reshape(5, -1) for x in make(batch(shuffled=True)))
         assert bool((right != clips[:, None]).all())
     worker = PairWorkerConfig("spc", "sequence", context=0.05, gap=0.15).build(encoder, 2, random()).double()
-    anchor, after, before = worker._sequence(desk())
+    anchor, after, before = worker._sequence(batch())
     step, ahead, behind = anchor[..., 1], after.unflatten(2, (5, 2))[..., 1], before.unflatten(2, (5, 2))[..., 1]
     for k in range(5):
         assert bool((ahead[..., k] == step + 16 + k).all())
@@ -180,7 +180,7 @@ def test_what_is_refused() -> None:
     encoder = small()
     with pytest.raises(ConfigError, match="at least one"):
         WorkersConfig()
-    with pytest.raises(ConfigError, match="name of its own"):
+    with pytest.raises(ConfigError, match="expected different names"):
         WorkersConfig(workers=(ALL[1], ALL[1])).build(encoder)
     with pytest.raises(ConfigError, match=r"comes at 80 frames per second.*choose a rate that is a multiple"):
         WorkersConfig(workers=(FrameWorkerConfig("lps", FrameSpectrumConfig(hop=200)),)).build(encoder)
@@ -193,7 +193,7 @@ def test_what_is_refused() -> None:
         lim(encoder, [view[:1] for view in views(waves())], random())
     with pytest.raises(ConfigError, match="no frames to measure"):
         Standardiser(3).finish()
-    with pytest.raises(ConfigError, match="unknown task 'globl' of a worker; did you mean 'global'"):
+    with pytest.raises(ConfigError, match=r"task is 'globl'.*did you mean 'global'"):
         PairWorkerConfig(task="globl")  # type: ignore[arg-type]
 
 

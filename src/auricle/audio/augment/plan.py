@@ -1,6 +1,6 @@
-"""What a view reads, in numbers: small arrays that the spectral augmentation works out before it touches a spectrum.
+"""Plans of the spectral augmentation: small arrays computed before any spectrum is read.
 
-Letters in shapes: B clips, T frames, K frequency bins, F mel bands, M bins that one bin may be carried to.
+Letters in shapes: B clips, T frames, K frequency bins, F mel bands, M target bins of one bin.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from auricle.audio.augment.draws import Draws
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is small about one view of a batch, worked out before the spectra are touched.
+    """The frames, weights and filters of one view of a batch.
 
     Attributes:
         frames: `(B,)` frames of each clip.
         index: `(B, T)` the frame of the circular clip that each frame of the view reads.
         earlier: `(B, T)` weight of that frame.
         later: `(B, T)` weight of the frame after it.
-        stretched: whether the weights are not simply 1 and 0.
-        target: `(M, B, K)` bins where what is in a bin may come to lie in a pitch shift.
-        share: `(M, B, K)` how much of it does: gain, filters, the front end's colouring and the shift.
+        stretched: whether the weights differ from 1 and 0.
+        target: `(M, B, K)` bins that a bin's power moves to in a pitch shift.
+        share: `(M, B, K)` factor of that power: gain, filters, the front end's colouring and the shift.
         ratio: of the pitch shift.
         level: amplitude of the noise, relative to the clip before its gain; 0: none.
-        noise_start: the frame of the noise that the first frame takes.
+        noise_start: the frame of the noise that is added to the first frame.
     """
 
     frames: Tensor
@@ -64,7 +64,7 @@ class Plan:
         return read.addcmul_(power[rows, after], self.later.to(power)[..., None])
 
     def filters(self, coloured: Tensor, rows: slice) -> Tensor:
-        """Return mel filters with all that multiplies folded in, `(B, K, F)`, from filters `(K, F)`."""
+        """Fold all factors into mel filters `(K, F)`: `(B, K, F)`."""
         target, share = self.target[:, rows].to(coloured.device), self.share[:, rows].to(coloured)
         B, K = target.shape[1:]
         folded = coloured.new_zeros(B * K, coloured.shape[1])
@@ -85,14 +85,14 @@ class Planner:
         before = frontend.margin / 2
         self._frontend = frontend
         self._first_centre = frontend.window_samples / 2 - before
-        # A front end whose first frame begins before the clip must see there, too, what a roll brings there.
+        # Frames that begin before the clip read the circular clip, too.
         self.lead = math.ceil(before / frontend.hop_samples)
-        # Offset removal leaves next to nothing at 0 Hz; dividing by it would make rounding errors loud.
+        # Offset removal leaves almost no power at 0 Hz; dividing by it would amplify rounding errors.
         white = frontend.white_noise_power()
         self.white = torch.from_numpy(white.clip(min=1e-6 * white.max()))
 
     def plan(self, audio: Audio, draws: Draws, energy: Tensor | None) -> Plan:
-        """Work out a view of the batch; `energy` is that of the clips, None where no view has noise."""
+        """Plan a view of the batch; `energy` is that of the clips, None if no view has noise."""
         front = self._frontend
         lengths = audio.lengths.cpu()
         index, earlier, later = self._reading(lengths, front.frames(audio.wave.shape[1]), draws)
@@ -133,7 +133,7 @@ class Planner:
         frame = torch.arange(frames, dtype=torch.float64)
         centre = frame * hop + self._first_centre
         source = centre * speed
-        # The stretched clip has ends: no frame looks beyond them around the circle.
+        # A stretched clip has ends: no frame reads beyond them around the circle.
         source = torch.where(stretched, source.clamp(min=end).minimum((L - end).clamp(min=end)), source)
         position = (source - self._first_centre) / hop
         if rolled([draws]):
@@ -147,10 +147,11 @@ class Planner:
         return index.long(), earlier.float(), later.float()
 
     def _folding(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Return the bins to which a pitch shift by a ratio carries a bin, and the share of each, `(M, B, K)`.
+        """Return the target bins of each bin in a pitch shift, and the share of each, `(M, B, K)`.
 
-        After the shift, bin k holds what lay at k / ratio, between two bins; power per hertz falls by the ratio as the
-        spectrum is drawn out. So bin j goes to the bins k with |k / ratio - j| < 1, which are at most ceil(2 ratio).
+        After the shift, bin k holds the power at k / ratio, between two bins; power per hertz falls by the ratio as the
+        spectrum widens. So bin j moves to the bins k with |k / ratio - j| < 1, of which there are at most
+        ceil(2 ratio).
         """
         front = self._frontend
         K = front.bins
@@ -167,15 +168,15 @@ class Planner:
 
 
 def rolled(draws: Sequence[Draws]) -> bool:
-    """Whether frames are read around the circle: rolling is on for all clips or for none."""
+    """Return whether frames are read around the circle: all clips are rolled, or none."""
     return not any(bool(view.roll.isnan().any()) for view in draws)
 
 
 def _noise_levels(energy: Tensor, lengths: Tensor, draws: Draws, hop: int) -> Tensor:
     """Return the amplitude of each clip's noise relative to the clip before its gain, `(B,)`.
 
-    It follows from the mean power of the clip after the stretch: what a slow clip loses at its end does not count,
-    and the silence after a fast one does.
+    It is relative to the mean power of the clip after the stretch: without the end that a slow clip loses, and with the
+    silence after a fast one.
     """
     L = lengths.double()
 
@@ -195,7 +196,7 @@ def _noise_levels(energy: Tensor, lengths: Tensor, draws: Draws, hop: int) -> Te
 
 
 def _hann_energy(x: Tensor) -> Tensor:
-    """Return which share of a Hann window's energy lies left of x, with the window over 0 to 1."""
+    """Return the share of a Hann window's energy left of x, for a window over 0 to 1."""
     x = x.clamp(0.0, 1.0)
     turn = 2 * math.pi * x
     return x - (4 / 3) * turn.sin() / (2 * math.pi) + (1 / 3) * (2 * turn).sin() / (4 * math.pi)

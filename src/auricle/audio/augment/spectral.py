@@ -1,17 +1,17 @@
 """The augmentation chain on power spectra: one short-time transform per clip serves all its views.
 
-With P the power spectrum of the clip, made circular so that frames over the seam of a roll exist:
+With P the power spectrum of the clip, made circular so that frames across the seam of a roll exist:
 
 * roll and time stretch re-read the frames of P: the nearest frame after a roll alone, between two frames in a stretch;
-* gain, level, high-pass and band-stop multiply by their squared magnitude responses; polarity does nothing;
-* noise adds its own spectrum N, |sqrt(P) + N|^2: what the sum of both waveforms has, but for the phase between them,
+* gain, level, high-pass and band-stop multiply by their squared magnitude responses; polarity has no effect;
+* noise adds its own spectrum N, |sqrt(P) + N|^2: that of the sum of both waveforms but for the phase between them,
   which stays random;
-* a pitch shift reads frequency k at k / ratio, after dividing by what white noise has there, which takes the front
-  end's own colouring (pre-emphasis, offset removal) out before the shift and puts it back after it.
+* a pitch shift reads frequency k at k / ratio, after dividing by the power of white noise there: this removes the front
+  end's own colouring (pre-emphasis, offset removal) before the shift and restores it afterwards.
 
-All but the re-reading and the noise is linear in P and the same for all frames, so it is folded into the mel filters:
-a view costs one product of P with its own filters. Steps keep the published order: noise enters between the stretch
-and the level.
+All steps but the re-reading and the noise are linear in P and the same for all frames, so they are folded into the mel
+filters: a view costs one product of P with its own filters. The order is the published one: noise comes between the
+stretch and the level.
 
 Letters in shapes: B clips, T frames, K frequency bins, F mel bands.
 """
@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.augment.plan import Planner, rolled
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 
 _MEL_BLOCKS = 4
-"""Blocks of mel bands multiplied apart on the CPU: each has weights in its own narrow range of bins only."""
+"""Blocks of mel bands multiplied separately on the CPU: each has weights in a narrow range of bins only."""
 
 _ROWS = 256
-"""Clips that an accelerator takes at once: at ten seconds a few gigabytes."""
+"""Clips processed at once on an accelerator: a few gigabytes at ten seconds."""
 
 
 class SpectralChain:
@@ -62,7 +62,7 @@ class SpectralChain:
         return tuple(_joined(views) for views in zip(*parts, strict=True))
 
     def _clip_by_clip(self, audio: Audio, draws: Sequence[Draws], noise: Noise) -> tuple[Features, ...]:
-        """Take each clip through all steps of all views while it is in the cache."""
+        """Do all steps of all views of each clip while it is in the cache."""
         front = self.frontend
         energy = self._planner.energy(audio) if noise.wave.shape[1] else None
         plans = [self._planner.plan(audio, view, energy) for view in draws]
@@ -91,7 +91,7 @@ class SpectralChain:
         return tuple(Features(x, counts, front.frame_rate, float(zero)) for x in outs)
 
     def _batched(self, audio: Audio, draws: Sequence[Draws], noise: Noise) -> tuple[Features, ...]:
-        """Take some clips through each step together, for accelerators."""
+        """Do each step of some clips together, for accelerators."""
         front, device = self.frontend, audio.wave.device
         energy = self._planner.energy(audio) if noise.wave.shape[1] else None
         power = front.power(self._circular_batch(audio) if rolled(draws) else audio).power
@@ -117,16 +117,16 @@ class SpectralChain:
         return tuple(views)
 
     def _affine(self) -> tuple[Tensor, float]:
-        """Return what the front end's normalisation makes of 0, and the difference that 1 makes."""
+        """Return the front end's normalised 0, and the difference to its normalised 1."""
         front = self.frontend
         ends = Features(torch.tensor([[[0.0], [1.0]]], dtype=torch.float64), torch.tensor([2]), front.frame_rate)
         zero, one = front.normalise(ends).x.flatten()
         return zero.float(), float(one - zero)
 
     def _circular_clip(self, wave: Tensor) -> Tensor:
-        """Surround one clip `(S,)` with its own other end, so that frames across the seam of a roll exist.
+        """Extend one clip `(S,)` circularly at both ends, so that frames across the seam of a roll exist.
 
-        A clip shorter than a window stays alone: its single frame is zero-padded, and rolling it would change nothing.
+        A clip shorter than a window is not extended: rolling its single zero-padded frame would change nothing.
         """
         front = self.frontend
         S = len(wave)
@@ -138,7 +138,7 @@ class SpectralChain:
         return wave[torch.arange(-lead, S + more) % S]
 
     def _ends(self) -> tuple[int, int]:
-        """Return how many samples go before and after a circular clip."""
+        """Return the samples added before and after a circular clip."""
         front = self.frontend
         return self._planner.lead * front.hop_samples, front.window_samples + 2 * front.hop_samples
 
@@ -165,7 +165,7 @@ class SpectralChain:
         return spectrum.real.contiguous(), spectrum.imag.contiguous()
 
     def _product(self, power: Tensor, filters: Tensor, ratio: float) -> Tensor:
-        """Multiply `(T, K)` with folded filters `(K, F)`, skipping the bins that no band of a block can see."""
+        """Multiply `(T, K)` with folded filters `(K, F)`, skipping the bins outside each block's bands."""
         energies = power.new_empty(power.shape[0], filters.shape[1])
         K = len(filters)
         for first, last, low, high in self._blocks:

@@ -1,9 +1,9 @@
 """The augmentation chain on samples, as published: each view is a waveform, then goes through the front end.
 
-What audiomentations 0.43.1 does is done here, batched: a stretched clip starts where the clip starts, is cut at the
-clip's length and followed by silence where it is shorter; the noise is relative to the root mean square over that
-whole length; filters are causal and start in the steady state of the first sample. Stretch and pitch shift use this
-package's own phase vocoder instead of Signalsmith's.
+This is audiomentations 0.43.1, batched: a stretched clip starts where the clip starts, is cut at the clip's length or
+followed by silence; the noise is relative to the root mean square over that whole length; filters are causal and start
+in the steady state of the first sample. Stretch and pitch shift use this package's own phase vocoder instead of
+Signalsmith's.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from auricle.audio.augment.draws import Draws, Noise
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.phase_vocoder import shift_pitch, stretch
 
 _RING_SECONDS = 4
-"""What a filter's response may last: the time that keeps the circular transform from wrapping it onto the clip."""
+"""Longest response of a filter: this padding keeps the circular transform from wrapping it onto the clip."""
 
 
 class WaveformChain:
     """The chain for one front end.
 
     Attributes:
-        frontend: what turns the augmented waveforms to features.
+        frontend: makes the features of the augmented waveforms.
     """
 
     def __init__(self, frontend: SpectralFrontEnd) -> None:
@@ -44,7 +44,7 @@ def augment_wave(audio: Audio, draws: Draws, noise: Noise) -> Audio:
     Args:
         audio: `(B, S)`.
         draws: of one view.
-        noise: what the draws point into.
+        noise: of the batch.
 
     Returns:
         Audio of the same lengths. The mean is left for the front end to remove.
@@ -53,7 +53,7 @@ def augment_wave(audio: Audio, draws: Draws, noise: Noise) -> Audio:
         return Audio(_chain(audio, draws, noise), audio.lengths, audio.rate)
     wave = torch.zeros_like(audio.wave)
     for i, samples in enumerate(audio.lengths.tolist()):
-        # A clip at a time stays in the cache, and does not pay for its neighbours' lengths.
+        # One clip at a time fits the cache, and needs no padding to the longest.
         clip = Audio(audio.wave[i : i + 1, :samples], audio.lengths[i : i + 1], audio.rate)
         wave[i, :samples] = _chain(clip, draws[i : i + 1], noise)[0]
     return Audio(wave, audio.lengths, audio.rate)
@@ -97,7 +97,7 @@ def _rows(chosen: Tensor) -> Tensor:
 
 
 def _filter(wave: Tensor, valid: Tensor, draws: Draws, rows: Tensor, rate: int) -> Tensor:
-    """Filter causally, as if the first sample had lasted for ever before the clip."""
+    """Filter causally, in the steady state of the first sample."""
     n = scipy.fft.next_fast_len(wave.shape[1] + _RING_SECONDS * rate, real=True)
     response = draws.response(torch.fft.rfftfreq(n, 1 / rate, dtype=torch.float64), rate)[rows]
     first = wave[:, :1]

@@ -1,68 +1,45 @@
-"""Log-mel features with a step that looks at a whole clip: its own mean and deviation, or its loudest value."""
+"""Log-mel features with a step over a whole clip: its own mean and deviation, its loudest value, or its level."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import Spectrum
 from auricle.audio.frontends.log_mel import LogMel, LogMelConfig
-from auricle.config import nearest
+from auricle.audio.frontends.spectral import Spectrum
+from auricle.config import Positive
 from auricle.errors import ConfigError
-
-Over = Literal["clip", "bins"]
 
 _NATS_PER_DB = math.log(10) / 10
 
 
 @dataclass(frozen=True)
 class ClipNormLogMelConfig(LogMelConfig):
-    """Log-mel features that each clip normalises by its own statistics; a corpus's are not used.
+    """Log-mel features normalised by each clip's own statistics; a corpus's are not used.
 
     `clip`: one mean and deviation for all values of a clip (SSAM, arXiv 2406.02178, its code). `bins`: those of each
     mel bin over the clip's frames, the mean and variance normalisation of speech recognition (Mockingjay, TERA, APC
-    in s3prl's code; BEST-RQ, arXiv 2202.01855). A gain on the waveform then changes nothing but where the floor lies.
+    in s3prl's code; BEST-RQ, arXiv 2202.01855). A gain on the waveform then changes only the effect of the floor.
 
     Attributes:
         over: `clip` or `bins`.
         variance_floor: added to the variance, so that silence stays zero.
     """
 
-    over: Over = "bins"
-    variance_floor: float = 1e-5
+    over: Literal["clip", "bins"] = "bins"
+    variance_floor: Positive = 1e-5
 
     uses_statistics: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         super().__post_init__()
-        if self.over not in get_args(Over):
-            raise ConfigError(f"unknown over {self.over!r}{nearest(self.over, get_args(Over))}")
-        if not self.variance_floor > 0:
-            raise ConfigError(f"variance_floor is {self.variance_floor}; expected a small positive number")
         if self.mean is not None:
-            raise ConfigError(f"mean is {self.mean}; each clip has its own here: leave mean and std None")
-
-    def build(self) -> ClipNormLogMel:
-        """Make the front end.
-
-        Raises:
-            ConfigError: the mel bands do not fit the sample rate.
-        """
-        return ClipNormLogMel(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return these settings unchanged: every clip is normalised by itself."""
-        return self
+            raise ConfigError(f"mean is {self.mean}; each clip has its own mean: leave mean and std None")
 
 
 class ClipNormLogMel(LogMel):
@@ -71,11 +48,9 @@ class ClipNormLogMel(LogMel):
     config: ClipNormLogMelConfig
 
     def forward(self, audio: Audio) -> Features:
-        """Return `normalise(raw(audio))`."""
         return self.normalise(self.raw(audio))
 
     def normalise(self, features: Features) -> Features:
-        """Return raw features standardised over each clip's valid frames."""
         x, over = features.x, (1,) if self.config.over == "bins" else (1, 2)
         inside = _inside(features)
         count = features.lengths.to(x.device).clamp(min=1).to(x.dtype)[:, None, None]
@@ -91,31 +66,13 @@ class TopDbLogMelConfig(LogMelConfig):
     """Log-mel features of limited range: values far below the clip's loudest are raised to that distance.
 
     ATST (arXiv 2204.12076, its code) has 80 dB, Dasheng (arXiv 2406.06992, its code) 120 dB. Values are natural
-    logarithms here, not decibels: what the originals do to decibels is in `mean` and `std`.
+    logarithms; the originals' scaling of decibels is in `mean` and `std`.
 
     Attributes:
         top_db: the greatest distance below a clip's loudest value, in decibels.
     """
 
-    top_db: float = 80.0
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        super().__post_init__()
-        if not (self.top_db > 0 and math.isfinite(self.top_db)):
-            raise ConfigError(f"top_db is {self.top_db}; expected a positive number of decibels")
-
-    def build(self) -> TopDbLogMel:
-        """Make the front end.
-
-        Raises:
-            ConfigError: the mel bands do not fit the sample rate.
-        """
-        return TopDbLogMel(self)
+    top_db: Positive = 80.0
 
 
 class TopDbLogMel(LogMel):
@@ -124,15 +81,12 @@ class TopDbLogMel(LogMel):
     config: TopDbLogMelConfig
 
     def forward(self, audio: Audio) -> Features:
-        """Return `normalise(raw(audio))`."""
         return self.normalise(self.raw(audio))
 
     def raw(self, audio: Audio) -> Features:
-        """Return log-mel features of limited range before normalisation; zeros beyond a clip's length."""
         return self._limited(super().raw(audio))
 
     def log_mel(self, spectrum: Spectrum) -> Features:
-        """Return raw features of limited range; zeros beyond a clip's length."""
         return self._limited(super().log_mel(spectrum))
 
     def _limited(self, features: Features) -> Features:
@@ -140,6 +94,36 @@ class TopDbLogMel(LogMel):
         loudest = x.masked_fill(~inside, -torch.inf).amax((1, 2), keepdim=True)
         least = loudest - self.config.top_db * _NATS_PER_DB
         return Features(torch.maximum(x, least).where(inside, 0.0), features.lengths, features.rate)
+
+
+@dataclass(frozen=True)
+class LevelLogMelConfig(LogMelConfig):
+    """Log-mel features of clips scaled to one mean power; silence stays silent.
+
+    COLA (arXiv 2010.10915, released code) scales clips to unit Euclidean norm, so that their level depends on their
+    length. Scaling to the mean power of unit norm over 0.96 s at 16 kHz (1 / 15360) gives clips of any length the same
+    level, in training and in later use.
+
+    Attributes:
+        level: mean power (mean square of the samples) of every clip.
+    """
+
+    level: Positive = 1 / 15360
+
+
+class LevelLogMel(LogMel):
+    """`Audio (B, S)` -> `Features (B, T, F)` of clips of one mean power over their valid samples."""
+
+    config: LevelLogMelConfig
+
+    def condition(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            power = wave.square().mean(1)
+        else:
+            inside = torch.arange(wave.shape[1], device=wave.device) < lengths.to(wave.device)[:, None]
+            power = (wave * inside).square().sum(1) / lengths.to(wave).clamp(min=1)
+        scale = torch.where(power > 0, self.config.level / power.clamp(min=torch.finfo(power.dtype).tiny), 1.0).sqrt()
+        return super().condition(wave * scale[:, None], lengths)
 
 
 def _inside(features: Features) -> Tensor:

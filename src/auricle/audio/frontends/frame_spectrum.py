@@ -1,4 +1,4 @@
-"""Spectra and cepstra with one frame in the middle of every hop: what regression workers predict (PASE).
+"""Spectra and cepstra with one frame in the middle of every hop: targets of regression workers (PASE).
 
 Frame t is centred on the middle of hop t, so a clip of S samples has ceil(S / hop) frames, as many as an encoder of
 that hop has tokens. Sources: PASE, arXiv 1904.03416, section 2.2; PASE+, arXiv 2001.09239, section 2; gammatone
@@ -10,20 +10,20 @@ Letters in shapes: B clips, S samples, T frames, K = n_fft / 2 + 1 bins, F value
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
 
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.constant import Constant
 from auricle.audio.frontends.frontend import FrontEnd, FrontEndConfig
 from auricle.audio.frontends.mel import mel_filters
+from auricle.config import Count, Natural, Positive
 from auricle.errors import ConfigError
-
-Bands = Literal["linear", "mel", "gammatone"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class FrameSpectrumConfig(FrontEndConfig):
     Attributes:
         rate: sample rate in Hz.
         bands: `linear`: every bin of the transform; `mel` or `gammatone` filters.
-        count: how many filters.
-        cepstra: so many coefficients of the orthonormal cosine transform of the log energies (MFCC from mel filters);
+        count: number of filters.
+        cepstra: coefficients of the orthonormal cosine transform of the log energies (MFCC from mel filters);
             0: the log energies themselves.
         n_fft: samples in the Fourier transform.
         window: samples of the Hann window, centred in the transform's.
@@ -44,47 +44,26 @@ class FrameSpectrumConfig(FrontEndConfig):
         floor: added to the energies.
     """
 
-    bands: Bands = "linear"
-    count: int = 40
-    cepstra: int = 0
+    bands: Literal["linear", "mel", "gammatone"] = "linear"
+    count: Count = 40
+    cepstra: Natural = 0
     n_fft: int = 2048
-    window: int = 400
-    hop: int = 160
+    window: Annotated[int, Ge(2)] = 400
+    hop: Count = 160
     low: float = 20.0
     high: float | None = None
-    floor: float = 1e-8
-
-    uses_statistics: ClassVar[bool] = False
+    floor: Positive = 1e-8
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        super().__post_init__()
-        if self.bands not in ("linear", "mel", "gammatone"):
-            raise ConfigError(f"bands is {self.bands!r}; expected linear, mel or gammatone")
-        if not (2 <= self.window <= self.n_fft and self.hop >= 1 and self.count >= 1 and self.floor > 0):
-            raise ConfigError(
-                f"window {self.window}, n_fft {self.n_fft}, hop {self.hop}, count {self.count}, floor {self.floor}; "
-                "expected 2 <= window <= n_fft, and positive numbers"
-            )
-        if not 0 <= self.cepstra <= self.values:
-            raise ConfigError(f"cepstra is {self.cepstra}; expected 0 ... {self.values}, the number of energies")
+        if self.window > self.n_fft:
+            raise ConfigError(f"window is {self.window} and n_fft is {self.n_fft}; expected window <= n_fft")
+        if self.cepstra > self.values:
+            raise ConfigError(f"cepstra is {self.cepstra}; expected at most {self.values}, the number of energies")
 
     @property
     def values(self) -> int:
         """Energies of a frame."""
         return self.n_fft // 2 + 1 if self.bands == "linear" else self.count
-
-    def build(self) -> FrameSpectrum:
-        """Make the front end."""
-        return FrameSpectrum(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return the settings unchanged: who predicts these values standardises each by itself."""
-        return self
 
 
 class FrameSpectrum(FrontEnd):
@@ -112,19 +91,12 @@ class FrameSpectrum(FrontEnd):
         self._window = Constant(window)
 
     def frames(self, samples: int) -> int:
-        """Return ceil(samples / hop), at least one."""
         return max(1, -(-samples // self.config.hop))
 
     def forward(self, audio: Audio) -> Features:
-        """Return the features; zeros beyond a clip's length.
-
-        Raises:
-            ConfigError: the audio has another sample rate.
-        """
         return self.raw(audio)
 
     def raw(self, audio: Audio) -> Features:
-        """Return the same as `forward`: nothing is normalised."""
         self.check_rate(audio)
         wave = audio.wave if audio.wave.dtype == torch.float64 else audio.wave.float()
         with torch.autocast(wave.device.type, enabled=False):

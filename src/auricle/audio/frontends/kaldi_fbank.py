@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from auricle.audio.frontends.constant import Constant
-from auricle.audio.frontends.frontend import FrontEndConfig, SpectralFrontEnd, check_statistics
+from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.mel import mel_filters
+from auricle.audio.frontends.spectral import Mean, SpectralFrontEnd
+from auricle.config import Positive, Share
 from auricle.errors import ConfigError
 
 # Kaldi floors mel energies at the float32 epsilon, whatever the precision: silence is ln(eps) = -15.942385.
@@ -26,7 +27,7 @@ class KaldiFbankConfig(FrontEndConfig):
     Attributes:
         rate: sample rate in Hz.
         mels: F, mel bands.
-        window_seconds: length of a frame; the Fourier transform takes the next power of two samples.
+        window_seconds: length of a frame; the Fourier transform has the next power of two samples.
         hop_seconds: time between two frames.
         low: lowest corner of the mel bands in Hz.
         high: highest corner in Hz; None: half the sample rate.
@@ -44,33 +45,26 @@ class KaldiFbankConfig(FrontEndConfig):
     hop_seconds: float = 0.010
     low: float = 20.0
     high: float | None = None
-    preemphasis: float = 0.97
+    preemphasis: Share = 0.97
     window: Literal["hanning", "povey"] = "hanning"
-    amplitude: float = 1.0
+    amplitude: Positive = 1.0
     remove_clip_mean: bool = True
-    mean: float = -4.2677393
-    std: float = 4.5689974
-    divisor: float = 2.0
+    mean: Mean = -4.2677393
+    std: Positive = 4.5689974
+    divisor: Positive = 2.0
+
+    uses_statistics: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        if self.window not in ("hanning", "povey"):
-            raise ConfigError(f"window is {self.window!r}; expected 'hanning' or 'povey'")
         if self.hop_samples < 1 or self.window_samples < 2:
             raise ConfigError(
                 f"frames of {self.window_seconds} s every {self.hop_seconds} s at {self.rate} Hz; "
                 "expected a window of at least two samples and a hop of at least one"
             )
-        if not 0 <= self.preemphasis <= 1:
-            raise ConfigError(f"preemphasis is {self.preemphasis}; expected 0 (none) to 1")
-        if not (self.amplitude > 0 and math.isfinite(self.amplitude)):
-            raise ConfigError(f"amplitude is {self.amplitude}; expected a positive factor, 1 or 32768")
-        check_statistics(self.mean, self.std, self.divisor)
 
     @property
     def window_samples(self) -> int:
-        """W, samples in a frame: cut off, not rounded, as Kaldi does."""
+        """W, samples in a frame: rounded down, as in Kaldi."""
         return int(self.rate * self.window_seconds + 1e-6)
 
     @property
@@ -78,28 +72,12 @@ class KaldiFbankConfig(FrontEndConfig):
         """Samples between the starts of two frames."""
         return int(self.rate * self.hop_seconds + 1e-6)
 
-    def build(self) -> KaldiFbank:
-        """Make the front end.
-
-        Raises:
-            ConfigError: the mel bands do not fit the sample rate.
-        """
-        return KaldiFbank(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return these settings with a corpus's mean and standard deviation of the raw features.
-
-        Raises:
-            ConfigError: the standard deviation is not positive, or a value is not finite.
-        """
-        return self.replace(mean=mean, std=std)
-
 
 class KaldiFbank(SpectralFrontEnd):
     """Kaldi's filter bank (dither 0, snip_edges, power spectrum, no energy column).
 
-    Clip: minus its mean (of valid samples), times amplitude. Frame: minus its mean, pre-emphasis (the first sample
-    stands for the one before it), window, zeros to a power of two. Then squared magnitude, mel triangles straight in
+    Clip: minus its mean (of valid samples), times amplitude. Frame: minus its mean, pre-emphasis (with the first sample
+    repeated before it), window, zeros to a power of two. Then squared magnitude, mel triangles that are straight in
     mels over 1127 ln(1 + f/700), floor at the float32 epsilon, natural logarithm.
 
     `forward`: `Audio (B, S)` -> `Features (B, T, F)`, T = 1 + (S - W) // hop.
@@ -130,7 +108,6 @@ class KaldiFbank(SpectralFrontEnd):
         self._window = Constant(config.amplitude * (hann if config.window == "hanning" else hann**0.85))
 
     def condition(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
-        """Subtract each clip's mean and fill clips shorter than a window with zeros."""
         if self.config.remove_clip_mean and wave.shape[1]:
             if lengths is None:
                 wave = wave - wave.mean(1, keepdim=True)
@@ -141,14 +118,12 @@ class KaldiFbank(SpectralFrontEnd):
         return nn.functional.pad(wave, (0, max(0, self.window_samples - wave.shape[1])))
 
     def frame_response(self, frames: Tensor) -> Tensor:
-        """Remove each frame's mean, pre-emphasise, window."""
         c = self.config.preemphasis
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
         return (frames - c * before) * self._window.like(frames)
 
     def frame_response_into(self, frames: Tensor, out: Tensor) -> None:
-        """Write `frame_response(frames)` into `out`."""
         c = self.config.preemphasis
         centred = frames - frames.mean(1, keepdim=True)
         torch.sub(centred[:, 1:], centred[:, :-1], alpha=c, out=out[:, 1:])
@@ -156,9 +131,7 @@ class KaldiFbank(SpectralFrontEnd):
         out.mul_(self._window.like(out))
 
     def log(self, energies: Tensor) -> Tensor:
-        """Return ln(max(energies, float32 epsilon))."""
         return energies.clamp(min=_FLOOR).log()
 
     def log_(self, energies: Tensor) -> Tensor:
-        """Do what `log` does, in place."""
         return energies.clamp_(min=_FLOOR).log_()

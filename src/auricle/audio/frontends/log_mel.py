@@ -1,18 +1,20 @@
-"""Log-mel spectrograms of the short-time Fourier transform: BYOL-A's input and its many heirs'."""
+"""Log-mel spectrograms of the short-time Fourier transform: the input of BYOL-A and many later methods."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from auricle.audio.frontends.constant import Constant
-from auricle.audio.frontends.frontend import FrontEndConfig, SpectralFrontEnd, check_statistics
+from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.mel import mel_filters
+from auricle.audio.frontends.spectral import Mean, SpectralFrontEnd
+from auricle.config import Count, Positive
 from auricle.errors import ConfigError
 
 
@@ -44,52 +46,26 @@ class LogMelConfig(FrontEndConfig):
 
     mels: int = 64
     n_fft: int = 1024
-    window: int = 1024
-    hop: int = 160
+    window: Annotated[int, Ge(2)] = 1024
+    hop: Count = 160
     low: float = 60.0
     high: float | None = 7800.0
     scale: Literal["htk", "slaney"] = "htk"
     area_norm: bool = False
     centre: bool = True
-    floor: float = 1.1920928955078125e-07
+    floor: Positive = 1.1920928955078125e-07
     floor_mode: Literal["add", "clamp"] = "add"
-    mean: float | None = None
-    std: float | None = None
-    divisor: float = 1.0
+    mean: Mean | None = None
+    std: Positive | None = None
+    divisor: Positive = 1.0
+
+    uses_statistics: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        if not (2 <= self.window <= self.n_fft and self.hop >= 1):
-            raise ConfigError(
-                f"window {self.window}, n_fft {self.n_fft}, hop {self.hop}; expected 2 <= window <= n_fft and hop >= 1"
-            )
-        if self.scale not in ("htk", "slaney"):
-            raise ConfigError(f"scale is {self.scale!r}; expected 'htk' or 'slaney'")
-        if self.floor_mode not in ("add", "clamp"):
-            raise ConfigError(f"floor_mode is {self.floor_mode!r}; expected 'add' or 'clamp'")
-        if not (self.floor > 0 and math.isfinite(self.floor)):
-            raise ConfigError(f"floor is {self.floor}; expected a small positive energy")
+        if self.window > self.n_fft:
+            raise ConfigError(f"window is {self.window} and n_fft is {self.n_fft}; expected window <= n_fft")
         if (self.mean is None) != (self.std is None):
-            raise ConfigError(f"mean is {self.mean} and std is {self.std}; give both, or neither")
-        if self.mean is not None and self.std is not None:
-            check_statistics(self.mean, self.std, self.divisor)
-
-    def build(self) -> LogMel:
-        """Make the front end.
-
-        Raises:
-            ConfigError: the mel bands do not fit the sample rate.
-        """
-        return LogMel(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return these settings with a corpus's mean and standard deviation of the raw features.
-
-        Raises:
-            ConfigError: the standard deviation is not positive, or a value is not finite.
-        """
-        return self.replace(mean=mean, std=std)
+            raise ConfigError(f"mean is {self.mean} and std is {self.std}; set both, or neither")
 
 
 class LogMel(SpectralFrontEnd):
@@ -133,33 +109,28 @@ class LogMel(SpectralFrontEnd):
         self._window = Constant(window)
 
     def condition(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
-        """Fill clips shorter than a frame with zeros, and reflect each clip at its own ends if frames are centred."""
         wave = nn.functional.pad(wave, (0, max(0, self.n_fft - wave.shape[1])))
         if lengths is None:
             return nn.functional.pad(wave, (self._reach, self._reach), mode="reflect") if self._reach else wave
         place = torch.arange(-self._reach, wave.shape[1] + self._reach, device=wave.device)
         wave = wave * (place[self._reach : self._reach + wave.shape[1]] < lengths[:, None])
         last = lengths.clamp(min=self.n_fft)[:, None] - 1
-        # |place| reflects the start, last - |last - place| the end; what lies past a whole reflection is never valid.
+        # |place| reflects the start, last - |last - place| the end; samples past a whole reflection are never valid.
         source = (last - (last - place.abs()).abs()).clamp(min=0)
         return wave.gather(1, source)
 
     def frame_response(self, frames: Tensor) -> Tensor:
-        """Window each frame."""
         return frames * self._window.like(frames)
 
     def frame_response_into(self, frames: Tensor, out: Tensor) -> None:
-        """Write `frame_response(frames)` into `out`."""
         torch.mul(frames, self._window.like(frames), out=out)
 
     def log(self, energies: Tensor) -> Tensor:
-        """Return ln(energies + floor), or ln(max(energies, floor))."""
         if self.config.floor_mode == "add":
             return (energies + self.config.floor).log()
         return energies.clamp(min=self.config.floor).log()
 
     def log_(self, energies: Tensor) -> Tensor:
-        """Do what `log` does, in place."""
         if self.config.floor_mode == "add":
             return energies.add_(self.config.floor).log_()
         return energies.clamp_(min=self.config.floor).log_()

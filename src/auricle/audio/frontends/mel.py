@@ -50,7 +50,7 @@ def mel_filters(
 ) -> np.ndarray:
     """Make triangular filters whose corners are equally spaced in mels.
 
-    The sides of the triangles are straight in Hz, but in mels for `kaldi`, which also leaves out the Nyquist bin.
+    The sides of the triangles are straight in Hz; for `kaldi` in mels, and the Nyquist bin is zero.
 
     Args:
         bands: F, the number of filters.

@@ -1,9 +1,8 @@
-"""Mel-frequency cepstral coefficients and their differences over time, as Kaldi has them: HuBERT's first targets."""
+"""Mel-frequency cepstral coefficients and their differences over time, as in Kaldi: HuBERT's first targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.constant import Constant
 from auricle.audio.frontends.frontend import FrontEnd, FrontEndConfig
 from auricle.audio.frontends.kaldi_fbank import KaldiFbank, KaldiFbankConfig
+from auricle.config import Count, Natural, NonNegative
 from auricle.errors import ConfigError
 
 
@@ -24,45 +24,30 @@ class MfccConfig(FrontEndConfig):
 
     Attributes:
         rate: sample rate in Hz.
-        coefficients: cepstral coefficients, the zeroth (the level) among them; at most `mels`.
+        coefficients: cepstral coefficients including the zeroth (the level); at most `mels`.
         mels: mel bands that they are computed from.
         window_seconds: length of a frame.
         hop_seconds: time between two frames.
         low: lowest corner of the mel bands in Hz.
         high: highest corner in Hz; None: half the sample rate.
         lifter: Q of the weights 1 + Q / 2 sin(pi k / Q) on coefficient k; 0: none.
-        differences: how many orders of differences follow the coefficients.
-        reach: frames on either side that a difference is fitted over.
+        differences: orders of differences after the coefficients.
+        reach: frames on either side that a difference is fitted to.
     """
 
-    coefficients: int = 13
+    coefficients: Count = 13
     mels: int = 23
     window_seconds: float = 0.025
     hop_seconds: float = 0.010
     low: float = 20.0
     high: float | None = None
-    lifter: float = 22.0
-    differences: int = 2
-    reach: int = 2
-
-    uses_statistics: ClassVar[bool] = False
+    lifter: NonNegative = 22.0
+    differences: Natural = 2
+    reach: Count = 2
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        super().__post_init__()
-        if not 1 <= self.coefficients <= self.mels:
-            raise ConfigError(
-                f"found {self.coefficients} coefficients of {self.mels} mel bands; expected 1 to as many as bands"
-            )
-        if self.lifter < 0 or self.differences < 0 or self.reach < 1:
-            raise ConfigError(
-                f"found lifter {self.lifter}, differences {self.differences}, reach {self.reach}; the first two are "
-                "0 or more, reach is at least 1"
-            )
+        if self.coefficients > self.mels:
+            raise ConfigError(f"coefficients is {self.coefficients}; expected at most {self.mels}, the mel bands")
         self.filter_bank()
 
     def filter_bank(self) -> KaldiFbankConfig:
@@ -72,25 +57,13 @@ class MfccConfig(FrontEndConfig):
             low=self.low, high=self.high, window="povey", remove_clip_mean=False, mean=0.0, std=1.0, divisor=1.0,
         )  # fmt: skip
 
-    def build(self) -> Mfcc:
-        """Make the front end.
-
-        Raises:
-            ConfigError: the mel bands do not fit the sample rate.
-        """
-        return Mfcc(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return these settings unchanged: nothing is normalised."""
-        return self
-
 
 class Mfcc(FrontEnd):
     """`Audio (B, S)` -> `Features (B, T, F)`, F = coefficients * (1 + differences), zeros beyond a clip's length.
 
     Log-mel energies through an orthonormal cosine transform (type II), weighted by the lifter. A difference is the
-    slope of a straight line fitted to the `reach` frames on either side; a clip's first and last frames stand for those
-    before and after it.
+    slope of a straight line fitted to the `reach` frames on either side; a clip's first and last frames are repeated
+    beyond its ends.
     """
 
     config: MfccConfig
@@ -102,23 +75,12 @@ class Mfcc(FrontEnd):
         self._transform = Constant(cepstral_transform(config.coefficients, config.mels, config.lifter))
 
     def frames(self, samples: int) -> int:
-        """Return how many frames a clip of so many samples has; at least one."""
         return self.fbank.frames(samples)
 
     def raw(self, audio: Audio) -> Features:
-        """Return the features; nothing is normalised.
-
-        Raises:
-            ConfigError: the audio has another sample rate.
-        """
         return self.forward(audio)
 
     def forward(self, audio: Audio) -> Features:
-        """Return coefficients and differences.
-
-        Raises:
-            ConfigError: the audio has another sample rate.
-        """
         self.check_rate(audio)
         energies = self.fbank(audio)
         with torch.autocast(energies.x.device.type, enabled=False):

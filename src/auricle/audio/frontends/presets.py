@@ -1,8 +1,8 @@
 """Front ends of published methods, by name.
 
 Normalisation is part of a method: pairs of mean and deviation that look alike belong to different features. Where the
-originals have decibels, `mean` and `std` here say the same of natural logarithms (10 / ln 10 decibels each). `mean` and
-`std` of None: the method measures its own corpus, or learns the normalisation.
+originals have decibels, `mean` and `std` are converted to natural logarithms (10 / ln 10 decibels each). Both are
+None if the method measures its own corpus, or learns the normalisation.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ PRESETS: dict[str, FrontEndConfig] = {
 def preset(name: str, **changes: Any) -> FrontEndConfig:
     """Return the settings of a published front end, with any changed.
 
-    Names, who uses them, and what is chosen here because the publications do not tell:
+    Names, the methods that use them, and the settings that publications do not specify:
 
     - `wave16`, `wave16_norm`: samples at 16 kHz, as they are (wav2vec 2.0, HuBERT base) or each clip standardised
       (their large sizes); `wave24`: 24 kHz (MERT).
     - `kaldi128`: Audio-MAE, SSAST, SSAMBA, MAE-AST, EAT, SSLAM, BAT, AudioMosaic; `kaldi128_cav`: CAV-MAE.
     - `beats128`: BEATs: samples times 2^15; Kaldi's own window and no removal of the clip's mean, Kaldi's defaults
-      (chosen: the originals set neither).
-    - `ntt64`, `ntt64_v2`: BYOL-A, version 1 and 2; `ntt80`: MSM-MAE, M2D (by the library of BYOL-A 2,
-      hence its mel scale). They measure their corpus.
+      (the originals specify neither).
+    - `ntt64`, `ntt64_v2`: BYOL-A, version 1 and 2; `ntt80`: MSM-MAE, M2D (with the library of BYOL-A 2,
+      hence its mel scale). These measure their corpus.
     - `cola64`: COLA; the waveform of unit norm is the view plan's (`level='l2'`).
     - `atst64`: ATST; `dasheng64`: Dasheng, whose encoder normalises (`input_norm='batch'`).
     - `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the transform, 0 to 8000 Hz

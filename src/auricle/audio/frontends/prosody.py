@@ -1,7 +1,7 @@
 """Prosody of speech, one frame in the middle of every hop: pitch, voicing, energy, zero crossings.
 
-What PASE's prosody worker predicts (arXiv 1904.03416, section 2.2). How the original tracks pitch is not known to us;
-here it is the peak of the normalised autocorrelation (Boersma 1993, without his path search).
+The targets of PASE's prosody worker (arXiv 1904.03416, section 2.2). The paper does not specify the pitch tracker; here
+pitch is the peak of the normalised autocorrelation (Boersma 1993, without his path search).
 
 Letters in shapes: B clips, S samples, T frames.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,9 +17,10 @@ from torch import Tensor
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frame_spectrum import centred_frames, cut_features
 from auricle.audio.frontends.frontend import FrontEnd, FrontEndConfig
+from auricle.config import Count, InnerShare, Positive
 from auricle.errors import ConfigError
 
-# A shorter lag wins if its peak is nearly as high: every multiple of the period has a peak, too.
+# A shorter lag is preferred if its peak is nearly as high: every multiple of the period has a peak, too.
 _NEARLY = 0.9
 _SILENCE = 1e-6
 
@@ -31,7 +31,7 @@ class ProsodyConfig(FrontEndConfig):
 
     Attributes:
         rate: sample rate in Hz.
-        window: samples that pitch is looked for in; at least two periods of the lowest pitch.
+        window: samples that pitch is estimated from; at least two periods of the lowest pitch.
         hop: samples between two frames.
         lowest: pitch in Hz.
         highest: pitch in Hz.
@@ -39,38 +39,21 @@ class ProsodyConfig(FrontEndConfig):
     """
 
     window: int = 640
-    hop: int = 160
-    lowest: float = 60.0
-    highest: float = 400.0
-    voiced: float = 0.5
-
-    uses_statistics: ClassVar[bool] = False
+    hop: Count = 160
+    lowest: Positive = 60.0
+    highest: Positive = 400.0
+    voiced: InnerShare = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        super().__post_init__()
-        if not 0 < self.lowest < self.highest < self.rate / 4 or not 0 < self.voiced < 1 or self.hop < 1:
+        if not self.lowest < self.highest < self.rate / 4:
             raise ConfigError(
-                f"found pitch from {self.lowest} to {self.highest} Hz at {self.rate} Hz, voiced {self.voiced}, hop "
-                f"{self.hop}; expected lowest < highest < rate / 4, voiced between 0 and 1, and a hop of at least 1"
+                f"pitch from {self.lowest} to {self.highest} Hz at {self.rate} Hz; expected lowest < highest < rate / 4"
             )
         if self.window < 2 * self.rate / self.lowest:
             raise ConfigError(
                 f"a window of {self.window} samples holds less than two periods of {self.lowest:g} Hz; expected at "
                 f"least {math.ceil(2 * self.rate / self.lowest)}"
             )
-
-    def build(self) -> Prosody:
-        """Make the front end."""
-        return Prosody(self)
-
-    def with_statistics(self, mean: float, std: float) -> Self:
-        """Return the settings unchanged: who predicts these values standardises each by itself."""
-        return self
 
 
 class Prosody(FrontEnd):
@@ -87,19 +70,12 @@ class Prosody(FrontEnd):
         super().__init__(config, frame_rate=config.rate / config.hop, width=4)
 
     def frames(self, samples: int) -> int:
-        """Return ceil(samples / hop), at least one."""
         return max(1, -(-samples // self.config.hop))
 
     def forward(self, audio: Audio) -> Features:
-        """Return the tracks; zeros beyond a clip's length.
-
-        Raises:
-            ConfigError: the audio has another sample rate.
-        """
         return self.raw(audio)
 
     def raw(self, audio: Audio) -> Features:
-        """Return the same as `forward`: nothing is normalised."""
         self.check_rate(audio)
         wave = audio.wave if audio.wave.dtype == torch.float64 else audio.wave.float()
         with torch.autocast(wave.device.type, enabled=False):
@@ -123,7 +99,7 @@ class Prosody(FrontEnd):
         x = frames - frames.mean(-1, keepdim=True)
         spectrum = torch.fft.rfft(x, n=2 * size)
         together = torch.fft.irfft(torch.view_as_real(spectrum).square().sum(-1), n=2 * size)[..., :size]
-        # The energies of the two stretches that a lag compares: the frame without its end, and without its begin.
+        # The energies of the two stretches that a lag compares: the frame without its end, and without its start.
         energy = torch.cat([x.new_zeros(*x.shape[:-1], 1), x.square().cumsum(-1)], -1)
         early, late = energy[..., 1:].flip(-1), energy[..., -1:] - energy[..., :-1]
         height = together / (early * late).clamp(min=1e-20).sqrt()

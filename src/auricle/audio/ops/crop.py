@@ -1,4 +1,4 @@
-"""Random crops of a batch of clips, one for all views or one for each, with their places kept.
+"""Random crops of a batch of clips, one for all views or one for each, with their positions kept.
 
 Letters in shapes: B clips, V views, S samples, L samples of a crop.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio
-from auricle.config import Config
+from auricle.config import Config, NonNegative, Positive
 from auricle.errors import ConfigError
 
 
@@ -22,41 +22,32 @@ class CropConfig(Config):
 
     Attributes:
         seconds: length of a crop; None: the whole window, not cropped.
-        each: whether every view has its own crop (COLA, ATST-Clip), for which windows must be longer than crops; False:
-            all views share one (BYOL-A).
-        overlap: 'any': the crops of a clip are drawn independently; 'none': they don't overlap. Where a clip is too
-            short for that they are spread over it evenly, as far apart as they can be.
-        step: places are multiples of this many seconds, so that labels at that rate stay in step; 0: any sample.
-        short: what a clip shorter than a crop becomes: 'pad': its length stays its own, padding follows; 'silence': the
-            silence that is appended counts as part of the clip (BYOL-A, COLA), for encoders of a fixed length.
+        each: give every view its own crop (COLA, ATST-Clip), which needs windows longer than crops; False: all views
+            share one (BYOL-A).
+        overlap: 'any': draw the crops of a clip independently; 'none': without overlap. In a clip too short for that
+            crops are spread evenly, as far apart as possible.
+        step: start crops at multiples of this many seconds, so that labels at that rate stay aligned; 0: any sample.
+        short: what a clip shorter than a crop becomes: 'pad': keep its length, padding follows; 'silence': count the
+            appended silence as part of the clip (BYOL-A, COLA), for encoders of a fixed length.
     """
 
-    seconds: float | None = None
+    seconds: Positive | None = None
     each: bool = False
     overlap: Literal["any", "none"] = "any"
-    step: float = 0.0
+    step: NonNegative = 0.0
     short: Literal["pad", "silence"] = "pad"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        if self.seconds is not None and not self.seconds > 0:
-            raise ConfigError(f"crop.seconds is {self.seconds}; expected above 0, or None for the whole window")
         if self.seconds is None and (self.each or self.overlap == "none"):
-            raise ConfigError("crop.each and crop.overlap need crop.seconds: how long is a crop?")
-        if self.overlap not in ("any", "none"):
-            raise ConfigError(f"crop.overlap is {self.overlap!r}; expected 'any' or 'none'")
+            raise ConfigError("crop.each and crop.overlap need crop.seconds; set the length of a crop")
         if self.overlap == "none" and not self.each:
             raise ConfigError("crop.overlap is 'none' but all views share one crop; set crop.each")
-        if self.step < 0:
-            raise ConfigError(f"crop.step is {self.step} s; expected 0 or more")
-        if self.short not in ("pad", "silence"):
-            raise ConfigError(f"crop.short is {self.short!r}; expected 'pad' or 'silence'")
 
     def check_window(self, seconds: float) -> None:
         """Refuse windows in which all crops of a clip would be the same sound.
 
         Args:
-            seconds: length of a window; where windows vary, of the longest.
+            seconds: length of a window; of the longest if windows vary.
 
         Raises:
             ConfigError: every view has its own crop, and a window is no longer than one.
@@ -69,7 +60,7 @@ class CropConfig(Config):
             )
 
     def starts(self, audio: Audio, views: int, generator: torch.Generator) -> Tensor:
-        """Draw where crops start, `(V, B)` int64 samples on the CPU; zeros where nothing is cropped.
+        """Draw the starts of crops, `(V, B)` int64 samples on the CPU; zeros if nothing is cropped.
 
         Raises:
             ConfigError: a crop is shorter than a sample.
@@ -101,7 +92,7 @@ class CropConfig(Config):
         return samples
 
     def cut(self, audio: Audio, start: Tensor) -> Audio:
-        """Cut one crop of each clip at `start (B,)`; the whole window where nothing is cropped."""
+        """Cut one crop of each clip at `start (B,)`; the whole window if nothing is cropped."""
         if self.seconds is None:
             return audio
         samples = self.samples(audio.rate)
@@ -113,7 +104,7 @@ class CropConfig(Config):
 
     @staticmethod
     def _apart(spare: Tensor, samples: int, step: int, uniform: Tensor) -> Tensor:
-        """Return starts `(V, B)` in rising order that don't overlap where the clip is long enough."""
+        """Return starts `(V, B)` in rising order, without overlap if the clip is long enough."""
         crops = len(uniform)
         pitch = -(-samples // step) * step
         index = torch.arange(crops)[:, None]

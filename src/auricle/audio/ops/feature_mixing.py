@@ -1,4 +1,4 @@
-"""Operators that mix log-mel features of several clips: log-mixup-exp with a memory bank, partial element-wise maximum.
+"""Operators that mix log-mel features of several clips: log-mixup-exp with a memory bank, element-wise maximum.
 
 Letters in shapes: B clips, T frames, F mel bands, N entries of the bank.
 """
@@ -13,73 +13,57 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.feature_op import FeatureOp, FeatureOpConfig, remade
+from auricle.config import Count, Natural, NonNegative, ShareAboveZero
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class LogMixupExpConfig(FeatureOpConfig):
-    """Mixing with an earlier clip in the domain of exponentials (BYOL-A, arXiv 2103.06695, 2204.07402).
+    """Mixing with a clip of an earlier batch in the exponential domain (BYOL-A, arXiv 2103.06695, 2204.07402).
 
-    y = ln((1 - l) exp(x) + l exp(m) + eps), l even in 0 ... ratio, m drawn evenly from a bank of earlier inputs. `exp`
-    acts on the normalised log-mel, so it is a compressed mix, not a sum of energies.
+    y = ln((1 - l) exp(x) + l exp(m) + eps), l uniform in 0 ... ratio, m drawn uniformly from a bank of earlier inputs.
+    `exp` acts on the normalised log-mel, so this is a compressed mix, not a sum of energies.
 
-    Deviating from the release, whose two calls per sample put every clip in twice and may mix a clip with itself: a
-    batch enters the bank once, after all its views are made, so the bank never holds the current batch.
+    Deviation from the release, which stores every clip twice and may mix a clip with itself: a batch enters the bank
+    once, after all its views are made, so the bank never holds the current batch.
 
     Attributes:
         ratio: the largest share of the other clip: 0.2 (version 2), 0.4 (version 1).
-        entries: clips in the bank, the newest; their memory is entries * T * F * 4 bytes.
+        entries: clips in the bank, the newest; memory is entries * T * F * 4 bytes.
     """
 
-    ratio: float = 0.2
-    entries: int = 2048
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        if not 0 < self.ratio <= 1:
-            raise ConfigError(f"LogMixupExpConfig.ratio is {self.ratio}; expected above 0, at most 1")
-        if self.entries < 1:
-            raise ConfigError(f"LogMixupExpConfig.entries is {self.entries}; expected at least 1")
-
-    def build(self, frontend: SpectralFrontEnd) -> LogMixupExp:
-        """Make the operator."""
-        return LogMixupExp(self, frontend.width)
+    ratio: ShareAboveZero = 0.2
+    entries: Count = 2048
 
 
 class LogMixupExp(FeatureOp):
     """Mixes with clips of earlier batches; certificate: `mix_ratio`, 0 in the first batch, when the bank is empty.
 
-    The bank is made when the first batch ends, and travels in `state_dict` from then on. In eval mode it is read only.
+    The bank is made after the first batch and saved in `state_dict` from then on. In eval mode it is read-only.
 
     Attributes:
-        bank: `(N, T, F)`; `(0, 0, F)` before the first batch has ended.
-        filled: how many entries hold clips, int64.
-        next: the entry that is overwritten next, int64.
+        bank: `(N, T, F)`; `(0, 0, F)` during the first batch.
+        filled: number of entries that hold clips, int64.
+        next: the next entry to overwrite, int64.
     """
 
+    config: LogMixupExpConfig
     grows: ClassVar[frozenset[str]] = frozenset({"bank"})
     bank: Tensor
     filled: Tensor
     next: Tensor
 
-    def __init__(self, config: LogMixupExpConfig, width: int) -> None:
-        super().__init__()
-        self.config = config
-        self._width = width
-        self.register_buffer("bank", torch.zeros(0, 0, width))
+    def __init__(self, config: LogMixupExpConfig, frontend: SpectralFrontEnd) -> None:
+        super().__init__(config, frontend)
+        self.register_buffer("bank", torch.zeros(0, 0, frontend.width))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
         self._pending: Tensor | None = None  # kept by `forward` for `finish`
 
     @torch.no_grad()
     def forward(self, features: Features, generator: torch.Generator) -> tuple[Features, Mapping[str, Tensor]]:
-        """Mix each clip with one from the bank.
-
-        Raises:
-            ConfigError: the bank holds clips of another number of frames.
-        """
         x = features.x
         ratio = self.config.ratio * torch.rand(len(x), generator=generator)
         pick = torch.rand(len(x), generator=generator)
@@ -92,14 +76,13 @@ class LogMixupExp(FeatureOp):
                 f"log-mixup's bank holds clips of {self.bank.shape[1]} frames and met clips of {x.shape[1]}; "
                 "crop all clips to the same length (CropConfig.seconds)"
             )
-        # `filled` stays on the device: picking an entry there does not make the host wait.
+        # `filled` stays on the device, so that picking an entry does not block the host.
         entry = (pick.to(x.device) * self.filled).long().minimum(self.filled - 1)
         mixed = log_mixup_exp(x, self.bank[entry].to(x), ratio.to(x)[:, None, None])
         return remade(features, mixed), {"mix_ratio": ratio}
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Put the batch that passed into the bank; the oldest clips give way."""
         if self._pending is None:
             return
         clips = self._pending[-self.config.entries :]
@@ -112,10 +95,10 @@ class LogMixupExp(FeatureOp):
         self.filled.copy_((self.filled + len(clips)).clamp(max=self.config.entries))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the shape of the saved bank first: it depends on the clips' length, which the settings do not tell."""
+        # The shape of the saved bank depends on the clips' length, which is not in the settings.
         saved = state_dict.get(f"{prefix}bank")
         sizes = (0, self.config.entries)
-        if isinstance(saved, Tensor) and saved.dim() == 3 and saved.shape[0] in sizes and saved.shape[2] == self._width:
+        if isinstance(saved, Tensor) and saved.dim() == 3 and saved.shape[0] in sizes and saved.shape[2] == self.width:
             self.bank = self.bank.new_zeros(saved.shape)
             self._pending = None
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -128,45 +111,38 @@ def log_mixup_exp(x: Tensor, other: Tensor, share: Tensor | float) -> Tensor:
 
 @dataclass(frozen=True)
 class PartialMaxMixConfig(FeatureOpConfig):
-    """Element-wise maximum with the next clip of the batch, but for protected stretches (SSLAM, arXiv 2506.12222).
+    """Element-wise maximum with another clip of the batch except in protected spans (SSLAM, arXiv 2506.12222).
 
-    Published: the batch rolled, two stretches of 240 of 1,024 frames unmixed. Chosen: the batch is rolled by one; the
-    stretches never overlap, and lie anywhere else with equal chance.
+    As in the paper: the batch is rolled, two spans of 240 of 1,024 frames are unmixed. Not specified: the batch is
+    rolled by one; the spans never overlap, and are uniform otherwise.
 
     Attributes:
-        protected: how many stretches stay unmixed.
+        protected: number of unmixed spans.
         fraction: length of each as a share of the clip's frames (240 / 1024).
     """
 
-    protected: int = 2
-    fraction: float = 240 / 1024
+    protected: Natural = 2
+    fraction: NonNegative = 240 / 1024
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        if self.protected < 0 or self.fraction < 0 or self.protected * self.fraction >= 1:
+        if self.protected * self.fraction >= 1:
             raise ConfigError(
-                f"PartialMaxMixConfig has {self.protected} stretches of {self.fraction:g} of the clip; "
-                "together they leave something to mix: their sum is below 1"
+                f"PartialMaxMixConfig protects {self.protected} spans of {self.fraction:g} of the clip; "
+                "expected less than the whole clip together"
             )
-
-    def build(self, frontend: SpectralFrontEnd) -> PartialMaxMix:
-        """Make the operator."""
-        return PartialMaxMix(self)
 
 
 class PartialMaxMix(FeatureOp):
     """Mixes by the maximum; certificate: `partner` `(B,)` (row in the batch; -1: none) and `mixed` `(B, T)` bool.
 
-    A clip is mixed only where both clips have frames. A batch of one clip stays as it is.
+    Each clip is mixed with the one before it (the first with the last) where both have frames. A batch of one clip
+    stays unchanged.
     """
 
-    def __init__(self, config: PartialMaxMixConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: PartialMaxMixConfig
 
     @torch.no_grad()
     def forward(self, features: Features, generator: torch.Generator) -> tuple[Features, Mapping[str, Tensor]]:
-        """Mix each clip with the one before it, the first with the last."""
         x = features.x
         rows, frames = x.shape[:2]
         mixed = self.draw(features.lengths.cpu(), frames, generator)
@@ -180,10 +156,10 @@ class PartialMaxMix(FeatureOp):
         return remade(features, made), {"partner": partner, "mixed": mixed}
 
     def draw(self, lengths: Tensor, frames: int, generator: torch.Generator) -> Tensor:
-        """Return `(B, frames)` bool, False in the protected stretches of clips of `lengths (B,)` frames."""
+        """Return `(B, frames)` bool, False in the protected spans of clips of `lengths (B,)` frames."""
         count = self.config.protected
         size = (self.config.fraction * lengths).round().long()
-        # What is left is shared out before, between and after the stretches.
+        # The remaining frames are divided before, between and after the spans.
         uniform = torch.rand(len(lengths), count, generator=generator, dtype=torch.float64).sort(1).values
         first = (uniform * (lengths - count * size + 1)[:, None]).long() + torch.arange(count) * size[:, None]
         place = torch.arange(frames)

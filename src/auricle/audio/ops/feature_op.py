@@ -1,6 +1,6 @@
-"""What every operator on normalised spectral features promises: features in, features of the same shape out.
+"""The contract of operators on normalised spectral features: features in, features of the same shape out.
 
-Operators act on log-mel values after the front end's normalisation, on their device; what chance decides is drawn
+Operators act on log-mel values after the front end's normalisation, on their device; random parameters are drawn
 first, on the CPU. Frames beyond a clip's length keep the value `pad`.
 
 Letters in shapes: B clips, T frames, F mel bands.
@@ -16,26 +16,32 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.audio.frontends.frontend import SpectralFrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.config import Config
 
 
 @dataclass(frozen=True)
-class FeatureOpConfig(Config, ABC):
+class FeatureOpConfig(Config):
     """Base of the settings of operators on features."""
 
     @property
     def moves_time(self) -> bool:
-        """Whether what happens at a time of the clip is elsewhere afterwards, so that no clean reference is left."""
+        """Whether sounds move in time, so that no clean reference is left."""
         return False
 
-    @abstractmethod
     def build(self, frontend: SpectralFrontEnd) -> FeatureOp:
         """Make the operator for a front end."""
+        operator: FeatureOp = self.built_class()(self, frontend)
+        return operator
 
 
 class FeatureOp(nn.Module, ABC):
     """An operator on a batch of features, without parameters or gradient."""
+
+    def __init__(self, config: FeatureOpConfig, frontend: SpectralFrontEnd) -> None:
+        super().__init__()
+        self.config = config
+        self.width = frontend.width
 
     @abstractmethod
     def forward(self, features: Features, generator: torch.Generator) -> tuple[Features, Mapping[str, Tensor]]:
@@ -47,10 +53,13 @@ class FeatureOp(nn.Module, ABC):
 
         Returns:
             Features of the same shape, lengths, rate and pad, and the certificate: tensors `(B, ...)` on the CPU.
+
+        Raises:
+            ConfigError: the operator can't act on these features.
         """
 
     def finish(self) -> None:
-        """Do what follows when all views of a batch are made. Nothing by default."""
+        """Called after all views of a batch are made; does nothing by default."""
 
 
 def valid_frames(features: Features) -> Tensor:

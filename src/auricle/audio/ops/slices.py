@@ -1,4 +1,4 @@
-"""Views that are slices or tiles of a clip: what was cut where, and in which order it is shown, is the label.
+"""Views that are slices or tiles of a clip, labelled by where they were cut and in which order they are shown.
 
 For pretext tasks: a slice from its neighbours, or they from it (Audio2Vec, arXiv 1905.11796), the distance between two
 slices (TemporalGap, same paper), the order of shuffled segments of time, bands of frequency or tiles of both
@@ -10,15 +10,18 @@ Letters in shapes: B clips, V views, T frames, F mel bands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from auricle.audio.batch import Audio, Features
-from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.crop import cut_out
 from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
+from auricle.config import Natural, NonNegative, Positive
 from auricle.errors import ConfigError
 
 
@@ -27,102 +30,74 @@ class SliceViewsConfig(ViewsConfig):
     """Settings of slices.
 
     Attributes:
-        count: how many slices of a clip, each a view of its own.
-        seconds: length of a slice of time; None: the clip is cut into `count` equal parts. Only for axis 'time'.
-        gap: seconds between the end of one slice and the start of the next, the whole group at a random place
-            (Audio2Vec leaves one, lest continuity solves the task); None: drawn, for two slices so that the distance
-            between their starts is even between the smallest and the largest possible (TemporalGap), for more so that
-            places are even. Needs `seconds`.
-        least_gap: the smallest gap that is drawn, in seconds; below 0 slices may overlap.
-        order: 'keep': view v shows the v-th slice; 'shuffle': a permutation drawn from all for each clip.
-        axis: what is cut: 'time', 'frequency' (bands), 'grid' (tiles of both); the last two need a spectral front end.
-        rows: for axis 'grid' how many parts time is cut into; `count` is a multiple of it.
-        trim: frames (and bands) taken off on either side of every inner and outer border, so that borders do not give
-            the order away. For 'time' frames of the front end.
+        count: slices of a clip, each a view.
+        seconds: length of a slice of time; None: cut the clip into `count` equal parts. Only for axis 'time'.
+        gap: seconds between the end of one slice and the start of the next, the whole group at a random position
+            (Audio2Vec uses a gap so that continuity does not solve the task); None: random, for two slices with a
+            uniform distance between their starts (TemporalGap), for more with uniform positions. Needs `seconds`.
+        least_gap: the smallest random gap in seconds; below 0 slices may overlap.
+        order: 'keep': view v shows the v-th slice; 'shuffle': a random permutation for each clip.
+        axis: the axis that is cut: 'time', 'frequency' (bands), 'grid' (tiles of both); the last two need a spectral
+            front end.
+        rows: for axis 'grid' the number of parts of time, a divisor of `count`.
+        trim: frames (and bands) removed on either side of every inner and outer border, so that borders do not reveal
+            the order. For 'time' in frames of the front end.
     """
 
-    count: int = 3
-    seconds: float | None = None
-    gap: float | None = 0.0
+    count: Annotated[int, Ge(2)] = 3
+    seconds: Positive | None = None
+    gap: NonNegative | None = 0.0
     least_gap: float = 0.0
     order: Literal["keep", "shuffle"] = "keep"
     axis: Literal["time", "frequency", "grid"] = "time"
     rows: int = 1
-    trim: int = 0
+    trim: Natural = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range or that contradict each other."""
-        if self.count < 2:
-            raise ConfigError(f"slices.count is {self.count}; expected at least 2")
-        if self.order not in ("keep", "shuffle"):
-            raise ConfigError(f"slices.order is {self.order!r}; expected 'keep' or 'shuffle'")
-        if self.axis not in ("time", "frequency", "grid"):
-            raise ConfigError(f"slices.axis is {self.axis!r}; expected 'time', 'frequency' or 'grid'")
-        if self.seconds is not None and not self.seconds > 0:
-            raise ConfigError(f"slices.seconds is {self.seconds}; expected above 0, or None for equal parts")
         if self.axis != "time" and self.seconds is not None:
             raise ConfigError(f"slices.seconds is for axis 'time'; axis {self.axis!r} cuts into equal parts")
         if self.seconds is None and (self.gap != 0.0 or self.least_gap != 0.0):
             raise ConfigError("slices.gap needs slices.seconds: equal parts of a clip leave no gap (use trim)")
-        if self.gap is not None and self.gap < 0:
-            raise ConfigError(f"slices.gap is {self.gap} s; expected 0 or more, or None to draw it")
         if self.seconds is not None and self.least_gap <= -self.seconds:
             raise ConfigError(f"slices.least_gap is {self.least_gap} s; slices of {self.seconds} s would coincide")
         if self.axis == "grid" and (self.rows < 1 or self.count % self.rows):
             raise ConfigError(f"slices.count is {self.count}, not a multiple of slices.rows = {self.rows}")
-        if self.trim < 0:
-            raise ConfigError(f"slices.trim is {self.trim}; expected 0 or more frames")
-
-    def build(self, frontend: FrontEnd) -> SliceViews:
-        """Make the view maker.
-
-        Raises:
-            ConfigError: frequency is cut and the front end is not spectral, or it has too few bands.
-        """
-        if self.axis != "time":
-            if not isinstance(frontend, SpectralFrontEnd):
-                raise ConfigError(
-                    f"slices.axis {self.axis!r} cuts frequency bands and the front end is {type(frontend).__name__}; "
-                    "use a spectral front end (KaldiFbankConfig, LogMelConfig), or axis 'time'"
-                )
-            parts = self.count if self.axis == "frequency" else self.count // self.rows
-            if frontend.width // parts - 2 * self.trim < 1:
-                raise ConfigError(
-                    f"{frontend.width} bands in {parts} parts, {self.trim} trimmed on either side: nothing is left; "
-                    "cut into fewer parts, or trim less"
-                )
-        return SliceViews(self, frontend)
 
 
 class SliceViews(ViewMaker):
-    """Shows each slice as a view.
+    """Makes each slice a view.
 
-    Certificates of view v, each `(B,)`: `place` int64, the rank of the slice that it shows among the clip's slices (for
-    tiles time-major; over all views these are the inverse permutation); `start` seconds in the clip where it begins;
+    Certificates of view v, each `(B,)`: `place` int64, the rank of its slice among the clip's slices (for tiles
+    time-major; over all views these are the inverse permutation); `start` seconds in the clip where the slice begins;
     `gap`, the same for all views: the distance between the starts of the first and the last slice in time as a share of
-    the largest possible (1 where slices are equal parts).
+    the largest possible (1 for equal parts).
 
     The reference is the slice's own waveform; None for bands and tiles, which have none.
     """
 
+    config: SliceViewsConfig
+
     def __init__(self, config: SliceViewsConfig, frontend: FrontEnd) -> None:
-        super().__init__()
-        self.config = config
-        self.frontend = frontend
+        super().__init__(config, frontend)
         self.makes = config.count
+        if config.axis == "time":
+            return
+        if not isinstance(frontend, SpectralFrontEnd):
+            raise ConfigError(
+                f"slices.axis {config.axis!r} cuts frequency bands and the front end is {type(frontend).__name__}; "
+                "use a spectral front end (KaldiFbankConfig, LogMelConfig), or axis 'time'"
+            )
+        parts = config.count if config.axis == "frequency" else config.count // config.rows
+        if frontend.width // parts - 2 * config.trim < 1:
+            raise ConfigError(
+                f"{frontend.width} bands in {parts} parts, {config.trim} trimmed on either side: nothing is left; "
+                "use fewer parts, or trim less"
+            )
 
     @torch.no_grad()
     def forward(self, audio: Audio, views: int, generator: torch.Generator) -> tuple[MadeView, ...]:
-        """Return as many views as there are slices.
-
-        Raises:
-            ConfigError: another number of views was asked for, a clip is too short for its slices, the generator is
-                not on the CPU, or the audio has another sample rate than the front end.
-        """
         config = self.config
-        self.frontend.check_rate(audio)
-        if generator.device.type != "cpu":
-            raise ConfigError(f"the generator is on {generator.device}; draws are made on the CPU: torch.Generator()")
+        self.check_input(audio, generator)
         if views != config.count:
             raise ConfigError(f"{views} views were asked for and slices.count is {config.count}; make them equal")
         order = torch.rand(config.count, len(audio), generator=generator).argsort(0)
@@ -171,12 +146,12 @@ class SliceViews(ViewMaker):
             raise ConfigError(
                 f"a clip of {int(valid.min()) / rate:.2f} s met {config.count} slices of {config.seconds} s with gaps "
                 f"of {between / rate:g} s, which need {(samples + (config.count - 1) * pitch) / rate:.2f} s; "
-                "leave shorter clips out of the corpus, use shorter slices, or smaller gaps"
+                "drop shorter clips from the corpus, or use shorter slices or smaller gaps"
             )
         if config.gap is not None:
             starts = (uniform[:1] * (spare + 1)).long() + index * pitch
         elif config.count == 2:
-            # Even in the distance; two even places would make large distances rare.
+            # Uniform in the distance: two uniform positions would make large distances rare.
             distance = pitch + (uniform[0] * (spare + 1)).long()
             first = (uniform[1] * (valid - samples - distance + 1)).long()
             starts = torch.stack([first, first + distance])
@@ -184,7 +159,7 @@ class SliceViews(ViewMaker):
             starts = (uniform.sort(0).values * (spare + 1)).long() + index * pitch
         if samples - 2 * trim < 1:
             raise ConfigError(
-                f"slices of {config.seconds} s, {config.trim} frames trimmed on either side: nothing left"
+                f"slices of {config.seconds} s, {config.trim} frames trimmed on either side: nothing is left; trim less"
             )
         gap = ((starts[-1] - starts[0]) / (valid - samples)).float()
         return starts + trim, torch.full_like(valid, samples - 2 * trim), gap

@@ -8,52 +8,51 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import scipy.fft
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.audio.ops.butterworth import band_stop_response, high_pass_response, low_pass_response
 from auricle.audio.ops.phase_vocoder import resample
-from auricle.audio.ops.wave_op import Drawn, Scene, WaveOp, WaveOpConfig, along, between, mean_power, valid_samples
+from auricle.audio.ops.wave_op import Context, Drawn, WaveOp, WaveOpConfig, along, between, mean_power, valid_samples
+from auricle.audio.ranges import Hertz, Seconds, check_ranges
+from auricle.config import Share, ShareAboveZero
 from auricle.errors import ConfigError
 
 _RING_SECONDS = 1.0
-"""What a filter's response may last: the time that keeps the circular transform from wrapping it onto the clip."""
+"""Longest response of a filter: this padding keeps the circular transform from wrapping it onto the clip."""
 
 _ROWS = 16
-"""Clips filtered at once: responses are complex numbers in double precision, as long as the clip."""
+"""Clips filtered at once: responses are complex128 and as long as the clip."""
+
+_Order = Annotated[int, Ge(1), Le(16)]
+_Octaves = Annotated[float, Ge(0.01), Le(8)]
+_Rt60 = Annotated[float, Ge(0.01), Le(20)]
+_DirectDb = Annotated[float, Ge(-60), Le(120)]
 
 
 @dataclass(frozen=True)
 class PassFilterConfig(WaveOpConfig):
-    """A Butterworth low-pass or high-pass, either with equal chance (CLMR: p 0.8; ranges and steepness are chosen).
+    """A Butterworth low-pass or high-pass, with equal probability (CLMR: p 0.8; ranges and steepness not specified).
 
     Attributes:
-        low_pass_hz: range of the low-pass's edge, even in octaves; None: only high-passes.
-        high_pass_hz: range of the high-pass's edge, even in octaves; None: only low-passes.
+        low_pass_hz: range of the low-pass's edge, uniform in octaves; None: only high-passes.
+        high_pass_hz: range of the high-pass's edge, uniform in octaves; None: only low-passes.
         order: 6 dB per octave each.
     """
 
-    low_pass_hz: tuple[float, float] | None = (2200.0, 4000.0)
-    high_pass_hz: tuple[float, float] | None = (200.0, 1200.0)
-    order: int = 2
+    low_pass_hz: Hertz | None = (2200.0, 4000.0)
+    high_pass_hz: Hertz | None = (200.0, 1200.0)
+    order: _Order = 2
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
+        check_ranges(self, "low_pass_hz", "high_pass_hz")
         if self.low_pass_hz is None and self.high_pass_hz is None:
-            raise ConfigError("PassFilterConfig has neither low_pass_hz nor high_pass_hz; give at least one")
-        for name in ("low_pass_hz", "high_pass_hz"):
-            if getattr(self, name) is not None:
-                self._check_range(name, 1.0, 1e6)
-        if not 1 <= self.order <= 16:
-            raise ConfigError(f"PassFilterConfig.order is {self.order}; expected 1 ... 16")
-
-    def build(self) -> PassFilter:
-        """Make the operator."""
-        return PassFilter(self)
+            raise ConfigError("PassFilterConfig has neither low_pass_hz nor high_pass_hz; set at least one")
 
 
 class PassFilter(WaveOp):
@@ -62,7 +61,6 @@ class PassFilter(WaveOp):
     config: PassFilterConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw which filter, and its edge."""
         config, rows = self.config, len(audio)
         low_share = 1.0 if config.high_pass_hz is None else 0.0 if config.low_pass_hz is None else 0.5
         low = torch.rand(rows, generator=generator) < low_share
@@ -78,8 +76,7 @@ class PassFilter(WaveOp):
             "high_pass_hz": torch.where(low, torch.nan, edges[1]),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Filter."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         low, high = drawn["low_pass_hz"], drawn["high_pass_hz"]
 
         def response(frequencies: Tensor, rows: slice) -> Tensor:
@@ -93,39 +90,29 @@ class PassFilter(WaveOp):
 
 @dataclass(frozen=True)
 class BandDropConfig(WaveOpConfig):
-    """A band of frequencies is taken out by a Butterworth band-stop (PASE+: p 0.35; the bands are chosen).
+    """A Butterworth band-stop (PASE+: p 0.35; the bands are not specified).
 
     Attributes:
-        centre_hz: range of the band's centre, even in octaves.
+        centre_hz: range of the band's centre, uniform in octaves.
         octaves: range of its width in octaves.
         order: 6 dB per octave each, of either edge.
     """
 
-    p: float = 0.35
-    centre_hz: tuple[float, float] = (100.0, 7000.0)
-    octaves: tuple[float, float] = (0.25, 1.0)
-    order: int = 4
+    p: Share = 0.35
+    centre_hz: Hertz = (100.0, 7000.0)
+    octaves: tuple[_Octaves, _Octaves] = (0.25, 1.0)
+    order: _Order = 4
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("centre_hz", 1.0, 1e6)
-        self._check_range("octaves", 0.01, 8.0)
-        if not 1 <= self.order <= 16:
-            raise ConfigError(f"BandDropConfig.order is {self.order}; expected 1 ... 16")
-
-    def build(self) -> BandDrop:
-        """Make the operator."""
-        return BandDrop(self)
+        check_ranges(self, "centre_hz", "octaves")
 
 
 class BandDrop(WaveOp):
-    """Takes a band out; certificate: `band_low_hz`, `band_high_hz`."""
+    """Removes a band; certificate: `band_low_hz`, `band_high_hz`."""
 
     config: BandDropConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the band."""
         rows, highest = len(audio), 0.999 * audio.rate / 2
         low, high = (math.log2(hz) for hz in self.config.centre_hz)
         centre = 2 ** between(low, high, rows, generator)
@@ -135,8 +122,7 @@ class BandDrop(WaveOp):
             "band_high_hz": (centre * half).clamp(max=highest),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Filter."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
 
         def response(frequencies: Tensor, rows: slice) -> Tensor:
             low, high = drawn["band_low_hz"][rows], drawn["band_high_hz"][rows]
@@ -153,31 +139,16 @@ class NarrowbandConfig(WaveOpConfig):
         to_hz: the lower sample rate.
     """
 
-    p: float = 0.25
-    to_hz: int = 8000
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        if self.to_hz < 100:
-            raise ConfigError(f"NarrowbandConfig.to_hz is {self.to_hz}; expected a sample rate of at least 100 Hz")
-
-    def build(self) -> Narrowband:
-        """Make the operator."""
-        return Narrowband(self)
+    p: Share = 0.25
+    to_hz: Annotated[int, Ge(100)] = 8000
 
 
 class Narrowband(WaveOp):
-    """Loses what lies above half the lower rate; certificate: `narrowband`."""
+    """Removes frequencies above half the lower rate; certificate: `narrowband`."""
 
     config: NarrowbandConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Nothing but the choice of the clips is random.
-
-        Raises:
-            ConfigError: the rate of the audio is not above the lower rate.
-        """
         if audio.rate <= self.config.to_hz:
             raise ConfigError(
                 f"NarrowbandConfig.to_hz is {self.config.to_hz} and the audio has {audio.rate} Hz; "
@@ -185,8 +156,7 @@ class Narrowband(WaveOp):
             )
         return {"narrowband": torch.ones(len(audio), dtype=torch.bool)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Resample there and back."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         samples = clips.wave.shape[1]
         ratio = torch.full((len(clips),), clips.rate / self.config.to_hz, dtype=torch.float64)
         lower = resample(clips.wave, ratio, math.ceil(samples / float(ratio[0])) + 1)
@@ -197,31 +167,22 @@ class Narrowband(WaveOp):
 class ReverbConfig(WaveOpConfig):
     """Reverberation by a synthetic room: the direct sound, then white noise that decays exponentially.
 
-    Published methods use recorded or simulated rooms (PASE+: p 0.5; CLMR: p 0.6); this needs no data. The direct sound
-    stays where it was and the clip keeps its mean power. All ranges are chosen.
+    Published methods use recorded or simulated rooms (PASE+: p 0.5; CLMR: p 0.6); this one needs no data, and its
+    ranges are our own. The direct sound is not delayed and the clip keeps its mean power.
 
     Attributes:
-        rt60: range of the time in seconds after which the reverberation has lost 60 dB.
+        rt60: range of the time in seconds in which the reverberation falls by 60 dB.
         direct_db: range of the ratio of the direct sound's energy to the reverberation's, in dB.
         delay: seconds between the direct sound and the onset of the reverberation.
     """
 
-    p: float = 0.5
-    rt60: tuple[float, float] = (0.1, 0.8)
-    direct_db: tuple[float, float] = (0.0, 12.0)
-    delay: float = 0.002
+    p: Share = 0.5
+    rt60: tuple[_Rt60, _Rt60] = (0.1, 0.8)
+    direct_db: tuple[_DirectDb, _DirectDb] = (0.0, 12.0)
+    delay: Share = 0.002
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("rt60", 0.01, 20.0)
-        self._check_range("direct_db", -60.0, 120.0)
-        if not 0 <= self.delay <= 1:
-            raise ConfigError(f"ReverbConfig.delay is {self.delay} s; expected 0 ... 1")
-
-    def build(self) -> Reverb:
-        """Make the operator."""
-        return Reverb(self)
+        check_ranges(self, "rt60", "direct_db")
 
 
 class Reverb(WaveOp):
@@ -230,21 +191,19 @@ class Reverb(WaveOp):
     config: ReverbConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the room."""
         config, rows = self.config, len(audio)
         return {
             "rt60": between(*config.rt60, rows, generator),
             "direct_db": between(*config.direct_db, rows, generator),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Convolve, and bring the power back to what it was."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave, rate = clips.wave, clips.rate
         onset = max(1, round(self.config.delay * rate))
         length = onset + math.ceil(float(drawn["rt60"].max()) * rate)
         time = (torch.arange(length) - onset) / rate
         decay = torch.where(time >= 0, torch.exp(-3 * math.log(10) * time / drawn["rt60"][:, None]), 0.0)
-        tail = decay * torch.randn(len(clips), length, generator=scene.generator)
+        tail = decay * torch.randn(len(clips), length, generator=context.generator)
         tail *= (10 ** (-drawn["direct_db"] / 20) / tail.square().sum(1).sqrt())[:, None]
         tail = tail.to(wave)
         n = scipy.fft.next_fast_len(wave.shape[1] + length, real=True)
@@ -261,27 +220,19 @@ class Reverb(WaveOp):
 
 @dataclass(frozen=True)
 class EchoConfig(WaveOpConfig):
-    """The clip plus itself, later and softer, brought back to the level of the clip (CLMR's delay: p 0.3).
+    """The clip plus a later, softer copy, divided by 1 + `level` (CLMR's delay: p 0.3; the rest is not specified).
 
     Attributes:
-        seconds: range of the delay (chosen).
-        level: amplitude of the echo relative to the clip (chosen).
+        seconds: range of the delay.
+        level: amplitude of the echo relative to the clip.
     """
 
-    p: float = 0.3
-    seconds: tuple[float, float] = (0.2, 0.5)
-    level: float = 0.5
+    p: Share = 0.3
+    seconds: Seconds = (0.2, 0.5)
+    level: ShareAboveZero = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("seconds", 0.0, 60.0)
-        if not 0 < self.level <= 1:
-            raise ConfigError(f"EchoConfig.level is {self.level}; expected above 0, at most 1")
-
-    def build(self) -> Echo:
-        """Make the operator."""
-        return Echo(self)
+        check_ranges(self, "seconds")
 
 
 class Echo(WaveOp):
@@ -290,11 +241,9 @@ class Echo(WaveOp):
     config: EchoConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the delay."""
         return {"delay": between(*self.config.seconds, len(audio), generator)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Add the echo; the sum is divided by 1 + its level."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
         source = (
             torch.arange(wave.shape[1], device=wave.device) - along(drawn["delay"] * clips.rate, wave).round().long()

@@ -1,4 +1,4 @@
-"""Operators that take stretches of time out of a waveform: one span, several chops, or whole hops to be predicted.
+"""Operators that mask spans of a waveform: one span, several chops, or whole hops to be predicted.
 
 Letters in shapes: B clips, R chosen clips, S samples, N hops, K chops.
 """
@@ -11,28 +11,24 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio
-from auricle.audio.ops.wave_op import Drawn, Scene, WaveOp, WaveOpConfig, between, unit_noise
+from auricle.audio.ops.wave_op import Context, Drawn, WaveOp, WaveOpConfig, between, unit_noise
+from auricle.audio.ranges import Seconds, Shares, check_ranges
+from auricle.config import Count, InnerShare, NonNegative, Positive, Share
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class WaveTimeMaskConfig(WaveOpConfig):
-    """One span of the clip is silenced (CLAR, arXiv 2010.09542; its length there is not known to us: chosen).
+    """One silenced span of the clip (CLAR, arXiv 2010.09542; the length is not specified).
 
     Attributes:
         fraction: range of the span's length as a share of the clip.
     """
 
-    fraction: tuple[float, float] = (0.0, 0.125)
+    fraction: Shares = (0.0, 0.125)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("fraction", 0.0, 1.0)
-
-    def build(self) -> WaveTimeMask:
-        """Make the operator."""
-        return WaveTimeMask(self)
+        check_ranges(self, "fraction")
 
 
 class WaveTimeMask(WaveOp):
@@ -41,48 +37,37 @@ class WaveTimeMask(WaveOp):
     config: WaveTimeMaskConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the span, which lies inside the clip."""
         seconds = audio.lengths.cpu() / audio.rate
         length = between(*self.config.fraction, len(audio), generator) * seconds
         return {"mask_start": torch.rand(len(audio), generator=generator) * (seconds - length), "mask_seconds": length}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Silence it."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return clips.wave * ~_spans(clips, drawn["mask_start"][:, None], drawn["mask_seconds"][:, None])
 
 
 @dataclass(frozen=True)
 class ChopsConfig(WaveOpConfig):
-    """Short stretches are cut to silence, as by a bad connection (PASE+: p 0.2; numbers and lengths are chosen).
+    """Short silenced spans, as of a bad connection (PASE+: p 0.2; numbers and lengths are not specified).
 
     Attributes:
-        most: chops of a clip: 1 ... most, evenly drawn.
+        most: greatest number of chops of a clip; numbers are uniform from 1.
         seconds: range of the length of each.
     """
 
-    p: float = 0.2
-    most: int = 5
-    seconds: tuple[float, float] = (0.02, 0.1)
+    p: Share = 0.2
+    most: Count = 5
+    seconds: Seconds = (0.02, 0.1)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("seconds", 0.0, 60.0)
-        if self.most < 1:
-            raise ConfigError(f"ChopsConfig.most is {self.most}; expected at least 1")
-
-    def build(self) -> Chops:
-        """Make the operator."""
-        return Chops(self)
+        check_ranges(self, "seconds")
 
 
 class Chops(WaveOp):
-    """Silences several stretches; certificate: `chop_start`, `chop_seconds`, `(B, K)`, length 0 for chops not made."""
+    """Silences several spans, which may overlap; certificate: `chop_start`, `chop_seconds`, `(B, K)`, 0 s: none."""
 
     config: ChopsConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the chops; they may overlap, and end at the clip's end."""
         rows, most = len(audio), self.config.most
         low, high = self.config.seconds
         lengths = low + (high - low) * torch.rand(rows, most, generator=generator)
@@ -90,16 +75,15 @@ class Chops(WaveOp):
         start = torch.rand(rows, most, generator=generator) * audio.lengths.cpu()[:, None] / audio.rate
         return {"chop_start": start, "chop_seconds": lengths * (torch.arange(most) < count)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Silence them."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return clips.wave * ~_spans(clips, drawn["chop_start"], drawn["chop_seconds"])
 
 
 @dataclass(frozen=True)
 class HopMaskConfig(WaveOpConfig):
-    """Whole hops of the waveform are replaced by noise, to be predicted (MusicFM, arXiv 2311.03318, as released).
+    """Whole hops of the waveform replaced by noise, to be predicted (MusicFM, arXiv 2311.03318, as released).
 
-    The certificate says which hops are hidden: from it token masks follow. The reference stays clean.
+    The certificate names the masked hops, from which token masks follow. The reference stays clean.
 
     Attributes:
         hop_seconds: length of a hop; hop i covers the time from i to i + 1 hops.
@@ -107,23 +91,9 @@ class HopMaskConfig(WaveOpConfig):
         sigma: standard deviation of the noise, in units of the samples.
     """
 
-    hop_seconds: float = 0.4
-    hidden: float = 0.6
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        if not self.hop_seconds > 0:
-            raise ConfigError(f"HopMaskConfig.hop_seconds is {self.hop_seconds}; expected above 0")
-        if not 0 < self.hidden < 1:
-            raise ConfigError(f"HopMaskConfig.hidden is {self.hidden}; expected between 0 and 1, both excluded")
-        if self.sigma < 0:
-            raise ConfigError(f"HopMaskConfig.sigma is {self.sigma}; expected 0 or more")
-
-    def build(self) -> HopMask:
-        """Make the operator."""
-        return HopMask(self)
+    hop_seconds: Positive = 0.4
+    hidden: InnerShare = 0.6
+    sigma: NonNegative = 0.1
 
 
 class HopMask(WaveOp):
@@ -132,27 +102,21 @@ class HopMask(WaveOp):
     config: HopMaskConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the hidden hops.
-
-        Raises:
-            ConfigError: a hop is shorter than a sample.
-        """
         hop = self._hop(audio)
         hops = -(-audio.wave.shape[1] // hop)
         hidden = torch.rand(len(audio), hops, generator=generator) < self.config.hidden
         within = torch.arange(hops) * hop < audio.lengths.cpu()[:, None]
         return {"hidden": hidden & within, "hop_seconds": torch.full((len(audio),), hop / audio.rate)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Replace them by noise."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave, hop = clips.wave, self._hop(clips)
         hidden = drawn["hidden"].to(wave.device).repeat_interleave(hop, 1)[:, : wave.shape[1]]
-        return torch.where(hidden, self.config.sigma * unit_noise(wave, scene.generator), wave)
+        return torch.where(hidden, self.config.sigma * unit_noise(wave, context.generator), wave)
 
     def _hop(self, audio: Audio) -> int:
         hop = round(self.config.hop_seconds * audio.rate)
         if hop < 1:
-            raise ConfigError(f"HopMaskConfig.hop_seconds is {self.config.hop_seconds}: less than a sample")
+            raise ConfigError(f"HopMaskConfig.hop_seconds is {self.config.hop_seconds}, less than a sample")
         return hop
 
 

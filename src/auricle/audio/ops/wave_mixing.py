@@ -1,7 +1,6 @@
 """Operators that mix a clip with another clip of the batch, or with noise; the clip itself stays the reference.
 
-Partners are taken from the batch as it came in, never from rows that were mixed already. A batch of one clip has no
-partner: it is left as it is, and certified so.
+Partners come from the unmixed batch. A batch of one clip has no partner: it stays unchanged, with partner -1.
 
 Letters in shapes: B clips, R chosen clips, S samples.
 """
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.audio.ops.wave_op import (
+    Context,
     Drawn,
-    Scene,
     WaveOp,
     WaveOpConfig,
     along,
@@ -25,31 +24,27 @@ from auricle.audio.ops.wave_op import (
     one_of,
     unit_noise,
 )
+from auricle.audio.ranges import Decibels, check_ranges
+from auricle.config import Share, ShareAboveZero
 from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class OverlapConfig(WaveOpConfig):
-    """Another utterance of the batch over the whole clip (PASE+, arXiv 2001.09239: p 0.1 at 5, 7.5 or 10 dB).
+    """Another utterance of the batch added to the whole clip (PASE+, arXiv 2001.09239: p 0.1 at 5, 7.5 or 10 dB).
 
-    The partner starts at a random place and goes round at its end.
+    The partner starts at a random position and wraps around at its end.
 
     Attributes:
         choices_db: ratios of the mean power of the clip to the partner's to choose from, in dB.
     """
 
-    p: float = 0.1
+    p: Share = 0.1
     choices_db: tuple[float, ...] = (5.0, 7.5, 10.0)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
         if not self.choices_db:
-            raise ConfigError("OverlapConfig.choices_db is empty; give at least one ratio in dB")
-
-    def build(self) -> Overlap:
-        """Make the operator."""
-        return Overlap(self)
+            raise ConfigError("OverlapConfig.choices_db is empty; expected at least one ratio in dB")
 
 
 class Overlap(WaveOp):
@@ -58,60 +53,46 @@ class Overlap(WaveOp):
     config: OverlapConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw partner, ratio and the place where the partner starts."""
         return {
             "partner": draw_partners(len(audio), generator),
             "overlap_db": one_of(self.config.choices_db, len(audio), generator),
             "_from": torch.rand(len(audio), generator=generator, dtype=torch.float64),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Add it."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
-        other = circular(scene.batch, drawn["partner"], drawn["_from"], wave)
+        other = circular(context.batch, drawn["partner"], drawn["_from"], wave)
         other = other * (torch.arange(wave.shape[1], device=wave.device) < clips.lengths.to(wave.device)[:, None])
         return wave + at_ratio(clips, other, clips.lengths, drawn["overlap_db"])
 
 
 @dataclass(frozen=True)
 class UtteranceMixConfig(WaveOpConfig):
-    """A piece of another utterance, or noise, over at most half of the clip (WavLM, arXiv 2110.13900).
+    """A piece of another utterance, or noise, added to at most half of the clip (WavLM, arXiv 2110.13900).
 
-    Probabilities are the paper's (its released task defaults to 0.5 and 0.5). Deviating: the noise is white and
-    Gaussian where the paper has recordings, since views read no files. The ratio is that of the clip's mean power to
-    the added piece's own. A front end that normalises clips sees the mixture: nothing else re-normalises it. Targets
-    belong to the clean clip, which stays the reference.
+    Probabilities are the paper's (its released task defaults to 0.5 and 0.5). Deviation: the noise is white and
+    Gaussian, not recorded, since views read no files. The ratio is that of the clip's mean power to the piece's own. A
+    front end that normalises clips normalises the mixture. Targets belong to the clean clip, which is the reference.
 
     Attributes:
-        noise_share: probability that it is noise, in a clip that is mixed.
+        noise_share: probability of noise in a mixed clip.
         speech_db: range of the ratio for another utterance.
         noise_db: range of the ratio for noise.
-        longest: the largest length of the piece as a share of the clip; the length is drawn evenly up to it.
+        longest: greatest length of the piece as a share of the clip; lengths are uniform up to this.
     """
 
-    p: float = 0.2
-    noise_share: float = 0.1
-    speech_db: tuple[float, float] = (-5.0, 5.0)
-    noise_db: tuple[float, float] = (-5.0, 20.0)
-    longest: float = 0.5
+    p: Share = 0.2
+    noise_share: Share = 0.1
+    speech_db: Decibels = (-5.0, 5.0)
+    noise_db: Decibels = (-5.0, 20.0)
+    longest: ShareAboveZero = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("speech_db", -200.0, 200.0)
-        self._check_range("noise_db", -200.0, 200.0)
-        if not 0 <= self.noise_share <= 1:
-            raise ConfigError(f"UtteranceMixConfig.noise_share is {self.noise_share}; expected between 0 and 1")
-        if not 0 < self.longest <= 1:
-            raise ConfigError(f"UtteranceMixConfig.longest is {self.longest}; expected above 0, at most 1")
-
-    def build(self) -> UtteranceMix:
-        """Make the operator."""
-        return UtteranceMix(self)
+        check_ranges(self, "speech_db", "noise_db")
 
 
 class UtteranceMix(WaveOp):
-    """Mixes a piece in.
+    """Adds a piece.
 
     Certificate: `partner` (row in the batch; -1: noise, or none), `noise` bool, `mix_db`, `mix_start` and
     `mix_seconds`: where in the clip the piece lies.
@@ -120,7 +101,6 @@ class UtteranceMix(WaveOp):
     config: UtteranceMixConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw what is mixed in, how loud and where."""
         config, rows = self.config, len(audio)
         noise = torch.rand(rows, generator=generator) < config.noise_share
         partner = draw_partners(rows, generator)
@@ -138,13 +118,12 @@ class UtteranceMix(WaveOp):
             "_from": torch.rand(rows, generator=generator, dtype=torch.float64),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Add the piece."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
-        other = circular(scene.batch, drawn["partner"], drawn["_from"], wave)
+        other = circular(context.batch, drawn["partner"], drawn["_from"], wave)
         noise = drawn["noise"]
         if noise.any():
-            other = torch.where(noise.to(wave.device)[:, None], unit_noise(wave, scene.generator), other)
+            other = torch.where(noise.to(wave.device)[:, None], unit_noise(wave, context.generator), other)
         first = along(drawn["mix_start"] * clips.rate, wave).round()
         length = along(drawn["mix_seconds"] * clips.rate, wave).round()
         place = torch.arange(wave.shape[1], device=wave.device)
@@ -153,7 +132,7 @@ class UtteranceMix(WaveOp):
 
 
 def draw_partners(rows: int, generator: torch.Generator) -> Tensor:
-    """Return for each of `rows` clips the place of another one, evenly drawn, `(rows,)`; -1: there is none."""
+    """Return for each of `rows` clips the row of another one, drawn uniformly, `(rows,)`; -1: there is none."""
     if rows < 2:
         return torch.full((rows,), -1)
     away = torch.randint(1, rows, (rows,), generator=generator)
@@ -161,13 +140,13 @@ def draw_partners(rows: int, generator: torch.Generator) -> Tensor:
 
 
 def circular(batch: Audio, partner: Tensor, start: Tensor, wave: Tensor) -> Tensor:
-    """Return the partners' samples `(R, S)`, going round at their ends; zeros where the partner is -1.
+    """Return the partners' samples `(R, S)`, wrapped around at their ends; zeros where the partner is -1.
 
     Args:
-        batch: where partners come from.
-        partner: `(R,)` their places.
-        start: `(R,)` float64, where each starts, as a share of its length.
-        wave: `(R, S)` whose shape and device is wanted.
+        batch: the clips.
+        partner: `(R,)` rows of the batch.
+        start: `(R,)` float64, start of each as a share of its length.
+        wave: `(R, S)` with the shape and device of the result.
     """
     lengths = batch.lengths.cpu()[partner].clamp(min=1)
     first = (start * lengths).long()
@@ -178,10 +157,10 @@ def circular(batch: Audio, partner: Tensor, start: Tensor, wave: Tensor) -> Tens
 
 
 def at_ratio(clips: Audio, other: Tensor, samples: Tensor, ratio_db: Tensor) -> Tensor:
-    """Return `other (R, S)` scaled so that the clip's mean power is `ratio_db (R,)` above its own; silence stays so.
+    """Return `other (R, S)` scaled for the clip's mean power to be `ratio_db (R,)` above its own; silence stays silent.
 
     Args:
-        clips: what it is added to.
+        clips: the clips that `other` is added to.
         other: zero outside the piece.
         samples: `(R,)` length of the piece.
         ratio_db: in dB.

@@ -1,7 +1,7 @@
-"""What every operator on waveforms promises: clips in, clips of the same lengths out, and what was done to each.
+"""The contract of operators on waveforms: clips in, clips of the same lengths out, and what was done to each.
 
-An operator acts on each clip with its own probability. What chance decides is drawn first, on the CPU, for all clips;
-the work is then done on the device of the audio, for the chosen clips only. Padding stays zero.
+An operator acts on each clip with a probability. Random parameters are drawn first, on the CPU, for all clips; the
+work is then done on the device of the audio, for the chosen clips only. Padding stays zero.
 
 Letters in shapes: B clips, R chosen clips, S samples.
 """
@@ -17,49 +17,35 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio
-from auricle.config import Config
-from auricle.errors import ConfigError
+from auricle.config import Config, Share
 
 Drawn = dict[str, Tensor]
-"""What chance decided, by name, each `(B, ...)` on the CPU; names with a leading underscore are not certified."""
+"""Random parameters by name, each `(B, ...)` on the CPU; names with a leading underscore are not certified."""
 
 
 @dataclass(frozen=True)
-class WaveOpConfig(Config, ABC):
+class WaveOpConfig(Config):
     """Base of the settings of operators on waveforms.
 
     Attributes:
-        p: probability that a clip is operated on.
+        p: probability of acting on a clip.
     """
 
-    p: float = 1.0
+    p: Share = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        if not 0 <= self.p <= 1:
-            raise ConfigError(f"{type(self).__name__}.p is {self.p}; a probability lies between 0 and 1")
-
-    @abstractmethod
     def build(self) -> WaveOp:
         """Make the operator."""
-
-    def _check_range(self, name: str, least: float, most: float) -> None:
-        """Refuse a range `(lowest, highest)` that is out of order or outside `least ... most`."""
-        values = getattr(self, name)
-        if len(values) != 2 or not least <= values[0] <= values[1] <= most:
-            raise ConfigError(
-                f"{type(self).__name__}.{name} is {values}; give (lowest, highest) in this order, "
-                f"between {least:g} and {most:g}"
-            )
+        operator: WaveOp = self.built_class()(self)
+        return operator
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What surrounds the clips that an operator works on.
+class Context:
+    """The batch that an operator's clips come from.
 
     Attributes:
-        batch: all clips of the batch, untouched by this operator: partners come from here.
-        rows: `(R,)` int64 on the CPU, the places of the chosen clips in the batch.
+        batch: all clips of the batch before this operator: mixing partners come from here.
+        rows: `(R,)` int64 on the CPU, rows of the chosen clips in the batch.
         generator: for noise, on the CPU.
     """
 
@@ -72,8 +58,8 @@ class WaveOp(nn.Module, ABC):
     """An operator on a batch of waveforms, without parameters or gradient.
 
     Attributes:
-        moves_time: whether what happens at a time of the clip is elsewhere afterwards, so that the clip before it is no
-            reference for targets any more.
+        config: the settings.
+        moves_time: whether sounds move in time, so that the clip before the operator is no reference for targets.
     """
 
     moves_time: ClassVar[bool] = False
@@ -84,24 +70,18 @@ class WaveOp(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the parameters of every clip, used or not, in a fixed order, on the CPU."""
+        """Draw the parameters of every clip, used or not, in a fixed order, on the CPU.
+
+        Raises:
+            ConfigError: the settings do not fit the audio's sample rate.
+        """
 
     @abstractmethod
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Return the waves `(R, S)` of the chosen clips; what is written into their padding is zeroed afterwards."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
+        """Return the waves `(R, S)` of the chosen clips; their padding is zeroed afterwards."""
 
     @torch.no_grad()
     def forward(self, audio: Audio, generator: torch.Generator) -> tuple[Audio, Mapping[str, Tensor]]:
-        """Operate on a batch.
-
-        Args:
-            audio: `(B, S)` float32.
-            generator: on the CPU.
-
-        Returns:
-            Audio of the same lengths and rate, and the certificate: tensors `(B, ...)` on the CPU, where a clip was not
-            chosen NaN, False, or -1 for indices.
-        """
         chosen = torch.rand(len(audio), generator=generator) < self.config.p
         drawn = self.draw(audio, generator)
         rows = chosen.nonzero()[:, 0]
@@ -110,7 +90,7 @@ class WaveOp(nn.Module, ABC):
             where = rows.to(wave.device)
             clips = Audio(wave[where], audio.lengths[where.to(audio.lengths.device)], audio.rate)
             made = self.operate(
-                clips, {name: value[rows] for name, value in drawn.items()}, Scene(audio, rows, generator)
+                clips, {name: value[rows] for name, value in drawn.items()}, Context(audio, rows, generator)
             )
             wave = wave.index_copy(0, where, made * valid_samples(clips))
         certificate = {name: _unless(chosen, value) for name, value in drawn.items() if not name.startswith("_")}
@@ -118,7 +98,7 @@ class WaveOp(nn.Module, ABC):
 
 
 def between(low: float, high: float, rows: int, generator: torch.Generator) -> Tensor:
-    """Return `(rows,)` float32 drawn evenly from low to high."""
+    """Return `(rows,)` float32 drawn uniformly from low to high."""
     return low + (high - low) * torch.rand(rows, generator=generator)
 
 
@@ -145,8 +125,8 @@ def mean_power(wave: Tensor, lengths: Tensor) -> Tensor:
 def unit_noise(wave: Tensor, generator: torch.Generator) -> Tensor:
     """Return white Gaussian noise of unit variance in the shape of the wave `(R, S)`.
 
-    The clips share one drawn noise of twice their length, each from its own place: many times cheaper than noise for
-    each, and two clips rarely meet at the same offset.
+    The clips share one noise of twice their length, each from its own offset: many times cheaper than separate noise,
+    and two clips rarely get the same offset.
     """
     rows, samples = wave.shape
     noise = torch.randn(2 * samples, generator=generator).to(wave)

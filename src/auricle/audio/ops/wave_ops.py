@@ -1,19 +1,20 @@
-"""Operators that add to a waveform, or scale it: noise, gains, polarity, clipping, fades, rolls, stretches."""
+"""Operators that add to, scale or move a waveform: noise, gain, polarity, clipping, fade, roll, pitch, stretch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import scipy.special
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.audio.ops.phase_vocoder import shift_pitch, stretch
 from auricle.audio.ops.wave_op import (
+    Context,
     Drawn,
-    Scene,
     WaveOp,
     WaveOpConfig,
     along,
@@ -23,7 +24,11 @@ from auricle.audio.ops.wave_op import (
     unit_noise,
     valid_samples,
 )
+from auricle.audio.ranges import Decibels, Semitones, Shares, Speeds, check_ranges
+from auricle.config import NonNegative, Share, ShareAboveZero
 from auricle.errors import ConfigError
+
+_Sigma = Annotated[float, Ge(0), Le(1e6)]
 
 
 @dataclass(frozen=True)
@@ -36,22 +41,14 @@ class WaveNoiseConfig(WaveOpConfig):
         sigma: range of the noise's standard deviation in units of the samples, instead of a ratio.
     """
 
-    snr_db: tuple[float, float] = (5.0, 40.0)
+    snr_db: Decibels = (5.0, 40.0)
     choices_db: tuple[float, ...] = ()
-    sigma: tuple[float, float] | None = None
+    sigma: tuple[_Sigma, _Sigma] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("snr_db", -200.0, 200.0)
-        if self.sigma is not None:
-            self._check_range("sigma", 0.0, 1e6)
-            if self.choices_db:
-                raise ConfigError("WaveNoiseConfig has choices_db and sigma; give one of them")
-
-    def build(self) -> WaveNoise:
-        """Make the operator."""
-        return WaveNoise(self)
+        check_ranges(self, "snr_db", "sigma")
+        if self.sigma is not None and self.choices_db:
+            raise ConfigError("WaveNoiseConfig has choices_db and sigma; set one of them")
 
 
 class WaveNoise(WaveOp):
@@ -60,7 +57,6 @@ class WaveNoise(WaveOp):
     config: WaveNoiseConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the level of the noise."""
         config = self.config
         if config.sigma is not None:
             return {"sigma": between(*config.sigma, len(audio), generator)}
@@ -68,38 +64,29 @@ class WaveNoise(WaveOp):
             return {"snr_db": one_of(config.choices_db, len(audio), generator)}
         return {"snr_db": between(*config.snr_db, len(audio), generator)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Add it."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
         if "sigma" in drawn:
             size = along(drawn["sigma"], wave)
         else:
             size = mean_power(wave, clips.lengths).sqrt() * 10 ** (-along(drawn["snr_db"], wave) / 20)
-        return wave + size * unit_noise(wave, scene.generator)
+        return wave + size * unit_noise(wave, context.generator)
 
 
 @dataclass(frozen=True)
 class WaveGainConfig(WaveOpConfig):
-    """A factor: even in decibels, or Beta(a, a) + 0.5 (Audio-MAE, arXiv 2207.06405, as released: a = 10).
+    """A factor: uniform in decibels, or Beta(a, a) + 0.5 (Audio-MAE, arXiv 2207.06405, as released: a = 10).
 
     Attributes:
         db: range of the gain in dB.
-        beta: a of the Beta distribution instead of the range; 0: the range.
+        beta: a of the Beta distribution; 0: use the range.
     """
 
-    db: tuple[float, float] = (-12.0, 12.0)
-    beta: float = 0.0
+    db: Decibels = (-12.0, 12.0)
+    beta: NonNegative = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("db", -200.0, 200.0)
-        if self.beta < 0:
-            raise ConfigError(f"WaveGainConfig.beta is {self.beta}; it is positive, or 0 for the range in dB")
-
-    def build(self) -> WaveGain:
-        """Make the operator."""
-        return WaveGain(self)
+        check_ranges(self, "db")
 
 
 class WaveGain(WaveOp):
@@ -108,15 +95,13 @@ class WaveGain(WaveOp):
     config: WaveGainConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the factor."""
         if self.config.beta:
             uniform = torch.rand(len(audio), generator=generator, dtype=torch.float64)
             shape = self.config.beta
             return {"gain": torch.from_numpy(scipy.special.betaincinv(shape, shape, uniform.numpy())).float() + 0.5}
         return {"gain": 10 ** (between(*self.config.db, len(audio), generator) / 20)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Multiply by it."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return clips.wave * along(drawn["gain"], clips.wave)
 
 
@@ -124,45 +109,33 @@ class WaveGain(WaveOp):
 class PolarityConfig(WaveOpConfig):
     """Inverted polarity (CLMR, arXiv 2103.09410: with probability 0.8)."""
 
-    p: float = 0.5
-
-    def build(self) -> Polarity:
-        """Make the operator."""
-        return Polarity(self)
+    p: Share = 0.5
 
 
 class Polarity(WaveOp):
     """Inverts the sign of the samples; certificate: `inverted`."""
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Nothing but the choice of the clips is random."""
         return {"inverted": torch.ones(len(audio), dtype=torch.bool)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Invert."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return -clips.wave
 
 
 @dataclass(frozen=True)
 class ClippingConfig(WaveOpConfig):
-    """Samples beyond a share of the clip's peak are set to it (PASE+, arXiv 2001.09239: 0.1, 0.3 or 0.5 with p 0.2).
+    """Clipping at a share of the clip's peak (PASE+, arXiv 2001.09239: 0.1, 0.3 or 0.5 with p 0.2).
 
     Attributes:
         factors: shares of the peak to choose from.
     """
 
-    p: float = 0.2
-    factors: tuple[float, ...] = (0.1, 0.3, 0.5)
+    p: Share = 0.2
+    factors: tuple[ShareAboveZero, ...] = (0.1, 0.3, 0.5)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        if not self.factors or not all(0 < factor <= 1 for factor in self.factors):
-            raise ConfigError(f"ClippingConfig.factors are {self.factors}; give shares of the peak above 0, at most 1")
-
-    def build(self) -> Clipping:
-        """Make the operator."""
-        return Clipping(self)
+        if not self.factors:
+            raise ConfigError("ClippingConfig.factors is empty; expected at least one share of the peak")
 
 
 class Clipping(WaveOp):
@@ -171,20 +144,18 @@ class Clipping(WaveOp):
     config: ClippingConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the share of the peak."""
         return {"clip_factor": one_of(self.config.factors, len(audio), generator)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Clip."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         bound = clips.wave.abs().amax(1, keepdim=True) * along(drawn["clip_factor"], clips.wave)
         return clips.wave.clamp(-bound, bound)
 
 
 @dataclass(frozen=True)
 class WaveFadeConfig(WaveOpConfig):
-    """The clip grows from silence at its start and falls to it at its end (CLAR, arXiv 2010.09542).
+    """A fade-in and a fade-out (CLAR, arXiv 2010.09542).
 
-    CLAR's lengths and shape are not known to us; these are chosen: each fade up to half of the clip.
+    CLAR does not specify lengths and shape; here each fade takes up to half of the clip.
 
     Attributes:
         fade_in: range of the first fade's length as a share of the clip.
@@ -192,21 +163,12 @@ class WaveFadeConfig(WaveOpConfig):
         shape: 'linear' in amplitude, or 'cosine' (a quarter sine).
     """
 
-    fade_in: tuple[float, float] = (0.0, 0.5)
-    fade_out: tuple[float, float] = (0.0, 0.5)
+    fade_in: Shares = (0.0, 0.5)
+    fade_out: Shares = (0.0, 0.5)
     shape: Literal["linear", "cosine"] = "linear"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("fade_in", 0.0, 1.0)
-        self._check_range("fade_out", 0.0, 1.0)
-        if self.shape not in ("linear", "cosine"):
-            raise ConfigError(f"WaveFadeConfig.shape is {self.shape!r}; expected 'linear' or 'cosine'")
-
-    def build(self) -> WaveFade:
-        """Make the operator."""
-        return WaveFade(self)
+        check_ranges(self, "fade_in", "fade_out")
 
 
 class WaveFade(WaveOp):
@@ -215,15 +177,13 @@ class WaveFade(WaveOp):
     config: WaveFadeConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the lengths."""
         config, rows = self.config, len(audio)
         return {
             "fade_in": between(*config.fade_in, rows, generator),
             "fade_out": between(*config.fade_out, rows, generator),
         }
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Multiply by both ramps."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
         lengths = clips.lengths.to(wave.device)[:, None].to(wave.dtype)
         place = torch.arange(wave.shape[1], device=wave.device, dtype=wave.dtype)
@@ -237,11 +197,7 @@ class WaveFade(WaveOp):
 
 @dataclass(frozen=True)
 class WaveRollConfig(WaveOpConfig):
-    """The clip is rolled circularly by an evenly drawn number of samples (Audio-MAE; CLAR's time shift)."""
-
-    def build(self) -> WaveRoll:
-        """Make the operator."""
-        return WaveRoll(self)
+    """A circular roll by a uniformly drawn number of samples (Audio-MAE; CLAR's time shift)."""
 
 
 class WaveRoll(WaveOp):
@@ -250,12 +206,10 @@ class WaveRoll(WaveOp):
     moves_time = True
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the shift."""
         uniform = torch.rand(len(audio), generator=generator, dtype=torch.float64)
         return {"roll": (uniform * audio.lengths.cpu()).long()}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Roll."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         wave = clips.wave
         lengths = clips.lengths.to(wave.device)[:, None]
         place = torch.arange(wave.shape[1], device=wave.device)
@@ -265,22 +219,16 @@ class WaveRoll(WaveOp):
 
 @dataclass(frozen=True)
 class PitchShiftConfig(WaveOpConfig):
-    """Pitch shift at the same speed, by this package's phase vocoder (CLMR: p 0.6; its range is chosen here).
+    """Pitch shift at the same speed, by this package's phase vocoder (CLMR: p 0.6; range not specified).
 
     Attributes:
         semitones: range of the shift.
     """
 
-    semitones: tuple[float, float] = (-4.0, 4.0)
+    semitones: Semitones = (-4.0, 4.0)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("semitones", -24.0, 24.0)
-
-    def build(self) -> PitchShift:
-        """Make the operator."""
-        return PitchShift(self)
+        check_ranges(self, "semitones")
 
 
 class PitchShift(WaveOp):
@@ -289,11 +237,9 @@ class PitchShift(WaveOp):
     config: PitchShiftConfig
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the shift."""
         return {"semitones": between(*self.config.semitones, len(audio), generator)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Shift."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return shift_pitch(clips.wave, 2 ** (drawn["semitones"].double() / 12), rate=clips.rate)
 
 
@@ -305,16 +251,10 @@ class TimeStretchConfig(WaveOpConfig):
         speed: range of the speed; above 1 is faster.
     """
 
-    speed: tuple[float, float] = (0.7, 1.3)
+    speed: Speeds = (0.7, 1.3)
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
-        super().__post_init__()
-        self._check_range("speed", 0.1, 10.0)
-
-    def build(self) -> TimeStretch:
-        """Make the operator."""
-        return TimeStretch(self)
+        check_ranges(self, "speed")
 
 
 class TimeStretch(WaveOp):
@@ -324,9 +264,7 @@ class TimeStretch(WaveOp):
     moves_time = True
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
-        """Draw the speed."""
         return {"speed": between(*self.config.speed, len(audio), generator)}
 
-    def operate(self, clips: Audio, drawn: Drawn, scene: Scene) -> Tensor:
-        """Stretch."""
+    def operate(self, clips: Audio, drawn: Drawn, context: Context) -> Tensor:
         return stretch(clips.wave, drawn["speed"].double(), clips.wave.shape[1], rate=clips.rate)

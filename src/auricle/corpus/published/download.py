@@ -1,10 +1,8 @@
-"""`auricle data download` as a function: says what it is and how large, asks, fetches, checks, unpacks."""
+"""Download of published data sets: shows licence and sizes, asks, fetches, checks, unpacks."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,20 +11,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from auricle.config import nearest
+from auricle.corpus.published.archive import Archive, DataSet
 from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.corpus.published.fetching import Patience, fetch, remote_size
 from auricle.corpus.published.unpacking import can_unpack, unpack
-from auricle.corpus.readers.archive import Archive, DataSet
 from auricle.errors import DownloadError, StorageError
+from auricle.storage import free_bytes, write_json
 
 JOURNAL = ".auricle-download.json"
 
 
 def get_data_set(name: str) -> DataSet:
-    """Return what is known of a data set.
+    """Return a data set by name.
 
     Raises:
-        DownloadError: there is none of that name.
+        DownloadError: the name is unknown.
     """
     if name not in DATA_SETS:
         raise DownloadError(f"no data set is called {name!r}{nearest(name, DATA_SETS)}")
@@ -45,25 +44,25 @@ def download(
 ) -> Path:
     """Download a data set and unpack it.
 
-    Shows title, licence, citation, and the size of each file and of what is missing, and asks before it begins. Broken
-    off at any moment, the same call goes on from there; files that are finished are not fetched again.
+    Shows title, licence, citation, and the sizes of all and of missing files, and asks before the download. The same
+    call continues after an interruption; finished files are not fetched again.
 
     Args:
-        data: name of a data set, or one.
-        folder: where to; made if missing.
-        yes: don't ask.
-        ask: asks a question and returns whether it was answered with yes; by default on the terminal.
-        unpacked: unpack .zip and .tar archives (they are kept beside).
-        patience: with the server.
-        console: where to show it; standard error by default.
+        data: a data set, or its name.
+        folder: target, made if missing.
+        yes: do not ask.
+        ask: asks a question and returns whether the answer is yes; by default on the terminal.
+        unpacked: unpack .zip and .tar archives (and keep them).
+        patience: waiting times and retries.
+        console: for messages; by default standard error.
 
     Returns:
         The folder.
 
     Raises:
-        DownloadError: the data set has to be asked for at its home, the user says no, a server refuses or breaks off,
-            a size or sum is wrong, or an archive is damaged.
-        StorageError: the disk is full, or would be.
+        DownloadError: the data set is only available on request, the answer is no, a server refuses or disconnects, a
+            size or checksum is wrong, or an archive is damaged.
+        StorageError: there is not enough space.
     """
     data = get_data_set(data) if isinstance(data, str) else data
     folder = Path(folder)
@@ -71,7 +70,7 @@ def download(
     if not data.archives:
         raise DownloadError(f"{data.title} can't be downloaded by auricle: {data.how or 'ask for it'} ({data.home})")
     done = _read_journal(folder)
-    todo = [archive for archive in data.archives if done.get(_place(archive)) != _mark(archive, unpacked)]
+    todo = [archive for archive in data.archives if done.get(_path_of(archive)) != _mark(archive, unpacked)]
     sizes = {archive: remote_size(archive, patience) for archive in todo if not _target(folder, archive).is_file()}
     _show(console, data, folder, done, sizes, unpacked)
     if todo:
@@ -79,11 +78,10 @@ def download(
         question = f"Download {data.title} to {folder}?"
         if not yes and not (ask or _ask)(question):
             raise DownloadError(f"{data.title} was not downloaded: the question was not answered with yes (--yes)")
-        _make(folder)
         for archive in todo:
             _get(archive, folder, unpacked, patience, console)
-            done[_place(archive)] = _mark(archive, unpacked)
-            _write_journal(folder, done)
+            done[_path_of(archive)] = _mark(archive, unpacked)
+            write_json(folder / JOURNAL, done)
     console.print(f"{data.title} is in {folder}{': ' + data.how if data.how else ''}")
     return folder
 
@@ -99,7 +97,9 @@ def _get(archive: Archive, folder: Path, unpacked: bool, patience: Patience | No
     path = _target(folder, archive)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(archive.file, total=None)
-        fetch(archive, path, patience=patience, tell=lambda here, whole: bar.update(task, completed=here, total=whole))
+        fetch(
+            archive, path, patience=patience, progress=lambda here, whole: bar.update(task, completed=here, total=whole)
+        )
     if unpacked and archive.unpack == "auto" and can_unpack(archive.file):
         console.print(f"unpacking {archive.file}")
         unpack(path, folder / archive.folder)
@@ -118,7 +118,7 @@ def _show(
     table = Table("file", "size", "sum", "here")
     for archive in data.archives:
         path = _target(folder, archive)
-        if done.get(_place(archive)) == _mark(archive, unpacked):
+        if done.get(_path_of(archive)) == _mark(archive, unpacked):
             state, size = "complete", path.stat().st_size if path.is_file() else None
         elif path.is_file():
             state, size = "fetched", path.stat().st_size
@@ -132,12 +132,12 @@ def _show(
     missing = _missing(folder, sizes)
     unsaid = sum(size is None for size in sizes.values())
     files = "1 file whose size" if unsaid == 1 else f"{unsaid} files whose sizes"
-    more = f", and {files} the server does not tell" if unsaid else ""
+    more = f", and {files} the server does not report" if unsaid else ""
     console.print(f"to download: {in_units(missing)}{more}; unpacked it takes about as much again")
 
 
 def _missing(folder: Path, sizes: dict[Archive, int | None]) -> int:
-    """Bytes that have still to come."""
+    """Return the bytes that are still missing."""
     total = 0
     for archive, size in sizes.items():
         part = _target(folder, archive).with_name(archive.file + ".part")
@@ -147,12 +147,11 @@ def _missing(folder: Path, sizes: dict[Archive, int | None]) -> int:
 
 
 def _require_space(folder: Path, sizes: dict[Archive, int | None]) -> None:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free, missing = shutil.disk_usage(there).free, _missing(folder, sizes)
+    free, missing = free_bytes(folder), _missing(folder, sizes)
     if missing > free:
         raise StorageError(
-            f"{in_units(missing)} are to be downloaded, but {there} has {in_units(free)} free; free some space, or "
-            "choose another folder"
+            f"{in_units(missing)} are to be downloaded, but the disk of {folder} has {in_units(free)} free; free some "
+            "space, or choose another folder"
         )
 
 
@@ -179,20 +178,13 @@ def _target(folder: Path, archive: Archive) -> Path:
     return folder / archive.folder / archive.file
 
 
-def _place(archive: Archive) -> str:
+def _path_of(archive: Archive) -> str:
     return f"{archive.folder}/{archive.file}" if archive.folder else archive.file
 
 
 def _mark(archive: Archive, unpacked: bool) -> str:
-    """What the journal has of a finished file: another sum or address, or unpacking it now, makes it unfinished."""
+    """Return the journal entry of a finished file; it changes with the checksum, the address and unpacking."""
     return f"{archive.url} {archive.sum} {'unpacked' if unpacked else 'fetched'}"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} can't be made: {error.strerror}; choose another one") from error
 
 
 def _read_journal(folder: Path) -> dict[str, str]:
@@ -203,19 +195,10 @@ def _read_journal(folder: Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in held.items()} if isinstance(held, dict) else {}
 
 
-def _write_journal(folder: Path, done: dict[str, str]) -> None:
-    part = folder / f"{JOURNAL}.{os.getpid()}.part"
-    try:
-        part.write_text(json.dumps(done, indent=1), encoding="utf-8")
-        part.replace(folder / JOURNAL)
-    except OSError as error:
-        raise StorageError(f"{folder / JOURNAL} can't be written: {error.strerror}; free some space") from error
-
-
 def render_data_sets() -> Table:
-    """Return a table of all known data sets for a terminal: name, title, size, licence, how it is had."""
+    """Return a table of all known data sets for a terminal: name, title, size, licence, how to get it."""
     table = Table(title="data sets", title_justify="left")
-    for column in ("data set", "what", "size", "licence", "layout", "how it is had"):
+    for column in ("data set", "title", "size", "licence", "layout", "how to get it"):
         table.add_column(column, overflow="fold")
     for data in DATA_SETS.values():
         how = f"auricle data download {data.name}" if data.archives else data.how

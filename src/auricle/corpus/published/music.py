@@ -1,8 +1,8 @@
-"""Music: what is published where, under which licence, with which sums (Zenodo's, mirdata's, HEAR's, FMA's own)."""
+"""Music: addresses, licences and checksums (from Zenodo, mirdata, HEAR, FMA)."""
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _NSYNTH = "http://download.magenta.tensorflow.org/datasets/nsynth/nsynth-"
 _SPLIT = "https://raw.githubusercontent.com/jongpillee/music_dataset_split/master/GTZAN_split/"
@@ -187,6 +187,6 @@ DATA = (
         home="https://zenodo.org/record/4677097",
         size="2,084 tones, 88 notes each",
         layout="surge",
-        how="download it from its page; EVAR's division is evar/predefined/dataset_surge_tone_splits.csv, by tone",
+        how="download it from its page; EVAR's split is evar/predefined/dataset_surge_tone_splits.csv, by tone",
     ),
 )

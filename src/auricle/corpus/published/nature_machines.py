@@ -1,8 +1,8 @@
-"""Animals and machines: what is published where, under which licence, with which sums."""
+"""Animals and machines: addresses, licences and checksums."""
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _DCASE20 = {
     "dev_data_fan.zip": "649bdfc06263ae7a838963f43b6641e6",

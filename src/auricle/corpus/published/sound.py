@@ -1,12 +1,11 @@
-"""Everyday sounds, scenes and events: what is published where, under which licence, with which sums.
+"""Everyday sounds, scenes and events: addresses, licences and checksums.
 
-Sums are those that the publisher shows (Zenodo) or that well-kept loaders check (soundata, HEAR's preprocessing);
-where neither gives one it is left empty, and a download says so.
+Checksums are those of the publisher (Zenodo) or of well-kept loaders (soundata, HEAR's preprocessing), otherwise empty.
 """
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _AUDIOSET = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 _TAU = "TAU-urban-acoustic-scenes-2020-mobile-development"

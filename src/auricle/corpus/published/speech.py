@@ -1,8 +1,8 @@
-"""Speech: what is published where, under which licence, with which sums (Zenodo's, torchaudio's, HEAR's)."""
+"""Speech: addresses, licences and checksums (from Zenodo, torchaudio, HEAR)."""
 
 from __future__ import annotations
 
-from auricle.corpus.readers.archive import Archive, DataSet, zenodo
+from auricle.corpus.published.archive import Archive, DataSet, zenodo
 
 _COMMANDS = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_"
 _COMMANDS_PAPER = 'P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv 1804.03209'
@@ -34,7 +34,7 @@ DATA = (
         name="librispeech",
         title="LibriSpeech (train-clean-100, dev-clean, test-clean)",
         licence="CC BY 4.0",
-        citation='V. Panayotov et al., "Librispeech: an ASR corpus based on public domain audio books", ICASSP 2015',
+        citation='V. Panayotov et al., "Librispeech", ICASSP 2015, doi:10.1109/ICASSP.2015.7178964',
         home="https://www.openslr.org/12",
         size="100 h, 7 GB",
         layout="librispeech",

@@ -1,8 +1,7 @@
-"""Archives to folders: whole or not at all, and never outside of the folder that they are unpacked in."""
+"""Unpacking of archives: completely or not at all, and never outside of the target folder."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tarfile
@@ -11,23 +10,24 @@ import zlib
 from pathlib import Path
 
 from auricle.errors import DownloadError, StorageError
+from auricle.storage import FULL
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def can_unpack(name: str) -> bool:
-    """Return whether a file of this name is an archive that `unpack` knows."""
+    """Return whether `unpack` supports a file of this name."""
     lower = name.lower()
     return lower.endswith(".zip") or lower.endswith(_TARS)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .zip or .tar(.gz) into a folder; files that are there already are replaced, others stay.
+    """Unpack a .zip or .tar(.gz) into a folder; existing files of the same names are replaced.
 
-    Unpacked beside first and moved in when complete: killed at any moment, the folder holds no half files.
+    Files are moved into the folder after unpacking: an interruption leaves no incomplete files there.
 
     Raises:
-        DownloadError: the archive is damaged, of an unknown kind, or names files outside of the folder.
+        DownloadError: the archive is damaged, of an unknown kind, or contains files outside of the folder.
         StorageError: the disk is full.
     """
     beside = folder / f".unpacking-{archive.name}"
@@ -39,7 +39,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
         raise DownloadError(f"{archive} can't be unpacked: {error}; delete it and download it again") from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         raise StorageError(
             f"{archive} can't be unpacked to {folder}: the disk is full; free some space and run the same command again"

@@ -1,4 +1,4 @@
-"""Folders of loose recordings: labels from a table, or from the folders' names."""
+"""Folders of loose recordings, with labels from a table or from the names of folders."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
 _SPLITS = ("train", "valid", "test")
-# Folders that hold the recordings and say nothing about them.
+# Names of folders that are no labels.
 _PLAIN = frozenset(("clips", "audio", "wav", "wavs", "flac", "mp3", "sounds", "recordings", "data"))
 
 
 class Locator:
-    """Finds the files that a table names, relative to the corpus's root or to the table's own folder.
+    """Finds the files of a table, relative to the corpus's root or to the table's own folder.
 
-    Names that differ only in how accents are encoded (macOS writes them apart) count as the same.
+    Names that differ only in the encoding of accents (decomposed on macOS) are the same.
     """
 
     def __init__(self, root: Path, table_folder: Path) -> None:
-        """Look below `root` and `table_folder`."""
+        """Search below `root` and `table_folder`."""
         self.root = root
         self.bases = [table_folder] if table_folder == root else [table_folder, root]
         self._names: dict[Path, dict[str, str]] = {}
 
     def find(self, name: str) -> tuple[str, int] | None:
-        """Return a file's name below the root (absolute if it is elsewhere) and its bytes, or None."""
+        """Return a file's name below the root (absolute if elsewhere) and its bytes, or None."""
         # Tables made on Windows have backslashes.
         spelled = [name, name.replace("\\", "/")] if "\\" in name else [name]
         for path in (base / text for text in spelled for base in self.bases):
@@ -46,7 +46,7 @@ class Locator:
         return None
 
     def name(self, path: Path) -> str:
-        """Return a path as the corpus's `file` has it."""
+        """Return a path as in the corpus's column `file`."""
         full, root = os.path.normpath(path.absolute()), os.path.normpath(self.root.absolute())
         inside = full.startswith(root.rstrip(os.sep) + os.sep)
         return (os.path.relpath(full, root) if inside else full).replace(os.sep, "/")
@@ -65,21 +65,20 @@ class Locator:
 def open_label_table(
     table: Path, root: Path, name: str, listing: Listing | None = None, *, only_inside: bool = False
 ) -> Corpus:
-    """Open the recordings that a table names.
+    """Open the recordings of a table.
 
-    Files that are missing are left out and told in `problems`; recordings of the folder that the table does not name
-    are left out and counted in `notes`.
+    Missing files are skipped and listed in `problems`; recordings of the folder that are not in the table are excluded
+    and counted in `notes`.
 
     Args:
         table: CSV, TSV or Parquet.
         root: the corpus's folder.
-        name: what reports call it.
-        listing: what lies in the root.
-        only_inside: rows whose file lies outside the root are of no concern (the table serves several folders); an
-            empty corpus may come back.
+        name: name in reports.
+        listing: files of the root.
+        only_inside: ignore rows of files outside the root (for a table of several folders); the corpus may be empty.
 
     Raises:
-        CorpusError: the table can't be read, or none of its files is there.
+        CorpusError: the table can't be read, or all of its files are missing.
     """
     columns = read_label_table(table)
     locator = Locator(root, table.parent)
@@ -103,7 +102,7 @@ def open_label_table(
         shown = ", ".join(repr(file) for file in list(problems)[:3])
         raise CorpusError(
             f"{table} names {len(problems)} files and none of them is there (such as {shown}); "
-            f"names are looked for below {table.parent}"
+            f"names are relative to {table.parent}"
         )
     kept: dict[str, list[Any]] = {key: [values[row] for row in rows] for key, values in columns.items()}
     kept |= {"file": keys, "_key": keys, "_size": sizes}
@@ -146,10 +145,10 @@ def _read_events(path: Path, locator: Locator, files: set[str]) -> pa.Table | No
 
 
 def open_loose_files(listing: Listing, name: str) -> Corpus:
-    """Open a folder of recordings without a table: the folder that a recording lies in is its label.
+    """Open a folder of recordings without a table: a recording's folder is its label.
 
-    A first folder `train`, `valid` (`validation`, `val`, `dev`) or `test` is its split. Recordings at the top, or all
-    in one folder named like `clips` or `audio`, are unlabelled.
+    A first folder `train`, `valid` (`validation`, `val`, `dev`) or `test` is the split. Recordings at the top, or all
+    in one folder with a name such as `clips` or `audio`, are unlabelled.
     """
     files = list(listing.audio)
     splits: list[str | None] = []
@@ -172,10 +171,10 @@ def open_loose_files(listing: Listing, name: str) -> Corpus:
 
 
 def sub_corpora(listing: Listing) -> list[str]:
-    """Return the sub-folders that are corpora of their own, where a folder is a collection of them, else nothing.
+    """Return the sub-folders of a collection of corpora; nothing for other folders.
 
-    A collection has no recordings at its top, and in at least one of its sub-folders a label table or a scan's table.
-    Sub-folders without any audio are passed over.
+    A collection has no recordings at its top, and a label table or a scan's table in at least one of its sub-folders.
+    Sub-folders without audio are skipped.
     """
     names = list(listing.audio) + list(listing.tars) + list(listing.parquets)
     if any("/" not in name for name in names):

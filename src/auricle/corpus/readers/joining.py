@@ -1,4 +1,4 @@
-"""Several corpora as one."""
+"""Concatenation of corpora."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from auricle.errors import CorpusError
 def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
     """Join corpora into one.
 
-    Each file's name gets its corpus's name as a prefix, so that names stay unique; the column `corpus` says whence a
-    clip came. Columns that only some have are None elsewhere; a column of differing types becomes text.
+    Each file's name gets its corpus's name as a prefix, so that names stay unique; the column `corpus` holds the name.
+    Columns that are missing in some corpora are None there; a column of different types becomes text.
 
     Raises:
         CorpusError: there is nothing to join.
@@ -43,7 +43,7 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
         problems |= {f"{title}/{file}": reason for file, reason in corpus.problems.items()}
         notes += [f"{title}: {note}" for note in corpus.notes]
     table = _stacked(tables)
-    # The machinery stays at the end, so that two ways of joining the same corpora give the same columns.
+    # Internal columns come last, so that two ways of joining the same corpora give the same columns.
     table = table.select([n for n in table.column_names if n not in HIDDEN] + list(HIDDEN))
     return Corpus(
         table,

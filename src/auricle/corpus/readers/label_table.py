@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from auricle.errors import CorpusError
 
-# Names under which other tools write our columns.
+# Names that other tools use for our columns.
 ALIASES = {
     "file": ("path", "filename", "file_name", "filepath", "fname", "audio", "audio_file"),
     "label": ("labels", "category", "class", "tags"),
@@ -39,7 +39,7 @@ def read_label_table(path: Path) -> dict[str, list[Any]]:
     """Read a table of clips into columns with our names and types.
 
     `label`, `split` and `source` stay text (a label `0` or a speaker `007` is a name). Any other column becomes numbers
-    only if every value comes back exactly as it was written.
+    only if every value can be written back exactly.
 
     Raises:
         CorpusError: the table can't be read, has no column for the file names, or a value is of the wrong type.
@@ -73,7 +73,7 @@ def read_csv(path: Path) -> dict[str, list[Any]]:
                 if rows and len(row) != len(rows[0]):
                     raise CorpusError(
                         f"{path}, line {reader.line_num}: {len(row)} values, but the header names {len(rows[0])}; "
-                        "mend the line (a value that holds a comma or a line break needs quotes)"
+                        "fix the line (quote values with a comma or a line break)"
                     )
                 rows.append(row)
     except UnicodeDecodeError as error:
@@ -102,7 +102,7 @@ def _read_jsonl(path: Path) -> dict[str, list[Any]]:
 def _delimiter(path: Path, header: str) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    # Only the header tells: below it a semicolon joins labels.
+    # Only the header shows the delimiter: below it a semicolon joins labels.
     return max(",;\t", key=header.count) if "," not in header else ","
 
 
@@ -111,8 +111,8 @@ def tidy_columns(columns: Mapping[str, Sequence[Any]], where: str, *, needs_file
 
     Args:
         columns: values per column.
-        where: what to call the table in messages.
-        needs_file: whether a column of file names has to be there.
+        where: name of the table in messages.
+        needs_file: require a column of file names.
 
     Raises:
         CorpusError: there is no column for the file names, or a value is of the wrong type.

@@ -1,4 +1,4 @@
-"""What lies in a folder: audio files, shards and label tables, hidden ones left out."""
+"""Listings of folders: audio files, shards and label tables, without hidden files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from auricle.errors import CorpusError
 
-# The last four need the extra for codecs that libsndfile lacks; listing them makes the reason show up in a scan.
+# libsndfile can't read the last four; a scan lists them with the reason.
 AUDIO_SUFFIXES = frozenset(
     (
         *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
         *(".w64", ".rf64", ".m4a", ".aac", ".wma", ".mp4"),
     )
 )
+AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
 LABEL_TABLES = ("metadata.csv", "labels.csv", "metadata.jsonl")
 EVENT_TABLE = "events.csv"
 SCAN_TABLE = "auricle-corpus.parquet"
@@ -33,10 +34,10 @@ class Listing:
         root: the folder.
         audio: audio file -> bytes.
         tars: tar shards -> bytes.
-        parquets: Parquet files -> bytes (tables written by a scan are left out).
+        parquets: Parquet files -> bytes (without tables written by a scan).
         tables: label tables -> bytes.
         others: number of other files by suffix.
-        problems: what could not be looked at -> the reason.
+        problems: files and folders that could not be read -> the reason.
     """
 
     root: Path
@@ -75,7 +76,7 @@ class Listing:
 
 
 def list_folder(root: Path) -> Listing:
-    """Walk a folder; links are followed, but never in circles.
+    """Walk a folder, following links but never in circles.
 
     Raises:
         CorpusError: the folder is missing or can't be read.
@@ -127,7 +128,7 @@ def _add(listing: Listing, path: Path) -> None:
         printable = name.encode("utf-8", "backslashreplace").decode()
         listing.problems[printable] = "its name is no valid UTF-8; rename it"
     except OSError as error:
-        listing.problems[name] = f"it can't be looked at: {error.strerror}"
+        listing.problems[name] = f"it can't be read: {error.strerror}"
 
 
 def _name(path: Path, root: Path) -> str:

@@ -6,18 +6,21 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
 
+from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.label_table import tidy_columns, tidy_split
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES
-from auricle.corpus.stores import Place, Store
+from auricle.corpus.readers.listing import AUDIO_NAMES, AUDIO_SUFFIXES
+from auricle.corpus.readers.whole import make_corpus
+from auricle.corpus.stores import Place, Store, TarStore
+from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CorpusError
 
-# Labels and captions are small; a side file beyond this is something else.
+# Labels and captions are small; larger side files are something else.
 _SIDE_BYTES = 1 << 20
 
 
@@ -28,7 +31,7 @@ class ArrowStore(Store):
     Attributes:
         data: the data set, its audio not decoded.
         column: the column of the audio.
-        origin: what `load_split` needs to load it again.
+        origin: arguments of `load_split`.
     """
 
     data: Any
@@ -37,7 +40,6 @@ class ArrowStore(Store):
     kind: ClassVar[str] = "arrow"
 
     def read(self, place: Place) -> Path | bytes:
-        """Return the bytes in the row, or the path that it names."""
         value = self.data[place.offset][self.column]
         if isinstance(value, dict):
             if value.get("bytes") is None and value.get("path"):
@@ -50,12 +52,10 @@ class ArrowStore(Store):
         return bytes(value)
 
     def describe(self) -> dict[str, Any]:
-        """Return where the data set comes from."""
         return {"kind": self.kind, "column": self.column, **self.origin}
 
     @classmethod
     def restore(cls, data: dict[str, Any]) -> ArrowStore:
-        """Load the data set again."""
         origin = {key: value for key, value in data.items() if key not in ("kind", "column")}
         return cls(_undecoded(load_split(**origin), data["column"]), data["column"], origin)
 
@@ -70,7 +70,7 @@ def load_split(id: str, split: str, config: str | None = None, files: Sequence[s
         files: the files, for `parquet`.
 
     Raises:
-        CorpusError: it can't be found, reached or read.
+        CorpusError: the data set can't be found, reached or read.
     """
     return _load(id, split, config, files)
 
@@ -85,7 +85,7 @@ def splits_of(id: str, config: str | None = None) -> list[str]:
 
 
 def layout_of(id: str, config: str | None = None) -> str:
-    """Return how a data set lies there: `audiofolder`, `webdataset`, `parquet` ...
+    """Return the layout of a data set: `audiofolder`, `webdataset`, `parquet` ...
 
     Raises:
         CorpusError: the data set can't be found or reached.
@@ -100,7 +100,7 @@ def download_folder(id: str) -> Path:
     """Download a data set's files from the Hub (once; they stay in its cache) and return their folder.
 
     Raises:
-        CorpusError: it can't be reached.
+        CorpusError: the Hub can't be reached.
     """
     from huggingface_hub import snapshot_download
 
@@ -125,10 +125,10 @@ def _load(id: str, split: str | None, config: str | None, files: Sequence[str] |
 
 
 def audio_column(data: Any) -> str:
-    """Return the name of the column that holds sound.
+    """Return the name of the audio column.
 
     Raises:
-        CorpusError: there is none.
+        CorpusError: no column holds audio.
     """
     features = data.features
     found = [name for name, feature in features.items() if _is_audio(name, feature)]
@@ -156,7 +156,7 @@ def _undecoded(data: Any, column: str) -> Any:
 
 
 def arrow_rows(data: Any, origin: dict[str, Any], title: str) -> tuple[dict[str, list[Any]], ArrowStore]:
-    """Return a loaded split's columns (files named, labels as text) and the store of its sound."""
+    """Return a loaded split's columns (files named, labels as text) and the store of its audio."""
     column = audio_column(data)
     store = ArrowStore(_undecoded(data, column), column, origin)
     rest = data.remove_columns([column])
@@ -178,7 +178,7 @@ def _row_name(value: Any, row: int) -> str:
 
 
 def _named(feature: Any, value: Any) -> Any:
-    """Class numbers to class names."""
+    """Turn class numbers into class names."""
     if isinstance(feature, datasets.ClassLabel):
         return None if value is None or value < 0 else feature.int2str(value)
     inner = getattr(feature, "feature", None)
@@ -190,14 +190,14 @@ def _named(feature: Any, value: Any) -> Any:
 def index_tar(tar: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Find the recordings in a tar by their offsets; nothing is unpacked.
 
-    The webdataset layout: files whose names agree up to the first dot of the base name are one sample. `.cls` holds the
-    label; `.json` holds columns; `.txt` becomes the column `text`, and the label where nothing else gives one.
+    In the webdataset layout files whose names agree up to the first dot of the base name are one sample. `.cls` holds
+    the label; `.json` holds columns; `.txt` becomes the column `text`, and the label if there is no other.
 
     Returns:
-        Columns, and what was left out -> the reason.
+        Columns, and skipped members -> the reason.
 
     Raises:
-        CorpusError: it is no tar, or a compressed one.
+        CorpusError: the file is no uncompressed tar.
     """
     samples: dict[str, dict[str, Any]] = {}
     problems: dict[str, str] = {}
@@ -240,16 +240,16 @@ def _members(archive: tarfile.TarFile, name: str, problems: dict[str, str]) -> A
     try:
         yield from archive
     except tarfile.ReadError as error:
-        # What came before the damage is still good.
-        problems[name] = f"the tar is damaged or cut off ({error}); recordings behind that place are missing"
+        # Members before the damage are valid.
+        problems[name] = f"the tar is damaged or cut off ({error}); recordings after this point are missing"
 
 
 def _row(sample: dict[str, Any], key: str, tar: str, problems: dict[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     if "json" in sample:
         try:
-            told = json.loads(sample["json"])
-            row |= {k: v for k, v in told.items() if k != "file"} if isinstance(told, dict) else {"label": told}
+            said = json.loads(sample["json"])
+            row |= {k: v for k, v in said.items() if k != "file"} if isinstance(said, dict) else {"label": said}
         except ValueError as error:
             problems[f"{tar}/{key}.json"] = f"no valid JSON ({error}); its recording is kept without labels"
     if "txt" in sample:
@@ -260,3 +260,48 @@ def _row(sample: dict[str, Any], key: str, tar: str, problems: dict[str, str]) -
         row["label"] = row["text"]
     name, offset, size = sample["audio"]
     return row | {"file": name, "_key": name, "_offset": offset, "_size": size}
+
+
+def open_tars(tars: Sequence[Path], root: Path, name: str) -> Corpus:
+    """Open tar shards as one corpus.
+
+    Raises:
+        CorpusError: no shard holds audio.
+    """
+    parts: list[Corpus] = []
+    problems: dict[str, str] = {}
+    for tar in tars:
+        try:
+            columns, skipped = index_tar(tar)
+        except CorpusError as error:
+            if len(tars) == 1:
+                raise
+            problems[tar.name] = str(error)
+            continue
+        problems |= skipped
+        if columns:
+            parts.append(make_corpus(columns, root, tar.stem, store=TarStore(tar)))
+    if not parts:
+        reason = next(iter(problems.values()), f"no member is a recording ({AUDIO_NAMES})")
+        raise CorpusError(f"there is no audio in the tar shards of {root}: {reason}")
+    corpus = parts[0] if len(tars) == 1 else merged(parts, name)
+    return replace(corpus, name=name, problems={**problems, **corpus.problems})
+
+
+def open_parquets(paths: Sequence[Path], root: Path, name: str) -> Corpus:
+    """Open Parquet shards as one corpus.
+
+    Raises:
+        CorpusError: a shard can't be read, or no column holds audio.
+    """
+    origin: dict[str, Any] = {"id": "parquet", "split": "train", "files": [str(path.resolve()) for path in paths]}
+    columns, store = arrow_rows(load_split(**origin), origin, name)
+    return make_corpus(columns, root, name, store=store)
+
+
+def merged(parts: Sequence[Corpus], name: str) -> Corpus:
+    """Join shards or splits of one corpus, without a column `corpus`."""
+    joined = join(parts, name)
+    if any("corpus" in part.columns for part in parts):
+        return joined
+    return replace(joined, table=joined.table.drop_columns(["corpus"]))

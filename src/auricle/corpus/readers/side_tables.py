@@ -1,4 +1,4 @@
-"""Tables beside a corpus: events, trials, captions. What can't be right is refused, or left out and counted."""
+"""Tables beside a corpus: events, trials, captions. Invalid rows are refused, or skipped and counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from auricle.corpus.readers.label_table import read_csv
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
-# Tables round to milliseconds and codecs to frames: an event may end so many seconds after its recording.
+# Tables round to milliseconds and codecs to frames: an event may end this many seconds after its recording.
 END_TOLERANCE = 0.05
 CAPTIONS = "captions.csv"
 _TRUE, _FALSE = ("1", "true", "target", "same", "yes"), ("0", "false", "nontarget", "non-target", "different", "no")
@@ -24,13 +24,13 @@ _TRUE, _FALSE = ("1", "true", "target", "same", "yes"), ("0", "false", "nontarge
 
 @dataclass(frozen=True)
 class Trials:
-    """Pairs of clips, and whether both are of the same speaker (animal, machine).
+    """Pairs of clips, with whether both are of the same speaker (animal, machine).
 
     Attributes:
         enroll: `(n,)` rows of the corpus.
         test: `(n,)` rows of the corpus.
         target: `(n,)` bool, same or not.
-        notes: what was left out, and why.
+        notes: skipped trials and the reason.
     """
 
     enroll: NDArray[np.int64]
@@ -41,12 +41,12 @@ class Trials:
 
 @dataclass(frozen=True)
 class Captions:
-    """Texts that describe clips.
+    """Captions of clips.
 
     Attributes:
         rows: `(n,)` rows of the corpus; a clip with several captions occurs several times.
         texts: n captions.
-        notes: what was left out, and why.
+        notes: skipped captions and the reason.
     """
 
     rows: NDArray[np.int64]
@@ -55,13 +55,13 @@ class Captions:
 
 
 class ClipNames:
-    """Finds the clip that a table names: by its whole name, or by the end of it where that is unique.
+    """Finds the clip of a name in a table: by the whole name, or by a unique end of it.
 
-    Publishers write names relative to folders of their own (`id10270/x/1.wav` for `wav/id10270/x/1.wav`).
+    Publishers write names relative to their own folders (`id10270/x/1.wav` for `wav/id10270/x/1.wav`).
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        """Index a corpus of whole recordings; of a recording that was cut, the first clip stands for it."""
+        """Index a corpus of whole recordings; of several clips of one recording, the first is found."""
         self.corpus = corpus
         self._rows: dict[str, int] = {}
         for row, name in enumerate(corpus.column("file")):
@@ -79,8 +79,8 @@ class ClipNames:
         row = self._rows.get(tidy)
         return row if row is not None else self._ends.get(tidy)
 
-    def left_out(self, name: str) -> bool:
-        """Return whether the name is that of a recording that could not be opened with the corpus."""
+    def skipped(self, name: str) -> bool:
+        """Return whether a recording of this name was skipped when the corpus was opened."""
         tidy = name.strip().replace("\\", "/").removeprefix("./")
         return any(problem == tidy or problem.endswith(f"/{tidy}") for problem in self.corpus.problems)
 
@@ -88,22 +88,22 @@ class ClipNames:
         """Find many clips.
 
         Args:
-            names: as the table has them.
-            table: for messages.
+            names: from the table.
+            table: path for messages.
 
         Returns:
-            `(n,)` row of each, -1 for recordings that were left out when the corpus was opened; how many those are.
+            `(n,)` row of each, -1 for recordings that were skipped when the corpus was opened; the number of those.
 
         Raises:
-            CorpusError: a name is not in the corpus at all.
+            CorpusError: a name is unknown.
         """
         known = {name: self.find(name) for name in dict.fromkeys(names)}
-        unknown = [name for name, row in known.items() if row is None and not self.left_out(name)]
+        unknown = [name for name, row in known.items() if row is None and not self.skipped(name)]
         if unknown:
             shown = ", ".join(repr(name) for name in unknown[:3])
             raise CorpusError(
                 f"{table} names {len(unknown)} clips that corpus {self.corpus.name} does not have, such as {shown}; "
-                f"mend the names, or open the whole corpus{nearest(unknown[0], self._rows)}"
+                f"fix the names, or open the whole corpus{nearest(unknown[0], self._rows)}"
             )
         found = [known[name] for name in names]
         rows = np.array([-1 if row is None else row for row in found], dtype=np.int64)
@@ -113,21 +113,20 @@ class ClipNames:
 def read_trials(path: Path | str, corpus: Corpus) -> Trials:
     """Read verification trials: a CSV with the columns `enroll,test,target`, or VoxCeleb's lines `1 enroll test`.
 
-    Trials whose recording was left out of the corpus, of a clip with itself, and repeated ones are left out and
-    counted.
+    Trials of skipped recordings, of a clip with itself, and repeated ones are skipped and counted.
 
     Args:
         path: the table.
-        corpus: whose clips it names.
+        corpus: corpus of the clips.
 
     Raises:
         CorpusError: the table can't be read, names unknown clips, has another target than 0 or 1, or has no target
             or no non-target trial left.
     """
     path = Path(path)
-    enroll_names, test_names, said = _trial_columns(path)
+    enroll_names, test_names, texts = _trial_columns(path)
     targets = []
-    for line, text in enumerate(said):
+    for line, text in enumerate(texts):
         if text.lower() not in _TRUE + _FALSE:
             raise CorpusError(f"{path}, trial {line + 1}: target is {text!r}; expected 1 (same) or 0 (different)")
         targets.append(text.lower() in _TRUE)
@@ -152,7 +151,7 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
         (a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if not t
     }
     if contrary:
-        raise CorpusError(f"{path} calls {len(contrary)} pairs both the same and different; mend its targets")
+        raise CorpusError(f"{path} calls {len(contrary)} pairs both the same and different; fix its targets")
     if not target[keep].any() or target[keep].all():
         have = f"{int(target[keep].sum())} target and {int((~target[keep]).sum())} non-target trials"
         raise CorpusError(f"{path} has {have}; verification needs some of both")
@@ -183,8 +182,8 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
 
     Args:
         path: the table.
-        corpus: whose clips it names.
-        columns: which columns hold captions; by default all whose name begins or ends with `caption`.
+        corpus: corpus of the clips.
+        columns: columns of captions; by default all whose name begins or ends with `caption`.
 
     Raises:
         CorpusError: the table can't be read, has no captions, or names unknown clips.
@@ -213,18 +212,18 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
 
 
 def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table, tuple[str, ...]]:
-    """Leave out events that can't be, cut those that end after their recording, and say so.
+    """Drop invalid events, cut those that end after their recording, and note both.
 
-    Left out: times that are no numbers, a negative onset, an offset that is not after its onset, an onset at or after
-    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted; a scorer
-    that needs them apart calls `merge_overlaps`.
+    Invalid: times that are no numbers, a negative onset, an offset that is not after its onset, an onset at or after
+    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted; see
+    `merge_overlaps`.
 
     Args:
         table: columns `file`, `onset`, `offset`, `label`, and any others.
-        seconds: length of the recordings whose whole length is known.
+        seconds: length of recordings, as far as known.
 
     Returns:
-        The events that are left, and a note per kind of fault.
+        The valid events, and a note per kind of fault.
     """
     onset, offset, ends = _times(table, seconds)
     bad_number = ~(np.isfinite(onset) & np.isfinite(offset))
@@ -255,7 +254,7 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
 
 
 def check_events(corpus: Corpus) -> Corpus:
-    """Return the corpus with its strong labels tidied (`tidy_events`), and with notes of what was wrong."""
+    """Return the corpus with its strong labels tidied (see `tidy_events`), with notes on their faults."""
     if corpus.event_table is None:
         return corpus
     known = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
@@ -270,7 +269,7 @@ def merge_overlaps(table: pa.Table) -> tuple[pa.Table, int]:
         table: columns `file`, `onset`, `offset`, `label`; others keep the first event's value.
 
     Returns:
-        The events by file and onset, and how many were merged into another.
+        The events by file and onset, and the number of events merged into another.
     """
     order = _by_class(table)
     keep: list[int] = []
@@ -313,7 +312,7 @@ def _by_class(table: pa.Table) -> NDArray[np.int64]:
 
 
 def _overlaps(table: pa.Table) -> NDArray[np.bool_]:
-    """Which events begin before an earlier one of their class and recording has ended."""
+    """Mark events that begin before an earlier one of their class and recording has ended."""
     found = np.zeros(len(table), dtype=bool)
     files, labels = table.column("file").to_pylist(), table.column("label").to_pylist()
     onset, offset = table.column("onset").to_pylist(), table.column("offset").to_pylist()

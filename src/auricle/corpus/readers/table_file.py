@@ -1,4 +1,4 @@
-"""A corpus table on disk: Parquet, with the stores, strong labels and notes in the schema's metadata."""
+"""Corpus tables on disk: Parquet, with the stores, strong labels and notes in the schema's metadata."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _EVENTS = b"auricle.events"
 
 
 def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Path:
-    """Write a corpus's table to Parquet, atomically. No sound is written.
+    """Write a corpus's table to Parquet, atomically and without audio.
 
-    Stores below the table's folder are named relative to it, so the folder can be moved as a whole.
+    Stores below the table's folder are named relative to it, so that the folder can be moved as a whole.
 
     Args:
-        corpus: what to write.
+        corpus: the corpus.
         path: the Parquet file; its folder is made.
-        listing: a digest of the folder's files that the table stands for (`table_listing` returns it).
+        listing: digest of the folder's files (returned by `table_listing`).
 
     Raises:
-        CorpusError: the file can't be written.
+        StorageError: the file can't be written.
     """
     here = path.resolve().parent
     stores = [_relative(store.describe(), here) for store in corpus.stores]
@@ -49,14 +49,14 @@ def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Pa
         with pa.ipc.new_stream(sink, corpus.event_table.schema) as writer:
             writer.write_table(corpus.event_table)
         metadata[_EVENTS] = sink.getvalue().to_pybytes()
-    # Through Python's file, whose errors keep their number: a full disk is told apart.
+    # Errors of Python's files have a number, by which a full disk is recognised.
     with replacing(path, "free some space, or write the table elsewhere (--out)") as part, part.open("wb") as file:
         pq.write_table(corpus.table.replace_schema_metadata(metadata), file, compression="zstd")
     return path
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a Parquet file is a corpus table that `write_table` wrote."""
+    """Return whether a Parquet file is a corpus table written by `write_table`."""
     try:
         return _ABOUT in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowInvalid):
@@ -64,21 +64,11 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path) -> Corpus:
-    """Open a corpus table that `write_table` wrote.
+    """Open a corpus table written by `write_table`.
 
     Raises:
         CorpusError: the file is missing, damaged, or no corpus table.
     """
-    corpus, _ = _read(path)
-    return corpus
-
-
-def table_listing(path: Path) -> str | None:
-    """Return the digest of the files that a table stands for, as it was given to `write_table`."""
-    return json.loads((pq.read_schema(path).metadata or {})[_ABOUT]).get("listing")
-
-
-def _read(path: Path) -> tuple[Corpus, dict[str, Any]]:
     if not path.is_file():
         raise CorpusError(f"there is no corpus table {path}; make one with `auricle corpus scan FOLDER`")
     try:
@@ -93,7 +83,7 @@ def _read(path: Path) -> tuple[Corpus, dict[str, Any]]:
     events = None
     if _EVENTS in metadata:
         events = pa.ipc.open_stream(metadata[_EVENTS]).read_all()
-    corpus = Corpus(
+    return Corpus(
         table.replace_schema_metadata(None).combine_chunks(),
         tuple(Store.from_description(_absolute(data, here)) for data in about["stores"]),
         about["name"],
@@ -102,7 +92,11 @@ def _read(path: Path) -> tuple[Corpus, dict[str, Any]]:
         about["problems"],
         tuple(about["notes"]),
     )
-    return corpus, about
+
+
+def table_listing(path: Path) -> str | None:
+    """Return the digest of files that was passed to `write_table`."""
+    return json.loads((pq.read_schema(path).metadata or {})[_ABOUT]).get("listing")
 
 
 def _relative(data: dict[str, Any], here: Path) -> dict[str, Any]:

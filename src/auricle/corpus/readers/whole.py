@@ -1,4 +1,4 @@
-"""From columns as a source gives them to a corpus: missing durations are read from headers, bad rows are set aside."""
+"""Corpora from the columns of a source: missing durations are read from headers, bad rows are skipped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from auricle.corpus.durations import probe_seconds
-from auricle.corpus.stores import FolderStore, Place, Store
+from auricle.corpus.stores import FolderStore, Place, Store, probe_seconds
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
@@ -26,18 +25,17 @@ def make_corpus(
 ) -> Corpus:
     """Make a corpus from a source's columns.
 
-    Clips with a `start` are ranges (to the recording's end where `seconds` is missing); all others are whole
-    recordings. Recordings whose duration is not in the table and whose header can't be read are left out and told in
-    `problems`.
+    Clips with a `start` are ranges (without `seconds`, to the recording's end); all others are whole recordings.
+    Recordings without a duration in the table or in a readable header are skipped and listed in `problems`.
 
     Args:
         columns: `file`, and any others.
         root: folder of the corpus.
-        name: what reports call it.
-        store: where the sound lies; loose files below the root by default.
+        name: name in reports.
+        store: the audio; by default loose files below the root.
         events: strong labels.
-        problems: what was left out before -> the reason.
-        notes: what else a user should know.
+        problems: recordings that were skipped before -> the reason.
+        notes: remarks.
 
     Raises:
         CorpusError: no clip is left.
@@ -45,7 +43,7 @@ def make_corpus(
     store = store or FolderStore(root)
     full = {key: list(values) for key, values in columns.items()}
     count = len(full["file"])
-    told = dict(problems or {})
+    skipped = dict(problems or {})
     keys = full.setdefault("_key", list(full["file"]))
     offsets = full.setdefault("_offset", [-1] * count)
     sizes = full.setdefault("_size", [-1] * count)
@@ -56,21 +54,21 @@ def make_corpus(
     bad = set()
     for i, found in zip(unknown, probe_seconds(store, places), strict=True):
         if isinstance(found, str):
-            told[full["file"][i]] = found
+            skipped[full["file"][i]] = found
             bad.add(i)
         else:
             seconds[i] = found - (starts[i] or 0.0)
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
-            told[full["file"][i]] = f"its range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
+            skipped[full["file"][i]] = f"its range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
             bad.add(i)
     full["_whole"] = [start is None for start in starts]
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad]
     if not good:
-        first = next(iter(told.items()), ("", "it lists no clips"))
+        first = next(iter(skipped.items()), ("", "it lists no clips"))
         raise CorpusError(
-            f"no recording of {name} ({root}) can be used: {len(told)} left out, the first: {': '.join(first)}"
+            f"no recording of {name} ({root}) can be used: {len(skipped)} skipped, the first: {': '.join(first)}"
         )
     kept = {key: [values[i] for i in good] for key, values in full.items()} if bad else full
-    return Corpus.from_columns(kept, root=root, name=name, store=store, events=events, problems=told, notes=notes)
+    return Corpus.from_columns(kept, root=root, name=name, store=store, events=events, problems=skipped, notes=notes)

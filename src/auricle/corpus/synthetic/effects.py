@@ -1,4 +1,4 @@
-"""What happens to a synthesised sound on its way to the microphone: rooms, backgrounds, levels, edges."""
+"""Effects on synthesised sounds: rooms, backgrounds, levels, edges."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def coloured_noise(generator: np.random.Generator, samples: int, exponent: float
         exponent: 0 white, 1 pink, 2 brown, -1 blue.
 
     Returns:
-        `(S,)` float32. The slope is flat below 1/2000 of the rate: a longer clip does not get a stronger drift.
+        `(S,)` float32. The slope is flat below 1/2000 of the rate, so that longer clips have no stronger drift.
     """
     size = fast.next_fast_len(samples, real=True)
     frequency = np.arange(size // 2 + 1, dtype=np.float32) / size
@@ -50,9 +50,9 @@ def slow_curve(generator: np.random.Generator, samples: int, rate: int, hertz: f
 
 
 def room_response(generator: np.random.Generator, seconds: float, wetness: float, rate: int) -> Wave:
-    """Make the impulse response of a room as exponentially decaying noise behind a direct path.
+    """Make the impulse response of a room as exponentially decaying noise after a direct path.
 
-    High frequencies decay faster, as air and walls take them first (Moorer 1979).
+    High frequencies decay faster, absorbed by air and walls (Moorer 1979).
 
     Args:
         generator: the only source of randomness.
@@ -88,7 +88,7 @@ def convolve(wave: Wave, response: Wave) -> Wave:
 
 
 def tilt(wave: Wave, decibels_per_octave: float, rate: int) -> Wave:
-    """Tilt the spectrum around 1 kHz, as microphones and distances do. Below 60 Hz the gain stays level."""
+    """Tilt the spectrum around 1 kHz, as microphones and distances do; below 60 Hz the gain is constant."""
     if decibels_per_octave == 0:
         return wave
     size = fast.next_fast_len(wave.size, real=True)
@@ -98,7 +98,7 @@ def tilt(wave: Wave, decibels_per_octave: float, rate: int) -> Wave:
 
 
 def audible_span(wave: Wave, rate: int, floor_db: float = -40.0) -> tuple[int, int]:
-    """Find where a wave is audible: from the first to past the last 10-ms block within `floor_db` of the loudest.
+    """Find the audible part of a wave: from the first to past the last 10-ms block within `floor_db` of the loudest.
 
     Args:
         wave: `(S,)`.
@@ -118,7 +118,7 @@ def audible_span(wave: Wave, rate: int, floor_db: float = -40.0) -> tuple[int, i
 
 
 def soften_edges(wave: Wave, rate: int, seconds: float = 0.004) -> Wave:
-    """Fade the first and last few milliseconds, so that cutting makes no click."""
+    """Fade the first and last few milliseconds, so that cuts make no click."""
     length = min(int(seconds * rate), wave.size // 2)
     if length < 1:
         return wave

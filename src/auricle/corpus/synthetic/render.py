@@ -1,63 +1,48 @@
 """Rendering one clip of the built-in corpus: a pure function of the settings and the clip's index.
 
-Two kinds: `single` has one event per clip in a faint background (single-label classification), `scenes` has up to
-six short events dispersed over a background of random colour (tagging, sound event detection). Every fold has
-voices (instruments, talkers, engines) of its own, so a probe is always tested on voices it never met.
+Two kinds: `single` has one event per clip in a faint background (single-label classification), `scenes` has up to six
+short events over a background of random colour (tagging, sound event detection). Every fold has its own voices
+(instruments, talkers, engines), so that a probe is tested on unseen voices.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from auricle.config import Config, nearest
+from auricle.config import Config, Count, Natural
 from auricle.corpus.synthetic import effects
 from auricle.corpus.synthetic.sources import SOURCES, Source
 from auricle.corpus.synthetic.voice import Note
-from auricle.errors import ConfigError
 
 Kind = Literal["scenes", "single"]
 VERSION = 1
 FOLDS = 5
-VOICES = 12  # per class and fold: few enough to recur, many enough that none can be learnt by heart
+VOICES = 12  # per class and fold: few enough to recur, too many to memorise
 PEAK = 0.98
 MOST_EVENTS = 6
 
 
 @dataclass(frozen=True)
 class ScenesConfig(Config):
-    """What determines a built-in corpus.
+    """Settings of a built-in corpus.
 
     Attributes:
-        clips: how many clips.
-        seconds: length of each clip.
-        seed: everything follows from it.
+        clips: number of clips.
+        seconds: length of a clip.
+        seed: of all random choices.
         content: `scenes` (several events a clip) or `single` (one).
         rate: sample rate in Hz.
     """
 
-    clips: int = 600
-    seconds: float = 5.0
-    seed: int = 0
+    clips: Count = 600
+    seconds: Annotated[float, Ge(0.5), Le(3600)] = 5.0
+    seed: Natural = 0
     content: Kind = "scenes"
-    rate: int = 16000
-
-    def __post_init__(self) -> None:
-        """Refuse settings that no corpus can have."""
-        if self.content not in get_args(Kind):
-            raise ConfigError(
-                f"unknown kind of built-in corpus {self.content!r}{nearest(self.content, get_args(Kind))}"
-            )
-        if self.clips < 1:
-            raise ConfigError(f"a corpus needs at least one clip, found clips={self.clips}")
-        if not 0.5 <= self.seconds <= 3600:
-            raise ConfigError(f"clips last 0.5 to 3600 seconds, found seconds={self.seconds}")
-        if not 8000 <= self.rate <= 96000:
-            raise ConfigError(f"the synthesis works at 8000 to 96000 Hz, found rate={self.rate}")
-        if self.seed < 0:
-            raise ConfigError(f"seeds are 0 or positive, found seed={self.seed}")
+    rate: Annotated[int, Ge(8000), Le(96000)] = 16000
 
 
 @dataclass(frozen=True)
@@ -65,12 +50,12 @@ class Event:
     """One sound in a clip; the columns of `events.csv` after `file`.
 
     Attributes:
-        onset: where it becomes audible, seconds.
-        offset: where its direct sound has ended (within 40 dB of its loudest 10 ms), seconds; echoes may go on.
+        onset: start of audibility, seconds.
+        offset: end of the direct sound (within 40 dB of its loudest 10 ms), seconds; echoes may continue.
         label: the class.
         voice: which instrument of that class, e.g. `bell-3-07`.
-        pitch_hz: see the class's renderer for what it is.
-        loudness_db: level of the event as heard, with its reverberation, between onset and offset, dB re full scale.
+        pitch_hz: defined by the class's renderer.
+        loudness_db: level of the event with its reverberation, between onset and offset, dB re full scale.
         snr_db: the same over the background's level in that span.
         duration: offset - onset.
     """
@@ -87,12 +72,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered clip with all that is known about it.
+    """A rendered clip with its factors.
 
     Attributes:
         wave: `(S,)` float32, within [-1, 1].
-        background: `(S,)` float32, the background in it.
-        stems: each event's own wave as heard, placed in `(S,)`; their sum with the background is `wave`.
+        background: `(S,)` float32.
+        stems: each event's own wave with reverberation, `(S,)`; their sum with the background is `wave`.
         events: by onset, in the order of `stems`.
         fold: 1 to 5.
         factors: of the whole clip: colour (exponent of the background's 1/f slope), background_db, rt60 (seconds),
@@ -118,30 +103,30 @@ class Scene:
 
 
 def class_names() -> tuple[str, ...]:
-    """The sixteen classes, sorted."""
+    """Return the sixteen classes, sorted."""
     return tuple(sorted(source.name for source in SOURCES))
 
 
 def render_scene(config: ScenesConfig, index: int) -> Scene:
-    """Synthesise one clip. The same config and index give the same samples, whatever was rendered before.
+    """Synthesise one clip; the same config and index always give the same samples.
 
     Args:
-        config: which corpus; its `clips` does not matter here.
-        index: which clip, 0 or more.
+        config: the corpus; `clips` is not used.
+        index: of the clip, from 0.
 
     Returns:
         The clip with its stems, events and factors.
     """
     draw = np.random.default_rng([VERSION, get_args(Kind).index(config.content), config.seed, index])
     samples = round(config.seconds * config.rate)
-    # 16 classes and 5 folds share no divisor: any 80 clips in a row hold each class in each fold once.
+    # 16 and 5 are coprime: any 80 clips in a row hold each class in each fold once.
     fold = index % FOLDS + 1
     if config.content == "single":
         sources = [SOURCES[index % len(SOURCES)]]
         colour, background_db = draw.uniform(-0.5, 2.2), draw.uniform(-70.0, -42.0)
         snr = (8.0, 36.0)
     else:
-        # Events become denser with the clip's length, so that ten seconds are not emptier than five.
+        # The number of events grows with the clip's length, so that ten seconds are not emptier than five.
         most = min(MOST_EVENTS, max(2, round(config.seconds * 0.7)))
         count = int(draw.integers(1, most + 1))
         sources = [SOURCES[k] for k in draw.choice(len(SOURCES), count)]

@@ -1,8 +1,7 @@
-"""The built-in corpus: sound scenes made by synthesis from a seed, no downloads, every factor known.
+"""The built-in corpus: sound scenes synthesised from a seed, without downloads, with every factor known.
 
-Sixteen classes, each with its own physics; folds that share no voice; strong labels. It serves demonstrations, tests
-and tutorials, and is a labelled instrument for probing: whether an encoder knows pitch, loudness, onset, reverberation
-or noise can be asked, because they are columns.
+Sixteen classes, each with its own physics; folds that share no voice; strong labels. For demonstrations, tests,
+tutorials and probing: pitch, loudness, onset, reverberation and noise are columns.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import typing
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import soundfile
 from rich.console import Console
@@ -31,18 +30,14 @@ _REMEDY = (
     "free some space or choose another folder (XDG_CACHE_HOME moves the cache); finished clips are kept, and the same "
     "call continues"
 )
-if TYPE_CHECKING:
-    from auricle.corpus.table import Corpus
-
 __all__ = [
     "Event",
     "Kind",
     "Scene",
     "ScenesConfig",
-    "builtin_corpus",
     "class_names",
-    "make_scenes",
     "parse_builtin",
+    "render_builtin",
     "render_scene",
     "scenes",
     "write_scenes",
@@ -76,14 +71,14 @@ def write_scenes(
 ) -> Path:
     """Render a built-in corpus into a folder: `clips/*.flac`, `metadata.csv`, `events.csv`, `SOURCE.md`.
 
-    Killed at any moment, it goes on where it was when called again: finished clips are kept, the two tables are
-    written last, and every file appears whole or not at all. Two processes may write the same folder at once.
+    A call after an interruption continues: finished clips are kept, the two tables are written last, and every file
+    appears whole or not at all. Two processes may write the same folder at once.
 
     Args:
-        folder: where; made if missing. It must be empty, or hold the same corpus, finished or not.
-        clips: how many clips.
-        seconds: length of each.
-        seed: everything follows from it.
+        folder: target, made if missing; empty, or with the same corpus, finished or not.
+        clips: number of clips.
+        seconds: length of a clip.
+        seed: of all random choices.
         kind: `scenes` (several events a clip) or `single` (one).
         rate: sample rate in Hz.
         progress: show a progress bar on standard error.
@@ -115,7 +110,7 @@ def _write(folder: Path, config: ScenesConfig, progress: bool) -> Path:
         console = Console(stderr=True)
         steps = track(missing, f"rendering {config.content}", console=console, transient=True)
     with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
-        # A kill may have cut the last line short: a fresh line keeps the next entry readable.
+        # The last line may be incomplete after an interruption: begin a new one.
         journal.write("\n")
         for index in steps:
             scene = render_scene(config, index)
@@ -133,21 +128,21 @@ def _write(folder: Path, config: ScenesConfig, progress: bool) -> Path:
 
 
 def _claim(folder: Path, config: ScenesConfig) -> None:
-    """Write the settings into the folder, or check that they are the ones it has."""
+    """Write the settings into the folder, or compare them with those in it."""
     wanted = {"version": VERSION, **config.to_json()}
-    place = folder / SETTINGS
-    if place.is_file():
-        found = json.loads(place.read_text(encoding="utf-8"))
+    path = folder / SETTINGS
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found != wanted:
             changed = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
-            told = ", ".join(f"{key} is {found.get(key)!r}, wanted {wanted.get(key)!r}" for key in changed)
-            raise CorpusError(f"{folder} holds another built-in corpus ({told}); choose another folder or delete it")
+            listed = ", ".join(f"{key} is {found.get(key)!r}, wanted {wanted.get(key)!r}" for key in changed)
+            raise CorpusError(f"{folder} holds another built-in corpus ({listed}); choose another folder or delete it")
         return
-    strangers = [entry.name for entry in folder.iterdir() if entry.name != "clips"]
-    strangers += [entry.name for entry in (folder / "clips").iterdir() if not entry.name.startswith(".")]
-    if strangers:
-        raise CorpusError(f"{folder} already holds other files (such as {strangers[0]!r}); choose an empty folder")
-    write_atomic(place, json.dumps(wanted, indent=1).encode(), _REMEDY)
+    others = [entry.name for entry in folder.iterdir() if entry.name != "clips"]
+    others += [entry.name for entry in (folder / "clips").iterdir() if not entry.name.startswith(".")]
+    if others:
+        raise CorpusError(f"{folder} already holds other files (such as {others[0]!r}); choose an empty folder")
+    write_atomic(path, json.dumps(wanted, indent=1).encode(), _REMEDY)
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
@@ -157,7 +152,7 @@ def _read_journal(path: Path) -> dict[str, Any]:
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
-                continue  # empty, or cut short by a kill: its clip is rendered again
+                continue  # empty or incomplete: the clip is rendered again
             entries[entry["clip"]["file"]] = entry
     return entries
 
@@ -229,26 +224,23 @@ def _cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "auricle" / "builtin"
 
 
-def make_scenes(config: ScenesConfig, cache: str | Path | None = None, *, progress: bool = False) -> Corpus:
-    """Render a built-in corpus once into a cache folder, and open it.
+def render_builtin(spec: str, cache: str | Path | None = None, *, progress: bool = False) -> tuple[Path, str]:
+    """Render a built-in corpus once into a cache folder.
 
     Args:
-        config: which corpus.
-        cache: parent of the corpus's folder; the user's cache folder (`XDG_CACHE_HOME`) if None.
+        spec: id of the corpus, see `parse_builtin`.
+        cache: parent of the corpus's folder; None: the user's cache folder (`XDG_CACHE_HOME`).
         progress: show a progress bar while rendering.
 
     Returns:
-        An ordinary folder corpus, named after its settings.
-    """
-    from auricle.corpus.sources import open_corpus  # here, because `sources` opens `builtin:` ids through this module
+        The folder, and a name made of the settings.
 
+    Raises:
+        ConfigError: the id is not valid.
+        StorageError: the folder can't be written.
+    """
+    config = parse_builtin(spec)
     parent = Path(cache) if cache is not None else _cache_folder()
     folder = parent / f"{config.content}-v{VERSION}-{config.fingerprint()}"
     write_scenes(folder, config.clips, config.seconds, config.seed, config.content, config.rate, progress=progress)
-    name = f"{config.content}-{config.clips}x{config.seconds:g}s-seed{config.seed}"
-    return open_corpus(folder, name=name)
-
-
-def builtin_corpus(spec: str, cache: str | Path | None = None, *, progress: bool = False) -> Corpus:
-    """Open a built-in corpus by its id; see `parse_builtin` for ids and `make_scenes` for the rest."""
-    return make_scenes(parse_builtin(spec), cache, progress=progress)
+    return folder, f"{config.content}-{config.clips}x{config.seconds:g}s-seed{config.seed}"

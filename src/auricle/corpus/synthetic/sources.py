@@ -1,9 +1,8 @@
 """The sound sources of the built-in corpus: sixteen classes, each with its own physics.
 
-A class is a family: a *voice* (one bell, one talker, one engine) fixes the timbre, an *event* how it sounds this time.
-Both are drawn from generators, so a corpus can keep the voices of its folds apart. Neighbouring classes share
-their long-term spectrum on purpose (whistle and siren, clicks and footsteps, vowel and babble, rain and wind): what
-tells them apart is how the sound evolves.
+In a class, a *voice* (one bell, one talker, one engine) determines the timbre, an *event* one performance. Both are
+drawn from generators, so that folds can have separate voices. Similar classes share their long-term spectrum on purpose
+(whistle and siren, clicks and footsteps, vowel and babble, rain and wind) and differ in how the sound evolves.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy as np
 
 from auricle.corpus.synthetic.sources_air import babble, birdsong, siren, vowel, whistle, wind
 from auricle.corpus.synthetic.sources_machine import alarm, clicks, engine, insects
-from auricle.corpus.synthetic.sources_struck import bell, drum, footsteps, plucked_string
-from auricle.corpus.synthetic.sources_water import rain, water_drops
+from auricle.corpus.synthetic.sources_struck import bell, drum, footsteps, plucked_string, rain, water_drops
 from auricle.corpus.synthetic.voice import Note
 
 
@@ -26,7 +24,7 @@ class Source:
 
     Attributes:
         name: the label.
-        pitch: lowest and highest pitch in Hz, drawn log-uniformly. What "pitch" is, the renderer's docstring says.
+        pitch: lowest and highest pitch in Hz, drawn log-uniformly; defined in the renderer's docstring.
         seconds: shortest and longest event, drawn log-uniformly.
         render: makes `(S,)` float32 of any level from a `Note`.
     """

@@ -1,4 +1,4 @@
-"""What the renderers of the built-in corpus share: a note to play, and elementary oscillators."""
+"""The parts that renderers of the built-in corpus share: a note to play, and elementary oscillators."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Wave = np.ndarray
 
 @dataclass(frozen=True)
 class Note:
-    """What a renderer is asked to play.
+    """The input of a renderer.
 
     Attributes:
-        voice: draws of the instrument's timbre; the same voice always draws the same.
-        event: draws of this one performance.
+        voice: generator of the instrument's timbre; the same for all notes of a voice.
+        event: generator of this one performance.
         pitch: Hz.
         samples: length S of the event.
         rate: sample rate in Hz.
@@ -61,7 +61,7 @@ def play_table(table: Wave, cycles: Wave) -> Wave:
 
 
 def harmonics_below_nyquist(highest: float, rate: int, limit: int = 200) -> int:
-    """How many harmonics of a fundamental stay below 0.45 of the rate, at least one."""
+    """Return the number of harmonics of a fundamental below 0.45 of the rate, at least one."""
     return int(np.clip(0.45 * rate / highest, 1, limit))
 
 
@@ -81,14 +81,14 @@ def low_pass(wave: Wave, hertz: float, rate: int) -> Wave:
 
 
 def high_pass(wave: Wave, hertz: float, rate: int) -> Wave:
-    """One-pole high-pass: what `low_pass` leaves out."""
+    """One-pole high-pass: the complement of `low_pass`."""
     return wave - low_pass(wave, hertz, rate)
 
 
 def damped_modes(
     samples: int, rate: int, hertz: Wave, amplitudes: Wave, decays: Wave, phases: Wave | None = None
 ) -> Wave:
-    """Sum damped sinusoids; modes above 0.45 of the rate are left out.
+    """Sum damped sinusoids; modes above 0.45 of the rate are dropped.
 
     Args:
         samples: length S.
@@ -104,7 +104,7 @@ def damped_modes(
     out = np.zeros(samples, np.float32)
     phases = np.zeros(len(hertz)) if phases is None else phases
     for f, a, d, p in zip(hertz, amplitudes, decays, phases, strict=True):
-        # Past eleven time constants a mode is 95 dB down: stop there.
+        # After eleven time constants a mode has decayed by 95 dB.
         length = min(samples, int(11 * d * rate) + 1)
         if f >= 0.45 * rate or length < 2:
             continue
@@ -115,7 +115,7 @@ def damped_modes(
 
 
 def place_grains(samples: int, starts: Wave, grains: list[Wave]) -> Wave:
-    """Add short waves at sample positions, cutting what runs past the end."""
+    """Add short waves at sample positions, cut off at the end."""
     out = np.zeros(samples, np.float32)
     for start, grain in zip(starts, grains, strict=True):
         stop = min(samples, int(start) + grain.size)
@@ -125,7 +125,7 @@ def place_grains(samples: int, starts: Wave, grains: list[Wave]) -> Wave:
 
 
 def swell(note: Note, attack: float, release: float) -> Wave:
-    """An envelope `(S,)` rising over `attack` and falling over `release` seconds, at most half of the note each."""
+    """Return an envelope `(S,)` with an attack and a release in seconds, at most half of the note each."""
     length = note.samples
     rise = max(1, min(int(attack * note.rate), length // 2))
     fall = max(1, min(int(release * note.rate), length // 2))

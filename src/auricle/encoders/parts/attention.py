@@ -1,4 +1,4 @@
-"""Multi-head attention from a joint projection, by the kernel that is fastest where it runs."""
+"""Multi-head attention from a joint projection, with the fastest kernel for its shape and device, and its masks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class _ShortAttention(torch.autograd.Function):
     """Attention by batched matmuls that keep the probabilities.
 
     For the short sequences that masking leaves, the fused CPU kernel's backward in half precision takes two to seven
-    times as long as these matmuls (97 to 305 tokens, AVX-512 with bfloat16). Accelerators and float32 have no use for
-    it. It also serves passes without gradients, so that a replay (gradient caching) repeats its first pass exactly.
+    times as long as these matmuls (97 to 305 tokens, AVX-512 with bfloat16). Accelerators and float32 don't need them.
+    Passes without gradients use them as well, so that a replay (gradient caching) repeats its first pass exactly.
     """
 
     @staticmethod
@@ -68,3 +68,29 @@ def joint_attention(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tens
     q, k, v = qkv.view(B, N, 3, heads, width // 3 // heads).permute(2, 0, 3, 1, 4).unbind(0)
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return y.transpose(1, 2).reshape(B, N, width // 3)
+
+
+def key_mask(valid: Tensor | None, cls: int = 0) -> Tensor | None:
+    """Return `(B, 1, 1, P + N)` bool, True where keys may be attended to; None where all may.
+
+    A row without any valid key would make the softmax 0/0; such rows attend to all, and are never pooled.
+
+    Args:
+        valid: `(B, N)` bool, False for tokens of padding; None: none is.
+        cls: P, class tokens in front of the others, always valid.
+    """
+    if valid is None:
+        return None
+    valid = torch.cat([valid.new_ones(valid.shape[0], cls), valid], 1) if cls else valid
+    return (valid | ~valid.any(1, keepdim=True))[:, None, None]
+
+
+def drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
+    """Zero the branch of whole samples in training, with chance `rate`, and scale up the others (stochastic depth).
+
+    The draws come from torch's global generator: a replay from a saved generator state makes the same ones.
+    """
+    if not training or rate == 0.0:
+        return branch
+    shape = (branch.shape[0], *[1] * (branch.dim() - 1))
+    return branch * (torch.rand(shape, device=branch.device).lt(1.0 - rate).to(branch.dtype) / (1.0 - rate))

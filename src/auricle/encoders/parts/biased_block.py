@@ -18,8 +18,7 @@ from auricle.encoders.parts.relative_bias import PositionGate
 class BiasedBlock(nn.Module):
     """Self-attention and feed-forward, each with a residual and a norm.
 
-    `pre`: `x + branch(norm(x))`; `post`: `norm(residual_scale * x + branch(x))`. All dropout draws come from torch's
-    global generator, so that a replay of the same forward from a saved generator state makes the same ones.
+    `pre`: `x + branch(norm(x))`; `post`: `norm(residual_scale * x + branch(x))`.
 
     Args:
         width: D.
@@ -27,7 +26,7 @@ class BiasedBlock(nn.Module):
         hidden: width of the feed-forward layer.
         norm: `post` (wav2vec 2.0 base, BEATs) or `pre` (the large models).
         gate: `input`: the relative bias is gated by the attention's input (WavLM); `query`: by its projected queries
-            (BEATs); `none`: the bias, if there is one, counts as it is.
+            (BEATs); `none`: the bias, if there is one, is not gated.
         residual_scale: DeepNorm's alpha, `post` only.
         dropout: of both branches.
         attention_dropout: of attention weights.
@@ -120,7 +119,7 @@ class BiasedBlock(nn.Module):
         return F.dropout(branch, self.dropout, self.training)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the block's output `(B, K, D)` and, by itself, its feed-forward branch before dropout and residual."""
+        """Return the block's output `(B, K, D)` and its feed-forward branch before dropout and residual."""
         if self.order == "pre":
             x = x + self._dropped(self.attention(self.norm1(x), mask, bias))
             branch = self.feed_forward(self.norm2(x))
@@ -131,7 +130,7 @@ class BiasedBlock(nn.Module):
 
 
 class BiasedBlocks(nn.ModuleList):
-    """Blocks in a row, which all see the same relative bias.
+    """A stack of blocks that share one relative bias.
 
     Args:
         blocks: in order.
@@ -144,7 +143,7 @@ class BiasedBlocks(nn.ModuleList):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, deep: float | None = None) -> None:
-        """Draw fresh weights for every block; see `BiasedBlock.initialise`."""
+        """Draw fresh weights of every block; see `BiasedBlock.initialise`."""
         for block in self:
             if isinstance(block, BiasedBlock):
                 block.initialise(generator, deep)
@@ -152,7 +151,7 @@ class BiasedBlocks(nn.ModuleList):
     def forward(
         self, x: Tensor, grid: Grid, layers: Sequence[int], mask: Tensor | None = None, bias: Tensor | None = None
     ) -> tuple[Tensor, tuple[Layer, ...] | None]:
-        """Return the last block's output `(B, K, D)` and the layers asked for (0: `x`), None where none are.
+        """Return the last block's output `(B, K, D)` and the requested layers (0: `x`), or None.
 
         The feed-forward output of a skipped block, and that of layer 0, is None.
         """
@@ -164,11 +163,3 @@ class BiasedBlocks(nn.ModuleList):
             if number in layers:
                 seen[number] = Layer(x, grid, feedforward)
         return x, tuple(seen[layer] for layer in layers) if layers else None
-
-
-def key_mask(valid: Tensor | None) -> Tensor | None:
-    """Return `(B, 1, 1, K)`, True where keys may be attended to; None where all may.
-
-    A row without any valid key would make the softmax 0/0; such rows attend to all, and are never pooled.
-    """
-    return None if valid is None else (valid | ~valid.any(1, keepdim=True))[:, None, None]

@@ -1,4 +1,4 @@
-"""Layers that never look ahead and carry a state: a recurrent one and a convolution, with one way to call both.
+"""Causal layers with a state, recurrent and convolutional, with one interface.
 
 Sources: APC, arXiv 1904.03240, section 2.1 (recurrent layers with residuals); wav2vec, arXiv 1904.05862, section 3.1
 (causal convolutions with residuals).
@@ -25,7 +25,7 @@ class CausalLayer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Return the layer's output and the state after the last step; `state` None: the beginning of a clip."""
+        """Return the layer's output and the state after the last step; `state` None: the start of a clip."""
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
@@ -33,10 +33,10 @@ class CausalLayer(nn.Module, ABC):
 
 
 class RecurrentLayer(CausalLayer):
-    """One GRU or LSTM, dropout on its output, and the input added where wanted.
+    """One GRU or LSTM with dropout on its output and an optional residual.
 
-    It runs in the parameters' precision also under autocast: rounding would add up along the clip, and a recurrence
-    in half precision is no faster on a CPU.
+    Computed in the parameters' precision also under autocast: rounding errors would add up along the clip, and half
+    precision is no faster on a CPU.
 
     Args:
         width_in: C.
@@ -53,7 +53,7 @@ class RecurrentLayer(CausalLayer):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights uniform in +-1/sqrt(D), as is usual for GRU and LSTM."""
+        # Uniform in +-1/sqrt(D), as is usual for GRU and LSTM.
         bound = self.rnn.hidden_size**-0.5
         for parameter in self.rnn.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
@@ -77,12 +77,12 @@ class CausalConvolution(CausalLayer):
     Args:
         width_in: C; where it differs from D the input is projected (1x1, no bias) before it is added.
         width: D.
-        kernel: steps that it sees.
-        norm: `channel` over the channels of a step; `group` over channels and time together, as published: every step
-            then depends on the whole clip; `none`.
+        kernel: steps in its receptive field.
+        norm: `channel` over the channels of a step; `group` over channels and time together, as published (every step
+            then depends on the whole clip); `none`.
         activation: `relu` or `gelu`.
         residual_scale: 0.5 keeps the variance; None: no residual.
-        left: what stands before the first step: its copies (`replicate`), zeros, or one learned vector.
+        left: padding before the first step: copies of it (`replicate`), zeros, or one learned vector.
         dropout: in training, on the convolution's output.
     """
 
@@ -109,13 +109,13 @@ class CausalConvolution(CausalLayer):
             self.norm = nn.GroupNorm(1, width)
         projected = self.scale is not None and width_in != width
         self.project = nn.Conv1d(width_in, width, 1, bias=False) if projected else nn.Identity()
-        # A kernel of one step has nothing before it.
+        # A kernel of one step needs no padding.
         learned = left == "learned" and kernel > 1
         self.before = nn.Parameter(torch.zeros(1, width_in, 1)) if learned else None
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw weights and biases uniform in +-1/sqrt(fan in), the learned vector from N(0, 0.02)."""
+        # Weights and biases uniform in +-1/sqrt(fan in), the learned vector from N(0, 0.02).
         for conv in (self.conv, self.project):
             if isinstance(conv, nn.Conv1d):
                 bound = (conv.in_channels * conv.kernel_size[0]) ** -0.5

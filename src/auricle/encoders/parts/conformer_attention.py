@@ -1,4 +1,4 @@
-"""Self-attention that knows how far apart two frames are: relative positions, or rotations.
+"""Self-attention with relative or rotary positions.
 
 Sources: relative positions, Transformer-XL, arXiv 1901.02860, section 3.3, as the Conformer uses it, arXiv 2005.08100,
 section 2.1; rotary positions, RoFormer, arXiv 2104.09864, section 3.2.
@@ -20,7 +20,7 @@ Positions = Literal["relative", "rotary", "rotary_before", "none"]
 def relative_sinusoids(count: int, width: int, like: Tensor) -> Tensor:
     """Return `(2 * count - 1, width)`: sines (even places) and cosines (odd) of the distances count - 1 ... 1 - count.
 
-    A distance is query place minus key place. `like` gives device and precision.
+    A distance is query position minus key position. `like` gives device and precision.
     """
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     distance = torch.arange(count - 1, -count, -1, device=like.device, dtype=dtype).unsqueeze(1)
@@ -29,7 +29,7 @@ def relative_sinusoids(count: int, width: int, like: Tensor) -> Tensor:
 
 
 def rotations(count: int, width: int, like: Tensor) -> Tensor:
-    """Return `(2, count, width)`: cosines and sines of place times frequency.
+    """Return `(2, count, width)`: cosines and sines of position times frequency.
 
     `width` is that of a head, d; the frequency of c also serves c + d/2. `like` gives device and precision.
     """
@@ -44,7 +44,7 @@ def _frequencies(width: int, device: torch.device, dtype: torch.dtype) -> Tensor
 
 
 def place_table(x: Tensor, heads: int, positions: Positions) -> Tensor | None:
-    """Return the table that attention over `x (B, N, D)` needs; one serves all blocks. None without positions."""
+    """Return the position table for attention over `x (B, N, D)`, shared by all blocks; None without positions."""
     if positions == "none":
         return None
     if positions == "relative":
@@ -53,7 +53,7 @@ def place_table(x: Tensor, heads: int, positions: Positions) -> Tensor | None:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the pairs (c, c + d/2) of `x (..., N, d)` by the angles of `turns (2, N, d)`."""
+    """Rotate the pairs (c, c + d/2) of `x (..., N, d)` by the angles of `turns (2, N, d)`."""
     begin, end = x.chunk(2, -1)
     cos, sin = turns.to(x.dtype)
     return x * cos + torch.cat([-end, begin], -1) * sin
@@ -62,7 +62,7 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
 def by_distance_to_by_key(scores: Tensor) -> Tensor:
     """Turn scores by distance `(..., N, 2N - 1)` (columns N-1 ... 1-N) into scores by key `(..., N, N)`.
 
-    Row i needs the N columns from N - 1 - i on. Read flat, each row's stretch begins 2N - 2 after the one before it.
+    Row i needs the N columns from N - 1 - i on. In flat memory each row's stretch begins 2N - 2 after the previous one.
     """
     N = scores.shape[-2]
     if N == 1:
@@ -75,9 +75,9 @@ class ConformerAttention(nn.Module):
     """Multi-head self-attention over frames.
 
     `relative`: the score of query i and key j is ((q_i + u) k_j + (q_i + v) W r_{i-j}) / sqrt(d) with sinusoids r and
-    learned vectors u, v per head. `rotary`: queries and keys are turned by their place after the projection, as
-    published. `rotary_before`: the input of the query and key projections is turned, which is what transformers and the
-    models trained with it (MusicFM) do; scores then depend on more than the distance. `none`: no positions.
+    learned vectors u, v per head. `rotary`: queries and keys are rotated after the projection, as published.
+    `rotary_before`: the input of the query and key projections is rotated, as in transformers and the models trained
+    with it (MusicFM); scores then depend on more than the distance. `none`: no positions.
 
     Args:
         width: D.

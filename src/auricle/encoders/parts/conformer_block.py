@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.conformer_attention import ConformerAttention, Positions
 from auricle.encoders.parts.feature_map import FeatureMap
-from auricle.encoders.parts.map_norm import normalise
 
 ConvNorm = Literal["batch", "layer", "group"]
 
 
 class MaskedGroupNorm(nn.Module):
-    """Norm of each clip over all its channels and valid frames together, with a scale and a shift per channel."""
+    """Norm of each clip over all channels and valid frames, with a scale and a shift per channel."""
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -59,15 +59,14 @@ class FeedForward(nn.Module):
 class ConvolutionModule(nn.Module):
     """LayerNorm, pointwise convolution to 2D, gate, depthwise convolution, norm, swish, pointwise convolution.
 
-    Frames that are padding are set to zero before the depthwise convolution and count in no statistics, which batch
-    norm shares among ranks. The convolutions have no bias, as in the models that transformers publishes; the paper
-    does not say.
+    Padding is zeroed before the depthwise convolution and counts in no statistics; batch norm shares its statistics
+    among ranks. The convolutions have no bias, as in the models of transformers (the paper does not say).
 
     Args:
         width: D.
-        kernel: of the depthwise convolution, centred (an even one sees one frame more after than before).
+        kernel: of the depthwise convolution, centred (an even one reaches one frame further ahead than back).
         norm: `batch` (published), `layer` (over channels) or `group` (one group: over channels and frames of a clip).
-        causal: the kernel sees earlier frames only.
+        causal: the kernel reads earlier frames only.
         dropout: after the last pointwise convolution.
         eps: of the layer norms.
     """
@@ -115,7 +114,7 @@ class ConformerBlock(nn.Module):
         kernel: of the depthwise convolution.
         positions: see `ConformerAttention`.
         conv_norm: norm inside the convolution module.
-        causal: convolve earlier frames only (attention is given its mask).
+        causal: convolve earlier frames only (the mask of the attention is an argument of `forward`).
         dropout: on each branch before it is added, and inside the feed-forward layers.
         eps: of the layer norms.
     """

@@ -2,7 +2,7 @@
 
 Sources: wav2vec 2.0, arXiv 2006.11477 (section 2): one wide grouped convolution with weight normalisation;
 data2vec, arXiv 2202.03555 (section 3.1): five narrower ones, each with a norm; data2vec 2.0, arXiv 2212.07525:
-the same on a sequence whose hidden tokens are zeroed before the visible ones are taken out.
+the same on a sequence with zeros at hidden tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.encoders.contract import Tokens
 from auricle.errors import ConfigError
 
@@ -26,30 +26,19 @@ class ConvPositionConfig(Config):
     """Settings of convolutional positions.
 
     Attributes:
-        kernel: tokens that one convolution sees.
+        kernel: tokens in the receptive field of one convolution.
         groups: groups of channels; the encoder's width must be a multiple of it.
         depth: 1: one convolution with weight normalisation (wav2vec 2.0, HuBERT, WavLM, BEATs); more: that many plain
             convolutions, each followed by a norm over channels without weights (data2vec: 5 of kernel 19).
     """
 
-    kernel: int = 128
-    groups: int = 16
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse settings that no convolution can have.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if min(self.kernel, self.groups, self.depth) < 1:
-            raise ConfigError(
-                f"found kernel {self.kernel}, groups {self.groups}, depth {self.depth}; each must be at least 1"
-            )
+    kernel: Count = 128
+    groups: Count = 16
+    depth: Count = 1
 
 
 class _NormedWeightConv(nn.Module):
-    """A grouped convolution whose weight is a direction times a gain for each place of the kernel."""
+    """A grouped convolution whose weight is a direction times a gain per tap."""
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
         super().__init__()
@@ -71,7 +60,7 @@ class _NormedWeightConv(nn.Module):
 
 
 class ConvPosition(nn.Module):
-    """What is added to each token for its place: a function of its neighbours.
+    """Position embedding of each token, computed from its neighbours.
 
     Args:
         config: the convolutions.
@@ -110,8 +99,8 @@ class ConvPosition(nn.Module):
 
         Args:
             x: the tokens in order.
-            within: `(B, N)` bool, False for what lies beyond a clip's end; it is zeroed before each convolution, as
-                if the sequence ended there (the published stack leaves it, so that padding shows). None: nothing does.
+            within: `(B, N)` bool, False beyond a clip's end: zeroed before each convolution, as if the sequence ended
+                there (the published stack does not, and depends on padding). None: all clips have full length.
         """
         N = x.shape[1]
         y = x.transpose(1, 2)
@@ -127,11 +116,10 @@ class ConvPosition(nn.Module):
 
 
 def with_positions(tokens: Tokens, position: ConvPosition) -> Tensor:
-    """Return the tokens `(B, K, D)` with their positions added, and zeros for padding before that.
+    """Return the tokens `(B, K, D)` with positions added; padding is zeroed first.
 
-    Where tokens were dropped, the visible ones are laid out at their places on the full grid, with zeros at all
-    others, as data2vec 2.0 does: a visible token learns where it is, and nothing of what is hidden. Places after a
-    clip's last visible token count as beyond its end.
+    Where tokens were dropped, the visible ones are scattered onto the full grid, with zeros elsewhere, as in data2vec
+    2.0: nothing hidden leaks into a visible token. Positions after a clip's last visible token count as beyond its end.
     """
     x, valid, index = tokens.x, tokens.valid, tokens.index
     if valid is not None:

@@ -1,9 +1,8 @@
-"""Maps of convolutional nets that know how long each clip is, so that padding never leaks into what is valid.
+"""Feature maps of convolutional nets with the length of each clip, so that padding never leaks into valid positions.
 
-A clip in a padded batch must give what it gives alone. Alone, a convolution meets zeros beyond the clip's end and a
-pooling window meets nothing; in a batch the same positions hold what earlier layers made of padding (the shift of a
-norm, a bias). They are put back to zeros before each convolution that looks around, and to minus infinity before
-each maximum.
+A clip in a padded batch must give the same output as alone, where a convolution reads zeros beyond the clip's end and a
+pooling window reads nothing. In a batch these positions hold the output of earlier layers (the shift of a norm, a
+bias): they are reset to zeros before each convolution wider than 1, and to minus infinity before each maximum.
 
 Time is the last axis: `(B, C, F, T)` for spectrograms, `(B, C, T)` for samples and for maps without frequency.
 """
@@ -22,7 +21,7 @@ from auricle.encoders.contract import Grid
 
 @dataclass(frozen=True)
 class Window:
-    """What a convolution or a pooling sees along an axis: kernel, stride, and zeros before and after the input."""
+    """Window of a convolution or a pooling along an axis: kernel, stride, and padding before and after the input."""
 
     kernel: int
     stride: int = 1
@@ -31,32 +30,32 @@ class Window:
 
     @classmethod
     def centred(cls, kernel: int, stride: int = 1) -> Window:
-        """Return a window of odd size with half of it as padding on both sides."""
+        """Return a window of odd size with `kernel // 2` padding on both sides."""
         return cls(kernel, stride, kernel // 2, kernel // 2)
 
     def count(self, positions: int) -> int:
-        """Return how many positions come out of so many; 0 where the window does not fit once."""
+        """Return the number of output positions; 0 where the window does not fit once."""
         return max(0, (positions + self.left + self.right - self.kernel) // self.stride + 1)
 
     def counts(self, positions: Tensor) -> Tensor:
-        """Return the same for a tensor of lengths."""
+        """Return `count` of a tensor of lengths."""
         room = positions + self.left + self.right - self.kernel
         return (room.div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
 
     def least(self, positions: int) -> int:
-        """Return the smallest input that gives so many positions."""
+        """Return the smallest input that gives `positions` output positions."""
         return max(1, (positions - 1) * self.stride + self.kernel - self.left - self.right)
 
 
 def count_through(windows: Sequence[Window], positions: int) -> int:
-    """Return how many positions a chain of windows makes of so many."""
+    """Return the number of output positions of a chain of windows."""
     for window in windows:
         positions = window.count(positions)
     return positions
 
 
 def least_through(windows: Sequence[Window], positions: int = 1) -> int:
-    """Return the smallest input from which a chain of windows makes so many positions."""
+    """Return the smallest input that gives `positions` output positions of a chain of windows."""
     for window in reversed(windows):
         positions = window.least(positions)
     return positions
@@ -76,8 +75,7 @@ class FeatureMap:
 
     @classmethod
     def of(cls, x: Tensor, lengths: Tensor) -> FeatureMap:
-        """Make a map of an input; lengths are forgotten where nothing is padded."""
-        # Without lengths nothing needs to be masked, which is the faster way.
+        """Make a map of an input; without padding its lengths are None, so that nothing needs a mask."""
         return cls(x, None if bool((lengths >= x.shape[-1]).all()) else lengths.clamp(0, x.shape[-1]))
 
     def inside(self) -> Tensor | None:
@@ -88,16 +86,16 @@ class FeatureMap:
         return columns.view(columns.shape[0], *[1] * (self.x.dim() - 2), columns.shape[1])
 
     def filled(self, value: float) -> Tensor:
-        """Return the values, `value` in place of whatever padding became."""
+        """Return the values, with `value` at padding."""
         inside = self.inside()
         return self.x if inside is None else self.x.masked_fill(~inside, value)
 
     def changed(self, x: Tensor) -> FeatureMap:
-        """Return other values at the same places."""
+        """Return a map of other values with the same lengths."""
         return replace(self, x=x)
 
     def tokens(self) -> tuple[Tensor, Tensor | None]:
-        """Return time-major tokens `(B, T * F, C)` and which are valid, `(B, T * F)` or None."""
+        """Return time-major tokens `(B, T * F, C)` and their validity `(B, T * F)`, or None."""
         x = self.x if self.x.dim() == 4 else self.x.unsqueeze(2)
         freq = x.shape[2]
         inside = self.inside()
@@ -106,16 +104,16 @@ class FeatureMap:
 
     @classmethod
     def from_tokens(cls, x: Tensor, valid: Tensor | None, grid: Grid, flat: bool) -> FeatureMap:
-        """Return the map that `tokens` was taken from; `flat`: one without a frequency axis."""
+        """Undo `tokens`; `flat`: return a map without a frequency axis."""
         lengths = None if valid is None else valid.unflatten(1, (grid.time, grid.freq)).any(2).sum(1)
         values = x.unflatten(1, (grid.time, grid.freq)).permute(0, 3, 2, 1)
         return cls((values.squeeze(2) if flat else values).contiguous(), lengths)
 
 
 def convolve(conv: nn.Conv1d | nn.Conv2d, x: FeatureMap, window: Window) -> FeatureMap:
-    """Convolve; `window` is what `conv` sees along time (and along frequency).
+    """Convolve; `window` is the window of `conv` along time (and frequency).
 
-    Where left and right padding differ, `conv` itself must pad nothing: it is done here, on both axes alike.
+    Where left and right padding differ, `conv` itself must not pad: both axes are padded here.
     """
     values = x.filled(0.0) if window.kernel > 1 else x.x
     if window.left != window.right:
@@ -124,7 +122,7 @@ def convolve(conv: nn.Conv1d | nn.Conv2d, x: FeatureMap, window: Window) -> Feat
 
 
 def max_pool(x: FeatureMap, window: Window) -> FeatureMap:
-    """Return the maximum of each window, of what is valid in it; zeros where nothing is."""
+    """Return the maximum of the valid positions of each window; zeros where there is none."""
     pool = F.max_pool2d if x.x.dim() == 4 else F.max_pool1d
     pooled = pool(x.filled(float("-inf")), window.kernel, window.stride, padding=window.left)
     out = FeatureMap(pooled, None if x.lengths is None else window.counts(x.lengths))
@@ -132,7 +130,7 @@ def max_pool(x: FeatureMap, window: Window) -> FeatureMap:
 
 
 def mean_map(x: FeatureMap) -> Tensor:
-    """Return the mean over all valid places, `(B, C)`; zeros for a clip without any."""
+    """Return the mean over all valid positions, `(B, C)`; zeros for a clip without any."""
     if x.lengths is None:
         return x.x.flatten(2).mean(2)
     rows = 1 if x.x.dim() == 3 else x.x.shape[2]

@@ -1,7 +1,7 @@
-"""From log-mel frames to tokens at a lower rate: what comes before the blocks of speech encoders.
+"""From log-mel frames to tokens at a lower rate, in front of the blocks of speech encoders.
 
 Sources: convolutional subsampling by four, Conformer, arXiv 2005.08100, section 2; stacking four frames, BEST-RQ, arXiv
-2202.01855. Neither says how the edges are padded: what is done here stands at `FrameSubsampling`.
+2202.01855. Neither says how the edges are padded; see `FrameSubsampling` for the choice here.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ from typing import Literal, TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.encoders.contract import valid_positions
+
 Subsampling = Literal["conv2d", "conv2d_valid", "stack", "none"]
-Count = TypeVar("Count", int, Tensor)
-
-
-def frame_validity(lengths: Tensor, count: int) -> Tensor | None:
-    """Return `(B, count)` bool, True for the first `lengths (B,)` places of each row; None if all are."""
-    places = lengths.new_ones(count).cumsum(0) - 1
-    valid = places < lengths.unsqueeze(1)
-    return None if bool(valid.all()) else valid
+Frames = TypeVar("Frames", int, Tensor)
 
 
 class FrameSubsampling(nn.Module):
@@ -27,19 +22,19 @@ class FrameSubsampling(nn.Module):
 
     `conv2d`: two 3 x 3 convolutions of stride 2 with ReLU over time and frequency, then a linear layer over channels
     and bins. The image is padded with a zero on each side, so that T = ceil(T' / 4) and token t ends with frame 4t + 3:
-    the places of stacks of four frames, which targets made of such stacks need. `conv2d_valid`: the same without
+    aligned with stacks of four frames, from which some targets are made. `conv2d_valid`: the same without
     padding, T = ((T' - 1) // 2 - 1) // 2, as in most speech recognisers. `stack`: four frames side by side, the last
     stack completed with the features' pad value, and a linear layer. `none`: a linear layer, T = T'.
 
-    Frames that are padding are set to zero before each convolution, so that they never change a token.
+    Padding is zeroed before each convolution, so that it never changes a token.
 
     Args:
         how: one of the four.
         mels: F.
         width: D.
         channels: of the convolutions.
-        causal: make no token before all its frames are there: T = T' // 4 for `conv2d` and `stack` (the other two never
-            read what is not there).
+        causal: make only tokens whose frames are complete: T = T' // 4 for `conv2d` and `stack` (the other two always
+            do).
     """
 
     def __init__(self, how: Subsampling, mels: int, width: int, channels: int, causal: bool = False) -> None:
@@ -56,7 +51,7 @@ class FrameSubsampling(nn.Module):
 
     @property
     def least_frames(self) -> int:
-        """Frames that give one token."""
+        """Fewest frames that give a token."""
         if self.how == "conv2d_valid":
             return 7
         return self.factor if self.causal else 1
@@ -65,8 +60,8 @@ class FrameSubsampling(nn.Module):
         """Return T for T' frames."""
         return max(self.counts(frames), 0)
 
-    def counts(self, frames: Count) -> Count:
-        """Return T for T' frames, for one number or a tensor of them; at most 0 where there is no token."""
+    def counts(self, frames: Frames) -> Frames:
+        """Return T for T' frames, a number or a tensor; 0 or less where there is no token."""
         if self.how == "conv2d_valid":
             return ((frames - 1) // 2 - 1) // 2
         return (frames if self.causal else frames + self.factor - 1) // self.factor
@@ -85,7 +80,7 @@ class FrameSubsampling(nn.Module):
 
     def _convolve(self, conv: nn.Conv2d, x: Tensor, lengths: Tensor) -> Tensor:
         if self.how == "conv2d":
-            valid = frame_validity(lengths, x.shape[2])
+            valid = valid_positions(lengths, x.shape[2])
             if valid is not None:
                 x = x.masked_fill(~valid[:, None, :, None], 0.0)
             x = F.pad(x, (1, 1, 1, 0) if self.causal else (1, 1, 1, 1))

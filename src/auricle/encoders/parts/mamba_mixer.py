@@ -1,7 +1,7 @@
 """The Mamba mixer, in one direction or in both: short convolution, selective scan, gate.
 
 Sources: Mamba, arXiv 2312.00752, section 3.4 and figure 3; both directions as in Vision Mamba, arXiv 2401.09417,
-section 3.3 (its second version: shared projections in and out; convolution, rates and skip of each direction's own).
+section 3.3 (its second version: shared projections in and out; one convolution, rates and skip per direction).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DT_RANGE, _DT_FLOOR = (1e-3, 1e-1), 1e-4
 
 @dataclass(frozen=True)
 class MixerState:
-    """What a chunk leaves for the next one: `(B, K - 1, E)` inputs of the convolution, `(B, E, N)` states."""
+    """State between chunks: `(B, K - 1, E)` inputs of the convolution, `(B, E, N)` states of the scan."""
 
     inputs: Tensor
     states: Tensor
@@ -38,7 +38,7 @@ class ScanDirection(nn.Module):
         kernel: K of the causal depthwise convolution.
     """
 
-    # A decides how long a channel remembers: shrinking its logarithm would only pull all channels to rate 1.
+    # Decay of the logarithm of A would pull the memory of all channels to rate 1.
     no_decay = frozenset({"A_log"})
 
     def __init__(self, channels: int, states: int, rank: int, kernel: int) -> None:
@@ -66,7 +66,7 @@ class ScanDirection(nn.Module):
         self.D.fill_(1.0)
 
     def rates(self, x: Tensor, before: Tensor | None = None) -> ScanInputs:
-        """Convolve `(B, L, E)` and compute what the scan needs; `before (B, K - 1, E)` came earlier (None: zeros)."""
+        """Convolve `(B, L, E)` after `before (B, K - 1, E)` (None: zeros), and compute the inputs of the scan."""
         # Shifted sums instead of a convolution: no change of layout, and as fast.
         padded = F.pad(x, (0, 0, self.kernel - 1, 0)) if before is None else torch.cat([before.to(x.dtype), x], 1)
         y: Tensor = self.conv.bias  # type: ignore[assignment]  # it has one
@@ -79,7 +79,7 @@ class ScanDirection(nn.Module):
 
 @dataclass(frozen=True)
 class ScanInputs:
-    """What one direction's scan reads, before it runs."""
+    """Inputs of one direction's scan."""
 
     x: Tensor
     dt: Tensor
@@ -92,16 +92,15 @@ class ScanInputs:
 class MambaMixer(nn.Module):
     """Mixes tokens along a sequence `(B, L, D)` in time linear in L.
 
-    Padding must lie at the end of a row. Read forwards, it never reaches a valid token; read backwards, rows are turned
-    round by their true lengths, so that it doesn't either.
+    Padding must be at the end of a row. It never changes a valid token: for the backward scan rows are reversed within
+    their true lengths.
 
     Args:
         width: D.
         states: N, states per channel.
         expand: E = expand * D channels inside.
         kernel: of the causal convolution before the scan.
-        bidirectional: a second scan reads the sequence from its end; both are averaged (Vision Mamba's code) before
-            the projection out.
+        bidirectional: a second scan runs backwards; both are averaged (Vision Mamba's code) before the projection out.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class MambaMixer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, blocks: int) -> None:
-        """Draw fresh weights; the projection out is shrunk by sqrt(blocks), as in GPT-2's and Mamba's code."""
+        """Draw fresh weights; the projection out is divided by sqrt(blocks), as in GPT-2's and Mamba's code."""
         for layer in (self.in_proj, self.out_proj):
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
         self.out_proj.weight.div_(math.sqrt(blocks))
@@ -125,14 +124,11 @@ class MambaMixer(nn.Module):
                 direction.initialise(generator)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Mix `(B, L, D)`; `lengths (B,)` counts a row's tokens before its padding (None: no padding)."""
+        """Mix `(B, L, D)`; `lengths (B,)`: tokens of each row before its padding (None: no padding)."""
         return mix_together([(self, x)], lengths)[0]
 
     def chunk(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        """Mix the next chunk `(B, L, D)` of a stream, of any length, and return what the chunk after it needs.
-
-        Only for mixers of one direction: the caller sees to that.
-        """
+        """Mix the next chunk `(B, L, D)` of a stream, of any length; only for mixers of one direction."""
         x, z = self.in_proj(x).chunk(2, -1)
         width = self.ahead.kernel - 1
         before = x.new_zeros(x.shape[0], width, x.shape[2]) if state is None else state.inputs.to(x.dtype)
@@ -143,10 +139,9 @@ class MambaMixer(nn.Module):
 
 
 def mix_together(jobs: Sequence[tuple[MambaMixer, Tensor]], lengths: Tensor | None) -> list[Tensor]:
-    """Run mixers on a sequence each, `(B, L, D)`, with all their scans in one loop.
+    """Run each mixer on its sequence `(B, L, D)`, with all scans in one loop.
 
-    A scan's cost on small models is the number of its steps, not what a step computes: scans that don't depend on each
-    other are stacked as if they were more clips.
+    In small models the number of steps is the cost of a scan: independent scans are stacked along the batch.
     """
     scans: list[ScanInputs] = []
     gates: list[Tensor] = []
@@ -155,13 +150,13 @@ def mix_together(jobs: Sequence[tuple[MambaMixer, Tensor]], lengths: Tensor | No
         gates.append(F.silu(z))
         scans.append(mixer.ahead.rates(x))
         if mixer.back is not None:
-            scans.append(mixer.back.rates(turn(x, lengths)))
+            scans.append(mixer.back.rates(reverse_rows(x, lengths)))
     outputs = iter(_run(scans))
     mixed = []
     for (mixer, _), gate in zip(jobs, gates, strict=True):
         y = next(outputs)
         if mixer.back is not None:
-            y = (y + turn(next(outputs), lengths)) / 2
+            y = (y + reverse_rows(next(outputs), lengths)) / 2
         mixed.append(mixer.out_proj(y * gate))
     return mixed
 
@@ -178,8 +173,8 @@ def _run(scans: Sequence[ScanInputs]) -> list[Tensor]:
     return [y + s.D * s.x for y, s in zip(parts, scans, strict=True)]
 
 
-def turn(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Turn the rows of `(B, L, ...)` round: the first `lengths (B,)` tokens of each; padding stays at the end."""
+def reverse_rows(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Reverse the first `lengths (B,)` tokens of each row of `(B, L, ...)`; padding stays at the end."""
     if lengths is None:
         return x.flip(1)
     place = torch.arange(x.shape[1], device=x.device)

@@ -1,4 +1,4 @@
-"""Sin-cos tables on one and two axes: fixed positions, and where learned ones start."""
+"""Sin-cos tables on one and two axes: fixed positions, or initial values of learned ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     """Return the float64 table `(rows * columns, width)`: the first half encodes the column, the second the row.
 
     Args:
-        rows: lines of the slow axis (token index = row * columns + column).
-        columns: lines of the fast axis.
+        rows: size of the slow axis (token index = row * columns + column).
+        columns: size of the fast axis.
         width: D, a multiple of 4.
 
     Raises:
@@ -36,7 +36,7 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
 
 
 def sinusoid_table(places: int, width: int) -> Tensor:
-    """Return the float64 table `(places, width)` of the original transformer: sines and cosines in turn.
+    """Return the float64 table `(places, width)` of the original transformer: alternating sines and cosines.
 
     Channel 2k holds sin(place / 10000^(2k / width)), channel 2k + 1 its cosine (arXiv 1706.03762, section 3.5).
 
@@ -48,6 +48,6 @@ def sinusoid_table(places: int, width: int) -> Tensor:
         ConfigError: the width is odd.
     """
     if width % 2:
-        raise ConfigError(f"found width {width}, expected an even one for sines and cosines in turn")
+        raise ConfigError(f"found width {width}, expected an even one for alternating sines and cosines")
     sines, cosines = sincos_axis(torch.arange(places), width).chunk(2, 1)
     return torch.stack([sines, cosines], 2).flatten(1)

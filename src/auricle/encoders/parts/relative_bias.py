@@ -16,15 +16,15 @@ from auricle.errors import ConfigError
 
 
 def relative_buckets(offsets: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """Return the bucket of each offset (key place - query place), int64 in 0 ... buckets - 1.
+    """Return the bucket of each offset (key position - query position), int64 in 0 ... buckets - 1.
 
-    Half of the buckets serve keys that come later. Within a half, distances below a quarter of all buckets have one
-    each; beyond, buckets widen logarithmically up to `max_distance`, and the last takes all that is farther.
+    Half of the buckets are for later keys. Within a half, distances below a quarter of all buckets have one each;
+    beyond, buckets widen logarithmically up to `max_distance`, and the last takes all larger distances.
     """
     half = buckets // 2
     exact = half // 2
     distance = offsets.abs()
-    # Single precision on purpose: at the edges of buckets, it decides as the published code does.
+    # Single precision on purpose: at the edges of buckets it rounds as the published code does.
     wide = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact) * (half - exact)
     far = (exact + wide).to(torch.int64).clamp(max=half - 1)
     return torch.where(distance < exact, distance, far) + (offsets > 0).to(torch.int64) * half
@@ -41,7 +41,7 @@ def alibi_slopes(heads: int) -> list[float]:
 
 
 class RelativeBias(nn.Module):
-    """A learned number for each bucket of distances and each head.
+    """A learned bias per bucket of distances and head.
 
     Args:
         heads: attention heads.
@@ -49,7 +49,7 @@ class RelativeBias(nn.Module):
         max_distance: beyond it, all distances share a bucket; more than a quarter of the buckets.
 
     Raises:
-        ConfigError: buckets or distance that leave no logarithmic part.
+        ConfigError: there is no logarithmic part.
     """
 
     def __init__(self, heads: int, buckets: int = 320, max_distance: int = 800) -> None:
@@ -70,8 +70,8 @@ class RelativeBias(nn.Module):
         """Return `(B', H, K, K)`, to be added to the scores of queries (rows) and keys (columns).
 
         Args:
-            places: `(B', K)` int64 place of each token; B' is 1 where all clips have the same.
-            tokens: N; places lie in 0 ... N - 1.
+            places: `(B', K)` int64 position of each token; B' is 1 where all clips have the same.
+            tokens: N; positions lie in 0 ... N - 1.
         """
         span = torch.arange(1 - tokens, tokens, device=places.device)
         values = self.table[relative_buckets(span, self.buckets, self.max_distance)]
@@ -80,7 +80,7 @@ class RelativeBias(nn.Module):
 
 
 class AlibiBias(nn.Module):
-    """Minus the distance times the head's slope times a learned scale of the head, which never turns negative.
+    """Minus the distance times the head's slope times a learned, non-negative scale of the head.
 
     Args:
         heads: attention heads.
@@ -105,7 +105,7 @@ class AlibiBias(nn.Module):
 
 
 class PositionGate(nn.Module):
-    """How much a query heeds the shared bias: a factor for each token and head.
+    """Gate of the shared bias: a factor per query and head.
 
     a (b c - 1) + 2, with a and b sigmoids of sums of four projections each, and c a learned number of the head.
 

@@ -14,23 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Steps whose states exist at once. The states of all L steps never do: they are computed again, stretch by stretch,
-# when gradients are asked for; only the state at each stretch's start is kept.
+# Steps whose states exist at once. Backward computes the states again, stretch by stretch, from the state at each
+# stretch's start, so that the states of all L steps never exist together.
 STRETCH = 16
 
 
 def selective_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence along the steps. Half precision is computed in float32; the output is float32 then.
+    """Run the recurrence along the steps; half precision inputs are computed and returned in float32.
 
     Args:
         x: `(B, L, E)` input.
         dt: `(B, L, E)` step sizes, positive. A step of size zero leaves the state as it is.
-        A: `(E, N)`, or `(B, E, N)` where clips have rates of their own; negative.
-        B: `(B, L, N)` how the input enters the states.
-        C: `(B, L, N)` how the states are read.
-        state: `(B, E, N)` what an earlier chunk left; None: zeros.
+        A: `(E, N)`, or `(B, E, N)` for rates per clip; negative.
+        B: `(B, L, N)` weights of the input to the states.
+        C: `(B, L, N)` weights of the states to the output.
+        state: `(B, E, N)` last state of the previous chunk; None: zeros.
 
     Returns:
         `(B, L, E)` output and `(B, E, N)` the last state. Gradients flow through both.
@@ -42,7 +42,7 @@ def selective_scan(
             state = x.new_zeros(x.shape[0], x.shape[2], A.shape[-1])
         tracked = (x, dt, A, B, C, state)
         keep = torch.is_grad_enabled() and any(v.requires_grad for v in tracked)
-        # Steps first, so that one step's numbers lie together in memory.
+        # Steps first, so that one step is contiguous in memory.
         first = [v.transpose(0, 1).contiguous() for v in (x, dt, B, C)]
         y, last = _Scan.apply(first[0], first[1], A, first[2], first[3], state.to(full), keep)
     return y.transpose(0, 1), last
@@ -52,14 +52,14 @@ def _states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, h: Tensor) -> tuple[Ten
     """Return the decays and the states `(S, B, E, N)` of one stretch that starts from the state `h`."""
     decay = (dt.unsqueeze(-1) * A).exp_()
     states = (dt * x).unsqueeze(-1) * B.unsqueeze(-2)
-    # Iterating over unbound views: indexing a large tensor in a loop is what makes naive scans slow.
+    # Unbound views: indexing a large tensor in a loop makes naive scans slow.
     for a, s in zip(decay.unbind(0), states.unbind(0), strict=True):
         h = s.addcmul_(a, h)
     return decay, states
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence with its gradient by hand, steps first."""
+    """The recurrence with its own backward, steps first."""
 
     @staticmethod
     def forward(
@@ -72,7 +72,7 @@ class _Scan(torch.autograd.Function):
                 starts.append(h)
             _, states = _states(x[cut], dt[cut], A, B[cut], h)
             torch.matmul(states, C[cut].unsqueeze(-1), out=y[cut].unsqueeze(-1))
-            # A copy, because a view would keep the whole stretch alive.
+            # A copy: a view would keep the whole stretch in memory.
             h = states[-1].clone()
         if keep:
             ctx.save_for_backward(x, dt, A, B, C, *starts)
@@ -90,7 +90,7 @@ class _Scan(torch.autograd.Function):
                 cut = slice(number * STRETCH, (number + 1) * STRETCH)
                 decay, states = _states(x[cut], dt[cut], A, B[cut], starts[number])
                 torch.matmul(gy[cut].unsqueeze(-2), states, out=gC[cut].unsqueeze(-2))
-                # What each state is worth: from its own output, and through the next state.
+                # The gradient of each state: from its own output, and through the next state.
                 worth = gy[cut].unsqueeze(-1) * C[cut].unsqueeze(-2)
                 for w, a in zip(reversed(worth.unbind(0)), reversed(decay.unbind(0)), strict=True):
                     w.add_(gh)

@@ -1,7 +1,7 @@
 """Attention inside square windows of an image, shifted by half a window in every second block.
 
-Source: Swin Transformer, arXiv 2103.14030, section 3. Images may have any size and hold places without content: windows
-that are not full are completed, and keys without content never count.
+Source: Swin Transformer, arXiv 2103.14030, section 3. Images may have any size and positions
+without content: incomplete windows are padded, and keys without content are never attended to.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from auricle.encoders.parts.attention import drop_path
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
@@ -29,7 +31,7 @@ def join_windows(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def window_offsets(window: int) -> Tensor:
-    """Return `(n, n)` int64, n = window * window: the row of the table of biases for each query and key of a window."""
+    """Return `(n, n)` int64, n = window * window: the row of the bias table for each query and key of a window."""
     place = torch.arange(window * window)
     row, column = place // window, place % window
     rows = row.unsqueeze(1) - row + window - 1
@@ -38,13 +40,13 @@ def window_offsets(window: int) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention among the places of each window, with a learned bias for every offset and head.
+    """Multi-head attention within each window, with a learned bias per offset and head.
 
     Args:
         width: C.
         heads: attention heads; C must divide by it.
         window: rows and columns of a window.
-        shift: places that the windows are moved by, (rows, columns) or on both axes alike; 0: none.
+        shift: of the windows, (rows, columns) or one number for both axes; 0: none.
     """
 
     no_decay = frozenset({"table"})
@@ -65,8 +67,7 @@ class WindowAttention(nn.Module):
 
         Args:
             x: an image of any size.
-            real: `(B, H, W)` bool, False where a place holds no content; None: all do. What is returned at places
-                without content means nothing.
+            real: `(B, H, W)` bool, False at positions without content, whose output is undefined; None: all have.
         """
         H, W = x.shape[1:3]
         low, right = -H % self.window, -W % self.window
@@ -90,10 +91,10 @@ class WindowAttention(nn.Module):
         return y[:, :H, :W]
 
     def _allowed(self, x: Tensor, real: Tensor | None) -> Tensor | None:
-        """Return which keys a query may see, `(B or 1, windows, n or 1, n)` bool, or None for all.
+        """Return which keys a query may attend to, `(B or 1, windows, n or 1, n)` bool, or None for all.
 
-        Rolling brings places from opposite edges into the last windows; they must not see each other. A query without
-        any key would make the softmax 0/0; it sees all.
+        Rolling brings positions from opposite edges into the last windows; they must not attend to each other. A query
+        without any key would make the softmax 0/0; it attends to all.
         """
         allowed: Tensor | None = None
         if any(self.shift):
@@ -142,20 +143,13 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the block's output `(B, H, W, C)` and its feed-forward branch; `real` as in `WindowAttention`."""
-        x = self._residual(x, self.attention(self.norm1(x), real))
+        x = x + drop_path(self.attention(self.norm1(x), real), self.drop_path, self.training)
         branch = self.fc2(F.gelu(self.fc1(self.norm2(x))))
-        return self._residual(x, branch), branch
-
-    def _residual(self, x: Tensor, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0.0:
-            return x + branch
-        keep = 1.0 - self.drop_path
-        scale = torch.rand(x.shape[0], 1, 1, 1, device=x.device).lt(keep).to(branch.dtype) / keep
-        return x + branch * scale
+        return x + drop_path(branch, self.drop_path, self.training), branch
 
 
 class WindowStage(nn.Module):
-    """Blocks of one width, one after the other.
+    """Blocks of one width in a row.
 
     Args:
         blocks: at least one.
@@ -174,9 +168,9 @@ class WindowStage(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve an image on both axes: the four neighbours side by side, LayerNorm, and a linear layer to 2C.
+    """Halve an image on both axes: four neighbours side by side, LayerNorm, and a linear layer to 2C.
 
-    An odd axis is completed with zeros, and places without content count as zeros.
+    An odd axis is padded with zeros, and positions without content count as zeros.
 
     Args:
         width: C.
@@ -189,7 +183,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return `(B, ceil(H / 2), ceil(W / 2), 2C)` and which of its places have content (None: all)."""
+        """Return `(B, ceil(H / 2), ceil(W / 2), 2C)` and which of its positions have content (None: all)."""
         H, W = x.shape[1:3]
         if real is not None:
             x = x.masked_fill(~real.unsqueeze(3), 0.0)

@@ -1,8 +1,7 @@
-"""Which tokens survive when whole lines of a token grid are dropped.
+"""Dropping whole rows or columns of a token grid: which tokens are kept.
 
-Pure index arithmetic on a `rows x columns` view of N = rows * columns tokens (token index = row * columns + column).
-The noise that decides is given by the caller, one uniform number per clip and line, so that the same noise always
-keeps the same tokens, on every device.
+Index arithmetic on a `rows x columns` view of N = rows * columns tokens (token index = row * columns + column). The
+caller draws the noise, one uniform number per clip and line: equal noise keeps equal tokens, on every device.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from auricle.errors import ConfigError
 
 
 def keep_count(lines: int, ratio: float) -> int:
-    """Return how many of `lines` stay when the share `ratio` is dropped.
+    """Return how many of `lines` are kept when the share `ratio` is dropped.
 
-    The product is truncated in double precision as published, quirks included: 8 lines at a ratio of 0.4 keep 4.
+    The product is truncated in double precision, as published: 8 lines at a ratio of 0.4 keep 4.
 
     Raises:
         ConfigError: the ratio is outside [0, 1).
     """
     if not 0.0 <= ratio < 1.0:
-        raise ConfigError(f"found a mask ratio of {ratio}, expected 0 <= ratio < 1; it is the share that is dropped")
+        raise ConfigError(f"found a mask ratio of {ratio}, expected the dropped share, 0 <= ratio < 1")
     return int(lines * (1.0 - ratio))
 
 
 def kept_lines(noise: Tensor, ratio: float) -> Tensor:
     """Return the kept lines `(B, k)` in rising order: those with the smallest noise `(B, lines)`.
 
-    The published code leaves them in the order of the noise. Attention can't tell; encoders that read in order can.
+    The published code keeps the order of the noise: the same for attention, but not for encoders that read in order.
 
     Raises:
         ConfigError: the ratio is outside [0, 1), or keeps no line at all.

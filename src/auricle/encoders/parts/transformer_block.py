@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.encoders.parts.attention import joint_attention
+from auricle.encoders.parts.attention import drop_path, joint_attention
 
 
 class TransformerBlock(nn.Module):
@@ -22,8 +22,7 @@ class TransformerBlock(nn.Module):
         width: D.
         heads: attention heads; D must divide by it.
         hidden: width of the feed-forward layer.
-        drop_path: chance that a sample skips a branch in training. The draws come from torch's global generator,
-            so that a replay of the same forward from a saved generator state makes the same ones. So do dropout's.
+        drop_path: chance that a sample skips a branch in training.
         eps: of the layer norms.
         qkv_bias: queries, keys and values have a bias.
         post_norm: norms come after the residual sums, not before the branches.
@@ -62,7 +61,7 @@ class TransformerBlock(nn.Module):
 
     @torch.no_grad()
     def reset_scales(self) -> None:
-        """Let the factors of layer scale start again."""
+        """Reset the factors of layer scale."""
         for scale in (self.scale1, self.scale2):
             if scale is not None and self.layer_scale is not None:
                 scale.fill_(self.layer_scale)
@@ -85,17 +84,13 @@ class TransformerBlock(nn.Module):
             branch = F.dropout(branch, self.dropout, self.training)
         if scale is not None:
             branch = branch * scale
-        if not self.training or self.drop_path == 0.0:
-            return x + branch
-        keep = 1.0 - self.drop_path
-        kept = torch.rand(x.shape[0], 1, 1, device=x.device).lt(keep).to(branch.dtype) / keep
-        return x + branch * kept
+        return x + drop_path(branch, self.drop_path, self.training)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the block's output `(B, N, D)` and, by itself, its feed-forward branch.
+        """Return the block's output `(B, N, D)` and its feed-forward branch.
 
-        The branch is the feed-forward layer's own output: before dropout, layer scale, the residual sum and any norm,
-        as data2vec's targets want it (arXiv 2202.03555).
+        The branch is taken before dropout, layer scale, the residual sum and any norm, as data2vec's targets need it
+        (arXiv 2202.03555).
         """
         if self.post_norm:
             x = self.norm1(self._residual(x, self.attention(x, mask), self.scale1))
@@ -104,16 +99,3 @@ class TransformerBlock(nn.Module):
         x = self._residual(x, self.attention(self.norm1(x), mask), self.scale1)
         branch = self.feed_forward(self.norm2(x))
         return self._residual(x, branch, self.scale2), branch
-
-
-def key_mask(valid: Tensor, cls: int = 0) -> Tensor:
-    """Return `(B, 1, 1, P + N)` bool, True where keys may be attended to.
-
-    A row without any valid key would make the softmax 0/0; such rows attend to all, and are never pooled.
-
-    Args:
-        valid: `(B, N)` bool, False for tokens of padding.
-        cls: P, class tokens that stand before the others and are always valid.
-    """
-    valid = torch.cat([valid.new_ones(valid.shape[0], cls), valid], 1) if cls else valid
-    return (valid | ~valid.any(1, keepdim=True))[:, None, None]

@@ -1,4 +1,4 @@
-"""Strided convolutions over samples: what every waveform encoder starts with.
+"""Strided convolutions over samples: the stem of every waveform encoder.
 
 Sources: CPC, arXiv 1807.03748 (section 3.1) with the norm over channels of its reimplementation, arXiv 2002.02848;
 wav2vec, arXiv 1904.05862 (section 3.1); vq-wav2vec, arXiv 1910.05453; wav2vec 2.0, arXiv 2006.11477 (section 4.2).
@@ -6,20 +6,22 @@ wav2vec, arXiv 1904.05862 (section 3.1); vq-wav2vec, arXiv 1910.05453; wav2vec 2
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
+from auricle.config import Config, Count, nearest
+from auricle.encoders.contract import valid_positions
 from auricle.errors import ConfigError
 
-_NORMS = ("group_first", "layer", "channel", "group", "none")
 _EPS = 1e-5
-# Of torch's own bound of a first bias.
+# Share of torch's own bound of fresh biases.
 _FIRST_BIAS = 0.01
+_Samples = TypeVar("_Samples", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class WaveformStemConfig(Config):
             `layer`: over the channels of a step (wav2vec 2.0 large, data2vec);
             `channel`: the same with the unbiased variance, as the published CPC code has it;
             `group`: over channels and time together (wav2vec); `none`.
-            `group_first` and `group` let every step depend on the whole clip, and on its padding.
-        bias: whether the convolutions have one.
+            With `group_first` and `group` every step depends on the whole clip and its padding.
+        bias: convolutions have a bias.
         activation: `gelu` (exact) or `relu`.
         log_compression: log(1 + |x|) of the result (wav2vec).
-        padding: `none`: only steps that see samples throughout; `left`: kernel - stride zeros before each convolution,
-            so that S samples give S / hop steps (CPC: 20,480 samples, 128 steps) and no step sees later samples.
+        padding: `none`; or `left`: kernel - stride zeros before each convolution, so that S samples give S / hop steps
+            (CPC: 20,480 samples, 128 steps) and no step depends on later samples.
     """
 
-    layers: tuple[tuple[int, int, int], ...] = (
+    layers: tuple[tuple[Count, Count, Count], ...] = (
         (512, 10, 5),
         (512, 3, 2),
         (512, 3, 2),
@@ -60,18 +62,10 @@ class WaveformStemConfig(Config):
     presets: ClassVar[dict[str, WaveformStemConfig]] = {}
 
     def __post_init__(self) -> None:
-        """Refuse settings that no convolution can have.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if not self.layers or any(len(layer) != 3 or min(layer) < 1 for layer in self.layers):
-            raise ConfigError(f"found layers {self.layers}, expected (channels, kernel, stride), each at least 1")
+        if not self.layers:
+            raise ConfigError("found no layers, expected at least one (channels, kernel, stride)")
         if any(kernel < stride for _, kernel, stride in self.layers):
             raise ConfigError(f"found layers {self.layers}; a kernel shorter than its stride leaves samples unread")
-        for name, known in (("norm", _NORMS), ("activation", ("gelu", "relu")), ("padding", ("none", "left"))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(str(getattr(self, name)), known)}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> WaveformStemConfig:
@@ -85,7 +79,7 @@ class WaveformStemConfig(Config):
         return cls.presets[name].replace(**changes)
 
     def narrow(self, channels: int) -> WaveformStemConfig:
-        """Return the same stem with so many channels in every layer: most of a small model's time is spent here."""
+        """Return the same stem with `channels` in every layer: small models spend most of their time here."""
         return self.replace(layers=tuple((channels, kernel, stride) for _, kernel, stride in self.layers))
 
     @property
@@ -96,14 +90,11 @@ class WaveformStemConfig(Config):
     @property
     def hop(self) -> int:
         """Samples from one step to the next."""
-        hop = 1
-        for _, _, stride in self.layers:
-            hop *= stride
-        return hop
+        return math.prod(stride for _, _, stride in self.layers)
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one step sees."""
+        """Samples behind one step."""
         field, hop = 1, 1
         for _, kernel, stride in self.layers:
             field += (kernel - 1) * hop
@@ -113,29 +104,27 @@ class WaveformStemConfig(Config):
     @property
     def least(self) -> int:
         """Fewest samples that give a step."""
-        # Without padding the receptive field; with it, whatever reaches the first step of every layer.
         need = 1
         for _, kernel, stride in reversed(self.layers):
             need = (need - 1) * stride + (kernel if self.padding == "none" else stride)
         return need
 
     def frames(self, samples: int) -> int:
-        """Return the steps of so many samples; 0 where they are fewer than `least`."""
-        for _, kernel, stride in self.layers:
-            samples = max(0, (samples - (kernel if self.padding == "none" else stride)) // stride + 1)
-        return samples
+        """Return the steps of `samples` samples; 0 where they are fewer than `least`."""
+        return max(0, self._steps(samples))
 
     def lengths(self, samples: Tensor) -> Tensor:
-        """Return the steps of each clip `(B,)` whose input lies within its `samples (B,)`."""
+        """Return the steps of each clip `(B,)` that read none of the padding after its `samples (B,)`."""
+        return self._steps(samples).clamp(min=0)
+
+    def _steps(self, samples: _Samples) -> _Samples:
         for _, kernel, stride in self.layers:
-            first = kernel if self.padding == "none" else stride
-            samples = (torch.div(samples - first, stride, rounding_mode="floor") + 1).clamp(min=0)
+            samples = (samples - (kernel if self.padding == "none" else stride)) // stride + 1
         return samples
 
     def valid(self, samples: Tensor, steps: int) -> Tensor | None:
-        """Return `(B, steps)`, True where a step sees none of the padding after `samples (B,)`; None: all do."""
-        valid = torch.arange(steps, device=samples.device) < self.lengths(samples).unsqueeze(1)
-        return None if bool(valid.all()) else valid
+        """Return `(B, steps)`, True where a step reads none of the padding after `samples (B,)`; None: all do."""
+        return valid_positions(self.lengths(samples), steps)
 
     def build(self, generator: torch.Generator | None = None) -> WaveformStem:
         """Build the stem with fresh weights, drawn from `generator` (None: one seeded with 0)."""
@@ -143,11 +132,11 @@ class WaveformStemConfig(Config):
 
 
 _DOWN_160 = ((10, 5), (8, 4), (4, 2), (4, 2), (4, 2))
-#: The stem of wav2vec 2.0, HuBERT and WavLM, base: 400 samples seen, hop 320.
+#: The stem of wav2vec 2.0, HuBERT and WavLM, base: receptive field 400 samples, hop 320.
 WAV2VEC2 = WaveformStemConfig()
-#: The same layout with a norm over channels: the large models, data2vec, and whatever pads its batches.
+#: The same layout with a norm over channels: the large models, data2vec, and all that train on padded batches.
 WAV2VEC2_LAYER = WaveformStemConfig(norm="layer", bias=True)
-#: The stem of wav2vec (large): 465 samples seen, hop 160, two more convolutions of one step.
+#: The stem of wav2vec (large): receptive field 465 samples, hop 160, two more convolutions of one step.
 WAV2VEC = WaveformStemConfig(
     layers=tuple((512, *layer) for layer in (*_DOWN_160, (1, 1), (1, 1))),
     norm="group",
@@ -156,7 +145,7 @@ WAV2VEC = WaveformStemConfig(
 )
 #: The stem of vq-wav2vec: eight layers, GELU.
 VQ_WAV2VEC = WAV2VEC.replace(layers=(*WAV2VEC.layers, (512, 1, 1)), activation="gelu")
-#: The stem of CPC as reimplemented with 256 channels: 465 samples seen, hop 160; padding moved to the left.
+#: The stem of CPC as reimplemented with 256 channels: receptive field 465 samples, hop 160; padding moved to the left.
 CPC = WaveformStemConfig(
     layers=tuple((256, *layer) for layer in _DOWN_160), norm="channel", bias=True, activation="relu", padding="left"
 )
@@ -169,12 +158,12 @@ class LayerNormOverChannels(nn.LayerNorm):
     """LayerNorm over the channels of each step of `(B, C, N)`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, N)`, every step normalised by itself."""
+        """Normalise each step."""
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class ChannelNorm(nn.Module):
-    """CPC's norm: over the channels of each step of `(B, C, N)`, by the unbiased variance; causal.
+    """CPC's norm over the channels of each step of `(B, C, N)`, by the unbiased variance.
 
     Args:
         channels: C, at least 2.
@@ -194,8 +183,8 @@ class ChannelNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, N)`, every step normalised by itself."""
-        # Statistics of half precision numbers would lose the small deviations.
+        """Normalise each step."""
+        # Half precision would lose small deviations.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         variance, mean = torch.var_mean(wide, 1, keepdim=True)
         return (wide - mean) * (variance + _EPS).rsqrt() * self.weight[:, None] + self.bias[:, None]
@@ -204,8 +193,7 @@ class ChannelNorm(nn.Module):
 class WaveformStem(nn.Module):
     """Samples `(B, S)` -> steps `(B, N, C)`.
 
-    Without padding, a step sees only the samples under its receptive field, so that padding at a clip's end never
-    changes a step that lies within the clip (with `group_first` and `group` it does, through the norm).
+    Padding at a clip's end never changes a step within the clip, except through the norms `group_first` and `group`.
 
     Args:
         config: the layout.
@@ -227,9 +215,8 @@ class WaveformStem(nn.Module):
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights (He normal, as wav2vec 2.0's), small biases, unit norms.
 
-        Biases of zero would leave digital silence without any variance in every norm of the stack, and the gradient
-        through seven such norms overflows. Larger ones (torch's own, by fan-in) would drown samples that are not
-        normalised: the features of all sounds would begin alike.
+        With zero biases digital silence has no variance in any norm of the stack, and the gradient through seven such
+        norms overflows. Larger ones (torch's own, by fan-in) would drown samples that are not normalised.
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
@@ -240,20 +227,6 @@ class WaveformStem(nn.Module):
                     nn.init.uniform_(module.bias, -bound, bound, generator=generator)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm | ChannelNorm):
                 module.reset_parameters()
-
-    @property
-    def hop(self) -> int:
-        """Samples from one step to the next."""
-        return self.config.hop
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples that one step sees."""
-        return self.config.receptive_field
-
-    def frames(self, samples: int) -> int:
-        """Return the steps of so many samples."""
-        return self.config.frames(samples)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Return the steps `(B, N, C)` of samples `(B, S)`; S must be at least `config.least`."""

@@ -1,10 +1,10 @@
 """Any audio encoder of the library transformers, by its Hub id or from a local folder, as an `Encoder`.
 
     encoder = open_transformers("hf:facebook/wav2vec2-base")       # a FrozenEncoder: embeds, probes, compares
-    config = TransformersEncoderConfig("facebook/hubert-base-ls960")   # to go on training it
+    config = TransformersEncoderConfig("facebook/hubert-base-ls960")   # to continue its training
 
 Waveform models (wav2vec 2.0, HuBERT, WavLM, data2vec audio, SEW, UniSpeech) read samples; AST, CLAP, Whisper,
-wav2vec2-BERT and others read what their own feature extractor makes of them (on the CPU, without gradients to the
+wav2vec2-BERT and others read the features of their own extractor (computed on the CPU, without gradients to the
 samples).
 """
 
@@ -22,7 +22,7 @@ from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Stem, Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.load import load_parts
-from auricle.encoders.transformers.readers import Encoded, Reader, WaveReader, make_reader
+from auricle.encoders.transformers.wrappers import Encoded, ModelWrapper, WaveWrapper, wrap_model
 from auricle.errors import ConfigError
 
 PREFIX = "hf:"
@@ -30,16 +30,16 @@ PREFIX = "hf:"
 
 @dataclass(frozen=True)
 class TransformersEncoderConfig(EncoderConfig):
-    """Which model of transformers, and which part of it.
+    """Settings of a model of transformers.
 
     Attributes:
         model: Hub id (`facebook/wav2vec2-base`) or local folder; either needs `config.json`, `preprocessor_config.json`
             and weights as safetensors (other formats can run code when they are read, and are refused).
         revision: branch, tag or commit on the Hub; None: its main branch.
         weights: `pretrained`, or `random`: fresh ones of the same architecture, from the generator of `build`.
-        layer: which layer's hidden states are the output; None: the model's own output, after its last norm.
+        layer: layer whose hidden states are the output; None: the model's own output, after its last norm.
         trust_remote_code: let the Hub's repository run its own Python code here. Read it first.
-        local_only: never ask the Hub; what is not on this machine is missing.
+        local_only: never ask the Hub.
     """
 
     model: str
@@ -50,41 +50,24 @@ class TransformersEncoderConfig(EncoderConfig):
     local_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: no model is named, or the weights are of no known kind.
-        """
         if not self.model:
-            raise ConfigError("found no model; give its Hub id (facebook/wav2vec2-base) or a local folder")
-        if self.weights not in ("pretrained", "random"):
-            raise ConfigError(f"weights is {self.weights!r}; expected 'pretrained' or 'random'")
+            raise ConfigError("found no model; set its Hub id (facebook/wav2vec2-base) or a local folder")
 
     def fresh(self) -> TransformersEncoderConfig:
-        """Return the settings of the control: the same architecture with random weights."""
+        """Return the settings of the random-weight control: the same architecture."""
         return self.replace(weights="random")
-
-    def build(self, generator: torch.Generator | None = None) -> TransformersEncoder:
-        """Load the model; random weights are drawn from `generator` (None: one seeded with 0).
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-            ConfigError: there is no such model, access to it is refused, or it is no audio encoder.
-            DownloadError: the Hub can't be reached.
-        """
-        return TransformersEncoder(self, generator)
 
 
 class TransformersEncoder(Encoder):
-    """A model of transformers; front end: `encoder.frontend` (samples, normalised as the model's extractor does).
+    """A model of transformers; front end: `encoder.frontend` (samples, normalised as by the model's extractor).
 
     Clips of one length go through the model together, without padding, so that no clip's tokens depend on its
-    neighbours in a batch. wav2vec 2.0, HuBERT, WavLM and UniSpeech run their transformer on the whole batch, told what
-    is padding, which is as exact. A clip too short for a single token has none that is valid.
+    neighbours in a batch. The transformers of wav2vec 2.0, HuBERT, WavLM and UniSpeech run on the whole batch with a
+    padding mask, which is as exact. A clip too short for a token has no valid ones.
 
-    Waveform models take tokens replaced by a mask vector (before their convolutional positions). The others do all in
-    `tokenize`; `contextualize` only picks layers. SpecAugment and layer drop of the model's settings are switched off:
-    hiding is for objectives to do, and a layer that is left out has no states.
+    Tokens of waveform models can be replaced by a mask vector (before their convolutional positions). The other models
+    run completely in `tokenize`; `contextualize` only selects layers. SpecAugment and layer drop of the model's
+    settings are switched off: objectives hide tokens, and a dropped layer has no states.
 
     The clip vector is the mean of the valid tokens; of AST the mean of its two class tokens, as in the original.
 
@@ -92,41 +75,48 @@ class TransformersEncoder(Encoder):
         config: the settings.
         model: the part of the model that encodes audio.
         frontend: settings of the front end that it needs.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        ConfigError: there is no such model, access to it is refused, or it is no audio encoder.
+        DownloadError: the Hub can't be reached.
     """
 
     def __init__(self, config: TransformersEncoderConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.reader: Reader = make_reader(*load_parts(config, generator))
-        self.model = self.reader.model
-        self.width, self.depth = self.reader.width, self.reader.depth
+        parts = load_parts(
+            config.model,
+            generator,
+            random=config.weights == "random",
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            local_only=config.local_only,
+        )
+        self.wrapper: ModelWrapper = wrap_model(*parts)
+        self.model = self.wrapper.model
+        self.width, self.depth = self.wrapper.width, self.wrapper.depth
         if config.layer is not None:
             self.check_layers([config.layer])
-        self.bands, self.input_rate = None, float(self.reader.rate)
-        self.max_frames, self.least_frames = self.reader.most, self.reader.least
-        normalise: Literal["none", "clip"] = "clip" if self.reader.unit_variance else "none"
-        self.frontend = WaveformConfig(rate=self.reader.rate, normalise=normalise)
-        masks = isinstance(self.reader, WaveReader) and self.reader.splits
+        self.bands, self.input_rate = None, float(self.wrapper.rate)
+        self.max_frames, self.least_frames = self.wrapper.most, self.wrapper.least
+        normalise: Literal["none", "clip"] = "clip" if self.wrapper.unit_variance else "none"
+        self.frontend = WaveformConfig(rate=self.wrapper.rate, normalise=normalise)
+        masks = isinstance(self.wrapper, WaveWrapper) and self.wrapper.splits
         abilities = {Ability.EXACT_PADDING}
         abilities |= {Ability.MASK} if masks else set()
-        abilities |= {Ability.CLS} if self.reader.class_tokens else set()
-        self.abilities = frozenset(abilities)  # type: ignore[misc]  # depends on the model
+        abilities |= {Ability.CLS} if self.wrapper.class_tokens else set()
+        self.abilities = frozenset(abilities)
 
     def grid(self, frames: int) -> Grid:
-        """Return the token grid of an input of so many samples."""
-        return Grid(self.reader.steps(frames), self.reader.freq, self.reader.token_rate)
+        return Grid(self.wrapper.steps(frames), self.wrapper.freq, self.wrapper.token_rate)
 
     def tokenize(self, features: Features) -> Tokens:
-        """Turn samples `(B, S)` into tokens: before the transformer in waveform models, else all the way.
-
-        Raises:
-            ConfigError: the features are no samples, of another rate, too short or too long.
-        """
         self.check_input(features)
         wave, grid = features.x, self.grid(features.x.shape[1])
         lengths = features.lengths.tolist()
-        counts = torch.tensor([self.reader.steps(n) if n >= self.least_frames else 0 for n in lengths])
-        if isinstance(self.reader, WaveReader) and self.reader.splits:
+        counts = torch.tensor([self.wrapper.steps(n) if n >= self.least_frames else 0 for n in lengths])
+        if isinstance(self.wrapper, WaveWrapper) and self.wrapper.splits:
             started = _by_length(lengths, counts, grid.time, lambda rows, n: self._start(wave[rows, :n]))
             x, raw, normed = (part.squeeze(2) for part in started)
             tokens = Tokens(x, grid, stem=Stem(raw, normed))
@@ -134,7 +124,7 @@ class TransformersEncoder(Encoder):
             parts: list[Encoded] = []
 
             def encode(rows: Tensor, length: int) -> tuple[Tensor, ...]:
-                parts.append(self.reader.encode(wave[rows, :length]))
+                parts.append(self.wrapper.encode(wave[rows, :length]))
                 return (parts[-1].x, *parts[-1].layers, *parts[-1].cls)
 
             found = _by_length(lengths, counts, grid.time, encode)
@@ -145,13 +135,13 @@ class TransformersEncoder(Encoder):
         return replace(tokens, valid=columns.repeat_interleave(grid.freq, 1).to(wave.device))
 
     def _start(self, wave: Tensor) -> tuple[Tensor, ...]:
-        reader = self.reader
-        if not isinstance(reader, WaveReader):
-            raise ConfigError(f"{type(reader).__name__} can't be entered before its transformer")
-        return tuple(part.unsqueeze(2) for part in reader.start(wave))
+        wrapper = self.wrapper
+        if not isinstance(wrapper, WaveWrapper):
+            raise ConfigError(f"{type(wrapper).__name__} can't be split before its transformer")
+        return tuple(part.unsqueeze(2) for part in wrapper.start(wave))
 
     def _whole(self, found: Sequence[Tensor], grid: Grid, hidden: int) -> Tokens:
-        """Put what a model says all at once into tokens that carry every layer."""
+        """Turn the maps of a whole model into tokens with every layer."""
         cls = found[1 + hidden :]
         layers = []
         for number, block in enumerate(found[1 : 1 + hidden]):
@@ -162,17 +152,11 @@ class TransformersEncoder(Encoder):
         return Tokens(found[0].flatten(1, 2), grid, cls=cls[-1] if cls else None, layers=tuple(layers))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        """Run the transformer, or pick the layers that `tokenize` has computed.
-
-        Raises:
-            ConfigError: a layer outside 0 ... depth is asked for, tokens were dropped, or they are not from `tokenize`.
-        """
         self.check_layers(layers)
-        if tokens.index is not None:
-            raise ConfigError("found tokens that were dropped; this model can't leave tokens out, hide them instead")
-        reader = self.reader
-        if isinstance(reader, WaveReader) and reader.splits:
-            output, found = self._finish(reader, tokens)
+        self.check_all_tokens(tokens)
+        wrapper = self.wrapper
+        if isinstance(wrapper, WaveWrapper) and wrapper.splits:
+            output, found = self._finish(wrapper, tokens)
         elif tokens.layers is None:
             raise ConfigError("found tokens without layers, expected what tokenize() returned")
         else:
@@ -187,19 +171,19 @@ class TransformersEncoder(Encoder):
         hidden = tuple(found[layer] for layer in layers) if layers else None
         return replace(tokens, x=output if chosen is None else chosen.block, cls=cls, layers=hidden)
 
-    def _finish(self, reader: WaveReader, tokens: Tokens) -> tuple[Tensor, tuple[Layer, ...]]:
-        """Run a waveform model's transformer, on the batch where it keeps padding out by itself, else by length."""
+    def _finish(self, wrapper: WaveWrapper, tokens: Tokens) -> tuple[Tensor, tuple[Layer, ...]]:
+        """Run a waveform model's transformer, on the batch where it masks padding exactly, else by length."""
         count = tokens.x.shape[1]
-        if tokens.valid is None or reader.exact:
-            # A row without any valid token would attend to nothing: it attends to all, and is never pooled.
+        if tokens.valid is None or wrapper.exact:
+            # A row without any valid token attends to all, and is never pooled: else the softmax would be 0/0.
             valid = None if tokens.valid is None else tokens.valid | ~tokens.valid.any(1, keepdim=True)
-            done = reader.finish(tokens.x, valid)
+            done = wrapper.finish(tokens.x, valid)
             maps, branches = (done.x, *done.layers), [b for b in done.branches if b is not None]
         else:
             counts = tokens.valid.sum(1).cpu()
 
             def finish(rows: Tensor, length: int) -> tuple[Tensor, ...]:
-                part = reader.finish(tokens.x[rows, :length], None)
+                part = wrapper.finish(tokens.x[rows, :length], None)
                 return (part.x, *part.layers, *(b for b in part.branches if b is not None))
 
             found = _by_length(counts.tolist(), counts, count, finish)
@@ -210,20 +194,19 @@ class TransformersEncoder(Encoder):
         return flat[0], layers
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Return the clip vector `(B, D)`: mean of the class tokens where there are any, else of the valid tokens."""
         return tokens.mean() if tokens.cls is None else tokens.cls.mean(1)
 
 
 def _by_length(
     lengths: Sequence[int], counts: Tensor, time: int, run: Callable[[Tensor, int], tuple[Tensor, ...]]
 ) -> list[Tensor]:
-    """Run rows of one length together and put the results back in order, filled up with zeros.
+    """Run rows of one length together and return the results in order, padded with zeros.
 
     Args:
-        lengths: of each row, as `run` understands them.
-        counts: `(B,)` time tokens of each row; rows with none are left out.
+        lengths: of each row, the argument of `run`.
+        counts: `(B,)` time tokens of each row; rows without any are not run.
         time: time tokens of the batch.
-        run: from rows and their length to maps `(B, T, F, D)`, and to class tokens `(B, P, D)`.
+        run: from rows and their length to maps `(B, T, F, D)` and class tokens `(B, P, D)`.
 
     Raises:
         ConfigError: no row has a token.
@@ -233,12 +216,12 @@ def _by_length(
         rows = torch.tensor([i for i, n in enumerate(lengths) if n == length])
         results.append((rows, run(rows, length)))
     if not results:
-        raise ConfigError("found no clip that is long enough for a token; leave such clips out (--loader.shortest)")
+        raise ConfigError("found no clip that is long enough for a token; exclude such clips (--loader.shortest)")
     if len(results) == 1 and len(results[0][0]) == len(lengths) and int(counts.max()) == time:
         return list(results[0][1])
     joined = []
     for place, longest in enumerate(results[-1][1]):
-        # Layers may be on grids of their own, and class tokens on none: as long as the longest clip's.
+        # Layers may have other grids, and class tokens none: these keep the length of the longest clip's.
         same = longest.dim() == 4 and longest.shape[1] == int(counts.max())
         room = time if same else longest.shape[1]
         whole = longest.new_zeros(len(lengths), room, *longest.shape[2:])
@@ -258,7 +241,7 @@ class TransformersFrozen(FrozenEncoder):
     """A model of transformers, ready to embed, probe and compare.
 
     Args:
-        config: which model.
+        config: the model.
         generator: for random weights.
         name: for tables; None: the model's.
         precision: `fp32`, or `bf16` (autocast).
@@ -272,7 +255,7 @@ class TransformersFrozen(FrozenEncoder):
         name: str | None = None,
         precision: str = "fp32",
     ) -> None:
-        encoder = config.build(generator)
+        encoder = TransformersEncoder(config, generator)
         name = PREFIX + config.model if name is None else name
         super().__init__(encoder.frontend.build(), encoder, name=name, precision=precision)
         self.settings = config
@@ -288,7 +271,7 @@ def open_transformers(text: str, **changes: Any) -> TransformersFrozen:
     """Open `hf:user/model`, `hf:user/model@revision` or `hf:path/to/folder`.
 
     Args:
-        text: the model; the prefix may be missing.
+        text: the model, with or without the prefix.
         changes: other settings of `TransformersEncoderConfig`.
 
     Raises:

@@ -1,29 +1,38 @@
-"""Loads a model of transformers and its feature extractor, and says in words what stands against it."""
+"""Loading a model of transformers and its feature extractor, with errors that say what to do."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from auricle.errors import AuricleError, ConfigError, DownloadError
 from auricle.extras import require
 
-if TYPE_CHECKING:
-    from auricle.encoders.transformers.encoder import TransformersEncoderConfig
-
-# Inputs of objectives that the wrapper never uses; checkpoints may lack them.
+# Used in pre-training only; checkpoints may lack it.
 _UNUSED = re.compile(r"(^|\.)masked_spec_embed$")
 
 
-def load_parts(config: TransformersEncoderConfig, generator: torch.Generator | None) -> tuple[Any, Any]:
+def load_parts(
+    name: str,
+    generator: torch.Generator | None,
+    *,
+    random: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    local_only: bool = False,
+) -> tuple[Any, Any]:
     """Return model (float32) and feature extractor.
 
     Args:
-        config: which model.
+        name: Hub id or local folder.
         generator: for random weights, and for parts whose weights are not in the checkpoint; None: seeded with 0.
+        random: fresh weights instead of the checkpoint's.
+        revision: see `TransformersEncoderConfig`, as the others.
+        trust_remote_code: let the Hub's repository run its own Python code here.
+        local_only: never ask the Hub.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -33,9 +42,9 @@ def load_parts(config: TransformersEncoderConfig, generator: torch.Generator | N
     """
     library = require("transformers", extra="hub")
     where: dict[str, Any] = {
-        "revision": config.revision,
-        "trust_remote_code": config.trust_remote_code,
-        "local_files_only": config.local_only,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local_only,
     }
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -43,32 +52,32 @@ def load_parts(config: TransformersEncoderConfig, generator: torch.Generator | N
         # transformers draws from torch's global generator only.
         torch.manual_seed(seed)
         try:
-            settings = library.AutoConfig.from_pretrained(config.model, **where)
-            extractor = library.AutoFeatureExtractor.from_pretrained(config.model, **where)
+            settings = library.AutoConfig.from_pretrained(name, **where)
+            extractor = library.AutoFeatureExtractor.from_pretrained(name, **where)
             settings.apply_spec_augment, settings.layerdrop = False, 0.0
             settings.encoder_layerdrop = 0.0
-            if config.weights == "random":
-                model = library.AutoModel.from_config(settings, trust_remote_code=config.trust_remote_code)
+            if random:
+                model = library.AutoModel.from_config(settings, trust_remote_code=trust_remote_code)
                 missing: list[str] = []
             else:
-                model, told = library.AutoModel.from_pretrained(
-                    config.model, config=settings, use_safetensors=True, output_loading_info=True, **where
+                model, report = library.AutoModel.from_pretrained(
+                    name, config=settings, use_safetensors=True, output_loading_info=True, **where
                 )
-                missing = sorted(name for name in told["missing_keys"] if not _UNUSED.search(name))
+                missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise explained(error, config.model) from error
+            raise explained(error, name) from error
     if missing:
         raise ConfigError(
-            f"the checkpoint of {config.model} lacks the weights {', '.join(missing[:3])} ({len(missing)} in all), "
-            "which would be random; take a complete checkpoint"
+            f"the checkpoint of {name} lacks the weights {', '.join(missing[:3])} ({len(missing)} in all), "
+            "which would be random; use a complete checkpoint"
         )
     if not hasattr(extractor, "sampling_rate"):
-        raise ConfigError(f"{config.model} has no sample rate in its preprocessor_config.json: it is no audio model")
+        raise ConfigError(f"{name} has no sample rate in its preprocessor_config.json: it is no audio model")
     return model.float(), extractor
 
 
 def explained(error: Exception, model: str) -> AuricleError:
-    """Return what to tell the user of an error that transformers raised."""
+    """Return our error for one that transformers raised."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
@@ -79,7 +88,7 @@ def explained(error: Exception, model: str) -> AuricleError:
     first = (str(error).strip().splitlines() or ["no reason given"])[0]
     if "trust_remote_code" in text:
         return ConfigError(
-            f"{model} brings Python code of its own, which would run here; read it on the Hub, and if you trust it, "
+            f"{model} contains Python code, which would run here; read it on the Hub, and if you trust it, "
             "set trust_remote_code=True"
         )
     if "GatedRepoError" in names or "401" in text or "403" in text:
@@ -94,7 +103,7 @@ def explained(error: Exception, model: str) -> AuricleError:
         )
     if "preprocessor_config.json" in text or "feature extractor" in text:
         return ConfigError(
-            f"{model} has no preprocessor_config.json, which tells its sample rate: save its feature extractor beside "
+            f"{model} has no preprocessor_config.json, which holds its sample rate; save its feature extractor with "
             "the weights (extractor.save_pretrained(folder))"
         )
     offline = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "Timeout"}

@@ -1,155 +1,148 @@
-"""A run asked in words beside the same towers untrained: shown as a table, and written into the run folder."""
+"""Zero-shot classification and text retrieval of a run and of the same towers untrained, as results and as a table."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+import numpy as np
 
+from auricle.config import Config
 from auricle.corpus.readers.side_tables import CAPTIONS, Captions, read_captions
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.evaluation.audio_text.model import AudioText, open_audio_text, untrained_audio_text
-from auricle.evaluation.audio_text.scores import Score, TextAnswers, text_retrieval, zero_shot
+from auricle.evaluation.audio_text.model import AudioText, EmbeddedClips, open_audio_text, untrained_audio_text
+from auricle.evaluation.audio_text.scores import Score, TextResults, TextScores
+from auricle.evaluation.audio_text.tasks import TextRetrievalTask, TextTask, ZeroShotConfig, ZeroShotTask
+from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive
+from auricle.evaluation.seen import seen
+from auricle.probes import SearchConfig
 from auricle.recipes.environment import versions
+from auricle.results.record import Role
+from auricle.results.scoring import Scores
 from auricle.storage import write_json
+from auricle.tasks.card import TaskCard
+from auricle.tasks.task_type import Outcome, Protocol
 
 ZERO_SHOT, TEXT_RETRIEVAL = "zero-shot", "text-retrieval"
+# A task for one pair of towers, its probes, and what else decides its scores.
+_Made = tuple[TextTask, dict[str, Config], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class TextStudy:
-    """What came of asking a run in words.
+class _TextEvaluation(Evaluation):
+    """An evaluation whose scores and intervals come from the task."""
 
-    Attributes:
-        found: its answers.
-        control: those of the same towers before any training, or None.
-        path: where both were written.
-    """
-
-    found: TextAnswers
-    control: TextAnswers | None
-    path: Path
-
-    def render(self) -> Group:
-        """Return a table with a row per measure, in percent, and below it what a reader must know."""
-        table = Table(title=Text(f"{self.found.task}: in percent"), title_justify="left")
-        table.add_column("measure", overflow="fold")
-        for name in ("the run", *(() if self.control is None else ("random weights",)), "chance"):
-            table.add_column(name, justify="right", no_wrap=True)
-        above = ""
-        for place, score in enumerate(self.found.scores):
-            way, _, measure = score.name.rpartition(": ")
-            if way != above:
-                table.add_section()
-                table.add_row(Text(way, style="italic"))
-                above = way
-            control = () if self.control is None else (_cell(self.control.scores[place]),)
-            table.add_row(measure, Text(_cell(score), style="bold"), *control, _percent(score.chance))
-        interval = self.found.scores[0].interval
-        lines = [f"{self.found.clips} clips. Intervals: {interval.confidence:.0%}, {interval.method}."]
-        if self.control is not None:
-            lines.append("Random weights: one draw of them, which can lie on either side of chance.")
-        lines += [f"Note: {note}." for note in self.found.notes]
-        return Group(table, Text("\n".join(lines), style="dim"))
+    def scores(self, outcome: Outcome, metric: str) -> Scores:
+        predictions = outcome.predictions
+        found = {score.name: score for score in map(Score.from_json, outcome.details["scores"])}
+        ones = np.ones((1, len(predictions.names)))
+        metrics = {name: float(predictions.measure(name, ones).mean()) for name in predictions.metrics}
+        metrics |= {name: score.value for name, score in found.items()}
+        value = found[metric].value
+        return Scores(value, found[metric].interval, metrics, [value], [value], [[value]], predictions.detail())
 
 
-def study_zero_shot(
-    run: str | Path,
+def zero_shot(
+    model: str | Path | AudioText,
     data: str | Path | Corpus,
     *,
     labels: str = "label",
     templates: Sequence[str] = ("a sound of {}",),
     source: str = "source",
-    control: bool = True,
+    controls: bool = True,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     out: str | Path | None = None,
+    device: str = "auto",
     command: str | None = None,
     progress: bool = True,
-) -> TextStudy:
-    """Classify clips by the texts of their classes (see `text_alignment.zero_shot`), and keep what came of it.
+) -> TextResults:
+    """Classify clips by the texts of their classes, and write the results into the run folder.
+
+    Finished results (same run, corpus and settings) are not computed again.
 
     Args:
-        run: a run folder that was trained on captions, or one of its checkpoints.
-        data: a corpus, or anything that `open_corpus` takes.
-        labels: column of the labels.
-        templates: texts with one place `{}` for the class.
-        source: column of what clips were recorded from: clips of one source are drawn together.
-        control: ask the same towers with random weights, too.
-        resamples: bootstrap samples.
-        confidence: of the intervals.
+        model: a run folder that was trained on captions, one of its checkpoints, or an opened pair of towers, whose
+            results are written only where `out` is given.
+        data: a corpus, or what `open_corpus` opens.
+        labels: column of the labels, several of a clip joined by `;`. Clips without labels are skipped.
+        templates: texts with one place `{}` for the class; the vectors of several are averaged.
+        source: column that names what a clip was recorded from: the bootstrap draws clips of one source together;
+            without it, clips of one file.
+        controls: evaluate the same towers with random weights as well; not for opened towers.
+        resamples: bootstrap samples of the intervals.
+        confidence: coverage of the intervals.
         seed: of the bootstrap and of the control's weights.
-        out: file to write; None: `RUN/zero-shot/CORPUS.json` (`CORPUS-COLUMN.json` for another column than `label`),
-            where a later study of the same replaces it.
-        command: what to record as the command.
+        out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
+            (`CORPUS-COLUMN.json` for another column than `label`).
+        device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
+        command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
     Raises:
         CheckpointError: there is no such run, or it was not trained on captions.
-        CorpusError: the corpus can't be opened, or lacks the column or its labels.
-        ConfigError: a setting is out of range.
+        CorpusError: the corpus can't be opened, lacks the column, or has fewer than two classes.
+        ConfigError: a setting is out of range, or the text tower can't distinguish two classes.
+
+    Example:
+        >>> import auricle
+        >>> auricle.zero_shot("runs/clap", "recordings", templates=["the sound of a {}"])  # doctest: +SKIP
     """
+    config = ZeroShotConfig(tuple(templates))
 
-    def ask(towers: AudioText, corpus: Corpus) -> TextAnswers:
-        return zero_shot(
-            towers,
-            corpus,
-            labels=labels,
-            templates=templates,
-            source=source,
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-            progress=progress,
-        )
+    def make(towers: AudioText, corpus: Corpus) -> _Made:
+        return ZeroShotTask(towers, config), {"text": config}, {}
 
-    _check(resamples, confidence)
-    towers, corpus = open_audio_text(run), _open(data)
-    named = () if labels == "label" else (labels,)
-    path = Path(out) if out is not None else _place(towers, corpus, ZERO_SHOT, named)
-    return _study(run, towers, corpus, ask, seed if control else None, path, command)
+    return _evaluate(
+        ZERO_SHOT, model, data, make, named=() if labels == "label" else (labels,), label=labels, source=source,
+        controls=controls, resamples=resamples, confidence=confidence, seed=seed, out=out, device=device,
+        command=command, progress=progress,
+    )  # fmt: skip
 
 
-def study_text_retrieval(
-    run: str | Path,
+def text_retrieval(
+    model: str | Path | AudioText,
     data: str | Path | Corpus,
     *,
     columns: Sequence[str] = (),
-    captions: str | Path | None = None,
+    captions: str | Path | Captions | None = None,
     source: str = "source",
-    control: bool = True,
+    controls: bool = True,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     out: str | Path | None = None,
+    device: str = "auto",
     command: str | None = None,
     progress: bool = True,
-) -> TextStudy:
-    """Search clips by captions and captions by clips (see `text_alignment.text_retrieval`), and keep what came of it.
+) -> TextResults:
+    """Search clips by captions and captions by clips, and write the results into the run folder.
+
+    Finished results (same run, corpus and settings) are not computed again.
 
     Args:
-        run: a run folder that was trained on captions, or one of its checkpoints.
-        data: a corpus, or anything that `open_corpus` takes.
-        columns: which columns hold captions, of the corpus or of the table; none: `caption` of the corpus, or all of
-            the table whose name begins or ends so.
+        model: as for `zero_shot`.
+        data: as for `zero_shot`.
+        columns: columns of captions, of the corpus or of the table; none: `caption` of the corpus, or all of the table
+            whose name begins or ends so.
         captions: a table (`file` and columns of captions); None: the corpus's own columns, and `captions.csv` in its
             folder where neither columns are named nor the corpus has a column `caption`.
-        source: as for `study_zero_shot`.
-        control: likewise.
-        resamples: likewise.
-        confidence: likewise.
-        seed: likewise.
-        out: file to write; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
-        command: what to record as the command.
+        source: as for `zero_shot`; captions are drawn one by one.
+        controls: as for `zero_shot`.
+        resamples: as for `zero_shot`.
+        confidence: as for `zero_shot`.
+        seed: as for `zero_shot`.
+        out: as for `zero_shot`; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
+        device: as for `zero_shot`.
+        command: as for `zero_shot`.
         progress: show progress bars.
 
     Raises:
@@ -157,54 +150,99 @@ def study_text_retrieval(
         CorpusError: the corpus or the table can't be opened, or there are no captions.
         ConfigError: a setting is out of range.
     """
-
-    def ask(towers: AudioText, corpus: Corpus) -> TextAnswers:
-        return text_retrieval(
-            towers,
-            corpus,
-            columns=columns or ("caption",),
-            captions=table,
-            source=source,
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-            progress=progress,
-        )
-
-    _check(resamples, confidence)
-    towers, corpus = open_audio_text(run), _open(data)
-    table = _captions(corpus, columns, captions)
-    path = Path(out) if out is not None else _place(towers, corpus, TEXT_RETRIEVAL, columns)
-    return _study(run, towers, corpus, ask, seed if control else None, path, command)
-
-
-def _study(
-    run: str | Path,
-    towers: AudioText,
-    corpus: Corpus,
-    ask: Callable[[AudioText, Corpus], TextAnswers],
-    control_seed: int | None,
-    path: Path,
-    command: str | None,
-) -> TextStudy:
-    found = ask(towers, corpus)
-    control = None if control_seed is None else ask(untrained_audio_text(run, towers, control_seed), corpus)
-    record: dict[str, Any] = {
-        "run": str(run),
-        "encoder": {"name": towers.name, "fingerprint": towers.encoder.fingerprint},
-        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "clips": len(corpus)},
-        "command": command,
-        "versions": versions(),
-        **found.to_json(),
-        "control": None if control is None else control.to_json(),
+    probes = {
+        name: probe.replace(columns=tuple(columns) or ("caption",)) for name, probe in TextRetrievalTask.probes.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record)
-    return TextStudy(found, control, path)
+
+    def make(towers: AudioText, corpus: Corpus) -> _Made:
+        table = captions if isinstance(captions, Captions) else _captions(corpus, columns, captions)
+        return TextRetrievalTask(towers, columns or ("caption",), table), probes, {"captions": _digest(table)}
+
+    return _evaluate(
+        TEXT_RETRIEVAL, model, data, make, named=columns, label="caption", source=source, controls=controls,
+        resamples=resamples, confidence=confidence, seed=seed, out=out, device=device, command=command,
+        progress=progress,
+    )  # fmt: skip
 
 
-def _open(data: str | Path | Corpus) -> Corpus:
-    return data if isinstance(data, Corpus) else open_corpus(data)
+def _evaluate(
+    kind: str,
+    model: str | Path | AudioText,
+    data: str | Path | Corpus,
+    make: Callable[[AudioText, Corpus], _Made],
+    *,
+    named: Sequence[str],
+    label: str,
+    source: str,
+    controls: bool,
+    resamples: int,
+    confidence: float,
+    seed: int,
+    out: str | Path | None,
+    device: str,
+    command: str | None,
+    progress: bool,
+) -> TextResults:
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ConfigError(
+            f"found resamples {resamples} and confidence {confidence}; expected at least one resample, and a "
+            "confidence between 0 and 1"
+        )
+    towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device)
+    corpus = data if isinstance(data, Corpus) else open_corpus(data)
+    pairs: list[tuple[AudioText, Role]] = [(towers, "pretrained")]
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join([corpus.name, *named]))
+    path = None if out is None else Path(out)
+    if not isinstance(model, AudioText):
+        path = path or (towers.run or Path(model)) / kind / f"{name}.json"
+        if controls:
+            pairs.append((untrained_audio_text(model, towers, seed), "random"))
+    card = TaskCard(name=f"{kind}-{name}", corpus=corpus.name, label=label, source=source)
+    protocol = Protocol((seed,), SearchConfig(), None, False, resamples, confidence, seed)
+    with tempfile.TemporaryDirectory() as nowhere:
+        folder = Path(nowhere) if path is None else path.parent
+        evaluations: list[Evaluation] = []
+        for pair, role in pairs:
+            task_type, probes, facts = make(pair, corpus)
+            plan = task_type.plan(card, corpus, seed)
+            task = PlannedTask(card, corpus, task_type, plan, protocol, folder, command=command)
+            known = seen(pair.run, corpus) if pair.run is not None else None if role == "pretrained" else False
+            evaluated = EvaluatedEncoder(pair.encoder, role, known)
+            evaluations += [
+                _TextEvaluation(
+                    task, evaluated, probe, config, None, {**config.to_json(), **facts, "towers": pair.fingerprint}
+                )
+                for probe, config in probes.items()
+            ]
+        results = drive(evaluations, _embedder(corpus, progress), progress=progress)
+        each = len(results) // len(pairs)
+        scores = [TextScores.of(results[i : i + each], folder) for i in range(0, len(results), each)]
+    control = scores[1] if len(scores) > 1 else None
+    if path is not None:
+        record: dict[str, Any] = {
+            "run": towers.name if isinstance(model, AudioText) else str(model),
+            "encoder": {"name": towers.name, "fingerprint": towers.encoder.fingerprint},
+            "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "clips": len(corpus)},
+            "command": command,
+            "versions": versions(),
+            **scores[0].to_json(),
+            "control": None if control is None else control.to_json(),
+        }
+        write_json(path, record)
+    return TextResults(results, scores[0], control, path)
+
+
+def _embedder(corpus: Corpus, progress: bool) -> Callable[[Evaluation], EmbeddedClips]:
+    """Return `drive`'s `open_cache` that embeds the clips once for each pair of towers."""
+    embedded: dict[int, EmbeddedClips] = {}
+
+    def embed(one: Evaluation) -> EmbeddedClips:
+        kind: Any = one.task.task_type
+        if id(kind) not in embedded:
+            embedded[id(kind)] = kind.towers.embed(corpus, one.task.plan.rows, progress=progress)
+        return embedded[id(kind)]
+
+    return embed
 
 
 def _captions(corpus: Corpus, columns: Sequence[str], table: str | Path | None) -> Captions | None:
@@ -219,24 +257,8 @@ def _captions(corpus: Corpus, columns: Sequence[str], table: str | Path | None) 
     return None if table is None else read_captions(table, corpus, columns)
 
 
-def _check(resamples: int, confidence: float) -> None:
-    if resamples < 1 or not 0 < confidence < 1:
-        raise ConfigError(
-            f"found resamples {resamples} and confidence {confidence}; expected at least one resample, and a "
-            "confidence between 0 and 1"
-        )
-
-
-def _place(towers: AudioText, corpus: Corpus, folder: str, named: Sequence[str]) -> Path:
-    if towers.run is None:
-        raise ConfigError(f"{towers.name} is of no run folder; say where its results go (out)")
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join([corpus.name, *named]))
-    return towers.run / folder / f"{name}.json"
-
-
-def _cell(score: Score) -> str:
-    return f"{_percent(score.value)} [{_percent(score.interval.low)}, {_percent(score.interval.high)}]"
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f}"
+def _digest(captions: Captions | None) -> str:
+    if captions is None:
+        return ""
+    text = json.dumps([captions.rows.tolist(), list(captions.texts)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

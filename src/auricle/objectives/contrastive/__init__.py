@@ -1,1 +1,1 @@
-"""Losses that tell pairs apart."""
+"""Contrastive losses and objectives."""

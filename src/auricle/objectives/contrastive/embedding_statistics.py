@@ -1,4 +1,4 @@
-"""Numbers that tell a healthy embedding from a collapsed one."""
+"""Statistics that show whether an embedding has collapsed."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def uniformity(z: Tensor, most: int = 1024) -> Tensor:
 
 
 class LazyWatch(Mapping[str, Tensor]):
-    """Named scalars that are computed when they are read, so that steps which log nothing pay nothing.
+    """Named scalars that are computed when they are read, so that they cost nothing in steps without a log.
 
     Args:
-        makers: what computes each scalar.
+        makers: functions that compute each scalar.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
@@ -56,7 +56,6 @@ class LazyWatch(Mapping[str, Tensor]):
         self._made: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        """Compute the scalar on first reading."""
         if name not in self._made:
             self._made[name] = self._makers[name]()
         return self._made[name]

@@ -1,4 +1,4 @@
-"""Contrastive prediction of the future: which of some candidates follows what was heard so far (CPC, wav2vec).
+"""Contrastive prediction of the future: which of several candidates follows the past (CPC, wav2vec).
 
 Sources: CPC, arXiv 1807.03748, section 2.3 (equation 4), and its reimplementation, arXiv 2002.02848; wav2vec, arXiv
 1904.05862, section 3.2 (equation 1: binary decisions); vq-wav2vec, arXiv 1910.05453 (quantised candidates).
@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import nearest
+from auricle.config import Count, NonNegative
 from auricle.encoders.contract import Ability, Encoder, Grid, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, GumbelLayerConfig, Quantised
-from auricle.encoders.parts.kmeans_quantiser import KMeansLayer, KMeansLayerConfig
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayer, GumbelLayerConfig, Quantised
+from auricle.encoders.parts.quantisers.kmeans import KMeansLayer, KMeansLayerConfig
 from auricle.encoders.waveform_recurrent import VQ_WAV2VEC_QUANTISER
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch
 from auricle.objectives.contrastive.future_scores import ContrastLoss, Scored, contrast_loss, contrast_watch
 from auricle.objectives.contrastive.negatives import draw_negatives, numbered
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import float32_or_wider, gather_rows, gather_wide, rand_rows, rank, widest
 from auricle.objectives.targets.inner_codes import (
     contextualize_with_codes,
     cool,
@@ -34,10 +33,6 @@ from auricle.objectives.targets.inner_codes import (
     layer_noise,
 )
 from auricle.objectives.targets.learned_codes import TemperatureConfig, feature_width, features_before_context
-from auricle.objectives.wide_rows import gather_wide, widest
-
-Source = Literal["features", "codes"]
-Pool = Literal["clip", "batch", "others", "column"]
 
 
 @dataclass(frozen=True)
@@ -45,82 +40,59 @@ class FutureContrastConfig(ObjectiveConfig):
     """Settings of contrastive prediction; the defaults are CPC's, as reimplemented.
 
     Attributes:
-        steps: K, how many steps ahead are predicted, each by a map of its own.
-        first: how far ahead the nearest of them lies; wav2vec: 3, the first that shares no sample with what was heard
-            (ceil of the receptive field over the hop).
-        source: what is told apart: `features` before context (`Stem.x`, or, without a stem, the tokens without their
+        steps: K, number of steps ahead that are predicted, each by its own map.
+        first: distance of the nearest of them; wav2vec: 3, the first that shares no sample with the past (ceil of the
+            receptive field over the hop).
+        source: of the candidates: `features` before context (`Stem.x`, or, without a stem, the tokens without their
             positions, normalised over channels), or their `codes`: those of the quantiser inside the encoder, which its
-            context reads as well (vq-wav2vec), or, for an encoder that has none, of a quantiser here.
-        quantiser: settings of that one.
-        negatives: n, candidates beside the true one, drawn anew for every token.
-        pool: where they come from: `clip`: other steps of the same clip; `batch`: any other steps of the batch;
-            `others`: other clips of the batch; `column`: clips of the batch with the same value in `column`. With
-            `train.micro_batch` the batch is that of a rank's micro-batch.
-        column: of the corpus, for `pool` column: the speaker, say.
-        loss: `nce`: which of n + 1; `binary`: yes or no for each of them, summed (wav2vec).
+            context reads as well (vq-wav2vec), or, for an encoder without one, those of `quantiser`.
+        quantiser: for encoders without one.
+        negatives: n, candidates beside the true one, drawn for every token.
+        pool: of negatives: `clip`: other steps of the same clip; `batch`: any other steps of the batch; `others`: other
+            clips of the batch; `column`: clips of the batch with the same value in `column`. With `train.micro_batch`
+            the batch is that of a rank's micro-batch.
+        column: of the corpus, for `pool` column, such as the speaker.
+        loss: `nce`: one of n + 1; `binary`: yes or no for each of them, summed (wav2vec).
         negative_weight: of a wrong candidate in `binary`; 1 as published (1/n would balance the two).
         scale: scores are the `mean` over channels of the product (CPC's code), or the `sum` (wav2vec).
         bias: one learned vector added to the predictions of all steps (wav2vec's transposed convolution).
-        anchors: `common`: predict only from where all K steps lie inside the clip (CPC's code); `all`: from wherever
-            the predicted step does.
-        distinct: leave out negatives with the same codes as the true candidate. Published neither by CPC nor by
-            wav2vec, and safe only beside a pull towards many codes: who makes all candidates equal has no loss then.
+        anchors: `common`: predict only from steps from which all K steps lie inside the clip (CPC's code); `all`: from
+            all steps from which the predicted one does.
+        distinct: exclude negatives with the same codes as the true candidate. Published neither by CPC nor by wav2vec,
+            and safe only with `diversity`: without it, equal candidates everywhere have no loss.
         temperature: of Gumbel quantisers by the step; None: that of their settings.
-        diversity: weight of a pull of the quantisers towards using all entries.
+        diversity: weight of the quantisers' diversity loss.
     """
 
-    steps: int = 12
-    first: int = 1
-    source: Source = "features"
+    steps: Count = 12
+    first: Count = 1
+    source: Literal["features", "codes"] = "features"
     quantiser: GumbelLayerConfig | KMeansLayerConfig = VQ_WAV2VEC_QUANTISER
-    negatives: int = 128
-    pool: Pool = "batch"
+    negatives: Count = 128
+    pool: Literal["clip", "batch", "others", "column"] = "batch"
     column: str = "speaker"
     loss: ContrastLoss = "nce"
-    negative_weight: float = 1.0
+    negative_weight: NonNegative = 1.0
     scale: Literal["mean", "sum"] = "mean"
     bias: bool = False
     anchors: Literal["common", "all"] = "common"
     distinct: bool = False
     temperature: TemperatureConfig | None = None
-    diversity: float = 0.0
+    diversity: NonNegative = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if min(self.steps, self.first, self.negatives) < 1 or min(self.diversity, self.negative_weight) < 0:
-            raise ConfigError(
-                f"found steps {self.steps}, first {self.first}, negatives {self.negatives}, diversity "
-                f"{self.diversity}, negative_weight {self.negative_weight}; expected at least 1 each (weights: 0)"
-            )
-        for name, value, known in (
-            ("source", self.source, get_args(Source)),
-            ("pool", self.pool, get_args(Pool)),
-            ("loss", self.loss, get_args(ContrastLoss)),
-            ("scale", self.scale, ("mean", "sum")),
-            ("anchors", self.anchors, ("common", "all")),
-        ):
-            if value not in known:
-                raise ConfigError(f"unknown {name} {value!r}{nearest(str(value), known)}")
         if self.distinct and (self.source != "codes" or not self.diversity):
             raise ConfigError(
-                "found distinct without codes that are kept apart: where equal candidates are left out, an encoder "
-                "that makes all of them equal has nothing to lose; set source to codes and give diversity a weight, or "
-                "leave distinct off"
+                "found distinct without a diversity loss on codes: where equal candidates are excluded, an encoder "
+                "that makes all of them equal has nothing to lose; set source to codes and diversity above 0, or "
+                "distinct to False"
             )
         if self.pool == "column" and not self.column:
             raise ConfigError("pool column needs the name of a column of the corpus; set column, for example speaker")
 
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> FutureContrast:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return FutureContrast(self, encoder, generator)
-
 
 class StepMaps(nn.Module):
-    """Maps from a context to what follows it: one linear map for each of K steps."""
+    """Maps from a context to the following steps: one linear map for each of K steps."""
 
     def __init__(self, width: int, size: int, steps: int, bias: bool, generator: torch.Generator) -> None:
         super().__init__()
@@ -135,23 +107,18 @@ class StepMaps(nn.Module):
 
 
 class FutureContrast(Objective):
-    """Tells what follows a context from what does not, for K steps ahead.
+    """Classifies candidates into the one that follows a context and those that do not, for K steps ahead.
 
-    Features and predictions meet in float32 (or wider). Gradients flow into the candidates, true and wrong: they are
-    what the stem learns from. Watched: `future/accuracy` (chance 1 / (n + 1)) and that of each step, which must fall
-    with distance; `future/copy_accuracy` of who expects what is heard now to go on; `future/chance`, the loss of equal
-    scores; the spread and effective rank of the candidates; `codes/perplexity` of quantisers inside the encoder.
+    Features and predictions are compared in float32 (or wider). Gradients flow into the candidates, true and wrong: the
+    stem learns from them. For the monitored scalars see `contrast_watch`; `codes/perplexity` is that of the quantisers.
     """
 
     needs = frozenset({Ability.CAUSAL})
 
-    def __init__(
-        self, config: FutureContrastConfig, encoder: Encoder, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: FutureContrastConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         size = feature_width(encoder)
         self.quantisers = nn.ModuleList()
         if config.source == "codes":
@@ -164,41 +131,30 @@ class FutureContrast(Objective):
         self._groups: Tensor | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the column that negatives go by.
-
-        Raises:
-            ConfigError: it has no value for some clips.
-        """
         for name in self.columns:
             values = list(columns[name])
             empty = sum(value is None or str(value).strip() == "" for value in values)
             if empty:
                 raise ConfigError(
                     f"the column {name!r} has no value for {empty} of {len(values)} clips, and negatives are drawn "
-                    "from clips with the same one; fill it, leave those clips out, or set objective.pool to batch"
+                    "from clips with equal values; fill it, exclude those clips, or set objective.pool to batch"
                 )
             self._groups = numbered(values)
 
     def predict(self, context: Tokens) -> Tensor:
-        """Return what each place is predicted to hold, by step: `(B, N, K, C)`.
+        """Return the prediction of each position, by step: `(B, N, K, C)`.
 
-        `[:, i, k]` comes from the context `first + k` time steps before place i; zeros where there is none.
+        `[:, i, k]` comes from the context `first + k` time steps before position i; zeros where there is none.
         """
         y = self.maps(context.x)
         shifts = self.shifts(context.grid)
         return torch.stack([F.pad(y[:, :-shift, k], (0, 0, shift, 0)) for k, shift in enumerate(shifts)], 2)
 
     def shifts(self, grid: Grid) -> tuple[int, ...]:
-        """Return the places between a context and what each of the K steps predicts of it."""
+        """Return the number of tokens between a context and each of the K steps that it predicts."""
         return tuple((self.config.first + number) * grid.freq for number in range(self.config.steps))
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of the views' only one.
-
-        Raises:
-            ConfigError: the window is too short for the farthest step, there is nothing to draw negatives from, or the
-                column that they go by was not taken.
-        """
         config, view = self.config, views[0]
         tokens = encoder.tokenize(view.features)
         self._check_length(tokens.grid)
@@ -216,7 +172,7 @@ class FutureContrast(Objective):
         return Loss(total, parts, LazyWatch(made | inner_code_watch(quantised)))
 
     def _quantised(self, tokens: Tokens, generator: torch.Generator, wide: int) -> list[Quantised]:
-        """Quantise the features here, where no quantiser inside the encoder does it."""
+        """Quantise the features, where no quantiser inside the encoder does."""
         made = []
         for layer in self.quantisers:
             noise = None
@@ -230,8 +186,8 @@ class FutureContrast(Objective):
         last = self.config.first + self.config.steps - 1
         if grid.time <= last:
             raise ConfigError(
-                f"found {grid.time} time steps at {grid.rate:g} per second, and the farthest that is predicted lies "
-                f"{last} ahead; take windows of at least {(last + 3) / grid.rate:.2f} s (--window.seconds), or fewer "
+                f"found {grid.time} time steps at {grid.rate:g} per second, and the farthest predicted one lies {last} "
+                f"ahead; take windows of at least {(last + 3) / grid.rate:.2f} s (--window.seconds), or fewer "
                 "--objective.steps"
             )
 
@@ -244,11 +200,11 @@ class FutureContrast(Objective):
         generator: torch.Generator,
         wide: int,
     ) -> Scored:
-        """Score the true candidate and the negatives of every place, by step."""
+        """Score the true candidate and the negatives of every position, by step."""
         config, (B, N) = self.config, tokens.x.shape[:2]
         codes = quantised[-1].codes if config.source == "codes" else None
         z = quantised[-1].x if codes is not None else features_before_context(tokens)
-        z = z if z.dtype == torch.float64 else z.float()
+        z = float32_or_wider(z)
         valid = torch.ones(B, N, dtype=torch.bool, device=z.device) if tokens.valid is None else tokens.valid
         inside = config.pool == "clip"
         pool = z if inside else gather_wide(z, wide)
@@ -278,7 +234,7 @@ class FutureContrast(Objective):
         return Scored(scores, self._chosen(valid, reached, tokens.grid), equal, candidates, self.shifts(tokens.grid))
 
     def _chosen(self, valid: Tensor, reached: Tensor, grid: Grid) -> Tensor:
-        """Return `(B, N, K)`: places that are predicted, by step."""
+        """Return `(B, N, K)`: positions that are predicted, by step."""
         shifts, anchor = self.shifts(grid), valid
         if self.config.anchors == "common":
             anchor = valid & F.pad(valid[:, shifts[-1] :], (0, shifts[-1]))
@@ -291,8 +247,8 @@ class FutureContrast(Objective):
             return torch.zeros(clips, dtype=torch.int64)
         if self._groups is None:
             raise ConfigError(
-                f"negatives go by the column {self.config.column!r}, whose values were not taken; call take_columns "
-                "before the first step, or set pool to batch"
+                f"negatives are drawn by the column {self.config.column!r}, whose values were not given; call "
+                "take_columns before the first step, or set pool to batch"
             )
         return self._groups[gather_rows(view.clip).cpu()]
 

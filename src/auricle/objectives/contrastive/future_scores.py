@@ -1,4 +1,4 @@
-"""Scores of candidates for the future: the losses made of them, and what they must beat."""
+"""Scores of candidates for the future: their losses and baselines."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 
 from auricle.objectives.baselines import spread
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
-from auricle.objectives.reduction import masked_mean, mean_where
+from auricle.objectives.distributed import masked_mean, mean_where
 
 ContrastLoss = Literal["nce", "binary"]
-# Monitors look at so many clips and vectors: enough for a share, and cheap.
+# Number of clips and vectors that monitors use: enough for a share, and cheap.
 _WATCHED_CLIPS, _WATCHED_VECTORS = 8, 2048
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What was predicted of a batch, scored. B clips, N places, K steps, n negatives, C channels.
+    """Scored predictions of a batch. B clips, N positions, K steps, n negatives, C channels.
 
     Attributes:
-        scores: `(B, N, K, 1 + n)` of the true candidate and the negatives of each place, by step.
-        chosen: `(B, N, K)` bool, places that are predicted from a context inside the clip.
-        equal: `(B, N, n)` bool, negatives that count as the true one and are left out.
-        candidates: `(B, N, 1 + n, C)` what was scored.
-        shifts: places between a context and what each step predicts of it, K numbers.
+        scores: `(B, N, K, 1 + n)` of the true candidate and the negatives of each position, by step.
+        chosen: `(B, N, K)` bool, positions that are predicted from a context inside the clip.
+        equal: `(B, N, n)` bool, negatives that count as the true one and are excluded.
+        candidates: `(B, N, 1 + n, C)`.
+        shifts: number of tokens between a context and each predicted step, K numbers.
     """
 
     scores: Tensor
@@ -48,12 +48,12 @@ def contrast_loss(scored: Scored, loss: ContrastLoss, negative_weight: float = 1
             true one's score, minus the sum over negatives of log sigmoid of minus theirs (wav2vec, equation 1).
         negative_weight: of each negative in `binary`.
     """
-    scores, left_out = scored.scores, scored.equal.unsqueeze(2)
+    scores, excluded = scored.scores, scored.equal.unsqueeze(2)
     if loss == "nce":
-        negatives = scores[..., 1:].masked_fill(left_out, -torch.inf)
+        negatives = scores[..., 1:].masked_fill(excluded, -torch.inf)
         value = torch.cat([scores[..., :1], negatives], -1).logsumexp(-1) - scores[..., 0]
     else:
-        wrong = F.softplus(scores[..., 1:]).masked_fill(left_out, 0.0).sum(-1)
+        wrong = F.softplus(scores[..., 1:]).masked_fill(excluded, 0.0).sum(-1)
         value = F.softplus(-scores[..., 0]) + negative_weight * wrong
     return mean_where(value, scored.chosen)
 
@@ -61,18 +61,18 @@ def contrast_loss(scored: Scored, loss: ContrastLoss, negative_weight: float = 1
 def contrast_watch(
     scored: Scored, loss: ContrastLoss, negative_weight: float, context: Tensor
 ) -> dict[str, Callable[[], Tensor]]:
-    """Return makers of what to watch.
+    """Return makers of monitored scalars.
 
-    They are `future/accuracy` (the true candidate scores highest, over all steps), `future/accuracy_1` ... by step,
-    `future/copy_accuracy` (the same of who expects the present to go on, by cosine), `future/chance_accuracy`,
-    `future/chance` (the loss of the best score that is the same for all candidates), `future/std_candidates`,
-    `future/rank_candidates` and `rank_tokens`.
+    They are `future/accuracy` (the true candidate scores highest, over all steps), `future/accuracy_1` ... by step
+    (which must fall with distance), `future/copy_accuracy` (the same for a prediction that repeats the present, by
+    cosine), `future/chance_accuracy`, `future/chance` (the loss of the best score that is the same for all candidates),
+    `future/std_candidates`, `future/rank_candidates` and `rank_tokens`.
 
     Args:
         scored: the scores.
         loss: see `contrast_loss`.
         negative_weight: see `contrast_loss`.
-        context: `(B, N, D)` what was predicted from.
+        context: `(B, N, D)` input of the predictions.
     """
     scores, chosen, candidates = scored.scores.detach(), scored.chosen, scored.candidates.detach()
     true, n = candidates[:, :, 0], scores.shape[-1] - 1
@@ -105,10 +105,10 @@ def contrast_watch(
 
 
 def chance(negatives: int, loss: ContrastLoss, negative_weight: float = 1.0) -> float:
-    """Return the loss of who gives all candidates the same score, the best there is.
+    """Return the loss of one score for all candidates, the best there is.
 
-    `nce`: ln(1 + n), whatever the score. `binary`: the entropy of knowing only how many are wrong, with n weighted
-    negatives ln(1 + n) + n ln(1 + 1/n): 3.35 for ten, where a score of zero costs 11 ln 2 = 7.62.
+    `nce`: ln(1 + n), whatever the score. `binary`: the entropy of knowing only the number of wrong ones, with n
+    weighted negatives ln(1 + n) + n ln(1 + 1/n): 3.35 for ten, where a score of zero costs 11 ln 2 = 7.62.
     """
     if loss == "nce":
         return math.log(1 + negatives)
@@ -119,11 +119,11 @@ def chance(negatives: int, loss: ContrastLoss, negative_weight: float = 1.0) -> 
 def right(scores: Tensor, equal: Tensor) -> Tensor:
     """Return `(B, N, K)` bool: the true candidate scores higher than every negative; a tie is not enough.
 
-    Where all negatives are left out there is nothing to be right about.
+    False where all negatives are excluded.
 
     Args:
         scores: `(B, N, K, 1 + n)`.
-        equal: `(B, N, n)` bool, negatives that are left out.
+        equal: `(B, N, n)` bool, negatives that are excluded.
     """
     best = scores[..., 1:].masked_fill(equal.unsqueeze(2), -torch.inf).amax(-1)
     return (scores[..., 0] > best) & ~equal.all(-1).unsqueeze(-1)

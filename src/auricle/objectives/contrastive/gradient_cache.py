@@ -1,7 +1,7 @@
 """The gradient of a large batch in the memory of a small one.
 
-Source: gradient caching, arXiv 2101.06983, section 3. First every micro-batch's representations without a graph; then
-the loss of the whole batch and its gradient at the representations; then each micro-batch again, with that gradient.
+Source: gradient caching, arXiv 2101.06983, section 3: the representations of each micro-batch without a graph; then the
+loss of the whole batch and its gradient at the representations; then each micro-batch again, with that gradient.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, View
+from auricle.objectives.contract import BatchCoupled, Loss, View
 
 
 def cached_backward(
@@ -27,16 +27,16 @@ def cached_backward(
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     scale: float = 1.0,
 ) -> Loss:
-    """Leave in every `.grad` what `(objective(...).total * scale).backward()` would, in bounded memory.
+    """Add the gradients of `(objective(...).total * scale).backward()` to every `.grad`, in bounded memory.
 
-    Replays draw the same random numbers (stochastic depth): the global generators are set back before each. What mixes
-    clips lives in `objective.compare`, which runs once on the whole batch, so BatchNorm there and its running
+    Replays draw the same random numbers (stochastic depth): the global generators are reset before each. Operations
+    that mix clips belong to `objective.compare`, which runs once on the whole batch, so BatchNorm there and its running
     statistics are exact. The last micro-batch keeps its graph and is not replayed; one micro-batch is the direct
     computation. Stochastic layers draw per micro-batch, hence other numbers than in one large forward.
 
-    An encoder with BatchNorm is refused: its statistics would be those of micro-batches, and the gradient no longer
-    that of the batch. Such encoders (the convolutional ones) are small; their batch is spread over processes instead,
-    where `training.global_batch_norm` keeps the statistics exact.
+    An encoder with BatchNorm is refused: its statistics would be those of micro-batches, and the gradient not that of
+    the batch. Such encoders (the convolutional ones) are small; spread their batch over processes instead, where
+    `encoders.parts.batch_norm` keeps the statistics exact.
 
     Args:
         objective: couples clips through their representations only.
@@ -65,7 +65,7 @@ def cached_backward(
         # Weights narrowed in a pass without a graph must not be reused by one that needs it.
         torch.clear_autocast_cache()
         with autocast():
-            return objective.represent(encoder, [v[rows] for v in views], _rows(draws, rows))
+            return objective.represent(encoder, [v[rows] for v in views], [d[rows] for d in draws])
 
     states, pieces = [], []
     with torch.no_grad():
@@ -89,10 +89,6 @@ def cached_backward(
         _backward(represent(rows), slopes, rows)
     _set_random_state(after, device)
     return Loss(loss.total.detach(), {k: v.detach() for k, v in loss.parts.items()}, loss.watch)
-
-
-def _rows(draws: Sequence[IndexSet], rows: slice) -> list[IndexSet]:
-    return [d[rows] for d in draws]
 
 
 def _backward(representations: Sequence[Tensor], slopes: Sequence[Tensor | None], rows: slice) -> None:

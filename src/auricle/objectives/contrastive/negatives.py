@@ -1,6 +1,6 @@
-"""Which tokens a prediction of the future must be told apart from.
+"""Negatives of a prediction of the future.
 
-Candidates are the valid tokens of all ranks, put in groups of clips; a token's negatives are drawn uniformly, with
+Candidates are the valid tokens of all ranks, in groups of clips; a token's negatives are drawn uniformly, with
 replacement, from its own group (without the token itself), or from all other groups.
 """
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Negatives:
-    """Places of negatives.
+    """Positions of negatives.
 
     Attributes:
         index: `(B, N, n)` int64 into the tokens of all clips, `clip * N + place`.
-        enough: `(B, N)` bool, False where there is nothing to draw from; the index is of no meaning there.
+        enough: `(B, N)` bool, False where there is nothing to draw from; the index has no meaning there.
         possible: whether any token of any clip has something to draw from.
     """
 
@@ -31,9 +31,9 @@ def draw_negatives(valid: Tensor, group: Tensor, first: int, uniform: Tensor, ou
     """Draw negatives for the tokens of some rows.
 
     Args:
-        valid: `(G, N)` bool of the clips that are drawn from.
-        group: `(G,)` int64, which group each of these clips belongs to.
-        first: which of the clips is the first of the rows.
+        valid: `(G, N)` bool of the clips to draw from.
+        group: `(G,)` int64, group of each of these clips.
+        first: number of the clip of the first row.
         uniform: `(B, N, n)` in [0, 1), one for each negative of the rows `first ... first + B - 1`.
         outside: draw from the other groups instead of a token's own, from which the token itself is left out.
     """

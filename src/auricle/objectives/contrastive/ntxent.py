@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from auricle.errors import ConfigError
+from auricle.objectives.distributed import float32_or_wider, refuse_single
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logits = (rows @ z.T).mul_(scale)
             logits[place, own] = -math.inf
             target = logits[place, partner]
-            # Not "as large as the largest": in a collapsed space every candidate would be.
+            # argmax, not "as large as the largest": in a collapsed space all candidates would count.
             hits += (logits.argmax(1) == partner).sum()
             total = logits.logsumexp(1)
             loss += (total - target).sum()
@@ -64,6 +65,20 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * grad_loss, None, None, None, None
+
+
+def check_pairs(z0: Tensor, z1: Tensor) -> int:
+    """Return the number of clips.
+
+    Raises:
+        ConfigError: shapes differ, or there is one clip only.
+    """
+    if z0.shape != z1.shape or z0.dim() != 2:
+        raise ConfigError(
+            f"found projections {tuple(z0.shape)} and {tuple(z1.shape)}, expected two of one shape (n, D)"
+        )
+    refuse_single(len(z0))
+    return len(z0)
 
 
 def nt_xent(
@@ -86,19 +101,17 @@ def nt_xent(
 
     Raises:
         ConfigError: shapes differ, the batch has one clip only, or the temperature or chunk is not positive.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> float(nt_xent(z, z).accuracy)
+        1.0
     """
-    if z0.shape != z1.shape or z0.dim() != 2:
-        raise ConfigError(
-            f"found projections {tuple(z0.shape)} and {tuple(z1.shape)}, expected two of one shape (n, D)"
-        )
+    n = check_pairs(z0, z1)
     if temperature <= 0 or (chunk is not None and chunk < 1):
         raise ConfigError(f"found temperature {temperature} and chunk {chunk}, expected both to be positive")
-    n = z0.shape[0]
-    if n < 2:
-        raise ConfigError(f"found a batch of {n} clip, expected at least 2: without other clips nothing contrasts")
     with torch.autocast(z0.device.type, enabled=False):
-        z = torch.cat([z0, z1])
-        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        z = F.normalize(float32_or_wider(torch.cat([z0, z1])), dim=1)
         clips = torch.arange(n, device=z.device)[slice(None) if rows is None else rows]
         anchors, partners = torch.cat([clips, clips + n]), torch.cat([clips + n, clips])
         loss, hits = _ChunkedCrossEntropy.apply(z, anchors, partners, 1 / temperature, chunk or len(anchors))

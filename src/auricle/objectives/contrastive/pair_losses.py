@@ -1,4 +1,4 @@
-"""Losses on pairs of projections: which view belongs to which, among all clips of the batch.
+"""Losses on pairs of projections: each view against those of all clips of the batch.
 
 Letters in shapes: n clips of the global batch, D width of a projection.
 """
@@ -8,25 +8,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
-from auricle.errors import ConfigError
-from auricle.objectives.contrastive.ntxent import nt_xent
+from auricle.config import Config, Count, NonNegative, Positive
+from auricle.objectives.contrastive.ntxent import check_pairs, nt_xent
 
-Similarity = Literal["bilinear", "cosine"]
-Draw = Literal["identity", "normal"]
 # Deviation of a random W.
 _RANDOM = 0.05
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """What a pair loss returns.
+    """Result of a pair loss.
 
     Attributes:
         loss: scalar with gradient: this rank's share, so that the mean over ranks is the loss of the global batch.
@@ -49,7 +46,7 @@ class PairLoss(nn.Module, ABC):
     name: ClassVar[str]
 
     def chance(self, clips: int) -> float:
-        """Return the accuracy of a guess in a batch of so many clips: one in as many, unless a loss says otherwise."""
+        """Return the accuracy of a guess in a batch of a number of clips: one in as many by default."""
         return 1 / clips
 
     @abstractmethod
@@ -70,13 +67,13 @@ class PairLoss(nn.Module, ABC):
 class PairLossConfig(Config, ABC):
     """Base of the settings of pair losses."""
 
-    @abstractmethod
     def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss for projections of this width; `generator` is for weights that are drawn, if there are any."""
+        """Build the loss for projections of a width, its weights, if any, drawn from `generator` (None: seed 0)."""
+        return self.built_class()(self, width, torch.Generator().manual_seed(0) if generator is None else generator)
 
 
 @dataclass(frozen=True)
-class NTXentConfig(PairLossConfig):
+class NTXentConfig(PairLossConfig, builds="_NTXentLoss"):
     """NT-Xent (SimCLR, arXiv 2002.05709, equation 1): partner against both views of all other clips.
 
     Attributes:
@@ -84,38 +81,21 @@ class NTXentConfig(PairLossConfig):
         chunk: anchors per block of similarities.
     """
 
-    temperature: float = 0.1
-    chunk: int = 1024
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that are not positive.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.temperature <= 0 or self.chunk < 1:
-            raise ConfigError(
-                f"found temperature {self.temperature} and chunk {self.chunk} of NT-Xent; expected positive numbers"
-            )
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss; it has no weights."""
-        return _NTXentLoss(self)
+    temperature: Positive = 0.1
+    chunk: Count = 1024
 
 
 class _NTXentLoss(PairLoss):
     name = "nt_xent"
 
-    def __init__(self, config: NTXentConfig) -> None:
+    def __init__(self, config: NTXentConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
 
     def chance(self, clips: int) -> float:
-        """Return one in the views of all clips but the anchor."""
         return 1 / (2 * clips - 1)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Contrast this rank's clips with the whole batch."""
         made = nt_xent(z0, z1, self.config.temperature, chunk=self.config.chunk, rows=rows)
         return PairResult(made.loss, made.accuracy)
 
@@ -128,31 +108,14 @@ class InBatchConfig(PairLossConfig):
         similarity: `bilinear`: z0' W z1 with a learned W, not normalised, no temperature; `cosine`: over `temperature`.
         temperature: of the cosine (COLA's dot-product variant: 0.2).
         symmetric: also from second to first views, averaged; COLA contrasts in one direction.
-        draw: how W begins: `identity`, over sqrt(D), so that scores are scaled dot products; or
-            `normal`, at random with deviation 0.05 (COLA's released code).
+        draw: first values of W: `identity`, over sqrt(D), so that scores are scaled dot products; or `normal`, at
+            random with deviation 0.05 (COLA's released code).
     """
 
-    similarity: Similarity = "bilinear"
-    temperature: float = 0.2
+    similarity: Literal["bilinear", "cosine"] = "bilinear"
+    temperature: Positive = 0.2
     symmetric: bool = False
-    draw: Draw = "identity"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names and a temperature that is not positive.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.similarity not in get_args(Similarity):
-            raise ConfigError(f"unknown similarity {self.similarity!r}{nearest(self.similarity, get_args(Similarity))}")
-        if self.draw not in get_args(Draw):
-            raise ConfigError(f"unknown draw {self.draw!r}{nearest(self.draw, get_args(Draw))}")
-        if self.temperature <= 0:
-            raise ConfigError(f"found temperature {self.temperature}; expected a positive number")
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> InBatch:
-        """Build the loss; a random W is drawn from the generator (seed 0 by default)."""
-        return InBatch(self, width, torch.Generator().manual_seed(0) if generator is None else generator)
+    draw: Literal["identity", "normal"] = "identity"
 
 
 class InBatch(PairLoss):
@@ -175,7 +138,6 @@ class InBatch(PairLoss):
             self.matrix = nn.Parameter(first)
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Contrast this rank's clips with the whole batch."""
         n = check_pairs(z0, z1)
         partner = torch.arange(n, device=z0.device)[rows]
         if self.matrix is None:
@@ -191,38 +153,26 @@ class InBatch(PairLoss):
 
 
 @dataclass(frozen=True)
-class BarlowConfig(PairLossConfig):
+class BarlowConfig(PairLossConfig, builds="_BarlowLoss"):
     """Redundancy reduction (Barlow Twins, arXiv 2103.03230, equation 1): the views' cross-correlation becomes identity.
 
     Attributes:
         off_diagonal: weight of the squared correlations of different dimensions.
     """
 
-    off_diagonal: float = 0.005
-
-    def __post_init__(self) -> None:
-        """Refuse a negative weight.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if self.off_diagonal < 0:
-            raise ConfigError(f"found off_diagonal {self.off_diagonal}; expected 0 or more")
-
-    def build(self, width: int, generator: torch.Generator | None = None) -> PairLoss:
-        """Build the loss; it has no weights."""
-        return _BarlowLoss(self)
+    off_diagonal: NonNegative = 0.005
 
 
 class _BarlowLoss(PairLoss):
+    """Every rank compares all clips. Monitored: `diagonal` and `off_diagonal` (RMS)."""
+
     name = "barlow"
 
-    def __init__(self, config: BarlowConfig) -> None:
+    def __init__(self, config: BarlowConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, z0: Tensor, z1: Tensor, rows: slice) -> PairResult:
-        """Compare all clips; every rank computes the same. Watched: `diagonal` and `off_diagonal` (RMS)."""
         n = check_pairs(z0, z1)
         c = cross_correlation(z0, z1)
         diagonal = c.diagonal()
@@ -241,24 +191,6 @@ def cross_correlation(z0: Tensor, z1: Tensor, eps: float = 1e-5) -> Tensor:
     """Return `(D, D)`: the correlation, over the batch, of each dimension of `z0 (n, D)` with each of `z1 (n, D)`."""
     whitened = [(z - z.mean(0)) * (z.var(0, correction=0) + eps).rsqrt() for z in (z0, z1)]
     return whitened[0].T @ whitened[1] / len(z0)
-
-
-def check_pairs(z0: Tensor, z1: Tensor) -> int:
-    """Return the number of clips.
-
-    Raises:
-        ConfigError: shapes differ, or there is one clip only.
-    """
-    if z0.shape != z1.shape or z0.dim() != 2:
-        raise ConfigError(
-            f"found projections {tuple(z0.shape)} and {tuple(z1.shape)}, expected two of one shape (n, D)"
-        )
-    if len(z0) < 2:
-        raise ConfigError(
-            f"found a batch of {len(z0)} clip, expected at least 2: without other clips nothing contrasts; raise "
-            "--loader.batch"
-        )
-    return len(z0)
 
 
 def _hits(scores: Tensor, partner: Tensor) -> Tensor:

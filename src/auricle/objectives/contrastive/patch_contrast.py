@@ -1,52 +1,50 @@
-"""Telling the hidden patches of a clip from each other: a contrastive term whose candidates are the clip's own patches.
+"""Contrast between the masked patches of a clip: a contrastive term whose candidates are the clip's own patches.
 
-Letters in shapes: R rows, N tokens, K hidden tokens of a row (at most), P elements of a patch.
+Letters in shapes: R rows, N tokens, K masked tokens of a row (at most), P elements of a patch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from auricle.config import nearest
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction, spread
-from auricle.objectives.contract import Preparation
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.terms import chosen_tokens, read_source, source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.learned_codes import Places
+from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, Weight
 
-Over = Literal["patches", "predictions"]
 Alike = Literal["negatives", "ignored"]
 
-# Squared distance, over the squared norms, below which two patches count as the same sound (digital silence, say).
+# Squared distance, over the squared norms, below which two patches count as equal (digital silence, for example).
 _SAME = 1e-5
 
 
 @dataclass(frozen=True)
 class PatchContrastConfig(TermConfig):
-    """Settings of the contrast between the hidden patches of a clip.
+    """Settings of the contrast between the masked patches of a clip.
 
-    Prediction i and true patch j of a clip meet in a dot product, without temperature; the pair i = j is to be the
-    largest. Source: SSAST (arXiv 2110.09784, section 2.3, equation 1). Its released code normalises over the
-    predictions where the paper normalises over the patches.
+    The score of prediction i and true patch j of a clip is their dot product, without temperature; that of i = j should
+    be the largest. Source: SSAST (arXiv 2110.09784, section 2.3, equation 1). Its released code normalises over the
+    predictions, the paper over the patches.
 
     Attributes:
-        target: what stands for a patch.
+        target: the true patch.
         head: the map from a token to it.
         over: `patches`: a softmax over the true patches for each prediction (the paper); `predictions`: one over the
             predictions for each true patch (the code).
-        alike: patches that are all but identical to the true one, such as those of silence, are `negatives` like all
-            others, as published, or `ignored`, because no prediction can tell them apart.
+        alike: patches that are almost identical to the true one, such as those of silence, are `negatives` like all
+            others, as published, or `ignored`, because no prediction can distinguish them.
         source: `decoder`, `encoder`, or `layer 9`.
         weight: of the term.
         name: of its part in the log.
@@ -54,38 +52,22 @@ class PatchContrastConfig(TermConfig):
 
     target: TargetConfig = field(default_factory=lambda: PatchTargetConfig(norm="none"))
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(activation="relu"))
-    over: Over = "predictions"
+    over: Literal["patches", "predictions"] = "predictions"
     alike: Alike = "negatives"
     source: str = "decoder"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "nce"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        for name, known in (("over", get_args(Over)), ("alike", get_args(Alike))):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> PatchContrast:
-        """Build the term.
-
-        Raises:
-            ConfigError: the target gives codes, or one value a clip.
-        """
-        return PatchContrast(self, encoder, width, generator)
 
 
 class PatchContrast(Term):
-    """InfoNCE over the hidden patches of each clip, averaged over all hidden patches of all clips, in float32.
+    """InfoNCE over the masked patches of each clip, averaged over all masked patches of all clips, in float32.
 
-    Watched are `accuracy` (the true pair is the largest) and what must be beaten: `chance` (the mean of ln K) and
-    `majority` (1 / K), and who knows nothing but the place of each patch: `position` and `position_accuracy`, from the
-    distances of the patches from the other clips' mean in each place, at the best of ten temperatures.
+    Monitored are `accuracy` (the true pair is the largest) and its baselines: `chance` (the mean of ln K), `majority`
+    (1 / K), and a prediction by position only: `position` and `position_accuracy`, from the distances of the patches
+    from the other clips' mean at each position, at the best of ten temperatures.
     """
 
     def __init__(self, config: PatchContrastConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
@@ -94,54 +76,32 @@ class PatchContrast(Term):
         self.weight = config.weight
         self.layers = source_layers(config.source)
         self.target = config.target.build(encoder, generator)
-        if self.target.books or self.target.clip:
-            raise ConfigError(
-                f"{type(config.target).__name__} gives {'codes' if self.target.books else 'one value a clip'}; a "
-                "contrast between patches needs continuous values of tokens, such as PatchTargetConfig's"
-            )
-        self.prepares = self.target.prepares
-        self.head = config.head.build(
-            width if config.source == "decoder" else encoder.width, self.target.size, generator
-        )
-
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
-        self.target.prepare(encoder, preparation)
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
-        self.target.after_step(encoder, step)
+        self.target.refuse_codes("a contrast between patches")
+        width = width if config.source == "decoder" else encoder.width
+        self.head = config.head.build(width, self.target.size, generator)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: nothing is hidden from any clip.
-        """
-        name = self.config.name
-        target: Tensor = self.target(masked_batch)
-        per_clip = target.shape[0] == len(masked_batch.view)
-        if shuffled:
-            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
-        target = masked_batch.per_row(target) if per_clip else target
+        target = self.target.of_rows(masked_batch, shuffled)
         chosen = chosen_tokens("predicted", masked_batch)
-        place, there = gathered_places(chosen)
-        prediction = _at(self.head(full_grid(read_source(self.config.source, masked_batch, decoded)).x), place)
+        if not bool(chosen.any()):
+            raise ConfigError("no patch is masked in any clip, so there are no candidates; set objective.mask")
+        places = Places.of(chosen)
+        prediction = self.head(full_grid(read_source(self.config.source, masked_batch, decoded)).x)
         with torch.autocast(prediction.device.type, enabled=False):
-            truth = _at(target, place)
-            logits = self.logits(prediction.to(truth.dtype), truth, there)
-            losses = _log_loss(logits)
-            value = mean_where(losses, there)
-        watch = self._watch(masked_batch, prediction.detach().to(truth.dtype), logits.detach(), target, chosen)
-        return TermLoss(value, {name: value.detach()}, {f"{name}/{k}": v for k, v in watch.items()})
+            truth = places.take(target)
+            prediction = places.take(prediction).to(truth.dtype)
+            logits = self.logits(prediction, truth, places.real)
+            value = mean_where(_log_loss(logits), places.real)
+        watch = self._watch(masked_batch, prediction.detach(), logits.detach(), target, chosen, places)
+        return TermLoss.of(self.config.name, value, watch)
 
     def logits(self, prediction: Tensor, truth: Tensor, there: Tensor) -> Tensor:
-        """Return the scores `(R, K, K)` of the candidates (last) of each hidden patch; -inf for who is none.
+        """Return the scores `(R, K, K)` of the candidates (last) of each masked patch; -inf where there is none.
 
         Args:
             prediction: `(R, K, P)`.
             truth: `(R, K, P)` the true patches.
-            there: `(R, K)` bool, False where a row has fewer hidden patches.
+            there: `(R, K)` bool, False where a row has fewer masked patches.
         """
         over = self.config.over
         scores = prediction @ truth.mT if over == "patches" else truth @ prediction.mT
@@ -152,17 +112,23 @@ class PatchContrast(Term):
         return scores.masked_fill(barred, -torch.inf)
 
     def _watch(
-        self, masked_batch: MaskedBatch, prediction: Tensor, logits: Tensor, target: Tensor, chosen: Tensor
+        self,
+        masked_batch: MaskedBatch,
+        prediction: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        chosen: Tensor,
+        places: Places,
     ) -> dict[str, Callable[[], Tensor]]:
-        place, there = gathered_places(chosen)
-        own = torch.arange(place.shape[1], device=place.device)
+        there = places.real
+        own = torch.arange(there.shape[1], device=there.device)
 
         def accuracy() -> Tensor:
             return masked_mean((logits.argmax(-1) == own).to(logits.dtype), there)
 
         def blind() -> Tensor:
-            guess = _at(position_prediction(target, chosen, masked_batch.clones), place)
-            apart = torch.cdist(guess, _at(target, place)).square()
+            guess = places.take(position_prediction(target, chosen, masked_batch.clones))
+            apart = torch.cdist(guess, places.take(target)).square()
             apart = apart if self.config.over == "patches" else apart.mT
             return -apart.masked_fill(logits.isneginf(), torch.inf)
 
@@ -185,37 +151,14 @@ class PatchContrast(Term):
         }
 
 
-def gathered_places(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the places `(R, K)` of the chosen tokens of each row, rising, and which of them are there `(R, K)` bool.
-
-    Rows with fewer chosen tokens than the most repeat others, which are not there.
-
-    Args:
-        chosen: `(R, N)` bool.
-
-    Raises:
-        ConfigError: nothing is chosen in any row.
-    """
-    counts = chosen.sum(1)
-    most = int(counts.max())
-    if most == 0:
-        raise ConfigError("no patch is hidden from any clip, so there is nothing to tell apart; set objective.mask")
-    place = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
-    return place, torch.arange(most, device=chosen.device) < counts.unsqueeze(1)
-
-
 @torch.no_grad()
 def same_patches(truth: Tensor) -> Tensor:
-    """Return `(R, K, K)` bool: which patches `truth (R, K, P)` of a row are all but identical."""
+    """Return `(R, K, K)` bool: which patches `truth (R, K, P)` of a row are almost identical."""
     square = truth.square().sum(-1)
     both = square.unsqueeze(2) + square.unsqueeze(1)
     return both - 2 * truth @ truth.mT <= _SAME * both
 
 
 def _log_loss(logits: Tensor) -> Tensor:
-    """Return `(R, K)`: the cross-entropy of each hidden patch, whose own candidate lies on the diagonal."""
+    """Return `(R, K)`: the cross-entropy of each masked patch, whose own candidate lies on the diagonal."""
     return torch.logsumexp(logits, -1) - logits.diagonal(dim1=1, dim2=2)
-
-
-def _at(x: Tensor, place: Tensor) -> Tensor:
-    return x.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

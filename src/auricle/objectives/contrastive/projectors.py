@@ -1,20 +1,15 @@
-"""Projectors: what stands between a clip's vector and a loss that compares clips. They are dropped after training."""
+"""Projectors between a clip's vector and a loss that compares clips. They are dropped after training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
 
-from auricle.config import Config, nearest
+from auricle.config import Config, Count
 from auricle.encoders.conv_encoder import draw_weights
-from auricle.errors import ConfigError
-
-ProjectorNorm = Literal["none", "batch"]
-ProjectorEnd = Literal["none", "batch", "layer_tanh"]
-ProjectorDraw = Literal["normal", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -32,28 +27,15 @@ class ProjectorConfig(Config):
             then tanh.
         bias: whether the linear layers have one.
         draw: first weights: `normal`: truncated, standard deviation 0.02, biases zero; `uniform`: within
-            1 / sqrt(inputs), as PyTorch does by itself.
+            1 / sqrt(inputs), PyTorch's default.
     """
 
-    hidden: tuple[int, ...] = (512,)
-    out: int = 128
-    norm: ProjectorNorm = "batch"
-    end: ProjectorEnd = "batch"
+    hidden: tuple[Count, ...] = (512,)
+    out: Count = 128
+    norm: Literal["none", "batch"] = "batch"
+    end: Literal["none", "batch", "layer_tanh"] = "batch"
     bias: bool = False
-    draw: ProjectorDraw = "normal"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names, and widths that are not positive.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        for name, known in (("norm", ProjectorNorm), ("end", ProjectorEnd), ("draw", ProjectorDraw)):
-            value = getattr(self, name)
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r} of a projector{nearest(str(value), get_args(known))}")
-        if min(self.out, *self.hidden, 1) < 1:
-            raise ConfigError(f"found projector widths {self.hidden} and {self.out}; expected each to be at least 1")
+    draw: Literal["normal", "uniform"] = "normal"
 
     def build(self, width: int, generator: torch.Generator | None = None) -> nn.Sequential:
         """Build the map `(n, width) -> (n, out)`, its weights drawn from `generator` (None: one seeded with 1)."""
@@ -68,7 +50,7 @@ class ProjectorConfig(Config):
         layers.append(nn.Linear(width, self.out, bias=self.bias))
         if self.end == "batch":
             last = nn.BatchNorm1d(self.out)
-            # A shift would move all projections alike, which a loss on directions can't use.
+            # No shift: moving all projections alike does not help a loss on directions.
             last.bias.requires_grad_(False)
             layers.append(last)
         elif self.end == "layer_tanh":

@@ -1,4 +1,4 @@
-"""Telling the code of a hidden step from those of other hidden steps of the same clip: wav2vec 2.0's own loss."""
+"""Contrast of the code of a masked step with those of other masked steps of the same clip: wav2vec 2.0's loss."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.config import Count, Positive
 from auricle.encoders.contract import Encoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser
-from auricle.errors import ConfigError
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser
 from auricle.objectives.baselines import position_prediction
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import float32_or_wider, masked_mean, mean_where
 from auricle.objectives.predictive.decoder import initialise_linear
 from auricle.objectives.predictive.terms import source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.learned_codes import CodeReading, CodeUse, CodeUseConfig
-from auricle.objectives.targets.target import TermLoss
+from auricle.objectives.targets.target import TermLoss, Weight
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class QuantisedContrastConfig(CodeUseConfig):
     """Settings of the contrast. The defaults are wav2vec 2.0's (base).
 
     Cross-entropy of the true code among distractors, by cosine over a temperature, averaged over the chosen steps of
-    all clips. Distractors come, with replacement, from the other chosen steps of the same clip; one that has the true
-    code in every group is left out.
+    all clips. Distractors are drawn, with replacement, from the other chosen steps of the same clip; those with the
+    true code in every group are excluded.
 
     Source: wav2vec 2.0, arXiv 2006.11477, section 3.2, equation 3.
 
     Attributes:
-        source: what predicts: `decoder`, `encoder`, or `layer 9`.
-        dim: width in which they are compared.
+        source: input of the prediction: `decoder`, `encoder`, or `layer 9`.
+        dim: width of the compared vectors.
         distractors: drawn for each step.
-        temperature: what the cosine is divided by.
+        temperature: divides the cosine.
         weight: in the term.
         name: of its part in the log.
     """
@@ -43,46 +43,35 @@ class QuantisedContrastConfig(CodeUseConfig):
     predicts = True
 
     source: str = "encoder"
-    dim: int = 256
-    distractors: int = 100
-    temperature: float = 0.1
-    weight: float = 1.0
+    dim: Count = 256
+    distractors: Count = 100
+    temperature: Positive = 0.1
+    weight: Weight = 1.0
     name: str = "contrast"
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1 and temperatures that are not above 0.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        if self.dim < 1 or self.distractors < 1 or not self.temperature > 0:
-            raise ConfigError(
-                f"found dim {self.dim}, distractors {self.distractors}, temperature {self.temperature} of the "
-                "contrast; expected at least 1, 1, and more than 0"
-            )
-
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> QuantisedContrast:
-        """Build it, with a linear map of either side to `dim`."""
-        width = width if self.source == "decoder" else encoder.width
-        return QuantisedContrast(self, width, quantiser.width_out, generator)
 
 
 class QuantisedContrast(CodeUse):
-    """See its settings. Similarities and loss are computed in float32 (or wider)."""
+    """See `QuantisedContrastConfig`. Similarities and loss are computed in float32 (or wider)."""
 
-    def __init__(self, config: QuantisedContrastConfig, width: int, codes: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: QuantisedContrastConfig,
+        encoder: Encoder,
+        width: int,
+        quantiser: GumbelQuantiser,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         self.config, self.weight = config, config.weight
         self.layers = source_layers(config.source)
-        self.context = nn.Linear(width, config.dim)
-        self.codes = nn.Linear(codes, config.dim)
+        self.context = nn.Linear(width if config.source == "decoder" else encoder.width, config.dim)
+        self.codes = nn.Linear(quantiser.width_out, config.dim)
         initialise_linear(self, generator)
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, real, quantised = self.config, reading.places.real, reading.quantised
         prediction, target = self.context(reading.context(config.source)), self.codes(quantised.x)
         others = distractors(reading.draw(config.distractors), real.sum(1))
@@ -119,22 +108,22 @@ class QuantisedContrast(CodeUse):
             "position_ratio": ratio,
             "rank_prediction": lambda: effective_rank(prediction[real][:2048]),
         }
-        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+        return TermLoss.of(config.name, value, watch)
 
 
 def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1)
+    return F.normalize(float32_or_wider(x), dim=-1)
 
 
 def distractors(uniform: Tensor, count: Tensor) -> Tensor:
-    """Return, for each of a row's places, other places of that row.
+    """Return, for each position of a row, other positions of that row.
 
     Args:
         uniform: `(R, C, K)` in [0, 1): one number for each distractor.
-        count: `(R,)` how many of the C places are real; they come first.
+        count: `(R,)` number of real positions among the C; they come first.
 
     Returns:
-        `(R, C, K)` int64 columns: never the place's own, the others equally likely; its own where a row has no other.
+        `(R, C, K)` int64 columns: the others equally likely, never its own unless a row has no other.
     """
     last = (count - 1).clamp(min=0)[:, None, None]
     # In double precision, so that a number just below 1 times the count stays below the count.
@@ -144,26 +133,26 @@ def distractors(uniform: Tensor, count: Tensor) -> Tensor:
 
 
 def identical(codes: Tensor) -> Tensor:
-    """Return `(R, C, C)` bool from `codes (R, C, G)`: which places have the same code in every group."""
+    """Return `(R, C, C)` bool from `codes (R, C, G)`: which positions have the same code in every group."""
     return (codes.unsqueeze(2) == codes.unsqueeze(1)).all(-1)
 
 
 def contrast(
     prediction: Tensor, target: Tensor, others: Tensor, same: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy of each place's own target among distractors, and by how much it is the likeliest.
+    """Return the cross-entropy of each position's own target among distractors, and its margin over them.
 
     Args:
         prediction: `(R, C, D)` of unit length.
         target: `(R, C, D)` of unit length.
         others: `(R, C, K)` columns of the distractors.
-        same: `(R, C, K)` bool: those to leave out.
-        temperature: what the cosine is divided by.
+        same: `(R, C, K)` bool: those to exclude.
+        temperature: divides the cosine.
 
     Returns:
-        Two tensors `(R, C)`. Where nothing is left to tell the target from, the loss is 0 and the margin infinite.
+        Two tensors `(R, C)`. Where all distractors are excluded, the loss is 0 and the margin infinite.
     """
-    # All similarities of a row at once: far fewer numbers than each distractor's own vector.
+    # All similarities of a row at once: far fewer numbers than a vector for each distractor.
     similarity = prediction @ target.transpose(1, 2) / temperature
     positive = similarity.diagonal(dim1=1, dim2=2)
     negative = similarity.gather(2, others).masked_fill(same, -torch.inf)

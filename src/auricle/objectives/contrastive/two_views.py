@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.encoders.contract import Ability, Encoder
-from auricle.errors import ConfigError
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, alignment, effective_rank, uniformity
 from auricle.objectives.contrastive.pair_losses import NTXentConfig, PairLossConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, rank, refuse_single
 from auricle.objectives.masks.structured import MaskConfig
 
 
@@ -30,7 +29,7 @@ class ContrastiveConfig(ObjectiveConfig):
 
     Attributes:
         loss: on pairs of projections.
-        projector: from the encoder's clip vector to what the loss compares.
+        projector: from the encoder's clip vector to the compared projection.
         mask: which tokens each view keeps; mode `none`: all, with any encoder.
     """
 
@@ -40,21 +39,13 @@ class ContrastiveConfig(ObjectiveConfig):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Read settings of before the loss and the projector were parts of their own."""
+        # Settings saved before loss and projector had settings of their own.
         if "temperature" not in data:
             return data
         rest = {name: value for name, value in data.items() if name not in ("temperature", "chunk", "projector")}
         hidden, out = data.get("projector", (512, 128))
         loss = NTXentConfig(temperature=data["temperature"], chunk=data.get("chunk", 1024))
         return {**rest, "loss": loss.to_json(), "projector": ProjectorConfig(hidden=(hidden,), out=out).to_json()}
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Contrastive:
-        """Build the objective for an encoder, its own weights drawn from `generator` (None: one seeded with 1).
-
-        Raises:
-            NeedError: tokens are to be masked and the encoder can't drop any.
-        """
-        return Contrastive(self, encoder, generator)
 
 
 def build_projector(width: int, hidden: int, out: int, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -65,30 +56,28 @@ def build_projector(width: int, hidden: int, out: int, generator: torch.Generato
 class Contrastive(BatchCoupled):
     """Two views of a clip, compared with those of all other clips.
 
-    The representation of a view is its pooled vector `(b, D)`; projector and loss belong to the comparison and always
-    see the global batch, so that the projector's BatchNorm is exact on any number of ranks and under gradient caching.
+    The representation of a view is the pooled vector `(b, D)` of its kept tokens; the others never enter the encoder's
+    blocks. Projector and loss belong to the comparison and always see the global batch, so that the projector's
+    BatchNorm is exact on any number of ranks and under gradient caching.
+
+    Monitored: `accuracy` (top 1 of the partner among the candidates), its `chance`, `alignment`, `uniformity`, `std_z`
+    (spread of the normalised projections, times the root of their width: 1 when they fill the sphere), `rank_z` and
+    `rank_f` (effective ranks of projections and of representations), and the scalars of the loss.
     """
 
     views = 2
 
-    def __init__(self, config: ContrastiveConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: ContrastiveConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         masks = config.mask.mode != "none"
         self.needs = frozenset({Ability.DROP}) if masks else frozenset()  # type: ignore[misc]  # by the settings
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.projector = config.projector.build(encoder.pooled_width, generator)
         self.loss = config.loss.build(config.projector.out, generator)
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw the kept tokens of both views, each clip by itself; nothing where all are kept.
-
-        Raises:
-            ConfigError: not two views.
-        """
-        if len(views) != self.views:
-            raise ConfigError(f"found {len(views)} views, expected {self.views}")
+        self.check_views(views)
         if self.config.mask.mode == "none":
             return ()
         drawn = []
@@ -99,7 +88,6 @@ class Contrastive(BatchCoupled):
         return tuple(drawn)
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return the pooled vector `(b, D)` of each view's kept tokens; the others never enter the encoder's blocks."""
         pooled = []
         for number, view in enumerate(views):
             tokens = encoder.tokenize(view.features)
@@ -109,13 +97,6 @@ class Contrastive(BatchCoupled):
         return tuple(pooled)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Project the global batch and compare this rank's clips with all of it.
-
-        Watched, and computed only when read: `accuracy` (top 1 of the partner among the candidates), its `chance`,
-        `alignment`, `uniformity`, `std_z` (spread of the normalised projections, times the root of their width: 1 when
-        they fill the sphere), `rank_z` and `rank_f` (effective ranks of projections and of representations), and what
-        the loss adds.
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             # The parameters' precision: half-width representations must not halve the loss's digits.
@@ -141,19 +122,6 @@ class Contrastive(BatchCoupled):
             }
         )
         return Loss(result.loss, {self.loss.name: result.loss.detach()}, watch)
-
-
-def refuse_single(clips: int) -> None:
-    """Refuse a global batch of one clip.
-
-    Raises:
-        ConfigError: saying what to do.
-    """
-    if clips < 2:
-        raise ConfigError(
-            f"found a batch of {clips} clip, expected at least 2: without other clips nothing can be compared; raise "
-            "--loader.batch"
-        )
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Samplers that hide, or keep, rectangles of the token grid: SSAST's clusters, data2vec 2.0's and EAT's blocks.
+"""Samplers that mask, or keep, rectangles of the token grid: SSAST's clusters, data2vec 2.0's and EAT's blocks.
 
 Letters in shapes: B clips, T time steps, F bands, N = T * F tokens; a map `(B, T, F)` lies on the grid.
 """
@@ -11,22 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from auricle.config import Count, InnerShare
 from auricle.encoders.contract import Grid
 from auricle.encoders.parts.token_drop import keep_count
 from auricle.errors import ConfigError
-from auricle.objectives.draws import rand_rows
+from auricle.objectives.distributed import rand_rows
 from auricle.objectives.masks.exact_choice import (
     check_count,
-    check_shares,
     columns,
     drawn,
     lowest,
-    padding,
     padding_on,
     widest_grid,
 )
-from auricle.objectives.masks.samplers import settle
-from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
+from auricle.objectives.masks.token_mask import TokenMaskConfig
 
 # Uniform float32 numbers are multiples of 2^-24: anything smaller breaks ties without changing an order.
 _TIE = 2.0**-24
@@ -34,56 +32,43 @@ _TIE = 2.0**-24
 
 @dataclass(frozen=True)
 class ClusterMask(TokenMaskConfig):
-    """Hides squares of C x C tokens, C drawn once for each clip, until an exact number of tokens is hidden.
+    """Masks squares of C x C tokens, C drawn once for each clip, until an exact number of tokens is masked.
 
-    A square is given by its corner, drawn uniformly over all tokens; squares may overlap, and reach over the end of
-    the grid, where they are cut. Of the last square only as many tokens are hidden, chosen at random, as are wanted.
+    A square is given by its corner, drawn uniformly over all tokens; squares may overlap, and are cut at the end of the
+    grid. Of the last square only as many tokens are masked, chosen at random, as are needed. Padded rows mask the same
+    share of their valid tokens as whole ones.
+
     Source: SSAST (arXiv 2110.09784, section 2.3) and its code: 400 (or 250, 300) of 512 patches, C in 3 ... 5. The
     code reads the grid as F rows of T tokens in one line, so that a square that reaches over the end of a row goes on
-    at the start of the next band (`wrap`). Not kept: its code never hides token 0, and drops what is too much from the
+    at the start of the next band (`wrap`). Deviation: the code never masks token 0, and drops surplus tokens from the
     highest bands.
 
     Attributes:
-        ratio: share of the N tokens that is hidden, rounded to the nearest number.
-        count: number of tokens to hide, given instead of `ratio`.
+        ratio: share of the N tokens that is masked, rounded to the nearest number.
+        count: number of tokens to mask, given instead of `ratio`.
         smallest: least side C of the squares.
         largest: greatest side C of the squares.
         wrap: whether squares go on in the next band as in the published code; otherwise they are cut at the end.
     """
 
-    ratio: float = 400 / 512
+    ratio: InnerShare = 400 / 512
     count: int | None = None
-    smallest: int = 3
+    smallest: Count = 3
     largest: int = 5
     wrap: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1) and sides that are no range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        check_shares("ClusterMask", ("ratio",), (self.ratio,))
-        if not 1 <= self.smallest <= self.largest:
+        if self.smallest > self.largest:
             raise ConfigError(
-                f"ClusterMask: found smallest={self.smallest} and largest={self.largest}, expected "
-                "1 <= smallest <= largest"
+                f"ClusterMask: found smallest={self.smallest} and largest={self.largest}, expected smallest <= largest"
             )
 
-    @property
-    def equal_count(self) -> bool:
-        """True."""
-        return True
-
-    def draw(
-        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> MaskedPositions:
-        """Draw; padded rows hide the same share of their valid tokens as whole ones."""
-        valid, wide = padding(valid, rows, grid), widest_grid(grid)
-        hidden = round(wide.tokens * self.ratio) if self.count is None else self.count
-        check_count(wide.tokens - hidden, wide.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        wide = widest_grid(grid)
+        count = round(wide.tokens * self.ratio) if self.count is None else self.count
+        check_count(wide.tokens - count, wide.tokens, "tokens", "change `count` or `ratio`, or use longer clips")
         sides = self.smallest + (rand_rows(generator, rows) * (self.largest - self.smallest + 1)).long()
-        # Corners drawn again and again come up for the first time in an order that is uniform over all orders.
+        # With repeated draws, corners come up for the first time in an order that is uniform over all orders.
         turn = rand_rows(generator, rows, wide.tokens)
         singly = drawn(generator, rows, grid.tokens, wide.tokens)
         # Squares go on in the next band where the widest grid of all ranks ends, so they are laid out on that one.
@@ -96,7 +81,7 @@ class ClusterMask(TokenMaskConfig):
             those = sides == side
             reached[those] = _first_reached(turn[those], side, self.wrap)
         score = reached[:, : grid.time].flatten(1).double() + singly.double() * _TIE
-        return settle(lowest(score, hidden, valid, wide.tokens), valid)
+        return lowest(score, count, valid, wide.tokens)
 
 
 def _first_reached(turn: Tensor, side: int, wrap: bool) -> Tensor:
@@ -124,91 +109,75 @@ def _least_of_earlier(line: Tensor, count: int, step: int) -> Tensor:
 
 @dataclass(frozen=True)
 class BlockMask(TokenMaskConfig):
-    """Hides blocks of `size` x `size` tokens (of `size` steps where the grid has one band), then evens out the number.
+    """Masks blocks of `size` x `size` tokens (of `size` steps where the grid has one band), then evens out the number.
 
     floor(N * (ratio + adjust) / size^2) centres are drawn with replacement; blocks overlap, and are cut at the edges of
-    the grid. Then single tokens of the blocks are shown again, or further ones hidden, at random, until exactly
-    floor(N * ratio) are hidden. Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks; ATST-Frame
-    (2306.04186) hides 0.65 in blocks of 5.
+    the grid. Then single tokens of the blocks are shown again, or further ones masked, at random, until exactly
+    floor(N * ratio) are masked. Padded rows mask the same share of their valid tokens as whole ones.
+
+    Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks; ATST-Frame (2306.04186) masks 0.65 in blocks
+    of 5.
 
     Attributes:
-        ratio: share of the N tokens that is hidden.
+        ratio: share of the N tokens that is masked.
         size: side of a block, in tokens.
         adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
-        even: whether every clip hides exactly equally many tokens; False: the blocks as they fall.
+        even: whether every clip has equally many masked tokens; False: the blocks as they fall.
     """
 
-    ratio: float = 0.65
-    size: int = 5
+    ratio: InnerShare = 0.65
+    size: Count = 5
     adjust: float = 0.0
     even: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1) and blocks of no token.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        _check_blocks("BlockMask", self.ratio, self.ratio + self.adjust, self.size)
+        _check_share("BlockMask", self.ratio + self.adjust)
 
     @property
     def equal_count(self) -> bool:
-        """Whether every clip hides exactly equally many tokens."""
         return self.even
 
-    def draw(
-        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> MaskedPositions:
-        """Draw; padded rows hide the same share of their valid tokens as whole ones, in blocks of valid time steps."""
-        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
-        hidden = int(wide * self.ratio)
-        check_count(wide - hidden, wide, "tokens", "change `ratio` or use longer clips")
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        wide = widest_grid(grid).tokens
+        count = int(wide * self.ratio)
+        check_count(wide - count, wide, "tokens", "change `ratio` or use longer clips")
         blocks = _blocks(grid, wide, rows, generator, self.ratio + self.adjust, self.size, valid)
-        return settle(_evened(blocks, wide, generator, hidden, valid) if self.even else blocks, valid)
+        return _evened(blocks, wide, generator, count, valid) if self.even else blocks
 
 
 @dataclass(frozen=True)
 class InverseBlockMask(TokenMaskConfig):
-    """Keeps blocks of `size` x `size` tokens (of `size` steps where the grid has one band) and hides all others.
+    """Keeps blocks of `size` x `size` tokens (of `size` steps where the grid has one band) and masks all others.
 
-    As `BlockMask`, with what is drawn being visible: floor(N * (1 - ratio + adjust) / size^2) centres with replacement,
-    then exactly floor(N * (1 - ratio)) tokens are visible. Source: data2vec 2.0 (arXiv 2212.07525): ratio 0.5, spans
-    of 5, adjust 0.05 on speech; EAT (2401.03497): ratio 0.8, blocks of 5 x 5, adjust 0.07 on 64 x 8 patches.
+    As `BlockMask`, with visible blocks: floor(N * (1 - ratio + adjust) / size^2) centres with replacement, then exactly
+    floor(N * (1 - ratio)) tokens are visible. Source: data2vec 2.0 (arXiv 2212.07525): ratio 0.5, spans of 5, adjust
+    0.05 on speech; EAT (2401.03497): ratio 0.8, blocks of 5 x 5, adjust 0.07 on 64 x 8 patches.
 
     Attributes:
-        ratio: share of the N tokens that is hidden.
+        ratio: share of the N tokens that is masked.
         size: side of a visible block, in tokens.
         adjust: added to the share from which the number of blocks is computed, to make up for their overlap.
-        even: whether every clip shows exactly equally many tokens; False: the blocks as they fall.
+        even: whether every clip has equally many visible tokens; False: the blocks as they fall.
     """
 
-    ratio: float = 0.8
-    size: int = 5
+    ratio: InnerShare = 0.8
+    size: Count = 5
     adjust: float = 0.07
     even: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1) and blocks of no token.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        _check_blocks("InverseBlockMask", self.ratio, 1 - self.ratio + self.adjust, self.size)
+        _check_share("InverseBlockMask", 1 - self.ratio + self.adjust)
 
     @property
     def equal_count(self) -> bool:
-        """Whether every clip shows exactly equally many tokens."""
         return self.even
 
-    def draw(
-        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> MaskedPositions:
-        """Draw; padded rows show the same share of their valid tokens as whole ones, in blocks of valid time steps."""
-        valid, wide = padding(valid, rows, grid), widest_grid(grid).tokens
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        wide = widest_grid(grid).tokens
         visible = keep_count(wide, self.ratio)
         check_count(visible, wide, "tokens", "change `ratio` or use longer clips")
         blocks = _blocks(grid, wide, rows, generator, 1 - self.ratio + self.adjust, self.size, valid)
-        return settle(~(_evened(blocks, wide, generator, visible, valid) if self.even else blocks), valid)
+        return ~(_evened(blocks, wide, generator, visible, valid) if self.even else blocks)
 
 
 def _blocks(
@@ -224,7 +193,7 @@ def _blocks(
     centre = (noise.double() * (length * grid.freq).unsqueeze(1)).long()
     used = (torch.arange(noise.shape[1]) < count.unsqueeze(1)).float()
     centres = torch.zeros(rows, grid.tokens).scatter_reduce_(1, centre, used, "amax")
-    # A block reaches size // 2 before its centre and the rest after it; what lies outside the grid is cut.
+    # A block reaches size // 2 before its centre and the rest after it, and is cut at the edges of the grid.
     after, before = size // 2, size - 1 - size // 2
     beside = (before, after) if grid.freq > 1 else (0, 0)
     around = F.pad(centres.view(rows, 1, grid.time, grid.freq), (*beside, before, after))
@@ -238,7 +207,8 @@ def _evened(blocks: Tensor, wide: int, generator: torch.Generator, count: int, v
     return lowest(drawn(generator, rows, places, wide) + (~blocks).float(), count, valid, wide)
 
 
-def _check_blocks(owner: str, ratio: float, share: float, size: int) -> None:
-    check_shares(owner, ("ratio", "share of tokens in blocks, adjusted,"), (ratio, share))
-    if size < 1:
-        raise ConfigError(f"{owner}: found size={size}, expected blocks of at least 1 token")
+def _check_share(owner: str, share: float) -> None:
+    if not 0.0 < share < 1.0:
+        raise ConfigError(
+            f"{owner}: found an adjusted share of {share} of the tokens in blocks, expected 0 < share < 1"
+        )

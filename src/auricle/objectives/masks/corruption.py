@@ -1,7 +1,6 @@
-"""What is altered in an encoder's input before the encoder sees it, and where: masked acoustic models.
+"""Corruptions of an encoder's input features, frame by frame, before any tokenizer: masked acoustic models.
 
-Unlike the samplers of token masks, these alter features frame by frame, before any tokenizer. Letters in shapes: B
-clips, T frames, F bands. Frames of padding are never altered.
+Letters in shapes: B clips, T frames, F bands. Frames of padding are never altered.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Features
-from auricle.config import Config
+from auricle.config import Config, Count, InnerShare, Natural, Positive, Share
 from auricle.errors import ConfigError
-from auricle.objectives.draws import rand_rows
+from auricle.objectives.distributed import rand_rows
 from auricle.objectives.masks.exact_choice import ranks
 from auricle.objectives.masks.spans import bernoulli_spans, widen
 
@@ -25,9 +24,9 @@ class Corrupted:
     """Features after corruption.
 
     Attributes:
-        features: what the encoder gets.
-        altered: `(B, T, F)` bool on the features' device, True where an element was chosen: where the loss lies. A
-            chosen element may have been left as it was, where the method says so.
+        features: input of the encoder.
+        altered: `(B, T, F)` bool on the features' device, True where an element was chosen: where the loss is computed.
+            A method may leave chosen elements as they were.
     """
 
     features: Features
@@ -63,13 +62,13 @@ class CorruptionConfig(Config, ABC):
 
 @dataclass(frozen=True)
 class DiceSpansConfig(CorruptionConfig):
-    """Chooses spans of frames; for each clip one dice decides what becomes of all its spans.
+    """Chooses spans of frames; all spans of a clip are treated alike, by one draw for each clip.
 
     round(T * share / span) spans, at least one, start at different frames of the first T - span of a clip of T frames;
     they may overlap. With probability `zero` they are set to zero (the mean, after normalisation), with probability
     `swap` each is replaced by another span of the same clip, otherwise they stay as they are. All are to be predicted.
     Source: Mockingjay (arXiv 1910.12638, section 2.2), TERA's time alteration (2007.06028, section 3.2), numbers of
-    s3prl's code. A difference: clips too short for a span by the formula get one all the same, cut at their end.
+    s3prl's code. Deviation: clips too short for a span by the formula get one as well, cut at their end.
 
     Attributes:
         share: nominal share of the frames in spans.
@@ -78,43 +77,29 @@ class DiceSpansConfig(CorruptionConfig):
         swap: probability that they are replaced by other frames of the clip.
     """
 
-    share: float = 0.15
-    span: int = 7
-    zero: float = 0.8
-    swap: float = 0.1
+    share: InnerShare = 0.15
+    span: Count = 7
+    zero: Share = 0.8
+    swap: Share = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse shares and probabilities that are none.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 < self.share < 1.0:
-            raise ConfigError(f"DiceSpansConfig: found share={self.share}, expected 0 < share < 1")
-        if self.span < 1:
-            raise ConfigError(f"DiceSpansConfig: found span={self.span}, expected at least 1 frame")
-        if self.zero < 0 or self.swap < 0 or self.zero + self.swap > 1:
+        if self.zero + self.swap > 1:
             raise ConfigError(
                 f"DiceSpansConfig: found zero={self.zero} and swap={self.swap}, expected probabilities that add up to "
                 "at most 1"
             )
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
-        """Alter a batch."""
         x, (rows, frames) = features.x, valid.shape
         length = valid.sum(1, keepdim=True)
         places = (length - self.span).clamp(min=1)
         count = torch.minimum((length * self.share / self.span).round().long().clamp(min=1), places)
         frame = torch.arange(frames).expand(rows, -1)
-        order, dice, source = (
-            rand_rows(generator, rows, frames),
-            rand_rows(generator, rows, 1),
-            rand_rows(generator, rows, frames),
-        )
+        order, dice, source = (rand_rows(generator, rows, numbers) for numbers in (frames, 1, frames))
         allowed = frame < places
         starts = (ranks(order, allowed) < count) & allowed & valid
         chosen = widen(starts, self.span) & valid
-        # Where spans overlap, the later one says what a frame is replaced by.
+        # Where spans overlap, the later one decides what replaces a frame.
         latest = torch.where(starts, frame, -1).cummax(1).values.clamp(min=0)
         origin = (source.gather(1, latest) * places).long() + frame - latest
         origin = torch.where(chosen & (dice >= self.zero), torch.minimum(origin, (length - 1).clamp(min=0)), frame)
@@ -136,19 +121,9 @@ class ChannelBandConfig(CorruptionConfig):
         widest: greatest width, as a share of the F bands.
     """
 
-    widest: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1).
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 < self.widest < 1.0:
-            raise ConfigError(f"ChannelBandConfig: found widest={self.widest}, expected 0 < widest < 1")
+    widest: InnerShare = 0.2
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
-        """Alter a batch."""
         rows, bands = valid.shape[0], features.x.shape[2]
         most = int(bands * self.widest)
         width = (rand_rows(generator, rows, 1) * (most + 1)).long()
@@ -163,33 +138,21 @@ class ChannelBandConfig(CorruptionConfig):
 class MagnitudeNoiseConfig(CorruptionConfig):
     """Adds Gaussian noise to all elements of some clips.
 
-    Source: TERA (arXiv 2007.06028, section 3.4): probability 0.15, N(0, 0.2). Chosen here: one dice for each clip
-    (s3prl's code throws one for the whole batch).
+    Source: TERA (arXiv 2007.06028, section 3.4): probability 0.15, N(0, 0.2). Deviation: one draw for each clip
+    (s3prl's code draws once for the whole batch).
 
     Attributes:
         probability: that a clip gets noise.
         std: standard deviation of the noise, in units of the normalised features.
         marks: whether a noisy clip counts as altered everywhere, as in the paper's union; False: as in s3prl's code,
-            where the loss stays on what the other alterations chose.
+            where the loss is that of the elements chosen by other corruptions.
     """
 
-    probability: float = 0.15
-    std: float = 0.2
+    probability: Share = 0.15
+    std: Positive = 0.2
     marks: bool = True
 
-    def __post_init__(self) -> None:
-        """Refuse probabilities outside [0, 1] and noise without a size.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 <= self.probability <= 1.0:
-            raise ConfigError(f"MagnitudeNoiseConfig: found probability={self.probability}, expected 0 ... 1")
-        if self.std <= 0:
-            raise ConfigError(f"MagnitudeNoiseConfig: found std={self.std}, expected a positive number")
-
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
-        """Alter a batch."""
         x, rows = features.x, valid.shape[0]
         noisy = (rand_rows(generator, rows, 1) < self.probability) & valid
         noise = _noise(generator, features, noisy.any(1)) * self.std
@@ -203,7 +166,7 @@ class NoiseFillConfig(CorruptionConfig):
     """Replaces spans of frames by Gaussian noise; a span starts at every frame with a given probability.
 
     Source: BEST-RQ (arXiv 2202.01855, section 4): probability 0.01, spans of 400 ms, N(0, 0.1); w2v-BERT (2108.06209)
-    likewise with 0.065. Here a clip that draws no start gets one (`min_spans`); 0 is as published.
+    likewise with 0.065. Deviation: a clip that draws no start gets one (`min_spans`); 0: as published.
 
     Attributes:
         start: probability that a span starts at a frame.
@@ -212,29 +175,12 @@ class NoiseFillConfig(CorruptionConfig):
         min_spans: least number of spans in a clip.
     """
 
-    start: float = 0.01
-    length: int = 40
-    std: float = 0.1
-    min_spans: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse probabilities outside (0, 1), empty spans and noise without a size.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 < self.start < 1.0:
-            raise ConfigError(f"NoiseFillConfig: found start={self.start}, expected 0 < start < 1")
-        if self.length < 1 or self.min_spans < 0:
-            raise ConfigError(
-                f"NoiseFillConfig: found length={self.length} and min_spans={self.min_spans}, expected at least 1 "
-                "frame in a span and no negative number of spans"
-            )
-        if self.std <= 0:
-            raise ConfigError(f"NoiseFillConfig: found std={self.std}, expected a positive number")
+    start: InnerShare = 0.01
+    length: Count = 40
+    std: Positive = 0.1
+    min_spans: Natural = 1
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
-        """Alter a batch."""
         x, (rows, frames) = features.x, valid.shape
         spans = bernoulli_spans(rand_rows(generator, rows, frames), self.start, self.length, self.min_spans, valid)
         noise = _noise(generator, features, spans.any(1)) * self.std
@@ -244,7 +190,7 @@ class NoiseFillConfig(CorruptionConfig):
 
 @dataclass(frozen=True)
 class CorruptionChainConfig(CorruptionConfig):
-    """Applies several corruptions one after the other; chosen is what any of them chose, as in TERA.
+    """Applies several corruptions one after the other; an element counts as chosen if any of them chose it (TERA).
 
     Attributes:
         parts: the corruptions, in their order.
@@ -253,16 +199,10 @@ class CorruptionChainConfig(CorruptionConfig):
     parts: tuple[CorruptionConfig, ...] = (DiceSpansConfig(), ChannelBandConfig(), MagnitudeNoiseConfig())
 
     def __post_init__(self) -> None:
-        """Refuse a chain without parts.
-
-        Raises:
-            ConfigError: there is none.
-        """
         if not self.parts:
             raise ConfigError("CorruptionChainConfig: found no parts, expected at least one corruption")
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
-        """Alter a batch."""
         made = self.parts[0].alter(features, valid, generator)
         for part in self.parts[1:]:
             more = part.alter(made.features, valid, generator)
@@ -273,7 +213,7 @@ class CorruptionChainConfig(CorruptionConfig):
 def _noise(generator: torch.Generator, features: Features, wanted: Tensor) -> Tensor:
     """Return standard normal numbers of the features' shape, zeros in clips `(B,)` that want none.
 
-    Each clip's come from a seed of its own: drawing those of all ranks would take W times as long.
+    Each clip has its own seed: drawing the numbers of all ranks would take W times as long.
     """
     halves = (rand_rows(generator, len(wanted), 2).double() * 2**24).long()
     noise = torch.zeros(features.x.shape)

@@ -1,16 +1,15 @@
-"""Choosing an exact number of places in every row, also where part of a row is padding.
+"""Choosing an exact number of positions in every row, also where part of a row is padding.
 
-Encoders that see the visible tokens only need equally many of them in every row. Where rows end in padding, the number
-is split: a row's valid places are chosen in the same proportion as its padding, so that a short clip shows, and hides,
-the same share of what it has as a long one.
+Encoders that see the visible tokens only need equally many of them in every row. Where rows end in padding, a row's
+valid positions are chosen in the same proportion as its padding, so that a short clip keeps the same share visible as a
+long one.
 
-Over several ranks, rows of one batch may be padded to another width on each. All draws are made for the widest grid,
-and all numbers go by it (`widest_grid`, `drawn`): each rank hides what one process with the whole batch would.
+Each rank may pad its rows of a batch to another width. All draws and numbers are those of the widest grid
+(`widest_grid`, `drawn`): each rank masks what one process with the whole batch would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -20,9 +19,8 @@ from torch import Tensor
 
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.objectives import draws
-from auricle.objectives.gather import gather_rows
-from auricle.objectives.wide_rows import widest
+from auricle.objectives import distributed
+from auricle.objectives.distributed import gather_rows, rand_rows, widest
 
 
 def lowest(score: Tensor, count: int, valid: Tensor | None = None, of: int | None = None) -> Tensor:
@@ -51,7 +49,7 @@ def lowest(score: Tensor, count: int, valid: Tensor | None = None, of: int | Non
 
 
 def ranks(score: Tensor, among: Tensor) -> Tensor:
-    """Return each place's rank by score `(B, N)` among the places that count; the others' ranks follow theirs."""
+    """Return the rank by score `(B, N)` of each position among those that count; the ranks of all others follow."""
     order = score.masked_fill(~among, torch.inf).argsort(dim=1, stable=True)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
@@ -75,13 +73,13 @@ def padding(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
 
 
 def widest_grid(grid: Grid) -> Grid:
-    """Return the longest of all ranks' grids, which differ where windows vary in length. Every rank must call it."""
+    """Return the longest of all ranks' grids, which differ where windows vary in length. Call it on every rank."""
     return replace(grid, time=widest(grid.time, _meeting_place()))
 
 
 def drawn(generator: torch.Generator, rows: int, places: int, wide: int) -> Tensor:
     """Return uniform numbers `(rows, places)`: the first ones of `wide` places, drawn for the rows of all ranks."""
-    return draws.rand_rows(generator, rows, wide)[:, :places]
+    return rand_rows(generator, rows, wide)[:, :places]
 
 
 def padding_on(wide: Grid, valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
@@ -95,9 +93,9 @@ def padding_on(wide: Grid, valid: Tensor | None, rows: int, grid: Grid) -> Tenso
 def padding_everywhere(valid: Tensor | None, rows: int, grid: Grid) -> Tensor | None:
     """Return the padding of the global batch `(W * B, N)` from that of each of W ranks; None where nothing is padded.
 
-    Every rank must call it, whether its own rows are padded or not, with the grid of all (`widest_grid`).
+    Call it on every rank, whether its own rows are padded or not, with the grid of all (`widest_grid`).
     """
-    if draws.world() == 1:
+    if distributed.world() == 1:
         return valid
     own = torch.ones(rows, grid.tokens, dtype=torch.uint8) if valid is None else valid.to(torch.uint8)
     everyone = gather_rows(own.to(_meeting_place())).cpu().bool()
@@ -114,8 +112,8 @@ def even_counts(count: Tensor, length: Tensor) -> Tensor:
     """Lower the numbers `(B,)` of places chosen from rows of `length (B,)` places as little as makes them even.
 
     Even means: of two rows, the longer one has at least as many places chosen, and at least as many not chosen. Rows of
-    equal length then have equal numbers, the least of theirs; rows of clearly different length keep their own, so that
-    a short one takes nothing from long ones. Together with padding that is chosen as well (`filled`), all rows of a
+    equal length then have equal numbers, the least of theirs; rows of very different length keep their own, so that a
+    short one takes nothing from long ones. Together with padding that is chosen as well (`filled`), all rows of a
     rank choose equally many places. The number of row i is the least of count_j + max(0, length_i - length_j) over j.
     """
     order = length.argsort(stable=True)
@@ -125,7 +123,7 @@ def even_counts(count: Tensor, length: Tensor) -> Tensor:
 
 
 def filled(chosen: Tensor, valid: Tensor) -> Tensor:
-    """Choose places of the padding, too, the first ones, until all rows have as many as the one that has most.
+    """Also choose positions of the padding, the first ones, until all rows have as many as the one with most.
 
     Args:
         chosen: `(B, N)` bool, of valid places only, in numbers that are even (`even_counts`).
@@ -146,23 +144,12 @@ def over_bands(steps: Tensor, grid: Grid) -> Tensor:
 
 
 def check_count(visible: int, places: int, what: str, remedy: str) -> None:
-    """Refuse a mask that leaves nothing visible, or hides nothing.
+    """Refuse a mask that leaves nothing visible, or masks nothing.
 
     Raises:
         ConfigError: `visible` of `places` is none or all of them.
     """
     if visible < 1:
-        raise ConfigError(f"the mask hides all {places} {what} of the grid and leaves nothing visible; {remedy}")
+        raise ConfigError(f"the mask covers all {places} {what} of the grid and leaves nothing visible; {remedy}")
     if visible >= places:
-        raise ConfigError(f"the mask hides none of the {places} {what} of the grid; {remedy}")
-
-
-def check_shares(owner: str, names: Sequence[str], values: Sequence[float]) -> None:
-    """Refuse shares outside (0, 1).
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    for name, value in zip(names, values, strict=True):
-        if not 0.0 < value < 1.0:
-            raise ConfigError(f"{owner}: found {name}={value}, expected a share between 0 and 1, both excluded")
+        raise ConfigError(f"the mask covers none of the {places} {what} of the grid; {remedy}")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auricle.config import Count, InnerShare, Positive, ShareAboveZero
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.objectives import draws
+from auricle.objectives import distributed
 from auricle.objectives.masks.exact_choice import (
     columns,
     even_counts,
@@ -25,22 +26,22 @@ from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
 
 @dataclass(frozen=True)
 class JepaMask(TokenMaskConfig):
-    """Draws several target blocks and one context block per clip; the context loses what lies in a target.
+    """Draws several target blocks and one context block per clip; tokens of targets are taken out of the context.
 
-    The tokens to predict are those of the targets; hidden is all that is not context, which is more. One size for the
-    targets and one for the context is drawn for the whole batch, their places for each clip. Clips of equal length then
-    show as many tokens as the one that shows fewest over the batches of all ranks; which ones they lose is drawn. Clips
-    of other length keep their own number (`exact_choice.even_counts`), and some of their padding is shown as well. A
-    clip whose context would be empty shows all that lies in no target.
+    The tokens of the targets are predicted; all tokens outside the context are masked, which are more. One size for the
+    targets and one for the context is drawn for the whole batch, their positions for each clip; blocks lie in the valid
+    time steps. Clips of equal length then show as many tokens as the one that shows fewest over the batches of all
+    ranks; the tokens to drop are drawn. Clips of other lengths keep their own number (`exact_choice.even_counts`), and
+    some of their padding is shown as well. A clip whose context would be empty shows all tokens outside the targets.
 
     Source: I-JEPA (arXiv 2301.08243, section 3) with the sizes that a re-implementation of A-JEPA (2311.15830) uses.
-    These were made for square grids; here sides are taken relative to those of the grid, which is the same on a square
-    one and keeps the shares on any other.
+    These were made for square grids; here sides are relative to those of the grid, which is the same on a square one
+    and keeps the shares on any other.
 
-    A-JEPA goes from random blocks to ones aware of time and frequency as training goes on; neither its schedule nor
-    its code is public. Chosen here: with `curriculum`, a clip's targets are, with a probability equal to the share of
-    training that is done, of equal area but alternately spans of time over all bands and bands over all the time, so
-    that nothing in the same time steps (or bands) is left to copy from.
+    A-JEPA goes from random blocks to blocks along time and frequency in the course of training; neither its schedule
+    nor its code is public. Not specified, chosen here: with `curriculum`, a clip's targets are, with a probability
+    equal to the share of training that is done, of equal area but alternately spans of time over all bands and bands
+    over all the time, so that nothing in the same time steps (or bands) is left to copy from.
 
     Attributes:
         targets: number of target blocks.
@@ -52,43 +53,25 @@ class JepaMask(TokenMaskConfig):
         curriculum: whether blocks become aware of time and frequency.
     """
 
-    targets: int = 4
-    least: float = 0.15
-    most: float = 0.2
-    flattest: float = 0.75
-    tallest: float = 1.5
-    context: float = 0.85
+    targets: Count = 4
+    least: InnerShare = 0.15
+    most: InnerShare = 0.2
+    flattest: Positive = 0.75
+    tallest: Positive = 1.5
+    context: ShareAboveZero = 0.85
     curriculum: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse ranges that are none.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if self.targets < 1:
-            raise ConfigError(f"JepaMask: found targets={self.targets}, expected at least 1 block")
-        if not 0.0 < self.least <= self.most < 1.0:
+        if self.least > self.most or self.flattest > self.tallest:
             raise ConfigError(
-                f"JepaMask: found least={self.least} and most={self.most}, expected 0 < least <= most < 1"
+                f"JepaMask: found least={self.least}, most={self.most}, flattest={self.flattest}, "
+                f"tallest={self.tallest}; expected least <= most and flattest <= tallest"
             )
-        if not 0.0 < self.flattest <= self.tallest:
-            raise ConfigError(
-                f"JepaMask: found flattest={self.flattest} and tallest={self.tallest}, expected 0 < flattest <= tallest"
-            )
-        if not 0.0 < self.context <= 1.0:
-            raise ConfigError(f"JepaMask: found context={self.context}, expected 0 < context <= 1")
-
-    @property
-    def equal_count(self) -> bool:
-        """True."""
-        return True
 
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> MaskedPositions:
-        """Draw; blocks lie in the valid time steps, and only valid tokens are context."""
-        own, mine, owned = grid, padding(valid, rows, grid), rows * draws.rank()
+        own, mine, owned = grid, padding(valid, rows, grid), rows * distributed.rank()
         # The least context is that of the global batch, so every rank draws the blocks of all.
         grid = widest_grid(own)
         if grid.tokens < 4 or grid.time < 2:
@@ -96,7 +79,7 @@ class JepaMask(TokenMaskConfig):
                 f"JepaMask: found a grid of {grid.time} x {grid.freq} tokens, expected at least 2 time steps and 4 "
                 "tokens for targets and a context beside them; use longer clips"
             )
-        every = draws.world() * rows
+        every = distributed.world() * rows
         everyone = padding_everywhere(padding_on(grid, mine, rows, own), rows, grid)
         steps = columns(everyone, grid)
         length = torch.full((every,), grid.time) if steps is None else steps.sum(1)
@@ -120,7 +103,7 @@ class JepaMask(TokenMaskConfig):
         if not bool((count > 0).all()):
             raise ConfigError(
                 f"JepaMask: {self.targets} targets of up to {self.most:g} of the grid leave a clip of the batch "
-                f"without context on {grid.time} x {grid.freq} tokens; draw fewer or smaller targets, or leave out "
+                f"without context on {grid.time} x {grid.freq} tokens; draw fewer or smaller targets, or exclude "
                 "shorter clips (--loader.shortest)"
             )
         seen &= ranks(torch.rand(every, grid.tokens, generator=generator), seen) < count.unsqueeze(1)
@@ -155,7 +138,7 @@ def _narrow(share: float, bands: int) -> int:
 def _placed(
     tall: Tensor, wide: Tensor, length: Tensor, grid: Grid, place: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Place blocks `(B, M)` where `place (B, M, 2)` in [0, 1) says: first and last (excluded) step and band."""
+    """Return first and last (excluded) step and band of blocks `(B, M)`, placed by `place (B, M, 2)` in [0, 1)."""
     top = (place[..., 0] * (length.unsqueeze(1) - tall + 1).clamp(min=1)).long()
     left = (place[..., 1] * (grid.freq - wide + 1)).long()
     return top, top + tall, left, left + wide

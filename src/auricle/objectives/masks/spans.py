@@ -1,6 +1,6 @@
-"""Samplers that hide spans of time steps: those of the wav2vec 2.0 family, and spans that start by chance.
+"""Samplers that mask spans of time steps: those of the wav2vec 2.0 family, and spans that start by chance.
 
-The share that is really hidden is smaller than the nominal one, because spans overlap: 49 % for p = 0.65 and 57 % for
+The share that is really masked is smaller than the nominal one, because spans overlap: 49 % for p = 0.65 and 57 % for
 p = 0.8 with spans of 10; 49 % for a start probability of 0.065 with spans of 10, 33 % for 0.01 with spans of 40.
 """
 
@@ -11,23 +11,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auricle.config import Count, InnerShare, Natural, ShareAboveZero
 from auricle.encoders.contract import Grid
 from auricle.errors import ConfigError
-from auricle.objectives import draws
+from auricle.objectives import distributed
 from auricle.objectives.masks.exact_choice import (
     columns,
     drawn,
     even_counts,
     filled,
     over_bands,
-    padding,
     padding_everywhere,
     padding_on,
     ranks,
     widest_grid,
 )
-from auricle.objectives.masks.samplers import settle
-from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
+from auricle.objectives.masks.token_mask import TokenMaskConfig
 
 
 def widen(starts: Tensor, length: int) -> Tensor:
@@ -41,16 +40,18 @@ def widen(starts: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SpanMask(TokenMaskConfig):
-    """Hides spans of `length` time steps, with all their bands, in the number that fairseq draws.
+    """Masks spans of `length` time steps, with all their bands, in the number that fairseq draws.
 
     A clip of T steps gets max(min_spans, floor(p * T / length + u)) spans, u uniform in [0, 1): one u for all clips,
     or one for each where some are padded. Starts are drawn without replacement from the first T - length steps (the
-    very last possible span is never drawn, as in the original); spans may overlap. A clip hardly longer than a span
-    may be hidden wholly. With `same_count`, single hidden steps are shown again at random until clips of equal length
-    hide equally many, over the batches of all ranks: spans get holes. Clips of other length keep their own number, so
-    that padded ones take nothing from the others; only where lengths differ by less than numbers do is a number lowered
-    (`exact_choice.even_counts`). fairseq trims all clips to the least number; but it crops them to one length before,
-    and then this is the same. So that rows show equally many tokens all the same, some of the padding counts as hidden.
+    very last possible span is never drawn, as in the original); spans may overlap, and never reach into padding. A clip
+    hardly longer than a span may be masked entirely.
+
+    With `same_count`, single masked steps are shown again at random until clips of equal length have equally many
+    masked ones, over the batches of all ranks: spans get holes. Clips of other lengths keep their own number, so that
+    padded ones take nothing from the others; a number is lowered only where lengths differ by less than numbers do
+    (`exact_choice.even_counts`). fairseq trims all clips to the least number, after cropping them to one length, which
+    gives the same. Some of the padding counts as masked, so that rows show equally many tokens.
 
     Source: wav2vec 2.0 (arXiv 2006.11477, section 3.1) and fairseq's `compute_mask_indices`. wav2vec 2.0 and data2vec:
     p 0.65, length 10; HuBERT, WavLM, DinoSR: p 0.8, length 10; MERT: p 0.8, length 5. SpeechBrain's
@@ -60,40 +61,26 @@ class SpanMask(TokenMaskConfig):
         p: nominal share of the steps in spans, overlaps counted twice.
         length: time steps in a span.
         min_spans: least number of spans in a clip.
-        same_count: whether clips of equal length hide equally many steps, and all rows show equally many tokens,
+        same_count: whether clips of equal length have equally many masked steps, and all rows show equally many tokens,
             padding included; False: spans as they fall.
     """
 
-    p: float = 0.65
-    length: int = 10
-    min_spans: int = 2
+    p: ShareAboveZero = 0.65
+    length: Count = 10
+    min_spans: Natural = 2
     same_count: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse shares outside (0, 1], empty spans and negative numbers of them.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 < self.p <= 1.0:
-            raise ConfigError(f"SpanMask: found p={self.p}, expected 0 < p <= 1")
-        _check_span("SpanMask", self.length, self.min_spans)
 
     @property
     def equal_count(self) -> bool:
-        """Whether every row hides equally many tokens, padding included."""
         return self.same_count
 
-    def draw(
-        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> MaskedPositions:
-        """Draw; spans never reach into padding."""
-        mine, wide = padding(valid, rows, grid), widest_grid(grid)
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        wide = widest_grid(grid)
         if wide.time <= self.length:
             raise ConfigError(_too_short("SpanMask", wide.time, self.length))
-        first, every = draws.rank() * rows, draws.world() * rows
-        # Numbers of hidden steps are made equal in the global batch, so every rank draws the masks of all.
-        steps = columns(padding_everywhere(padding_on(wide, mine, rows, grid), rows, wide), wide)
+        first, every = distributed.rank() * rows, distributed.world() * rows
+        # Numbers of masked steps are made equal in the global batch, so every rank draws the masks of all.
+        steps = columns(padding_everywhere(padding_on(wide, valid, rows, grid), rows, wide), wide)
         length = torch.full((every,), wide.time) if steps is None else steps.sum(1)
         rounding = torch.rand(1 if steps is None else every, generator=generator)
         order = torch.rand(every, wide.time, generator=generator)
@@ -103,14 +90,14 @@ class SpanMask(TokenMaskConfig):
             masked &= ranks(shown_again, masked) < even_counts(masked.sum(1), length).unsqueeze(1)
         if not bool(masked.any()):
             raise ConfigError(
-                "SpanMask: no clip of the batch got a span, so that nothing is hidden; leave out shorter clips "
+                "SpanMask: no clip of the batch got a span, so nothing is masked; exclude shorter clips "
                 "(--loader.shortest), or raise p or min_spans"
             )
         own = masked[first : first + rows, : grid.time]
-        inside = columns(mine, grid)
+        inside = columns(valid, grid)
         if self.same_count and inside is not None:
             own = ~filled(inside & ~own, inside)
-        return settle(over_bands(own, grid), mine)
+        return over_bands(own, grid)
 
     def _spans(self, length: Tensor, rounding: Tensor, order: Tensor) -> Tensor:
         count = (self.p * length.double() / self.length + rounding.double()).long().clamp(min=self.min_spans)
@@ -125,11 +112,12 @@ class SpanMask(TokenMaskConfig):
 
 @dataclass(frozen=True)
 class BernoulliSpanMask(TokenMaskConfig):
-    """Lets a span of `length` time steps, with all their bands, start at every step with a given probability.
+    """Masks spans of `length` time steps, with all their bands, that start at every step with a given probability.
 
-    Source: BEST-RQ (arXiv 2202.01855, section 4): 0.01 and 400 ms; w2v-BERT (2108.06209) as re-implemented in WeNet:
-    0.065 and 10 steps. Here a clip that draws no start at all gets one nevertheless (`min_spans`), because a batch
-    without anything to predict teaches nothing; at the published lengths that is one clip in 20,000.
+    Spans neither start in padding nor reach into it. Source: BEST-RQ (arXiv 2202.01855, section 4): 0.01 and 400 ms;
+    w2v-BERT (2108.06209) as re-implemented in WeNet: 0.065 and 10 steps. Deviation: a clip that draws no start gets one
+    (`min_spans`), because nothing can be learned from a batch without targets; at the published lengths that is one
+    clip in 20,000.
 
     Attributes:
         start: probability that a span starts at a step.
@@ -137,36 +125,21 @@ class BernoulliSpanMask(TokenMaskConfig):
         min_spans: least number of spans in a clip; 0: as published.
     """
 
-    start: float = 0.065
-    length: int = 10
-    min_spans: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse probabilities outside (0, 1), empty spans and negative numbers of them.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not 0.0 < self.start < 1.0:
-            raise ConfigError(f"BernoulliSpanMask: found start={self.start}, expected 0 < start < 1")
-        _check_span("BernoulliSpanMask", self.length, self.min_spans)
+    start: InnerShare = 0.065
+    length: Count = 10
+    min_spans: Natural = 1
 
     @property
     def equal_count(self) -> bool:
-        """False."""
         return False
 
-    def draw(
-        self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
-    ) -> MaskedPositions:
-        """Draw; spans never start in padding nor reach into it."""
-        valid, wide = padding(valid, rows, grid), widest_grid(grid)
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        wide = widest_grid(grid)
         if wide.time <= self.length:
             raise ConfigError(_too_short("BernoulliSpanMask", wide.time, self.length))
         steps = columns(valid, grid)
         noise = drawn(generator, rows, grid.time, wide.time)
-        masked = bernoulli_spans(noise, self.start, self.length, self.min_spans, steps)
-        return settle(over_bands(masked, grid), valid)
+        return over_bands(bernoulli_spans(noise, self.start, self.length, self.min_spans, steps), grid)
 
 
 def bernoulli_spans(noise: Tensor, start: float, length: int, min_spans: int, valid: Tensor | None = None) -> Tensor:
@@ -184,13 +157,6 @@ def bernoulli_spans(noise: Tensor, start: float, length: int, min_spans: int, va
     if min_spans:
         starts = starts | (ranks(noise, allowed) < min_spans)
     return widen(starts & allowed, length) & allowed
-
-
-def _check_span(owner: str, length: int, min_spans: int) -> None:
-    if length < 1:
-        raise ConfigError(f"{owner}: found length={length}, expected spans of at least 1 time step")
-    if min_spans < 0:
-        raise ConfigError(f"{owner}: found min_spans={min_spans}, expected 0 or more")
 
 
 def _too_short(owner: str, steps: int, length: int) -> str:

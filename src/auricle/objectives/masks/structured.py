@@ -1,25 +1,24 @@
-"""Which tokens each view keeps: structured time and frequency masks, and the unstructured one.
+"""The tokens that each of two views keeps: structured time and frequency masks, and the unstructured one.
 
-Source: AudioMosaic, arXiv 2605.14231, section 3. Two grids exist by name. `true` drops time columns or mel bands, as
-the paper describes. `released` does what the published code does: it reads the time-major token sequence as if it lay
-on the transposed grid (F rows of T), so that its "time" mask drops blocks of T consecutive tokens and its "frequency"
-mask drops the same places inside each block.
+Source: AudioMosaic, arXiv 2605.14231, section 3. `true` drops time columns or mel bands, as the paper describes.
+`released` follows the published code, which reads the time-major token sequence as if on the transposed grid (F rows of
+T): the "time" mask drops blocks of T consecutive tokens, the "frequency" mask the same positions inside each block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from auricle.config import Config, nearest
+from auricle.config import Config, ShareBelowOne
 from auricle.encoders.contract import Grid
-from auricle.encoders.parts.token_drop import keep_columns, keep_count, keep_rows, kept_lines
+from auricle.encoders.parts.token_drop import keep_columns, keep_rows, kept_lines
 from auricle.errors import ConfigError
 from auricle.objectives.contract import IndexSet
-from auricle.objectives.draws import rand_rows
+from auricle.objectives.distributed import rand_rows
 
 MaskGrid = Literal["true", "released"]
 MaskKind = Literal["time", "freq", "unstructured", "none"]
@@ -47,23 +46,10 @@ class MaskConfig(Config):
     """
 
     mode: MaskMode = "tf"
-    time: float = 0.6
-    freq: float = 0.4
-    ratio: float = 0.5
+    time: ShareBelowOne = 0.6
+    freq: ShareBelowOne = 0.4
+    ratio: ShareBelowOne = 0.5
     grid: MaskGrid = "true"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names and ratios outside [0, 1).
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        for name, known in (("mode", get_args(MaskMode)), ("grid", get_args(MaskGrid))):
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(f"unknown mask {name} {value!r}{nearest(str(value), known)}")
-        for name in ("time", "freq", "ratio"):
-            keep_count(1, getattr(self, name))
 
     @property
     def kinds(self) -> tuple[MaskKind, MaskKind]:

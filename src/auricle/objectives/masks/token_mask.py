@@ -1,8 +1,8 @@
-"""What every sampler of token masks promises: which tokens of each clip are hidden, and which are to be predicted."""
+"""The contract of mask samplers: which tokens of each clip are masked, and which are to be predicted."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass
 
 import torch
@@ -10,22 +10,23 @@ from torch import Tensor
 
 from auricle.config import Config
 from auricle.encoders.contract import Grid
+from auricle.objectives.masks.exact_choice import padding
 
 
 @dataclass(frozen=True)
 class MaskedPositions:
-    """The tokens that are hidden from the encoder, and those to be predicted, for B clips on a grid of N tokens.
+    """The tokens that the encoder does not see, and those to be predicted, for B clips on a grid of N tokens.
 
     Attributes:
-        masked: `(B, N)` bool, True where a token is hidden.
-        predicted: `(B, N)` bool, True where it is to be predicted; usually the hidden ones.
+        masked: `(B, N)` bool, True where a token is masked.
+        predicted: `(B, N)` bool, True where a token is to be predicted; usually the masked ones.
     """
 
     masked: Tensor
     predicted: Tensor
 
     def visible(self) -> Tensor | None:
-        """Return the places `(B, K)` of the visible tokens, rising, or None where rows differ in their number."""
+        """Return the positions `(B, K)` of the visible tokens, rising, or None where rows differ in their number."""
         counts = (~self.masked).sum(1)
         if not bool((counts == counts[0]).all()):
             return None
@@ -41,27 +42,46 @@ class MaskedPositions:
 class TokenMaskConfig(Config, ABC):
     """Base of the settings of mask samplers; a sampler has no state, so its settings draw.
 
-    All randomness comes through `auricle.objectives.draws`, so that two ranks hide what one process would.
+    All draws are those of `auricle.objectives.distributed`, so that two ranks mask the same tokens as one process.
     """
 
     @property
-    @abstractmethod
     def equal_count(self) -> bool:
-        """Whether every clip hides equally many tokens: needed where the encoder sees the visible ones only."""
+        """Whether every row has equally many masked tokens, padding included: needed where masked ones are dropped."""
+        return True
 
-    @abstractmethod
     def draw(
         self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None = None, progress: float = 0.0
     ) -> MaskedPositions:
-        """Draw what is hidden from each of `rows` clips, on the CPU.
+        """Draw the masked positions of each of `rows` clips, on the CPU.
 
         Args:
-            grid: where the tokens lie (time-major: token = t * F + f).
+            grid: of the tokens (time-major: token = t * F + f).
             rows: clips of this rank.
             generator: in the same state on every rank.
             valid: `(B, N)` bool, False for tokens of padding, which are never predicted; None: all valid.
             progress: share of the training that is done, 0 ... 1, for samplers with a curriculum.
 
         Raises:
-            ConfigError: the mask would leave nothing visible, or nothing hidden, on this grid.
+            ConfigError: the mask would leave nothing visible, or nothing masked, on this grid.
+
+        Example:
+            >>> from auricle.objectives.masks.samplers import RandomMask
+            >>> mask = RandomMask(ratio=0.75).draw(Grid(time=16, freq=4, rate=25.0), 2, torch.Generator())
+            >>> mask.masked.sum(1).tolist()
+            [48, 48]
         """
+        valid = padding(valid, rows, grid)
+        masked = self.sample(grid, rows, generator, valid)
+        return MaskedPositions(masked, masked if valid is None else masked & valid)
+
+    def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        """Return the masked tokens `(B, N)` bool, for samplers whose masked tokens are all to be predicted.
+
+        Args:
+            grid: see `draw`.
+            rows: see `draw`.
+            generator: see `draw`.
+            valid: `(B, N)` bool on the CPU, None where nothing is padded.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither sample nor draw")

@@ -1,7 +1,7 @@
-"""Reconstruction of what a corruption altered, element by element: masked acoustic models.
+"""Reconstruction of the elements that a corruption altered: masked acoustic models.
 
-A corruption may take seven frames, or a few bands of a whole clip, of which no token loses the better part: the loss
-lies on the altered elements themselves, not on tokens. Letters in shapes: B clips, T frames, F bands, R rows, N tokens,
+A corruption may alter seven frames, or a few bands of a whole clip, without covering half of any token: the loss is
+that of the altered elements themselves, not of tokens. Letters in shapes: B clips, T frames, F bands, R rows, N tokens,
 P = frames * bands of a token.
 """
 
@@ -9,32 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from auricle.config import nearest
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import position_prediction, spread
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import read_source, source_layers
-from auricle.objectives.reduction import masked_mean, mean_where
 from auricle.objectives.targets.alignment import patch_size, patches
-from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
-
-ElementMeasure = Literal["l1", "l2"]
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips
 
 
 @dataclass(frozen=True)
 class AlteredRegressionConfig(TermConfig):
     """Settings of the reconstruction of altered elements.
 
-    Source: Mockingjay (arXiv 1910.12638, section 2.2), TERA (2007.06028, section 3): the clean features, where the
-    corruption chose an element.
+    The target are the clean features of the chosen elements. Source: Mockingjay (arXiv 1910.12638, section 2.2), TERA
+    (2007.06028, section 3).
 
     Attributes:
         head: the map from a token to its P elements.
@@ -46,35 +43,20 @@ class AlteredRegressionConfig(TermConfig):
 
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     source: str = "decoder"
-    measure: ElementMeasure = "l1"
-    weight: float = 1.0
+    measure: Literal["l1", "l2"] = "l1"
+    weight: Weight = 1.0
     name: str = "reconstruction"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        if self.measure not in get_args(ElementMeasure):
-            raise ConfigError(f"unknown measure {self.measure!r}{nearest(self.measure, get_args(ElementMeasure))}")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> AlteredRegression:
-        """Build the term.
-
-        Raises:
-            ConfigError: the encoder's tokens do not stand for stretches of a spectrogram.
-        """
-        return AlteredRegression(self, encoder, width, generator)
 
 
 class AlteredRegression(Term):
     """The mean difference from the clean features over all altered elements of all clips; computed in float32.
 
-    Watched are what must be beaten: `constant` (each element's mean), `position` (the mean of the other clips in that
-    place), `clip_mean` (each band's mean over the clip's unaltered frames) and `interpolation` (a straight line in time
-    between the nearest unaltered frames).
+    Monitored baselines: `constant` (each element's mean), `position` (the mean of the other clips at that position),
+    `clip_mean` (each band's mean over the clip's unaltered frames) and `interpolation` (a straight line in time between
+    the nearest unaltered frames).
     """
 
     def __init__(
@@ -89,21 +71,14 @@ class AlteredRegression(Term):
         self.head = config.head.build(width, self.patch[0] * self.patch[1], generator)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the objective has no corruption.
-        """
         if masked_batch.altered is None:
             raise ConfigError(
-                "AlteredRegressionConfig reconstructs what a corruption altered and there is none; set "
+                "AlteredRegressionConfig reconstructs altered elements and there is no corruption; set "
                 "objective.corruption, or use RegressionConfig"
             )
-        name, features = self.config.name, masked_batch.clean.features
-        target, altered = (
-            self._cut(masked_batch, features.x),
-            self._cut(masked_batch, masked_batch.altered.to(features.x.dtype)) > 0.5,
-        )
+        features = masked_batch.clean.features
+        target = self._cut(masked_batch, features.x)
+        altered = self._cut(masked_batch, masked_batch.altered.to(features.x.dtype)) > 0.5
         if shuffled:
             target = shuffle_clips(target)
         target, altered = masked_batch.per_row(target), masked_batch.per_row(altered)
@@ -112,13 +87,13 @@ class AlteredRegression(Term):
             prediction = prediction.to(target.dtype)
             value = mean_where(self._measure(prediction - target), altered)
         watch = self._watch(masked_batch, prediction.detach(), target, altered)
-        return TermLoss(value, {name: value.detach()}, {f"{name}/{k}": v for k, v in watch.items()})
+        return TermLoss.of(self.config.name, value, watch)
 
     def _measure(self, difference: Tensor) -> Tensor:
         return difference.abs() if self.config.measure == "l1" else difference.square()
 
     def _cut(self, masked_batch: MaskedBatch, x: Tensor) -> Tensor:
-        # The grid of what came out: convolutions have a finer one before them.
+        # The grid of the output: that of the input may be finer.
         return patches(replace(masked_batch.clean.features, x=x, pad=0.0), masked_batch.out.grid, self.patch)
 
     def _watch(
@@ -133,7 +108,7 @@ class AlteredRegression(Term):
             return of(masked_batch.per_row(self._cut(masked_batch, x)))
 
         def position() -> Tensor:
-            # Each element is a place of its own, and counts where it was altered.
+            # Each element is a position, and counts where it was altered.
             flat, chosen = target.flatten(1).unsqueeze(-1), altered.flatten(1)
             return of(position_prediction(flat, chosen, masked_batch.clones).view_as(target))
 
@@ -168,7 +143,7 @@ def clip_means(x: Tensor, altered: Tensor, lengths: Tensor) -> Tensor:
 def interpolated(x: Tensor, altered: Tensor, lengths: Tensor) -> Tensor:
     """Return the features with altered elements on straight lines in time between their unaltered neighbours.
 
-    Beyond the first and the last unaltered frame of a band their values go on; a band without any is 0.
+    Before the first and after the last unaltered frame of a band their values are repeated; a band without any is 0.
 
     Args:
         x: `(B, T, F)`.

@@ -1,4 +1,4 @@
-"""Bootstrapped latents: one view predicts what a slow teacher makes of the other. No negatives.
+"""Bootstrapped latents: one view predicts a slow teacher's projection of the other. No negatives.
 
 Sources: BYOL (arXiv 2006.07733, section 3.1), BYOL-A (arXiv 2103.06695, 2204.07402, and its released training code),
 ATST-Clip (arXiv 2204.12076). They differ by views, encoder, heads and the teacher's decay only.
@@ -18,8 +18,8 @@ from auricle.errors import ConfigError
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.contrastive.projectors import ProjectorConfig
-from auricle.objectives.contrastive.two_views import refuse_single, sphere_spread
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.contrastive.two_views import sphere_spread
+from auricle.objectives.distributed import gather_rows, rank, refuse_single
 from auricle.objectives.predictive.teacher import MovingAverage, TeacherConfig
 
 
@@ -36,8 +36,8 @@ class BootstrapConfig(ObjectiveConfig):
         projector: from the clip vector to the projection; the teacher has a slow copy of it.
         predictor: from a projection to the other view's, of the same width.
         teacher: decay of encoder and projector; `scope` is `all`.
-        teacher_by_batch: the teacher stays in training mode: its BatchNorm goes by its own batch and its dropout is on,
-            as BYOL-A's target network; False: evaluation mode, BatchNorm by statistics copied from the student.
+        teacher_by_batch: the teacher stays in training mode: its BatchNorm uses its own batch and its dropout is on, as
+            BYOL-A's target network; False: evaluation mode, BatchNorm with statistics copied from the student.
     """
 
     projector: ProjectorConfig = field(default_factory=byol_head)
@@ -46,14 +46,9 @@ class BootstrapConfig(ObjectiveConfig):
     teacher_by_batch: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse heads of different widths, and a teacher that shares the student's tokenizer.
-
-        Raises:
-            ConfigError: saying what to set.
-        """
         if self.projector.out != self.predictor.out:
             raise ConfigError(
-                f"the projector puts out {self.projector.out} numbers and the predictor {self.predictor.out}; the "
+                f"the projector's output has width {self.projector.out} and the predictor's {self.predictor.out}; the "
                 "prediction is compared with a projection: set projector.out and predictor.out alike"
             )
         if self.teacher.scope != "all":
@@ -62,10 +57,6 @@ class BootstrapConfig(ObjectiveConfig):
                 "shared: set it to all"
             )
 
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Bootstrap:
-        """Build the objective for an encoder, its heads drawn from `generator` (None: one seeded with 1)."""
-        return Bootstrap(self, encoder, generator)
-
 
 class Bootstrap(BatchCoupled):
     """Each view's prediction against the teacher's projection of the other: 2 - 2 cos, both ways added.
@@ -73,34 +64,29 @@ class Bootstrap(BatchCoupled):
     The representations of the batch are the student's two pooled vectors and the teacher's two, the latter without
     gradient; heads see the global batch, each view by itself (BatchNorm's statistics are a view's own).
 
-    Loss 4 is chance, and 0 proves nothing: projections that collapse to one direction reach it. Judge by `accuracy`
-    (does the prediction of a clip's one view find its other one among all clips?), `std_z` and `constant`.
+    Loss 4 is chance, and 0 proves nothing: projections that collapse to one direction reach it. Monitored are
+    `accuracy` (top 1 of the other view among all clips, chance 1 / n), `constant` (the loss of the best constant
+    prediction; near 0 means collapse), `std_z` and `std_target` (spread of projections and targets on the sphere times
+    the root of their width: 1 when they fill it), `rank_z`, `rank_f`, `teacher_gap` (relative distance of the
+    projectors' weights).
     """
 
     views = 2
 
-    def __init__(self, config: BootstrapConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: BootstrapConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.projector = config.projector.build(encoder.pooled_width, generator)
         self.predictor = config.predictor.build(config.projector.out, generator)
         self.teacher_encoder = MovingAverage(encoder, training=config.teacher_by_batch)
         self.teacher_projector = MovingAverage(self.projector, training=config.teacher_by_batch)
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw nothing: no token is masked.
-
-        Raises:
-            ConfigError: not two views.
-        """
-        if len(views) != self.views:
-            raise ConfigError(f"found {len(views)} views, expected {self.views}")
+        self.check_views(views)
         return ()
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return four `(b, D)`: the student's pooled vectors of both views, then the teacher's."""
         student = [encoder.pool(encoder(view.features)) for view in views]
         slow: Encoder = self.teacher_encoder.copy  # type: ignore[assignment]  # a copy of the encoder
         with torch.no_grad():
@@ -108,13 +94,6 @@ class Bootstrap(BatchCoupled):
         return (*student, *teacher)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Predict across views for this rank's clips, heads applied to the global batch.
-
-        Watched: `accuracy` (top 1 of the other view among all clips, chance 1 / n), `constant` (the loss of the best
-        constant prediction; near 0 means collapse), `std_z` and `std_target` (spread of projections and targets on the
-        sphere times the root of their width: 1 when they fill it), `rank_z`, `rank_f`, `teacher_gap` (relative distance
-        of the projectors' weights).
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             dtype = next(self.projector.parameters()).dtype
@@ -151,8 +130,7 @@ class Bootstrap(BatchCoupled):
         return Loss(total, {"byol": total.detach()}, watch)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the teacher follow encoder and projector."""
         super().after_step(encoder, step)
-        decay = self.config.teacher.at(step, self.length)
+        decay = self.config.teacher.at(step, self.total_steps)
         self.teacher_encoder.follow(encoder, decay)
         self.teacher_projector.follow(self.projector, decay)

@@ -1,8 +1,8 @@
-"""Convolutional decoders: hidden tokens are filled in from their neighbours on the grid.
+"""Convolutional decoders: masked tokens are filled in from their neighbours on the grid.
 
 Sources: data2vec 2.0, arXiv 2212.07525 (section 3; along time), EAT, arXiv 2401.03497 (section 3.1; on time and
-frequency). Neither tells norm, nonlinearity and residuals of its layers. Chosen: a grouped convolution, a norm over
-channels without weights, GELU, and a residual wherever the width stays the same.
+frequency). Norm, nonlinearity and residuals are not specified. Chosen: a grouped convolution, a norm over channels
+without weights, GELU, and a residual wherever the width stays the same.
 """
 
 from __future__ import annotations
@@ -10,41 +10,43 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.config import Count, NonNegative
+from auricle.encoders.contract import Grid, Tokens
 from auricle.errors import ConfigError
-from auricle.objectives.draws import randn_rows
-from auricle.objectives.predictive.decoder import Decoder, DecoderConfig
+from auricle.objectives.distributed import randn_rows
+from auricle.objectives.predictive.decoder import Decoder, DecoderConfig, row_validity
 from auricle.objectives.targets.target import MaskedBatch
 
 _EPS = 1e-5
 
 
 @dataclass(frozen=True)
-class _ConvDecoderConfig(DecoderConfig):
-    """What both kinds share; see them."""
+class _ConvDecoderConfig(DecoderConfig, builds="ConvDecoder"):
+    """Settings of both kinds of decoders.
 
-    width: int = 384
-    depth: int = 4
-    kernel: int = 7
-    groups: int = 16
-    noise: float = 0.01
+    Attributes:
+        width: W, a multiple of `groups`.
+        depth: layers.
+        kernel: odd, in tokens, on each axis.
+        groups: of channels; the encoder's width must be a multiple of it, too.
+        noise: standard deviation of the noise in place of masked tokens.
+    """
+
+    axes: ClassVar[int]
+
+    width: Count = 384
+    depth: Count = 4
+    kernel: Count = 7
+    groups: Count = 16
+    noise: NonNegative = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse settings that no convolution can have.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if min(self.width, self.depth, self.kernel, self.groups) < 1 or self.noise < 0:
-            raise ConfigError(
-                f"found decoder width {self.width}, depth {self.depth}, kernel {self.kernel}, groups {self.groups}, "
-                f"noise {self.noise}; noise is 0 or more, the others are at least 1"
-            )
         if self.kernel % 2 == 0:
             raise ConfigError(f"found decoder kernel {self.kernel}, expected an odd one, centred on a token")
         if self.width % self.groups:
@@ -55,67 +57,43 @@ class _ConvDecoderConfig(DecoderConfig):
 class Conv1dDecoderConfig(_ConvDecoderConfig):
     """Convolutions along time (data2vec 2.0: 4 layers of 384 channels, kernel 7, 16 groups).
 
-    On grids with several frequency tokens each row of them is a sequence of its own.
-
-    Attributes:
-        width: W, a multiple of `groups`.
-        depth: layers.
-        kernel: odd, in tokens.
-        groups: of channels; the encoder's width must be a multiple of it, too.
-        noise: standard deviation of what stands in the places of hidden tokens.
+    On grids with several frequency tokens each row of them is a separate sequence.
     """
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return ConvDecoder(self, encoder.width, 1, generator)
+    axes = 1
 
 
 @dataclass(frozen=True)
 class Conv2dDecoderConfig(_ConvDecoderConfig):
-    """Convolutions over time and frequency (EAT: 6 layers of 768 channels, kernel 3, 16 groups).
+    """Convolutions over time and frequency (EAT: 6 layers of 768 channels, kernel 3, 16 groups)."""
 
-    Attributes:
-        width: W, a multiple of `groups`.
-        depth: layers.
-        kernel: odd, in tokens, on both axes.
-        groups: of channels; the encoder's width must be a multiple of it, too.
-        noise: standard deviation of what stands in the places of hidden tokens.
-    """
+    axes = 2
 
-    width: int = 768
-    depth: int = 6
-    kernel: int = 3
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> ConvDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return ConvDecoder(self, encoder.width, 2, generator)
+    width: Count = 768
+    depth: Count = 6
+    kernel: Count = 3
 
 
 class ConvDecoder(Decoder):
-    """Lays the visible tokens out on their grid, noise in all other places, and runs the convolutions.
+    """Puts the visible tokens on their grid, noise everywhere else, and runs the convolutions.
 
-    Class tokens take no part. Places of padding hold zeros before each convolution, as if the clip's grid ended there.
-
-    Args:
-        config: width, depth, kernel, groups, noise.
-        width: D of the encoder's tokens.
-        axes: 1: time; 2: time and frequency.
-        generator: draws the weights.
+    Class tokens take no part. Positions of padding are zero before each convolution, as if the clip's grid ended there.
+    `decode` draws the noise from the batch's generator; `forward` refuses tokens from which some were dropped.
 
     Raises:
         ConfigError: the encoder's width is not a multiple of the groups.
     """
 
-    def __init__(self, config: _ConvDecoderConfig, width: int, axes: int, generator: torch.Generator) -> None:
+    def __init__(self, config: _ConvDecoderConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         if width % config.groups:
             raise ConfigError(
                 f"the encoder's width {width} must be a multiple of the decoder's {config.groups} groups; change "
                 "objective.decoder.groups"
             )
-        self.config, self.axes = config, axes
+        self.config, self.axes = config, config.axes
         self.width = config.width
-        make = nn.Conv1d if axes == 1 else nn.Conv2d
+        make = nn.Conv1d if self.axes == 1 else nn.Conv2d
         widths = [width] + [config.width] * config.depth
         self.convs = nn.ModuleList(
             make(before, after, config.kernel, padding=config.kernel // 2, groups=config.groups)
@@ -128,27 +106,16 @@ class ConvDecoder(Decoder):
                     nn.init.zeros_(conv.bias)
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Decode a batch; the noise is drawn from the scene's generator.
-
-        Returns:
-            `(R, N, W)` on the full grid.
-        """
         out, grid = masked_batch.out, masked_batch.out.grid
         x = out.x
         if out.index is not None:
             noise = randn_rows(masked_batch.generator, x.shape[0], grid.tokens, x.shape[2]) * self.config.noise
             x = noise.to(x).scatter(1, out.index.unsqueeze(-1).expand_as(x), x)
-        valid = None if masked_batch.valid is None else masked_batch.per_row(masked_batch.valid)
-        return self(replace(out, x=x, index=None, valid=valid, layers=None))
+        return self(replace(out, x=x, index=None, valid=row_validity(masked_batch), layers=None))
 
     def forward(self, out: Tokens) -> Tokens:
-        """Run the convolutions on tokens `(R, N, D)` that fill their grid.
-
-        Raises:
-            ConfigError: tokens were dropped; `decode` puts noise into their places.
-        """
         if out.index is not None:
-            raise ConfigError("a convolution needs the whole grid and tokens were dropped; call decode with the scene")
+            raise ConfigError("a convolution needs the whole grid and tokens were dropped; call decode with the batch")
         grid = out.grid
         x = self._maps(out.x, grid)
         inside = None if out.valid is None else self._maps(out.valid.unsqueeze(-1).to(x.dtype), grid)

@@ -1,4 +1,4 @@
-"""What stands between an encoder and the heads: nothing, or a decoder that puts hidden tokens back in their places."""
+"""Decoders between an encoder and the heads: none, or one that puts masked tokens back into their positions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.encoders.parts.attention import key_mask
 from auricle.encoders.parts.positions import sincos_grid
-from auricle.encoders.parts.transformer_block import TransformerBlock, key_mask
+from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
 from auricle.objectives.targets.target import MaskedBatch
 
@@ -20,9 +21,9 @@ from auricle.objectives.targets.target import MaskedBatch
 class DecoderConfig(Config, ABC):
     """Base of the settings of decoders."""
 
-    @abstractmethod
     def build(self, encoder: Encoder, generator: torch.Generator) -> Decoder:
-        """Build the decoder for an encoder's output."""
+        """Build the decoder for an encoder's output, its weights drawn from the generator."""
+        return self.built_class()(self, encoder.width, generator)
 
 
 class Decoder(nn.Module, ABC):
@@ -30,7 +31,7 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         width: W of its output.
-        restores: whether it puts dropped tokens back, so that its output lies on the full grid.
+        restores: whether dropped tokens are put back, so that the output lies on the full grid.
     """
 
     width: int
@@ -41,7 +42,7 @@ class Decoder(nn.Module, ABC):
         """Turn the encoder's output `(R, K or N, D)` into `(R, N, W)` on the full grid."""
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Decode a batch; decoders that draw (noise), or look at what is hidden or padded, do it here."""
+        """Decode a batch; decoders that draw noise, or read masked positions or padding, override this method."""
         return self(masked_batch.out)
 
 
@@ -49,22 +50,17 @@ class Decoder(nn.Module, ABC):
 class NoDecoderConfig(DecoderConfig):
     """No decoder: heads read the encoder's output."""
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> NoDecoder:
-        """Build it; nothing is drawn."""
-        return NoDecoder(encoder.width)
-
 
 class NoDecoder(Decoder):
-    """Passes the encoder's output on."""
+    """Returns the encoder's output."""
 
     restores = False
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: NoDecoderConfig, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.width = width
 
     def forward(self, out: Tokens) -> Tokens:
-        """Return the tokens as they are."""
         return out
 
 
@@ -80,29 +76,20 @@ class TransformerDecoderConfig(DecoderConfig):
     """
 
     width: int = 512
-    depth: int = 8
-    heads: int = 16
+    depth: Count = 8
+    heads: Count = 16
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.depth < 1 or self.heads < 1 or self.width % self.heads or self.width % 4:
+        if self.width % self.heads or self.width % 4:
             raise ConfigError(
-                f"found decoder width {self.width}, depth {self.depth}, heads {self.heads}; the width is a multiple of "
-                "the heads and of 4, the others are at least 1"
+                f"found decoder width {self.width} and heads {self.heads}; expected a width that is a multiple of the "
+                "heads and of 4"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TransformerDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return TransformerDecoder(self, encoder.width, generator)
 
 
 class TransformerDecoder(Decoder):
-    """Projects to W, puts a mask vector in the places of dropped tokens, adds fixed sin-cos positions, runs the blocks.
+    """Projects to W, puts a mask vector in place of dropped tokens, adds fixed sin-cos positions, runs the blocks.
 
     Class tokens take part without a position and are returned. Tokens of padding are not attended to.
     """
@@ -132,16 +119,9 @@ class TransformerDecoder(Decoder):
         return x + fixed_positions(self._tables, out.grid, self.width, x)
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
-        """Decode a batch, blind to its padding."""
         return self(masked_batch.out, row_validity(masked_batch))
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
-        """Turn the encoder's output into `(R, N, W)`.
-
-        Args:
-            out: the encoder's output.
-            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
-        """
         x = self._placed(out)
         cls = None if out.cls is None else self.embed(out.cls)
         skip = 0 if cls is None else cls.shape[1]
@@ -155,7 +135,7 @@ class TransformerDecoder(Decoder):
 
 
 def fixed_positions(tables: dict[tuple[int, int], Tensor], grid: Grid, width: int, like: Tensor) -> Tensor:
-    """Return the sin-cos positions `(1, N, width)` of a grid; `tables` keeps those that were asked for."""
+    """Return the sin-cos positions `(1, N, width)` of a grid; `tables` caches them."""
     key = (grid.time, grid.freq)
     if key not in tables:
         tables[key] = sincos_grid(grid.time, grid.freq, width)[None]
@@ -168,7 +148,7 @@ def row_validity(masked_batch: MaskedBatch) -> Tensor | None:
 
 
 def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:
-    """Put visible tokens `x (R, K, W)` in their places `out.index`, and `mask_token (1, 1, W)` everywhere else.
+    """Put visible tokens `x (R, K, W)` into their positions `out.index`, and `mask_token (1, 1, W)` everywhere else.
 
     Returns:
         `(R, N, W)`; `x` itself where nothing was dropped.
@@ -197,7 +177,7 @@ def full_grid(tokens: Tokens) -> Tokens:
     """
     if tokens.index is not None:
         raise ConfigError(
-            "the encoder saw the visible tokens only and there is no decoder to put the hidden ones back; choose a "
-            "decoder, or hide tokens by a mask vector (objective.hide token)"
+            "the encoder saw the visible tokens only and there is no decoder to put the masked ones back; choose a "
+            "decoder, or replace masked tokens by a vector (objective.hide token)"
         )
     return replace(tokens)

@@ -1,4 +1,4 @@
-"""Autoregressive prediction: from what was heard so far, the frame some steps ahead (APC and VQ-APC).
+"""Autoregressive prediction: from the past, the frame some steps ahead (APC and VQ-APC).
 
 Sources: APC, arXiv 1904.03240, section 2.1, and arXiv 1910.12607; VQ-APC, arXiv 2005.08392, section 2.
 """
@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from auricle.config import nearest
+from auricle.config import Count, NonNegative
 from auricle.encoders.contract import Ability, Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
-from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.distributed import masked_mean, mean_where, widest
 from auricle.objectives.masks.token_mask import MaskedPositions
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, difference
-from auricle.objectives.reduction import masked_mean, mean_where
-from auricle.objectives.targets.frame_target import FrameTargetConfig
 from auricle.objectives.targets.inner_codes import contextualize_with_codes, inner_code_losses, inner_code_watch
+from auricle.objectives.targets.inputs import FrameTargetConfig
 from auricle.objectives.targets.learned_codes import TemperatureConfig
 from auricle.objectives.targets.target import MaskedBatch, TargetConfig, shuffle_clips
-from auricle.objectives.wide_rows import widest
 
 
 @dataclass(frozen=True)
@@ -34,91 +32,54 @@ class FuturePredictionConfig(ObjectiveConfig):
     """Settings of autoregressive prediction.
 
     Attributes:
-        ahead: n, how many time steps of the tokens lie between what is heard last and what is predicted.
-        target: what of that time step is predicted; one continuous value a token, of the input itself.
-        head: the map to it; one linear layer in APC (a convolution of one step).
+        ahead: n, time steps of the tokens from the last one seen to the predicted one.
+        target: of that time step; one continuous value a token, of the input itself.
+        head: the map to the target; one linear layer in APC (a convolution of one step).
         measure: see `terms.difference`; APC: `l1`.
         dims: see `terms.difference`.
         temperature: of Gumbel quantisers inside the encoder, by the step; None: that of their settings (VQ-APC).
         diversity: weight of a pull of those quantisers towards using all entries (VQ-APC has none).
     """
 
-    ahead: int = 3
+    ahead: Count = 3
     target: TargetConfig = field(default_factory=FrameTargetConfig)
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     measure: Measure = "l1"
     dims: Dims = "mean"
     temperature: TemperatureConfig | None = None
-    diversity: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if self.ahead < 1 or self.diversity < 0:
-            raise ConfigError(
-                f"found ahead {self.ahead} and diversity {self.diversity}; the future begins 1 step ahead, and a "
-                "weight is not negative"
-            )
-        for name, value, known in (("measure", self.measure, Measure), ("dims", self.dims, Dims)):
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> FuturePrediction:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return FuturePrediction(self, encoder, generator)
+    diversity: NonNegative = 0.0
 
 
 class FuturePrediction(Objective):
     """Regression of the frame `ahead` time steps later, on every pair of steps that lies inside the clip.
 
     On a grid with several bands each token predicts the one of its own band. The loss is computed in float32 (or
-    wider). Watched beside the baselines of every regression: `future/copy_last`, the loss of who says that nothing
-    changes, and `codes/perplexity` of quantisers inside the encoder.
+    wider). Monitored beside the baselines of every regression: `future/copy_last`, the loss of repeating the present
+    frame, and `codes/perplexity` of quantisers inside the encoder.
     """
 
     needs = frozenset({Ability.CAUSAL})
 
-    def __init__(
-        self, config: FuturePredictionConfig, encoder: Encoder, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: FuturePredictionConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.target = config.target.build(encoder, generator)
-        if self.target.books or self.target.clip or self.target.lifecycle == "slow":
+        if self.target.codebooks or self.target.clip or self.target.lifecycle == "slow":
             raise ConfigError(
                 f"{type(config.target).__name__} gives codes, one value a clip, or a teacher's output; a future frame "
                 "is one continuous value a token of the clip itself: choose FrameTargetConfig"
             )
-        self.prepares = self.target.prepares
         self.head = config.head.build(encoder.width, self.target.size, generator)
 
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
-        self.target.prepare(encoder, preparation)
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
-        super().after_step(encoder, step)
-        self.target.after_step(encoder, step)
-
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of the views' only one.
-
-        Raises:
-            ConfigError: the window is too short for any pair of steps, or the target does not fit the view.
-        """
         config, view = self.config, views[0]
         tokens = encoder.tokenize(view.features)
         grid = tokens.grid
         if grid.time <= config.ahead:
             raise ConfigError(
-                f"found {grid.time} time steps at {grid.rate:g} per second, and what is predicted lies {config.ahead} "
-                f"ahead; take windows of at least {(config.ahead + 2) / grid.rate:.2f} s (--window.seconds), or a "
+                f"found {grid.time} time steps at {grid.rate:g} per second, and the target lies {config.ahead} ahead; "
+                f"take windows of at least {(config.ahead + 2) / grid.rate:.2f} s (--window.seconds), or a "
                 "smaller --objective.ahead"
             )
         out, quantised = contextualize_with_codes(

@@ -1,15 +1,16 @@
-"""Heads: small maps from tokens to what a target is compared with."""
+"""Heads: small maps from tokens to predictions of a target."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, Count, Positive
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import initialise_linear
 
@@ -20,7 +21,11 @@ class HeadConfig(Config, ABC):
 
     @abstractmethod
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build a map `(..., width) -> (..., size)`, its weights drawn from the generator."""
+        """Build a map `(..., width) -> (..., size)`, its weights drawn from the generator.
+
+        Raises:
+            ConfigError: the widths of an identity differ.
+        """
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,6 @@ class LinearHeadConfig(HeadConfig):
     """One linear layer."""
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build `Linear(width, size)`."""
         head = nn.Linear(width, size)
         initialise_linear(head, generator)
         return head
@@ -36,14 +40,9 @@ class LinearHeadConfig(HeadConfig):
 
 @dataclass(frozen=True)
 class IdentityHeadConfig(HeadConfig):
-    """No map at all: the target has the tokens' width."""
+    """The identity: the target has the tokens' width."""
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the identity.
-
-        Raises:
-            ConfigError: the widths differ.
-        """
         if width != size:
             raise ConfigError(f"no head can't map width {width} to a target of width {size}; choose a linear head")
         return nn.Identity()
@@ -60,24 +59,11 @@ class MlpHeadConfig(HeadConfig):
             (LayerNorm behind it, as BERT's head has it).
     """
 
-    hidden: tuple[int, ...] = (768,)
-    activation: str = "gelu"
-    norm: str = "none"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.activation not in ("gelu", "relu", "tanh") or self.norm not in ("none", "layer", "after"):
-            raise ConfigError(
-                f"found activation {self.activation!r} and norm {self.norm!r}; choose gelu, relu or tanh, and none, "
-                "layer or after"
-            )
+    hidden: tuple[Count, ...] = (768,)
+    activation: Literal["gelu", "relu", "tanh"] = "gelu"
+    norm: Literal["none", "layer", "after"] = "none"
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the layers."""
         parts: list[nn.Module] = []
         for hidden in self.hidden:
             parts.append(nn.Linear(width, hidden))
@@ -98,14 +84,13 @@ class CosineHeadConfig(HeadConfig):
 
     Attributes:
         dim: width that tokens are projected to, and of the code vectors.
-        temperature: what the cosine is divided by.
+        temperature: divides the cosine.
     """
 
-    dim: int = 256
-    temperature: float = 0.1
+    dim: Count = 256
+    temperature: Positive = 0.1
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
-        """Build the projection and `size` code vectors."""
         return CosineHead(width, size, self, generator)
 
 

@@ -1,25 +1,25 @@
-"""Masked prediction: hide tokens of a clip, and predict something of them. Most of self-supervised audio is this.
+"""Masked prediction: mask tokens of a clip, and predict a target of them.
 
-What is hidden (`mask`, `corruption`), where the hidden tokens go (`hide`), what stands between encoder and heads
-(`decoder`), and what is predicted, on which tokens, by which loss (`terms`) are chosen independently: Audio-MAE,
-HuBERT, BEST-RQ, BEATs, EAT, data2vec, M2D, SSAST ... differ by these choices only.
+The masked positions (`mask`, `corruption`), the treatment of masked tokens (`hide`), the decoder between encoder and
+heads (`decoder`), and targets, compared tokens and losses (`terms`) are chosen independently: Audio-MAE, HuBERT,
+BEST-RQ, BEATs, EAT, data2vec, M2D, SSAST ... differ by these choices only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from auricle.config import nearest
+from auricle.config import Count, NonNegative
 from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
-from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import randn_rows
 from auricle.objectives.masks.corruption import CorruptionConfig
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.masks.token_mask import MaskedPositions, TokenMaskConfig
@@ -38,71 +38,54 @@ class MaskedPredictionConfig(ObjectiveConfig):
     """Settings of masked prediction.
 
     Attributes:
-        mask: which tokens are hidden; None: none beside those that `corruption` alters.
-        hide: where hidden tokens go: `drop`: the encoder sees the visible ones only; `token`: a vector stands in their
-            place; `none`: nothing is hidden (distillation).
-        fill: what that vector is: `learned`, `zero`, or `noise`.
+        mask: sampler of the masked positions; None: only those that `corruption` alters.
+        hide: treatment of masked tokens: `drop`: the encoder sees the visible ones only; `token`: a vector replaces
+            them; `none`: nothing is masked (distillation).
+        fill: that vector: `learned`, `zero`, or `noise`.
         fill_std: standard deviation of the noise, and of the first learned vector.
-        corruption: alters the features before the encoder sees them; the tokens that lose at least half of what they
-            stand for count as hidden, too.
+        corruption: alters the features before the encoder sees them; tokens of which at least half was altered count as
+            masked, too.
         clones: differently masked copies of each clip, from one `tokenize` and one teacher.
-        separate: draw an own mask for each term, in a pass of its own (SSAST's released code).
+        separate: draw a mask, and make a pass, for each term (SSAST's released code).
         teacher: a slow copy of the encoder, for targets that need one; it sees the last view.
         views: 1; or 2: the second is the clean view that targets are taken from.
-        decoder: what stands between the encoder and the heads.
-        terms: what is predicted.
+        decoder: between the encoder and the heads.
+        terms: losses on the masked tokens.
     """
 
     mask: TokenMaskConfig | None = field(default_factory=RandomMask)
     hide: Hide = "drop"
     fill: Fill = "learned"
-    fill_std: float = 0.02
+    fill_std: NonNegative = 0.02
     corruption: CorruptionConfig | None = None
-    clones: int = 1
+    clones: Count = 1
     separate: bool = False
     teacher: TeacherConfig | None = None
-    views: int = 1
+    views: Literal[1, 2] = 1
     decoder: DecoderConfig = field(default_factory=TransformerDecoderConfig)
     terms: tuple[TermConfig, ...] = (RegressionConfig(PatchTargetConfig()),)
 
     def __post_init__(self) -> None:
-        """Refuse choices that contradict each other.
-
-        Raises:
-            ConfigError: saying which, and what to choose.
-        """
-        for name, value, known in (("hide", self.hide, Hide), ("fill", self.fill, Fill)):
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-        if self.clones < 1 or self.views not in (1, 2) or not self.terms or self.fill_std < 0:
-            raise ConfigError(
-                f"found {self.clones} clones, {self.views} views, {len(self.terms)} terms, fill_std {self.fill_std}; "
-                "there is at least one clone and one term, and 1 or 2 views"
-            )
+        if not self.terms:
+            raise ConfigError("found no terms, expected at least one; set objective.terms")
         if self.hide == "drop":
             if self.mask is None:
-                raise ConfigError("hide drop needs a mask that says which tokens are dropped; set mask")
+                raise ConfigError("hide drop needs a mask with the tokens to drop; set mask")
             if not self.mask.equal_count:
                 raise ConfigError(
-                    f"{type(self.mask).__name__} hides different numbers of tokens from different clips, and dropped "
+                    f"{type(self.mask).__name__} masks different numbers of tokens in different clips, and dropped "
                     "tokens must leave rows of equal length; choose another mask, or hide token"
                 )
         if self.hide == "none" and self.mask is not None:
-            raise ConfigError("a mask is set and hide is none: nothing would be hidden; set hide token or drop")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> MaskedPrediction:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return MaskedPrediction(self, encoder, generator)
+            raise ConfigError("a mask is set and hide is none: nothing would be masked; set hide token or drop")
 
 
 class MaskedPrediction(Objective):
-    """See the module. What it needs of the encoder follows from where the hidden tokens go."""
+    """See the module. The abilities that the encoder needs follow from the treatment of masked tokens."""
 
     no_decay = frozenset({"mask_token"})
 
-    def __init__(
-        self, config: MaskedPredictionConfig, encoder: Encoder, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: MaskedPredictionConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.views = config.views
@@ -111,38 +94,23 @@ class MaskedPrediction(Objective):
             needed = set()  # the input is altered, the tokens are not
         self.needs = frozenset(needed)  # type: ignore[misc]  # depends on the settings
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.mask_token: nn.Parameter | None = None
         if config.hide == "token" and config.fill == "learned" and config.mask is not None:
             self.mask_token = nn.Parameter(torch.randn(encoder.width, generator=generator) * config.fill_std)
         self.decoder = config.decoder.build(encoder, generator)
         self.terms = nn.ModuleList(term.build(encoder, self.decoder.width, generator) for term in config.terms)
         self.teacher = None if config.teacher is None else Teacher(config.teacher, encoder)
-        self.prepares = any(term.prepares for term in self._terms)
 
     @property
     def _terms(self) -> list[Term]:
         return list(self.terms)  # type: ignore[arg-type]  # a ModuleList of Terms
 
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the targets (clusters, tokenizers, statistics)."""
-        for term in self._terms:
-            term.prepare(encoder, preparation)
-
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the teacher and the codebooks follow."""
         super().after_step(encoder, step)
         if self.teacher is not None:
-            self.teacher.after_step(encoder, step, self.length)
-        for term in self._terms:
-            term.after_step(encoder, step)
+            self.teacher.follow(encoder, self.teacher.config.at(step, self.total_steps))
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the weighted sum of the terms.
-
-        Raises:
-            ConfigError: the mask does not fit the grid, or a target does not fit the view.
-        """
         groups = [[term] for term in self._terms] if self.config.separate else [self._terms]
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
@@ -161,8 +129,8 @@ class MaskedPrediction(Objective):
         return Loss(total, parts, LazyWatch(watch))
 
     def _health(self, encoder: Encoder, masked_batch: MaskedBatch) -> dict[str, Callable[[], Tensor]]:
-        # Only what is read later: a maker that held the scene would keep all of a step's tensors.
-        masked, tokens = masked_batch.hidden.masked, masked_batch.out.x.detach().flatten(0, 1)[:2048]
+        # Only tensors that are read later: a maker that held the batch would keep all tensors of a step.
+        masked, tokens = masked_batch.mask.masked, masked_batch.out.x.detach().flatten(0, 1)[:2048]
         watch: dict[str, Callable[[], Tensor]] = {
             "hidden_share": lambda: masked.float().mean(),
             "rank_tokens": lambda: effective_rank(tokens),
@@ -175,35 +143,35 @@ class MaskedPrediction(Objective):
     def look(
         self, encoder: Encoder, views: Sequence[View], generator: torch.Generator, terms: Sequence[Term]
     ) -> MaskedBatch:
-        """Hide, encode, and return the scene that targets and terms look at."""
+        """Mask, encode, and return the batch that targets and terms read."""
         config, view, clean = self.config, views[0], views[-1]
         features, altered = view.features, None
         if config.corruption is not None:
             corrupted = config.corruption.apply(features, generator)
             features, altered = corrupted.features, corrupted.altered
         tokens = encoder.tokenize(features)
-        hidden = self._hidden(tokens, altered, generator)
-        shown = self._hide(repeat_rows(tokens, config.clones), hidden, generator)
+        mask = self._masked(tokens, altered, generator)
+        shown = self._hide(repeat_rows(tokens, config.clones), mask, generator)
         layers = tuple(sorted({layer for term in terms for layer in term.layers}))
         out = encoder.contextualize(shown, layers)
         if out.grid != tokens.grid:
-            hidden = self._hidden_behind(encoder, tokens, out, altered, generator)
+            mask = self._masked_behind(encoder, tokens, out, altered, generator)
         seen: Mapping[int, Layer] = dict(zip(layers, out.layers or (), strict=True))
         masked_batch = MaskedBatch(
-            encoder, view, clean, tokens, out, seen, hidden, config.clones, generator, self.progress, self.step
+            encoder, view, clean, tokens, out, seen, mask, config.clones, generator, self.progress, self.step
         )
         masked_batch.altered = altered
         if self.teacher is not None:
             shared = tokens if clean is view and config.corruption is None else None
-            masked_batch.teach = self._teach(encoder, clean, hidden, shared)
+            masked_batch.teach = self._teach(encoder, clean, mask, shared)
         return masked_batch
 
     def _teach(
-        self, encoder: Encoder, clean: View, hidden: MaskedPositions, shared: Tokens | None
+        self, encoder: Encoder, clean: View, mask: MaskedPositions, shared: Tokens | None
     ) -> Callable[[TeacherSight, Sequence[int]], Tokens]:
-        """Return the teacher's pass over the clean view, done once for all targets that ask for the same.
+        """Return the teacher's pass over the clean view, computed once for all targets that ask for the same.
 
-        It does not hold the scene that holds it: a circle would keep a step's tensors until the collector comes.
+        No reference to the batch: a reference cycle would keep a step's tensors until the next garbage collection.
         """
         teacher, made = self.teacher, {}  # type: tuple[Teacher | None, dict[tuple[object, ...], Tokens]]
         if teacher is None:
@@ -214,54 +182,54 @@ class MaskedPrediction(Objective):
         def teach(sight: TeacherSight, layers: Sequence[int]) -> Tokens:
             every = tuple(sorted({*wanted, *layers}))
             if (sight,) not in made:
-                made[(sight,)] = teacher.see(encoder, clean, hidden, sight, every, shared)
+                made[(sight,)] = teacher.see(encoder, clean, mask, sight, every, shared)
             whole = made[(sight,)]
             held = dict(zip(every, whole.layers or (), strict=True))
             return replace(whole, layers=tuple(held[layer] for layer in layers))
 
         return teach
 
-    def _hidden(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> MaskedPositions:
-        """Draw what is hidden from each row `(R, N)`, on the tokens' device."""
+    def _masked(self, tokens: Tokens, altered: Tensor | None, generator: torch.Generator) -> MaskedPositions:
+        """Draw the masked positions of each row `(R, N)`, on the tokens' device."""
         config, grid, clips, device = self.config, tokens.grid, tokens.x.shape[0], tokens.x.device
         rows = clips * config.clones
         if config.mask is not None:
             valid = None if tokens.valid is None else tokens.valid.repeat_interleave(config.clones, 0).cpu()
-            hidden = config.mask.draw(grid, rows, generator, valid, self.progress).to(device)
+            mask = config.mask.draw(grid, rows, generator, valid, self.progress).to(device)
         else:
             none = torch.zeros(rows, grid.tokens, dtype=torch.bool, device=device)
-            hidden = MaskedPositions(none, none)
+            mask = MaskedPositions(none, none)
         if altered is None:
-            return hidden
+            return mask
         lost = altered_tokens(altered, grid).repeat_interleave(config.clones, 0)
         if tokens.valid is not None:
             lost = lost & tokens.valid.repeat_interleave(config.clones, 0)
-        return MaskedPositions(hidden.masked | lost, hidden.predicted | lost)
+        return MaskedPositions(mask.masked | lost, mask.predicted | lost)
 
-    def _hidden_behind(
+    def _masked_behind(
         self, encoder: Encoder, tokens: Tokens, out: Tokens, altered: Tensor | None, generator: torch.Generator
     ) -> MaskedPositions:
-        """Return what is hidden on the grid of an encoder whose tokens come out on another one than they went in on."""
+        """Return the masked positions on the output grid of an encoder whose input tokens lie on another one."""
         if self.config.mask is not None:
             raise ConfigError(
                 f"{type(encoder).__name__} takes {tokens.grid.time} x {tokens.grid.freq} tokens and gives "
-                f"{out.grid.time} x {out.grid.freq}, so a mask over the former says nothing of the latter; alter its "
+                f"{out.grid.time} x {out.grid.freq}, so a mask over the former does not apply to the latter; alter its "
                 "input instead (objective.corruption), or choose an encoder that keeps its grid"
             )
         valid = None if out.valid is None else out.valid[:: self.config.clones]
-        return self._hidden(replace(tokens, grid=out.grid, valid=valid), altered, generator)
+        return self._masked(replace(tokens, grid=out.grid, valid=valid), altered, generator)
 
-    def _hide(self, tokens: Tokens, hidden: MaskedPositions, generator: torch.Generator) -> Tokens:
+    def _hide(self, tokens: Tokens, mask: MaskedPositions, generator: torch.Generator) -> Tokens:
         config = self.config
         if config.mask is None or config.hide == "none":
             return tokens
         if config.hide == "drop":
-            index = hidden.visible()
+            index = mask.visible()
             if index is None or index.shape[1] == 0:
-                counts = sorted(set((~hidden.masked).sum(1).tolist()))
+                counts = sorted(set((~mask.masked).sum(1).tolist()))
                 raise ConfigError(
-                    f"the mask leaves {counts} tokens of {tokens.grid.tokens} visible; each clip must keep equally "
-                    "many, and at least one: lower its ratio, or use longer windows"
+                    f"the mask leaves {counts} tokens of {tokens.grid.tokens} visible, expected equally many in each "
+                    "clip, and at least one; lower its ratio, or use longer windows"
                 )
             return tokens.keep(index)
         x = tokens.x
@@ -273,7 +241,7 @@ class MaskedPrediction(Objective):
             vector = x.new_zeros(())
         if tokens.positions is not None:
             vector = vector + tokens.positions
-        return replace(tokens, x=torch.where(hidden.masked.unsqueeze(-1), vector, x))
+        return replace(tokens, x=torch.where(mask.masked.unsqueeze(-1), vector, x))
 
 
 def _teacher_layers(term: Term) -> tuple[int, ...]:
@@ -286,10 +254,10 @@ def _teacher_layers(term: Term) -> tuple[int, ...]:
 
 
 def altered_tokens(altered: Tensor, grid: Grid) -> Tensor:
-    """Return `(B, N)` bool: the tokens that lost at least half of the frames and bands they stand for.
+    """Return `(B, N)` bool: the tokens of which at least half of the frames and bands were altered.
 
     Args:
-        altered: `(B, T', F')` bool, where the features were altered.
+        altered: `(B, T', F')` bool, elements of the features.
         grid: the encoder's.
     """
     frames, bands = altered.shape[1:]

@@ -16,8 +16,8 @@ from auricle.objectives.contract import View
 def embed_slices(encoder: Encoder, views: Sequence[View]) -> Tensor:
     """Return the pooled vector of each view, `(B, V, D)`, all views in one pass of the encoder.
 
-    One pass, so that batch normalisation sees all slices of the batch together: their places in a clip must not show in
-    the statistics.
+    Batch normalisation then sees all slices of the batch together, so that its statistics do not depend on their
+    positions in a clip.
 
     Raises:
         ConfigError: views of a clip have different numbers of frames or bands.
@@ -40,11 +40,16 @@ def join_views(views: Sequence[View]) -> Features:
     return Features(x, torch.cat([view.features.lengths for view in views]), first.rate, first.pad)
 
 
-def told(views: Sequence[View], name: str, what: str) -> Tensor:
-    """Return what the certificates of views say, `(B, V)`.
+def certified(views: Sequence[View], name: str, what: str) -> Tensor:
+    """Return an entry of the certificates of views, `(B, V)`.
+
+    Args:
+        views: of each clip.
+        name: of the entry.
+        what: name of the objective, for the message.
 
     Raises:
-        ConfigError: there are other views than expected, or they do not say it.
+        ConfigError: a view lacks the entry.
     """
     if any(name not in view.certificate for view in views):
         raise ConfigError(

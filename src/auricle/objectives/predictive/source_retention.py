@@ -1,4 +1,4 @@
-"""Retention of sources: of a mixture, the mean of what a teacher makes of each source alone.
+"""Retention of sources: from a mixture, the mean of a teacher's latents of each source alone.
 
 Source: SSLAM, arXiv 2506.12222.
 """
@@ -17,21 +17,21 @@ from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import altered_tokens
 from auricle.objectives.predictive.terms import Dims, Measure, Reduce, chosen_tokens, difference, reduce_tokens
-from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
-from auricle.objectives.targets.teachers import TeacherTarget, TeacherTargetConfig
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips
+from auricle.objectives.targets.teachers import TeacherTargetConfig
 
 
 @dataclass(frozen=True)
 class SourceRetentionConfig(TermConfig):
     """Settings of the retention of sources.
 
-    It reads two entries of the view's certificate (`PartialMaxMixConfig` writes them): `partner (B,)`, the number of
-    the clip that was mixed in (-1: none), and `mixed (B, T)`, the frames in which it was. Needs clean clips and
-    mixtures in one batch, each clip followed by its mixture (`JointViewsConfig`).
+    The term reads two entries of the view's certificate (`PartialMaxMixConfig` writes them): `partner (B,)`, the number
+    of the clip that was mixed in (-1: none), and `mixed (B, T)`, the frames with the mixture. Clean clips and mixtures
+    must lie in one batch, each clip followed by its mixture (`JointViewsConfig`).
 
     Attributes:
-        target: what the teacher makes of a clip alone.
-        head: the map to it.
+        target: the teacher's latents of a clip alone.
+        head: the map to the target.
         measure: see `terms.difference`.
         dims: see `terms.difference`.
         reduce: see `terms.reduce_tokens`.
@@ -44,38 +44,24 @@ class SourceRetentionConfig(TermConfig):
     measure: Measure = "l2"
     dims: Dims = "sum/sqrt"
     reduce: Reduce = "token_mean"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "retention"
 
     def __post_init__(self) -> None:
-        """Refuse a teacher that does not see whole clips.
-
-        Raises:
-            ConfigError: saying so.
-        """
         if self.target.sight != "all":
-            raise ConfigError("sources are what the teacher makes of whole clips; set the target's sight to all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> SourceRetention:
-        """Build the term."""
-        return SourceRetention(self, encoder, width, generator)
+            raise ConfigError("the teacher must see whole clips; set the target's sight to all")
 
 
 class SourceRetention(Term):
-    """Predicts, in the hidden tokens of mixed stretches, the mean of the teacher's latents of both clips."""
+    """Predicts, in the masked tokens of mixed stretches, the mean of the teacher's latents of both clips."""
 
     def __init__(self, config: SourceRetentionConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.weight = config, config.weight
-        self.target = TeacherTarget(config.target, encoder)
+        self.target = config.target.build(encoder, generator)
         self.head = config.head.build(width, self.target.size, generator)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the views are not clips and their mixtures.
-        """
         partner, mixed = mixtures(masked_batch)
         latents: Tensor = self.target(masked_batch)
         target = sources(latents, partner)
@@ -93,30 +79,30 @@ class SourceRetention(Term):
             prediction = prediction.to(target.dtype)
             value = reduce_tokens(loss(prediction, target), chosen, config.reduce)
         watch = regression_watch(loss, prediction, target, chosen, masked_batch.clones)
-        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+        return TermLoss.of(config.name, value, watch)
 
 
 def mixtures(masked_batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     """Return `partner (2 B,)` and `mixed (2 B, T)` of a batch in which each clip is followed by its mixture.
 
-    They are those of the view that targets are taken from.
+    Both belong to the view that targets are taken from.
 
     Raises:
-        ConfigError: the certificate does not tell, or partners are not in the batch.
+        ConfigError: the certificate lacks them, or partners are not in the batch.
     """
-    told = masked_batch.clean.certificate
-    if "partner" not in told or "mixed" not in told:
+    certificate = masked_batch.clean.certificate
+    if "partner" not in certificate or "mixed" not in certificate:
         raise ConfigError(
-            "the term needs mixtures and the views tell of none; make them by PartialMaxMixConfig in a ViewPlanConfig "
+            "the term needs mixtures and the views have none; make them by PartialMaxMixConfig in a ViewPlanConfig "
             "with clean=(0,)"
         )
-    partner, rows = told["partner"], len(masked_batch.clean)
+    partner, rows = certificate["partner"], len(masked_batch.clean)
     if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[0::2] >= 0).any()):
         raise ConfigError(
             "mixing partners are not among the clean clips of the batch; use JointViewsConfig with a clean first view, "
-            "and leave train.micro_batch None: micro-batches part the partners"
+            "and leave train.micro_batch None: micro-batches separate the partners"
         )
-    return partner, told["mixed"]
+    return partner, certificate["mixed"]
 
 
 def sources(latents: Tensor, partner: Tensor) -> Tensor:

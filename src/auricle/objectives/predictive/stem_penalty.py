@@ -1,4 +1,4 @@
-"""A penalty that keeps a stem of convolutions small, beside any prediction: wav2vec 2.0's, and HuBERT's after it."""
+"""A penalty on the output of a stem of convolutions, beside any prediction (wav2vec 2.0, HuBERT)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import torch
 
+from auricle.config import NonNegative
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.errors import ConfigError
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.distributed import float32_or_wider, mean_where
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss
 
 
 @dataclass(frozen=True)
 class StemPenaltyConfig(TermConfig):
-    """The mean square of what a stem computes, before it is normalised (`Stem.raw`), over the valid tokens.
+    """The mean square of a stem's output before its norm (`Stem.raw`), over the valid tokens.
 
-    Half precision overflows where a stem without a norm of its own grows, and a norm behind it hides the growth from
-    every other loss. An encoder without a stem of convolutions has nothing of the kind: the term is zero there.
+    Half precision overflows where the output of a stem without norms grows, and the norm behind the stem hides the
+    growth from every other loss. The term is zero for an encoder without a stem of convolutions.
 
     Source: wav2vec 2.0 (arXiv 2006.11477) as released in fairseq: weight 10 for the base model, 0 for the large one;
     HuBERT (2106.07447) likewise. Its gradient is scaled with the stem's (`stem_gradient`), as there.
@@ -27,38 +27,24 @@ class StemPenaltyConfig(TermConfig):
         name: of its part in the log.
     """
 
-    weight: float = 10.0
+    weight: NonNegative = 10.0
     name: str = "stem_penalty"
-
-    def __post_init__(self) -> None:
-        """Refuse negative weights, which would let the stem grow.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if not self.weight >= 0:
-            raise ConfigError(f"found weight {self.weight} of the stem penalty, expected 0 or more")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> StemPenalty:
-        """Build the term; it has no weights."""
-        return StemPenalty(self)
 
 
 class StemPenalty(Term):
-    """See its settings. Computed in float32 (or wider); padding does not count, and neither does `shuffled`."""
+    """See `StemPenaltyConfig`. Computed in float32 or wider, without padding; `shuffled` changes nothing."""
 
-    def __init__(self, config: StemPenaltyConfig) -> None:
+    def __init__(self, config: StemPenaltyConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.weight, self.name = config.weight, config.name
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         stem = masked_batch.tokens.stem
         if stem is None:
             value = torch.zeros((), device=masked_batch.tokens.x.device)
         else:
             with torch.autocast(stem.raw.device.type, enabled=False):
-                raw = stem.raw if stem.raw.dtype == torch.float64 else stem.raw.float()
+                raw = float32_or_wider(stem.raw)
                 chosen = torch.ones(raw.shape[:2], dtype=torch.bool, device=raw.device)
                 value = mean_where(raw.square().mean(-1), chosen if masked_batch.valid is None else masked_batch.valid)
-        return TermLoss(value, {self.name: value.detach()}, {})
+        return TermLoss.of(self.name, value, {})

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config
+from auricle.config import Config, Natural, Share
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
@@ -27,32 +27,20 @@ class TeacherConfig(Config):
         decay: share of itself that the teacher keeps each step, at the first step.
         end: the same at the end of the schedule.
         steps: length of the schedule in steps; 0: the whole training.
-        curve: how the decay goes from `decay` to `end`.
-        scope: `all` averages the whole encoder; `context` only what follows `tokenize`, which the teacher then shares
-            with the student (data2vec).
+        curve: of the decay, from `decay` to `end`.
+        scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
+            then share (data2vec).
     """
 
-    decay: float = 0.999
-    end: float = 0.9999
-    steps: int = 0
+    decay: Share = 0.999
+    end: Share = 0.9999
+    steps: Natural = 0
     curve: Literal["linear", "cosine"] = "linear"
     scope: Literal["all", "context"] = "all"
 
-    def __post_init__(self) -> None:
-        """Refuse decays outside [0, 1].
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if not (0.0 <= self.decay <= 1.0 and 0.0 <= self.end <= 1.0) or self.steps < 0:
-            raise ConfigError(
-                f"found a teacher decay from {self.decay} to {self.end} over {self.steps} steps; decays lie between 0 "
-                "and 1, steps are 0 (the whole training) or more"
-            )
-
-    def at(self, step: int, length: int) -> float:
-        """Return the decay of a step (from 0) in a training of `length` steps."""
-        share = min(1.0, step / max(1, self.steps or length))
+    def at(self, step: int, total_steps: int) -> float:
+        """Return the decay of a step (from 0) in a training of `total_steps`."""
+        share = min(1.0, step / max(1, self.steps or total_steps))
         if self.curve == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
         return self.decay + (self.end - self.decay) * share
@@ -75,7 +63,6 @@ class MovingAverage(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Keep the copy in its own mode, whatever its owner's."""
         super().train(mode)
         self.copy.train(mode and self.copy_trains)
         return self
@@ -91,7 +78,7 @@ class MovingAverage(nn.Module):
             mine.copy_(theirs)
 
     def copies(self, module: nn.Module) -> bool:
-        """Tell whether it is a copy of a module like this one: the same parameters by name and shape."""
+        """Return whether the module has the same parameters as the copy, by name and shape."""
         own = {name: p.shape for name, p in self.copy.named_parameters()}
         return own == {name: p.shape for name, p in module.named_parameters()}
 
@@ -107,7 +94,7 @@ class MovingAverage(nn.Module):
 
 
 class Teacher(MovingAverage):
-    """The slow copy of an encoder, and what it makes of the clean view.
+    """The slow copy of an encoder; encodes the clean view.
 
     Args:
         config: schedule and scope.
@@ -125,7 +112,7 @@ class Teacher(MovingAverage):
         self,
         student: Encoder,
         view: View,
-        hidden: MaskedPositions,
+        mask: MaskedPositions,
         sight: TeacherSight,
         layers: Sequence[int],
         tokens: Tokens | None = None,
@@ -135,30 +122,25 @@ class Teacher(MovingAverage):
         Args:
             student: the encoder that is trained; it tokenizes where `scope` is `context`.
             view: the clean view.
-            hidden: what is hidden from the student's rows.
+            mask: masked positions of the student's rows.
             sight: `all`: the whole clip, once, `(B, N, D)`; `masked`, `visible`: only those tokens of each row
                 `(R, K, D)`, as M2D's teacher does.
             layers: hidden layers to return.
             tokens: the student's own tokens of this view, shared where `scope` is `context`.
         """
         if self.config.scope == "context":
-            made = student.tokenize(view.features) if tokens is None else tokens
-            made = _detached(made)
+            made = _detached(student.tokenize(view.features) if tokens is None else tokens)
         else:
             made = self.copy.tokenize(view.features)
         if sight != "all":
-            shown = hidden if sight == "visible" else MaskedPositions(~hidden.masked, hidden.predicted)
+            shown = mask if sight == "visible" else MaskedPositions(~mask.masked, mask.predicted)
             index = shown.visible()
             if index is None:
                 raise ConfigError(
-                    f"a teacher that sees the {sight} tokens needs a mask that hides equally many from every clip"
+                    f"a teacher that sees the {sight} tokens needs a mask with equally many of them in every clip"
                 )
-            made = repeat_rows(made, hidden.masked.shape[0] // len(view)).keep(index)
+            made = repeat_rows(made, mask.masked.shape[0] // len(view)).keep(index)
         return self.copy.contextualize(made, layers)
-
-    def after_step(self, encoder: Encoder, step: int, length: int) -> None:
-        """Follow the encoder after optimiser step number `step`."""
-        self.follow(encoder, self.config.at(step, length))
 
 
 def repeat_rows(tokens: Tokens, times: int) -> Tokens:

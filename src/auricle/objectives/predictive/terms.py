@@ -1,44 +1,41 @@
-"""The two loss terms that most methods are made of: regression of continuous targets, and prediction of codes.
+"""The two loss terms of most methods: regression of continuous targets, and prediction of codes.
 
-Each names its target, its head, where it reads, on which tokens it is compared, and how it is reduced.
+Each has a target, a head, a source of its input, the tokens that are compared, and a reduction.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import nearest
 from auricle.encoders.contract import Ability, Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import code_watch, regression_watch
-from auricle.objectives.contract import Preparation
-from auricle.objectives.gather import world
+from auricle.objectives.distributed import float32_or_wider, global_mean, mean_where, world
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
-from auricle.objectives.reduction import global_mean, mean_where
-from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import MaskedBatch, TargetConfig, Term, TermConfig, TermLoss, Weight
 
+TokensWhere = Literal["predicted", "masked", "visible", "all"]
 Where = Literal["predicted", "masked", "visible", "all", "clip"]
 Measure = Literal["l1", "l2", "smooth_l1", "cosine", "l1_cosine"]
 Reduce = Literal["token_mean", "clip_mean", "clip_sum"]
 Dims = Literal["mean", "sum", "sum/sqrt"]
 
 
-def chosen_tokens(where: Where, masked_batch: MaskedBatch) -> Tensor:
-    """Return `(R, N)` bool: the tokens that a term is compared on; padding never is."""
-    hidden = masked_batch.hidden
+def chosen_tokens(where: TokensWhere, masked_batch: MaskedBatch) -> Tensor:
+    """Return `(R, N)` bool: the tokens that a term compares, without padding."""
+    mask = masked_batch.mask
     picked = {
-        "predicted": hidden.predicted,
-        "masked": hidden.masked,
-        "visible": ~hidden.masked,
-        "all": torch.ones_like(hidden.masked),
+        "predicted": mask.predicted,
+        "masked": mask.masked,
+        "visible": ~mask.masked,
+        "all": torch.ones_like(mask.masked),
     }[where]
     return picked if masked_batch.valid is None else picked & masked_batch.per_row(masked_batch.valid)
 
@@ -75,7 +72,7 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
 
     Args:
         values: of each token.
-        chosen: which count.
+        chosen: the tokens that count.
         reduce: `token_mean`: over all tokens of all clips; `clip_mean`: over each clip's, then over clips; `clip_sum`:
             over each clip's, then summed over all clips of all ranks (EAT's released code sums over those of one
             device; gradients accumulated over micro-batches sum over those of one micro-batch).
@@ -91,20 +88,8 @@ def reduce_tokens(values: Tensor, chosen: Tensor, reduce: Reduce) -> Tensor:
     return (by_clip * any_chosen).sum() * world()
 
 
-def _check_names(values: dict[str, tuple[str, object]]) -> None:
-    for name, (value, known) in values.items():
-        names = get_args(known)
-        if value not in names:
-            raise ConfigError(f"unknown {name} {value!r}{nearest(value, names)}")
-
-
-def _check_weight(weight: float) -> None:
-    if math.isinf(weight):
-        raise ConfigError(f"the weight of a term is {weight}; give a finite number")
-
-
 def read_source(source: str, masked_batch: MaskedBatch, decoded: Tokens) -> Tokens:
-    """Return what a term reads: the decoder's output, the encoder's, or a hidden layer's (`layer 9`)."""
+    """Return a term's input: the decoder's output, the encoder's, or a hidden layer's (`layer 9`)."""
     if source == "decoder":
         return decoded
     if source == "encoder":
@@ -132,9 +117,9 @@ class RegressionConfig(TermConfig):
     """Settings of a regression term.
 
     Attributes:
-        target: what is predicted.
-        head: the map to it.
-        where: tokens that are compared: `predicted` (what the mask says is to be predicted: the hidden ones for most),
+        target: of the prediction.
+        head: the map to the target.
+        where: tokens that are compared: `predicted` (those that the mask wants predicted: the masked ones for most),
             `masked`, `visible`, `all`; `clip`: one vector a clip, from the class token (the pooled vector where there
             is none).
         source: `decoder`, `encoder`, or `layer 9`.
@@ -152,65 +137,21 @@ class RegressionConfig(TermConfig):
     measure: Measure = "l2"
     dims: Dims = "mean"
     reduce: Reduce = "token_mean"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "regression"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and a weight that is not finite.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        _check_weight(self.weight)
-        _check_names(
-            {
-                "where": (self.where, Where),
-                "measure": (self.measure, Measure),
-                "dims": (self.dims, Dims),
-                "reduce": (self.reduce, Reduce),
-            }
-        )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Regression:
-        """Build the term."""
-        return Regression(self, encoder, width, generator)
 
 
-class _TargetTerm(Term):
-    """What terms with one target share."""
-
-    def __init__(self, config: RegressionConfig | CodeConfig, encoder: Encoder, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = config.weight
-        self.layers = source_layers(config.source)
-        self.target = config.target.build(encoder, generator)
-        self.prepares = self.target.prepares
-
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
-        self.target.prepare(encoder, preparation)
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
-        self.target.after_step(encoder, step)
-
-    def values(self, masked_batch: MaskedBatch, shuffled: bool) -> Tensor:
-        """Return the target of each row, in the parameters' precision."""
-        target: Tensor = self.target(masked_batch)
-        per_clip = target.shape[0] == len(masked_batch.view)
-        if shuffled:
-            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
-        return masked_batch.per_row(target) if per_clip else target
-
-
-class Regression(_TargetTerm):
+class Regression(Term):
     """Predicts a continuous target by a head; the loss is computed in float32."""
 
     def __init__(self, config: RegressionConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
-        super().__init__(config, encoder, generator)
-        self.config = config
-        if self.target.books:
+        super().__init__()
+        self.config, self.weight, self.layers = config, config.weight, source_layers(config.source)
+        self.target = config.target.build(encoder, generator)
+        if self.target.codebooks:
             raise ConfigError(
                 f"{type(config.target).__name__} gives codes; a regression needs continuous values: use CodeConfig"
             )
@@ -229,9 +170,8 @@ class Regression(_TargetTerm):
         return difference(self.config.measure, self.config.dims, prediction, target)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
-        target = self.values(masked_batch, shuffled)
+        target = self.target.of_rows(masked_batch, shuffled)
         if config.where == "clip":
             out = masked_batch.out
             pooled = out.cls[:, 0] if out.cls is not None else masked_batch.encoder.pool(out)
@@ -244,16 +184,16 @@ class Regression(_TargetTerm):
             prediction = prediction.to(target.dtype)
             value = reduce_tokens(self._loss(prediction, target), chosen, config.reduce)
         watch = regression_watch(self._loss, prediction, target, chosen, masked_batch.clones)
-        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+        return TermLoss.of(config.name, value, watch)
 
 
 @dataclass(frozen=True)
-class CodeConfig(TermConfig):
+class CodeConfig(TermConfig, builds="Codes"):
     """Settings of a term that predicts codes by cross-entropy.
 
     Attributes:
-        target: what gives the codes.
-        head: the map to the logits of each code; one for each book.
+        target: gives the codes.
+        head: the map to the logits of each code; one for each codebook.
         where: tokens that are compared (see `RegressionConfig`).
         source: `decoder`, `encoder`, or `layer 9`.
         reduce: see `reduce_tokens`.
@@ -263,62 +203,49 @@ class CodeConfig(TermConfig):
 
     target: TargetConfig
     head: HeadConfig = field(default_factory=LinearHeadConfig)
-    where: Where = "predicted"
+    where: TokensWhere = "predicted"
     source: str = "decoder"
     reduce: Reduce = "token_mean"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "codes"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and a weight that is not finite.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        _check_weight(self.weight)
-        _check_names({"where": (self.where, Where), "reduce": (self.reduce, Reduce)})
-        if self.where == "clip":
-            raise ConfigError("codes belong to tokens; `where` is predicted, masked, visible or all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Codes:
-        """Build the term."""
-        return Codes(self, encoder, width, generator)
 
 
-class Codes(_TargetTerm):
-    """Predicts codes: softmax cross-entropy, averaged over the books of a token."""
+class Codes(Term):
+    """Predicts codes: softmax cross-entropy, averaged over the codebooks of a token."""
 
     def __init__(self, config: CodeConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
-        super().__init__(config, encoder, generator)
-        self.config = config
-        if not self.target.books:
+        super().__init__()
+        self.config, self.weight, self.layers = config, config.weight, source_layers(config.source)
+        self.target = config.target.build(encoder, generator)
+        if not self.target.codebooks:
             raise ConfigError(
                 f"{type(config.target).__name__} gives continuous values; codes are needed here: use RegressionConfig"
             )
         width = width if config.source == "decoder" else encoder.width
         self.heads = nn.ModuleList(
-            config.head.build(width, self.target.size, generator) for _ in range(self.target.books)
+            config.head.build(width, self.target.size, generator) for _ in range(self.target.codebooks)
         )
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config, size = self.config, self.target.size
-        codes = self.values(masked_batch, shuffled)
+        codes = self.target.of_rows(masked_batch, shuffled)
         tokens = full_grid(read_source(config.source, masked_batch, decoded)).x
         chosen = chosen_tokens(config.where, masked_batch)
-        picked = tokens[chosen]  # logits of thousands of codes are computed where they are needed only
+        picked = tokens[chosen]  # logits of thousands of codes only where they are needed
         value = tokens.new_zeros((), dtype=torch.float32)
         watch: dict[str, Callable[[], Tensor]] = {}
-        for book, head in enumerate(self.heads):
+        for number, head in enumerate(self.heads):
             logits = head(picked)
             with torch.autocast(picked.device.type, enabled=False):
-                logits = logits.float() if logits.dtype != torch.float64 else logits
-                losses = F.cross_entropy(logits, codes[..., book][chosen], reduction="none")
+                logits = float32_or_wider(logits)
+                losses = F.cross_entropy(logits, codes[..., number][chosen], reduction="none")
                 each = losses.new_zeros(chosen.shape).masked_scatter(chosen, losses)
                 value = value + reduce_tokens(each, chosen, config.reduce) / len(self.heads)
-            if book == 0 or len(self.heads) <= 4:
-                tag = config.name if len(self.heads) == 1 else f"{config.name}{book}"
-                made = code_watch(logits, codes[..., book], chosen, size, masked_batch.clones)
+            if number == 0 or len(self.heads) <= 4:
+                tag = config.name if len(self.heads) == 1 else f"{config.name}{number}"
+                made = code_watch(logits, codes[..., number], chosen, size, masked_batch.clones)
                 watch |= {f"{tag}/{name}": maker for name, maker in made.items()}
         return TermLoss(value, {config.name: value.detach()}, watch)

@@ -10,55 +10,38 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from auricle.config import Count, Share
 from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap
-from auricle.encoders.parts.map_norm import normalise
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
+from auricle.objectives.distributed import mean_where
 from auricle.objectives.predictive.decoder import full_grid, initialise_linear
 from auricle.objectives.predictive.teacher import MovingAverage
-from auricle.objectives.predictive.terms import Where, chosen_tokens, difference
-from auricle.objectives.reduction import mean_where
-from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.predictive.terms import TokensWhere, chosen_tokens, difference
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips
 
 
 @dataclass(frozen=True)
 class TokenBootstrapConfig(TermConfig):
-    """Settings of bootstrapped tokens; the objective needs a teacher, whose decay is best the same as here.
+    """Settings of bootstrapped tokens; the objective needs a teacher, best with the same decay as here.
 
     Attributes:
-        hidden: width of the layer between, of projector and predictor.
-        size: width of what is compared.
+        hidden: width of the hidden layer of projector and predictor.
+        size: width of the compared vectors.
         decay: share of itself that the slow projector keeps each step.
-        where: tokens that are compared (see `RegressionConfig`); not `clip`.
+        where: tokens that are compared (see `RegressionConfig`).
         weight: of the term.
         name: of its part in the log.
     """
 
-    hidden: int = 4096
-    size: int = 256
-    decay: float = 0.9996
-    where: Where = "predicted"
-    weight: float = 1.0
+    hidden: Count = 4096
+    size: Count = 256
+    decay: Share = 0.9996
+    where: TokensWhere = "predicted"
+    weight: Weight = 1.0
     name: str = "bootstrap"
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if min(self.hidden, self.size) < 1 or not 0.0 <= self.decay <= 1.0:
-            raise ConfigError(
-                f"found hidden {self.hidden}, size {self.size}, decay {self.decay}; widths are at least 1, the decay "
-                "lies between 0 and 1"
-            )
-        if self.where not in ("predicted", "masked", "visible", "all"):
-            raise ConfigError(f"where is {self.where!r}; tokens are predicted, masked, visible or all")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> TokenBootstrap:
-        """Build the term."""
-        return TokenBootstrap(self, encoder, width, generator)
 
 
 class TokenMlp(nn.Module):
@@ -66,7 +49,7 @@ class TokenMlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, size: int, generator: torch.Generator) -> None:
         super().__init__()
-        # No bias before the norm, which would take it away again.
+        # No bias before the norm, which would remove it.
         self.fc1 = nn.Linear(width, hidden, bias=False)
         self.norm = nn.BatchNorm1d(hidden)
         self.fc2 = nn.Linear(hidden, size)
@@ -88,21 +71,15 @@ class TokenBootstrap(Term):
         self.predictor = TokenMlp(config.size, config.hidden, config.size, generator)
         if width != encoder.width:
             raise ConfigError(
-                f"the decoder's width {width} is not the encoder's, {encoder.width}, whose slow copy is projected by "
-                "the same layers; choose NoDecoderConfig"
+                f"the decoder's width is {width}, expected the encoder's, {encoder.width}: its slow copy is projected "
+                "by the same layers; choose NoDecoderConfig"
             )
         self.slow = MovingAverage(self.projector, training=True)
 
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the slow projector follow."""
         self.slow.follow(self.projector, self.config.decay)
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value.
-
-        Raises:
-            ConfigError: the objective has no teacher.
-        """
         if masked_batch.teach is None:
             raise ConfigError("a teacher's tokens are predicted and there is no teacher; set objective.teacher")
         config, chosen = self.config, chosen_tokens(self.config.where, masked_batch)
@@ -125,4 +102,4 @@ class TokenBootstrap(Term):
             return difference("cosine", "mean", one, two)
 
         watch = regression_watch(loss, laid_out(guess), laid_out(true), chosen, masked_batch.clones)
-        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
+        return TermLoss.of(config.name, value, watch)

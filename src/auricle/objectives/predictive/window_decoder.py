@@ -1,7 +1,7 @@
 """A decoder whose attention stays in small windows of the token grid, shifted in every second block.
 
-Neighbouring patches of a spectrogram tell most about each other; global attention buys little there and costs the
-square of the number of patches. Source: Audio-MAE, arXiv 2207.06405, section 3.
+Neighbouring patches of a spectrogram are the most informative about each other; global attention adds little and costs
+the square of the number of patches. Source: Audio-MAE, arXiv 2207.06405, section 3.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from auricle.encoders.contract import Encoder, Tokens
+from auricle.config import Count, Natural
+from auricle.encoders.contract import Tokens
 from auricle.encoders.parts.shifted_windows import WindowBlock
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoder, TransformerDecoderConfig
@@ -22,43 +23,26 @@ class WindowDecoderConfig(TransformerDecoderConfig):
     """Settings of a decoder with shifted local windows; the defaults are Audio-MAE's.
 
     Attributes:
-        width: W, a multiple of 4 and of `heads`.
-        depth: blocks.
-        heads: attention heads.
-        mlp_ratio: feed-forward width over W.
         window: time steps and bands of a window.
         shift: (time steps, bands) that the windows of blocks 2, 4, ... are moved by, each below `window`.
     """
 
-    width: int = 512
-    depth: int = 16
-    heads: int = 16
-    mlp_ratio: float = 4.0
-    window: int = 4
-    shift: tuple[int, int] = (2, 0)
+    depth: Count = 16
+    window: Count = 4
+    shift: tuple[Natural, Natural] = (2, 0)
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide, and shifts that are none.
-
-        Raises:
-            ConfigError: naming them.
-        """
         super().__post_init__()
-        if self.window < 1 or not all(0 <= shift < self.window for shift in self.shift):
+        if max(self.shift) >= self.window:
             raise ConfigError(
-                f"found windows of {self.window} shifted by {self.shift}; a window has at least 1 token a side, and "
-                "its shift is from 0 to one less than that"
+                f"found windows of {self.window} tokens shifted by {self.shift}; expected shifts below the window"
             )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> WindowDecoder:
-        """Build the decoder, its weights drawn from the generator."""
-        return WindowDecoder(self, encoder.width, generator)
 
 
 class WindowDecoder(TransformerDecoder):
-    """Projects to W, puts a mask vector in the places of dropped tokens, adds fixed sin-cos positions, runs the blocks.
+    """A `TransformerDecoder` of window blocks.
 
-    Class tokens lie in no window and are left out. Tokens of padding are not attended to.
+    Class tokens lie in no window and take no part. Tokens of padding are not attended to.
     """
 
     config: WindowDecoderConfig
@@ -74,12 +58,6 @@ class WindowDecoder(TransformerDecoder):
         return WindowBlock(c.width, c.heads, c.window, shift, int(c.width * c.mlp_ratio), eps=1e-6)
 
     def forward(self, out: Tokens, valid: Tensor | None = None) -> Tokens:
-        """Turn the encoder's output into `(R, N, W)`.
-
-        Args:
-            out: the encoder's output.
-            valid: `(R, N)` bool, False for places of padding, dropped or not; None: all are valid.
-        """
         grid = out.grid
         image: Tensor = self._placed(out).unflatten(1, (grid.time, grid.freq))
         real = None if valid is None else valid.unflatten(1, (grid.time, grid.freq))

@@ -1,1 +1,1 @@
-"""What is predicted: signals, codes, clusters, teachers."""
+"""Targets of predictions: signals, codes, clusters, teachers."""

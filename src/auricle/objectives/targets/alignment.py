@@ -13,15 +13,20 @@ from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 
 Align = Literal["index", "mean", "stack"]
-# A stem without padding loses up to its receptive field at the end of a clip: so many tokens may be missing.
+# Tokens that may be missing: a stem without padding loses up to its receptive field at the end of a clip.
 _SLACK = 4
+
+
+def sample_grid(encoder: Encoder) -> Grid:
+    """Return the token grid of about a second of input, for its rate and its tokens a time step."""
+    return encoder.grid(max(encoder.least_frames, round(encoder.input_rate)))
 
 
 def whole_ratio(rate: float, token_rate: float, what: str) -> int:
     """Return how many frames at `rate` (Hz) a token at `token_rate` (Hz) spans.
 
     Raises:
-        ConfigError: it is not a whole number; the rates that would fit are named.
+        ConfigError: the ratio is not a whole number; the rates that would fit are named.
     """
     ratio = rate / token_rate
     whole = round(ratio)
@@ -55,8 +60,7 @@ def align_frames(x: Tensor, rate: float, grid: Grid, how: Align, what: str = "th
     if x.shape[1] < need - _SLACK * k:
         raise ConfigError(
             f"{what} has {x.shape[1]} frames at {rate:g} per second for {grid.time} tokens at {grid.rate:g} per "
-            "second, "
-            f"expected {need}; its rate is not what its settings say"
+            f"second, expected {need}; its real rate differs from its settings: correct them"
         )
     if x.shape[1] < need:
         x = torch.cat([x, x[:, -1:].expand(-1, need - x.shape[1], -1)], 1)
@@ -67,22 +71,21 @@ def align_frames(x: Tensor, rate: float, grid: Grid, how: Align, what: str = "th
 
 
 def patch_size(encoder: Encoder) -> tuple[int, int]:
-    """Return the stretch of features `(frames, bands)` that a token of a spectrogram encoder stands for.
+    """Return the size `(frames, bands)` of the patch of features at each token of a spectrogram encoder.
 
     Raises:
-        ConfigError: it reads samples, or its tokens do not divide its input.
+        ConfigError: the encoder reads samples, or its tokens do not divide its input.
     """
     if encoder.bands is None:
         raise ConfigError(
             f"{type(encoder).__name__} reads samples: it has no patches of features to predict; predict the features "
-            "of "
-            "a front end (FrontEndTargetConfig)"
+            "of a front end (FrontEndTargetConfig)"
         )
     if encoder.bands == 0:
         raise ConfigError(
-            f"{type(encoder).__name__} does not say how many bands it reads, so its patches are not known"
+            f"{type(encoder).__name__} has no fixed number of bands, so no patches; choose another target"
         )
-    grid = encoder.grid(max(encoder.least_frames, round(encoder.input_rate)))
+    grid = sample_grid(encoder)
     frames = whole_ratio(encoder.input_rate, grid.rate, "the input")
     if encoder.bands % grid.freq:
         raise ConfigError(
@@ -93,7 +96,7 @@ def patch_size(encoder: Encoder) -> tuple[int, int]:
 
 
 def patches(features: Features, grid: Grid, size: tuple[int, int]) -> Tensor:
-    """Cut features `(B, T', F')` into the stretches that tokens stand for: `(B, N, frames * bands)`, time-major inside.
+    """Cut features `(B, T', F')` into the patches of tokens: `(B, N, frames * bands)`, time-major inside.
 
     Frames are padded with the features' own pad value, or cut, to whole tokens.
     """

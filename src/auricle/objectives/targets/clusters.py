@@ -1,29 +1,30 @@
-"""Cluster numbers as targets: k-means on cepstral coefficients, later on a layer of the encoder of the stage before.
+"""Cluster numbers as targets: k-means on cepstral coefficients, later on a layer of the previous stage's encoder.
 
 Source: HuBERT (arXiv 2106.07447, sections III-A and IV-A). There an offline pass writes the labels of whole files; here
-the crop that the encoder sees is assigned to clusters in every step, so that no label can come out of step with it.
+the encoder's own crop is assigned to clusters in every step, so that labels are always in step with it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.mfcc import MfccConfig
-from auricle.config import Config
+from auricle.config import Config, Count, ShareAboveZero
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
-from auricle.objectives.contract import Preparation
-from auricle.objectives.targets.alignment import align_frames, whole_ratio
+from auricle.objectives.contract import Preparation, clean_audio
+from auricle.objectives.targets.alignment import align_frames, sample_grid, whole_ratio
 from auricle.objectives.targets.kmeans import StreamingKMeans
 from auricle.objectives.targets.lloyd import nearest_centres
-from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
@@ -43,18 +44,22 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class ClusteredConfig(Config, ABC):
-    """Base of the settings of what is clustered."""
+    """Base of the settings of sources of vectors to cluster."""
 
-    @abstractmethod
     def build(self) -> Clustered:
-        """Build it."""
+        """Build the source.
+
+        Raises:
+            ConfigError: the encoder of the previous stage has no such layer.
+        """
+        return self.built_class()(self)
 
 
 class Clustered(nn.Module, ABC):
-    """Base of what is clustered: clean audio in, vectors out.
+    """Base of sources of vectors to cluster: clean audio in, vectors out.
 
     Attributes:
-        width: D of its vectors.
+        width: D of the vectors.
         name: in messages.
         family: the class that makes the vectors, in messages.
     """
@@ -68,11 +73,11 @@ class Clustered(nn.Module, ABC):
         """Return the vectors of a batch of clips, without gradient."""
 
     def rate(self) -> float | None:
-        """Return its time steps per second where they are known before any audio is."""
+        """Return the time steps per second, or None where only the output shows them."""
         return None
 
     def adopt(self, preparation: Preparation) -> None:
-        """Take over what it needs of the stage before."""
+        """Load the weights of the previous stage, where the source has any."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,6 @@ class ClusteredFeaturesConfig(ClusteredConfig):
 
     frontend: FrontEndConfig = field(default_factory=MfccConfig)
 
-    def build(self) -> ClusteredFeatures:
-        """Build it."""
-        return ClusteredFeatures(self)
-
 
 class ClusteredFeatures(Clustered):
     """`(B, T, 1, F)` from a front end."""
@@ -100,12 +101,10 @@ class ClusteredFeatures(Clustered):
         self.name = self.family
 
     def rate(self) -> float:
-        """Return the front end's frame rate."""
         return self.frontend.frame_rate
 
     @torch.no_grad()
     def forward(self, audio: Audio) -> Frames:
-        """Return the front end's frames."""
         features = self.frontend(audio)
         x = features.x if features.x.dim() == 3 else features.x.unsqueeze(-1)
         valid = torch.arange(x.shape[1], device=x.device) < features.lengths[:, None].to(x.device)
@@ -114,47 +113,37 @@ class ClusteredFeatures(Clustered):
 
 @dataclass(frozen=True)
 class ClusteredLayerConfig(ClusteredConfig):
-    """The output of a layer of the encoder of the stage before (HuBERT's later iterations: layer 6 of the first).
+    """The output of a layer of the previous stage's encoder (HuBERT's later iterations: layer 6 of the first).
 
     Attributes:
-        layer: which, from 1.
-        earlier: what the stage before trained.
+        layer: its number, from 1.
+        previous: model of the previous stage.
     """
 
-    layer: int = 6
+    layer: Count = 6
     previous: PreviousEncoderConfig = field(default_factory=PreviousEncoderConfig)
-
-    def build(self) -> ClusteredLayer:
-        """Build it.
-
-        Raises:
-            ConfigError: that encoder has no such layer.
-        """
-        return ClusteredLayer(self)
 
 
 class ClusteredLayer(Clustered):
-    """`(B, T, F, D)` from a layer; its grid is told only by what comes out."""
+    """`(B, T, F, D)` from a layer; only the output shows its grid."""
 
     def __init__(self, config: ClusteredLayerConfig) -> None:
         super().__init__()
         self.config = config
         self.previous = config.previous.build()
-        if not 1 <= config.layer <= self.previous.depth:
+        if config.layer > self.previous.depth:
             raise ConfigError(
-                f"layer {config.layer} of the stage before is to be clustered and its encoder has "
+                f"found layer {config.layer} of the previous stage to cluster, and its encoder has "
                 f"{self.previous.depth}; choose one of 1 ... {self.previous.depth}"
             )
         self.width, self.family = self.previous.width, type(self.previous.encoder).__name__
-        self.name = f"layer {config.layer} of the stage before"
+        self.name = f"layer {config.layer} of the previous stage"
 
     def adopt(self, preparation: Preparation) -> None:
-        """Take over the weights of the stage before."""
         self.previous.adopt(preparation.previous, "KMeansTargetConfig")
 
     @torch.no_grad()
     def forward(self, audio: Audio) -> Frames:
-        """Return the layer's output."""
         tokens = self.previous(audio, (self.config.layer,))
         if tokens.layers is None:
             raise ConfigError(f"{type(self.previous.encoder).__name__} returned no layers; its contract is broken")
@@ -168,68 +157,46 @@ class ClusteredLayer(Clustered):
 
 @dataclass(frozen=True)
 class KMeansTargetConfig(TargetConfig):
-    """The number of the cluster that each token's moment belongs to.
+    """The number of the cluster of each token's time step.
 
     Clusters are found before the first step, in one or several passes over a share of the clips, in memory that does
-    not grow with them. Vectors come at a multiple of the tokens' rate and every k-th is taken, as the original does.
-    Where the encoder has several rows of frequencies and the vectors have one, all rows of a time step have its code.
+    not grow with them. The rate of the vectors is a multiple of the tokens', and every k-th is used, as in the
+    original. Where the encoder has several tokens a time step and the vectors have one, all of them have its code.
 
     Attributes:
         clusters: K: 100 in HuBERT's first iteration, 500 later.
-        source: what is clustered.
+        source: of the vectors.
         share: of the clips that clusters are found on (HuBERT: a tenth).
-        least_clips: but at least so many, where the corpus has them.
+        least_clips: least number of those clips, where the corpus has them.
         batch: vectors in a mini-batch of k-means (HuBERT's: 10,000).
         passes: over those clips.
     """
 
-    clusters: int = 100
+    clusters: Annotated[int, Ge(2)] = 100
     source: ClusteredConfig = field(default_factory=ClusteredFeaturesConfig)
-    share: float = 0.1
-    least_clips: int = 1000
-    batch: int = 10_000
-    passes: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.clusters < 2 or self.batch < 1 or self.passes < 1 or self.least_clips < 1 or not 0 < self.share <= 1:
-            raise ConfigError(
-                f"found {self.clusters} clusters, share {self.share}, least_clips {self.least_clips}, batch "
-                f"{self.batch}, passes {self.passes}; expected at least 2 clusters, a share above 0 and at most 1, and "
-                "at least 1 of the others"
-            )
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> KMeansTarget:
-        """Build the target.
-
-        Raises:
-            ConfigError: the vectors' rate is no multiple of the tokens'; the rates that fit are named.
-        """
-        return KMeansTarget(self, encoder)
+    share: ShareAboveZero = 0.1
+    least_clips: Count = 1000
+    batch: Count = 10_000
+    passes: Count = 1
 
 
 class KMeansTarget(Target):
     """Codes `(B, N, 1)` from nearest centres `(K, D)`, which are a buffer."""
 
     lifecycle: ClassVar[Lifecycle] = "cached"
-    books = 1
+    codebooks = 1
     prepares = True
     centres: Tensor
     fitted: Tensor
 
-    def __init__(self, config: KMeansTargetConfig, encoder: Encoder) -> None:
+    def __init__(self, config: KMeansTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.size = config.clusters
         self.source = config.source.build()
         rate = self.source.rate()
         if rate is not None:
-            grid = encoder.grid(max(encoder.least_frames, round(encoder.input_rate)))
-            whole_ratio(rate, grid.rate, f"the target ({self.source.name})")
+            whole_ratio(rate, sample_grid(encoder).rate, f"the target ({self.source.name})")
         self.register_buffer("centres", torch.zeros(config.clusters, self.source.width))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.int64))
         self._ready = False
@@ -240,12 +207,6 @@ class KMeansTarget(Target):
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Find the clusters.
-
-        Raises:
-            ConfigError: there are fewer vectors than clusters, rates do not fit, or the stage before left no encoder,
-                or another one than expected.
-        """
         config = self.config
         self.source.adopt(preparation)
         clips = min(preparation.clips, max(config.least_clips, round(config.share * preparation.clips)))
@@ -271,21 +232,16 @@ class KMeansTarget(Target):
         if report.empty:
             preparation.note(
                 f"k-means: {report.empty} of {config.clusters} clusters are empty: there are fewer different vectors "
-                "than clusters; those codes never come up (set fewer clusters, or take more audio)"
+                "than clusters, and their codes are never used (set fewer clusters, or take more audio)"
             )
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return each token's code.
-
-        Raises:
-            ConfigError: no clusters were found yet, or the view has no clean waveform in step with it.
-        """
         if not self._ready:
             if not int(self.fitted):
                 raise ConfigError(
-                    "the clusters are not found yet; call the objective's `prepare` (`pretrain` does) or load a "
-                    "checkpoint before the first step"
+                    "the clusters are not found yet; call the objective's `prepare` (`pretrain` does), or load a "
+                    "checkpoint, before the first step"
                 )
             self._ready = True
         frames = self.source(clean_audio(masked_batch.clean, "KMeansTargetConfig"))
@@ -305,10 +261,10 @@ class KMeansTarget(Target):
         if rows not in (1, grid.freq):
             fitting = "1 token" if grid.freq == 1 else f"1 or {grid.freq} tokens"
             raise ConfigError(
-                f"{self.source.name} ({self.source.family}) has {rows} tokens a time step, one for each row of "
-                f"frequencies, and the encoder that is trained has {grid.freq}: codes and tokens do not pair. Give "
-                f"--previous a run whose encoder has {fitting} a time step (that in the folder `previous` of a run of "
-                "hubert has 1), or leave --previous out: the recipe's own stage before is then trained"
+                f"{self.source.name} ({self.source.family}) has {rows} tokens a time step, and the encoder that is "
+                f"trained has {grid.freq}: codes and tokens do not pair. Set --previous to a run whose encoder has "
+                f"{fitting} a time step (that in the folder `previous` of a run of hubert has 1), or omit --previous: "
+                "the recipe's own previous stage is then trained"
             )
         x = align_frames(frames.x.flatten(2), frames.rate, grid, "index", f"the target ({self.source.name})")
         return x.unflatten(2, (rows, -1))

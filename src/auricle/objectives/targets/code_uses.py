@@ -1,34 +1,28 @@
-"""What learned codes are used for beside a contrast: pulled apart, predicted by their number, reconstructed from."""
+"""Uses of learned codes beside a contrast: diversity, prediction of their numbers, reconstruction from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import nearest
 from auricle.encoders.contract import Encoder
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, perplexity
-from auricle.errors import ConfigError
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser
 from auricle.objectives.baselines import code_watch, regression_watch
-from auricle.objectives.contract import Preparation
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.distributed import float32_or_wider
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig, MlpHeadConfig
 from auricle.objectives.predictive.terms import Dims, Measure, Reduce, difference, reduce_tokens, source_layers
+from auricle.objectives.targets.inner_codes import diversity_loss
 from auricle.objectives.targets.learned_codes import CodeReading, CodeUse, CodeUseConfig
-from auricle.objectives.targets.target import TargetConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.target import TargetConfig, TermLoss, Weight
 
 
 @dataclass(frozen=True)
 class CodeDiversityConfig(CodeUseConfig):
-    """Pulls towards using all entries equally: (G V - sum of perplexities) / (G V), from 0 (all used) to almost 1.
-
-    A group's perplexity is exp of the entropy of its softmax (without noise), averaged over the chosen tokens of all
-    ranks.
+    """Pulls towards using all entries equally, by `inner_codes.diversity_loss` over the chosen tokens of all ranks.
 
     Source: wav2vec 2.0, arXiv 2006.11477, section 3.2, equation 4, in the form that its code released in fairseq has.
 
@@ -37,33 +31,26 @@ class CodeDiversityConfig(CodeUseConfig):
         name: of its part in the log.
     """
 
-    weight: float = 0.1
+    weight: Weight = 0.1
     name: str = "diversity"
-
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> CodeDiversity:
-        """Build it; it has no weights."""
-        return CodeDiversity(self)
 
 
 class CodeDiversity(CodeUse):
-    """See its settings."""
+    """See `CodeDiversityConfig`."""
 
-    def __init__(self, config: CodeDiversityConfig) -> None:
+    def __init__(
+        self,
+        config: CodeDiversityConfig,
+        encoder: Encoder,
+        width: int,
+        quantiser: GumbelQuantiser,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         self.weight, self.name = config.weight, config.name
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
-        quantised = reading.quantised
-        with torch.autocast(quantised.x.device.type, enabled=False):
-            # The softmax of a rank counts by its tokens, so that ranks together are one batch.
-            count = gather_rows(quantised.count.reshape(1))
-            share = gather_rows((quantised.probabilities * quantised.count).unsqueeze(0)).sum(0)
-            used = perplexity(share / count.sum().clamp(min=1))
-            value = 1 - used.sum() / quantised.probabilities.numel()
-        return TermLoss(value, {self.name: value.detach()}, {})
+        return TermLoss.of(self.name, diversity_loss(reading.quantised), {})
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class CodeLabelsConfig(CodeUseConfig):
     Source: w2v-BERT, arXiv 2108.06209, section 3.2 (masked prediction of the contrastive module's own codes).
 
     Attributes:
-        source: what predicts: `decoder`, `encoder`, or `layer 9`.
+        source: input of the prediction: `decoder`, `encoder`, or `layer 9`.
         head: the map to the logits of a group.
         reduce: see `terms.reduce_tokens`.
         weight: in the term.
@@ -87,37 +74,31 @@ class CodeLabelsConfig(CodeUseConfig):
     source: str = "encoder"
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     reduce: Reduce = "token_mean"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "labels"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
         source_layers(self.source)
-        _check_name("reduce", self.reduce, Reduce)
-
-    def build(self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator) -> CodeLabels:
-        """Build it, one head for each group."""
-        width = width if self.source == "decoder" else encoder.width
-        return CodeLabels(self, width, quantiser.groups, quantiser.entries, generator)
 
 
 class CodeLabels(CodeUse):
-    """See its settings."""
+    """See `CodeLabelsConfig`."""
 
     def __init__(
-        self, config: CodeLabelsConfig, width: int, groups: int, entries: int, generator: torch.Generator
+        self,
+        config: CodeLabelsConfig,
+        encoder: Encoder,
+        width: int,
+        quantiser: GumbelQuantiser,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.config, self.weight, self.entries = config, config.weight, entries
+        self.config, self.weight, self.entries = config, config.weight, quantiser.entries
         self.layers = source_layers(config.source)
-        self.heads = nn.ModuleList(config.head.build(width, entries, generator) for _ in range(groups))
+        width = width if config.source == "decoder" else encoder.width
+        self.heads = nn.ModuleList(config.head.build(width, self.entries, generator) for _ in range(quantiser.groups))
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, places = self.config, reading.places
         real, codes = places.real, reading.quantised.codes
         picked = reading.context(config.source)[real]
@@ -127,7 +108,7 @@ class CodeLabels(CodeUse):
         for group, head in enumerate(self.heads):
             logits = head(picked)
             with torch.autocast(picked.device.type, enabled=False):
-                logits = logits if logits.dtype == torch.float64 else logits.float()
+                logits = float32_or_wider(logits)
                 losses = F.cross_entropy(logits, codes[..., group][real], reduction="none")
                 each = losses.new_zeros(real.shape).masked_scatter(real, losses)
                 value = value + reduce_tokens(each, real, config.reduce) / len(self.heads)
@@ -139,12 +120,12 @@ class CodeLabels(CodeUse):
 
 @dataclass(frozen=True)
 class CodeRegressionConfig(CodeUseConfig):
-    """Predicts a continuous target from the codes alone: what they leave out can't be told.
+    """Predicts a continuous target from the codes alone.
 
     Source: DeCoAR 2.0, arXiv 2012.06659, section 2 (a quantiser between encoder and reconstruction).
 
     Attributes:
-        target: what is predicted: one value a token.
+        target: one continuous value a token.
         head: the map from the codes' entries.
         measure: see `terms.difference`.
         dims: see `terms.difference`.
@@ -158,60 +139,30 @@ class CodeRegressionConfig(CodeUseConfig):
     measure: Measure = "l1"
     dims: Dims = "mean"
     reduce: Reduce = "token_mean"
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "reconstruction"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        for name, known in (("measure", Measure), ("dims", Dims), ("reduce", Reduce)):
-            _check_name(name, getattr(self, name), known)
-
-    def build(
-        self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator
-    ) -> CodeRegression:
-        """Build it.
-
-        Raises:
-            ConfigError: the target is not one continuous value a token.
-        """
-        return CodeRegression(self, encoder, quantiser.width_out, generator)
 
 
 class CodeRegression(CodeUse):
-    """See its settings."""
+    """See `CodeRegressionConfig`."""
 
-    def __init__(self, config: CodeRegressionConfig, encoder: Encoder, codes: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: CodeRegressionConfig,
+        encoder: Encoder,
+        width: int,
+        quantiser: GumbelQuantiser,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         self.config, self.weight = config, config.weight
         self.target = config.target.build(encoder, generator)
-        if self.target.books or self.target.clip:
-            raise ConfigError(
-                f"{type(config.target).__name__} gives codes, or one value a clip; a reconstruction from codes needs "
-                "continuous values for every token"
-            )
-        self.head = config.head.build(codes, self.target.size, generator)
-        self.prepares = self.target.prepares
-
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the target."""
-        self.target.prepare(encoder, preparation)
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the target follow."""
-        self.target.after_step(encoder, step)
+        self.target.refuse_codes("a reconstruction from codes")
+        self.head = config.head.build(quantiser.width_out, self.target.size, generator)
 
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
         config, masked_batch, places = self.config, reading.masked_batch, reading.places
-        target: Tensor = self.target(masked_batch)
-        per_clip = target.shape[0] == len(masked_batch.view)
-        if reading.shuffled:
-            target = shuffle_clips(target, 1 if per_clip else masked_batch.clones)
-        target = places.take(masked_batch.per_row(target) if per_clip else target)
+        target = places.take(self.target.of_rows(masked_batch, reading.shuffled))
         prediction = self.head(reading.quantised.x)
 
         def loss(guess: Tensor, truth: Tensor) -> Tensor:
@@ -220,13 +171,8 @@ class CodeRegression(CodeUse):
         with torch.autocast(prediction.device.type, enabled=False):
             prediction = prediction.to(target.dtype)
             value = reduce_tokens(loss(prediction, target), places.real, config.reduce)
-        # Baselines go by the place on the grid.
+        # Baselines need the positions on the grid.
         chosen = places.put(places.real.unsqueeze(-1)).squeeze(-1)
         guess, truth = places.put(prediction.detach()), places.put(target)
         watch = regression_watch(loss, guess, truth, chosen, masked_batch.clones)
-        return TermLoss(value, {config.name: value.detach()}, {f"{config.name}/{k}": v for k, v in watch.items()})
-
-
-def _check_name(name: str, value: str, known: object) -> None:
-    if value not in get_args(known):
-        raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
+        return TermLoss.of(config.name, value, watch)

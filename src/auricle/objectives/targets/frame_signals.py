@@ -1,4 +1,4 @@
-"""Standardised signals of the clean waveform, frame by frame: what regression workers and slice decoders predict.
+"""Standardised signals of the clean waveform, frame by frame: targets of regression workers and slice decoders.
 
 Letters in shapes: B clips, T frames, D values of a frame.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.errors import ConfigError
-from auricle.objectives.contract import View
+from auricle.objectives.contract import View, clean_audio
 
 
 class Standardiser(nn.Module):
@@ -35,17 +35,17 @@ class Standardiser(nn.Module):
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """Take values `(n, D)`."""
+        """Add values `(n, D)`."""
         x = x.double().cpu()
         count, total, squares = self._sums or (0.0, x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1]))
         self._sums = (count + len(x), total + x.sum(0), squares + x.square().sum(0))
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Turn what was taken into mean and deviation; values that never change keep a deviation of one.
+        """Compute mean and deviation of the values added; values that never change keep a deviation of one.
 
         Raises:
-            ConfigError: nothing was taken.
+            ConfigError: no values were added.
         """
         if self._sums is None or self._sums[0] < 2:
             raise ConfigError("no frames to measure the targets' mean and deviation on; give a corpus with audio")
@@ -59,21 +59,6 @@ class Standardiser(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return `(..., D)` standardised."""
         return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
-
-
-def clean_audio(view: View, what: str) -> Audio:
-    """Return the clean waveform behind a view.
-
-    Raises:
-        ConfigError: the view was moved or stretched in time, or is a band or a tile.
-    """
-    if view.reference is None:
-        raise ConfigError(
-            f"{what} is taken from the clean waveform, and the view has none in step with it: it was moved or "
-            "stretched in time, or cut along frequency; choose views that keep time (PlainViewsConfig, slices of time, "
-            "or a plan without rolling and stretching)"
-        )
-    return view.reference
 
 
 class FrameSignal(nn.Module):
@@ -98,7 +83,7 @@ class FrameSignal(nn.Module):
 
     @torch.no_grad()
     def fit(self, audio: Audio) -> None:
-        """Take a batch of clean audio into the statistics."""
+        """Add a batch of clean audio to the statistics."""
         features = self._raw(audio)
         inside = torch.arange(features.x.shape[1], device=features.x.device) < features.lengths[:, None]
         self.standardise.add(features.x[inside])
@@ -120,7 +105,7 @@ class FrameSignal(nn.Module):
         features: Features = self.frontend(audio)
         x = features.x if features.x.dim() == 3 else features.x.unsqueeze(-1)  # samples are frames of one value
         if self.deltas or self.context:
-            # Beyond its end a clip goes on as it ended, so that padding is no neighbour.
+            # The last frame of a clip is repeated after its end, so that padding is no neighbour.
             last = features.lengths.to(x.device)[:, None] - 1
             place = torch.minimum(torch.arange(x.shape[1], device=x.device), last)
             x = x.gather(1, place.unsqueeze(-1).expand_as(x))

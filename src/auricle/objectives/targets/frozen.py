@@ -1,4 +1,4 @@
-"""Layers of a frozen encoder of the stage before as targets: distillation into a smaller one.
+"""Layers of a frozen encoder of the previous stage as targets: distillation into a smaller one.
 
 Source: DistilHuBERT (arXiv 2110.01900, sections 2.2 and 2.3).
 """
@@ -7,100 +7,79 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import nearest
+from auricle.config import Count
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import constant_prediction, regression_watch
-from auricle.objectives.contract import Preparation
+from auricle.objectives.contract import Preparation, clean_audio
+from auricle.objectives.distributed import float32_or_wider, masked_mean, mean_where
 from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.heads import HeadConfig, LinearHeadConfig
-from auricle.objectives.predictive.terms import Dims, Measure, Where, chosen_tokens, difference
-from auricle.objectives.reduction import masked_mean, mean_where
+from auricle.objectives.predictive.terms import Dims, Measure, TokensWhere, chosen_tokens, difference
 from auricle.objectives.targets.alignment import align_frames
-from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
-from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips
 
 
 @dataclass(frozen=True)
 class LayerDistillationConfig(TermConfig):
     """Settings of distillation: one head for each layer of a frozen encoder, their losses added.
 
-    The student may begin as the teacher's lower part: weights of the same name and shape are taken over before the
-    first step (in DistilHuBERT the stem and the first two layers).
+    The student may start from the teacher's lower part: weights of the same name and shape are copied before the first
+    step (in DistilHuBERT the stem and the first two layers).
 
     Attributes:
-        earlier: the teacher, which the stage before trained.
+        previous: the teacher, trained by the previous stage.
         layers: of the teacher, from 1.
         head: the map from the student's tokens to a layer.
         measure: see `terms.difference`; DistilHuBERT's is `l1_cosine`.
         dims: see `terms.difference`.
         where: tokens that are compared (see `RegressionConfig`).
-        begin: take over the weights that student and teacher have in common.
+        begin: copy the weights that student and teacher have in common.
         weight: of the term.
-        name: of its parts in the log, with the layer's number behind it.
+        name: of its parts in the log, followed by the layer's number.
     """
 
     previous: PreviousEncoderConfig = field(default_factory=PreviousEncoderConfig)
-    layers: tuple[int, ...] = (4, 8, 12)
+    layers: tuple[Count, ...] = (4, 8, 12)
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     measure: Measure = "l1_cosine"
     dims: Dims = "mean"
-    where: Where = "all"
+    where: TokensWhere = "all"
     begin: bool = True
-    weight: float = 1.0
+    weight: Weight = 1.0
     name: str = "layer"
 
     def __post_init__(self) -> None:
-        """Refuse layers that can't be, and unknown names.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if not self.layers or min(self.layers) < 1 or len(set(self.layers)) < len(self.layers):
-            raise ConfigError(f"found layers {self.layers}; expected at least one, each from 1 on and named once")
-        names: tuple[tuple[str, str, object], ...] = (
-            ("measure", self.measure, Measure), ("dims", self.dims, Dims), ("where", self.where, Where),
-        )  # fmt: skip
-        for name, value, known in names:
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-        if self.where == "clip":
-            raise ConfigError("layers are distilled token by token; `where` is all, predicted, masked or visible")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LayerDistillation:
-        """Build the term.
-
-        Raises:
-            ConfigError: the teacher has no such layer.
-        """
-        return LayerDistillation(self, width, generator)
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise ConfigError(f"found layers {self.layers}; expected at least one, each named once")
 
 
 class LayerDistillation(Term):
-    """Predicts layers of the stage before; the sum over layers of the mean over tokens, in float32 (or wider)."""
+    """Predicts layers of the previous encoder; the sum over layers of the mean over tokens, in float32 (or wider)."""
 
     prepares = True
 
-    def __init__(self, config: LayerDistillationConfig, width: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, config: LayerDistillationConfig, encoder: Encoder, width: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.config, self.weight = config, config.weight
         self.previous = config.previous.build()
         if max(config.layers) > self.previous.depth:
             raise ConfigError(
-                f"layers {config.layers} are to be distilled and the encoder of the stage before has "
+                f"found layers {config.layers} to distil, and the encoder of the previous stage has "
                 f"{self.previous.depth}; choose from 1 ... {self.previous.depth}"
             )
         self.heads = nn.ModuleList(config.head.build(width, self.previous.width, generator) for _ in config.layers)
 
     @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the teacher, and what the student has in common with it."""
         self.previous.adopt(preparation.previous, "LayerDistillationConfig")
         if not self.config.begin:
             return
@@ -109,12 +88,11 @@ class LayerDistillation(Term):
         for name in shared:
             own[name].copy_(its[name])
         preparation.note(
-            f"the student began with {len(shared)} of its {len(own)} tensors as the stage before has them"
+            f"the student starts with {len(shared)} of its {len(own)} tensors from the previous stage"
             + ("" if shared else " (none has the name and shape of one of the teacher's)")
         )
 
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
         x, chosen = full_grid(decoded).x, chosen_tokens(config.where, masked_batch)
         taught = self.previous(clean_audio(masked_batch.clean, "LayerDistillationConfig"), config.layers)
@@ -126,7 +104,7 @@ class LayerDistillation(Term):
             target = masked_batch.per_row(shuffle_clips(target) if shuffled else target)
             prediction = head(x)
             with torch.autocast(x.device.type, enabled=False):
-                target = target if target.dtype == torch.float64 else target.float()
+                target = float32_or_wider(target)
                 prediction = prediction.to(target.dtype)
                 loss = mean_where(self._loss(prediction, target), chosen)
             value = loss if value is None else value + loss
@@ -146,7 +124,7 @@ class LayerDistillation(Term):
 def on_grid(layer: Layer, grid: Grid) -> Tensor:
     """Bring a layer of another encoder to a token grid, `(B, N, D)`: every k-th time step of it.
 
-    A layer without rows of frequencies stands for all rows of the grid.
+    A layer with one token a time step is repeated for all rows of the grid.
 
     Raises:
         ConfigError: rates, numbers or rows do not fit.
@@ -154,16 +132,16 @@ def on_grid(layer: Layer, grid: Grid) -> Tensor:
     rows = layer.grid.freq
     if rows not in (1, grid.freq):
         raise ConfigError(
-            f"the stage before has {rows} tokens a time step and this encoder has {grid.freq}; choose one with {rows} "
-            f"here, or one with {grid.freq} or 1 before"
+            f"the previous stage has {rows} tokens a time step and this encoder has {grid.freq}; choose an encoder "
+            f"with {rows}, or a previous stage with {grid.freq} or 1"
         )
     steps = layer.block.unflatten(1, (layer.grid.time, rows)).flatten(2)
-    x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the stage before")
+    x = align_frames(steps, layer.grid.rate, grid, "index", "a layer of the previous stage")
     return x.unflatten(2, (rows, -1)).expand(-1, -1, grid.freq, -1).flatten(1, 2)
 
 
 def _cosines(prediction: Tensor, target: Tensor, chosen: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """Return makers of the mean cosine to the target, and of that which the constant direction has."""
+    """Return makers of the mean cosine to the target, of the prediction and of the constant direction."""
 
     def of(guess: Tensor) -> Tensor:
         return masked_mean(F.cosine_similarity(guess, target, dim=-1), chosen)

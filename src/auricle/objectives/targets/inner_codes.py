@@ -1,4 +1,4 @@
-"""Encoders that quantise inside (VQ-APC, vq-wav2vec): their context, their codes, and what these add to a loss."""
+"""Encoders that quantise inside (VQ-APC, vq-wav2vec): their context, their codes, and the losses of these."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelLayer, Quantised, QuantisingEncoder, gumbel_noise, perplexity
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows
-from auricle.objectives.reduction import global_mean
+from auricle.encoders.parts.quantisers.gumbel import GumbelLayer, Quantised, QuantisingEncoder, gumbel_noise, perplexity
+from auricle.objectives.distributed import gather_rows, global_mean, rand_rows
 from auricle.objectives.targets.learned_codes import TemperatureConfig
 
 
@@ -29,9 +27,9 @@ def contextualize_with_codes(
         encoder: any.
         tokens: from its `tokenize`.
         generator: in the same state on every rank.
-        temperature: of Gumbel-softmax quantisers by the step; None: they keep that of their settings.
+        temperature: of Gumbel-softmax quantisers by the step; None: that of their settings.
         step: steps that are done.
-        rows_wide: tokens of a row that noise is drawn for, at least the row's own; None: those.
+        rows_wide: tokens of a row that noise is drawn for, at least the row's own; None: the row's own.
     """
     if not isinstance(encoder, QuantisingEncoder):
         return encoder.contextualize(tokens), ()
@@ -45,7 +43,7 @@ def contextualize_with_codes(
 
 
 def cool(layer: GumbelLayer, temperature: TemperatureConfig | None, step: int) -> None:
-    """Set a layer's temperature by the step; None leaves it."""
+    """Set a layer's temperature by the step; None changes nothing."""
     if temperature is not None:
         layer.temperature = temperature.at(step)
 
@@ -53,7 +51,7 @@ def cool(layer: GumbelLayer, temperature: TemperatureConfig | None, step: int) -
 def layer_noise(
     layer: GumbelLayer, rows: int, places: int, generator: torch.Generator, rows_wide: int | None = None
 ) -> Tensor:
-    """Return Gumbel noise `(rows, places, G, V)` for a layer, drawn for all ranks together; see above."""
+    """Return Gumbel noise `(rows, places, G, V)` for a layer, drawn for all ranks together."""
     shape = (rows_wide or places, layer.config.groups, layer.config.entries)
     drawn = rand_rows(generator, rows, *shape)[:, :places]
     like = next(layer.parameters())
@@ -63,10 +61,12 @@ def layer_noise(
 def diversity_loss(quantised: Quantised) -> Tensor:
     """Return (G V - sum of perplexities) / (G V): 0 where all entries are used equally, almost 1 for a single one.
 
-    A group's perplexity is that of its softmax averaged over the valid tokens of all ranks (wav2vec 2.0, arXiv
-    2006.11477, equation 4, in its released form). Without a softmax (k-means) there is no gradient.
+    A group's perplexity is exp of the entropy of its softmax (without noise), averaged over the valid tokens of all
+    ranks (wav2vec 2.0, arXiv 2006.11477, equation 4, in its released form). Without a softmax (k-means) there is no
+    gradient.
     """
     with torch.autocast(quantised.x.device.type, enabled=False):
+        # The softmax of a rank counts by its tokens, so that ranks together are one batch.
         count = gather_rows(quantised.count.reshape(1))
         share = gather_rows((quantised.probabilities * quantised.count).unsqueeze(0)).sum(0)
         used = perplexity(share / count.sum().clamp(min=1))
@@ -74,10 +74,10 @@ def diversity_loss(quantised: Quantised) -> Tensor:
 
 
 def inner_code_losses(quantised: Sequence[Quantised], diversity: float) -> dict[str, tuple[float, Tensor]]:
-    """Return what the quantisers add to a loss: name -> (weight, scalar).
+    """Return the losses of quantisers: name -> (weight, scalar).
 
     Args:
-        quantised: what they chose.
+        quantised: their outputs.
         diversity: weight of `diversity_loss`, averaged over the quantisers; 0: without it.
     """
     found: dict[str, tuple[float, Tensor]] = {}

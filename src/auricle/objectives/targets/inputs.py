@@ -1,4 +1,4 @@
-"""Targets that are computed from the input itself: its patches, or the features of a front end. Free, and exact."""
+"""Targets computed from the input itself: its patches, or the features of a front end."""
 
 from __future__ import annotations
 
@@ -12,35 +12,23 @@ from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.targets.alignment import Align, align_frames, patch_size, patches, whole_ratio
+from auricle.objectives.contract import clean_audio
+from auricle.objectives.targets.alignment import Align, align_frames, patch_size, patches, sample_grid, whole_ratio
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
 @dataclass(frozen=True)
 class PatchTargetConfig(TargetConfig):
-    """The features of the clean view that each token stands for.
+    """The patch of the clean view's features at each token.
 
     Attributes:
-        norm: `patch` standardises each patch by itself (masked autoencoders, arXiv 2111.06377, section 3): its loss is
-            then 1 for who predicts each patch's mean; `none` leaves the features as the front end gives them.
+        norm: `patch` standardises each patch by itself (masked autoencoders, arXiv 2111.06377, section 3): predicting
+            each patch's mean then costs 1; `none` keeps the features as the front end gives them.
         eps: added to a patch's variance.
     """
 
     norm: Literal["patch", "none"] = "patch"
     eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Refuse unknown norms.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if self.norm not in ("patch", "none"):
-            raise ConfigError(f"unknown norm {self.norm!r} of patches; choose patch or none")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> PatchTarget:
-        """Build the target."""
-        return PatchTarget(self, encoder)
 
 
 class PatchTarget(Target):
@@ -48,20 +36,19 @@ class PatchTarget(Target):
 
     lifecycle: ClassVar[Lifecycle] = "formula"
 
-    def __init__(self, config: PatchTargetConfig, encoder: Encoder) -> None:
+    def __init__(self, config: PatchTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.patch = patch_size(encoder)
         self.size = self.patch[0] * self.patch[1]
 
+    @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the patches of the clean view."""
-        with torch.no_grad():
-            x = patches(masked_batch.clean.features, masked_batch.grid, self.patch)
-            if self.config.norm == "patch":
-                # The variance of a sample, as the published code has it.
-                variance, mean = torch.var_mean(x, -1, keepdim=True)
-                x = (x - mean) / (variance + self.config.eps).sqrt()
+        x = patches(masked_batch.clean.features, masked_batch.grid, self.patch)
+        if self.config.norm == "patch":
+            # The unbiased variance, as in the published code.
+            variance, mean = torch.var_mean(x, -1, keepdim=True)
+            x = (x - mean) / (variance + self.config.eps).sqrt()
         return x
 
 
@@ -81,60 +68,51 @@ class FrontEndTargetConfig(TargetConfig):
     align: Align = "stack"
     norm: Literal["clip", "none"] = "clip"
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> FrontEndTarget:
-        """Build the target."""
-        return FrontEndTarget(self, encoder)
-
 
 class FrontEndTarget(Target):
     """`(B, N, D)`, D the front end's width, times the frames of a token where they are stacked."""
 
     lifecycle: ClassVar[Lifecycle] = "formula"
 
-    def __init__(self, config: FrontEndTargetConfig, encoder: Encoder) -> None:
+    def __init__(self, config: FrontEndTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.frontend = config.frontend.build()
-        grid = encoder.grid(max(encoder.least_frames, round(encoder.input_rate)))
+        grid = sample_grid(encoder)
         if grid.freq != 1:
             raise ConfigError(
-                f"{type(encoder).__name__} has {grid.freq} tokens a time step; frames can be predicted for one only"
+                f"{type(encoder).__name__} has {grid.freq} tokens a time step, expected 1 to predict frames; choose "
+                "PatchTargetConfig"
             )
         ratio = whole_ratio(self.frontend.frame_rate, grid.rate, "the target's front end")
         self.size = self.frontend.width * (ratio if config.align == "stack" else 1)
 
+    @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the features of the clean waveform.
-
-        Raises:
-            ConfigError: the view has no clean waveform in step with it.
-        """
-        return align_frames(
-            reference_features(masked_batch, self.frontend, self.config.norm),
-            self.frontend.frame_rate,
-            masked_batch.grid,
-            self.config.align,
-        )
+        features = self.frontend(clean_audio(masked_batch.clean, "the target"))
+        x: Tensor = features.x
+        if self.config.norm == "clip":
+            inside = (torch.arange(x.shape[1], device=x.device) < features.lengths[:, None]).unsqueeze(-1)
+            count = inside.sum(1, keepdim=True).clamp(min=1)
+            centred = (x - (x * inside).sum(1, keepdim=True) / count) * inside
+            x = centred / (centred.square().sum(1, keepdim=True) / count + 1e-5).sqrt()
+        return align_frames(x, self.frontend.frame_rate, masked_batch.grid, self.config.align)
 
 
-@torch.no_grad()
-def reference_features(masked_batch: MaskedBatch, frontend: torch.nn.Module, norm: str) -> Tensor:
-    """Return a front end's features `(B, T', D)` of the clean waveform behind the view, each bin standardised if asked.
+@dataclass(frozen=True)
+class FrameTargetConfig(TargetConfig):
+    """The frames at each token, side by side, as the encoder reads them.
 
-    Raises:
-        ConfigError: the view has no clean waveform in step with it.
+    For encoders of samples, the frames are those that `frontend` makes of the clean waveform, each bin standardised
+    over the clip.
+
+    Attributes:
+        frontend: for encoders of samples; its frame rate must be a multiple of the token rate.
     """
-    audio = masked_batch.clean.reference
-    if audio is None:
-        raise ConfigError(
-            "this target is computed from the clean waveform, and the view was moved or stretched in time; choose an "
-            "augmentation that keeps time (PlainViewsConfig, or a plan without rolling and stretching)"
-        )
-    features = frontend(audio)
-    x: Tensor = features.x
-    if norm == "clip":
-        inside = (torch.arange(x.shape[1], device=x.device) < features.lengths[:, None]).unsqueeze(-1)
-        count = inside.sum(1, keepdim=True).clamp(min=1)
-        centred = (x - (x * inside).sum(1, keepdim=True) / count) * inside
-        x = centred / (centred.square().sum(1, keepdim=True) / count + 1e-5).sqrt()
-    return x
+
+    frontend: FrontEndConfig = field(default_factory=lambda: LogMelConfig(mels=80, n_fft=400, window=400))
+
+    def build(self, encoder: Encoder, generator: torch.Generator) -> Target:
+        if encoder.bands is None:
+            return FrontEndTargetConfig(self.frontend).build(encoder, generator)
+        return PatchTargetConfig(norm="none").build(encoder, generator)

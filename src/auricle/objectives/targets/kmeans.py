@@ -1,10 +1,10 @@
 """Streaming k-means: clusters of more vectors than fit in memory, from batches that are seen once or several times.
 
-Vectors go through a reservoir (a uniform sample of all seen so far). Once it is full, the centres are seeded from it by
+A reservoir keeps a uniform sample of all vectors seen so far. Once it is full, the centres are seeded from it by
 k-means++ and a few passes of Lloyd's algorithm; from then on every batch moves the centres as in mini-batch k-means,
-each centre by a rate of its own that falls with the number of vectors it has got. Centres that get (almost) nothing are
-moved to vectors of the reservoir that lie far from their centre. At the end, centres computed from the reservoir alone
-take the place of those if they are better on a part of it that they have not seen: after a stream that was sorted.
+each centre by its own rate, which falls with the number of its vectors. Centres with (almost) no vectors are moved to
+vectors of the reservoir that lie far from their centre. At the end, centres computed from the reservoir alone replace
+the others if they are better on an unseen part of it, as they are after a sorted stream.
 
 Sources: Sculley 2010, "Web-scale k-means clustering" (updates); Arthur and Vassilvitskii 2007 (k-means++); Vitter 1985
 (reservoir). HuBERT (arXiv 2106.07447, section IV-A) clusters MFCC, and later features of a layer, in this way.
@@ -27,13 +27,13 @@ _SEEDS_FROM = 10
 
 @dataclass(frozen=True)
 class KMeansReport:
-    """What became of a clustering.
+    """Statistics of a clustering.
 
     Attributes:
         points: vectors seen, counted again in every pass.
         steps: mini-batch updates.
-        reseeded: centres that were moved because they got (almost) no vectors, over all steps.
-        empty: centres that no vector of the reservoir belongs to at the end.
+        reseeded: centres that were moved because they had (almost) no vectors, over all steps.
+        empty: centres without a vector of the reservoir at the end.
         inertia: mean squared distance of the reservoir's vectors to their centres.
         perplexity: exp of the entropy of the clusters' shares in the reservoir, 1 ... K.
     """
@@ -49,9 +49,26 @@ class KMeansReport:
 class StreamingKMeans:
     """Finds K centres in a stream of vectors, in memory that does not grow with the stream.
 
-    Deterministic: the same batches and a generator in the same state give the same centres on the same device. It
-    belongs to one process; vectors of several go to one of them. The order of the stream matters little where clips are
-    shuffled; of a sorted one the reservoir should hold much.
+    Deterministic: the same batches and a generator in the same state give the same centres on the same device. One
+    process does all the work; vectors of several go to one of them. The order of the stream matters little where clips
+    are shuffled; for a sorted one the reservoir should be large.
+
+    Args:
+        clusters: K.
+        generator: on the CPU, for all draws.
+        batch: vectors in a mini-batch; HuBERT's is 10,000.
+        reservoir: vectors in the reservoir; None: the greater of 30 K and 2 `batch`.
+        least_share: a centre with a smaller share of the vectors than this times that of the largest is moved.
+
+    Raises:
+        ConfigError: a number is not positive, or the reservoir is smaller than K.
+
+    Example:
+        >>> kmeans = StreamingKMeans(2, torch.Generator().manual_seed(0))
+        >>> kmeans.partial_fit(torch.tensor([[0.0], [0.2], [9.0], [9.2]]))
+        >>> _ = kmeans.finish()
+        >>> kmeans.centres.flatten().sort().values
+        tensor([0.1000, 9.1000])
 
     Attributes:
         report: after `finish`, else None.
@@ -67,18 +84,6 @@ class StreamingKMeans:
         reservoir: int | None = None,
         least_share: float = 0.01,
     ) -> None:
-        """Prepare for vectors of any width.
-
-        Args:
-            clusters: K.
-            generator: on the CPU; all that is random comes from it.
-            batch: vectors in a mini-batch; HuBERT's is 10,000.
-            reservoir: vectors in the reservoir; None: the greater of 30 K and 2 `batch`.
-            least_share: a centre with a smaller share of the vectors than this times that of the largest is moved.
-
-        Raises:
-            ConfigError: a number is not positive, or the reservoir is smaller than K.
-        """
         size = max(30 * clusters, 2 * batch) if reservoir is None else reservoir
         for name, value in (("clusters", clusters), ("batch", batch)):
             if value < 1:
@@ -120,12 +125,10 @@ class StreamingKMeans:
             raise ConfigError(f"found vectors of shape {tuple(x.shape)}, expected (n, {width})")
         if len(x) == 0:
             return
-        # A copy, because what waits must not change when the caller writes into the vectors again.
+        # A copy, because waiting vectors must not change when the caller writes into the tensor again.
         x = x.detach().float().clone()
         if not bool(x.isfinite().all()):
-            raise ConfigError(
-                "found vectors with values that are not finite; clean the features before clustering them"
-            )
+            raise ConfigError("found vectors with values that are not finite; remove such features before clustering")
         self._sample(x)
         self._waiting.append(x)
         if self._centres is None and self._kept == self.size:
@@ -134,7 +137,7 @@ class StreamingKMeans:
             self._work_off(self.batch)
 
     def finish(self) -> KMeansReport:
-        """Work off what waits, and return the report. Further batches (another pass) may follow, and another `finish`.
+        """Use all waiting vectors, and return the report. Further batches may follow, and another `finish`.
 
         Raises:
             ConfigError: there were fewer vectors than clusters; both numbers are named.
@@ -149,7 +152,7 @@ class StreamingKMeans:
         self._work_off(1)
         sample = self._reservoir[: self._kept]
         self._settle(sample)
-        # A small cluster is no fault at the end; one that never got a vector is.
+        # Small clusters may stay at the end; those that never had a vector may not.
         self._reassign(sample, self._counts == 0)
         codes, distances = nearest_centres(sample, self.centres)
         share = torch.bincount(codes, minlength=self.clusters).double().cpu() / len(codes)
@@ -176,7 +179,7 @@ class StreamingKMeans:
             order = torch.arange(len(late), dtype=torch.float64) + self._points + room + 1
             slot = (torch.rand(len(late), dtype=torch.float64, generator=self.generator) * order).long()
             taken = (slot < self.size).nonzero().squeeze(1)
-            # Where several want one slot, the last has it, as if they had come one after the other.
+            # Where several are drawn for one slot, the last has it, as if they had come one after the other.
             last = torch.full((self.size,), -1)
             last.scatter_reduce_(0, slot[taken], taken, "amax")
             slots = (last >= 0).nonzero().squeeze(1)
@@ -184,7 +187,7 @@ class StreamingKMeans:
         self._points += len(x)
 
     def _seed(self) -> None:
-        """Place the centres by k-means++ in the reservoir, and let a few passes of Lloyd's algorithm move them."""
+        """Seed the centres by k-means++ in the reservoir, followed by a few passes of Lloyd's algorithm."""
         if self._reservoir is not None:
             self._centres = self._from_scratch(self._reservoir[: self._kept])
 
@@ -193,10 +196,10 @@ class StreamingKMeans:
         return lloyd(sample, plus_plus(sample[order.to(sample.device)], self.clusters, self.generator), _LLOYD_PASSES)
 
     def _settle(self, sample: Tensor) -> None:
-        """Replace the centres by such as the reservoir gives, where these are better.
+        """Replace the centres by those of the reservoir, where these are better.
 
-        A stream that is sorted (by speaker, by corpus) leads the updates astray; the reservoir is a fair sample of it,
-        but a small one. What is better shows on the half of it that the others were not computed from.
+        A sorted stream (by speaker, by corpus) misleads the updates; the reservoir is an unbiased sample of it, but a
+        small one. The comparison uses the half of it that the new centres were not computed from.
         """
         order = torch.randperm(len(sample), generator=self.generator).to(sample.device)
         one, other = sample[order[: len(order) // 2]], sample[order[len(order) // 2 :]]
@@ -213,14 +216,14 @@ class StreamingKMeans:
             self._counts = share * self._counts.sum()
 
     def _work_off(self, least: int) -> None:
-        """Update by whole batches from what waits, as long as at least so many vectors wait."""
+        """Update by whole batches of the waiting vectors, as long as at least `least` of them wait."""
         if sum(len(part) for part in self._waiting) < least:
             return
         x = torch.cat(self._waiting)
         while len(x) >= least:
             self._update(x[: self.batch])
             x = x[self.batch :]
-        # A copy: a view would keep the whole batch that it was cut from in memory.
+        # A copy: a view would keep the whole batch in memory.
         self._waiting = [x.clone()] if len(x) else []
 
     def _update(self, x: Tensor) -> None:
@@ -245,7 +248,7 @@ class StreamingKMeans:
             return
         _, distances = nearest_centres(sample, self.centres)
         weight = distances.double().cpu()
-        # Vectors that lie on a centre already would only make a second one there.
+        # Vectors that coincide with a centre would only give a second one there.
         places = which.nonzero().squeeze(1)[: int((weight > 0).sum())]
         if len(places) == 0:
             return
@@ -253,6 +256,6 @@ class StreamingKMeans:
         centres = self.centres.clone()
         centres[places.to(centres.device)] = sample[chosen.to(sample.device)]
         self._centres = centres
-        # As if they had got as much as the smallest of the others: they move on, yet not with every single vector.
+        # With the count of the smallest of the others they still move, yet not with every single vector.
         self._counts[places] = self._counts[~which].min() if bool((~which).any()) else 0.0
         self._reseeded += len(places)

@@ -1,8 +1,8 @@
-"""Codes that are learned along with the encoder, and all that is made of them.
+"""Codes that are learned along with the encoder.
 
-A Gumbel quantiser turns features of the batch into codes once; whatever uses those codes (a contrast against them, a
-prediction of their numbers, a reconstruction from them, a pull towards using all of them) shares that one quantiser
-and the one draw of its noise. wav2vec 2.0, w2v-BERT and DeCoAR 2.0 differ in what is quantised and what uses it.
+A Gumbel quantiser turns features of the batch into codes once; all uses of those codes (a contrast, a prediction of
+their numbers, a reconstruction from them, a diversity loss) share that quantiser and one draw of its noise. wav2vec
+2.0, w2v-BERT and DeCoAR 2.0 differ in the quantised features and in the uses.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.batch import Features
-from auricle.config import Config, nearest
+from auricle.config import Config, Positive, ShareAboveZero, ShareBelowOne
 from auricle.encoders.contract import Encoder, Tokens
-from auricle.encoders.parts.gumbel_quantiser import GumbelQuantiser, Quantised, Start, gumbel_noise
+from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser, Quantised, Start, gumbel_noise
 from auricle.errors import ConfigError
-from auricle.objectives.contract import Preparation
-from auricle.objectives.draws import rand_rows
+from auricle.objectives.contract import Part
+from auricle.objectives.distributed import rand_rows
 from auricle.objectives.predictive.decoder import full_grid
-from auricle.objectives.predictive.terms import Where, chosen_tokens, read_source, source_layers
-from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, shuffle_clips
+from auricle.objectives.predictive.terms import TokensWhere, chosen_tokens, read_source, source_layers
+from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips
 
 
 def features_before_context(tokens: Tokens) -> Tensor:
-    """Return `(B, N, C)`: what the tokens of the whole clip are before any of them sees another.
+    """Return `(B, N, C)`: the tokens of the whole clip before any of them sees another.
 
-    That is the stem's normalised output where the encoder has one, else the tokens without their positions (a code must
-    not tell where it stands), each normalised over its channels (a quantiser's first choices depend on the scale).
+    The stem's normalised output where the encoder has one, else the tokens without their positions (a code must not
+    depend on its position), each normalised over its channels (a quantiser's first choices depend on the scale).
     """
     if tokens.stem is not None:
         return tokens.stem.x
@@ -42,7 +42,7 @@ def features_before_context(tokens: Tokens) -> Tensor:
 
 @torch.no_grad()
 def feature_width(encoder: Encoder) -> int:
-    """Return C of `features_before_context`, found by tokenizing a second of silence: encoders don't tell it."""
+    """Return C of `features_before_context`, found by tokenizing a second of silence."""
     modes = [(module, module.training) for module in encoder.modules()]
     like = next(iter(encoder.parameters()), torch.zeros(()))
     frames = max(encoder.least_frames, round(encoder.input_rate))
@@ -61,7 +61,7 @@ class Places:
     """The chosen tokens of each row, side by side. C is the largest number of them in a row.
 
     Attributes:
-        index: `(R, C)` places on the grid, rising; where a row has fewer, places that were not chosen follow.
+        index: `(R, C)` positions on the grid, rising; where a row has fewer, positions that were not chosen follow.
         real: `(R, C)` bool, False for those.
         grid: N, tokens on the full grid.
     """
@@ -84,7 +84,7 @@ class Places:
         return x.gather(1, self.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
     def put(self, x: Tensor) -> Tensor:
-        """Return `x (R, C, D)` back on the grid: `(R, N, D)`, zeros (and what is not real) elsewhere."""
+        """Return `x (R, C, D)` on the grid: `(R, N, D)`, zeros (and values that are not real) elsewhere."""
         full = x.new_zeros(x.shape[0], self.grid, x.shape[-1])
         return full.scatter(1, self.index.unsqueeze(-1).expand_as(x), x)
 
@@ -98,36 +98,28 @@ class TemperatureConfig(Config):
     Attributes:
         first: temperature of the first step.
         end: lowest temperature.
-        factor: what each step multiplies it by.
+        factor: of each step.
     """
 
-    first: float = 2.0
-    end: float = 0.5
-    factor: float = 0.999995
+    first: Positive = 2.0
+    end: Positive = 0.5
+    factor: ShareAboveZero = 0.999995
 
     def __post_init__(self) -> None:
-        """Refuse temperatures that are not above 0 and schedules that rise.
-
-        Raises:
-            ConfigError: naming the settings.
-        """
-        if not (0 < self.end <= self.first and 0 < self.factor <= 1):
-            raise ConfigError(
-                f"found a temperature from {self.first} to {self.end} by a factor of {self.factor} per step; expected "
-                "0 < end <= first and 0 < factor <= 1"
-            )
+        if self.end > self.first:
+            raise ConfigError(f"found a temperature from {self.first} to {self.end}; expected end <= first")
 
     def at(self, step: int) -> float:
-        """Return the temperature after so many steps."""
+        """Return the temperature after a number of steps."""
         return max(self.end, self.first * self.factor**step)
 
 
 @dataclass(frozen=True)
 class CodeReading:
-    """What the uses of learned codes look at.
+    """Input of the uses of learned codes.
 
     Attributes:
-        scene: the batch.
+        masked_batch: the batch.
         decoded: the decoder's output `(R, N, W)`.
         places: the tokens that are compared.
         quantised: their codes; `(R, C, ...)`.
@@ -141,7 +133,7 @@ class CodeReading:
     shuffled: bool
 
     def context(self, source: str) -> Tensor:
-        """Return what the decoder, the encoder or a hidden layer says at the places: `(R, C, W)`."""
+        """Return the output of the decoder, the encoder or a hidden layer at the places: `(R, C, W)`."""
         return self.places.take(full_grid(read_source(source, self.masked_batch, self.decoded)).x)
 
     def draw(self, numbers: int) -> Tensor:
@@ -152,45 +144,40 @@ class CodeReading:
 
 @dataclass(frozen=True)
 class CodeUseConfig(Config, ABC):
-    """Base of the settings of what uses learned codes. Every use has a `weight` and a `name`."""
+    """Base of the settings of uses of learned codes. Every use has a `weight` and a `name`."""
 
     predicts: ClassVar[bool] = False
-    """Whether the codes are what is predicted, so that they must not come from the prediction itself."""
+    """Whether the codes are predicted, so that they must not come from the prediction itself."""
 
-    @abstractmethod
     def build(self, encoder: Encoder, width: int, quantiser: GumbelQuantiser, generator: torch.Generator) -> CodeUse:
-        """Build it.
+        """Build the use.
 
         Args:
-            encoder: what is trained.
+            encoder: the encoder that is trained.
             width: W of the decoder's output.
-            quantiser: whose codes are used; not to be kept, or its weights would be counted twice.
+            quantiser: of the codes; not to be kept, or its weights would be counted twice.
             generator: draws the weights.
+
+        Raises:
+            ConfigError: a target does not fit.
         """
+        return self.built_class()(self, encoder, width, quantiser, generator)
 
 
-class CodeUse(nn.Module, ABC):
-    """Base of what uses learned codes.
+class CodeUse(Part, ABC):
+    """Base of uses of learned codes.
 
     Attributes:
         weight: of its value in the term.
         layers: hidden layers that it reads.
-        prepares: whether `prepare` does anything.
     """
 
     weight: float
     layers: tuple[int, ...] = ()
-    prepares: bool = False
 
     @abstractmethod
     def forward(self, reading: CodeReading) -> TermLoss:
-        """Return its value."""
-
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Do what must be done before the first step; see `Objective.prepare`."""
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Do what follows an optimiser step."""
+        """Return the loss of the use."""
 
 
 @dataclass(frozen=True)
@@ -198,9 +185,9 @@ class LearnedCodesConfig(TermConfig):
     """Settings of a Gumbel product quantiser and its uses. The defaults are wav2vec 2.0's (base).
 
     Attributes:
-        uses: what is made of the codes.
-        source: what is quantised: `tokens`: the features before context of the whole clip, nothing hidden
-            (wav2vec 2.0, w2v-BERT); or `decoder`, `encoder`, `layer 9`: what is known of hidden places (DeCoAR 2.0).
+        uses: of the codes.
+        source: features that are quantised: `tokens`: those before context of the whole clip, nothing masked
+            (wav2vec 2.0, w2v-BERT); or `decoder`, `encoder`, `layer 9`: predictions at masked positions (DeCoAR 2.0).
         where: tokens that are quantised and compared: `predicted`, `masked`, `visible` or `all`.
         groups: G, codes of a token.
         entries: V, codebook entries a group.
@@ -209,14 +196,14 @@ class LearnedCodesConfig(TermConfig):
         depth: layers from input to logits.
         start: how fresh weights are drawn, see `GumbelQuantiser`.
         temperature: of the Gumbel-softmax.
-        dropout: of what is quantised.
+        dropout: of the quantised features.
         weight: of all uses together.
-        name: before the names of what is watched.
+        name: prefix of the monitored scalars.
     """
 
     uses: tuple[CodeUseConfig, ...]
     source: str = "tokens"
-    where: Where = "predicted"
+    where: TokensWhere = "predicted"
     groups: int = 2
     entries: int = 320
     width: int = 256
@@ -224,39 +211,25 @@ class LearnedCodesConfig(TermConfig):
     depth: int = 1
     start: Start = "normal"
     temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
-    dropout: float = 0.1
-    weight: float = 1.0
+    dropout: ShareBelowOne = 0.1
+    weight: Weight = 1.0
     name: str = "quantiser"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and codes that would be predicted from themselves.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if self.where not in get_args(Where) or self.where == "clip":
-            known = [name for name in get_args(Where) if name != "clip"]
-            raise ConfigError(f"unknown `where` {self.where!r} of learned codes{nearest(self.where, known)}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"found dropout {self.dropout} of learned codes, expected 0 <= dropout < 1")
         if not self.uses:
-            raise ConfigError("learned codes have no use; name at least one (QuantisedContrastConfig, say)")
+            raise ConfigError("learned codes have no use; name at least one, such as QuantisedContrastConfig")
         if self.source != "tokens":
             source_layers(self.source)
             trivial = [type(use).__name__ for use in self.uses if use.predicts]
             if trivial:
                 raise ConfigError(
-                    f"{' and '.join(trivial)} would predict codes of {self.source} from what they are codes of; "
-                    "set the source of learned codes to tokens"
+                    f"{' and '.join(trivial)} would predict codes of {self.source} from {self.source} itself; set the "
+                    "source of learned codes to tokens"
                 )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> LearnedCodes:
-        """Build the term."""
-        return LearnedCodes(self, encoder, width, generator)
 
 
 class LearnedCodes(Term):
-    """One quantiser, its uses, and their weighted sum. In evaluation the likeliest code is taken, without noise."""
+    """One quantiser, its uses, and their weighted sum. In evaluation the likeliest code is chosen, without noise."""
 
     def __init__(self, config: LearnedCodesConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -273,24 +246,12 @@ class LearnedCodes(Term):
         self.uses = nn.ModuleList(use.build(encoder, width, self.quantiser, generator) for use in config.uses)
         self.layers = tuple(sorted({*own, *(layer for use in self._uses for layer in use.layers)}))
         encoder.check_layers(self.layers)
-        self.prepares = any(use.prepares for use in self._uses)
 
     @property
     def _uses(self) -> list[CodeUse]:
         return list(self.uses)  # type: ignore[arg-type]  # a ModuleList of CodeUses
 
-    def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Prepare the uses."""
-        for use in self._uses:
-            use.prepare(encoder, preparation)
-
-    def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the uses follow."""
-        for use in self._uses:
-            use.after_step(encoder, step)
-
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
-        """Return the term's value."""
         config = self.config
         places = Places.of(chosen_tokens(config.where, masked_batch))
         if config.source == "tokens":

@@ -72,7 +72,7 @@ def plus_plus(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
 
 def cluster_sums(x: Tensor, codes: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     """Return the sum `(K, D)` and the number `(K,)` of each cluster's vectors, the same at every call."""
-    # A product with the one-hot codes, sorted out by cluster: index_add on a GPU adds in an order that changes.
+    # On a GPU a product with the one-hot codes, because index_add adds in an order that changes.
     total = x.new_zeros(clusters, x.shape[1])
     if x.device.type == "cpu":
         total.index_add_(0, codes, x)

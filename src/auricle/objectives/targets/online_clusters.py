@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from auricle.config import nearest
+from auricle.config import Natural, ShareBelowOne
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.reduction import total_over_ranks
+from auricle.objectives.distributed import total_over_ranks
 from auricle.objectives.targets.lloyd import cluster_sums, nearest_centres
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
-from auricle.objectives.targets.teachers import normalised
+from auricle.objectives.targets.teachers import LayerTensor, Norm, layer_tensor, normalised
 
-Tensors = Literal["feedforward", "block"]
-PerLayer = Literal["instance", "layer", "none"]
-# Below this many (decayed) vectors a centre stays where it is: a quotient of two vanishing numbers means nothing.
+# Below this many (decayed) vectors a centre does not move: the quotient of two vanishing numbers has no meaning.
 _LEAST = 1e-3
 
 
@@ -27,74 +26,48 @@ class OnlineClusterTargetConfig(TargetConfig):
     """Settings of online clusters: a codebook for each of the teacher's top layers.
 
     Each centre is the quotient of a decayed sum of the vectors nearest to it and of their decayed number; both move
-    once a step, over the vectors of all ranks, after the step that predicted the codes. It needs a teacher.
+    once a step, over the vectors of all ranks, after the step that predicted the codes. The objective needs a teacher.
 
     Attributes:
-        layers: how many of the teacher's top layers; 0: all.
+        layers: number of the teacher's top layers; 0: all.
         clusters: centres of each layer.
         decay: share of sum and number that is kept each step.
         tensor: of each layer, its `feedforward` branch before the residual, or its `block` output.
         per_layer: normalise each layer's channels over a clip's time (`instance`), each token (`layer`), or not.
     """
 
-    layers: int = 8
-    clusters: int = 256
-    decay: float = 0.9
-    tensor: Tensors = "feedforward"
-    per_layer: PerLayer = "instance"
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.layers < 0 or self.clusters < 2 or not 0.0 <= self.decay < 1.0:
-            raise ConfigError(
-                f"found {self.layers} layers, {self.clusters} clusters, decay {self.decay}; expected 0 (all) or more "
-                "layers, at least 2 clusters, and a decay of at least 0 and below 1"
-            )
-        names: tuple[tuple[str, str, object], ...] = (
-            ("tensor", self.tensor, Tensors), ("per_layer", self.per_layer, PerLayer),
-        )  # fmt: skip
-        for name, value, known in names:
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> OnlineClusterTarget:
-        """Build the target.
-
-        Raises:
-            ConfigError: the encoder has fewer layers.
-        """
-        return OnlineClusterTarget(self, encoder, generator)
+    layers: Natural = 8
+    clusters: Annotated[int, Ge(2)] = 256
+    decay: ShareBelowOne = 0.9
+    tensor: LayerTensor = "feedforward"
+    per_layer: Norm = "instance"
 
 
 class OnlineClusterTarget(Target):
     """Codes `(B, N, L)` of the clean view, one for each of L layers.
 
-    The centres begin as standard normal vectors, like the standardised channels that they are to stand for.
+    The centres start as standard normal vectors, like the standardised channels that they represent.
     """
 
     lifecycle: ClassVar[Lifecycle] = "slow"
-    # `(L, K, D)`, decayed sums of vectors; `(L, K)` their decayed numbers; `(L, K, D)` where codes are looked up.
+    # `(L, K, D)` decayed sums of vectors; `(L, K)` their decayed numbers; `(L, K, D)` quotients, used for codes.
     sums: Tensor
     counts: Tensor
     centres: Tensor
-    # `(L, K, D + 1)`: sums and numbers of the step that is under way; never saved, put back where a step is skipped.
+    # `(L, K, D + 1)`: sums and numbers of the current step; never saved, reset where a step is skipped.
     pending: Tensor
 
     def __init__(self, config: OnlineClusterTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         if config.layers > encoder.depth:
             raise ConfigError(
-                f"the teacher's top {config.layers} layers are clustered and the encoder has {encoder.depth}; lower "
-                "the target's layers"
+                f"found the top {config.layers} layers of the teacher to cluster, and the encoder has {encoder.depth}; "
+                "lower the target's layers"
             )
         self.config = config
-        self.books, self.size = config.layers or encoder.depth, config.clusters
-        self.layers = tuple(range(encoder.depth - self.books + 1, encoder.depth + 1))
-        shape = (self.books, config.clusters, encoder.width)
+        self.codebooks, self.size = config.layers or encoder.depth, config.clusters
+        self.layers = tuple(range(encoder.depth - self.codebooks + 1, encoder.depth + 1))
+        shape = (self.codebooks, config.clusters, encoder.width)
         centres = torch.randn(shape, generator=generator)
         self.register_buffer("centres", centres)
         self.register_buffer("sums", centres.clone())
@@ -103,36 +76,25 @@ class OnlineClusterTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the codes, and note (in training) which vectors each centre got.
-
-        Raises:
-            ConfigError: there is no teacher, or it does not tell its feed-forward branches.
-        """
         config = self.config
         if masked_batch.teach is None:
-            raise ConfigError("clusters of a teacher's layers are predicted and there is no teacher; set its settings")
+            raise ConfigError("clusters of teacher layers are predicted and there is no teacher; set objective.teacher")
         seen = masked_batch.teach("all", self.layers)
         codes = []
         with torch.autocast(seen.x.device.type, enabled=False):
-            for book, layer in enumerate(seen.layers or ()):
-                x = layer.block if config.tensor == "block" else layer.feedforward
-                if x is None:
-                    raise ConfigError(
-                        f"{type(masked_batch.encoder).__name__} has no feed-forward branches to read; set the target's "
-                        "tensor to block"
-                    )
+            for number, layer in enumerate(seen.layers or ()):
+                x = layer_tensor(layer, config.tensor, masked_batch.encoder)
                 x = normalised(x.to(self.centres.dtype), config.per_layer, seen.valid)
-                code, _ = nearest_centres(x.flatten(0, 1), self.centres[book])
+                code, _ = nearest_centres(x.flatten(0, 1), self.centres[number])
                 codes.append(code.view(x.shape[:2]))
                 if self.training:
                     keep = slice(None) if seen.valid is None else seen.valid.flatten()
                     total, count = cluster_sums(x.flatten(0, 1)[keep], code[keep], self.size)
-                    self.pending[book] += torch.cat([total, count.unsqueeze(1)], 1)
+                    self.pending[number] += torch.cat([total, count.unsqueeze(1)], 1)
         return torch.stack(codes, -1)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Move the centres by what all ranks noted in this step; a step in which nothing was noted moves none."""
         got = total_over_ranks(self.pending)
         self.pending.zero_()
         total, count = got[..., :-1], got[..., -1]

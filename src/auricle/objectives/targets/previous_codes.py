@@ -1,4 +1,4 @@
-"""Codes of a tokenizer that an earlier stage trained, as a target: BEATs' second iteration and those after it."""
+"""Codes of a tokenizer that the previous stage trained, as a target: BEATs' second and later iterations."""
 
 from __future__ import annotations
 
@@ -11,51 +11,38 @@ from torch import Tensor
 from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
-from auricle.objectives.contract import Preparation
-from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.contract import Preparation, clean_audio
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 
 
 @dataclass(frozen=True)
 class PreviousCodesTargetConfig(TargetConfig):
-    """The codes that the tokenizer of the stage before gives to the clean clip.
+    """The codes that the tokenizer of the previous stage gives to the clean clip.
 
-    They are computed as they are needed, from the same crop that the encoder hears: nothing is cached, nothing can be
-    stale or out of step. Source: BEATs (arXiv 2212.09058, section 3.1).
+    They are computed in each step, from the encoder's own crop: nothing is cached, nothing can be stale or out of step.
+    Source: BEATs (arXiv 2212.09058, section 3.1).
 
     Attributes:
-        earlier: what the stage before trained: an encoder that gives codes (`CodingEncoderConfig`).
+        previous: model of the previous stage: an encoder that gives codes (`CodingEncoderConfig`).
     """
 
     previous: PreviousEncoderConfig
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> PreviousCodesTarget:
-        """Build the target; its weights come with `prepare`.
-
-        Raises:
-            ConfigError: the stage's encoder gives no codes.
-        """
-        return PreviousCodesTarget(self)
 
 
 class PreviousCodesTarget(Target):
     """Codes `(B, N, 1)` int64 of the clean waveform behind the view."""
 
     lifecycle: ClassVar[Lifecycle] = "cached"
-    books = 1
+    codebooks = 1
     prepares = True
 
-    def __init__(self, config: PreviousCodesTargetConfig) -> None:
+    def __init__(self, config: PreviousCodesTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.previous = config.previous.build()
-        self.size = _tokenizer(self.previous.encoder).entries
+        self.size = tokenizer_of(self.previous.encoder).entries
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the tokenizer.
-
-        Raises:
-            ConfigError: there is no stage before, or it is another than the settings say.
-        """
         self.previous.adopt(preparation.previous, "PreviousCodesTargetConfig")
         if preparation.previous is not None:
             name, fingerprint = preparation.previous.name, preparation.previous.fingerprint
@@ -63,32 +50,32 @@ class PreviousCodesTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the codes.
-
-        Raises:
-            ConfigError: the tokenizer's tokens do not lie where the encoder's do.
-        """
         tokens = self.previous(clean_audio(masked_batch.clean, "PreviousCodesTargetConfig"))
         check_grid(tokens.grid, masked_batch.grid, "the tokenizer")
-        return _tokenizer(self.previous.encoder).quantise(tokens).codes.unsqueeze(-1)
+        return tokenizer_of(self.previous.encoder).quantise(tokens).codes.unsqueeze(-1)
 
 
-def _tokenizer(encoder: Encoder) -> CodingEncoder:
+def tokenizer_of(encoder: Encoder) -> CodingEncoder:
+    """Return the encoder as one with a codebook.
+
+    Raises:
+        ConfigError: the encoder is no `CodingEncoder`.
+    """
     if not isinstance(encoder, CodingEncoder):
         raise ConfigError(
-            f"the stage before has a {type(encoder).__name__}, which gives no codes; expected a tokenizer: an encoder "
-            "wrapped in CodingEncoderConfig"
+            f"found {type(encoder).__name__}, which gives no codes; expected a tokenizer: wrap the encoder in "
+            "CodingEncoderConfig(body=...)"
         )
     return encoder
 
 
 def check_grid(found: Grid, expected: Grid, what: str) -> None:
-    """Refuse a stage whose tokens do not lie where those of the encoder lie.
+    """Refuse another token grid than the encoder's.
 
     Args:
-        found: the grid of what the stage before trained.
+        found: grid of the previous stage's model.
         expected: the encoder's.
-        what: in the message.
+        what: names that model in the message.
 
     Raises:
         ConfigError: naming both grids, and the rate that would fit.
@@ -96,7 +83,7 @@ def check_grid(found: Grid, expected: Grid, what: str) -> None:
     if (found.time, found.freq) != (expected.time, expected.freq):
         raise ConfigError(
             f"{what} has {found.time} x {found.freq} tokens at {found.rate:g} time steps per second, the encoder "
-            f"{expected.time} x {expected.freq} at {expected.rate:g}, and both must lie on one grid: choose an encoder "
-            f"with {found.rate:g} time steps per second and {found.freq} rows of tokens, or an earlier stage with "
+            f"{expected.time} x {expected.freq} at {expected.rate:g}, and both must have one grid: choose an encoder "
+            f"with {found.rate:g} time steps per second and {found.freq} rows of tokens, or a previous stage with "
             f"{expected.rate:g} and {expected.freq}"
         )

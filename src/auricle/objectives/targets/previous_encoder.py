@@ -1,7 +1,7 @@
-"""The encoder of the stage before, frozen inside an objective: its layers are what targets are taken from.
+"""The encoder of the previous stage, frozen inside an objective that takes its targets from the encoder's layers.
 
-It is part of the objective, so that it travels in the checkpoints of the stage that learns from it: a run resumes, and
-is read, without the folder of the stage before. Its settings are known from the beginning; its weights come by `adopt`.
+The encoder is part of the objective and of its checkpoints, so that a run resumes, and is read, without the folder of
+the previous stage. Its settings are known from the beginning; `adopt` loads its weights.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from auricle.encoders.contract import EncoderConfig, Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
-from auricle.objectives.contract import View
 
 
 @dataclass(frozen=True)
 class PreviousEncoderConfig(Config):
-    """What the stage before trained: recipes put the settings of `before` here.
+    """Model of the previous stage: recipes put the settings of `previous` here.
 
     Attributes:
         encoder: its encoder.
-        frontend: its front end; statistics are taken from the run, whatever is set here.
+        frontend: its front end; the statistics are those of the run, not those set here.
     """
 
-    # No flags: pre-training fills in what the stage before really trained.
+    # No flags: pre-training fills in the settings of the previous stage.
     encoder: Annotated[EncoderConfig, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(
         default_factory=WaveformTransformerConfig
     )
@@ -43,19 +42,19 @@ class PreviousEncoderConfig(Config):
     )
 
     def build(self) -> PreviousEncoder:
-        """Build it; its weights mean nothing before `adopt`."""
+        """Build the encoder; `adopt` loads its weights."""
         return PreviousEncoder(self)
 
 
 class PreviousEncoder(nn.Module):
-    """The encoder of the stage before, in evaluation mode and without gradient, whatever its owner does.
+    """The encoder of the previous stage, always in evaluation mode and without gradient.
 
     Attributes:
         width: of its tokens.
         depth: number of its layers.
     """
 
-    # The front end's mean and standard deviation as the stage before measured them; zeros: it has none.
+    # The front end's mean and standard deviation, measured by the previous stage; zeros: none.
     statistics: Tensor
     # Whether weights were adopted.
     adopted: Tensor
@@ -71,7 +70,6 @@ class PreviousEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode."""
         return super().train(False)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -80,19 +78,19 @@ class PreviousEncoder(nn.Module):
 
     @torch.no_grad()
     def adopt(self, previous: FrozenEncoder | None, owner: str) -> None:
-        """Take over weights and statistics of the stage before.
+        """Load weights and statistics of the previous stage.
 
         Args:
-            previous: what that stage trained.
-            owner: who needs it, for messages.
+            previous: the model that the stage trained.
+            owner: name of the target or term, for messages.
 
         Raises:
-            ConfigError: there is none, or it is another encoder than the settings describe.
+            ConfigError: there is none, or the model is another one than the settings describe.
         """
         if previous is None:
             raise ConfigError(
-                f"{owner} takes its targets from an encoder that an earlier stage trained, and there is none; choose a "
-                "recipe with a stage before it, or give the run folder of such a stage (--previous)"
+                f"{owner} takes its targets from the encoder of a previous stage, and there is none; choose a recipe "
+                "with a previous stage, or give the run folder of such a stage (--previous)"
             )
         found: Config | None = getattr(previous.encoder, "config", None)
         if found is not None:
@@ -102,7 +100,7 @@ class PreviousEncoder(nn.Module):
             differing = sorted(k for k in mine.keys() | its.keys() if k not in mine or k not in its) or sorted(mine)
             raise ConfigError(
                 f"the weights of {previous.name} are those of another encoder than {owner} is set to learn from "
-                f"({differing[0]} ...); set the target's `earlier` to what that stage trained"
+                f"({differing[0]} ...); set the target's `previous` to the settings of that stage"
             )
         theirs = previous.frontend.config
         plain = theirs.with_statistics(0.0, 1.0), self.config.frontend.with_statistics(0.0, 1.0)
@@ -116,20 +114,20 @@ class PreviousEncoder(nn.Module):
 
     @property
     def frontend(self) -> FrontEnd:
-        """Its front end, with the statistics of its own training.
+        """The front end, with the statistics of the previous stage.
 
         Raises:
-            ConfigError: nothing was adopted yet.
+            ConfigError: no weights are loaded yet.
         """
         if self._frontend is None:
             if not int(self.adopted):
                 raise ConfigError(
-                    "targets come from an encoder of an earlier stage and none was taken over; call the objective's "
-                    "`prepare` (`pretrain` does) or load a checkpoint before the first step"
+                    "targets come from the encoder of a previous stage, whose weights are not loaded; call the "
+                    "objective's `prepare` (`pretrain` does), or load a checkpoint, before the first step"
                 )
             mean, std = self.statistics.tolist()
             config = self.config.frontend
-            # Not a part of the module tree: it has no weights, and the tree must not change after construction.
+            # Not in the module tree: a front end has no weights, and the tree must not change after construction.
             self.__dict__["_frontend"] = (config.with_statistics(mean, std) if std > 0 else config).build()
         made: FrontEnd = self.__dict__["_frontend"]
         return made
@@ -139,7 +137,7 @@ class PreviousEncoder(nn.Module):
         """Encode a batch of clips by its own front end; see `Encoder.forward`.
 
         Raises:
-            ConfigError: nothing was adopted yet, or the clips do not fit it (rate, length).
+            ConfigError: no weights are loaded yet, or the clips do not fit the encoder (rate, length).
         """
         weight = next(self.encoder.parameters(), self.statistics)
         with torch.autocast(audio.wave.device.type, enabled=False):
@@ -148,22 +146,8 @@ class PreviousEncoder(nn.Module):
             return self.encoder(features, layers)
 
 
-def clean_audio(view: View, owner: str) -> Audio:
-    """Return the clean waveform behind a view.
-
-    Raises:
-        ConfigError: the view has none in step with it.
-    """
-    if view.reference is None:
-        raise ConfigError(
-            f"{owner} is computed from the clean waveform, and the view was moved or stretched in time; choose an "
-            "augmentation that keeps time (PlainViewsConfig, or a plan without rolling and stretching)"
-        )
-    return view.reference
-
-
 def _fresh(config: Any) -> Any:
-    # Settings that load published weights have a form without them: the weights come by `adopt`.
+    # Settings that load published weights have a form without them: `adopt` loads the weights.
     return config.fresh() if hasattr(config, "fresh") else config
 
 
@@ -173,6 +157,6 @@ def _compare(what: str, owner: str, found: Config, expected: Config) -> None:
     its, mine = found.to_json(), expected.to_json()
     differing = [f"{k}: found {its.get(k)}, expected {mine.get(k)}" for k in its | mine if its.get(k) != mine.get(k)]
     raise ConfigError(
-        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give the run that is "
-        "meant, or set the target's `earlier` to that stage's settings"
+        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give another run, "
+        "or set the target's `previous` to that stage's settings"
     )

@@ -2,8 +2,8 @@
 
 Source: BEST-RQ (Chiu et al. 2022, arXiv 2202.01855, section 3): x is projected by a fixed matrix drawn as Xavier
 initialisation, normalised to length 1, and replaced by the index of the nearest of K fixed vectors, drawn from N(0, 1)
-and normalised to length 1. How the input is normalised, and on some data which seed the projection has, decide how many
-codes are used at all.
+and normalised to length 1. The number of codes that are used depends on the normalisation of the input and, on some
+data, on the seed of the projection.
 """
 
 from __future__ import annotations
@@ -27,11 +27,27 @@ _CODES_AT_ONCE = 2048
 
 
 class RandomProjectionQuantiser(nn.Module):
-    """Turns vectors into codes by a random projection; nothing in it is ever trained.
+    """Turns vectors into codes by a random projection that is never trained.
 
     Attributes:
-        projection: `(books, width, dim)` buffer.
-        codebook: `(books, codes, dim)` buffer, rows of length 1.
+        projection: `(codebooks, width, dim)` buffer.
+        codebook: `(codebooks, codes, dim)` buffer, rows of length 1.
+
+    Args:
+        width: W of an input vector.
+        codes: K, codes in a codebook; 8192 in BEST-RQ, 4096 in MusicFM, 1024 in BEATs' first iteration.
+        dim: width of a projected vector.
+        seed: of the generator that draws projection and codes.
+        codebooks: G, each with its own projection.
+        norm: to mean 0 and variance 1: `clip_channels`: each channel over the clip's valid tokens (uses most codes on
+            real audio); `clip`: one mean and deviation for the clip; `token`: each vector by itself; `none`.
+
+    Raises:
+        ConfigError: a number is not positive, or the normalisation is unknown.
+
+    Example:
+        >>> RandomProjectionQuantiser(width=80, codes=64)(torch.randn(2, 10, 80)).shape
+        torch.Size([2, 10, 1])
     """
 
     projection: Tensor
@@ -43,26 +59,11 @@ class RandomProjectionQuantiser(nn.Module):
         codes: int = 8192,
         dim: int = 16,
         seed: int = 0,
-        books: int = 1,
+        codebooks: int = 1,
         norm: InputNorm = "clip_channels",
     ) -> None:
-        """Draw projection and codes from the seed alone.
-
-        Args:
-            width: W, size of an input vector.
-            codes: K, codes in a book; 8192 in BEST-RQ, 4096 in MusicFM, 1024 in BEATs' first iteration.
-            dim: size of a projected vector.
-            seed: of a generator of their own.
-            books: books with projections of their own.
-            norm: how the input is brought to mean 0 and variance 1: `clip_channels`: each channel over the clip's valid
-                tokens (uses most codes on real audio); `clip`: one mean and deviation for the clip; `token`: each
-                vector by itself; `none`.
-
-        Raises:
-            ConfigError: a number is not positive, or the normalisation is unknown.
-        """
         super().__init__()
-        sizes = {"width": width, "codes": codes, "dim": dim, "books": books}
+        sizes = {"width": width, "codes": codes, "dim": dim, "codebooks": codebooks}
         for name, size in sizes.items():
             if size < 1:
                 raise ConfigError(f"RandomProjectionQuantiser: found {name}={size}, expected at least 1")
@@ -71,17 +72,17 @@ class RandomProjectionQuantiser(nn.Module):
         self.norm: InputNorm = norm
         generator = torch.Generator().manual_seed(seed)
         bound = (6.0 / (width + dim)) ** 0.5
-        self.register_buffer("projection", (torch.rand(books, width, dim, generator=generator) * 2 - 1) * bound)
-        self.register_buffer("codebook", F.normalize(torch.randn(books, codes, dim, generator=generator), dim=-1))
+        self.register_buffer("projection", (torch.rand(codebooks, width, dim, generator=generator) * 2 - 1) * bound)
+        self.register_buffer("codebook", F.normalize(torch.randn(codebooks, codes, dim, generator=generator), dim=-1))
 
     @property
     def codes(self) -> int:
-        """K, the number of codes in a book."""
+        """K, the number of codes in a codebook."""
         return self.codebook.shape[1]
 
     @property
-    def books(self) -> int:
-        """G, the number of books."""
+    def codebooks(self) -> int:
+        """G, the number of codebooks."""
         return self.codebook.shape[0]
 
     @torch.no_grad()
@@ -90,7 +91,7 @@ class RandomProjectionQuantiser(nn.Module):
 
         Args:
             x: the vectors, such as stacked frames.
-            valid: `(B, N)` bool; padding takes no part in the normalisation (it gets a code, but means nothing).
+            valid: `(B, N)` bool; padding takes no part in the normalisation, and its codes have no meaning.
 
         Raises:
             ConfigError: the vectors have another width.
@@ -100,15 +101,15 @@ class RandomProjectionQuantiser(nn.Module):
             raise ConfigError(f"found vectors of shape {tuple(x.shape)}, expected (B, N, {width})")
         with torch.autocast(x.device.type, enabled=False):
             flat = normalised(x.float(), self.norm, valid).flatten(0, 1)
-            books = [
+            codes = [
                 nearest_codes(flat @ projection, codebook)
                 for projection, codebook in zip(self.projection.float(), self.codebook.float(), strict=True)
             ]
-        return torch.stack(books, -1).view(*x.shape[:2], -1)
+        return torch.stack(codes, -1).view(*x.shape[:2], -1)
 
 
 def normalised(x: Tensor, norm: InputNorm, valid: Tensor | None = None) -> Tensor:
-    """Bring `x (B, N, W)` to mean 0 and variance 1 over what the name says; a constant becomes zero."""
+    """Bring `x (B, N, W)` to mean 0 and variance 1, see `RandomProjectionQuantiser`; a constant becomes zero."""
     if norm == "none":
         return x
     if norm == "token":
@@ -161,7 +162,7 @@ def code_perplexity(codes: Tensor, entries: int) -> float:
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """The seed that uses its codes most evenly, and the perplexity of every seed tried (mean over books)."""
+    """The seed that uses its codes most evenly, and the perplexity of every seed tried (mean over codebooks)."""
 
     seed: int
     perplexities: dict[int, float]
@@ -171,7 +172,7 @@ def choose_projection_seed(
     batches: Sequence[tuple[Tensor, Tensor | None]],
     codes: int = 8192,
     dim: int = 16,
-    books: int = 1,
+    codebooks: int = 1,
     norm: InputNorm = "clip_channels",
     seeds: Iterable[int] = range(8),
 ) -> SeedChoice:
@@ -179,9 +180,9 @@ def choose_projection_seed(
 
     Args:
         batches: pairs of vectors `(B, N, W)` and their valid tokens `(B, N)` or None; about 10,000 tokens are enough.
-        codes: codes in a book.
-        dim: size of a projected vector.
-        books: number of books.
+        codes: codes in a codebook.
+        dim: width of a projected vector.
+        codebooks: number of codebooks.
         norm: normalisation of the input.
         seeds: seeds to try.
 
@@ -193,12 +194,12 @@ def choose_projection_seed(
         raise ConfigError(f"found {len(batches)} batches and {len(tried)} seeds, expected at least one of each")
     found: dict[int, float] = {}
     for seed in tried:
-        quantiser = RandomProjectionQuantiser(batches[0][0].shape[-1], codes, dim, seed, books, norm)
+        quantiser = RandomProjectionQuantiser(batches[0][0].shape[-1], codes, dim, seed, codebooks, norm)
         quantiser.to(batches[0][0].device)
         parts = []
         for x, valid in batches:
-            book_codes = quantiser(x, valid)
-            parts.append(book_codes.flatten(0, 1) if valid is None else book_codes[valid])
+            found_codes = quantiser(x, valid)
+            parts.append(found_codes.flatten(0, 1) if valid is None else found_codes[valid])
         every = torch.cat(parts)
-        found[seed] = sum(code_perplexity(book, codes) for book in every.T) / books
+        found[seed] = sum(code_perplexity(column, codes) for column in every.T) / codebooks
     return SeedChoice(max(tried, key=lambda seed: found[seed]), found)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
 
-from auricle.config import nearest
-from auricle.encoders.contract import Encoder
+from auricle.encoders.contract import Encoder, Layer
 from auricle.errors import ConfigError
+from auricle.objectives.distributed import float32_or_wider
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig, TeacherSight
 
-Tensors = Literal["feedforward", "block"]
-Norms = Literal["instance", "layer", "none"]
+LayerTensor = Literal["feedforward", "block"]
+Norm = Literal["instance", "layer", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,52 +24,32 @@ class TeacherTargetConfig(TargetConfig):
     """A slow teacher's latents (data2vec, arXiv 2202.03555, section 3.3; EAT, arXiv 2401.03497, section 3.2).
 
     Attributes:
-        layers: how many of the top layers are averaged; 0: all of them; -1: the teacher's output instead.
+        layers: number of top layers that are averaged; 0: all of them; -1: the teacher's output instead.
         tensor: of each layer, its `feedforward` branch before the residual, or its `block` output.
         per_layer: normalise each layer's channels over a clip's tokens (`instance`), each token (`layer`), or not
             (`none`).
         after: the same choice for the average: `none`, `layer` (each token), `instance`.
-        sight: what the teacher sees: `all` of the clean view, or (M2D, arXiv 2210.14648) the `masked` tokens only.
+        sight: the teacher's input: `all` of the clean view, or (M2D, arXiv 2210.14648) the `masked` tokens only.
     """
 
-    layers: int = 0
-    tensor: Tensors = "feedforward"
-    per_layer: Norms = "instance"
-    after: Norms = "none"
+    layers: Annotated[int, Ge(-1)] = 0
+    tensor: LayerTensor = "feedforward"
+    per_layer: Norm = "instance"
+    after: Norm = "none"
     sight: TeacherSight = "all"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names and numbers.
-
-        Raises:
-            ConfigError: naming them.
-        """
-        if self.layers < -1:
-            raise ConfigError(f"found {self.layers} layers; expected how many of the top ones, 0 (all), or -1 (output)")
-        names: tuple[tuple[str, str, object], ...] = (
-            ("tensor", self.tensor, Tensors), ("per_layer", self.per_layer, Norms), ("after", self.after, Norms),
-            ("sight", self.sight, TeacherSight),
-        )  # fmt: skip
-        for name, value, known in names:
-            if value not in get_args(known):
-                raise ConfigError(f"unknown {name} {value!r}{nearest(value, get_args(known))}")
-
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TeacherTarget:
-        """Build the target."""
-        return TeacherTarget(self, encoder)
 
 
 class TeacherTarget(Target):
-    """`(B, N, D)`; with `sight` masked `(R, N, D)`, zeros where the teacher saw nothing."""
+    """`(B, N, D)`; with `sight` masked `(R, N, D)`, zeros outside the tokens that the teacher saw."""
 
     lifecycle: ClassVar[Lifecycle] = "slow"
 
-    def __init__(self, config: TeacherTargetConfig, encoder: Encoder) -> None:
+    def __init__(self, config: TeacherTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         if config.layers > encoder.depth:
             raise ConfigError(
-                f"the teacher's top {config.layers} layers are asked for and the encoder has {encoder.depth}; lower "
-                "the target's layers"
+                f"found the top {config.layers} layers of the teacher as targets, and the encoder has {encoder.depth}; "
+                "lower the target's layers"
             )
         self.config = config
         self.size = encoder.width
@@ -77,24 +58,18 @@ class TeacherTarget(Target):
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the averaged latents of the clean view."""
         config = self.config
         if masked_batch.teach is None:
             raise ConfigError("a teacher's latents are predicted and there is no teacher; set objective.teacher")
         seen = masked_batch.teach(config.sight, self.layers)
         with torch.autocast(seen.x.device.type, enabled=False):
             if not self.layers:
-                mean = normalised(_full(seen.x), config.per_layer, seen.valid)
+                mean = normalised(float32_or_wider(seen.x), config.per_layer, seen.valid)
             else:
                 mean = torch.zeros((), device=seen.x.device)
                 for layer in seen.layers or ():
-                    x = layer.block if config.tensor == "block" else layer.feedforward
-                    if x is None:
-                        raise ConfigError(
-                            f"{type(masked_batch.encoder).__name__} has no feed-forward branches to read; set the target's "
-                            "tensor to block"
-                        )
-                    mean = mean + normalised(_full(x), config.per_layer, seen.valid) / len(self.layers)
+                    x = float32_or_wider(layer_tensor(layer, config.tensor, masked_batch.encoder))
+                    mean = mean + normalised(x, config.per_layer, seen.valid) / len(self.layers)
             mean = normalised(mean, config.after, seen.valid)
         if seen.index is None:
             return mean
@@ -102,11 +77,21 @@ class TeacherTarget(Target):
         return full.scatter(1, seen.index.unsqueeze(-1).expand_as(mean), mean)
 
 
-def _full(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+def layer_tensor(layer: Layer, tensor: LayerTensor, encoder: Encoder) -> Tensor:
+    """Return a layer's feed-forward branch before the residual, or its output.
+
+    Raises:
+        ConfigError: the encoder's layers have no feed-forward branch.
+    """
+    x = layer.block if tensor == "block" else layer.feedforward
+    if x is None:
+        raise ConfigError(
+            f"{type(encoder).__name__} has no feed-forward branches to read; set the target's tensor to block"
+        )
+    return x
 
 
-def normalised(x: Tensor, how: str, valid: Tensor | None, eps: float = 1e-5) -> Tensor:
+def normalised(x: Tensor, how: Norm, valid: Tensor | None, eps: float = 1e-5) -> Tensor:
     """Standardise `x (B, N, D)`: each channel over a clip's valid tokens (`instance`), each token (`layer`), or not."""
     if how == "none":
         return x
@@ -132,10 +117,6 @@ class TeacherClipTargetConfig(TargetConfig):
 
     tokens: TeacherTargetConfig = TeacherTargetConfig(after="layer")
 
-    def build(self, encoder: Encoder, generator: torch.Generator) -> TeacherClipTarget:
-        """Build the target."""
-        return TeacherClipTarget(self, encoder)
-
 
 class TeacherClipTarget(Target):
     """`(B, D)`: the mean over a clip's valid tokens."""
@@ -143,16 +124,15 @@ class TeacherClipTarget(Target):
     lifecycle: ClassVar[Lifecycle] = "slow"
     clip = True
 
-    def __init__(self, config: TeacherClipTargetConfig, encoder: Encoder) -> None:
+    def __init__(self, config: TeacherClipTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         if config.tokens.sight != "all":
             raise ConfigError("a clip's vector is the mean over all its tokens; set the target's sight to all")
-        self.tokens = TeacherTarget(config.tokens, encoder)
+        self.tokens = TeacherTarget(config.tokens, encoder, generator)
         self.size = self.tokens.size
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
-        """Return the mean of the token targets."""
         x = self.tokens(masked_batch)
         if masked_batch.valid is None:
             return x.mean(1)

@@ -1,34 +1,31 @@
-"""Teaching a tokenizer what an earlier model knows: BEATs' acoustic tokenizer of the second and later iterations.
+"""Distillation of the previous stage into a tokenizer: BEATs' acoustic tokenizer of the second and later iterations.
 
 Source: BEATs (arXiv 2212.09058, section 3.2). The tokenizer encodes the whole clip and quantises every token; from the
-codes alone a small transformer, the estimator, regresses the last layer of the model before. What the codes keep is
-then what that model found worth telling, instead of what a random projection happens to separate.
+codes alone a small transformer, the estimator, regresses the last layer of the previous model. The codes then keep the
+information in that layer, instead of what a random projection happens to separate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.config import NonNegative
 from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Ability, Encoder, Tokens
-from auricle.encoders.parts.codebook import Coded
-from auricle.errors import ConfigError
+from auricle.encoders.parts.quantisers.codebook import Coded
 from auricle.objectives.baselines import regression_watch
-from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View, clean_audio
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows
+from auricle.objectives.distributed import float32_or_wider, gather_rows, mean_where, rand_rows, total_over_ranks
 from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
-from auricle.objectives.reduction import mean_where, total_over_ranks
 from auricle.objectives.targets.kmeans import StreamingKMeans
-from auricle.objectives.targets.previous_codes import check_grid
-from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig, clean_audio
+from auricle.objectives.targets.previous_codes import check_grid, tokenizer_of
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.target import shuffle_clips
 
 # Tokens for each code that the first codes are fitted on.
@@ -40,61 +37,41 @@ class TokenizerDistillationConfig(ObjectiveConfig):
     """Settings of the tokenizer's training.
 
     Attributes:
-        earlier: the model that is regressed; the stage before must be of this form.
-        estimator: what stands between the codes and the regression; it sees no encoder output but codes.
-        commitment: weight of the squared distance between what is quantised and its code (beta).
+        previous: the model that is regressed; the previous stage must have these settings.
+        estimator: between the codes and the regression; its input are the codes only.
+        commitment: weight of the squared distance between a quantised vector and its code (beta).
     """
 
     previous: PreviousEncoderConfig
     estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
-    commitment: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse negative weights.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if not self.commitment >= 0:
-            raise ConfigError(f"found commitment {self.commitment}, expected 0 or more")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TokenizerDistillation:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return TokenizerDistillation(self, encoder, generator)
+    commitment: NonNegative = 1.0
 
 
 class TokenizerDistillation(Objective):
-    """1 - cosine of the estimate with the earlier model's last layer, and the commitment; means over valid tokens.
+    """1 - cosine of the estimate with the previous model's last layer, and the commitment; means over valid tokens.
 
-    The codebook is the encoder's own: its codes are fitted by k-means in `prepare`, and follow what chose them after
-    each optimiser step, by the sums over all ranks and all micro-batches of the step.
+    The codebook is the encoder's own: its codes are fitted by k-means in `prepare`, and follow the vectors assigned to
+    them after each optimiser step, by the sums over all ranks and all micro-batches of the step.
     """
 
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CODES})
-
+    needs = frozenset({Ability.CODES})
     prepares = True
 
     sums: Tensor
     counts: Tensor
 
-    def __init__(
-        self,
-        config: TokenizerDistillationConfig,
-        encoder: Encoder,
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, config: TokenizerDistillationConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        tokenizer = tokenizing(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
+        tokenizer = tokenizer_of(encoder)
         self.previous = config.previous.build()
         dim = tokenizer.config.codebook.dim
         self.lift = nn.Linear(dim, encoder.width)
         initialise_linear(self.lift, generator)
         self.estimator = config.estimator.build(encoder, generator)
         for name, parameter in self.estimator.named_parameters():
-            # Decoders hold a vector for dropped tokens; here every token has its code.
+            # Decoders have a vector for dropped tokens; here no token is dropped.
             if name.rpartition(".")[2] == "mask_token":
                 parameter.requires_grad_(False)
         self.head = nn.Linear(self.estimator.width, self.previous.width)
@@ -104,14 +81,8 @@ class TokenizerDistillation(Objective):
         self._candidates: Tensor | None = None
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Take over the earlier model, and fit the first codes by k-means on what the fresh encoder makes of clips.
-
-        Raises:
-            ConfigError: there is no stage before, it is another than the settings say, or there are fewer tokens than
-                codes.
-        """
         self.previous.adopt(preparation.previous, "TokenizerDistillationConfig")
-        tokenizer = tokenizing(encoder)
+        tokenizer = tokenizer_of(encoder)
         device = tokenizer.codebook.book.device
         means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
         wanted, found, training = _TOKENS_PER_CODE * tokenizer.entries, 0, encoder.training
@@ -133,19 +104,14 @@ class TokenizerDistillation(Objective):
         )
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the loss of one batch.
-
-        Raises:
-            ConfigError: the earlier model's tokens do not lie where the encoder's do.
-        """
-        view, tokenizer = views[0], tokenizing(encoder)
+        view, tokenizer = views[0], tokenizer_of(encoder)
         tokens: Tokens = encoder(view.features)
         coded = tokenizer.quantise(tokens)
         whole = torch.ones(coded.codes.shape, dtype=torch.bool, device=coded.codes.device)
         valid = whole if tokens.valid is None else tokens.valid
         known: Tokens = self.previous(clean_audio(view, "TokenizerDistillationConfig"))
-        check_grid(known.grid, tokens.grid, "the earlier model")
-        target = known.x if known.x.dtype == torch.float64 else known.x.float()
+        check_grid(known.grid, tokens.grid, "the previous model")
+        target = float32_or_wider(known.x)
         if self.shuffled:
             target = shuffle_clips(target)
         codes = Tokens(self.lift(coded.x), tokens.grid, valid=tokens.valid)
@@ -163,7 +129,7 @@ class TokenizerDistillation(Objective):
 
     @torch.no_grad()
     def _remember(self, coded: Coded, valid: Tensor, generator: torch.Generator) -> None:
-        """Add up what chose each code, and keep one random token of each clip for codes that die."""
+        """Sum the vectors of each code, and keep one random token of each clip to replace dead codes."""
         order = rand_rows(generator, *valid.shape).to(valid.device).masked_fill(~valid, -1.0)
         if not self.training:
             return
@@ -177,12 +143,11 @@ class TokenizerDistillation(Objective):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Let the codes follow what chose them."""
         super().after_step(encoder, step)
         if self._candidates is None:
             return
         sums, counts = total_over_ranks(self.sums), total_over_ranks(self.counts)
-        tokenizing(encoder).codebook.follow(sums, counts, gather_rows(self._candidates))
+        tokenizer_of(encoder).codebook.follow(sums, counts, gather_rows(self._candidates))
         self.sums.zero_()
         self.counts.zero_()
         self._candidates = None
@@ -210,16 +175,3 @@ class TokenizerDistillation(Objective):
 def unlikeness(estimate: Tensor, target: Tensor) -> Tensor:
     """Return 1 - cosine `(...)` of `(..., D)`."""
     return 1 - F.cosine_similarity(estimate, target, dim=-1)
-
-
-def tokenizing(encoder: Encoder) -> CodingEncoder:
-    """Return the encoder as one with a codebook, which its ability CODES promises.
-
-    Raises:
-        ConfigError: it says that it has codes, and is not a `CodingEncoder`.
-    """
-    if not isinstance(encoder, CodingEncoder):
-        raise ConfigError(
-            f"{type(encoder).__name__} is no CodingEncoder; put the encoder into CodingEncoderConfig(body=...)"
-        )
-    return encoder

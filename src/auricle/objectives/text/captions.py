@@ -1,4 +1,4 @@
-"""The captions of a corpus: which texts describe each clip, and which of them is shown in a step."""
+"""The captions of a corpus, and the choice of one for each clip in a step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from auricle.errors import ConfigError
 
 @dataclass(frozen=True)
 class CaptionTable:
-    """Texts, each once, and which of them describe each clip.
+    """Different texts, and those of each clip.
 
     Attributes:
         texts: the different captions.
-        first: `(clips,)` int64, where a clip's numbers begin in `numbers`.
-        count: `(clips,)` int64, how many captions it has; at least one.
+        first: `(clips,)` int64, start of a clip's numbers in `numbers`.
+        count: `(clips,)` int64, number of its captions; at least one.
         numbers: `(n,)` int64, places in `texts`, clip after clip.
     """
 
@@ -32,15 +32,15 @@ class CaptionTable:
 
         Args:
             clip: `(B,)` int64, on the CPU.
-            uniform: `(B,)` in [0, 1), which of a clip's captions.
+            uniform: `(B,)` in [0, 1), chooses among a clip's captions.
 
         Raises:
             ConfigError: a clip is not in the table.
         """
         if len(clip) and int(clip.max()) >= len(self.count):
             raise ConfigError(
-                f"clip {int(clip.max())} has no caption: captions of {len(self.count)} clips were given; take the "
-                "columns of the corpus that is trained on"
+                f"clip {int(clip.max())} has no caption: captions of {len(self.count)} clips were given; give the "
+                "columns of the corpus in training"
             )
         return self.numbers[self.first[clip] + (uniform * self.count[clip]).long()]
 
@@ -51,12 +51,16 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     Args:
         columns: values of each clip: a text, several as a list or tuple, or None. Where there is a column `file`,
             messages name clips by it.
-        names: which columns hold captions; a clip may have captions in some of them only.
+        names: of the columns with captions; a clip may have captions in some of them only.
         template: makes a caption of a label: `a sound of {}`; several labels of a clip, separated by `;`, are joined by
             `and`. Empty: the values are captions.
 
     Raises:
         ConfigError: a clip has no caption at all, or a value is no text.
+
+    Example:
+        >>> caption_table({"label": ["dog;rain", "rain"]}, ["label"], template="a sound of {}").texts
+        ('a sound of dog and rain', 'a sound of rain')
     """
     length = min((len(columns[name]) for name in names), default=0)
     places: dict[str, int] = {}
@@ -74,8 +78,8 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     if without or not length:
         first = f", the first is {_called(without[0], columns)}" if without else ""
         raise ConfigError(
-            f"{len(without)} of {length} clips have no caption in {', '.join(names)}{first}: leave those clips out of "
-            "the corpus, name further columns of captions (objective.columns), or make captions of a label column by a "
+            f"{len(without)} of {length} clips have no caption in {', '.join(names)}{first}: exclude those clips, "
+            "name further columns of captions (objective.columns), or make captions of a label column by a "
             "template (objective.template 'a sound of {}')"
         )
     count = torch.tensor(counts)
@@ -83,17 +87,17 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that does not say where the label goes.
+    """Refuse a template without exactly one place `{}` for the label.
 
     Raises:
-        ConfigError: it has not exactly one place `{}`.
+        ConfigError: quoting the template.
     """
     if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
         raise ConfigError(f"found the template {template!r}; expected one place for the label: 'a sound of {{}}'")
 
 
 def _called(clip: int, columns: Mapping[str, Sequence[object]]) -> str:
-    """Return what a message calls a clip: by its file where that is known."""
+    """Return the name of a clip in messages: its file where that is known."""
     files = columns.get("file")
     return f"clip {clip} (counted from 0)" if files is None else f"{files[clip]} (clip {clip}, counted from 0)"
 

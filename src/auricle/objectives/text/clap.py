@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.config import Count, Positive
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import rand_rows
-from auricle.objectives.gather import gather_rows, rank
+from auricle.objectives.distributed import gather_rows, rand_rows, rank, refuse_single
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
 from auricle.objectives.text.captions import CaptionTable, caption_table, check_template
 from auricle.objectives.text.text_tower import TextTowerConfig, WordTowerConfig
@@ -32,68 +32,56 @@ class ClapConfig(ObjectiveConfig):
     """Settings of the contrast of audio and text.
 
     Attributes:
-        columns: columns of the corpus with captions: one text each, or a list of texts. Where a clip has several, one
-            is drawn in each step.
+        columns: columns of the corpus with captions: one text each, or a list of texts. One of several captions of a
+            clip is drawn in each step.
         template: makes captions of a label column instead: `a sound of {}`. That is training with labels.
         text: the text tower.
-        dim: width of the space that both are projected to.
+        dim: width of the common space.
         head: both projections.
-        temperature: first value of the learned temperature that cosines are divided by.
+        temperature: first value of the learned temperature that divides the cosines.
         largest_scale: bound of its inverse.
-        same_text: other clips of the batch with the very same caption: `contrast` against them like any other (as
-            published, where captions hardly repeat), or `ignore` them.
+        same_text: other clips of the batch with the same caption: `contrast` against them like any other (as published,
+            where captions hardly repeat), or `ignore` them.
     """
 
     columns: tuple[str, ...] = ("caption",)
     template: str = ""
     text: TextTowerConfig = field(default_factory=WordTowerConfig)
-    dim: int = 512
+    dim: Count = 512
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(512,), activation="relu"))
-    temperature: float = 0.07
-    largest_scale: float = 100.0
+    temperature: Positive = 0.07
+    largest_scale: Positive = 100.0
     same_text: Literal["contrast", "ignore"] = "contrast"
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
         if not self.columns or not all(self.columns):
             raise ConfigError(f"found columns {self.columns}; name at least one column of captions")
         if self.template:
             check_template(self.template)
-        if self.dim < 1 or not self.temperature > 0 or self.largest_scale * self.temperature < 1:
+        if self.largest_scale * self.temperature < 1:
             raise ConfigError(
-                f"found dim {self.dim}, temperature {self.temperature}, largest_scale {self.largest_scale}; expected "
-                "positive numbers, and a scale of at least 1 / temperature"
+                f"found temperature {self.temperature} and largest_scale {self.largest_scale}; expected a scale of at "
+                "least 1 / temperature"
             )
-        if self.same_text not in ("contrast", "ignore"):
-            raise ConfigError(f"found same_text {self.same_text!r}; choose contrast or ignore")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Clap:
-        """Build the objective; see `ObjectiveConfig.build`.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-            ConfigError: the text encoder can't be opened.
-            DownloadError: it is on the Hub, which can't be reached.
-        """
-        return Clap(self, encoder, generator)
 
 
 class Clap(BatchCoupled):
     """Audio against text, both ways: each clip finds its caption among all of the batch, each caption its clip.
 
-    What couples the batch are the pooled vectors and the text tower's vectors; projections and loss belong to the
-    comparison, so gradient caching bounds the memory of both towers.
+    The representations are the pooled vectors `(b, D)`, the captions' vectors `(b, W)`, and the captions' numbers
+    `(b, 1)`; projections and loss belong to the comparison, so gradient caching bounds the memory of both towers.
+
+    Captions of another corpus can be taken later, for tests on them: the vocabulary of the text tower does not change.
+    A column `file`, where there is one, names clips in messages.
+
+    Monitored: `accuracy` (top 1, mean of both ways), `chance` (1 over the candidates), `clap/scale` (inverse
+    temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
     """
 
-    def __init__(self, config: ClapConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: ClapConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.columns = config, config.columns
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.text = config.text.build(generator)
         self.audio_head = config.head.build(encoder.pooled_width, config.dim, generator)
         self.text_head = config.head.build(self.text.width, config.dim, generator)
@@ -101,15 +89,6 @@ class Clap(BatchCoupled):
         self._captions: CaptionTable | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
-        """Take the captions, and the text tower's vocabulary from them where it has none yet.
-
-        A column `file`, where there is one, names clips in messages.
-
-        Captions of another corpus can be taken later (to be tested on them): the vocabulary stays what it was.
-
-        Raises:
-            ConfigError: a clip has no caption, or a value is no text.
-        """
         self._captions = caption_table(columns, self.columns, self.config.template)
         self.text.learn_words([self._captions.texts[int(number)] for number in self._captions.numbers])
 
@@ -122,31 +101,24 @@ class Clap(BatchCoupled):
         """
         if self._captions is None:
             raise ConfigError(
-                f"no captions were given: take_columns() hands over the corpus's columns {', '.join(self.columns)} "
+                f"no captions were given; call take_columns() with the columns {', '.join(self.columns)} of the corpus "
                 "before the first step"
             )
         return self._captions
 
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:
-        """Draw which caption of each clip is shown: its place in the table of captions, `(B, 1)`."""
         clip = views[0].clip.cpu()
         chosen = self.captions.choose(clip, rand_rows(generator, len(clip), 1)[:, 0])
         return (IndexSet("caption", chosen.unsqueeze(1), Grid(1, 1, 1.0)),)
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        """Return the pooled vectors `(b, D)`, the captions' vectors `(b, W)`, and which captions they are `(b, 1)`."""
         numbers = draws[0].index
         pooled = encoder.pool(encoder(views[0].features))
         text = self.text.embed([self.captions.texts[int(number)] for number in numbers[:, 0]])
-        # As numbers of the loss's precision: representations are gathered, cut and joined alike.
+        # Floating-point numbers, because all representations are gathered, sliced and joined alike.
         return pooled, text, numbers.to(pooled.device, torch.float64)
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
-        """Project, gather, and contrast this rank's clips and captions with all of them.
-
-        Watched: `accuracy` (top 1, mean of both ways), `chance` (1 over the candidates), `clap/scale` (inverse
-        temperature), `clap/rank_audio`, `clap/rank_text` and `clap/std_audio`, `clap/std_text` (of the projections).
-        """
         own = representations[0].shape[0]
         with torch.autocast(representations[0].device.type, enabled=False):
             dtype = self.log_scale.dtype
@@ -154,8 +126,7 @@ class Clap(BatchCoupled):
             audio = gather_rows(F.normalize(self.audio_head(f), dim=1))
             text = gather_rows(F.normalize(self.text_head(g), dim=1))
             number = gather_rows(representations[2].detach())[:, 0]
-            if len(audio) < 2:
-                raise ConfigError("found a batch of 1 clip, expected at least 2: nothing contrasts; raise loader.batch")
+            refuse_single(len(audio))
             if self.shuffled:
                 text, number = text.roll(1, 0), number.roll(1, 0)
             rows = slice(rank() * own, (rank() + 1) * own)
@@ -189,7 +160,6 @@ class Clap(BatchCoupled):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, step: int) -> None:
-        """Keep the temperature within its bound."""
         super().after_step(encoder, step)
         self.log_scale.clamp_(max=math.log(self.config.largest_scale))
 

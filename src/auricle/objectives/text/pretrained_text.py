@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from auricle.encoders.transformers.load import explained
 from auricle.errors import AuricleError, ConfigError, DownloadError
 from auricle.extras import require
-from auricle.objectives.text.text_tower import TextPooling, TextTower, TextTowerConfig, check_pooling_name, pool_tokens
+from auricle.objectives.text.text_tower import TextPooling, TextTower, TextTowerConfig, pool_tokens
 
 
 @dataclass(frozen=True)
@@ -27,40 +28,21 @@ class PretrainedTextConfig(TextTowerConfig):
         tokens: most tokens of a text; longer ones are cut.
         pooling: a text's vector: the `first` token (MS-CLAP with BERT), the `last` (with GPT-2), the `mean`, or the
             model's own `pooler` (LAION-CLAP with RoBERTa).
-        frozen: leave it as it is; it then runs in evaluation mode and without gradient.
-        local_only: never ask the Hub.
+        frozen: do not train the tower; it then runs in evaluation mode and without gradient.
+        local_only: never connect to the Hub.
     """
 
     model: str = "roberta-base"
     revision: str | None = None
     weights: Literal["pretrained", "random"] = "pretrained"
-    tokens: int = 77
+    tokens: Annotated[int, Ge(2)] = 77
     pooling: TextPooling = "pooler"
     frozen: bool = False
     local_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        check_pooling_name(self.pooling)
-        if not self.model or self.tokens < 2 or self.weights not in ("pretrained", "random"):
-            raise ConfigError(
-                f"found model {self.model!r}, tokens {self.tokens}, weights {self.weights!r}; expected the name of a "
-                "text model or its folder, at least 2 tokens, and pretrained or random"
-            )
-
-    def build(self, generator: torch.Generator) -> PretrainedText:
-        """Build the tower.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-            ConfigError: there is no such model, it has no tokenizer, or no weights as safetensors.
-            DownloadError: the Hub can't be reached and the model is not on this machine.
-        """
-        return PretrainedText(self, generator)
+        if not self.model:
+            raise ConfigError("found no model, expected the name of a text model or its folder; set model")
 
 
 class PretrainedText(TextTower):
@@ -74,7 +56,7 @@ class PretrainedText(TextTower):
         self.width = int(settings.hidden_size)
         longest = getattr(settings, "max_position_embeddings", None)
         if longest is not None and config.tokens > longest:
-            raise ConfigError(f"{config.model} reads at most {longest} tokens, found tokens {config.tokens}")
+            raise ConfigError(f"{config.model} reads at most {longest} tokens, found tokens {config.tokens}; lower it")
         pooler = getattr(self.model, "pooler", None)
         if config.pooling == "pooler" and pooler is None:
             raise ConfigError(f"{config.model} has no pooler; set pooling to first, mean or last")
@@ -84,21 +66,18 @@ class PretrainedText(TextTower):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen tower stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
         return self
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return what the model's own tokenizer makes of the texts."""
         found = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.config.tokens, return_tensors="pt"
         )
         return found["input_ids"], found["attention_mask"].bool()
 
     def forward(self, ids: Tensor, inside: Tensor) -> Tensor:
-        """Return a vector `(B, W)` of each text."""
         out = self.model(input_ids=ids, attention_mask=inside.long())
         if self.config.pooling == "pooler":
             pooled: Tensor = out.pooler_output
@@ -131,7 +110,7 @@ def _load(config: PretrainedTextConfig, generator: torch.Generator) -> tuple[Any
 
 
 def _absent(error: Exception, model: str) -> AuricleError:
-    """Say what stands against a text encoder, and that another tower needs no download."""
+    """Return the error for a text encoder that can't be opened, with the tower that needs no download."""
     way = "or set objective.text to WordTowerConfig, a small text tower that needs no download"
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
         return ConfigError(
@@ -144,6 +123,6 @@ def _absent(error: Exception, model: str) -> AuricleError:
             f"the text encoder {model} has no usable tokenizer beside its weights ({first}); save it there "
             f"(tokenizer.save_pretrained), {way}"
         )
-    told = explained(error, model)
-    made = DownloadError if isinstance(told, DownloadError) else ConfigError
-    return made(f"the text encoder {model} can't be opened: {told}; {way}")
+    reason = explained(error, model)
+    made = DownloadError if isinstance(reason, DownloadError) else ConfigError
+    return made(f"the text encoder {model} can't be opened: {reason}; {way}")

@@ -1,4 +1,4 @@
-"""What every text tower promises, and the one that needs no download: a small BERT over the words of the captions.
+"""The contract of text towers, and the one that needs no download: a small BERT over the words of the captions.
 
 Letters in shapes: B texts, L tokens of the longest one, W width of a text's vector.
 """
@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from auricle.config import Config, nearest
+from auricle.config import Config, Count, ShareBelowOne
 from auricle.errors import ConfigError
 from auricle.extras import require
 
@@ -30,9 +31,15 @@ _WORD = re.compile(r"\w+")
 class TextTowerConfig(Config, ABC):
     """Base of the settings of text towers."""
 
-    @abstractmethod
     def build(self, generator: torch.Generator) -> TextTower:
-        """Build the tower, whatever is random in it drawn from the generator."""
+        """Build the tower, its random weights drawn from the generator.
+
+        Raises:
+            MissingExtraError: transformers is not installed.
+            ConfigError: the text encoder can't be opened.
+            DownloadError: the text encoder is on the Hub, which can't be reached.
+        """
+        return self.built_class()(self, generator)
 
 
 class TextTower(nn.Module, ABC):
@@ -40,7 +47,7 @@ class TextTower(nn.Module, ABC):
 
     Attributes:
         width: W.
-        frozen: whether nothing in it is trained; its vectors then carry no gradient.
+        frozen: whether the tower is not trained; its vectors then have no gradient.
     """
 
     width: int
@@ -54,15 +61,15 @@ class TextTower(nn.Module, ABC):
         """
 
     def unknown_words(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return, for each text, its words that the tower can't tell apart from other unknown ones.
+        """Return, for each text, its words that share one token with all other unknown words.
 
-        None, for a tower that spells out whatever it reads.
+        None of them, for a tower that tokenises any text.
         """
         return [() for _ in texts]
 
     @abstractmethod
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return token numbers `(B, L)` int64 and which of them are no padding, `(B, L)` bool; both on the CPU.
+        """Return token numbers `(B, L)` int64 and `(B, L)` bool, False for padding; both on the CPU.
 
         Raises:
             ConfigError: the tower has no vocabulary yet.
@@ -86,7 +93,7 @@ def pool_tokens(x: Tensor, inside: Tensor, pooling: TextPooling) -> Tensor:
     if pooling == "first":
         return x[:, 0]
     if pooling == "last":
-        # Wherever padding stands, before the text or after it.
+        # Padding may be before the text or after it.
         place = torch.arange(x.shape[1], device=x.device)
         last = torch.where(inside, place, -1).amax(1).clamp(min=0)
         return x[torch.arange(len(x), device=x.device), last]
@@ -95,7 +102,7 @@ def pool_tokens(x: Tensor, inside: Tensor, pooling: TextPooling) -> Tensor:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text: runs of letters and digits, in lower case, compatible characters made one."""
+    """Return the words of a text: runs of letters and digits, in lower case, in Unicode's NFKC form."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold().replace("_", " "))
 
 
@@ -104,55 +111,37 @@ class WordTowerConfig(TextTowerConfig):
     """Settings of a small BERT (transformers) with random weights, over the words of the corpus's captions.
 
     Attributes:
-        words: size of the vocabulary: the commonest words of the captions; other words share one vector.
+        words: number of words in the vocabulary: the most frequent ones of the captions, ties by the alphabet; other
+            words share one vector.
         letters: bytes of a word that are kept.
         width: W.
         depth: layers.
         heads: attention heads.
         tokens: most words of a text; longer ones are cut.
         dropout: in hidden layers and attention.
-        pooling: `mean` of the words, or the `first` token, which stands before them.
-        frozen: leave it as it was drawn.
+        pooling: `mean` of the words, or the `first` token, which precedes them.
+        frozen: keep the random weights.
     """
 
-    words: int = 2048
-    letters: int = 24
-    width: int = 128
-    depth: int = 2
-    heads: int = 2
-    tokens: int = 32
-    dropout: float = 0.0
-    pooling: TextPooling = "mean"
+    words: Count = 2048
+    letters: Count = 24
+    width: Count = 128
+    depth: Count = 2
+    heads: Count = 2
+    tokens: Annotated[int, Ge(2)] = 32
+    dropout: ShareBelowOne = 0.0
+    pooling: Literal["mean", "first"] = "mean"
     frozen: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if min(self.words, self.letters, self.width, self.depth, self.heads) < 1 or self.width % self.heads:
+        if self.width % self.heads:
             raise ConfigError(
-                f"found words {self.words}, letters {self.letters}, width {self.width}, depth {self.depth}, heads "
-                f"{self.heads}; expected positive numbers, and a width that divides into the heads"
+                f"found a text tower of width {self.width} with {self.heads} heads; expected a multiple of the heads"
             )
-        if self.tokens < 2 or not 0 <= self.dropout < 1:
-            raise ConfigError(f"found tokens {self.tokens} and dropout {self.dropout}; expected at least 2, and 0 to 1")
-        known = ("mean", "first")
-        if self.pooling not in known:
-            raise ConfigError(f"unknown pooling {self.pooling!r} of words{nearest(str(self.pooling), known)}")
-
-    def build(self, generator: torch.Generator) -> WordTower:
-        """Build the tower.
-
-        Raises:
-            MissingExtraError: transformers is not installed.
-        """
-        return WordTower(self, generator)
 
 
 class WordTower(TextTower):
-    """A BERT over words. The vocabulary is in buffers of a fixed size, so that a checkpoint can embed new texts.
+    """A BERT over words. The vocabulary is in a buffer of fixed size, so that a checkpoint can embed new texts.
 
     Source: BERT, arXiv 1810.04805, section 3 (layers as in transformers' `BertModel`, weights drawn with a standard
     deviation of 0.02); the vocabulary of words is a choice.
@@ -198,19 +187,13 @@ class WordTower(TextTower):
         self._places = None  # to be read again from the buffer
 
     def learn_words(self, texts: Sequence[str]) -> None:
-        """Take the commonest words as the vocabulary, unless there is one; ties are broken by the alphabet.
-
-        Raises:
-            ConfigError: no caption holds a word.
-        """
         if self.places:
             return
         counts = Counter(word for text in texts for word in split_words(text))
         if not counts:
             raise ConfigError(
                 f"none of the {len(texts)} captions holds a word (of letters or digits), the first are "
-                f"{list(texts[:3])}: the text tower has nothing to learn; name columns that hold texts "
-                "(objective.columns), or mend the captions"
+                f"{list(texts[:3])}; name columns that hold texts (objective.columns), or correct the captions"
             )
         chosen = sorted(counts, key=lambda word: (-counts[word], word))
         kept = dict.fromkeys(self._cut(word) for word in chosen)
@@ -220,17 +203,14 @@ class WordTower(TextTower):
         self._places = None
 
     def unknown_words(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return, for each text, its words that are not in the vocabulary: all of them share one token."""
         places = self.places
         return [tuple(word for word in split_words(text) if self._cut(word) not in places) for text in texts]
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return the numbers of the texts' words, each text after a start token."""
         places, most = self.places, self.config.tokens
         if not places:
             raise ConfigError(
-                "the text tower has no words yet: it takes them from the captions of a corpus (take_columns), or from "
-                "a checkpoint"
+                "the text tower has no words yet; give the captions of a corpus (take_columns), or load a checkpoint"
             )
         rows = [[_START, *(places.get(self._cut(w), _UNKNOWN) for w in split_words(text))][:most] for text in texts]
         ids = torch.full((len(rows), max(map(len, rows), default=1)), _PAD)
@@ -251,16 +231,5 @@ class WordTower(TextTower):
         return word.encode()[: self.config.letters]
 
     def forward(self, ids: Tensor, inside: Tensor) -> Tensor:
-        """Return a vector `(B, W)` of each text."""
         out: Tensor = self.bert(input_ids=ids, attention_mask=inside.long()).last_hidden_state
         return pool_tokens(out, inside, self.config.pooling)
-
-
-def check_pooling_name(pooling: str) -> None:
-    """Refuse an unknown pooling.
-
-    Raises:
-        ConfigError: naming the nearest one.
-    """
-    if pooling not in get_args(TextPooling):
-        raise ConfigError(f"unknown pooling {pooling!r} of text tokens{nearest(str(pooling), get_args(TextPooling))}")

@@ -1,1 +1,1 @@
-"""Auxiliary tasks."""
+"""Pretext tasks: workers on frames, and tasks on slices of a clip."""

@@ -1,4 +1,4 @@
-"""Put shuffled slices of a clip back in order: pre-training by differentiable ranking.
+"""Ordering of shuffled slices of a clip: pre-training by differentiable ranking.
 
 Source: Self-Supervised Learning of Audio Representations from Permutations with Differentiable Ranking, Carr et al.,
 arXiv 2103.09879, section 2.
@@ -9,22 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from auricle.config import Count, Positive
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
-from auricle.objectives.draws import randn_rows
+from auricle.objectives.distributed import float32_or_wider, mean_where, randn_rows
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
-from auricle.objectives.predictive.slice_embedding import embed_slices, told
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.predictive.slice_embedding import certified, embed_slices
 from auricle.objectives.workers.ranking_losses import fenchel_young, hard_ranks, plackett_luce, soft_ranks, spearman
-
-RankLoss = Literal["fenchel_young", "soft_rank", "plackett_luce"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class PermutationConfig(ObjectiveConfig):
     """Settings of the ordering of slices.
 
     Attributes:
-        slices: how many; the views must make as many (`SliceViewsConfig.count`, order `shuffle`).
+        slices: number of slices; the views must make as many (`SliceViewsConfig.count`, order `shuffle`).
         loss: `fenchel_young`: ranks of scores with noise, by the perturbed Fenchel-Young loss; `soft_rank`: squared
             distance of soft ranks (projection on the permutahedron) to the true ones; `plackett_luce`: likelihood of
             the true order.
@@ -42,56 +41,31 @@ class PermutationConfig(ObjectiveConfig):
         head: from the slices' vectors side by side to a score each.
     """
 
-    slices: int = 5
-    loss: RankLoss = "fenchel_young"
-    noise: float = 1.0
-    samples: int = 8
-    strength: float = 1.0
+    slices: Annotated[int, Ge(2)] = 5
+    loss: Literal["fenchel_young", "soft_rank", "plackett_luce"] = "fenchel_young"
+    noise: Positive = 1.0
+    samples: Count = 8
+    strength: Positive = 1.0
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(256,), activation="relu"))
-
-    def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if self.slices < 2 or self.samples < 1 or not self.noise > 0 or not self.strength > 0:
-            raise ConfigError(
-                f"found slices {self.slices}, samples {self.samples}, noise {self.noise}, strength {self.strength}; "
-                "expected at least 2 slices and 1 sample, and positive numbers"
-            )
-        if self.loss not in ("fenchel_young", "soft_rank", "plackett_luce"):
-            raise ConfigError(f"unknown loss {self.loss!r}; choose fenchel_young, soft_rank or plackett_luce")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Permutation:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return Permutation(self, encoder, generator)
 
 
 class Permutation(Objective):
     """Each slice by itself through the encoder; all vectors side by side through the head; a score for each slice.
 
-    The labels are the views' `place` certificates, never computed here.
+    The labels are the views' `place` certificates. Monitored: `permutation/spearman` (0 by chance), `permutation/exact`
+    (share of clips in perfect order), `permutation/exact_chance` (1 / n!), `permutation/first` (share whose first slice
+    is found) beside `permutation/first_chance`, `permutation/rank_slices` and `permutation/std_slices` (of the slices'
+    vectors).
     """
 
-    def __init__(self, config: PermutationConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: PermutationConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.views = config, config.slices
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.head = config.head.build(config.slices * encoder.pooled_width, config.slices, generator)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Score the slices of each clip and compare with their true places.
-
-        Watched: `permutation/spearman` (0 by chance), `permutation/exact` (share of clips in perfect order),
-        `permutation/exact_chance` (1 / n!), `permutation/first` (share whose first slice is found) beside
-        `permutation/first_chance`, `permutation/rank_slices` and `permutation/std_slices` (of the slices' vectors).
-
-        Raises:
-            ConfigError: the views tell no places, or these are no permutations.
-        """
-        places = told(views, "place", "Permutation")
+        places = certified(views, "place", "Permutation")
         n = self.config.slices
         if len(views) != n or bool((places.sort(1).values != torch.arange(n, device=places.device)).any()):
             raise ConfigError(
@@ -103,16 +77,16 @@ class Permutation(Objective):
         vectors = embed_slices(encoder, views)
         scores = self.head(vectors.flatten(1))
         with torch.autocast(scores.device.type, enabled=False):
-            scores = scores if scores.dtype == torch.float64 else scores.float()
+            scores = float32_or_wider(scores)
             each = self._loss(scores, places, generator)
             total = mean_where(each, torch.ones_like(each, dtype=torch.bool))
-        seen, said = vectors.detach().flatten(0, 1), scores.detach()
+        seen, guess = vectors.detach().flatten(0, 1), scores.detach()
         watch = LazyWatch(
             {
-                "permutation/spearman": lambda: spearman(said, places).mean().float(),
-                "permutation/exact": lambda: (hard_ranks(said) == places).all(1).float().mean(),
+                "permutation/spearman": lambda: spearman(guess, places).mean().float(),
+                "permutation/exact": lambda: (hard_ranks(guess) == places).all(1).float().mean(),
                 "permutation/exact_chance": lambda: torch.tensor(1 / math.factorial(n)),
-                "permutation/first": lambda: (said.argmin(1) == places.argmin(1)).float().mean(),
+                "permutation/first": lambda: (guess.argmin(1) == places.argmin(1)).float().mean(),
                 "permutation/first_chance": lambda: torch.tensor(1 / n),
                 "permutation/rank_slices": lambda: effective_rank(seen[:2048]),
                 "permutation/std_slices": lambda: seen.float().std(0).mean(),

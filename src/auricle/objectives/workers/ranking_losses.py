@@ -44,8 +44,8 @@ def fenchel_young(scores: Tensor, places: Tensor, noise: Tensor) -> Tensor:
     """Return the perturbed Fenchel-Young loss `(B,)` of ranking.
 
     Its gradient is the mean of the disturbed scores' ranks minus the places.
-    The value is `mean over m of max over permutations y of <y, s + z_m>, minus <places, s>`; its constant, the entropy
-    of the true places, is left out. Source: perturbed optimisers, arXiv 2002.08676, sections 3 and 4.
+    The value is `mean over m of max over permutations y of <y, s + z_m>, minus <places, s>`, without its constant, the
+    entropy of the true places. Source: perturbed optimisers, arXiv 2002.08676, sections 3 and 4.
 
     Args:
         scores: `(B, n)`.

@@ -17,19 +17,14 @@ from torch import Tensor, nn
 from auricle.audio.frontends.frame_spectrum import FrameSpectrumConfig
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.config import Count, Natural
 from auricle.encoders.contract import Encoder
-from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
-from auricle.objectives.reduction import mean_where
-from auricle.objectives.targets.alignment import align_frames, whole_ratio
+from auricle.objectives.distributed import mean_where
+from auricle.objectives.targets.alignment import align_frames, sample_grid, whole_ratio
 from auricle.objectives.targets.frame_signals import FrameSignal
-from auricle.objectives.targets.target import TermLoss
-from auricle.objectives.workers.workers import Desk, Worker, WorkerConfig
-
-
-def token_rate(encoder: Encoder) -> float:
-    """Return the time steps per second that an encoder gives."""
-    return encoder.grid(max(encoder.least_frames, round(encoder.input_rate))).rate
+from auricle.objectives.targets.target import TermLoss, Weight
+from auricle.objectives.workers.workers import Worker, WorkerBatch, WorkerConfig, check_name
 
 
 @dataclass(frozen=True)
@@ -39,44 +34,34 @@ class FrameWorkerConfig(WorkerConfig):
     Attributes:
         name: of its part in the log.
         frontend: makes the features; its frame rate must be a multiple of the encoder's (a step's are averaged).
-        deltas: derivatives over time that are predicted, too.
-        context: frames on either side that are predicted, too.
+        deltas: number of derivatives over time in the target.
+        context: number of frames on either side in the target.
         hidden: width of its hidden layer.
         weight: in the sum.
     """
 
     name: str = "lps"
     frontend: FrontEndConfig = field(default_factory=FrameSpectrumConfig)
-    deltas: int = 0
-    context: int = 0
-    hidden: int = 256
-    weight: float = 1.0
+    deltas: Natural = 0
+    context: Natural = 0
+    hidden: Count = 256
+    weight: Weight = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if min(self.deltas, self.context) < 0 or self.hidden < 1 or not self.name:
-            raise ConfigError(
-                f"worker {self.name!r}: found deltas {self.deltas}, context {self.context}, hidden {self.hidden}; "
-                "expected a name, 0 or more, and a hidden width of at least 1"
-            )
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> FrameWorker:
-        """Build the worker."""
-        return FrameWorker(self, encoder, width, generator)
+        check_name(self.name)
 
 
 class FrameWorker(Worker):
-    """Linear, PReLU, linear on every time step, against the standardised features of the clean waveform."""
+    """Linear, PReLU, linear on every time step, against the standardised features of the clean waveform.
+
+    The loss is the mean squared error over valid steps; predicting the corpus's mean costs 1.
+    """
 
     def __init__(self, config: FrameWorkerConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.name, self.weight = config, config.name, config.weight
         self.signal = FrameSignal(config.frontend.build(), config.deltas, config.context, f"worker {config.name!r}")
-        whole_ratio(self.signal.frontend.frame_rate, token_rate(encoder), f"the target of worker {config.name!r}")
+        whole_ratio(self.signal.frontend.frame_rate, sample_grid(encoder).rate, f"the target of worker {config.name!r}")
         self.layers = nn.Sequential(
             nn.Linear(width, config.hidden), nn.PReLU(), nn.Linear(config.hidden, self.signal.size)
         )
@@ -84,22 +69,20 @@ class FrameWorker(Worker):
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
-        """The signal that it predicts."""
         return (self.signal,)
 
-    def forward(self, desk: Desk) -> TermLoss:
-        """Return the mean squared error over valid steps; 1 is who predicts the corpus's mean."""
+    def forward(self, batch: WorkerBatch) -> TermLoss:
         target = align_frames(
-            self.signal(desk.view), self.signal.frontend.frame_rate, desk.grid, "mean", f"worker {self.name!r}"
+            self.signal(batch.view), self.signal.frontend.frame_rate, batch.grid, "mean", f"worker {self.name!r}"
         )
-        if desk.shuffled:
+        if batch.shuffled:
             target = target.roll(1, 0)
-        prediction = self.layers(desk.frames.x)
+        prediction = self.layers(batch.frames.x)
         with torch.autocast(prediction.device.type, enabled=False):
             prediction = prediction.to(target.dtype)
-            value = mean_where(squared(prediction, target), desk.frames.valid)
-        watch = regression_watch(squared, prediction, target, desk.frames.valid, 1)
-        return TermLoss(value, {self.name: value.detach()}, {f"{self.name}/{k}": v for k, v in watch.items()})
+            value = mean_where(squared(prediction, target), batch.frames.valid)
+        watch = regression_watch(squared, prediction, target, batch.frames.valid, 1)
+        return TermLoss.of(self.name, value, watch)
 
 
 def squared(prediction: Tensor, target: Tensor) -> Tensor:
@@ -125,31 +108,24 @@ class WaveWorkerConfig(WorkerConfig):
 
     name: str = "wave"
     frontend: WaveformConfig = field(default_factory=WaveformConfig)
-    channels: tuple[int, int] = (64, 32)
-    weight: float = 1.0
+    channels: tuple[Count, Count] = (64, 32)
+    weight: Weight = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range.
-
-        Raises:
-            ConfigError: naming the setting and what it must be.
-        """
-        if len(self.channels) != 2 or min(self.channels) < 1 or not self.name:
-            raise ConfigError(f"worker {self.name!r}: found channels {self.channels}; expected two positive numbers")
-
-    def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> WaveWorker:
-        """Build the worker."""
-        return WaveWorker(self, encoder, width, generator)
+        check_name(self.name)
 
 
 class WaveWorker(Worker):
-    """Three transposed convolutions with PReLU between them, whose strides multiply to the samples of a time step."""
+    """Three transposed convolutions with PReLU between them, whose strides multiply to the samples of a time step.
+
+    The loss is the mean absolute error over the samples of valid steps, in units of the corpus's deviation.
+    """
 
     def __init__(self, config: WaveWorkerConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.name, self.weight = config, config.name, config.weight
         self.signal = FrameSignal(config.frontend.build(), 0, 0, f"worker {config.name!r}")
-        self.hop = whole_ratio(config.frontend.rate, token_rate(encoder), "the waveform")
+        self.hop = whole_ratio(config.frontend.rate, sample_grid(encoder).rate, "the waveform")
         one, two = config.channels
         layers: list[nn.Module] = []
         for place, (stride, inputs, outputs) in enumerate(
@@ -163,26 +139,24 @@ class WaveWorker(Worker):
 
     @property
     def signals(self) -> tuple[FrameSignal, ...]:
-        """The samples, as frames of one value."""
         return (self.signal,)
 
-    def forward(self, desk: Desk) -> TermLoss:
-        """Return the mean absolute error over the samples of valid steps, in units of the corpus's deviation."""
-        need = desk.grid.time * self.hop
-        samples = self.signal(desk.view)[..., 0]
+    def forward(self, batch: WorkerBatch) -> TermLoss:
+        need = batch.grid.time * self.hop
+        samples = self.signal(batch.view)[..., 0]
         target = F.pad(samples, (0, max(0, need - samples.shape[1])))[:, :need].unflatten(1, (-1, self.hop))
-        if desk.shuffled:
+        if batch.shuffled:
             target = target.roll(1, 0)
-        made = self.layers(desk.frames.x.transpose(1, 2))[:, 0]
+        made = self.layers(batch.frames.x.transpose(1, 2))[:, 0]
         with torch.autocast(made.device.type, enabled=False):
             prediction = made.to(target.dtype).unflatten(1, (-1, self.hop))
-            value = mean_where(absolute(prediction, target), desk.frames.valid)
-        watch = regression_watch(absolute, prediction, target, desk.frames.valid, 1)
-        return TermLoss(value, {self.name: value.detach()}, {f"{self.name}/{k}": v for k, v in watch.items()})
+            value = mean_where(absolute(prediction, target), batch.frames.valid)
+        watch = regression_watch(absolute, prediction, target, batch.frames.valid, 1)
+        return TermLoss.of(self.name, value, watch)
 
 
 def balanced_strides(hop: int, parts: int = 3) -> tuple[int, ...]:
-    """Return factors of a hop, as alike as its prime factors allow, the largest first."""
+    """Return factors of a hop, as equal as its prime factors allow, the largest first."""
     primes, rest = [], hop
     for divisor in range(2, hop + 1):
         while rest % divisor == 0 and rest > 1:
@@ -198,7 +172,7 @@ def balanced_strides(hop: int, parts: int = 3) -> tuple[int, ...]:
 
 @torch.no_grad()
 def draw_layers(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw linear layers and convolutions evenly within +-1/sqrt(numbers that each output sees); biases are zero."""
+    """Draw linear layers and convolutions uniformly within +-1/sqrt(inputs of each output); biases are zero."""
     for layer in module.modules():
         if isinstance(layer, nn.ConvTranspose1d):
             seen = layer.weight[:, 0].numel() / layer.stride[0]

@@ -1,4 +1,4 @@
-"""How far apart are two slices of a clip? A pretext task with a real number as its label.
+"""Estimation of the time between two slices of a clip.
 
 Source: TemporalGap, Tagliasacchi et al., Self-supervised audio representation learning for mobile devices, arXiv
 1905.11796, section 3.
@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.encoders.contract import Encoder
-from auricle.errors import ConfigError
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, View
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
+from auricle.objectives.distributed import float32_or_wider, mean_where
 from auricle.objectives.predictive.heads import HeadConfig, MlpHeadConfig
-from auricle.objectives.predictive.slice_embedding import embed_slices, told
-from auricle.objectives.reduction import mean_where
+from auricle.objectives.predictive.slice_embedding import certified, embed_slices
 
 
 @dataclass(frozen=True)
@@ -35,60 +34,42 @@ class TemporalGapConfig(ObjectiveConfig):
     loss: Literal["bce", "l2"] = "bce"
     head: HeadConfig = field(default_factory=lambda: MlpHeadConfig(hidden=(128,), activation="relu"))
 
-    def __post_init__(self) -> None:
-        """Refuse an unknown loss.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if self.loss not in ("bce", "l2"):
-            raise ConfigError(f"unknown loss {self.loss!r} of the gap; choose bce or l2")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> TemporalGap:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return TemporalGap(self, encoder, generator)
-
 
 class TemporalGap(Objective):
-    """Estimates the distance of two slices as a share of the largest possible: the views' `gap` certificate."""
+    """Estimates the distance of two slices as a share of the largest possible: the views' `gap` certificate.
+
+    Monitored: `gap/r` (Pearson's correlation with the true gap), `gap/error` (mean absolute) beside
+    `gap/constant_error` (of always predicting the batch's median), `gap/constant` (the loss of always predicting its
+    mean), `gap/std_prediction` and `gap/rank_slices`.
+    """
 
     views = 2
 
-    def __init__(self, config: TemporalGapConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: TemporalGapConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
         self.head = config.head.build(2 * encoder.pooled_width, 1, generator)
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Estimate and compare.
-
-        Watched: `gap/r` (Pearson's correlation with the true gap), `gap/error` (mean absolute) beside
-        `gap/constant_error` (of who always says the batch's median), `gap/constant` (the loss of who always says its
-        mean), `gap/std_prediction` and `gap/rank_slices`.
-
-        Raises:
-            ConfigError: the views tell no gap.
-        """
-        gap = told(views, "gap", "TemporalGap")[:, 0]
+        gap = certified(views, "gap", "TemporalGap")[:, 0]
         if self.shuffled:
             gap = gap.roll(1, 0)
         vectors = embed_slices(encoder, views)
         logit = self.head(vectors.flatten(1))[:, 0]
         with torch.autocast(logit.device.type, enabled=False):
-            logit = logit if logit.dtype == torch.float64 else logit.float()
+            logit = float32_or_wider(logit)
             gap = gap.to(logit.dtype)
             each = self._loss(logit, gap)
             total = mean_where(each, torch.ones_like(each, dtype=torch.bool))
-        said, seen = logit.detach().sigmoid(), vectors.detach().flatten(0, 1)
+        guess, seen = logit.detach().sigmoid(), vectors.detach().flatten(0, 1)
         watch = LazyWatch(
             {
-                "gap/r": lambda: _correlation(said, gap),
-                "gap/error": lambda: (said - gap).abs().mean(),
+                "gap/r": lambda: _correlation(guess, gap),
+                "gap/error": lambda: (guess - gap).abs().mean(),
                 "gap/constant_error": lambda: (gap.median() - gap).abs().mean(),
                 "gap/constant": lambda: self._loss(gap.mean().logit(1e-6).expand_as(gap), gap).mean(),
-                "gap/std_prediction": lambda: said.std(),
+                "gap/std_prediction": lambda: guess.std(),
                 "gap/rank_slices": lambda: effective_rank(seen[:2048]),
             }
         )

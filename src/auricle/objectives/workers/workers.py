@@ -1,4 +1,4 @@
-"""Several small workers on the same frames: each solves a task of its own, and the encoder must serve all (PASE).
+"""Several small workers on the same frames, each with its own task (PASE).
 
 Sources: PASE, arXiv 1904.03416, section 2; PASE+, arXiv 2001.09239, section 2.
 
@@ -16,19 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.encoders.contract import Encoder, Grid, Tokens
 from auricle.errors import ConfigError
-from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View
+from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Part, Preparation, View, clean_audio
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.predictive.slice_embedding import join_views
-from auricle.objectives.targets.frame_signals import FrameSignal, clean_audio, fit_signals
+from auricle.objectives.targets.alignment import sample_grid
+from auricle.objectives.targets.frame_signals import FrameSignal, fit_signals
 from auricle.objectives.targets.target import TermLoss
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What the encoder made of one view: time steps `(B, T, W)`, and which hold audio `(B, T)`."""
+    """The encoder's output for one view: time steps `(B, T, W)`, and `(B, T)` bool, False for padding."""
 
     x: Tensor
     valid: Tensor
@@ -40,8 +41,8 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Desk:
-    """What workers look at.
+class WorkerBatch:
+    """Input of the workers.
 
     Attributes:
         view: the first view, with its clean waveform.
@@ -49,7 +50,7 @@ class Desk:
         other: of the second view, another piece of the same clip.
         grid: of both.
         generator: for draws, in the same state on every rank.
-        shuffled: what belongs to a clip is to come from another one.
+        shuffled: targets of a clip come from another one.
     """
 
     view: View
@@ -60,7 +61,7 @@ class Desk:
     shuffled: bool
 
 
-class Worker(nn.Module, ABC):
+class Worker(Part, ABC):
     """Base of workers.
 
     Attributes:
@@ -77,26 +78,40 @@ class Worker(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def forward(self, desk: Desk) -> TermLoss:
-        """Return the worker's loss on a batch."""
+    def forward(self, batch: WorkerBatch) -> TermLoss:
+        """Return the worker's loss on a batch.
+
+        Raises:
+            ConfigError: the views do not serve the worker (clean waveform, length, number of clips).
+        """
 
 
 @dataclass(frozen=True)
 class WorkerConfig(Config, ABC):
     """Base of the settings of workers."""
 
-    @abstractmethod
     def build(self, encoder: Encoder, width: int, generator: torch.Generator) -> Worker:
         """Build the worker.
 
         Args:
-            encoder: what is trained.
+            encoder: the encoder that is trained.
             width: W of a time step.
             generator: draws its weights.
 
         Raises:
-            ConfigError: its rate does not fit the encoder's.
+            ConfigError: the worker's rate does not fit the encoder's.
         """
+        return self.built_class()(self, encoder, width, generator)
+
+
+def check_name(name: str) -> None:
+    """Refuse a worker without a name.
+
+    Raises:
+        ConfigError: the name is empty.
+    """
+    if not name:
+        raise ConfigError("found a worker without a name; set the name of its part in the log")
 
 
 @dataclass(frozen=True)
@@ -105,55 +120,41 @@ class WorkersConfig(ObjectiveConfig):
 
     Attributes:
         workers: all of them; the loss is their weighted sum.
-        statistics: about so many clips are heard to standardise the targets of regression workers.
+        statistics: number of clips, about, that mean and deviation of the targets are measured on.
     """
 
     workers: tuple[WorkerConfig, ...] = ()
-    statistics: int = 500
+    statistics: Count = 500
 
     def __post_init__(self) -> None:
-        """Refuse an empty set.
-
-        Raises:
-            ConfigError: there is no worker, or no clip to measure on.
-        """
-        if not self.workers or self.statistics < 1:
-            raise ConfigError(f"found {len(self.workers)} workers, statistics {self.statistics}; expected at least one")
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Workers:
-        """Build the objective; see `ObjectiveConfig.build`."""
-        return Workers(self, encoder, generator)
+        if not self.workers:
+            raise ConfigError("found no workers, expected at least one; set objective.workers")
 
 
 class Workers(Objective):
-    """Two views of a clip through the encoder; regression workers hear the first one, the others compare both."""
+    """Two views of a clip through the encoder; regression workers use the first one, the others compare both."""
 
     views = 2
 
-    def __init__(self, config: WorkersConfig, encoder: Encoder, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: WorkersConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.check(encoder)
-        generator = torch.Generator().manual_seed(1) if generator is None else generator
-        freq = encoder.grid(max(encoder.least_frames, round(encoder.input_rate))).freq
-        width = freq * encoder.width
+        width = sample_grid(encoder).freq * encoder.width
         self.workers = nn.ModuleList(worker.build(encoder, width, generator) for worker in config.workers)
         names = [worker.name for worker in self._workers]
         if len(set(names)) < len(names):
-            raise ConfigError(f"found workers {', '.join(names)}; give each a name of its own")
-        self.prepares = any(worker.signals for worker in self._workers)
+            raise ConfigError(f"found workers {', '.join(names)}; expected different names: rename the repeated ones")
 
     @property
     def _workers(self) -> list[Worker]:
         return list(self.workers)  # type: ignore[arg-type]  # a ModuleList of Workers
 
+    @property
+    def prepares(self) -> bool:
+        return any(worker.signals for worker in self._workers)
+
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
-        """Measure mean and deviation of every regression target.
-
-        Raises:
-            ConfigError: there is no audio, or it has another sample rate than a target.
-        """
-
         def audio() -> Iterable[Audio]:
             for view in preparation.views(min(self.config.statistics, preparation.clips)):
                 yield clean_audio(view, "a regression worker")
@@ -162,21 +163,15 @@ class Workers(Objective):
         preparation.note(f"standardised the targets of {sum(bool(w.signals) for w in self._workers)} workers")
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
-        """Return the weighted sum of the workers' losses.
-
-        Raises:
-            ConfigError: the views are not two of one length, or do not serve a worker.
-        """
-        if len(views) != self.views:
-            raise ConfigError(f"found {len(views)} views, expected {self.views}")
+        self.check_views(views)
         out = encoder(join_views(views))
         frames, other = _time_steps(out, len(views[0]))
-        desk = Desk(views[0], frames, other, out.grid, generator, self.shuffled)
+        batch = WorkerBatch(views[0], frames, other, out.grid, generator, self.shuffled)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         watch: dict[str, Callable[[], Tensor]] = {}
         for worker in self._workers:
-            made = worker(desk)
+            made = worker(batch)
             total = worker.weight * made.value if total is None else total + worker.weight * made.value
             parts |= made.parts
             watch |= made.watch

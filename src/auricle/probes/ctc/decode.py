@@ -1,4 +1,4 @@
-"""From frames of symbol probabilities to strings of symbols: greedy, or by a beam search of a library."""
+"""From frames of symbol probabilities to strings of symbols: greedy, or by beam search."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ def greedy(log_probs: np.ndarray, lengths: np.ndarray) -> list[list[NDArray[np.i
     """Take each frame's likeliest class, drop repetitions, then blanks.
 
     Args:
-        log_probs: `(S, B, T, C)` scores of classes; 0 is the blank. Logits do as well.
-        lengths: `(B,)` frames that count.
+        log_probs: `(S, B, T, C)` log-probabilities or logits of classes; 0 is the blank.
+        lengths: `(B,)` valid frames.
 
     Returns:
         For each of S settings and B clips the symbols, each in 1 ... C - 1.
+
+    >>> greedy(np.eye(3)[None, None, [1, 1, 0, 1, 2]], np.array([5]))[0][0].tolist()
+    [1, 1, 2]
     """
     path = np.asarray(log_probs).argmax(3)
     changes = np.ones(path.shape, dtype=bool)
@@ -34,7 +37,7 @@ def greedy(log_probs: np.ndarray, lengths: np.ndarray) -> list[list[NDArray[np.i
 
 
 def check_beam() -> None:
-    """Refuse a beam search that can't run.
+    """Check that a beam search can run.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -84,8 +87,8 @@ def _search(library: Any, table: NDArray[np.float32], beam: int) -> NDArray[np.i
         log_add=True,
         criterion_type=library.CriterionType.CTC,
     )
-    # No symbol is a silence of its own here: the blank's place keeps the decoder from treating one so.
+    # No symbol is a silence: the blank's number keeps the decoder from treating one so.
     decoder = library.LexiconFreeDecoder(options, library.ZeroLM(), BLANK, BLANK, [])
     path = np.array(decoder.decode(table.ctypes.data, T, C)[0].tokens, dtype=np.int64)
-    # The library gives one class a frame, with its silence before and after.
+    # The library returns one class a frame, with silence before and after.
     return path[(path != BLANK) & np.concatenate([[True], path[1:] != path[:-1]])]

@@ -1,4 +1,4 @@
-"""Fits a sequence reader: many learning rates and weight decays at once, chosen on validation utterances only."""
+"""Fits a sequence probe: many learning rates and weight decays at once, chosen on validation utterances only."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from torch.nn import functional as F
 
 from auricle.errors import ConfigError, TrainingError
 from auricle.extras import require
-from auricle.probes.contract import Inputs
 from auricle.probes.ctc.decode import BLANK, beam_search, greedy
 from auricle.probes.ctc.heads import CtcConfig, CtcHead
 from auricle.probes.ctc.utterances import Labels, Utterances, feasible
 from auricle.probes.fitted import Trial
 from auricle.probes.search.config import SearchConfig
-from auricle.probes.search.edges import edge_notes
 from auricle.probes.search.feed import Feed
-from auricle.probes.search.optimiser import SettingsAdamW, cosine
+from auricle.probes.search.optimiser import cosine
+from auricle.probes.search.settings_run import SettingsRun, finite_inputs
 from auricle.tokens.token_set import TokenSet
 
-# Numbers of the widest layer that are held at once, over settings, clips and frames (256 MiB of float32): a step goes
-# through its clips in parts where it needs more, and adds their gradients.
+# Elements of the widest layer held at once, over settings, clips and frames (256 MiB of float32): a step that needs
+# more goes through its clips in parts and adds their gradients.
 _HELD = 2**26
-_ALIKE = 0.6  # shortest clip of a part, in lengths of its longest: less is padding that costs as much as sound
-_CLIP = 5.0  # longest gradient of a setting: recurrent cells explode now and then
+_ALIKE = 0.6  # shortest clip of a part, in lengths of its longest: shorter ones waste time on padding
+_CLIP = 5.0  # largest gradient norm of a setting: recurrent cells sometimes explode
 
 
 @dataclass(frozen=True)
 class FittedCtc:
-    """A sequence reader at its chosen setting.
+    """A sequence probe at its chosen setting.
 
     Attributes:
         config: its settings.
         head: its one trained head (settings axis of one), in evaluation mode.
         trials: all settings tried; `score` is minus the symbol error rate of the validation utterances.
         chosen: place of the chosen one in `trials`.
-        notes: what a reader of its score must know.
-        device: where it computes.
+        notes: remarks on its score, such as a setting at the edge of the search.
+        device: of the head.
     """
 
     config: CtcConfig
@@ -68,10 +67,10 @@ class FittedCtc:
         return found
 
     def decode(self, tokens: TokenSet) -> list[Labels]:
-        """Return the symbols of each clip, as the settings say.
+        """Return the symbols of each clip, by `config.decode`.
 
         Raises:
-            MissingExtraError: it is a beam search, and its library is not installed.
+            MissingExtraError: the library of the beam search is not installed.
         """
         scores = self.log_probs(tokens)
         if self.config.decode == "beam":
@@ -90,16 +89,15 @@ def fit_ctc(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> FittedCtc:
-    """Train a sequence reader at every setting of a grid and return the one with the fewest validation errors.
+    """Train a sequence probe at every setting of a grid and return the one with the fewest validation errors.
 
-    Errors are insertions, deletions and substitutions of symbols by greedy decoding, over the number of symbols;
-    between equals the lower loss decides. A setting's loss is the mean over utterances of the negative log-likelihood
-    by symbol.
+    Errors are insertions, deletions and substitutions of symbols by greedy decoding, over the number of symbols; ties
+    go to the lower loss, the mean over utterances of the negative log-likelihood a symbol.
 
     Args:
-        config: the reader, with `upsample` decided.
+        config: settings of the probe, with `upsample` decided.
         train: training utterances, all of them feasible.
-        valid: validation utterances; None: nothing is chosen, the search must hold one setting.
+        valid: validation utterances; None: nothing is chosen, and the search must hold one setting.
         symbols: number of symbols, without the blank.
         search: grid, epochs (times `config.rounds`), batch, halving.
         seed: of the random start and of the order of utterances.
@@ -107,16 +105,16 @@ def fit_ctc(
         progress: called with (epochs done, epochs) after each epoch.
 
     Raises:
-        ConfigError: an utterance has too few frames or a symbol that there is not; the search is no grid; nothing can
-            choose.
+        ConfigError: an utterance has too few frames or an unknown symbol, the search is no grid, or nothing can choose
+            among settings.
         TrainingError: every setting diverged.
         MissingExtraError: the extra `speech` is not installed.
     """
     search = search or SearchConfig()
     if search.method != "grid":
-        raise ConfigError(f"sequence readers search a grid, found method {search.method!r}; use method 'grid'")
+        raise ConfigError(f"sequence probes search a grid, found method {search.method!r}; use method 'grid'")
     if valid is None and len(search.grid(config)) > 1:
-        raise ConfigError("without validation utterances no setting can be chosen; give one lr and one weight decay")
+        raise ConfigError("without validation utterances no setting can be chosen; set one lr and one weight decay")
     largest = max(int(one.max()) for one in train.labels)
     if largest > symbols:
         raise ConfigError(f"a training utterance has symbol {largest}, expected 1 to {symbols}")
@@ -130,23 +128,25 @@ def fit_ctc(
         run.epoch(epoch)
         if progress is not None:
             progress(epoch, run.epochs)
-        if not run.alive:
+        if not run.settings.alive:
             break
-    done = sorted((k for k, state in enumerate(run.states) if state), key=lambda k: (*_rank(run.trials[k]), k))
+    found = run.settings.finish()
+    done = found.finishers()
     if not done:
-        rates = sorted({trial.lr for trial in run.trials})
+        rates = sorted({trial.lr for trial in found.trials})
         raise TrainingError(
             f"no learning rate from {rates[0]:g} to {rates[-1]:g} gave a finite loss; check that the tokens are "
-            "finite, or give lower learning rates"
+            "finite, or set lower learning rates"
         )
     head = config.build(train.tokens.shape, symbols + 1, settings=1, generator=torch.Generator())
-    head.load_state_dict(run.states[done[0]])
-    notes = edge_notes(search, config, run.trials[done[0]])
-    return FittedCtc(config, head.to(device).eval(), run.trials, done[0], tuple(notes), device)
+    head.load_state_dict(found.states[done[0]])
+    chosen = found.trials[done[0]]
+    notes = search.edge_notes(config, chosen.lr, chosen.weight_decay)
+    return FittedCtc(config, head.to(device).eval(), found.trials, done[0], notes, device)
 
 
 class _Run:
-    """The settings of one search: which still run, how each did, and the state each did best (or ended) with."""
+    """One search: data, head, and the settings that still run."""
 
     def __init__(
         self,
@@ -158,28 +158,24 @@ class _Run:
         seed: int,
         device: torch.device | str,
     ) -> None:
-        self.train, self.valid, self.search, self.device = train, valid, search, device
+        self.train, self.valid = train, valid
         self.order = torch.Generator().manual_seed(seed)
         self.drops = torch.Generator(device=device).manual_seed(seed)
-        settings = search.grid(config)
-        head = config.build(train.tokens.shape, symbols + 1, settings=len(settings), generator=self.order)
+        grid = search.grid(config)
+        head = config.build(train.tokens.shape, symbols + 1, settings=len(grid), generator=self.order)
         self.head = head.to(device)
         self.feed = Feed(train.tokens, self.head, memory_mb=search.memory_mb, device=device)
-        self.head.calibrate(_finite(self.feed.all()))
+        self.head.calibrate(finite_inputs(self.feed, "training"))
         self.checks = None
         if valid is not None:
             self.checks = Feed(valid.tokens, self.head, memory_mb=search.memory_mb, device=device)
         self.epochs = search.epochs * config.rounds
         self.steps = math.ceil(len(self.feed) / search.batch_size(len(self.feed)))
         self.stops = {max(1, round(at * self.epochs)): share for at, share in search.halving}
-        self.alive = list(range(len(settings)))
-        self.trials = [Trial(lr=lr, weight_decay=decay) for lr, decay in settings]
-        self.states: list[dict[str, Tensor]] = [{} for _ in settings]
-        rates = torch.tensor(settings, dtype=torch.float32, device=device)
-        self.optimiser = SettingsAdamW(self.head, rates[:, 0], rates[:, 1])
+        self.settings = SettingsRun(self.head, grid, self.epochs, best_epoch=search.best_epoch, device=device)
 
     def epoch(self, number: int) -> None:
-        """Train all living settings for one epoch, validate them, drop those that fell behind."""
+        """Train all living settings for one epoch, validate them, and prune."""
         self.head.train()
         order = torch.randperm(len(self.feed), generator=self.order).numpy()
         for i, places in enumerate(np.array_split(order, self.steps)):
@@ -190,51 +186,18 @@ class _Run:
                 each = _losses(self.head(inputs, self.drops), self.head.lengths(inputs), labels)
                 (each.sum(1) / len(places)).sum().backward()
             _clip(self.head)
-            self.optimiser.step(cosine((number - 1) * self.steps + i, self.epochs * self.steps))
-        last = number == self.epochs
+            self.settings.optimiser.step(cosine((number - 1) * self.steps + i, self.epochs * self.steps))
         if self.valid is None or self.checks is None:
-            for row, k in enumerate(self.alive):
-                self.trials[k].epochs = self.trials[k].epoch = number
-                if last and all(bool(torch.isfinite(p[row]).all()) for p in self.head.parameters()):
-                    self.states[k] = self._state(row)
+            self.settings.keep_last(number)
             return
-        self._record(number, *_validate(self.head, self.checks, self.valid))
-        if number in self.stops and not last:
-            self._prune(self.stops[number])
-
-    def _record(self, number: int, errors: Tensor, losses: Tensor) -> None:
-        for row, k in enumerate(self.alive):
-            trial, score, loss = self.trials[k], -float(errors[row]), float(losses[row])
-            trial.epochs = number
-            trial.scores.append(score)
-            better = (score, -loss) > (trial.score, -trial.loss)
-            if math.isfinite(loss) and (better or not self.search.best_epoch):
-                trial.score, trial.loss, trial.epoch = score, loss, number
-                self.states[k] = self._state(row)
-
-    def _prune(self, share: float) -> None:
-        most = max(1, math.ceil(share * len(self.trials)))
-        kept = set(sorted(self.alive, key=lambda k: (*_rank(self.trials[k]), k))[:most])
-        rows = [row for row, k in enumerate(self.alive) if k in kept]
-        for k in self.alive:
-            if k not in kept:
-                # Its score is of an unfinished schedule: it can't be chosen.
-                self.states[k] = {}
-        self.alive = [self.alive[row] for row in rows]
-        index = torch.tensor(rows, device=self.optimiser.lr.device)
-        self.head.keep(index)
-        self.optimiser.keep(index)
-
-    def _state(self, row: int) -> dict[str, Tensor]:
-        return {n: t[row : row + 1].detach().clone() for n, t in self.head.state_dict().items()}
-
-
-def _rank(trial: Trial) -> tuple[float, float]:
-    return -trial.score, trial.loss
+        errors, losses = _validate(self.head, self.checks, self.valid)
+        self.settings.record(number, -errors, losses)
+        if number in self.stops and number < self.epochs:
+            self.settings.prune(number, self.stops[number])
 
 
 def _losses(logits: Tensor, lengths: Tensor, labels: Sequence[Labels]) -> Tensor:
-    """Return the negative log-likelihood by symbol of each utterance at each setting, `(S, B)`."""
+    """Return the negative log-likelihood a symbol of each utterance at each setting, `(S, B)`."""
     S, B, T, C = logits.shape
     sizes = torch.tensor([len(one) for one in labels], device=logits.device)
     together = torch.from_numpy(np.concatenate(labels)).to(logits.device)
@@ -254,7 +217,7 @@ def _losses(logits: Tensor, lengths: Tensor, labels: Sequence[Labels]) -> Tensor
 def _validate(head: CtcHead, feed: Feed, valid: Utterances) -> tuple[Tensor, Tensor]:
     """Return symbol error rate and loss `(S,)` of each setting.
 
-    Utterances that have too few frames count in the errors, and not in the loss, which is infinite there.
+    Utterances with too few frames count in the errors, but not in the loss, which is infinite there.
     """
     library: Any = require("rapidfuzz.distance", extra="speech")
     distance = library.Levenshtein.distance
@@ -282,9 +245,9 @@ def _outputs(head: CtcHead, feed: Feed) -> Iterator[tuple[NDArray[np.int64], Ten
 
 
 def _parts(head: CtcHead, tokens: TokenSet, places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut clips into parts of similar length that fit into the memory that a head may take, longest first."""
+    """Split clips into parts of similar length that fit into memory, longest first."""
     widest = {"none": head.classes, "conv": 3 * head.config.kernel * head.config.hidden // head.upsample}
-    # An LSTM keeps its gates, cells and outputs of both directions at each frame.
+    # An LSTM keeps gates, cells and outputs of both directions at each frame.
     width = max(head.classes, widest.get(head.config.context, 20 * head.config.hidden))
     ordered = places[np.argsort(-tokens.time[places], kind="stable")]
     times = tokens.time[ordered]
@@ -299,20 +262,9 @@ def _parts(head: CtcHead, tokens: TokenSet, places: NDArray[np.int64]) -> list[N
 
 
 def _clip(head: CtcHead) -> None:
-    """Shorten each setting's gradient to `_CLIP` at most."""
+    """Clip each setting's gradient to the norm `_CLIP`."""
     grads = [p.grad for p in head.parameters() if p.grad is not None]
     norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
     factor = (_CLIP / norm.clamp(min=1e-12)).clamp(max=1)
     for g in grads:
         g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
-
-
-def _finite(pieces: Iterator[Inputs]) -> Iterator[Inputs]:
-    """Go through all clips, refusing what no head can read."""
-    for inputs in pieces:
-        bad = int((~torch.isfinite(inputs.x.flatten(1)).all(1)).sum())
-        if bad:
-            raise ConfigError(
-                f"{bad} training clips have tokens that are not finite; leave them out, or mend the encoder"
-            )
-        yield inputs

@@ -1,4 +1,4 @@
-"""Clips with the symbols said in them, and which of them have frames enough for those."""
+"""Clips with their symbols, and which of them have enough frames for these."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Utterances:
-    """Tokens of clips with the symbols said in each.
+    """Tokens of clips with the symbols spoken in each.
 
     Attributes:
         tokens: `n` clips.
         labels: for each its symbols, numbers from 1 on (0 is the blank).
+
+    Raises:
+        ConfigError: there is no clip, the counts differ, or a clip has no symbol or a blank.
     """
 
     tokens: TokenSet
     labels: tuple[Labels, ...]
 
     def __post_init__(self) -> None:
-        """Check that there is a clip, one string a clip, and no blank in it.
-
-        Raises:
-            ConfigError: there is not.
-        """
         if len(self.tokens) == 0 or len(self.tokens) != len(self.labels):
             raise ConfigError(f"{len(self.tokens)} clips with {len(self.labels)} strings; expected as many, at least 1")
         if any(len(one) == 0 or one.min() <= BLANK for one in self.labels):
-            raise ConfigError("an utterance has no symbol, or a symbol below 1; leave out what nobody said")
+            raise ConfigError("an utterance has no symbol, or a symbol below 1; leave such clips out")
 
     def select(self, places: NDArray[np.int64]) -> Utterances:
         """Return some of the utterances."""
@@ -44,17 +42,11 @@ class Utterances:
 
 
 def feasible(tokens: TokenSet, labels: Sequence[Labels], upsample: int) -> NDArray[np.bool_]:
-    """Return which utterances have frames enough for their symbols, `(n,)`.
+    """Return which utterances have enough frames for their symbols, `(n,)` bool.
 
-    A string needs a frame for each symbol, and one more for a blank between two equal symbols that follow each other.
+    A string needs a frame for each symbol, and one for the blank between two equal neighbours.
     """
-    frames = np.array([_columns(tokens, i) for i in range(len(tokens))], dtype=np.int64) * upsample
+    frames = np.array([tokens.valid_columns(i).sum() for i in range(len(tokens))], dtype=np.int64) * upsample
     needed = np.array([len(one) + int((one[1:] == one[:-1]).sum()) for one in labels], dtype=np.int64)
     enough: NDArray[np.bool_] = frames >= needed
     return enough
-
-
-def _columns(tokens: TokenSet, place: int) -> int:
-    """Return how many time columns of a clip are valid."""
-    start, time = int(tokens.start[place]), int(tokens.time[place])
-    return int(np.asarray(tokens.valid[start : start + time * tokens.freq]).reshape(time, tokens.freq).any(1).sum())

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from auricle.config import Count, NonNegative, ShareBelowOne
 from auricle.encoders.contract import Grid
-from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, classify, drop, linear_init, repeat
+from auricle.probes.contract import Inputs, classify, drop, linear_layer
 from auricle.probes.frames.contract import FrameConfig, FrameHead, split_columns
 from auricle.probes.heads.protobin import Protobin, ProtobinConfig
 from auricle.tokens.token_set import TokenShape
@@ -22,7 +22,7 @@ class FrameProtobinConfig(FrameConfig):
 
     Attributes:
         lr_range: learning rates that the search covers; 0.2 was best on sed_synth validation frames, above the range
-            that is published for clips: the best of 8 tokens says less than the best of a clip's hundreds.
+            published for clips: the best of 8 tokens is less informative than that of a clip's hundreds.
         per_class: J, prototypes for each class; all classes share them.
         init_std: of the latent prototypes.
         dropout: on the similarities, in training.
@@ -30,24 +30,14 @@ class FrameProtobinConfig(FrameConfig):
     """
 
     lr_range: ClassVar[tuple[float, float]] = (1e-2, 5e-1)
-    per_class: int = 20
-    init_std: float = 0.02
-    dropout: float = 0.0
+    per_class: Count = 20
+    init_std: NonNegative = 0.02
+    dropout: ShareBelowOne = 0.0
     precision: Literal["auto", "exact", "fast"] = "auto"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> FrameProtobin:
-        """Build the head: `P D + U C (P + 1)` parameters a setting, with `P = C J`.
-
-        Raises:
-            ConfigError: there is less than one prototype a class, or dropout is outside [0, 1).
-        """
-        if self.per_class < 1:
-            raise ConfigError(f"per_class is {self.per_class}; a class needs at least one prototype")
-        return FrameProtobin(self, shape, classes, settings, generator)
 
 
 class FrameProtobin(Protobin, FrameHead):
-    """`W max_f cos(z_tf, sign(P)) + b` for each column t, at S settings."""
+    """`W max_f cos(z_tf, sign(P)) + b` for each column t; `P D + U C (P + 1)` parameters a setting, with `P = C J`."""
 
     def __init__(
         self, config: FrameProtobinConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
@@ -58,15 +48,13 @@ class FrameProtobin(Protobin, FrameHead):
             dropout=config.dropout,
             precision=config.precision,
         )
-        super().__init__(plain, shape.width, classes, settings, generator)
+        super().__init__(plain, shape, classes, settings, generator)
         self._freq, self.upsample = shape.freq, config.upsample
-        # One output a frame of each column in place of one a clip.
+        # One output for each frame of a column instead of one a clip.
         count, wide = classes * config.per_class, config.upsample * classes
-        self.weight = repeat(linear_init((wide, count), count, generator), settings)
-        self.bias = repeat(linear_init((wide,), count, generator), settings)
+        self.weight, self.bias = linear_layer(wide, count, settings, generator)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, M, C)` of the valid frames in a row."""
         N = inputs.x.shape[1]
         h = self.frame_similarities(inputs, Grid(N // self._freq, self._freq, 1.0)).flatten(1, 2)
         if inputs.valid is not None:

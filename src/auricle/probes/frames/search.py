@@ -1,54 +1,67 @@
-"""Fits a frame-wise reader: many learning rates and weight decays at once, chosen on validation frames only."""
+"""Fits a frame-wise probe: many learning rates and weight decays at once, chosen on validation frames only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from auricle.errors import ConfigError, TrainingError
+from auricle.errors import ConfigError
 from auricle.probes.contract import Labelled
+from auricle.probes.fitted import FittedProbe
 from auricle.probes.frames.contract import (
     FrameConfig,
+    FrameHead,
     FrameLabelled,
     FrameLossConfig,
     cut_pieces,
     valid_frames,
 )
-from auricle.probes.frames.feed import FittedFrames, FrameFeed
 from auricle.probes.label_checks import check_targets
 from auricle.probes.losses import LossConfig, get_loss
 from auricle.probes.search.config import SearchConfig
-from auricle.probes.search.edges import edge_notes
 from auricle.probes.search.feed import Feed
-from auricle.probes.search.seeds_rerun import rerun
-from auricle.probes.search.settings_run import Finished, Work, train_settings
-from auricle.probes.search.study import passes, study_search
+from auricle.probes.search.search import search_settings
+from auricle.probes.search.settings_run import Work
 from auricle.tokens.token_set import TokenSet
 
-# Clips a step, at most, that a search's `min_batches` may be met with.
+# Most pieces a step that still allow a search's `min_batches`.
 _STEP = 8
+
+
+class FrameFeed(Feed):
+    """Inputs of a frame-wise head; `gather` returns a row for each valid frame of all clips."""
+
+    @cached_property
+    def rows(self) -> int:
+        columns = sum(int(self.tokens.valid_columns(place).sum()) for place in range(len(self.tokens)))
+        return columns * (self.head.upsample if isinstance(self.head, FrameHead) else 1)
+
+
+class FittedFrames(FittedProbe):
+    """A fitted frame-wise probe: `logits` and `predict` return `(M, C)`, the valid frames of all clips in a row."""
+
+    def logits(self, tokens: TokenSet) -> Tensor:
+        # No clip is read here: only the tokens' encoder and shape are checked.
+        nothing = super().logits(tokens.select([]))
+        if len(tokens) == 0:
+            return nothing
+        with torch.no_grad():
+            return FrameFeed(tokens, self.head, memory_mb=0).gather(self.head)[0]
 
 
 @dataclass
 class FrameWork(Work):
-    """`Work` whose targets are of frames: picked piece by piece in training, in a row for validation."""
+    """`Work` whose targets are of frames: a table for each piece in training, one row a frame for validation."""
 
-    def feed(self, side: str) -> Feed:
-        """Return the inputs of the `training` or the `validation` clips."""
-        if side not in self._feeds:
-            part = self.train if side == "training" else self.valid
-            if part is None:
-                raise ConfigError("there are no validation clips to read")
-            reader = self.head(1, torch.Generator())
-            self._feeds[side] = FrameFeed(part.tokens, reader, memory_mb=self.search.memory_mb, device=self.device)
-        return self._feeds[side]
+    feeds: ClassVar[type[Feed]] = FrameFeed
 
     def expected(self, part: Labelled) -> Tensor:
-        """Return a side's targets on the device."""
         table = part.padded if part is self.train and isinstance(part, FrameLabelled) else part.targets
         return table.to(self.device)
 
@@ -65,16 +78,16 @@ def fit_frames(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> FittedFrames:
-    """Train a frame-wise reader at every setting of the search and return the one that validates best.
+    """Train a frame-wise probe at every setting of the search and return the one with the best validation score.
 
-    What chooses is the mean average precision over validation frames, class by class: it needs no threshold.
-    Training clips are cut into pieces (`cut_pieces`), so that few long recordings make as many steps an epoch as
-    the search asks for; validation clips stay whole.
+    The score is the mean average precision over validation frames, which needs no threshold. Training clips are cut
+    into pieces (`cut_pieces`), so that few long recordings make as many steps an epoch as the search asks for;
+    validation clips stay whole.
 
     Args:
-        config: the reader.
+        config: settings of the probe.
         train: training clips, and for each its targets `(time * upsample, C)`, zeros and ones.
-        valid: validation clips likewise. None: nothing is chosen, the search must hold one setting.
+        valid: validation clips likewise. None: nothing is chosen, and the search must hold one setting.
         classes: names of the C classes.
         loss: `bce` or `asl`, or settings of one of them.
         search: method, settings, epochs, batch (of pieces).
@@ -86,49 +99,31 @@ def fit_frames(
         A fitted probe whose `predict` yields the valid frames of all clips in a row (`frame_scores` sorts them).
 
     Raises:
-        ConfigError: the loss is of one label, a side has no clip or no event, tokens are not finite, or nothing can
+        ConfigError: the loss is for one label, a side has no clip or no event, tokens are not finite, or nothing can
             choose among settings.
         TrainingError: every setting diverged.
         MissingExtraError: the search is `tpe` and optuna is not installed.
     """
     search, plain = search or SearchConfig(), get_loss(loss)
     if plain.single or plain.regression:
-        raise ConfigError(f"loss {plain.name!r} is of one label or number; any classes may sound in a frame: use 'bce'")
+        raise ConfigError(f"loss {plain.name!r} is for one label or number; a frame may hold any classes: use 'bce'")
     framed = FrameLossConfig(plain.name, plain.gamma_neg, plain.gamma_pos, plain.margin)
     metric = search.metric or "map"
     if metric not in ("map", "auc"):
-        raise ConfigError(f"{metric!r} can't choose among readers of frames; use 'map' or 'auc'")
+        raise ConfigError(f"{metric!r} can't choose among frame-wise probes; use 'map' or 'auc'")
     U = config.upsample
     pieces = cut_pieces(*train, U, pieces=_STEP * search.min_batches)
     known = FrameLabelled.of(*pieces, U)
     asked = None if valid is None else FrameLabelled.of(*valid, U)
     check_targets(known, asked, classes, framed, metric)
     if asked is None and search.searches:
-        raise ConfigError("without validation clips no setting can be chosen; give one lr and one weight decay")
+        raise ConfigError("without validation clips no setting can be chosen; set one lr and one weight decay")
     work = FrameWork(config, known, asked, len(classes), framed, search, metric, device)
-    guided = search.method == "tpe" and search.searches
-    several = search.top_k > 1 and search.searches
-    rounds = (len(passes(search)) if guided else 1) + (search.reruns - 1 if several else 0)
-
-    def tell(done: int) -> None:
-        if progress is not None:
-            progress(done, rounds * search.epochs)
-
-    if guided:
-        found = study_search(work, seed, progress=lambda number, epoch: tell(number * search.epochs + epoch))
-    else:
-        found = train_settings(work, search.grid(config), seed, progress=tell)
-    best = found.finishers()
-    if not best:
-        raise TrainingError(_diverged(found))
-    state = found.states[best[0]]
-    if several:
-        seeds = range(seed, seed + search.reruns)
-        shift = (rounds - search.reruns + 1) * search.epochs
-        best, states = rerun(work, found, best[: search.top_k], seeds, progress=lambda done: tell(shift + done))
-        state = states[0]
+    seeds = range(seed, seed + (search.reruns if search.top_k > 1 and search.searches else 1))
+    found, best, states = search_settings(work, seeds, progress=progress)
+    chosen = found.trials[best[0]]
     head = config.build(known.tokens.shape, len(classes), settings=1, generator=torch.Generator())
-    head.load_state_dict(state)
+    head.load_state_dict(states[0])
     return FittedFrames(
         config=config,
         head=head.eval(),
@@ -142,18 +137,18 @@ def fit_frames(
         seed=seed,
         encoder=known.tokens.encoder,
         layer=known.tokens.layer,
-        notes=edge_notes(search, config, found.trials[best[0]]),
+        notes=search.edge_notes(config, chosen.lr, chosen.weight_decay),
     )
 
 
 def frame_scores(fitted: FittedFrames, tokens: TokenSet) -> list[np.ndarray]:
-    """Return the probabilities of each clip's frames, `(time * upsample, C)` float32; zeros where one is not valid.
+    """Return the probabilities of each clip's frames, `(time * upsample, C)` float32; zeros at invalid frames.
 
     Raises:
-        ConfigError: the tokens are of another encoder, or the settings are not those of a frame-wise reader.
+        ConfigError: the tokens are of another encoder, or the settings are not those of a frame-wise probe.
     """
     if not isinstance(fitted.config, FrameConfig):
-        raise ConfigError(f"{type(fitted.config).__name__} reads clips; frame scores need a frame-wise reader")
+        raise ConfigError(f"{type(fitted.config).__name__} classifies clips; frame scores need a frame-wise probe")
     rows, U = fitted.predict(tokens), fitted.config.upsample
     scores, begin = [], 0
     for place, time in enumerate(tokens.time.tolist()):
@@ -163,11 +158,3 @@ def frame_scores(fitted: FittedFrames, tokens: TokenSet) -> list[np.ndarray]:
         begin += int(frames.sum())
         scores.append(table)
     return scores
-
-
-def _diverged(found: Finished) -> str:
-    rates = sorted({t.lr for t in found.trials})
-    return (
-        f"no learning rate from {rates[0]:g} to {rates[-1]:g} gave a finite validation loss; check that the tokens "
-        "are finite, or give lower learning rates"
-    )

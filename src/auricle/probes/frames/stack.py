@@ -3,137 +3,109 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from auricle.config import Count, ShareBelowOne
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, classify, drop, linear_init, repeat
-from auricle.probes.frames.contract import FrameConfig, StandardisedFrames, split_columns
-from auricle.tokens.token_set import TokenShape
-
-Rows = Literal["flat", "mean"]
+from auricle.probes.contract import Inputs, classify, drop, linear_layer
+from auricle.probes.frames.contract import FrameConfig, FrameHead, Rows, split_columns, token_columns
+from auricle.probes.heads.token_moments import StandardisedHead
+from auricle.tokens.token_set import TokenBatch, TokenShape
 
 
 @dataclass(frozen=True)
-class FrameLinearConfig(FrameConfig):
-    """One linear layer on each column by itself: what a frame's tokens say without any context of the reader's own.
+class FrameStackConfig(FrameConfig):
+    """Base of settings of layers over columns.
 
     Attributes:
-        rows: what a column's vector is. `flat`: its frequency rows concatenated, `F D` wide, as MSM-MAE and M2D read
-            it; `mean`: their mean, `D` wide.
+        rows: a column's vector: `flat` or `mean` (see `Rows`).
     """
 
     rows: Rows = "flat"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> FrameStack:
-        """Build the head: `U C (width + 1)` parameters a setting."""
-        return FrameStack(shape, self.rows, (), classes, self.upsample, 0.0, settings, generator)
+    def layout(self) -> tuple[tuple[tuple[int, int], ...], float]:
+        """Return `(kernel, width)` of each hidden layer, and the dropout after each."""
+        return (), 0.0
 
 
 @dataclass(frozen=True)
-class FrameMlpConfig(FrameConfig):
-    """Hidden layers on each column by itself, GELU, then the linear layer. HEAR's timestamp tasks are read so.
+class FrameLinearConfig(FrameStackConfig):
+    """One linear layer on each column: scores a frame by its own tokens, without context.
+
+    `U C (width + 1)` parameters a setting.
+    """
+
+
+@dataclass(frozen=True)
+class FrameMlpConfig(FrameStackConfig):
+    """Hidden layers on each column, GELU, then the linear layer, as for HEAR's timestamp tasks.
 
     Attributes:
-        rows: as in `FrameLinearConfig`.
         hidden: width of the hidden layers.
         layers: hidden layers.
         dropout: after each of them, in training.
     """
 
-    rows: Rows = "flat"
-    hidden: int = 256
-    layers: int = 1
-    dropout: float = 0.1
+    hidden: Count = 256
+    layers: Count = 1
+    dropout: ShareBelowOne = 0.1
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> FrameStack:
-        """Build the head.
-
-        Raises:
-            ConfigError: a count is below one, or dropout is outside [0, 1).
-        """
-        hidden = ((1, self.hidden),) * self.layers
-        if not hidden:
-            raise ConfigError(f"found {self.layers} hidden layers; expected at least one, or the linear reader")
-        return FrameStack(shape, self.rows, hidden, classes, self.upsample, self.dropout, settings, generator)
+    def layout(self) -> tuple[tuple[tuple[int, int], ...], float]:
+        return ((1, self.hidden),) * self.layers, self.dropout
 
 
 @dataclass(frozen=True)
-class FrameConvConfig(FrameConfig):
+class FrameConvConfig(FrameStackConfig):
     """A projection of each column, convolutions over time, GELU after each, then the linear layer.
 
     It sees `layers * (kernel - 1) / 2` columns on either side: onsets and offsets show in the difference of columns.
 
     Attributes:
-        rows: as in `FrameLinearConfig`.
         hidden: width of projection and convolutions.
         kernel: columns that a convolution sees, odd.
         layers: convolutions.
         dropout: after each layer, in training.
     """
 
-    rows: Rows = "flat"
-    hidden: int = 128
-    kernel: int = 3
-    layers: int = 2
-    dropout: float = 0.1
+    hidden: Count = 128
+    kernel: Count = 3
+    layers: Count = 2
+    dropout: ShareBelowOne = 0.1
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> FrameStack:
-        """Build the head.
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"kernel is {self.kernel}; expected an odd number of columns")
 
-        Raises:
-            ConfigError: a count is below one, the kernel is even, or dropout is outside [0, 1).
-        """
-        if self.layers < 1:
-            raise ConfigError(f"found {self.layers} convolutions; expected at least one, or the mlp reader")
-        hidden = ((1, self.hidden), *((self.kernel, self.hidden),) * self.layers)
-        return FrameStack(shape, self.rows, hidden, classes, self.upsample, self.dropout, settings, generator)
+    def layout(self) -> tuple[tuple[tuple[int, int], ...], float]:
+        return ((1, self.hidden), *((self.kernel, self.hidden),) * self.layers), self.dropout
 
 
-class FrameStack(StandardisedFrames):
-    """Layers over standardised columns at S settings.
-
-    Args:
-        shape: of the tokens.
-        rows: what a column's vector is.
-        hidden: `(kernel, width)` of each hidden layer.
-        classes: C.
-        upsample: U.
-        dropout: after each hidden layer, in training.
-        settings: S.
-        generator: of the random start.
-    """
+class FrameStack(StandardisedHead, FrameHead):
+    """Layers over standardised columns at S settings."""
 
     def __init__(
-        self,
-        shape: TokenShape,
-        rows: Rows,
-        hidden: tuple[tuple[int, int], ...],
-        classes: int,
-        upsample: int,
-        dropout: float,
-        settings: int,
-        generator: torch.Generator,
+        self, config: FrameStackConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
-        width = shape.width * (shape.freq if rows == "flat" else 1)
-        super().__init__(rows, shape.freq, width, settings)
-        if any(kernel < 1 or kernel % 2 == 0 or count < 1 for kernel, count in hidden):
-            raise ConfigError(f"hidden layers (kernel, width) are {hidden}; expected odd kernels and widths above zero")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout}; expected 0 or more and less than 1")
-        self.kernels, self.upsample, self.dropout = [kernel for kernel, _ in hidden], upsample, dropout
+        width = shape.width * (shape.freq if config.rows == "flat" else 1)
+        super().__init__(width, settings)
+        hidden, self.dropout = config.layout()
+        self.rows, self.freq, self.upsample = config.rows, shape.freq, config.upsample
+        self.kernels = [kernel for kernel, _ in hidden]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for kernel, count in (*hidden, (1, upsample * classes)):
-            fan_in = width * kernel
-            self.weights.append(repeat(linear_init((count, fan_in), fan_in, generator), settings))
-            self.biases.append(repeat(linear_init((count,), fan_in, generator), settings))
+        for kernel, count in (*hidden, (1, config.upsample * classes)):
+            weight, bias = linear_layer(count, width * kernel, settings, generator)
+            self.weights.append(weight)
+            self.biases.append(bias)
             width = count
 
+    def read(self, batch: TokenBatch) -> Inputs:
+        x, valid = token_columns(batch, self.freq, self.rows)
+        return Inputs(x, None if bool(valid.all()) else valid)
+
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, M, C)` of the valid frames in a row."""
         valid = inputs.valid
         B, T, _ = inputs.x.shape
         x = inputs.x.flatten(0, 1) if valid is None else inputs.x[valid]
@@ -158,13 +130,13 @@ class FrameStack(StandardisedFrames):
 
 
 def neighbours(h: Tensor, valid: Tensor | None, shape: tuple[int, int], kernel: int) -> Tensor:
-    """Put each valid column's neighbours in time beside it: `(S, M, H)` -> `(S, M, H kernel)`.
+    """Concatenate each valid column with its neighbours in time: `(S, M, H)` -> `(S, M, H kernel)`.
 
-    What lies beyond a clip, and columns that are not valid, are zero: a clip's result does not depend on the others.
+    Columns beyond a clip, and invalid ones, are zero, so that a clip's result does not depend on the others.
 
     Args:
         h: valid columns in a row.
-        valid: `(B, T)` which columns these are; None: all.
+        valid: `(B, T)`; None: all columns are valid.
         shape: B and T.
         kernel: odd number of columns.
     """

@@ -1,7 +1,7 @@
 """Attention-based multiple-instance pooling: a perceptron scores each token (arXiv 2412.03215, `abmilp`).
 
-With one layer the scores are one product with the tokens. From two layers on, every token makes a hidden vector for
-every setting; that part runs in pieces and again for the gradient, so that memory does not grow with the settings.
+With one layer the scores are one product with the tokens. Deeper scorers have a hidden vector for each token and
+setting; they run in pieces and again for the gradient, so that memory does not grow with the settings.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count
 from auricle.encoders.parts.positions import sincos_grid
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, linear_init, repeat
+from auricle.probes.contract import Inputs, linear_init, linear_layer, repeat
 from auricle.probes.heads.pooled_head import AttentiveHead, PooledConfig, weigh
 from auricle.probes.heads.recompute import per_setting
 from auricle.tokens.token_set import TokenShape
@@ -25,8 +26,8 @@ from auricle.tokens.token_set import TokenShape
 class AbmilpConfig(PooledConfig):
     """Settings of multiple-instance pooling.
 
-    The reference's class starts from depth 2 and tanh, which is the default here; its authors' published command uses
-    depth 1 and ReLU, which has no effect at depth 1 (`abmilp_depth1` among the probes).
+    The default is that of the reference's class, depth 2 and tanh; the published command uses depth 1 and ReLU, which
+    has no effect at depth 1 (probe `abmilp_depth1`).
 
     Attributes:
         depth: layers of the scorer; all but the last are as wide as the tokens.
@@ -36,22 +37,10 @@ class AbmilpConfig(PooledConfig):
         position: `sincos` adds two-dimensional sin-cos positions to the scorer's input, `none` does not.
     """
 
-    depth: int = 2
+    depth: Count = 2
     activation: Literal["tanh", "relu"] = "tanh"
     self_attention: Literal["none", "map", "both"] = "none"
     position: Literal["none", "sincos"] = "none"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Abmilp:
-        """Build the head.
-
-        Raises:
-            ConfigError: the depth is below one, the width doesn't fit sin-cos positions, or a class token is missing.
-        """
-        if self.depth < 1:
-            raise ConfigError(f"depth is {self.depth}; the scorer has at least one layer")
-        if self.position == "sincos" and shape.width % 4:
-            raise ConfigError(f"sin-cos positions need a width that 4 divides, found {shape.width}; use 'none'")
-        return Abmilp(self, shape, classes, settings, generator)
 
 
 class Abmilp(AttentiveHead):
@@ -65,20 +54,21 @@ class Abmilp(AttentiveHead):
     ) -> None:
         super().__init__(config, shape, settings)
         D = shape.width
+        if config.position == "sincos" and D % 4:
+            raise ConfigError(f"sin-cos positions need a width that 4 divides, found {D}; use 'none'")
         self.freq, self.depth, self.activation = shape.freq, config.depth, config.activation
         self.self_attention, self.position = config.self_attention, config.position
         for layer in range(config.depth):
             out = 1 if layer == config.depth - 1 else D
-            self.register_parameter(f"score_weight{layer}", repeat(linear_init((out, D), D, generator), settings))
-            self.register_parameter(f"score_bias{layer}", repeat(linear_init((out,), D, generator), settings))
+            weight, bias = linear_layer(out, D, settings, generator)
+            self.register_parameter(f"score_weight{layer}", weight)
+            self.register_parameter(f"score_bias{layer}", bias)
         if config.self_attention != "none":
             self.qkv = repeat(linear_init((3 * D, D), D, generator), settings)
-            self.proj_weight = repeat(linear_init((D, D), D, generator), settings)
-            self.proj_bias = repeat(linear_init((D,), D, generator), settings)
+            self.proj_weight, self.proj_bias = linear_layer(D, D, settings, generator)
         self._classifier(D, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled vectors `(S, B, D)`. In training mode, running statistics are updated."""
         x = self.standardised(inputs)
         weights = weigh(self._scores(x, inputs.valid), inputs.valid)
         if self.self_attention == "both":
@@ -90,7 +80,6 @@ class Abmilp(AttentiveHead):
         return torch.bmm(weights, x).transpose(0, 1)
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the weight of each token of the map, `(S, B, N)`."""
         scores = self._scores(self.standardised(inputs), inputs.valid)
         return weigh(scores, inputs.valid).transpose(0, 1)[..., self.first :]
 

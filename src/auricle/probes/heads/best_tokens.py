@@ -1,6 +1,6 @@
-"""For each prototype and clip, the tokens most and least like it: found without holding all similarities at once.
+"""The tokens that score best against each vector in each clip, without holding all scores at once.
 
-Letters: R rows of prototypes (all settings in a row), B clips, N tokens, D width, K tokens kept.
+Letters: R rows of vectors (all settings in a row), B clips, N tokens, D width, K tokens kept.
 """
 
 from __future__ import annotations
@@ -12,45 +12,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Similarities held at once: about the second-level cache of a core (fp32), so that the maximum is found before they
-# leave it; a GPU wants launches that fill it.
+# Scores held at once: about the second-level cache of a core (fp32), so that the maximum is found before they leave
+# it; a GPU needs launches that fill it.
 _CPU_CHUNK = 2**20
 _GPU_CHUNK = 2**26
-# Below any cosine, and finite: packing it with a token's place must not make a NaN of it.
+# Below any cosine, and finite: packing it with a token's index must not make a NaN.
 _MASKED = -4.0
 
 
 def fast_precision(precision: str, device: torch.device) -> bool:
-    """Decide whether similarities are computed in bfloat16 while training."""
+    """Return whether similarities are computed in bfloat16 while training."""
     if precision == "auto":
         return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
     return precision == "fast"
 
 
 def best_token(
-    unit: Tensor, x: Tensor, valid: Tensor | None, *, fast: bool, search: bool = True
+    unit: Tensor, x: Tensor, valid: Tensor | None, *, fast: bool, search: bool = True, masked: float = _MASKED
 ) -> tuple[Tensor, Tensor]:
-    """Find each prototype's best token in each clip, a cache-sized piece of the similarities at a time.
+    """Find each vector's best token in each clip, a cache-sized piece of the scores at a time.
 
     Args:
-        unit: `(R, D)` prototypes of length one.
-        x: `(B, N, D)` tokens of length one.
+        unit: `(R, D)` prototypes of length one, or any vectors with a `masked` below every score.
+        x: `(B, N, D)` tokens of length one, or any.
         valid: `(B, N)` bool or None.
         fast: multiply in bfloat16.
-        search: find the winners too; without them (and in float32) the second result means nothing.
+        search: find the winners too; otherwise (and in float32) the second result is undefined.
+        masked: score of invalid tokens.
 
     Returns:
-        `(R, B)` the largest similarity (-4 in a clip without valid tokens), and `(R, B)` int64 its token (first 65,536
-        tokens where `fast`).
+        `(R, B)` the largest score (`masked` in a clip without valid tokens), and `(R, B)` int64 its token, the first
+        of equal ones (first 65,536 tokens where `fast`).
     """
     R, (B, N, _) = unit.shape[0], x.shape
-    # The place of a token is packed into 16 bits.
+    # The index of a token is packed into 16 bits.
     fast = fast and N <= 2**16
     best = torch.empty(R, B, device=x.device, dtype=torch.float32 if fast else x.dtype)
     winner = torch.empty(R, B, device=x.device, dtype=torch.int64)
-    for r, b, s, masked in _pieces(unit, x, valid, fast):
-        if masked is not None:
-            s.masked_fill_(masked, _MASKED)
+    for r, b, s, invalid in _pieces(unit, x, valid, fast):
+        if invalid is not None:
+            s.masked_fill_(invalid, masked)
         if fast:
             best[r, b], winner[r, b] = _packed_max(s)
         elif search:
@@ -61,7 +62,7 @@ def best_token(
 
 
 def top_tokens(unit: Tensor, x: Tensor, valid: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """Find each prototype's `count` best tokens in each clip; a clip with fewer yields the invalid ones, at -4, last.
+    """Find each prototype's `count` best tokens in each clip; a clip with fewer yields invalid ones last, at -4.
 
     Arguments are those of `best_token`; returns similarities `(R, B, K)` and places `(R, B, K)` int64, best first,
     K = min(count, N).
@@ -105,14 +106,14 @@ def extreme_tokens(
 
 
 def similarities(values: Tensor, places: Tensor, unit: Tensor, x: Tensor) -> Tensor:
-    """Give found similarities their gradient: each is the product of a prototype and the token at its place.
+    """Return found scores with their gradient: each is the product of a vector and the token at its place.
 
-    No gradient is given to the tokens: they are frozen.
+    The tokens are frozen and get no gradient.
 
     Args:
         values: `(R, B)` as found.
-        places: `(R, B)` int64, tokens they were found at.
-        unit: `(R, D)` prototypes of length one.
+        places: `(R, B)` int64, their tokens.
+        unit: `(R, D)` vectors.
         x: `(B, N, D)` tokens.
     """
     found: Tensor = _AtPlaces.apply(unit, x, values, places)
@@ -120,7 +121,7 @@ def similarities(values: Tensor, places: Tensor, unit: Tensor, x: Tensor) -> Ten
 
 
 class _AtPlaces(torch.autograd.Function):
-    """Products of prototypes with one token each, whose backward reads those tokens only."""
+    """Products of vectors with one token each, whose backward reads those tokens only."""
 
     @staticmethod
     def forward(ctx: Any, unit: Tensor, x: Tensor, values: Tensor, places: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ class _AtPlaces(torch.autograd.Function):
 def _pieces(
     unit: Tensor, x: Tensor, valid: Tensor | None, fast: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor | None]]:
-    """Yield prototypes, clips, their similarities `(r, b, N)` and which of these are of invalid tokens."""
+    """Yield rows, clips, their scores `(r, b, N)` and which of these are of invalid tokens."""
     R, (B, N, D) = unit.shape[0], x.shape
     if fast:
         unit, x = unit.bfloat16(), x.bfloat16()
@@ -155,7 +156,7 @@ def _pieces(
 
 def _packed_max(s: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum over the last axis of bfloat16 similarities, and its place."""
-    # bfloat16 as float32 has sixteen free low bits: with the place in them one maximum yields both, at a third of the
+    # bfloat16 as float32 has sixteen free low bits: with the index in them one maximum yields both, at a third of the
     # cost of a maximum with indices.
     place = torch.arange(s.shape[-1], device=s.device, dtype=torch.int32)
     packed = s.float().view(torch.int32).bitwise_or_(place).view(torch.float32).amax(-1).view(torch.int32)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count, NonNegative, ShareBelowOne
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, drop, linear_init, repeat
+from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, drop, linear_layer, repeat
 from auricle.probes.heads.best_tokens import extreme_tokens, fast_precision
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
@@ -24,11 +25,11 @@ class CgpConfig(ProbeConfig):
     """Settings of convex gated probing.
 
     The range of learning rates is ours, around the published 1e-3. A batch holds all layers' tokens in float32: 128
-    clips of 512 tokens of width 768 in twelve layers take 2.4 GB, so a large encoder wants smaller batches.
+    clips of 512 tokens of width 768 in twelve layers take 2.4 GB, so that large encoders need smaller batches.
 
     Attributes:
         per_class: prototypes for each class (shared by all), as for the other prototype probes.
-        count: prototypes in all, whatever the number of classes (the paper: 10,000); None: `per_class` decides.
+        count: total prototypes, for any number of classes (the paper: 10,000); None: `per_class` a class.
         middle: the clip-level cosine: with the `cls` token (the mean of several), or the `mean` over all tokens, as
             published for encoders without one; `auto` takes the class token where there is one.
         init_std: of the prototypes.
@@ -38,56 +39,32 @@ class CgpConfig(ProbeConfig):
 
     lr_range: ClassVar[tuple[float, float]] = (5e-4, 2e-2)
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
-    per_class: int = 20
-    count: int | None = None
+    per_class: Count = 20
+    count: Count | None = None
     middle: Literal["auto", "cls", "mean"] = "auto"
-    init_std: float = 0.02
-    dropout: float = 0.2
+    init_std: NonNegative = 0.02
+    dropout: ShareBelowOne = 0.2
     precision: Literal["auto", "exact", "fast"] = "auto"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Cgp:
-        """Build the head.
-
-        Raises:
-            ConfigError: there is no prototype, dropout is outside [0, 1), or a class token is asked for in vain.
-        """
-        count = classes * self.per_class if self.count is None else self.count
-        if count < 1:
-            raise ConfigError(f"found {count} prototypes (per_class={self.per_class}, count={self.count}), expected 1+")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}; expected 0 or more and less than 1")
-        if self.middle == "cls" and shape.cls == 0:
-            raise ConfigError("middle 'cls' needs a class token, and this encoder has none; use 'mean' or 'auto'")
-        return Cgp(self, shape, count, classes, settings, generator)
 
 
 class Cgp(ProbeHead):
     """`W [min, clip, max of cos(p, z)] + b` at S settings; `P D + L + 3 P C + C` parameters each."""
 
     def __init__(
-        self,
-        config: CgpConfig,
-        shape: TokenShape,
-        count: int,
-        classes: int,
-        settings: int,
-        generator: torch.Generator,
+        self, config: CgpConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__()
+        if config.middle == "cls" and shape.cls == 0:
+            raise ConfigError("middle 'cls' needs a class token, and this encoder has none; use 'mean' or 'auto'")
+        count = classes * config.per_class if config.count is None else config.count
         self.config = config
         self.cls = config.middle == "cls" or (config.middle == "auto" and shape.cls > 0)
         start = torch.randn(count, shape.width, generator=generator) * config.init_std
         self.prototypes = repeat(start, settings)
         self.gates = repeat(torch.ones(shape.layers), settings)
-        self.weight = repeat(linear_init((classes, 3 * count), 3 * count, generator), settings)
-        self.bias = repeat(linear_init((classes,), 3 * count, generator), settings)
+        self.weight, self.bias = linear_layer(classes, 3 * count, settings, generator)
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Scale tokens to length one in each layer, `(B, L, 1 + N, D)`: the clip-level vector stands first.
-
-        Raises:
-            ConfigError: no layers are stacked, or they lie on different grids.
-        """
         stack, stack_valid = batch.layers(one_grid=True)
         valid = stack_valid.all(1)
         whole = bool(valid.all())
@@ -101,7 +78,6 @@ class Cgp(ProbeHead):
         return Inputs(torch.cat([first, x], 2), None if whole else valid)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         low, middle, high = self._cosines(inputs)
         h = torch.stack([low, middle, high], -1).flatten(2)
         h = drop(h, self.config.dropout, generator) if self.training else h
@@ -112,7 +88,7 @@ class Cgp(ProbeHead):
         return self._cosines(inputs)[2]
 
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what the largest cosines `(S, B, P)` add to the logit of class `target`, `(S, B, P)`."""
+        """Return the part of the largest cosines `(S, B, P)` in the logit of class `target`, `(S, B, P)`."""
         return h * self.weight[:, target, 2::3].unsqueeze(1)
 
     def shares(self) -> Tensor:
@@ -132,7 +108,6 @@ class Cgp(ProbeHead):
         return Inputs(inputs.x[:, :, 1:], inputs.valid)
 
     def watch(self) -> dict[str, Tensor]:
-        """Effective number of layers that are mixed (exponential of the shares' entropy)."""
         return {"layers": layers_in_use(self.shares())}
 
     def _cosines(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,7 +120,7 @@ class Cgp(ProbeHead):
 
 
 def layers_in_use(shares: Tensor) -> Tensor:
-    """Return the exponential of the entropy of shares `(S, L)`: L where all count alike, 1 where one does, `(S,)`."""
+    """Return the exponential of the entropy of shares `(S, L)`: L if all are equal, 1 if one is all, `(S,)`."""
     return torch.special.entr(shares).sum(-1).exp()
 
 
@@ -160,8 +135,8 @@ def _mixed(gates: Tensor, x: Tensor) -> Tensor:
 class _GatedExtremes(torch.autograd.Function):
     """Least and largest cosine of each prototype with the mixed tokens, `(S, B, P)` each.
 
-    The mixture of one setting is made, read and forgotten, and made again in the backward pass: all of them together
-    would be `(S, B, N, D)`.
+    The mixture of one setting is in memory at a time, and computed again in the backward pass: those of all settings
+    are `(S, B, N, D)`.
     """
 
     @staticmethod
@@ -187,7 +162,7 @@ class _GatedExtremes(torch.autograd.Function):
             pull = torch.cat([grads[0][s].t(), grads[1][s].t()], 1).contiguous()
             z = _mixed(g, x)
             to_unit[s] = F.embedding_bag(rows[s], z.flatten(0, 1), per_sample_weights=pull, mode="sum")
-            # How each token is pulled: a bag of the prototypes that found it (sorted by token).
+            # The gradient of each token: a bag of the prototypes that found it (sorted by token).
             order = rows[s].flatten().argsort()
             counts = torch.bincount(rows[s].flatten(), minlength=z.shape[0] * z.shape[1])
             pulled = F.embedding_bag(

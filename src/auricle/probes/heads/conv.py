@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import PooledConfig, PooledHead
@@ -20,34 +21,28 @@ from auricle.tokens.token_set import TokenShape
 class ConvConfig(PooledConfig):
     """Settings of the convolutional probe.
 
-    Kernel, channels and pooling of the paper are not known. Chosen here: one 3 x 3 convolution over time and
+    The paper does not specify kernel, channels and pooling. Chosen here: one 3 x 3 convolution over time and
     frequency to 128 channels, ReLU, mean over the valid tokens, linear layer. At width 768 that is
     `9 * 768 * 128 + 128` = 884,864 parameters and the head, between the paper's mlp and mhca.
 
     Attributes:
-        kernel: side of the kernel in tokens, odd; it is cut to the rows there are where there is one frequency row.
+        kernel: side of the kernel in tokens, odd; over time only where there is one frequency row.
         channels: of the convolution.
         activation: after it.
         pool: `mean` or `max` over the valid tokens.
-        tokens: must stay `patch`: class tokens have no place on the map.
+        tokens: must be `patch`: class tokens have no position on the map.
     """
 
-    kernel: int = 3
-    channels: int = 128
+    kernel: Count = 3
+    channels: Count = 128
     activation: Literal["relu", "gelu"] = "relu"
     pool: Literal["mean", "max"] = "mean"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Conv:
-        """Build the head.
-
-        Raises:
-            ConfigError: the kernel is even or below one, there is no channel, or class tokens are asked for.
-        """
-        if self.kernel < 1 or self.kernel % 2 == 0 or self.channels < 1:
-            raise ConfigError(f"kernel {self.kernel}, channels {self.channels}: expected an odd kernel and a channel")
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"kernel is {self.kernel}; expected an odd number of tokens")
         if self.tokens != "patch":
-            raise ConfigError("class tokens have no place on the map that is convolved; use tokens 'patch'")
-        return Conv(self, shape, classes, settings, generator)
+            raise ConfigError("class tokens have no position on the map that is convolved; use tokens 'patch'")
 
 
 class Conv(PooledHead):
@@ -58,7 +53,7 @@ class Conv(PooledHead):
     ) -> None:
         super().__init__(config, shape, settings)
         self.freq, self.activation, self.reduce = shape.freq, config.activation, config.pool
-        # Over one frequency row, two thirds of a square kernel would only ever see the border.
+        # Over one frequency row, two thirds of a square kernel would see the border only.
         sides = (config.kernel, 1 if shape.freq == 1 else config.kernel)
         fan_in = shape.width * sides[0] * sides[1]
         self.kernel = repeat(linear_init((config.channels, shape.width, *sides), fan_in, generator), settings)
@@ -66,10 +61,9 @@ class Conv(PooledHead):
         self._classifier(config.channels, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled channels `(S, B, H)`. In training mode, running statistics are updated."""
         x = self.standardised(inputs)
         B, N, D = x.shape
-        # Padding is zero like what lies beyond the border: a clip's result does not depend on its neighbours' length.
+        # Padding is zero like the border: a clip's result does not depend on the other clips' length.
         grid = x.view(B, N // self.freq, self.freq, D).permute(0, 3, 1, 2)
         elements = N * 2 * self.kernel.shape[1]
         return per_setting(self._convolve, [self.kernel, self.offset], [grid, inputs.valid], elements=elements)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auricle.config import Count
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import AttentiveHead, PooledConfig, hide, weigh
@@ -26,51 +27,34 @@ class EpConfig(PooledConfig):
     Attributes:
         queries: Q; None: 32, or the next lower number that divides the pooled width.
         d_out: the pooled vector is `D / d_out` wide.
-        tokens: its authors read patch tokens only, and `all` where the objective is defined on the class token.
+        tokens: the authors read patch tokens, and `all` where the objective is defined on the class token.
     """
 
-    queries: int | None = None
-    d_out: int = 1
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Ep:
-        """Build the head.
-
-        Raises:
-            ConfigError: the width is no multiple of `queries * d_out`, or a class token is missing.
-        """
-        queries, D = self.queries, shape.width
-        if self.d_out < 1 or D % self.d_out:
-            raise ConfigError(f"tokens of width {D} can't be reduced by d_out {self.d_out}; choose a divisor")
-        if queries is None:
-            queries = next(q for q in range(_QUERIES, 0, -1) if (D // self.d_out) % q == 0)
-        if queries < 1 or (D // self.d_out) % queries:
-            raise ConfigError(
-                f"{D // self.d_out} values (width {D} over d_out {self.d_out}) can't be shared by {queries} queries"
-                "; choose a divisor"
-            )
-        return Ep(self, shape, queries, classes, settings, generator)
+    queries: Count | None = None
+    d_out: Count = 1
 
 
 class Ep(AttentiveHead):
     """Efficient probing at S settings; `Q D + D^2 / d_out + C (D / d_out + 1)` parameters each."""
 
     def __init__(
-        self,
-        config: EpConfig,
-        shape: TokenShape,
-        queries: int,
-        classes: int,
-        settings: int,
-        generator: torch.Generator,
+        self, config: EpConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__(config, shape, settings)
         width, out = shape.width, shape.width // config.d_out
+        if width % config.d_out:
+            raise ConfigError(f"tokens of width {width} can't be reduced by d_out {config.d_out}; choose a divisor")
+        queries = config.queries or next(q for q in range(_QUERIES, 0, -1) if out % q == 0)
+        if out % queries:
+            raise ConfigError(
+                f"{out} values (width {width} over d_out {config.d_out}) can't be shared by {queries} queries"
+                "; choose a divisor"
+            )
         self.query = repeat(torch.randn(queries, width, generator=generator) * 0.02, settings)
         self.value = repeat(linear_init((out, width), width, generator), settings)
         self._classifier(out, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled vectors `(S, B, D / d_out)`. In training mode, running statistics are updated."""
         x = hide(inputs)
         S, Q, D = self.query.shape
         mean, scale = self.statistics(x, inputs.valid)
@@ -80,7 +64,6 @@ class Ep(AttentiveHead):
         return torch.einsum("bsqd,sqkd->sbqk", seen, slices).reshape(S, len(x), -1)
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the mean weight over queries of each token of the map, `(S, B, N)`."""
         x = hide(inputs)
         _, scale = self.statistics(x, inputs.valid)
         S, Q, _ = self.query.shape

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count, Positive
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, classify, repeat
 from auricle.probes.heads.pooled_head import AttentiveHead, PooledConfig, head_count, weigh
@@ -28,41 +29,27 @@ class JepaConfig(PooledConfig):
     Attributes:
         heads: attention heads; None: one for each 64 dimensions, as the published 12 at 768.
         mlp_ratio: width of the perceptron's hidden layer in D.
-        norm: `none`: the block has a layer norm of its own, which makes it blind to the tokens' scale.
+        norm: `none`: the block's own layer norm removes the tokens' scale.
         pooled_norm: `none` as V-JEPA's classifier; `batch` as efficient probing's comparison.
     """
 
-    heads: int | None = None
-    mlp_ratio: float = 4.0
+    heads: Count | None = None
+    mlp_ratio: Positive = 4.0
     norm: Literal["train", "batch", "none"] = "none"
     pooled_norm: Literal["batch", "none"] = "none"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Jepa:
-        """Build the head.
-
-        Raises:
-            ConfigError: the width is no multiple of the heads, the MLP has no width, or a class token is missing.
-        """
-        if int(self.mlp_ratio * shape.width) < 1:
-            raise ConfigError(f"mlp_ratio {self.mlp_ratio} leaves no hidden unit at width {shape.width}; enlarge it")
-        return Jepa(self, shape, head_count(shape.width, self.heads), classes, settings, generator)
 
 
 class Jepa(AttentiveHead):
     """Attentive block and a linear layer at S settings; at ratio 4 `12 D^2 + 14 D + C (D + 1)` parameters each."""
 
     def __init__(
-        self,
-        config: JepaConfig,
-        shape: TokenShape,
-        heads: int,
-        classes: int,
-        settings: int,
-        generator: torch.Generator,
+        self, config: JepaConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__(config, shape, settings)
-        self.heads = heads
         D, hidden = shape.width, int(config.mlp_ratio * shape.width)
+        self.heads = head_count(D, config.heads)
+        if hidden < 1:
+            raise ConfigError(f"mlp_ratio {config.mlp_ratio} leaves no hidden unit at width {D}; raise it")
 
         def normal(*size: int, scale: float = 1.0) -> torch.nn.Parameter:
             start = torch.nn.init.trunc_normal_(torch.empty(size), std=0.02, generator=generator)
@@ -84,7 +71,6 @@ class Jepa(AttentiveHead):
         self._classifier(D, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the block's output `(S, B, D)`. In training mode, running statistics are updated."""
         z, weights = self._weights(inputs)
         B, _, D = z.shape
         S, H = self.settings, self.heads
@@ -98,7 +84,6 @@ class Jepa(AttentiveHead):
         return out + classify(h, self.fc2_weight, self.fc2_bias)
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the mean weight over heads of each token of the map, `(S, B, N)`."""
         z, weights = self._weights(inputs)
         return weights.view(len(z), self.settings, self.heads, -1).mean(2).transpose(0, 1)[..., self.first :]
 

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from auricle.config import Count
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_init, repeat
+from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_layer, repeat
 from auricle.probes.heads.layer_gated import LayerNorms
-from auricle.probes.heads.layer_vectors import LayerVectorHead, Source, check_source
+from auricle.probes.heads.layer_vectors import LayerVectorHead, Source
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
 
@@ -19,33 +20,21 @@ from auricle.tokens.token_set import TokenBatch, TokenShape
 class LayerAttentiveConfig(ProbeConfig):
     """Settings of the layer-attentive probe.
 
-    Published with the blocks' outputs (the patch embedding, layer 0, not among them); the norm before the classifier
-    starts from the checkpoint's `fc_norm` there and from the identity here.
+    Published with the blocks' outputs, without the patch embedding (layer 0); the norm before the classifier starts
+    from the checkpoint's `fc_norm` there and from the identity here.
 
     Attributes:
-        source: what is averaged in each layer; None: class token and tokens together (as published) where there is
+        source: tokens averaged in each layer; None: class token and tokens together (as published) where there is
             one, else the tokens.
         heads: attention heads.
-        repeat_last: list the last layer twice, as published: the encoder's output stands beside the block outputs and
-            equals the last of them.
+        repeat_last: list the last layer twice, as published, where the encoder's output, which equals the last block's,
+            is listed with the blocks' outputs.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
     source: Source | None = None
-    heads: int = 1
+    heads: Count = 1
     repeat_last: bool = True
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> LayerAttentive:
-        """Build the head.
-
-        Raises:
-            ConfigError: the width is no multiple of the heads, or a class token is asked for, and there is none.
-        """
-        source = self.source or ("mean_with_cls" if shape.cls else "mean")
-        check_source(source, shape)
-        if self.heads < 1 or shape.width % self.heads:
-            raise ConfigError(f"vectors of width {shape.width} can't be split into {self.heads} heads; give a divisor")
-        return LayerAttentive(self, shape, source, classes, settings, generator)
 
 
 class LayerAttentive(LayerVectorHead):
@@ -55,16 +44,12 @@ class LayerAttentive(LayerVectorHead):
     """
 
     def __init__(
-        self,
-        config: LayerAttentiveConfig,
-        shape: TokenShape,
-        source: str,
-        classes: int,
-        settings: int,
-        generator: torch.Generator,
+        self, config: LayerAttentiveConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         # Every token is normalised before the mean; scale and shift of that norm commute with it.
-        super().__init__(source, "layer")
+        super().__init__(config.source or ("mean_with_cls" if shape.cls else "mean"), "layer", shape)
+        if shape.width % config.heads:
+            raise ConfigError(f"vectors of width {shape.width} can't be split into {config.heads} heads; use a divisor")
         self.config = config
         D, entries = shape.width, shape.layers + int(config.repeat_last)
         self.query = repeat(_small((D,), generator), settings)
@@ -72,16 +57,13 @@ class LayerAttentive(LayerVectorHead):
         self.value = repeat(_small((D, D), generator), settings)
         self.entry_norms = LayerNorms(settings, (entries, D))
         self.norm = LayerNorms(settings, (D,))
-        self.weight = repeat(linear_init((classes, D), D, generator), settings)
-        self.bias = repeat(linear_init((classes,), D, generator), settings)
+        self.weight, self.bias = linear_layer(classes, D, settings, generator)
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Normalise each token, average each layer, `(B, E, D)`."""
         x = super().read(batch).x
         return Inputs(torch.cat([x, x[:, -1:]], 1) if self.config.repeat_last else x)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         entries = self.entry_norms.affine(inputs.x)
         seen = torch.einsum("sbhe,sbed->sbhd", self._attention(entries), entries)
         S, B, H, D = seen.shape

@@ -1,4 +1,4 @@
-"""Linear probes on a mixture of all layers: SUPERB's weighted sum, and the gated linear probe beside convex gating."""
+"""Linear probes on a mixture of all layers: SUPERB's weighted sum, and the gated linear probe."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_init, repeat
-from auricle.probes.heads.layer_vectors import GatedHead, Source, check_source
+from auricle.probes.contract import Inputs, ProbeConfig, classify, linear_layer, repeat
+from auricle.probes.heads.layer_vectors import GatedHead, Source
 from auricle.probes.heads.token_moments import training_moments
 from auricle.tokens.token_set import TokenShape
 
@@ -20,28 +20,18 @@ from auricle.tokens.token_set import TokenShape
 class WeightedSumConfig(ProbeConfig):
     """Settings of the weighted sum over layers (SUPERB, arXiv 2105.01051): softmax weights from 0, mean, linear.
 
-    Averaging over tokens first is the same sum in another order. SUPERB's own utterance head has a projection to 256
-    between sum and mean besides.
+    Averaging over tokens first is the same sum in another order. SUPERB's utterance head also projects to 256 between
+    sum and mean.
 
     Attributes:
-        source: what a layer's vector is: the `mean` of its valid tokens, its class token, or the mean over both.
-        normalise: `train` standardises each dimension of each layer over the training clips, so that no layer counts
-            more for its scale alone; `layer` normalises each token over the width (s3prl's option); `none` is SUPERB's
-            default.
+        source: a layer's vector: the `mean` of its valid tokens, its class token, or the mean over both.
+        normalise: `train` standardises each dimension of each layer over the training clips, so that scale alone gives
+            no layer more weight; `layer` normalises each token over the width (s3prl's option); `none`: SUPERB.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
     source: Source = "mean"
     normalise: Literal["train", "layer", "none"] = "train"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> WeightedSum:
-        """Build the head.
-
-        Raises:
-            ConfigError: a class token is asked for, and there is none.
-        """
-        check_source(self.source, shape)
-        return WeightedSum(self, shape, classes, settings, generator)
 
 
 class WeightedSum(GatedHead):
@@ -54,15 +44,14 @@ class WeightedSum(GatedHead):
         self, config: WeightedSumConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         L, D = shape.layers, shape.width
-        super().__init__(config.source, "layer" if config.normalise == "layer" else "none", torch.zeros(settings, L))
+        scale: Literal["layer", "none"] = "layer" if config.normalise == "layer" else "none"
+        super().__init__(config.source, scale, shape, torch.zeros(settings, L))
         self.config = config
-        self.weight = repeat(linear_init((classes, D), D, generator), settings)
-        self.bias = repeat(linear_init((classes,), D, generator), settings)
+        self.weight, self.bias = linear_layer(classes, D, settings, generator)
         self.register_buffer("mean", torch.zeros(settings, L, D))
         self.register_buffer("scale_by", torch.ones(settings, L, D))
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and deviation of each layer's vectors on the training clips."""
         if self.config.normalise != "train":
             return
         mean, std = training_moments(Inputs(piece.x.flatten(1)) for piece in inputs)
@@ -70,7 +59,6 @@ class WeightedSum(GatedHead):
         self.scale_by.copy_((1 / std).view_as(self.mean[0]).expand_as(self.mean))
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         # The statistics are the same for all settings.
         return classify(self.mix((inputs.x - self.mean[0]) * self.scale_by[0]), self.weight, self.bias)
 
@@ -79,24 +67,15 @@ class WeightedSum(GatedHead):
 class GatedLinearConfig(ProbeConfig):
     """Settings of the layer-gated linear probe, a baseline of convex gated probing (arXiv 2602.16305).
 
-    Known are the gates and that its linear probes get a layer norm first; the rest is taken over from convex gated
-    probing: vectors of length one in each layer, softmax gates that start equal at 1.
+    The paper specifies the gates and a layer norm; the rest is that of convex gated probing: vectors of length one in
+    each layer, softmax gates that start equal at 1.
 
     Attributes:
-        source: what a layer's vector is: the `mean` of its valid tokens, its class token, or the mean over both.
+        source: a layer's vector: the `mean` of its valid tokens, its class token, or the mean over both.
     """
 
     reads: ClassVar[Literal["tokens", "layers"]] = "layers"
     source: Source = "mean"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> GatedLinear:
-        """Build the head.
-
-        Raises:
-            ConfigError: a class token is asked for, and there is none.
-        """
-        check_source(self.source, shape)
-        return GatedLinear(self, shape, classes, settings, generator)
 
 
 class GatedLinear(GatedHead):
@@ -106,14 +85,12 @@ class GatedLinear(GatedHead):
         self, config: GatedLinearConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         L, D = shape.layers, shape.width
-        super().__init__(config.source, "length", torch.ones(settings, L))
+        super().__init__(config.source, "length", shape, torch.ones(settings, L))
         self.config = config
         self.norm = LayerNorms(settings, (D,))
-        self.weight = repeat(linear_init((classes, D), D, generator), settings)
-        self.bias = repeat(linear_init((classes,), D, generator), settings)
+        self.weight, self.bias = linear_layer(classes, D, settings, generator)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         return classify(self.norm(self.mix(inputs.x)), self.weight, self.bias)
 
 
@@ -122,7 +99,7 @@ class LayerNorms(nn.Module):
 
     Args:
         settings: S.
-        shape: of one setting's scale; its last axis is what is normalised.
+        shape: of one setting's scale; its last axis is normalised.
     """
 
     def __init__(self, settings: int, shape: tuple[int, ...]) -> None:
@@ -135,5 +112,5 @@ class LayerNorms(nn.Module):
         return self.affine(F.layer_norm(x, x.shape[-1:], eps=1e-6))
 
     def affine(self, x: Tensor) -> Tensor:
-        """Scale and shift what is normalised already, `(B, ..., D)` or `(S, B, ..., D)`."""
+        """Scale and shift normalised vectors, `(B, ..., D)` or `(S, B, ..., D)`."""
         return x * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Base of probes that read one vector of each layer: how a layer's tokens become that vector."""
+"""One vector a layer, and the bases of probes that read it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ from auricle.probes.heads.cgp import layers_in_use
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
 Source = Literal["mean", "cls", "mean_with_cls"]
+Scale = Literal["none", "length", "layer"]
 
 
-def check_source(source: str, shape: TokenShape) -> None:
-    """Refuse a source that the tokens lack.
-
-    Raises:
-        ConfigError: a class token is asked for, and there is none.
-    """
-    if source != "mean" and shape.cls == 0:
-        raise ConfigError(f"source {source!r} needs a class token, and this encoder has none; use 'mean'")
-
-
-def layer_vectors(batch: TokenBatch, source: str, *, scale: Literal["none", "length", "layer"]) -> Tensor:
-    """Return one vector a layer, `(B, L, D)`; layers may lie on different grids.
+def layer_vectors(batch: TokenBatch, source: str, *, scale: Scale) -> Tensor:
+    """Return one vector a layer, `(B, L, D)`; layers may have different grids.
 
     Args:
         batch: with stacked layers.
@@ -45,38 +36,36 @@ def layer_vectors(batch: TokenBatch, source: str, *, scale: Literal["none", "len
         cls, whole = batch.stack_cls, valid.new_ones(*valid.shape[:2], batch.stack_cls.shape[2])
         x, valid = (cls, whole) if source == "cls" else (torch.cat([cls, x], 2), torch.cat([whole, valid], 2))
     there = valid.unsqueeze(-1)
-    # Not there * x: what stands at a padded place is arbitrary, and 0 * NaN is NaN.
+    # Not there * x: padded tokens are arbitrary, and 0 * NaN is NaN.
     x = x if bool(valid.all()) else x.masked_fill(~there, 0)
     if scale == "layer":
-        # A token of zeros stays one: padding adds nothing.
+        # A token of zeros stays zero: padding adds nothing.
         x = F.layer_norm(x, x.shape[-1:], eps=1e-6)
     vectors = x.sum(2) / there.sum(2)
     return F.normalize(vectors, dim=-1) if scale == "length" else vectors
 
 
 class LayerVectorHead(ProbeHead):
-    """Base of heads over one vector a layer: `x (B, L, D)` of `read`, held in memory for a whole training."""
+    """Base of heads over one vector a layer, `x (B, L, D)`; `source` and `scale` as in `layer_vectors`."""
 
-    def __init__(self, source: str, scale: Literal["none", "length", "layer"]) -> None:
+    def __init__(self, source: str, scale: Scale, shape: TokenShape) -> None:
         super().__init__()
+        if source != "mean" and shape.cls == 0:
+            raise ConfigError(f"source {source!r} needs a class token, and this encoder has none; use 'mean'")
         self.source, self.scale = source, scale
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Pool each layer to a vector, `(B, L, D)`."""
         return Inputs(layer_vectors(batch, self.source, scale=self.scale))
 
 
 class GatedHead(LayerVectorHead):
     """Base of heads that mix layers by softmax weights, the same for every clip.
 
-    Args:
-        source: see `layer_vectors`.
-        scale: see `layer_vectors`.
-        gates: `(S, L)`, where the weights start before the softmax.
+    `gates (S, L)` are the weights' start before the softmax; `watch` records the effective number of layers.
     """
 
-    def __init__(self, source: str, scale: Literal["none", "length", "layer"], gates: Tensor) -> None:
-        super().__init__(source, scale)
+    def __init__(self, source: str, scale: Scale, shape: TokenShape, gates: Tensor) -> None:
+        super().__init__(source, scale, shape)
         self.gates = torch.nn.Parameter(gates)
 
     def shares(self) -> Tensor:
@@ -89,5 +78,4 @@ class GatedHead(LayerVectorHead):
         return torch.einsum("sl,bld->sbd" if x.dim() == 3 else "sl,sbld->sbd", gates, x)
 
     def watch(self) -> dict[str, Tensor]:
-        """Effective number of layers that are mixed (exponential of the shares' entropy)."""
         return {"layers": layers_in_use(self.shares())}

@@ -2,8 +2,8 @@
 
 The published form projects every token twice, `K = Wk Z` and `V = Wv Z`, which is 2 N D^2 multiplications a clip and
 setting. With few queries, the same function is `softmax(Z (Wk_h^T q_h))` and `Wv_h (attention-weighted mean of Z)`:
-2 N D heads. A parameter-free batch norm on the tokens folds in too, because softmax ignores a constant and the
-weights of attention sum to one. The parameters are the published ones, and so are their gradients.
+2 N D heads. A parameter-free batch norm on the tokens folds in too, because softmax ignores a constant and attention
+weights sum to one. Parameters and gradients equal the published ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from auricle.errors import ConfigError
+from auricle.config import Count
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import AttentiveHead, PooledConfig, head_count, hide, weigh
 from auricle.tokens.token_set import TokenShape
@@ -31,44 +31,27 @@ class MhcaConfig(PooledConfig):
         pooled_norm: `none` as AIM; `batch` as efficient probing.
     """
 
-    heads: int | None = None
-    queries: int = 1
+    heads: Count | None = None
+    queries: Count = 1
     norm: Literal["train", "batch", "none"] = "batch"
     pooled_norm: Literal["batch", "none"] = "none"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Mhca:
-        """Build the head.
-
-        Raises:
-            ConfigError: the width is no multiple of the heads, there is no query, or a class token is missing.
-        """
-        if self.queries < 1:
-            raise ConfigError(f"found {self.queries} queries; attention needs at least one")
-        return Mhca(self, shape, head_count(shape.width, self.heads), classes, settings, generator)
 
 
 class Mhca(AttentiveHead):
     """Cross-attention pooling and a linear layer at S settings; `2 D^2 + Q D + C (D + 1)` parameters each."""
 
     def __init__(
-        self,
-        config: MhcaConfig,
-        shape: TokenShape,
-        heads: int,
-        classes: int,
-        settings: int,
-        generator: torch.Generator,
+        self, config: MhcaConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__(config, shape, settings)
         width = shape.width
-        self.heads = heads
+        self.heads = head_count(width, config.heads)
         self.query = repeat(torch.randn(config.queries, width, generator=generator) * 0.02, settings)
         self.key = repeat(linear_init((width, width), width, generator), settings)
         self.value = repeat(linear_init((width, width), width, generator), settings)
         self._classifier(width, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the attention-pooled vectors `(S, B, D)`. In training mode, running statistics are updated."""
         x = hide(inputs)
         B, N, D = x.shape
         S, H = self.query.shape[0], self.heads
@@ -80,7 +63,6 @@ class Mhca(AttentiveHead):
         return torch.einsum("bshd,shkd->sbhk", seen, self.value.view(S, H, D // H, D)).reshape(S, B, D)
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the mean weight over heads and queries of each token of the map, `(S, B, N)`."""
         x = hide(inputs)
         _, scale = self.statistics(x, inputs.valid)
         weights = self._weights(x, inputs.valid, scale).view(len(x), self.settings, -1, x.shape[1])

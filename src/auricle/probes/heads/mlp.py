@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, classify, drop, linear_init, repeat
+from auricle.config import Count, ShareBelowOne
+from auricle.probes.contract import Inputs, ProbeConfig, classify, drop, linear_layer
 from auricle.probes.heads.vectors import Source, VectorHead, pool, source_width
 from auricle.tokens.token_set import TokenShape
 
 
 @dataclass(frozen=True)
 class MlpConfig(ProbeConfig):
-    """Settings of the perceptron on the same vector as `linear` reads.
+    """Settings of the perceptron on the vector of `linear`.
 
-    The paper tells neither depth nor width nor activation. Chosen here is the plainest that is more than linear: one
-    hidden layer as wide as the vector, GELU, no dropout, which has `D^2 + D + C (D + 1)` parameters.
+    The paper does not specify depth, width and activation. Chosen here: one hidden layer as wide as the vector, GELU,
+    no dropout, `D^2 + D + C (D + 1)` parameters.
 
     Attributes:
-        source: what the one vector is, as in `LinearConfig`.
+        source: the vector, as in `LinearConfig`.
         normalise: `train` standardises the vector by the training clips, as in `LinearConfig`.
         hidden: width of the hidden layers; None: that of the vector.
         layers: hidden layers.
@@ -34,41 +34,31 @@ class MlpConfig(ProbeConfig):
 
     source: Source = "pooled"
     normalise: Literal["train", "none"] = "train"
-    hidden: int | None = None
-    layers: int = 1
+    hidden: Count | None = None
+    layers: Count = 1
     activation: Literal["gelu", "relu"] = "gelu"
-    dropout: float = 0.0
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Mlp:
-        """Build the head.
-
-        Raises:
-            ConfigError: a count is below one, dropout is outside [0, 1), or the source is missing.
-        """
-        if self.layers < 1 or (self.hidden is not None and self.hidden < 1):
-            raise ConfigError(f"found {self.layers} hidden layers of {self.hidden}; expected at least one of each")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}; expected 0 or more and less than 1")
-        return Mlp(self, source_width(self.source, shape), classes, settings, generator)
+    dropout: ShareBelowOne = 0.0
 
 
 class Mlp(VectorHead):
     """Hidden layers and a linear layer at S settings."""
 
-    def __init__(self, config: MlpConfig, width: int, classes: int, settings: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, config: MlpConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
+    ) -> None:
+        width = source_width(config.source, shape)
         super().__init__(partial(pool, source=config.source), config.normalise, width, settings)
         self.config = config
         self.hidden_weights, self.hidden_biases = nn.ParameterList(), nn.ParameterList()
         for _ in range(config.layers):
             hidden = config.hidden or width
-            self.hidden_weights.append(repeat(linear_init((hidden, width), width, generator), settings))
-            self.hidden_biases.append(repeat(linear_init((hidden,), width, generator), settings))
+            weight, bias = linear_layer(hidden, width, settings, generator)
+            self.hidden_weights.append(weight)
+            self.hidden_biases.append(bias)
             width = hidden
-        self.weight = repeat(linear_init((classes, width), width, generator), settings)
-        self.bias = repeat(linear_init((classes,), width, generator), settings)
+        self.weight, self.bias = linear_layer(classes, width, settings, generator)
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         h = self.standardised(inputs)
         for weight, bias in zip(self.hidden_weights, self.hidden_biases, strict=True):
             h = classify(h, weight, bias)

@@ -1,4 +1,4 @@
-"""Bases of heads that read the token map: how tokens are scaled, and what stands between pooling and classifier."""
+"""Bases of heads that read the token map: scaling of tokens, pooling, norm and classifier."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Share
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, linear_init, repeat
+from auricle.probes.contract import Inputs, ProbeConfig, ProbeHead, classify, linear_layer
 from auricle.probes.heads.token_moments import training_moments
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
-# What the probing code of AIM, MAE and efficient probing adds to the variance.
+# Added to the variance in the probing code of AIM, MAE and efficient probing.
 EPS = 1e-6
 
 
 @dataclass(frozen=True)
 class TokenConfig(ProbeConfig):
-    """Settings that all readers of single tokens share.
+    """Settings that all heads over single tokens share.
 
     Attributes:
-        norm: how tokens are scaled before anything else. `train`: each dimension by mean and deviation over all
-            tokens of the training clips; `batch`: AIM's batch norm without affine (eps 1e-6), which comes to the
-            same with noise; `none`: raw, as most publications have it. Encoders' tokens differ in scale by orders
+        norm: scaling of the tokens. `train`: each dimension by mean and deviation over all tokens of the training
+            clips; `batch`: AIM's batch norm without affine (eps 1e-6), the same with noise; `none`: raw, as in most
+            publications. Encoders' tokens differ in scale by orders
             of magnitude, and the search range of learning rates is fixed, so the default is `train`.
         momentum: of the running statistics of `batch`, as in torch.
-        tokens: `patch` reads the token map; `all` puts the class tokens in front of it, as efficient probing advises
-            for encoders whose objective is defined on the class token.
+        tokens: `patch`: the token map; `all`: class tokens in front of it, as efficient probing advises for encoders
+            whose objective is defined on the class token.
     """
 
     norm: Literal["train", "batch", "none"] = "train"
-    momentum: float = 0.1
+    momentum: Share = 0.1
     tokens: Literal["patch", "all"] = "patch"
 
 
@@ -45,14 +46,14 @@ class PooledConfig(TokenConfig):
 
     Attributes:
         pooled_norm: between pooling and classifier: `batch` is the batch norm without affine (eps 1e-6) of MAE's
-            linear probe, which efficient probing puts behind every pooling it compares; `none` leaves it out.
+            linear probe, which efficient probing uses after every pooling; `none`: no norm.
     """
 
     pooled_norm: Literal["batch", "none"] = "batch"
 
 
 class TokenHead(ProbeHead):
-    """Base of heads over tokens: reads them and knows their statistics, the same for every setting."""
+    """Base of heads over tokens, scaled by statistics that are the same for every setting."""
 
     token_mean: Tensor
     token_var: Tensor
@@ -68,7 +69,6 @@ class TokenHead(ProbeHead):
             self.register_buffer("token_var", torch.ones(settings, shape.width))
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Take the tokens as they are: the map, behind the class tokens if asked for."""
         x, valid = batch.x, batch.valid
         if self.first:
             if batch.cls is None:
@@ -78,7 +78,6 @@ class TokenHead(ProbeHead):
         return Inputs(x, None if bool(valid.all()) else valid)
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and deviation of all valid training tokens where `norm` is `train`."""
         if self.config.norm != "train":
             return
         mean, std = training_moments(inputs)
@@ -86,7 +85,7 @@ class TokenHead(ProbeHead):
         self.token_var.copy_(std.square().to(self.token_var).expand_as(self.token_var))
 
     def statistics(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what to subtract from tokens and what to multiply them with, each `(D,)`.
+        """Return shift (to subtract) and scale of the tokens, each `(D,)`.
 
         In training mode `batch` measures these tokens `x (B, N, D)` and moves its running statistics.
         """
@@ -130,9 +129,8 @@ class PooledHead(TokenHead):
         self._pooled_norm = config.pooled_norm
 
     def _classifier(self, width: int, classes: int, settings: int, generator: torch.Generator) -> None:
-        """Register the linear layer: after the pooling's own parameters, whose start and order then are published."""
-        self.weight = repeat(linear_init((classes, width), width, generator), settings)
-        self.bias = repeat(linear_init((classes,), width, generator), settings)
+        """Register the linear layer, after the pooling's own parameters, so that these start as published."""
+        self.weight, self.bias = linear_layer(classes, width, settings, generator)
         if self._pooled_norm == "batch":
             self.register_buffer("pooled_mean", torch.zeros(settings, width))
             self.register_buffer("pooled_var", torch.ones(settings, width))
@@ -142,7 +140,6 @@ class PooledHead(TokenHead):
         """Return the pooled vectors `(S, B, D')`. In training mode, running statistics are updated."""
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         return classify(self._normalised(self.pool(inputs)), self.weight, self.bias)
 
     def _normalised(self, pooled: Tensor) -> Tensor:
@@ -174,7 +171,7 @@ class AttentiveHead(PooledHead):
 
 
 def hide(inputs: Inputs) -> Tensor:
-    """Return the tokens with zeros at padded places: what stands there is arbitrary, even NaN."""
+    """Return the tokens with zeros at padded places, where values are arbitrary, even NaN."""
     return inputs.x if inputs.valid is None else inputs.x.masked_fill(~inputs.valid.unsqueeze(-1), 0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count, NonNegative
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, ProbeConfig, repeat
 from auricle.probes.heads.prototype_head import PrototypeHead, block_strengths, classify_blocks, mapped
@@ -26,56 +27,42 @@ _BIAS = -2.0
 class ProtoConfig(ProbeConfig):
     """Settings of the prototypical probe.
 
-    Left out of the published code: doubling the map bilinearly (it can't raise a maximum), and margin and frequency
-    weights, which it has switched off. One learning rate serves prototypes and last layer, as in arXiv 2509.24901.
+    Without the published code's bilinear doubling of the map (which can't raise a maximum), and its margin and
+    frequency weights (which are off). One learning rate for prototypes and last layer, as in arXiv 2509.24901.
 
     Attributes:
-        per_class: J, prototypes for each class, which alone sees them.
+        per_class: J, prototypes for each class, which no other class sees.
         top_k: tokens whose mean similarity a prototype gets in training; the best alone in evaluation.
         focal: subtract from a prototype's best similarity the one with the (first) class token.
         orthogonality: weight of the Gram penalty `||G - I||_F / numel(G)` on the normalised prototypes of each class,
-            G `(C, J, J)`; it acts through the gradient and is no part of the loss that is shown.
+            G `(C, J, J)`; it acts through the gradient and is not part of the reported loss.
         precision: see `ProtobinConfig`.
     """
 
     lr_range: ClassVar[tuple[float, float]] = (2e-3, 8e-2)
-    per_class: int = 20
-    top_k: int = 1
+    per_class: Count = 20
+    top_k: Count = 1
     focal: bool = False
-    orthogonality: float = 1.0
+    orthogonality: NonNegative = 1.0
     precision: Literal["auto", "exact", "fast"] = "auto"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Proto:
-        """Build the head.
-
-        Raises:
-            ConfigError: there is less than one prototype a class, `top_k` or `orthogonality` is out of range, or
-                `focal` is asked of an encoder without a class token.
-        """
-        if self.per_class < 1:
-            raise ConfigError(f"per_class is {self.per_class}; a class needs at least one prototype")
-        if self.orthogonality < 0:
-            raise ConfigError(f"orthogonality is {self.orthogonality}; expected 0 (none) or more")
-        if self.focal and shape.cls == 0:
-            raise ConfigError("focal similarities need a class token, and this encoder has none; use focal=False")
-        return Proto(self, shape.width, classes, settings, generator)
 
 
 class Proto(PrototypeHead):
     """`sum_j relu(w_cj) max_i relu(sim(z_i, p_cj)) + b_c` at S settings; `P D + P + C` parameters, `P = C J`."""
 
     def __init__(
-        self, config: ProtoConfig, width: int, classes: int, settings: int, generator: torch.Generator
+        self, config: ProtoConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__(top_k=config.top_k, dropout=0.0, precision=config.precision)
+        if config.focal and shape.cls == 0:
+            raise ConfigError("focal similarities need a class token, and this encoder has none; use focal=False")
         self.config = config
-        start = torch.rand(classes * config.per_class, width, generator=generator)
+        start = torch.rand(classes * config.per_class, shape.width, generator=generator)
         self.prototypes = repeat(start, settings)
         self.weight = repeat(torch.full((classes, config.per_class), _START), settings)
         self.bias = repeat(torch.full((classes,), _BIAS), settings)
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Scale each token to length one; for focal similarities the class token stands before them."""
         x, valid = mapped(batch)
         if self.config.focal:
             if batch.cls is None:
@@ -86,37 +73,30 @@ class Proto(PrototypeHead):
         return Inputs(x / (x.square().sum(-1, keepdim=True) + _EPS).sqrt(), valid)
 
     def units(self) -> Tensor:
-        """Return the prototypes as tokens are compared with them, `(S, P, D + 2)`."""
         p = _channels(self.prototypes)
         return p / ((p.square().sum(-1, keepdim=True) + _EPS).sqrt() + _EPS)
 
     def activate(self, values: Tensor) -> Tensor:
-        """Divide by the published constant; negative similarities are none."""
         return (values / _SHRINK).relu()
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         logits = super().forward(inputs, generator)
         if self.training and self.config.orthogonality > 0:
             logits = _WithPenalty.apply(logits, self.config.orthogonality * self.orthogonality())
         return logits
 
     def patches(self, inputs: Inputs) -> Inputs:
-        """Return the tokens without the class token that focal similarities need."""
         if not self.config.focal:
             return inputs
         return Inputs(inputs.x[:, 1:], None if inputs.valid is None else inputs.valid[:, 1:])
 
     def floor(self, inputs: Inputs) -> Tensor | None:
-        """Return the similarity with the class token, which focal similarities are measured from."""
         return self.activate(torch.einsum("spd,bd->sbp", self.units(), inputs.x[:, 0])) if self.config.focal else None
 
     def mix(self, h: Tensor) -> Tensor:
-        """Return logits `(S, ..., C)` of similarities `(S, ..., P)`; a prototype never speaks against its class."""
         return classify_blocks(h, self.weight.relu(), self.bias)
 
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what each prototype adds to the logit of class `target`, `(S, B, P)`."""
         return block_strengths(h, self.weight.relu(), target)
 
     def orthogonality(self) -> Tensor:
@@ -133,7 +113,7 @@ def _channels(x: Tensor) -> Tensor:
 
 
 class _WithPenalty(torch.autograd.Function):
-    """Logits whose gradient brings that of a penalty along: every setting's loss counts once, and so does it."""
+    """Logits whose backward adds the gradient of a penalty, once for every setting."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, penalty: Tensor) -> Tensor:

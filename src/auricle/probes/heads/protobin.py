@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from auricle.config import Count, NonNegative, ShareBelowOne
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeConfig, linear_init, repeat
+from auricle.probes.contract import Inputs, ProbeConfig, linear_layer, repeat
 from auricle.probes.heads.prototype_head import PrototypeHead, block_strengths, classify_any, classify_blocks, mapped
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
@@ -36,72 +37,56 @@ class ProtobinConfig(ProbeConfig):
     """
 
     lr_range: ClassVar[tuple[float, float]] = (2e-3, 8e-2)
-    per_class: int = 20
+    per_class: Count = 20
     values: Literal["sign", "float"] = "sign"
     mixer: Literal["dense", "block"] = "dense"
-    top_k: int = 1
+    top_k: Count = 1
     gradient: Literal["projected", "constant_norm"] = "projected"
-    init_std: float = 0.02
-    dropout: float = 0.0
+    init_std: NonNegative = 0.02
+    dropout: ShareBelowOne = 0.0
     precision: Literal["auto", "exact", "fast"] = "auto"
 
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> Protobin:
-        """Build the head.
-
-        Raises:
-            ConfigError: there is less than one prototype a class, `top_k` or dropout is out of range, or the constant
-                norm is asked of prototypes that have none.
-        """
-        if self.per_class < 1:
-            raise ConfigError(f"per_class is {self.per_class}; a class needs at least one prototype")
+    def __post_init__(self) -> None:
         if self.values == "float" and self.gradient == "constant_norm":
             raise ConfigError("gradient 'constant_norm' is for values 'sign': real prototypes have no constant length")
-        return Protobin(self, shape.width, classes, settings, generator)
 
 
 class Protobin(PrototypeHead):
     """`W max_i cos(z_i, sign(P)) + b` at S settings; `P D + P C + C` parameters each, with `P = C J`."""
 
     def __init__(
-        self, config: ProtobinConfig, width: int, classes: int, settings: int, generator: torch.Generator
+        self, config: ProtobinConfig, shape: TokenShape, classes: int, settings: int, generator: torch.Generator
     ) -> None:
         super().__init__(top_k=config.top_k, dropout=config.dropout, precision=config.precision)
         self.config = config
         count, seen = classes * config.per_class, config.per_class * (classes if config.mixer == "dense" else 1)
-        self.prototypes = repeat(torch.randn(count, width, generator=generator) * config.init_std, settings)
-        self.weight = repeat(linear_init((classes, seen), seen, generator), settings)
-        self.bias = repeat(linear_init((classes,), seen, generator), settings)
+        self.prototypes = repeat(torch.randn(count, shape.width, generator=generator) * config.init_std, settings)
+        self.weight, self.bias = linear_layer(classes, seen, settings, generator)
         self._signs: Tensor | None = None
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Scale each token to length one; the class tokens do not take part."""
         x, valid = mapped(batch)
         return Inputs(F.normalize(x, dim=-1), valid)
 
     def units(self) -> Tensor:
-        """Return the prototypes `(S, P, D)` of length one."""
         if self.config.values == "float":
             return F.normalize(self.prototypes, dim=-1)
         units: Tensor = _UnitSigns.apply(self.prototypes, self.config.gradient == "projected")
         return units
 
     def mix(self, h: Tensor) -> Tensor:
-        """Return logits `(S, ..., C)` of similarities `(S, ..., P)`."""
         return (classify_any if self.config.mixer == "dense" else classify_blocks)(h, self.weight, self.bias)
 
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what each prototype adds to the logit of class `target`, `(S, B, P)`."""
         if self.config.mixer == "block":
             return block_strengths(h, self.weight, target)
         return h * self.weight[:, target].unsqueeze(1)
 
     def keep(self, rows: Tensor) -> None:
-        """Keep the settings at `rows`."""
         super().keep(rows)
         self._signs = None if self._signs is None else self._signs[rows]
 
     def watch(self) -> dict[str, Tensor]:
-        """Share of prototype signs that flipped since the last call: what learning rate and decay really control."""
         if self.config.values == "float":
             return {}
         signs = self.prototypes.detach() >= 0

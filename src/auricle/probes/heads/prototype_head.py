@@ -22,24 +22,17 @@ class PrototypeHead(ProbeHead):
             where it has fewer); in evaluation it is that of the best (Bird-MAE, arXiv 2504.12880).
         dropout: on the similarities, in training.
         precision: `exact`, `fast` or `auto`; see `ProtobinConfig`.
-
-    Raises:
-        ConfigError: a setting is out of range.
     """
 
     prototypes: nn.Parameter
 
     def __init__(self, *, top_k: int, dropout: float, precision: str) -> None:
         super().__init__()
-        if top_k < 1:
-            raise ConfigError(f"top_k is {top_k}; a prototype is scored by one token at least")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout}; expected 0 or more and less than 1")
         self.top_k, self.dropout, self.precision = top_k, dropout, precision
 
     @abstractmethod
     def units(self) -> Tensor:
-        """Return the prototypes as tokens are compared with them, `(S, P, D)` of length one, with their gradient."""
+        """Return the prototypes `(S, P, D)` of length one, with their gradient."""
 
     @abstractmethod
     def mix(self, h: Tensor) -> Tensor:
@@ -47,22 +40,21 @@ class PrototypeHead(ProbeHead):
 
     @abstractmethod
     def strengths(self, h: Tensor, target: int) -> Tensor:
-        """Return what each prototype adds to the logit of class `target`, `(S, B, P)`, at similarities `(S, B, P)`."""
+        """Return each prototype's part in the logit of class `target`, `(S, B, P)`, at similarities `(S, B, P)`."""
 
     def activate(self, values: Tensor) -> Tensor:
         """Turn products of unit vectors into similarities; must not change their order."""
         return values
 
     def patches(self, inputs: Inputs) -> Inputs:
-        """Return the tokens of the map alone, where `read` has put something in front of them."""
+        """Return the tokens of the map, without those that `read` puts in front of them."""
         return inputs
 
     def floor(self, inputs: Inputs) -> Tensor | None:
-        """Return `(S, B, P)`, what is taken off every similarity of a clip; None: nothing."""
+        """Return `(S, B, P)` to subtract from every similarity of a clip; None: nothing."""
         return None
 
     def forward(self, inputs: Inputs, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits `(S, B, C)`."""
         h = self.similarities(inputs)
         return self.mix(drop(h, self.dropout, generator) if self.training else h)
 
@@ -120,7 +112,7 @@ class PrototypeHead(ProbeHead):
         return found if floor is None else found - floor[..., prototypes].unsqueeze(-1)
 
     def _fast(self, x: Tensor) -> bool:
-        # float64 tokens ask for exactness.
+        # float64 tokens need exact similarities.
         return self.training and x.dtype == torch.float32 and fast_precision(self.precision, x.device)
 
 
@@ -128,7 +120,7 @@ def mapped(batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
     """Return a batch's tokens, zeros at padded places, and their validity, None where nothing is padding."""
     if bool(batch.valid.all()):
         return batch.x, None
-    # Padded tokens are never the best, but a column of nothing else still has one, whose gradient is zero times it.
+    # Padded tokens are never the best, except in a column of padding, whose gradient is zero times that token.
     return batch.x.masked_fill(~batch.valid.unsqueeze(-1), 0), batch.valid
 
 
@@ -145,7 +137,7 @@ def classify_blocks(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def block_strengths(h: Tensor, weight: Tensor, target: int) -> Tensor:
-    """Return `(S, B, P)` what prototypes add to a class that sees its own only; `weight (S, C, J)`."""
+    """Return the part `(S, B, P)` of prototypes in a class that sees its own only; `weight (S, C, J)`."""
     J = weight.shape[2]
     out = torch.zeros_like(h)
     own = slice(target * J, (target + 1) * J)

@@ -1,4 +1,4 @@
-"""Where in time and frequency a class's prototypes fired in a clip: evidence to be drawn over the spectrogram."""
+"""Where in time and frequency a class's prototypes fired in a clip, to draw over the spectrogram."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Firing:
 
     Attributes:
         prototype: its number among the probe's P prototypes.
-        strength: what it adds to the class's logit.
+        strength: its part in the class's logit.
         similarity: with that token.
         seconds: start and end of the token.
         rows: first frequency row of the token and the one after it; row 0 is the lowest.
@@ -45,7 +45,7 @@ class ActivationMap:
         logit: of the class for this clip.
         map: `(T, F)` float32: at each token the sum over these prototypes of (mixer weight x similarity), so that each
             prototype's own term peaks, at its best token, at its strength. NaN where the clip is padding.
-        firings: the prototypes, strongest first; none if no prototype speaks for the class.
+        firings: the prototypes, strongest first; none if no prototype adds to the logit.
         rate: time columns per second (Hz); column t covers t / rate to (t + 1) / rate seconds.
     """
 
@@ -77,14 +77,14 @@ class ActivationMap:
 def activation_map(
     fitted: FittedProbe, tokens: TokenSet, target: str | int, *, place: int = 0, count: int = 5
 ) -> ActivationMap:
-    """Find where the prototypes that speak loudest for a class fired in a clip.
+    """Find where the strongest prototypes of a class fired in a clip.
 
     Args:
         fitted: a probe of prototypes (`proto`, `protobin`, `protofloat`, `cgp`; of the last, the largest cosines).
         tokens: clips of the probe's encoder.
         target: the class, by name or number.
         place: which clip of `tokens`.
-        count: prototypes at most; only those that add to the class's logit are taken.
+        count: most prototypes; only those that add to the class's logit are returned.
 
     Raises:
         ConfigError: the probe has no prototypes, the class or the clip is unknown, or the tokens are another encoder's.

@@ -1,8 +1,7 @@
-"""Runs a costly part of a head setting by setting, a few clips at a time, and computes it again for the gradient.
+"""Runs a part of a head setting by setting, a few clips at a time, and computes it again for the gradient.
 
-A part that makes something as wide as the tokens for every setting, `(S, B, N, D)`, would need S times the memory of
-the batch. In pieces, one piece is alive at a time: memory does not grow with the number of settings. The price is
-that the part runs twice a training step.
+A part with values as wide as the tokens for every setting, `(S, B, N, D)`, needs S times the memory of the batch. Here
+one piece is in memory at a time, and the part runs twice a training step.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ def per_setting(
     """Return `part(*parameters of s, *both of s and b, *clips of b)` for all settings and clips, `(S, B, ...)`.
 
     Args:
-        part: takes and returns a piece of clips; no clip's result may depend on another's, nor on chance.
+        part: a function of a piece of clips; no clip's result may depend on another's, nor on chance.
         parameters: each `(S, ...)`.
         clips: each `(B, ...)`, or None, which is passed on.
-        elements: what one clip makes in between, in elements; pieces are sized by it.
+        elements: intermediate values of one clip; pieces are sized by it.
         both: each `(S, B, ...)`, such as attention weights.
     """
     x = next(c for c in clips if c is not None)

@@ -1,4 +1,4 @@
-"""SimPool: the mean token asks, layer-normed tokens answer (`simpool`; Psomas et al., ICCV 2023).
+"""SimPool: the mean token attends to layer-normed tokens (`simpool`; Psomas et al., ICCV 2023).
 
 The keys' projection and layer norm's gain fold into the query, since every setting reads the same normalised tokens:
 `2 N D` multiplications a clip and setting instead of `N D^2`. The power mean does not fold; it is computed piecewise.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auricle.errors import ConfigError
+from auricle.config import Positive
 from auricle.probes.contract import Inputs, linear_init, repeat
 from auricle.probes.heads.pooled_head import EPS, AttentiveHead, PooledConfig, weigh
 from auricle.probes.heads.recompute import per_setting
@@ -27,25 +27,14 @@ class SimPoolConfig(PooledConfig):
     Attributes:
         gamma: exponent of the power mean of the values (2 in the reference code where it is used); None: their plain
             weighted mean.
-        least: what is subtracted from the values before the power mean, so that they are positive: the smallest value
-            of the `clip`, or of the whole `batch` as in the reference, whose predictions depend on which clips
-            come together.
+        least: subtracted from the values before the power mean, so that they are positive: the smallest value of the
+            `clip`, or of the whole `batch` as in the reference, whose predictions depend on the batch.
         pooled_norm: `none`: the values come out of a layer norm already.
     """
 
-    gamma: float | None = None
+    gamma: Positive | None = None
     least: Literal["clip", "batch"] = "clip"
     pooled_norm: Literal["batch", "none"] = "none"
-
-    def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> SimPool:
-        """Build the head.
-
-        Raises:
-            ConfigError: `gamma` is not positive, or a class token is missing.
-        """
-        if self.gamma is not None and not self.gamma > 0:
-            raise ConfigError(f"gamma is {self.gamma}; expected a positive exponent, or None for the weighted mean")
-        return SimPool(self, shape, classes, settings, generator)
 
 
 class SimPool(AttentiveHead):
@@ -64,7 +53,6 @@ class SimPool(AttentiveHead):
         self._classifier(width, classes, settings, generator)
 
     def pool(self, inputs: Inputs) -> Tensor:
-        """Return the pooled vectors `(S, B, D)`. In training mode, running statistics are updated."""
         z, weights = self._weights(inputs)
         if self.gamma is None:
             seen = torch.bmm(weights.transpose(0, 1), z).transpose(0, 1)
@@ -75,7 +63,6 @@ class SimPool(AttentiveHead):
         return per_setting(self._power_mean, [self.gain, self.shift], clips, elements=elements, both=[weights])
 
     def attention(self, inputs: Inputs) -> Tensor:
-        """Return the weight of each token of the map, `(S, B, N)`."""
         return self._weights(inputs)[1][..., self.first :]
 
     def _weights(self, inputs: Inputs) -> tuple[Tensor, Tensor]:

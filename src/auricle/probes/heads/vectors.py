@@ -1,16 +1,15 @@
-"""One vector a clip: the ways to pool tokens that need no parameter, and the base of probes that read such a vector."""
+"""One vector a clip: pooling without parameters, and the base of probes that read such a vector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from auricle.errors import ConfigError
-from auricle.probes.contract import Inputs, ProbeHead
-from auricle.probes.heads.token_moments import training_moments
+from auricle.probes.contract import Inputs
+from auricle.probes.heads.token_moments import StandardisedHead
 from auricle.tokens.token_set import TokenBatch, TokenShape
 
 Source = Literal["pooled", "cls", "mean", "mean_t_flat_f", "max", "std"]
@@ -47,7 +46,7 @@ def pool(batch: TokenBatch, source: Source) -> Tensor:
     if source == "max":
         return batch.x.masked_fill(hidden, float("-inf")).amax(1)
     weight = batch.valid.unsqueeze(-1).to(batch.x.dtype)
-    # Not weight * x: what stands at a padded place is arbitrary, and 0 * NaN is NaN.
+    # Not weight * x: padded tokens are arbitrary, and 0 * NaN is NaN.
     x = batch.x.masked_fill(hidden, 0)
     mean = x.sum(1) / weight.sum(1)
     if source == "mean":
@@ -59,41 +58,30 @@ def pool(batch: TokenBatch, source: Source) -> Tensor:
     return (x.view(grid).sum(1) / weight.view(grid).sum(1).clamp(min=1)).reshape(B, batch.grid.freq * D)
 
 
-class VectorHead(ProbeHead):
-    """Base of heads that read one vector a clip, standardised by the training clips if asked for.
+class VectorHead(StandardisedHead):
+    """Base of heads that read one vector a clip.
 
     Args:
         read: makes the vectors `(B, width)` of a batch.
-        normalise: `train` standardises by mean and deviation over the training clips, `none` does not.
+        normalise: `train` standardises by the training clips, `none` does not.
         width: of the vectors.
         settings: S.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(
         self, read: Callable[[TokenBatch], Tensor], normalise: Literal["train", "none"], width: int, settings: int
     ) -> None:
-        super().__init__()
+        super().__init__(width, settings)
         self._read, self._normalise = read, normalise
-        self.register_buffer("mean", torch.zeros(settings, width))
-        self.register_buffer("scale", torch.ones(settings, width))
 
     def read(self, batch: TokenBatch) -> Inputs:
-        """Pool to `(B, D)`."""
         return Inputs(self._read(batch))
 
     def calibrate(self, inputs: Iterable[Inputs]) -> None:
-        """Measure mean and standard deviation of the training vectors; constant dimensions are left at zero."""
-        if self._normalise == "none":
-            return
-        mean, std = training_moments(inputs)
-        self.mean.copy_(mean.to(self.mean).expand_as(self.mean))
-        self.scale.copy_((1 / std).to(self.scale).expand_as(self.scale))
+        if self._normalise == "train":
+            super().calibrate(inputs)
 
     def standardised(self, inputs: Inputs) -> Tensor:
         """Return the vectors that the linear layers read, `(S, B, D)`."""
-        # The statistics are of the clips: every setting has the same.
         x = (inputs.x - self.mean[0]) * self.scale[0]
         return x.expand(self.settings, *x.shape)

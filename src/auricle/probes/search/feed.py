@@ -1,8 +1,9 @@
-"""Feeds a head with its inputs: read once and held where they fit in memory, read batch by batch where not."""
+"""Feeds a head with its inputs: held in memory where they fit, else read batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,25 +11,24 @@ import torch
 from auricle.probes.contract import Inputs, ProbeHead
 from auricle.tokens.token_set import TokenSet
 
-# Bytes of float32 tokens read at once: more would only cost memory, and pages that the system has to clear each time.
+# Bytes of float32 tokens read at once; more only costs memory.
 _READ_BYTES = 2**24
 
 
 class Feed:
     """Inputs of a head for the clips of one token set.
 
-    Inputs of one shape for every clip (vectors, or token maps of one length without padding) are held in float32 if
-    `memory_mb` allows. All others are read anew for each batch from the cache on disk, whose files the operating
-    system keeps in memory while it can: the memory of the process stays bounded for any corpus.
+    Inputs of one shape (vectors, or token maps of one length without padding) are held in float32 if `memory_mb`
+    allows. All others are read again for each batch, so that memory stays bounded for any corpus.
 
     Args:
         tokens: the clips.
         head: whose `read` makes the inputs.
-        memory_mb: megabytes that held inputs may take.
+        memory_mb: most megabytes for held inputs.
         device: where batches go.
 
     Attributes:
-        held_mb: megabytes that held inputs take, 0 where they are streamed.
+        held_mb: megabytes of held inputs, 0 where they are streamed.
     """
 
     def __init__(
@@ -56,33 +56,35 @@ class Feed:
         return Inputs(self.held.index_select(0, torch.from_numpy(places).to(self.device)))
 
     def all(self) -> Iterator[Inputs]:
-        """Go through all clips in order, in pieces of bounded size."""
+        """Yield the inputs of all clips in order, in pieces of bounded size."""
         for piece in self._pieces():
             if self.held is None:
                 yield self._read(np.arange(piece.start, piece.stop))
             else:
                 yield Inputs(self.held[piece.start : piece.stop])
 
-    def gather(self, function: Callable[[Inputs], torch.Tensor]) -> torch.Tensor:
-        """Return `(S, n, ...)`, what a function makes of all clips in order, from its `(S, B, ...)` of each piece.
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the result of `gather`: one a clip."""
+        return len(self)
 
-        Pieces' results must not be kept one by one while others are read: each small one would lie where a large
-        buffer was, the next buffer would not fit there any more, and memory would grow with the number of pieces.
-        """
+    def gather(self, function: Callable[[Inputs], torch.Tensor]) -> torch.Tensor:
+        """Apply a function to all clips in order: `(S, n, ...)` from its `(S, B, ...)` of each piece."""
         out, at = torch.empty(0), 0
         for inputs in self.all():
             piece = function(inputs)
             if at == 0:
-                out = piece.new_empty(piece.shape[0], len(self), *piece.shape[2:])
+                # Allocated at once: kept pieces between large buffers would fragment the memory.
+                out = piece.new_empty(piece.shape[0], self.rows, *piece.shape[2:])
             out[:, at : at + piece.shape[1]] = piece
             at += piece.shape[1]
         return out
 
     def _one_shape(self, probe: Inputs) -> bool:
-        """Whether the inputs of all clips have the shape of the first one's, and nothing in them is padding."""
+        """Whether the inputs of all clips have the shape of the first one's, without padding."""
         if probe.valid is not None:
             return False
-        # A head that pools shows no padding even where there is some.
+        # A head that pools has inputs without padding even where tokens are padded.
         unlike = self.tokens.unlike() if probe.x.dim() > 2 else []
         return not unlike or self.head.read(self.tokens.batch(unlike)).valid is None
 
@@ -91,7 +93,7 @@ class Feed:
         return [range(i, min(i + step, len(self))) for i in range(0, len(self), step)]
 
     def _step(self) -> int:
-        """Clips that are read at once."""
+        """Clips read at once."""
         sets = self.tokens.stack or (self.tokens,)
         longest = sum(int(one.counts.max()) for one in sets) * self.tokens.shape.width * 4
         return max(1, _READ_BYTES // longest)
@@ -101,7 +103,7 @@ class Feed:
         if self._shape is None or len(places) <= step:
             inputs = self.head.read(self.tokens.batch(places))
             return Inputs(inputs.x.to(self.device), None if inputs.valid is None else inputs.valid.to(self.device))
-        # Tokens, and what a head makes of them on the way, are there for a few clips at a time.
+        # Tokens are in memory for a few clips at a time.
         x = torch.empty(len(places), *self._shape, device=self.device)
         for i in range(0, len(places), step):
             x[i : i + step] = self.head.read(self.tokens.batch(places[i : i + step])).x

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate and a weight decay for each row of the settings axis."""
+"""AdamW with a learning rate and a weight decay for each setting."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def cosine(step: int, steps: int) -> float:
 class SettingsAdamW:
     """AdamW (decoupled decay on all parameters) over a head whose parameters are `(S, ...)`.
 
-    `torch.optim` has one learning rate for a whole tensor; here each row of a tensor has its own, so that one step
-    of S settings equals S steps of `torch.optim.AdamW`.
+    Each row of a tensor has its own learning rate, so that one step of S settings equals S steps of
+    `torch.optim.AdamW`.
 
     Args:
         head: the head to train.
@@ -62,7 +62,7 @@ class SettingsAdamW:
             p.mul_(1 - lr * decay).sub_(update.mul_(lr / c1))
 
     def keep(self, rows: Tensor) -> None:
-        """Forget the settings that are not in `rows (K,)`; call after `head.keep(rows)`."""
+        """Drop the settings that are not in `rows (K,)`; call after `head.keep(rows)`."""
         self.lr, self.weight_decay = self.lr[rows], self.weight_decay[rows]
         self.first = [m[rows].clone() for m in self.first]
         self.second = [v[rows].clone() for v in self.second]

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from auricle.errors import ConfigError, TrainingError
 from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.label_checks import check_targets, label_notes
-from auricle.probes.losses import LossConfig, get_loss
+from auricle.probes.losses import LossConfig, Scaling, get_loss
 from auricle.probes.registry import get_probe
 from auricle.probes.search.config import SearchConfig
-from auricle.probes.search.edges import edge_notes
-from auricle.probes.search.scaling import Scaling
-from auricle.probes.search.seeds_rerun import rerun
 from auricle.probes.search.selection import default_metric
-from auricle.probes.search.settings_run import Finished, State, Work, predict_logits, train_settings
-from auricle.probes.search.study import passes, study_search
-
-__all__ = ["fit_probe", "fit_probe_seeds", "predict_logits", "search_settings"]
+from auricle.probes.search.settings_run import Finished, State, Work, train_settings
+from auricle.probes.search.tpe import passes, tpe_search
 
 Progress = Callable[[int, int], None]
 
@@ -38,13 +35,13 @@ def fit_probe(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> FittedProbe:
-    """Train a probe at every setting of the search and return the one that validates best.
+    """Train a probe at every setting of the search and return the one with the best validation score.
 
     Args:
         probe: a name of `PROBES` or a probe's settings.
         train: training clips.
-        valid: validation clips; they choose setting and epoch and take no part in training. None: nothing is chosen:
-            the search must hold one setting, which is trained for all epochs.
+        valid: validation clips, which choose setting and epoch. None: nothing is chosen, and the search must hold one
+            setting, which is trained for all epochs.
         classes: names of the C classes, or of the K numbers to predict.
         loss: a name of `LOSSES` or its settings.
         search: method, settings, epochs, batch. With `top_k` above 1 the best settings are trained again with seeds
@@ -58,6 +55,14 @@ def fit_probe(
             only, no label), a clip's tokens are not finite, or nothing can choose among settings.
         TrainingError: every setting diverged.
         MissingExtraError: the search is `tpe` and optuna is not installed.
+
+    >>> from auricle.probes import Labelled
+    >>> from auricle.tokens.token_set import TokenSet
+    >>> classes = torch.arange(40) % 2
+    >>> clips = Labelled(TokenSet.from_tensors(torch.randn(40, 4, 8) + classes.view(40, 1, 1)), classes)
+    >>> fitted = fit_probe("linear", clips, clips, classes=("rain", "wind"), search=SearchConfig(epochs=2))
+    >>> fitted.predict(clips.tokens).shape
+    (40, 2)
     """
     search = search or SearchConfig()
     seeds = range(seed, seed + (search.reruns if search.top_k > 1 and search.searches else 1))
@@ -90,11 +95,13 @@ def fit_probe_seeds(
     check_targets(train, valid, classes, loss, metric)
     if valid is None and search.searches:
         count = search.trials if search.method == "tpe" else len(search.grid(config))
-        raise ConfigError(f"without validation clips none of {count} settings can be chosen; give one lr and decay")
+        raise ConfigError(f"without validation clips none of {count} settings can be chosen; set one lr and decay")
     scaling = Scaling.of(train.targets) if loss.regression else None
     work = Work(config, train, valid, len(classes), loss, search, metric, device, scaling)
     found, best, states = search_settings(work, seeds, progress=progress)
-    notes = (*label_notes(train, valid, classes, loss), *edge_notes(search, config, found.trials[best[0]]))
+    chosen = found.trials[best[0]]
+    edges = search.edge_notes(config, chosen.lr, chosen.weight_decay)
+    notes = (*label_notes(train, valid, classes, loss), *edges)
 
     def fitted(state: State, seed: int) -> FittedProbe:
         head = config.build(train.tokens.shape, len(classes), settings=1, generator=torch.Generator())
@@ -125,7 +132,7 @@ def search_settings(
     """Try all settings with the first seed, and train the best `top_k` with all seeds if there are several.
 
     Args:
-        work: what is to be learnt, and how to search.
+        work: to learn, with its search.
         seeds: at least one.
         progress: called with (epochs done, epochs) after each epoch.
 
@@ -141,26 +148,79 @@ def search_settings(
     rounds = len(passes(search)) if guided else 1
     total = (rounds + len(seeds) - 1) * epochs
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         if progress is not None:
             progress(done, total)
 
     if guided:
-        found = study_search(work, seeds[0], progress=lambda number, epoch: tell(number * epochs + epoch))
+        found = tpe_search(work, seeds[0], progress=lambda number, epoch: report(number * epochs + epoch))
     else:
-        found = train_settings(work, search.grid(work.config), seeds[0], progress=tell)
+        found = train_settings(work, search.grid(work.config), seeds[0], progress=report)
     best = found.finishers()
     if not best:
         rates = sorted({t.lr for t in found.trials})
         raise TrainingError(
-            f"no learning rate from {rates[0]:g} to {rates[-1]:g} gave a finite validation loss; check that the "
-            "tokens are finite, or give lower learning rates"
+            f"no learning rate from {rates[0]:g} to {rates[-1]:g} gave a finite loss; check that the tokens are "
+            "finite, or set lower learning rates"
         )
     states = [found.states[best[0]]]
     if len(seeds) > 1:
-        best, states = rerun(
-            work, found, best[: search.top_k], seeds, progress=lambda done: tell(rounds * epochs + done)
+        best, states = _rerun(
+            work, found, best[: search.top_k], seeds, progress=lambda done: report(rounds * epochs + done)
         )
     # A pass that was pruned as a whole ended early.
-    tell(total)
+    report(total)
     return found, best, states
+
+
+def _rerun(
+    work: Work, found: Finished, best: Sequence[int], seeds: Sequence[int], *, progress: Callable[[int], None]
+) -> tuple[list[int], list[State]]:
+    """Train the best settings again with other seeds: the best mean over seeds wins (ties: lower mean loss).
+
+    The best of fifty validation scores is a lucky draw; means over seeds separate better settings from luck. Each trial
+    gets `reruns`, its validation scores by seed. All settings of a seed train in one pass.
+
+    Args:
+        work: to learn.
+        found: the search, made with `seeds[0]`.
+        best: places of the settings in `found.trials`.
+        seeds: all seeds.
+        progress: called with the epochs done.
+
+    Returns:
+        The places, best mean first, and the weights of the first for each seed.
+
+    Raises:
+        TrainingError: every setting diverged with some seed.
+    """
+    scores = {k: [found.trials[k].score] for k in best}
+    losses = {k: [found.trials[k].loss] for k in best}
+    states = {k: [found.states[k]] for k in best}
+    settings = [(found.trials[k].lr, found.trials[k].weight_decay) for k in best]
+    for number, seed in enumerate(seeds[1:]):
+
+        def report(epoch: int, shift: int = number * work.search.epochs) -> None:
+            progress(shift + epoch)
+
+        again = train_settings(work, settings, seed, halving=False, progress=report)
+        for k, trial, state in zip(best, again.trials, again.states, strict=True):
+            scores[k].append(trial.score)
+            losses[k].append(trial.loss)
+            states[k].append(state)
+    if work.valid is not None:
+        for k in best:
+            found.trials[k].reruns = scores[k]
+    chosen = [k for k in best if all(states[k])]
+    if not chosen:
+        raise TrainingError(
+            f"none of {len(best)} settings trained to a finite validation loss with all of {len(seeds)} seeds; set "
+            "lower learning rates"
+        )
+
+    def mean_rank(k: int) -> tuple[float, float, int]:
+        mean, loss = float(np.mean(scores[k])), float(np.mean(losses[k]))
+        return (-mean if math.isfinite(mean) else math.inf), loss, best.index(k)
+
+    order = sorted(chosen, key=mean_rank)
+    return order, states[order[0]]

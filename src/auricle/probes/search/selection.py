@@ -1,6 +1,6 @@
-"""Validation scores of many settings at once: what chooses among them.
+"""Validation scores of many settings at once, to choose among them.
 
-Higher is better throughout: errors (`mae`, `rmse`) enter with a minus sign, and `natural` takes it off again.
+Higher is better throughout: errors (`mae`, `rmse`) have a minus sign, which `natural` removes.
 
 Letters in shapes: S settings, n clips, C classes, K target dimensions.
 """
@@ -23,14 +23,18 @@ ERRORS = ("mae", "rmse")
 
 
 def default_metric(single: bool, regression: bool = False) -> Metric:
-    """Accuracy for one label a clip, macro average precision for several, R2 for numbers."""
+    """Return `accuracy` for one label a clip, `map` for several, `r2` for numbers."""
     if regression:
         return "r2"
     return "accuracy" if single else "map"
 
 
 def natural(value: float, metric: str) -> float:
-    """Return a validation score as people state it: errors without the minus sign that makes higher better."""
+    """Return a validation score as usually stated: errors without the minus sign.
+
+    >>> natural(-0.5, "mae"), natural(0.5, "r2")
+    (0.5, 0.5)
+    """
     return -value if metric in ERRORS else value
 
 
@@ -134,14 +138,14 @@ def mean_average_precision(logits: Tensor, y: Tensor) -> Tensor:
 def macro_auc(logits: Tensor, y: Tensor) -> Tensor:
     """Area under the ROC curve, averaged over the classes with both kinds of clips, `(S,)` float64.
 
-    The share of pairs of a positive and a negative clip that are ordered rightly; a tie counts half.
+    It is the share of pairs of a positive and a negative clip that are ordered correctly; a tie counts half.
     """
     S, n, C = logits.shape
     x, order = logits.sort(dim=1, stable=True)
     hits = (y > 0).expand(S, n, C).gather(1, order).double()
     below = (1 - hits).cumsum(1)
     end = _end_of_run(x)
-    # A run of equal scores begins one after the last run's end; negatives of the run itself count half.
+    # A run of equal scores begins after the previous run's end; negatives of the run itself count half.
     upto = below.gather(1, end)
     first = torch.ones_like(x, dtype=torch.bool)
     first[:, 1:] = x[:, 1:] != x[:, :-1]

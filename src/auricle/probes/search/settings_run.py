@@ -1,8 +1,8 @@
-"""Trains one probe at many settings in one pass, and drops those that fall behind.
+"""Trains one probe at many settings in one pass, with successive halving.
 
-Successive halving: at each rung (an epoch) only the best share of the settings goes on. A pass may know how the
-settings of earlier passes stood at the same rung (`Rungs`): its own are then ranked among all of them, so that
-settings tried one pass after another are pruned as if they had been tried together.
+At each rung (an epoch) only the best share of the settings continues. A pass may know the ranks of earlier passes'
+settings at the same rung (`Rungs`), and ranks its own among them: settings tried one pass after another are pruned as
+if they had been tried together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,11 +19,10 @@ from torch import Tensor
 from auricle.errors import ConfigError
 from auricle.probes.contract import Inputs, Labelled, ProbeConfig, ProbeHead
 from auricle.probes.fitted import Trial
-from auricle.probes.losses import LossConfig
+from auricle.probes.losses import LossConfig, Scaling
 from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.feed import Feed
 from auricle.probes.search.optimiser import SettingsAdamW, cosine
-from auricle.probes.search.scaling import Scaling
 from auricle.probes.search.selection import score
 
 Setting = tuple[float, float]
@@ -33,20 +33,21 @@ Rungs = dict[int, list[Rank]]
 
 @dataclass
 class Work:
-    """What is to be learnt, apart from settings and seed. Inputs are read once for all passes.
+    """What a probe learns, apart from settings and seed. Inputs are read once for all passes.
 
     Attributes:
         config: the probe.
         train: training clips.
-        valid: validation clips, or None: nothing is chosen.
+        valid: validation clips; None: nothing is chosen.
         classes: C, columns of the head's output.
-        loss: what is minimised.
+        loss: to minimise.
         search: epochs, batch, halving.
         metric: validation metric.
         device: where to train.
-        scaling: how numbers to predict are standardised; None for labels.
+        scaling: of numbers to predict; None for labels.
     """
 
+    feeds: ClassVar[type[Feed]] = Feed
     config: ProbeConfig
     train: Labelled
     valid: Labelled | None
@@ -69,26 +70,26 @@ class Work:
             part = self.train if side == "training" else self.valid
             if part is None:
                 raise ConfigError("there are no validation clips to read")
-            # What a head reads does not depend on its parameters, so one reader serves all passes.
+            # Inputs do not depend on a head's parameters, so one head reads them for all passes.
             reader = self.head(1, torch.Generator())
             left = self.search.memory_mb - sum(feed.held_mb for feed in self._feeds.values())
-            self._feeds[side] = Feed(part.tokens, reader, memory_mb=left, device=self.device)
+            self._feeds[side] = self.feeds(part.tokens, reader, memory_mb=left, device=self.device)
         return self._feeds[side]
 
     def expected(self, part: Labelled) -> Tensor:
-        """Return a side's targets as the head shall give them, on the device: numbers standardised."""
+        """Return the targets of a side on the device, numbers standardised."""
         targets = part.targets if self.scaling is None else self.scaling.reduce(part.targets)
         return targets.to(self.device)
 
 
 @dataclass
 class Finished:
-    """What a pass yields.
+    """The result of a pass.
 
     Attributes:
         trials: one for each setting, in the order given.
-        states: weights (settings axis of one) of those that went to the end with a finite score; `{}` for the others.
-        rungs: how each setting stood at each rung that it reached.
+        states: weights (settings axis of one) of those that finished with a finite score; `{}` for the others.
+        rungs: rank of each setting at each rung that it reached.
     """
 
     trials: list[Trial]
@@ -102,7 +103,7 @@ class Finished:
 
 
 def rank(trial: Trial) -> Rank:
-    """Return what sorts trials, best first: validation score, then validation loss."""
+    """Return the sort key of trials, best first: validation score, then validation loss."""
     return -trial.score, trial.loss
 
 
@@ -118,11 +119,11 @@ def train_settings(
     """Train a probe at all settings in one pass.
 
     Args:
-        work: what is to be learnt.
+        work: to learn.
         settings: (learning rate, weight decay) pairs.
         seed: of the random start (the same for every setting) and of the order of clips.
         progress: called after each epoch with the epochs done.
-        earlier: standing of other passes' settings at the rungs.
+        earlier: ranks of other passes' settings at the rungs.
         halving: prune as `work.search` says; False: train all settings to the end.
 
     Raises:
@@ -133,9 +134,9 @@ def train_settings(
     drops = torch.Generator(device=work.device).manual_seed(seed)
     head = work.head(len(settings), generator)
     feed = work.feed("training")
-    head.calibrate(_finite(feed, "training"))
+    head.calibrate(finite_inputs(feed, "training"))
     targets = work.expected(work.train)
-    run = _Run(head, settings, search, work.device, earlier or {})
+    run = SettingsRun(head, settings, search.epochs, best_epoch=search.best_epoch, device=work.device, earlier=earlier)
     steps = math.ceil(len(feed) / search.batch_size(len(feed)))
     stops = {max(1, round(at * search.epochs)): share for at, share in search.halving} if halving else {}
     for epoch in range(1, search.epochs + 1):
@@ -150,7 +151,7 @@ def train_settings(
             total.sum().backward()
             run.optimiser.step(cosine((epoch - 1) * steps + i, search.epochs * steps))
         if work.valid is None:
-            run.go_on(epoch)
+            run.keep_last(epoch)
         else:
             run.record(epoch, *_validate(work, head, first=epoch == 1))
             if epoch in stops and epoch < search.epochs:
@@ -176,7 +177,7 @@ def _validate(work: Work, head: ProbeHead, *, first: bool) -> tuple[Tensor, Tens
         raise ConfigError("there are no validation clips to score")
     feed = work.feed("validation")
     if first:
-        for _ in _finite(feed, "validation"):
+        for _ in finite_inputs(feed, "validation"):
             pass
     logits = predict_logits(head, feed)
     losses = work.loss(logits, work.expected(valid)).double()
@@ -185,8 +186,16 @@ def _validate(work: Work, head: ProbeHead, *, first: bool) -> tuple[Tensor, Tens
     return score(logits, valid.targets.to(work.device), work.metric), losses
 
 
-def _finite(feed: Feed, side: str) -> Iterator[Inputs]:
-    """Go through all clips, refusing what no head can read."""
+def finite_inputs(feed: Feed, side: str) -> Iterator[Inputs]:
+    """Yield the inputs of all clips.
+
+    Args:
+        feed: of the clips.
+        side: `training` or `validation`, for the message.
+
+    Raises:
+        ConfigError: a clip's tokens are not finite.
+    """
     begin = 0
     for inputs in feed.all():
         count = inputs.x.shape[0]
@@ -196,7 +205,7 @@ def _finite(feed: Feed, side: str) -> Iterator[Inputs]:
 
 
 def _check_finite(inputs: Inputs, places: np.ndarray, side: str) -> None:
-    # A sum is finite if every part is, and costs one pass; only a bad one is looked at closely.
+    # A sum is finite if every part is, and costs one pass; only a bad one is examined.
     if bool(torch.isfinite(inputs.x.sum())):
         return
     bad = ~torch.isfinite(inputs.x.flatten(1)).all(1)
@@ -204,22 +213,33 @@ def _check_finite(inputs: Inputs, places: np.ndarray, side: str) -> None:
         first = sorted(places[bad.cpu().numpy()].tolist())
         raise ConfigError(
             f"{len(first)} {side} clips have tokens that are not finite (the first: clip {first[0]} of the {side} "
-            "set); leave them out, or mend the encoder that made them"
+            "set); leave them out, or fix the encoder that made them"
         )
 
 
-class _Run:
-    """The settings of one pass: which still run, how each did, and the state each did best with."""
+class SettingsRun:
+    """The settings of one pass: those that still run, their scores, and the best (or last) state of each.
+
+    Args:
+        head: the head to train.
+        settings: (learning rate, weight decay) pairs.
+        epochs: of the pass.
+        best_epoch: keep each setting's best epoch; False: its last.
+        device: of the optimiser.
+        earlier: ranks of other passes' settings at the rungs.
+    """
 
     def __init__(
         self,
         head: ProbeHead,
         settings: list[Setting],
-        search: SearchConfig,
+        epochs: int,
+        *,
+        best_epoch: bool,
         device: torch.device | str,
-        earlier: Rungs,
+        earlier: Rungs | None = None,
     ) -> None:
-        self.head, self.search, self.earlier = head, search, earlier
+        self.head, self.epochs, self.best_epoch, self.earlier = head, epochs, best_epoch, earlier or {}
         self.alive = list(range(len(settings)))
         rates = torch.tensor(settings, dtype=torch.float32, device=device)
         self.optimiser = SettingsAdamW(head, rates[:, 0], rates[:, 1])
@@ -228,15 +248,15 @@ class _Run:
         self.rungs: Rungs = {}
         head.watch()
 
-    def go_on(self, epoch: int) -> None:
-        """Note an epoch of settings that nothing validates: the last one stands."""
+    def keep_last(self, epoch: int) -> None:
+        """Record an epoch without validation, and keep the finite states of the last one."""
         for row, k in enumerate(self.alive):
             self.trials[k].epochs = self.trials[k].epoch = epoch
-            if epoch == self.search.epochs:
+            if epoch == self.epochs and all(bool(torch.isfinite(p[row]).all()) for p in self.head.parameters()):
                 self.states[k] = self._state(row)
 
     def record(self, epoch: int, scores: Tensor, losses: Tensor) -> None:
-        """Note an epoch's validation scores and keep the state of each setting that improved."""
+        """Record an epoch's validation scores and keep the state of each setting that improved."""
         watched = {name: values.tolist() for name, values in self.head.watch().items()}
         for row, k in enumerate(self.alive):
             trial, value, loss = self.trials[k], float(scores[row]), float(losses[row])
@@ -245,18 +265,18 @@ class _Run:
             for name, values in watched.items():
                 trial.watched.setdefault(name, []).append(values[row])
             better = (value, -loss) > (trial.score, -trial.loss)
-            if math.isfinite(value) and math.isfinite(loss) and (better or not self.search.best_epoch):
+            if math.isfinite(value) and math.isfinite(loss) and (better or not self.best_epoch):
                 trial.score, trial.loss, trial.epoch = value, loss, epoch
                 self.states[k] = self._state(row)
 
     def prune(self, epoch: int, share: float) -> None:
-        """Go on with the settings that are among the best `share` of all that were ever begun."""
-        standing = {k: rank(self.trials[k]) for k in self.alive}
-        self.rungs[epoch] = list(standing.values())
+        """Continue with the settings among the best `share` of all that were ever begun."""
+        ranks = {k: rank(self.trials[k]) for k in self.alive}
+        self.rungs[epoch] = list(ranks.values())
         before = self.earlier.get(epoch, [])
         begun = len(self.trials) + len(self.earlier.get(0, []))
         most = max(1, math.ceil(share * begun))
-        ranked = sorted([(r, -1) for r in before] + [(r, k) for k, r in standing.items()])
+        ranked = sorted([(r, -1) for r in before] + [(r, k) for k, r in ranks.items()])
         kept = {k for _, k in ranked[:most] if k >= 0}
         rows = [row for row, k in enumerate(self.alive) if k in kept]
         for k in self.alive:
@@ -269,7 +289,7 @@ class _Run:
             self.optimiser.keep(index)
 
     def finish(self) -> Finished:
-        """Return all there is; entry 0 of the rungs counts the settings that were begun."""
+        """Return the result; entry 0 of the rungs counts the settings that were begun."""
         self.rungs[0] = [rank(trial) for trial in self.trials]
         return Finished(self.trials, self.states, self.rungs)
 

@@ -1,4 +1,4 @@
 """One file per published method, in a folder per paradigm: its choices, and nothing else.
 
-Every module registers its recipes when it is imported; `auricle.recipes` imports all of them.
+A file declares its methods (`registry.Method`) and one function per size. The registry finds it by its source.
 """

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
+from auricle.metrics.catalogue import MetricInfo, register_metric
 from auricle.metrics.classification import (
     accuracy,
     average_precision,
@@ -25,6 +26,22 @@ from auricle.results.predictions import TaskPredictions
 
 SINGLE: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
 MULTI: dict[str, Metric] = {"mAP": mean_average_precision, "macro_auc": macro_auc}
+
+
+def register_clip_metric(info: MetricInfo, function: Metric, labels: Literal["single", "multi"] = "single") -> None:
+    """Add a metric of labelled clips, for example from a plug-in: every such task then reports it.
+
+    Args:
+        info: name, unit, range and direction.
+        function: `(truth, answers, weights) -> (R,)`. Single-label: `truth` and `answers` `(n,)` class numbers;
+            multi-label: `truth (n, C)` bool, `answers (n, C)` scores. `weights (R, n)`: how often each clip counts.
+        labels: kind of labels that it scores.
+
+    Raises:
+        ConfigError: another metric has this name.
+    """
+    register_metric(info)
+    (SINGLE if labels == "single" else MULTI)[info.name] = function
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from auricle.metrics.events import Event
 from auricle.probes import SearchConfig, get_loss
 from auricle.probes.cost import head_macs
 from auricle.probes.frames.contract import FrameConfig
-from auricle.probes.frames.feed import FittedFrames
 from auricle.probes.frames.protobin import FrameProtobinConfig
-from auricle.probes.frames.search import fit_frames, frame_scores
+from auricle.probes.frames.search import FittedFrames, fit_frames, frame_scores
 from auricle.probes.frames.stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
 from auricle.tasks.card import TaskCard
 from auricle.tasks.events.answers import EventPredictions

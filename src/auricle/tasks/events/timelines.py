@@ -17,8 +17,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from auricle.audio.batch import Audio
-from auricle.audio.frontends.frontend import FrontEnd, SpectralFrontEnd
+from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError
 from auricle.storage import write_atomic

@@ -1,4 +1,4 @@
-"""AudioMosaic's published checkpoints, in and out.
+"""AudioMosaic's published checkpoints: import and export.
 
 Source: arXiv 2605.14231; names and shapes of the released code (MIT licence), commit 67a86a89. Weights are published in
 the collection `hanxunh/AudioMosaic-*` of the Hugging Face Hub as `model.safetensors`.
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.config import nearest
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
@@ -26,7 +27,7 @@ LICENCE = "MIT"
 MELS, PATCH = 128, 16
 _FREQ = MELS // PATCH
 
-# Statistics that the released models were trained with: (mean, std); features are (x - mean) / (2 std).
+# Statistics of the released models' training data: (mean, std); features are (x - mean) / (2 std).
 STATISTICS: dict[str, tuple[float, float]] = {
     "audioset": (-4.2677393, 4.5689974),
     "esc50": (-6.6268077, 5.358466),
@@ -53,7 +54,7 @@ Resize = Literal["legacy", "true"]
 
 
 class AudioMosaicCheckpoint(NamedTuple):
-    """What a published file holds.
+    """Content of a published file.
 
     Attributes:
         encoder: with the file's weights.
@@ -76,7 +77,7 @@ def official_name(name: str) -> str:
     if parts[0] == "blocks" and len(parts) == 4 and parts[2] in _IN_BLOCK:
         return f"blocks.{parts[1]}.{_IN_BLOCK[parts[2]]}.{parts[3]}"
     if parts[0] not in _OUTSIDE_BLOCKS:
-        raise CheckpointError(f"AudioMosaic has no parameter that could hold {name}; its encoder ends with fc_norm")
+        raise CheckpointError(f"AudioMosaic has no counterpart of {name}; its encoder ends with fc_norm")
     return ".".join([_OUTSIDE_BLOCKS[parts[0]], *parts[1:]])
 
 
@@ -84,7 +85,7 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
     """Return our weights under the official names and shapes.
 
     Args:
-        encoder: an encoder of AudioMosaic's kind.
+        encoder: with AudioMosaic's architecture.
         projector: its projector's state dict, or None.
 
     Raises:
@@ -102,22 +103,14 @@ def to_official(encoder: SpectrogramTransformer, projector: Mapping[str, Tensor]
 
 
 def _check_kind(config: SpectrogramTransformerConfig) -> None:
-    """Refuse a spectrogram transformer whose parameters have AudioMosaic's names but another meaning."""
+    """Refuse a spectrogram transformer with equal parameter names but another architecture."""
     plain = SpectrogramTransformerConfig()
-    names = (
-        "stride",
-        "block_norm",
-        "shared_layers",
-        "layer_scale",
-        "input_norm",
-        "class_tokens",
-        "positions",
-        "qkv_bias",
-    )
+    block = ("block_norm", "shared_layers", "layer_scale", "qkv_bias")
+    names = ("stride", "input_norm", "class_tokens", "positions", *block)
     other = [name for name in names if getattr(config, name) != getattr(plain, name)]
     if other or not config.cls:
         what = ", ".join(f"{name} {getattr(config, name)!r}" for name in other) or "cls False"
-        raise CheckpointError(f"the encoder is not of AudioMosaic's kind ({what}); its weights have no official names")
+        raise CheckpointError(f"the encoder is not AudioMosaic's ({what}); its weights have no official names")
 
 
 def from_official(
@@ -132,10 +125,10 @@ def from_official(
 
     Args:
         state: the official names and tensors.
-        heads: attention heads, which no shape tells; None: heads of 64, as published.
+        heads: attention heads, not known from shapes; None: heads of width 64, as published.
         frames: longest input of the encoder; None: the checkpoint's own. Positions are resized to others.
-        resize: how; see `resize_positions`.
-        source: what to call the state dict in errors.
+        resize: see `resize_positions`.
+        source: of the state dict, for errors.
 
     Raises:
         CheckpointError: another model's state dict, with what is missing and unexpected.
@@ -144,15 +137,15 @@ def from_official(
     if anchors:
         raise CheckpointError(
             f"{source} lacks {', '.join(anchors)}, which every AudioMosaic checkpoint has; found names such as "
-            f"{', '.join(sorted(state)[:4])}. Load it with the model it belongs to"
+            f"{', '.join(sorted(state)[:4])}. Load it with its own model"
         )
     width = state["cls_token"].shape[-1]
     depth = 1 + max((int(n.split(".")[1]) for n in state if n.startswith("blocks.")), default=-1)
     tokens = state["pos_embed"].shape[1] - 1
     if tokens % _FREQ or tokens < _FREQ or depth < 1 or (heads is None and width % 64):
         raise CheckpointError(
-            f"{source} has width {width}, {depth} blocks and {tokens} positions; expected {_FREQ} positions a time "
-            "column, and heads of 64 (or give `heads`)"
+            f"{source} has width {width}, {depth} blocks and {tokens} positions; expected {_FREQ} positions per time "
+            "column, and heads of width 64 (or set `heads`)"
         )
     config = SpectrogramTransformerConfig(
         width=width,
@@ -163,7 +156,7 @@ def from_official(
         frames=tokens // _FREQ * PATCH if frames is None else frames,
         position_init_grid="released",
     )
-    encoder = config.build()
+    encoder = SpectrogramTransformer(config)
     official = dict(state)
     official["pos_embed"] = resize_positions(state["pos_embed"], config.frames // PATCH, resize)
     named = {name: official_name(name) for name in encoder.state_dict()}
@@ -178,11 +171,10 @@ def from_official(
 
 
 def resize_positions(table: Tensor, time: int, resize: Resize = "legacy") -> Tensor:
-    """Resize learned positions `(1, 1 + N, D)` to `time` columns of 8, bilinearly; the class token's stays.
+    """Resize learned positions `(1, 1 + N, D)` to `time` columns of 8, bilinearly; the class token's is kept.
 
-    `legacy` does what the released code does: it takes the new model's transposed record of 8 rows and `time` columns,
-    views the old sequence as rows of that many columns, and resizes the rows; time and frequency are mixed. `true`
-    resizes the time axis of the 8-row grid.
+    `legacy`, as in the released code, views the old sequence as rows of `time` columns and resizes the rows to 8, so
+    that time and frequency are mixed. `true` resizes the time axis of the grid.
 
     Raises:
         ConfigError: an unknown way, or a legacy resize to columns that don't divide the old positions.
@@ -208,7 +200,7 @@ def load_audiomosaic(
 ) -> AudioMosaicCheckpoint:
     """Load a published file (`model.safetensors`, or a bare `model_state_dict.pt` read without unpickling code).
 
-    Arguments are those of `from_official`.
+    See `from_official` for the arguments.
 
     Raises:
         CheckpointError: missing, truncated, unsafe, or another model's.
@@ -238,7 +230,7 @@ def frozen_audiomosaic(
 
     Args:
         path: the file.
-        statistics: which of `STATISTICS` the model was trained with.
+        statistics: key of `STATISTICS` that the model was trained with.
         resize: see `resize_positions`.
         name: for tables.
 
@@ -247,7 +239,7 @@ def frozen_audiomosaic(
         ConfigError: unknown statistics.
     """
     if statistics not in STATISTICS:
-        raise ConfigError(f"unknown statistics {statistics!r}, expected one of {', '.join(STATISTICS)}")
+        raise ConfigError(f"unknown statistics {statistics!r}{nearest(statistics, STATISTICS)}")
     mean, std = STATISTICS[statistics]
     frontend = KaldiFbankConfig(mean=mean, std=std, divisor=2.0).build()
     encoder = load_audiomosaic(path, resize=resize).encoder.float()

@@ -1,8 +1,8 @@
-"""The classifier and the three layer probes that AudioMosaic was evaluated with.
+"""The classifier and the three layer probes of AudioMosaic's evaluation.
 
 Source: arXiv 2605.14231, section 4, and the released code. All average tokens with the class token and reuse the
-encoder's `fc_norm`. Block outputs are listed with the final output, which equals the last of them: it counts twice, as
-published.
+encoder's `fc_norm`. The final output is listed after the block outputs and equals the last of them, so it counts twice,
+as published.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AudioMosaicHead(nn.Module):
         self.load_state_dict({n: state[o].reshape(shapes[n]) for n, o in self.official_names().items()})
 
     def outputs(self, features: Features, layers: Sequence[int]) -> tuple[Tokens, ...]:
-        """Return the tokens of the blocks asked for (1 ... L), and the final output after them."""
+        """Return the tokens of the requested blocks (1 ... L), then the final output."""
         final = self.encoder(features, layers=layers)
         hidden = tuple(replace(final, x=layer.block, cls=layer.cls, layers=None) for layer in final.layers or ())
         return (*hidden, replace(final, layers=None))
@@ -98,11 +98,11 @@ class Classifier(AudioMosaicHead):
         self.drop = drop
 
     def draw(self, grid: Grid, clips: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw the noise that decides what is dropped: `(B, T)` for time columns, then `(B, F)` for mel rows."""
+        """Draw the noise of the token drop: `(B, T)` for time columns, then `(B, F)` for mel rows."""
         return torch.rand(clips, grid.time, generator=generator), torch.rand(clips, grid.freq, generator=generator)
 
     def keep(self, tokens: Tokens, noise: Sequence[Tensor]) -> Tokens:
-        """Drop time columns and mel rows as the noise of `draw` decides."""
+        """Drop time columns and mel rows by the noise of `draw`."""
         time, freq = (n.to(tokens.x.device) for n in noise)
         return tokens.keep(keep_crossing(time, self.drop[0], freq, self.drop[1]))
 
@@ -111,7 +111,7 @@ class Classifier(AudioMosaicHead):
 
         Args:
             features: of B clips.
-            noise: of `draw`; needed in training mode (unless nothing is dropped), ignored otherwise.
+            noise: of `draw`; required in training mode (unless nothing is dropped), ignored otherwise.
 
         Raises:
             ConfigError: training mode without noise.
@@ -130,7 +130,7 @@ class LayerProbe(AudioMosaicHead):
     Args:
         encoder: frozen; `fc_norm` is trained with the head.
         classes: C.
-        layer: which block, counted from 1.
+        layer: number of the block, from 1.
         generator: for the head's weights.
     """
 
@@ -156,7 +156,7 @@ class WeightedSum(AudioMosaicHead):
 
     def forward(self, features: Features) -> Tensor:
         """Return logits `(B, C)`."""
-        # Averaging over tokens first is the same sum in another order, without holding it for every token.
+        # Averaging over tokens first gives the same sum with less memory.
         means = torch.stack([tokens.mean(with_cls=True) for tokens in self.every_output(features)], 1)
         return self.classify((means * self.layer_weights.softmax(0).view(1, -1, 1)).sum(1))
 

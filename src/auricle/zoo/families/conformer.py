@@ -1,4 +1,4 @@
-"""Weights of wav2vec 2.0's Conformer, as transformers stores them, under the names of `Conformer`."""
+"""Weights of wav2vec 2.0's Conformer from transformers, under the names of `Conformer`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from auricle.errors import ConfigError
+from auricle.zoo.safe_load import below_prefix
 
 _BLOCK = {
     "ffn1_layer_norm": "ff1.norm",
@@ -31,21 +31,14 @@ _BLOCK = {
 def conformer_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return blocks and last norm for `Conformer` from the state of transformers' `Wav2Vec2ConformerModel`.
 
-    What comes before the blocks there (convolutions over samples) has no counterpart and is left out, so that the
-    subsampling keeps its own weights: load the result with `strict=False`. The encoder needs `final_norm=True`,
-    `conv_norm='batch'` and `positions` `relative` or `rotary_before`, as the model has them.
+    Its convolutions over samples have no counterpart, and the subsampling keeps its weights: load the result with
+    `strict=False`. The encoder needs `final_norm=True`, `conv_norm='batch'` and `positions` `relative` or
+    `rotary_before`, as in the model.
 
     Raises:
         ConfigError: the state holds no such encoder.
     """
-    mark = "layers.0.conv_module.depthwise_conv.weight"
-    starts = [name.removesuffix(mark) for name in state if name.endswith(mark)]
-    if len(starts) != 1:
-        raise ConfigError(
-            f"found {len(starts)} names that end with {mark!r}, expected 1: the state of transformers' "
-            "Wav2Vec2ConformerModel"
-        )
-    inner = {name.removeprefix(starts[0]): value for name, value in state.items() if name.startswith(starts[0])}
+    inner = below_prefix(state, "layers.0.conv_module.depthwise_conv.weight", "Wav2Vec2ConformerModel")
     weights: dict[str, Tensor] = {}
     for name, value in inner.items():
         if name.startswith("layer_norm."):

@@ -1,4 +1,4 @@
-"""Weights of LAION's CLAP audio encoder, as transformers stores them, under the names of `HtsAt`."""
+"""Weights of LAION's CLAP audio encoder from transformers, under the names of `HtsAt`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from auricle.errors import ConfigError
+from auricle.zoo.safe_load import below_prefix
 
 _BLOCK = {
     "layernorm_before": "norm1",
@@ -21,20 +22,14 @@ _BLOCK = {
 def hts_at_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict for `HtsAt` from one of transformers' `ClapAudioModel`, `ClapModel` or a part of them.
 
-    Its encoder (arXiv 2211.06687) is HTS-AT; what else the state holds, such as the text tower and the projections, is
-    left out. The sizes `base` and `large` of `HtsAtConfig` are those of the published weights.
+    Its encoder (arXiv 2211.06687) is HTS-AT; the rest of the state, such as the text tower and the projections, is
+    ignored. The sizes `base` and `large` of `HtsAtConfig` are those of the published weights.
 
     Raises:
         ConfigError: the state holds no CLAP audio encoder, or one with feature fusion.
     """
     end = "patch_embed.proj.weight"
-    starts = [name.removesuffix(end) for name in state if name.endswith(end)]
-    if len(starts) != 1:
-        raise ConfigError(
-            f"found {len(starts)} names that end with {end!r}, expected 1: the state of transformers' "
-            "ClapAudioModel or ClapModel"
-        )
-    inner = {name.removeprefix(starts[0]): value for name, value in state.items() if name.startswith(starts[0])}
+    inner = below_prefix(state, end, "ClapAudioModel or ClapModel")
     if any(name.startswith("patch_embed.fusion_model") for name in inner):
         raise ConfigError("found a CLAP encoder with feature fusion, which HtsAt does not have; load an unfused one")
     weights: dict[str, Tensor] = {}
@@ -53,13 +48,13 @@ def hts_at_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             weights[name] = value
         elif top == "patch_embed":
             kind, leaf = rest.split(".")
-            # A convolution whose stride is its kernel is a linear layer on flattened patches.
+            # A convolution with stride = kernel is a linear layer on flattened patches.
             weights[f"patch_{kind}.{leaf}"] = value.flatten(1) if name == end else value
     return weights
 
 
 def _block(place: str, inside: str, value: Tensor, inner: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return what one entry of a block becomes; queries, keys and values are joined when the query comes."""
+    """Map one entry of a block; queries, keys and values are joined at the query."""
     path, _, leaf = inside.rpartition(".")
     if inside == "attention.self.relative_position_bias_table":
         return {f"{place}.attention.table": value}

@@ -1,8 +1,8 @@
-"""Weights of published waveform transformers and of BEATs, read into ours.
+"""Weights of published waveform transformers and of BEATs, under our names.
 
-Names of files: those that `transformers` writes for Wav2Vec2Model, HubertModel, WavLMModel and Data2VecAudioModel, and
-those of fairseq (wav2vec 2.0, HuBERT, data2vec) and of unilm (WavLM, BEATs), which share theirs. A head around the
-model is left unread; weight normalisation is read under its old and its new name.
+Known formats: transformers' (Wav2Vec2Model, HubertModel, WavLMModel and Data2VecAudioModel), and fairseq's (wav2vec
+2.0, HuBERT, data2vec), which unilm (WavLM, BEATs) shares. Heads are ignored; weight normalisation is known under its
+old and its new names.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _FAIRSEQ: _Rules = (
     (r"encoder\.pos_conv\.0\.bias", "position.convs.0.bias"),
     (r"encoder\.pos_conv\.(\d+)\.0\.(weight|bias)", r"position.convs.\1.\2"),
     (r"encoder\.layer_norm\.(weight|bias)", r"norm.\1"),
-    # Every layer of unilm's models lists the table that all share.
+    # Every layer of unilm's models lists the shared table.
     (r"encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight", "relative.table"),
     (r"encoder\.layers\.(\d+)\.self_attn\.grep_a", r"blocks.\1.gate.scale"),
     (r"encoder\.layers\.(\d+)\.self_attn\.grep_linear\.(weight|bias)", r"blocks.\1.gate.project.\2"),
@@ -72,7 +72,7 @@ def load_transformers_weights(encoder: WaveformTransformer, state: Mapping[str, 
         The names that were not read: the mask vector, heads, quantisers.
 
     Raises:
-        ConfigError: the checkpoint lacks a weight of the encoder, has one that it lacks, or one of another shape.
+        ConfigError: the checkpoint lacks a weight of the encoder, has an additional one, or one of another shape.
     """
     return _load(encoder, state, _TRANSFORMERS, "feature_extractor.conv_layers.0.conv.weight")
 
@@ -88,7 +88,7 @@ def load_fairseq_weights(encoder: WaveformTransformer | BEATs, state: Mapping[st
         The names that were not read: the mask vector, heads, quantisers, teachers.
 
     Raises:
-        ConfigError: the checkpoint lacks a weight of the encoder, has one that it lacks, or one of another shape.
+        ConfigError: the checkpoint lacks a weight of the encoder, has an additional one, or one of another shape.
     """
     beats = isinstance(encoder, BEATs)
     anchor = "patch_embedding.weight" if beats else "feature_extractor.conv_layers.0.0.weight"
@@ -102,7 +102,7 @@ def _load(
 ) -> tuple[str, ...]:
     prefix = next((name.removesuffix(anchor) for name in state if name.endswith(anchor)), None)
     if prefix is None:
-        raise ConfigError(f"found no weight named {anchor}, which every such checkpoint has; is it of another family?")
+        raise ConfigError(f"found no weight named {anchor}, which every such checkpoint has; it is of another family")
     found: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     unread = []
@@ -135,7 +135,7 @@ def _load(
 
 
 def _fits(tensor: Tensor, parameter: Tensor) -> bool:
-    """Whether they differ by axes of length 1 only, or by a patch that is flattened here."""
+    """Return whether shapes are equal up to axes of length 1 and flattened patches."""
     theirs, ours = tensor.squeeze(), parameter.squeeze()
     return theirs.shape == ours.shape or (
         theirs.dim() == 3 and ours.dim() == 2 and theirs.flatten(1).shape == ours.shape

@@ -11,16 +11,17 @@ import pyarrow.parquet as pq
 
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, index_audio
+from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
 
 BIRD_SECONDS = 5.0
 
 
 def _birdset(root: Path) -> Content:
-    """One region (`HSN`, `PER` ...): focal recordings teach, 5 s soundscape segments judge.
+    """One region (`HSN`, `PER` ...): focal recordings for training, 5 s soundscape segments for testing.
 
-    Of a training recording the 5 s around its first detected event are the clip (the first 5 s where none was
-    detected). Segments without any bird have no label.
+    A training clip is the 5 s around the first detected event of a recording (or the first 5 s). Segments without any
+    bird have no label.
     """
     train, test = _metadata(root, "metadata_train"), _metadata(root, "metadata_test_5s")
     have = index_audio(root)
@@ -48,7 +49,7 @@ def _birdset(root: Path) -> Content:
             f"{root} has BirdSet's tables but none of its recordings; unpack its archives (*_shard_*.tar.gz) there"
         )
     notes = (f"{absent} of {len(train) + len(test)} recordings are not there",) if absent else ()
-    return Content(columns_of(_within_recordings(root, made)), notes=notes, told=True)
+    return Content(columns_of(_within_recordings(root, made)), notes=notes, counted=True)
 
 
 def _metadata(root: Path, kind: str) -> list[dict[str, Any]]:
@@ -71,7 +72,7 @@ def _species(row: dict[str, Any]) -> str | None:
 
 
 def _recording(name: str, split: str) -> str:
-    """A segment's soundscape; a focal recording is its own source."""
+    """Return a segment's soundscape; a focal recording is its own source."""
     stem = Path(name).stem
     return stem if split == "train" else stem.rsplit("_", 2)[0]
 
@@ -85,10 +86,7 @@ def _start(row: dict[str, Any]) -> float:
 
 
 def _within_recordings(root: Path, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Move ranges back that would reach over their recording's end; recordings that are shorter are taken whole."""
-    from auricle.corpus.durations import probe_seconds
-    from auricle.corpus.stores import FolderStore, Place
-
+    """Move ranges into their recordings; take shorter recordings whole."""
     ranged = [row for row in made if "start" in row]
     lengths = probe_seconds(FolderStore(root), [Place(row["file"]) for row in ranged])
     for row, length in zip(ranged, lengths, strict=True):
@@ -100,7 +98,7 @@ def _within_recordings(root: Path, made: list[dict[str, Any]]) -> list[dict[str,
 
 
 def _beehive(root: Path) -> Content:
-    """Fold = hive: HEAR trains on one and tests on the other, and the other way round."""
+    """Fold = hive, as in HEAR, which trains on one and tests on the other in turn."""
     made: list[dict[str, Any]] = []
     for file in audio_below(root, "Hive*/**/*"):
         folder, _, name = file.partition("/")

@@ -1,4 +1,4 @@
-"""What a publisher's layout is: the marks by which a folder of it is known, and a reader of its tables."""
+"""The contract of publishers' layouts: marks that identify a folder, and a reader of its tables."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Content:
-    """What a publisher's tables say.
+    """The content of a publisher's tables.
 
     Attributes:
         columns: of the corpus; `file` is relative to the data set's folder. Clips with a `start` are ranges.
         events: columns `file`, `onset`, `offset`, `label`, or None.
-        notes: what a user of the data should know.
-        told: whether the reader has itself accounted for files that are missing (data sets of millions of clips of
-            which nobody has all); else each one is told in the corpus's `problems`.
+        notes: remarks for users of the data.
+        counted: the reader has counted missing files in its notes (for data sets of which no copy is complete);
+            otherwise each one is listed in the corpus's `problems`.
     """
 
     columns: Mapping[str, Sequence[Any]]
     events: Mapping[str, Sequence[Any]] | None = None
     notes: tuple[str, ...] = ()
-    told: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a publisher ships a data set.
+    """A publisher's layout of a data set.
 
     Attributes:
         name: as in `layout:NAME:FOLDER`.
-        title: what it is called.
-        marks: files or folders (patterns too) below the data set's folder that must be there.
-        read: reads the tables; the folder has all the marks.
-        known_by_marks: the marks are telling enough to recognise the data set in a folder that nobody has named.
-        hint: where a mark that is often missing comes from.
+        title: title of the data set.
+        marks: required files or folders (or patterns) below the data set's folder.
+        read: reader of the tables of a folder with all marks.
+        known_by_marks: the marks are specific enough to recognise the data set in any folder.
+        hint: origin of a mark that is often missing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How it is said: CREMA-D, RAVDESS, IEMOCAP. Folds and sources keep speakers apart."""
+"""Emotion in speech: CREMA-D, RAVDESS, IEMOCAP. Folds and sources keep speakers apart."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _TURN = re.compile(r"^\[[\d.]+ - [\d.]+\]\t(?P<name>\S+)\t(?P<emotion>\w+)\t", r
 
 
 def _crema_d(root: Path) -> Content:
-    """Names tell all: `1001_DFA_ANG_XX.wav` is actor, sentence, emotion, level. No division is published."""
+    """All labels are in the names: `1001_DFA_ANG_XX.wav` is actor, sentence, emotion, level. No split is published."""
     made: list[dict[str, Any]] = []
     for file in audio_below(root, "AudioWAV/*"):
         actor, sentence, emotion, level = parts_of(file, 4, "_", "CREMA-D")
         if emotion not in CREMA:
             raise CorpusError(f"{file}: unknown emotion {emotion!r}; expected one of {', '.join(CREMA)}")
         made.append({"file": file, "label": CREMA[emotion], "source": actor, "sentence": sentence, "level": level})
-    return Content(columns_of(made), notes=("no division is published: folds that keep actors apart are made",))
+    return Content(columns_of(made), notes=("no split is published: folds that keep actors apart are made",))
 
 
 def _ravdess(root: Path) -> Content:
-    """Names tell all: `03-01-06-01-02-01-12.wav`, third the emotion (01 to 08), last the actor (even: female)."""
+    """Labels are in the names: `03-01-06-01-02-01-12.wav`, third the emotion, last the actor (even: female)."""
     made: list[dict[str, Any]] = []
     for file in audio_below(root, "Actor_*/*"):
         parts = parts_of(file, 7, "-", "RAVDESS")
@@ -37,7 +37,7 @@ def _ravdess(root: Path) -> Content:
             raise CorpusError(f"{file}: unknown emotion {parts[2]!r}; expected 01 to 08")
         gender = "female" if int(parts[6]) % 2 == 0 else "male"
         made.append({"file": file, "label": RAVDESS[int(parts[2]) - 1], "source": parts[6], "gender": gender})
-    return Content(columns_of(made), notes=("no division is published: folds that keep actors apart are made",))
+    return Content(columns_of(made), notes=("no split is published: folds that keep actors apart are made",))
 
 
 def _iemocap(root: Path) -> Content:

@@ -23,7 +23,7 @@ def event_list(path: Path) -> list[tuple[float, float, str]]:
 
 
 def _from_lists(root: Path, clips: list[tuple[str, str, Path]]) -> Content:
-    """Content of clips (file, split, list of events); a clip's label is what occurs in it."""
+    """Return the content of clips (file, split, list of events); a clip's labels are those of its events."""
     made: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     for file, split, path in clips:
@@ -54,7 +54,7 @@ _DCASE2016 = ("dcase2016_task2_train_dev/dcase2016_task2_dev", "dcase2016_task2_
 
 
 def _dcase2016_task2(root: Path) -> Content:
-    """The development recordings teach, the public evaluation recordings judge."""
+    """Development recordings for training, public evaluation recordings for testing."""
     clips = []
     for part, split in zip(_DCASE2016, ("train", "test"), strict=True):
         for path in sorted((root / part / "annotation").glob("*.txt")):
@@ -68,8 +68,8 @@ _DESED_SPLITS = {"train": "train", "validation": "valid", "eval": "test"}
 def _desed(root: Path) -> Content:
     """Every table below `metadata/`: strong ones (onset, offset, event_label) and weak ones (event_labels).
 
-    Where the evaluation part is not there, the validation part judges, as in X-ARES, and validation clips are set
-    aside from the training clips.
+    Without the evaluation part the validation part is the test set, as in X-ARES, and validation clips are taken from
+    the training clips.
     """
     made: dict[str, dict[str, Any]] = {}
     events: list[dict[str, Any]] = []
@@ -98,14 +98,14 @@ def _desed(root: Path) -> Content:
     if not any(clip["split"] == "test" for clip in made.values()):
         for clip in made.values():
             clip["split"] = "test" if clip["split"] == "valid" else clip["split"]
-        notes.append("without the evaluation part the validation part judges; it must not choose settings as well")
+        notes.append("without the evaluation part the test set is the validation part; do not choose settings on it")
     for clip in made.values():
         clip["label"] = ";".join(sorted(clip.pop("labels"))) or None
     return Content(columns_of(list(made.values())), _events(events), tuple(notes))
 
 
 def _sound_of(root: Path, table: Path) -> dict[str, str]:
-    """Where a table's recordings lie: `audio/` has the folders of `metadata/`, with or without the table's name."""
+    """Find a table's recordings: `audio/` has the folders of `metadata/`, with or without the table's name."""
     relative = table.relative_to(root / "metadata")
     for below in (relative.with_suffix(""), relative.parent):
         folder = root / "audio" / below

@@ -1,4 +1,4 @@
-"""Machines, sound and damaged: MIMII, and the DCASE task 2 sets of 2020 (machine ids) and of 2021 on (sections)."""
+"""Machines, normal and anomalous: MIMII, and the DCASE task 2 sets of 2020 (machine ids) and of 2021 on (sections)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SECTIONS = re.compile(r"(?P<unit>section_\d+)_(?P<domain>source|target)_(?:trai
 
 
 def _dcase(root: Path, pattern: re.Pattern[str], title: str) -> Content:
-    """`MACHINE/train/*.wav` (normal only) and `MACHINE/test/*.wav`; names tell unit, domain and state."""
+    """`MACHINE/train/*.wav` (normal only) and `MACHINE/test/*.wav`; names hold unit, domain and state."""
     made: list[dict[str, Any]] = []
-    strange = 0
+    unnamed = 0
     for file in audio_below(root, "*/t[re]*/*"):
         machine, split, name = file.split("/")
         match = pattern.fullmatch(Path(name).stem)
         if match is None or split not in ("train", "test"):
-            # The challenge's own evaluation clips do not tell their state.
-            strange += 1
+            # The challenge's own evaluation clips have no state in their names.
+            unnamed += 1
             continue
         said = match.groupdict()
         made.append(
@@ -32,8 +32,8 @@ def _dcase(root: Path, pattern: re.Pattern[str], title: str) -> Content:
         )
     if not made:
         raise CorpusError(f"no recording of {root} has a name as {title} gives them (state and machine in the name)")
-    notes = (f"{strange} recordings do not tell normal from anomaly by their name and take no part",)
-    return Content(columns_of(made), notes=notes if strange else ())
+    notes = (f"{unnamed} recordings without normal or anomaly in their name are excluded",)
+    return Content(columns_of(made), notes=notes if unnamed else ())
 
 
 def _dcase2020(root: Path) -> Content:
@@ -45,10 +45,10 @@ def _dcase2021(root: Path) -> Content:
 
 
 def _mimii(root: Path) -> Content:
-    """`MACHINE/id_NN/{normal,abnormal}/*.wav`, as the archives unpack; no division is published.
+    """`MACHINE/id_NN/{normal,abnormal}/*.wav`, as the archives unpack; no split is published.
 
-    Split as in the DCASE challenges that followed: all abnormal recordings judge, and as many normal ones of the same
-    unit, the last ones by name.
+    Split as in the DCASE challenges that followed: all abnormal recordings are for testing, and as many normal ones of
+    the same unit, the last ones by name.
     """
     units: dict[str, dict[str, list[str]]] = {}
     for file in audio_below(root, "*/id_*/*/*"):
@@ -57,9 +57,9 @@ def _mimii(root: Path) -> Content:
             units.setdefault(f"{machine}/{unit}", {"normal": [], "abnormal": []})[state].append(file)
     made: list[dict[str, Any]] = []
     for unit, states in units.items():
-        predictions = min(len(states["abnormal"]), len(states["normal"]) // 2)
-        teach = len(states["normal"]) - predictions
-        rows = [(file, "normal", "train" if i < teach else "test") for i, file in enumerate(states["normal"])]
+        tests = min(len(states["abnormal"]), len(states["normal"]) // 2)
+        trained = len(states["normal"]) - tests
+        rows = [(file, "normal", "train" if i < trained else "test") for i, file in enumerate(states["normal"])]
         rows += [(file, "anomaly", "test") for file in states["abnormal"]]
         machine = unit.partition("/")[0]
         made += [
@@ -68,7 +68,7 @@ def _mimii(root: Path) -> Content:
         ]
     if not made:
         raise CorpusError(f"{root} has no recordings in MACHINE/id_NN/normal and MACHINE/id_NN/abnormal")
-    notes = ("the division is made here: abnormal clips and as many normal ones of the same unit judge",)
+    notes = ("the split is made here: the test clips are abnormal ones and as many normal ones of the same unit",)
     return Content(columns_of(made), notes=notes)
 
 

@@ -27,19 +27,19 @@ TECHNIQUES = (
 
 
 def _gtzan(root: Path) -> Content:
-    """Ten folders of genres. The division without repeated artists and faults is read where its lists lie beside them.
+    """Ten folders of genres. The fault-filtered split is read from its lists if these are in the folder.
 
-    These lists (`train_filtered.txt`, `valid_filtered.txt`, `test_filtered.txt`: 443, 197 and 290 clips) are what
-    EVAR uses; without them there is no division, and made folds share artists between their sides.
+    These lists (`train_filtered.txt`, `valid_filtered.txt`, `test_filtered.txt`: 443, 197 and 290 clips) are used by
+    EVAR; without them there is no split, and made folds share artists between training and test.
     """
     files = [file for file in audio_below(root, "*/*") if file.partition("/")[0] in GTZAN]
     split_of: dict[str, str] = {}
     lists = {split: root / f"{split}_filtered.txt" for split in ("train", "valid", "test")}
     if all(path.is_file() for path in lists.values()):
         split_of = {name: split for split, path in lists.items() for name in read_lines(path)}
-        note = "the fault-filtered division; clips outside of it take no part"
+        note = "the fault-filtered split; clips outside of it are excluded"
     else:
-        note = "no division is published with GTZAN: made folds share artists between training and test"
+        note = "no split is published with GTZAN: made folds share artists between training and test"
     columns: dict[str, list[Any]] = {"file": files, "label": [file.partition("/")[0] for file in files]}
     if split_of:
         columns["split"] = [split_of.get(file) for file in files]
@@ -72,7 +72,7 @@ def _nsynth(root: Path) -> Content:
 
 
 def _fma_small(root: Path) -> Content:
-    """`fma_metadata/tracks.csv` has a header of three lines; genre is the top one, the division FMA's own."""
+    """`fma_metadata/tracks.csv` has a header of three lines; genre is the top one, the split FMA's own."""
     path = root / "fma_metadata/tracks.csv"
     lines = csv.reader(io.StringIO(read_text(path), newline=""))
     header = list(zip(next(lines, []), next(lines, []), strict=False))
@@ -94,7 +94,7 @@ def _fma_small(root: Path) -> Content:
 
 
 def _freesound_packs(root: Path, where: str) -> list[tuple[str, list[str]]]:
-    """Files as Freesound packs name them: `224030__user__bheem-b-001.wav`; the last part's pieces."""
+    """Return files of Freesound packs (`224030__user__bheem-b-001.wav`) with the pieces of the last part."""
     made = []
     for file in audio_below(root):
         pieces = Path(file).stem.split("__")
@@ -114,7 +114,7 @@ def _mridangam(root: Path) -> Content:
         "label": [pieces[-3] for _, pieces in made],
         "tonic": [pieces[-2] for _, pieces in made],
     }
-    return Content(columns, notes=("all strokes are of one player: scores say nothing of others",))
+    return Content(columns, notes=("all strokes are of one player: scores do not generalise to others",))
 
 
 def _beijing_opera(root: Path) -> Content:
@@ -123,9 +123,9 @@ def _beijing_opera(root: Path) -> Content:
 
 
 def _vocalset(root: Path) -> Content:
-    """Label is the technique (the ten of MARBLE), by folder; the publisher's lists divide the singers.
+    """Label is the technique (the ten of MARBLE), by folder; the publisher's lists split the singers.
 
-    `singer` is for identification, where every singer is on both sides by need.
+    `singer` is for identification, where every singer has to be in training and test.
     """
     tests = {_singer(line) for line in read_lines(root / "test_singers_technique.txt")}
     made: list[dict[str, Any]] = []

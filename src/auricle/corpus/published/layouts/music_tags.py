@@ -16,7 +16,7 @@ TOP_TAGS = 50
 
 
 def _magnatagatune(root: Path) -> Content:
-    """The 50 most frequent tags; the usual division by folder: 0 to b teach, c validates, d to f judge."""
+    """The 50 most frequent tags; the usual split by folder: 0 to b train, c valid, d to f test."""
     rows = read_rows(root / "annotations_final.csv", ("clip_id", "mp3_path"), delimiter="\t")
     tags = [name for name in rows[0] if name not in ("clip_id", "mp3_path")] if rows else []
     counts = Counter(tag for row in rows for tag in tags if row[tag] == "1")
@@ -28,7 +28,7 @@ def _magnatagatune(root: Path) -> Content:
             raise CorpusError(f"annotations_final.csv names {row['mp3_path']!r}; expected a folder 0 to f and a file")
         split = "train" if folder in "0123456789ab" else "valid" if folder == "c" else "test"
         labels = sorted(tag for tag in top if row[tag] == "1")
-        # A clip's name ends with the range of its song: the rest is the song.
+        # A clip's name is the song and the range in it.
         song = Path(name).stem.rsplit("-", 2)[0]
         made.append({"file": row["mp3_path"], "label": ";".join(labels) or None, "split": split, "source": song})
     return Content(columns_of(made))
@@ -48,8 +48,8 @@ def _jamendo(root: Path, tags: str) -> Content:
             fields = line.split("\t")
             if len(fields) < 5:
                 raise CorpusError(f"{path}: {line!r} is not understood; expected five columns, then tags")
-            track, artist, _, at, _, *said = fields
-            labels = sorted({tag.split("---")[-1] if tags != "top50tags" else tag for tag in said})
+            track, artist, _, at, _, *listed = fields
+            labels = sorted({tag.split("---")[-1] if tags != "top50tags" else tag for tag in listed})
             made.append(
                 {"file": have.get(Path(at).stem, at), "label": ";".join(labels), "split": tidy_split(side)}
                 | {"source": artist, "track": track}
@@ -58,7 +58,7 @@ def _jamendo(root: Path, tags: str) -> Content:
 
 
 def _emomusic(root: Path) -> Content:
-    """Mean arousal and valence of each 45 s clip, as columns; development clips teach, evaluation clips judge."""
+    """Mean arousal and valence of each 45 s clip as columns; development clips for training, evaluation for testing."""
     path = root / "annotations/static_annotations.csv"
     means = {row["song_id"]: row for row in read_rows(path, ("song_id", "mean_arousal", "mean_valence"))}
     info = read_rows(root / "annotations/songs_info.csv", ("song_id", "Mediaeval 2013 set"))
@@ -74,7 +74,7 @@ def _emomusic(root: Path) -> Content:
 
 
 def _giantsteps(root: Path) -> Content:
-    """24 keys; all clips are a test set by design, so folds are made."""
+    """24 keys; published as a test set only, so folds are made."""
     made: list[dict[str, Any]] = []
     for path in sorted((root / "annotations/key").glob("*.key")):
         key = read_text(path).strip()

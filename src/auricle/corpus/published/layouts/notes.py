@@ -1,4 +1,4 @@
-"""Notes and shots in time: MAESTRO, Surge synthesizer notes, gunshots heard by four microphones."""
+"""Notes and shots in time: MAESTRO, Surge synthesizer notes, gunshots recorded by four microphones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _KEYS = range(21, 109)
 def midi_notes(path: Path) -> list[tuple[float, float, int]]:
     """Read the notes of a MIDI file, lengthened by the sustain pedal: (onset, offset, key) in seconds.
 
-    While the pedal is down a key that is released sounds on until the pedal is lifted or the key is struck again, as
-    in Onsets and Frames (arXiv 1710.11153, section 2) and HEAR.
+    While the pedal is down a released key sounds until the pedal is lifted or the key is struck again, as in Onsets
+    and Frames (arXiv 1710.11153, section 2) and HEAR.
 
     Raises:
         CorpusError: the file can't be read.
@@ -34,7 +34,7 @@ def midi_notes(path: Path) -> list[tuple[float, float, int]]:
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise CorpusError(f"{path} is no readable MIDI file: {error}") from error
     now, pedal = 0.0, False
-    down: dict[int, float] = {}  # keys that are held, or sound on by the pedal
+    down: dict[int, float] = {}  # sounding keys, held or sustained by the pedal
     held: set[int] = set()
     notes: list[tuple[float, float, int]] = []
 
@@ -65,7 +65,7 @@ def midi_notes(path: Path) -> list[tuple[float, float, int]]:
 
 
 def _maestro(root: Path) -> Content:
-    """Label of an event is its key (21 to 108); the division is MAESTRO's own, and the source is the composition."""
+    """Label of an event is its key (21 to 108); the split is MAESTRO's own, and the source is the composition."""
     path = root / "maestro-v3.0.0.csv"
     rows = read_rows(path, ("canonical_composer", "canonical_title", "split", "midi_filename", "audio_filename"))
     made: list[dict[str, Any]] = []
@@ -104,10 +104,10 @@ _ALIGNED, _SHOTS, _APART, _LOUD, _BEFORE, _SECONDS = 48000, 22, 25000 / 48000, 0
 
 
 def _gunshots(root: Path) -> Content:
-    """Which of four microphones heard a shot; fold = firearm (7). Clips are ranges: nothing is cut out.
+    """Which of four microphones recorded a shot; fold = firearm (7). Clips are ranges.
 
-    Shots are where the first microphone exceeds 0.8 of full scale, as in the publisher's own script; the first
-    firearm fired four, the others three (HEAR's preprocessing).
+    A shot is where the first microphone exceeds 0.8 of full scale, as in the publisher's own script; the first firearm
+    fired four, the others three (HEAR's preprocessing).
     """
     begins = {name: offset / _ALIGNED - 1 for name, offset in _MICS.items()}
     shots = _find_shots(root / "mic1raw.wav", begins["mic1raw"])

@@ -1,4 +1,4 @@
-"""Opening a folder as its publisher laid it out: `layout:NAME:FOLDER`, or recognised by its marks."""
+"""Corpora in the layout of their publisher: `layout:NAME:FOLDER`, or recognised by their marks."""
 
 from __future__ import annotations
 
@@ -12,26 +12,41 @@ import pyarrow as pa
 
 from auricle.config import nearest
 from auricle.corpus.columns import EVENT_COLUMNS
+from auricle.corpus.published.layouts import (
+    animals,
+    emotion,
+    events,
+    machines,
+    music,
+    music_tags,
+    notes,
+    sounds,
+    speakers,
+    speech,
+    voices,
+)
 from auricle.corpus.published.layouts.contract import Content, Layout
-from auricle.corpus.published.layouts.registry import LAYOUTS
 from auricle.corpus.readers.label_table import read_label_table
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.corpus.readers.side_tables import ClipNames, check_events
 from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
 PREFIX = "layout:"
+_FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
+"""All known layouts by name."""
 
 
 def open_named(text: str) -> Corpus:
     """Open `layout:NAME:FOLDER`, or `layout:NAME:FOLDER?split=TABLE`.
 
     A table given as `split` (columns `file`, and `split` or `fold` or both; EVAR's `metadata/*.csv` are such tables)
-    replaces the publisher's division: clips that it does not name are left out and counted.
+    replaces the publisher's split: clips that are not in it are excluded and counted.
 
     Raises:
-        CorpusError: the name or an option is unknown, or the folder is not laid out so.
+        CorpusError: the name or an option is unknown, or the folder has another layout.
     """
     name, _, rest = text.removeprefix(PREFIX).partition(":")
     layout = get_layout(name)
@@ -40,26 +55,6 @@ def open_named(text: str) -> Corpus:
         raise CorpusError(f"{text!r} is not understood; write layout:{name}:FOLDER or layout:{name}:FOLDER?split=TABLE")
     corpus = open_layout(layout, Path(folder).expanduser())
     return divide(corpus, Path(table).expanduser()) if table else corpus
-
-
-def open_for(wanted: str, data: str | Path) -> Corpus:
-    """Open a task's audio where its card names a layout.
-
-    Args:
-        wanted: the card's corpus: `layout:NAME` has `data` read as that data set; anything else leaves it to `data`.
-        data: what the user gave: a folder, or anything that `open_corpus` takes.
-
-    Raises:
-        CorpusError: the folder is not laid out so, or can't be opened.
-    """
-    from auricle.corpus.sources import open_corpus
-
-    name = wanted.removeprefix(PREFIX)
-    folder = Path(str(data).partition("?split=")[0]).expanduser()
-    own = any((folder / table).is_file() for table in (*LABEL_TABLES, SCAN_TABLE))
-    if name == wanted or own or not folder.is_dir():
-        return open_corpus(data)
-    return open_named(f"{PREFIX}{name}:{data}")
 
 
 def get_layout(name: str) -> Layout:
@@ -80,10 +75,10 @@ def recognise(folder: Path) -> Layout | None:
 
 
 def open_layout(layout: Layout, folder: Path) -> Corpus:
-    """Open a folder that a publisher laid out.
+    """Open a folder in its publisher's layout.
 
     Args:
-        layout: how.
+        layout: of the data set.
         folder: the data set's own folder, or the one that its archives were unpacked in.
 
     Raises:
@@ -95,10 +90,10 @@ def open_layout(layout: Layout, folder: Path) -> Corpus:
 
 
 def find_root(layout: Layout, folder: Path) -> Path:
-    """Return the folder that has all marks of a layout: the one given, or the only one of its sub-folders that does.
+    """Return the folder with all marks of a layout: the one given, or the only such sub-folder.
 
     Raises:
-        CorpusError: none has; names what was expected where.
+        CorpusError: no folder has all marks; says what was expected where.
     """
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {folder}; give the one that {layout.title} was unpacked in")
@@ -132,20 +127,20 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
     if not kinds:
         raise CorpusError(f"{table} has neither a column `split` nor `fold`; found {', '.join(columns)}")
     names = ClipNames(corpus)
-    said: dict[int, int] = {}
+    line_of: dict[int, int] = {}
     unknown = 0
-    for place, file in enumerate(columns["file"]):
+    for line, file in enumerate(columns["file"]):
         row = names.find(file or "")
         if row is None:
             unknown += 1
         else:
-            said[row] = place
-    if not said:
+            line_of[row] = line
+    if not line_of:
         raise CorpusError(f"{table} names none of the clips of {corpus.name}; the first name is {columns['file'][0]!r}")
-    rows = sorted(said)
+    rows = sorted(line_of)
     divided = corpus.select(np.array(rows, dtype=np.int64))
     for kind in ("split", "fold"):
-        values = [columns[kind][said[row]] for row in rows] if kind in kinds else [None] * len(rows)
+        values = [columns[kind][line_of[row]] for row in rows] if kind in kinds else [None] * len(rows)
         divided = divided.with_column(kind, values)
     notes = [f"divided by {table.name}"]
     if len(rows) < len(corpus):
@@ -164,7 +159,7 @@ def _make(layout: Layout, root: Path, content: Content) -> Corpus:
     keep = [i for i, file in enumerate(columns["file"]) if files[file] is not None]
     problems = (
         {}
-        if content.told
+        if content.counted
         else {file: f"{layout.title} names it, but there is no such file" for file, at in files.items() if at is None}
     )
     if not keep:
@@ -197,7 +192,7 @@ def _event_table(events: Mapping[str, Any], files: Mapping[str, tuple[str, int] 
 
 
 def _locate(root: Path, file: str) -> tuple[str, int] | None:
-    """The file below the root; one that was converted to another format counts as itself."""
+    """Find a file below the root, if need be converted to another format; return its name and bytes."""
     path = root / file
     if path.is_file():
         return file, path.stat().st_size

@@ -1,4 +1,4 @@
-"""Everyday sounds: ESC-50, UrbanSound8K, FSD50K, FSDKaggle2018, AudioSet."""
+"""Sounds and scenes: ESC-50, UrbanSound8K, FSD50K, FSDKaggle2018, AudioSet, TAU Urban Acoustic Scenes, Clotho."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _esc50(root: Path) -> Content:
             "fold": [int(row["fold"]) for row in rows],
             "source": [f"freesound:{row['src_file']}" for row in rows],
             "esc10": [row["esc10"] == "True" for row in rows],
-            # ESC-10 as a task of its own: the other clips have no label there.
+            # ESC-10 as a separate task: the other clips have no label there.
             "label_esc10": [row["category"] if row["esc10"] == "True" else None for row in rows],
         }
     )
@@ -67,11 +67,11 @@ _AUDIOSET = {"balanced_train_segments": "train", "unbalanced_train_segments": "t
 
 
 def _audioset(root: Path) -> Content:
-    """AudioSet is published as lists of YouTube segments; the sound is what each laboratory could get of them."""
+    """AudioSet is published as lists of YouTube segments; each laboratory has a different part of the audio."""
     named = read_rows(root / "class_labels_indices.csv", ("mid", "display_name"))
     display = {row["mid"]: row["display_name"].replace(";", ",") for row in named}
     have = index_audio(root)
-    # Files are called by the video, with or without a Y before it and the segment's begin after it.
+    # Files are named after the video, with or without a Y before it and the segment's start after it.
     by_video: dict[str, str] = {}
     for stem, file in have.items():
         by_video.setdefault(stem[:11], file)
@@ -105,10 +105,52 @@ def _audioset(root: Path) -> Content:
         notes.append(f"{here} of the {listed} segments of {table} are here")
     if not made:
         raise CorpusError(
-            f"{root} has AudioSet's lists but no recording of them; put recordings there, called by their video "
+            f"{root} has AudioSet's lists but no recording of them; put recordings there, named after their video "
             "(Yabcdefghijk.wav or abcdefghijk_30.000.wav)"
         )
-    return Content(columns_of(made), notes=tuple(notes), told=True)
+    return Content(columns_of(made), notes=tuple(notes), counted=True)
+
+
+def _tau(root: Path) -> Content:
+    """`meta.csv` (tabs) and the publisher's split in `evaluation_setup`; clips in neither part have no split.
+
+    The source is the place of recording (`identifier`): the split keeps places apart.
+    """
+    needed = ("filename", "scene_label", "identifier", "source_label")
+    rows = read_rows(root / "meta.csv", needed, delimiter="\t")
+    setup = root / "evaluation_setup"
+    sides: dict[str, str] = {}
+    for name, split in (("fold1_train", "train"), ("fold1_evaluate", "test")):
+        for row in read_rows(setup / f"{name}.csv", ("filename",), delimiter="\t"):
+            sides[row["filename"]] = split
+    unused = sum(row["filename"] not in sides for row in rows)
+    return Content(
+        {
+            "file": [row["filename"] for row in rows],
+            "label": [row["scene_label"] for row in rows],
+            "split": [sides.get(row["filename"]) for row in rows],
+            "source": [row["identifier"] for row in rows],
+            "device": [row["source_label"] for row in rows],
+            "city": [row["identifier"].partition("-")[0] for row in rows],
+        },
+        notes=(f"{unused} clips are in neither part of the publisher's split",) if unused else (),
+    )
+
+
+_CLOTHO = {"development": "train", "validation": "valid", "evaluation": "test"}
+
+
+def _clotho(root: Path) -> Content:
+    """Five captions a clip, in the columns `caption_1` to `caption_5`."""
+    made: list[dict[str, Any]] = []
+    names = [f"caption_{i}" for i in range(1, 6)]
+    for folder, split in _CLOTHO.items():
+        path = root / f"clotho_captions_{folder}.csv"
+        if folder == "validation" and not path.is_file():
+            continue  # version 1 has none
+        for row in read_rows(path, ("file_name", *names)):
+            made.append({"file": f"{folder}/{row['file_name']}", "split": split} | {n: row[n] or None for n in names})
+    return Content(columns_of(made))
 
 
 LAYOUTS = (
@@ -133,5 +175,17 @@ LAYOUTS = (
         ("class_labels_indices.csv", "balanced_train_segments.csv", "eval_segments.csv"),
         _audioset,
         hint="its three tables are at research.google.com/audioset/download.html",
+    ),
+    Layout(
+        "tau_scenes",
+        "TAU Urban Acoustic Scenes",
+        ("meta.csv", "evaluation_setup/fold1_train.csv", "evaluation_setup/fold1_evaluate.csv", "audio"),
+        _tau,
+    ),
+    Layout(
+        "clotho",
+        "Clotho",
+        ("clotho_captions_development.csv", "clotho_captions_evaluation.csv", "development", "evaluation"),
+        _clotho,
     ),
 )

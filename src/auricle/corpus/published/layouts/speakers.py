@@ -1,4 +1,4 @@
-"""Who speaks, and whether it is a person: VoxCeleb1, ASVspoof 2015."""
+"""Speakers, and human or spoofed speech: VoxCeleb1, ASVspoof 2015."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _IDEN = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"
 
 
 def _voxceleb1(root: Path) -> Content:
-    """`wav/SPEAKER/VIDEO/*.wav`; the division for identification is `iden_split.txt` (1 train, 2 valid, 3 test).
+    """`wav/SPEAKER/VIDEO/*.wav`; the split for identification is `iden_split.txt` (1 train, 2 valid, 3 test).
 
-    Without that list all clips are there without a split, which verification (`veri_test.txt`) does not need. The
-    source is the video.
+    Without that list clips have no split; verification (`veri_test.txt`) needs none. The source is the video.
     """
     listed = root / "iden_split.txt"
     split_of: dict[str, str] = {}
@@ -41,7 +40,7 @@ _PROTOCOLS = {"cm_train": "train", "cm_develop": "valid", "cm_evaluation": "test
 
 
 def _asvspoof2015(root: Path) -> Content:
-    """`CM_protocol/cm_*`: lines `speaker file method human|spoof`; sound in `wav/SPEAKER/FILE.wav`."""
+    """`CM_protocol/cm_*`: lines `speaker file method human|spoof`; audio in `wav/SPEAKER/FILE.wav`."""
     made: list[dict[str, Any]] = []
     for name, split in _PROTOCOLS.items():
         path = next(iter(sorted((root / "CM_protocol").glob(f"{name}*"))), root / "CM_protocol" / name)

@@ -1,4 +1,4 @@
-"""Words: Speech Commands, LibriSpeech, Fluent Speech Commands, VoxLingua107."""
+"""Speech: Speech Commands, LibriSpeech, Fluent Speech Commands, VoxLingua107."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, read_lines, read_rows
+from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
 
 # The ten words of the 12-class task; all others are `_unknown_`, pieces of background noise `_silence_`.
@@ -19,8 +20,8 @@ def _speech_commands(root: Path) -> Content:
     """Words in folders; `validation_list.txt` and `testing_list.txt` name the clips of these splits, by speaker.
 
     `label` is the word (30 in version 1, 35 in version 2), `label12` the class of the 12-class task. Its silence is
-    cut here from the background noise, 1 s every 0.5 s: `running_tap` validates (as in HEAR), `white_noise` judges,
-    the others teach. The publisher's separate 12-class test archive is not part of this layout.
+    1 s of background noise every 0.5 s: `running_tap` for validation (as in HEAR), `white_noise` for testing, others
+    for training. The publisher's separate 12-class test archive is not part of this layout.
     """
     lists = {"valid": "validation_list.txt", "test": "testing_list.txt"}
     split_of = {file: split for split, name in lists.items() for file in read_lines(root / name)}
@@ -34,13 +35,10 @@ def _speech_commands(root: Path) -> Content:
             | {"split": split_of.get(file, "train"), "source": name.partition("_nohash_")[0]}
         )
     made += _silence(root)
-    return Content(columns_of(made), notes=("silence of the 12-class task is cut from the background noise here",))
+    return Content(columns_of(made), notes=("silence of the 12-class task is made of segments of background noise",))
 
 
 def _silence(root: Path) -> list[dict[str, Any]]:
-    from auricle.corpus.durations import probe_seconds
-    from auricle.corpus.stores import FolderStore, Place
-
     files = audio_below(root, f"{NOISE}/*")
     made: list[dict[str, Any]] = []
     for file, length in zip(files, probe_seconds(FolderStore(root), [Place(f) for f in files]), strict=True):

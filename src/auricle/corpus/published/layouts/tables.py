@@ -1,4 +1,4 @@
-"""Reading publishers' tables: CSV, TSV and plain lists, and the recordings below a folder."""
+"""Readers of publishers' tables (CSV, TSV, plain lists) and of the recordings below a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_text(path: Path) -> str:
     """Return a file's text.
 
     Raises:
-        CorpusError: it is missing or no UTF-8.
+        CorpusError: the file is missing or no UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -41,12 +41,12 @@ def read_rows(
 
     Args:
         path: the table.
-        needed: columns that must be there.
+        needed: required columns.
         delimiter: between values.
-        names: of the columns where the file has no header.
+        names: of the columns of a file without a header.
 
     Raises:
-        CorpusError: it can't be read, or a column is missing.
+        CorpusError: the table can't be read, or a column is missing.
     """
     reader = csv.DictReader(
         io.StringIO(read_text(path), newline=""), fieldnames=names, delimiter=delimiter, skipinitialspace=True
@@ -55,8 +55,8 @@ def read_rows(
     lacking = [name for name in needed if name not in found]
     if lacking:
         raise CorpusError(
-            f"{path} has no column {lacking[0]!r}; found {', '.join(found) or 'nothing'}: it is not the table that the "
-            "publisher ships, or of another version"
+            f"{path} has no column {lacking[0]!r}; found {', '.join(found) or 'nothing'}: it is not the publisher's "
+            "table, or of another version"
         )
     reader.fieldnames = found
     return [
@@ -65,12 +65,12 @@ def read_rows(
 
 
 def column_of(rows: Sequence[Row], name: str) -> list[str | None]:
-    """Return one column's values, None where they are blank."""
+    """Return one column's values, None for blanks."""
     return [row[name] or None for row in rows]
 
 
 def audio_below(folder: Path, pattern: str = "**/*") -> list[str]:
-    """Return the recordings below a folder that match a pattern: their names relative to it, sorted, no hidden ones."""
+    """Return the recordings below a folder that match a pattern: relative names, sorted, without hidden ones."""
     found = []
     for path in folder.glob(pattern):
         if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file():
@@ -81,7 +81,7 @@ def audio_below(folder: Path, pattern: str = "**/*") -> list[str]:
 def index_audio(folder: Path) -> dict[str, str]:
     """Return stem -> name of every recording below a folder; of two with one stem, the first by name.
 
-    Walks with `os.walk`, which a million files in one folder still allow.
+    Uses `os.walk`, which is fast enough for a million files in one folder.
     """
     found: dict[str, str] = {}
     for here, folders, files in os.walk(folder, followlinks=True):
@@ -98,7 +98,7 @@ def parts_of(name: str, count: int, separator: str, where: str) -> list[str]:
     """Split a recording's stem into the parts that the publisher encodes in it.
 
     Raises:
-        CorpusError: there are not that many.
+        CorpusError: the number of parts is not `count`.
     """
     parts = Path(name).stem.split(separator)
     if len(parts) != count:
@@ -111,7 +111,7 @@ def number(text: str, path: Path, what: str) -> float:
     """Return a number of a table.
 
     Raises:
-        CorpusError: it is none.
+        CorpusError: the text is no number.
     """
     try:
         return float(text)
@@ -120,6 +120,6 @@ def number(text: str, path: Path, what: str) -> float:
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Turn rows into columns; a column that some rows lack is None there."""
+    """Turn rows into columns; missing values are None."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}

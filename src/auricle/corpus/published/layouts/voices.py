@@ -1,4 +1,4 @@
-"""Sounds of the mouth, and how many mouths: VocalSound, Vocal Imitation Set, LibriCount, COUGHVID."""
+"""Vocal sounds and numbers of speakers: VocalSound, Vocal Imitation Set, LibriCount, COUGHVID."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _vocalsound(root: Path) -> Content:
 
 
 def _vocal_imitation(root: Path) -> Content:
-    """Label = the recording that was imitated, as HEAR has it; only imitations that the publishers include."""
+    """Label = the imitated recording, as in HEAR; only imitations that the publishers include."""
     path = root / "vocal_imitations.txt"
     rows = read_rows(path, ("imitation_filename", "reference_filename", "included"), delimiter="\t")
     made = [
@@ -57,7 +57,7 @@ def _libricount(root: Path) -> Content:
 
 
 def _coughvid(root: Path) -> Content:
-    """HEAR's choice: cough detected with more than 0.8, and a status that the person has reported."""
+    """As in HEAR: cough detected with more than 0.8, and a status reported by the person."""
     path = root / "metadata_compiled.csv"
     rows = read_rows(path, ("uuid", "cough_detected", "status"))
     have = index_audio(root)

@@ -1,1 +1,1 @@
-"""Recipes that tell pairs apart."""
+"""Recipes that contrast positive pairs with negatives, or decorrelate two views."""

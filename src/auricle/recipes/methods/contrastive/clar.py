@@ -21,89 +21,133 @@ from auricle.objectives.contrastive.pair_losses import NTXentConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.recipes import small_scale
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.training.train_config import TrainConfig
 
+CLAR = Method(
+    name="clar",
+    paradigm="contrastive",
+    summary="CLAR: contrast two crops of a clip, each with its own chain of effects on the waveform, by NT-Xent.",
+    learns="tests/learning/test_learn_clar.py",
+)
+CLAR_WAVE = Method(
+    name="clar-wave",
+    paradigm="contrastive",
+    summary="CLAR on samples: the same views, encoded by a one-dimensional ResNet.",
+)
+_REFERENCE = Reference(
+    title="CLAR: Contrastive Learning of Auditory Representations",
+    authors="Al-Tahan, Mohsenzadeh",
+    arxiv="2010.09542",
+    section="3, by summaries; the released code has no known licence",
+)
+_TRAINING = (
+    "no norm in the projector; released code: BatchNorm",
+    "AdamW; released code: LARS around Adam",
+    "the supervised loss on labelled clips, an option of the publication, is missing",
+)
+NOTES = Notes(
+    method="clar",
+    reference=_REFERENCE,
+    faithful=(
+        "a chain of effects on the waveform, drawn anew for each view; 16 kHz, frames of 16 ms every 8 ms, 128 bands",
+        "ResNet-18; projector of three layers to 128; NT-Xent",
+    ),
+    deviations=(
+        "one log-mel spectrogram; published: three stacked (log power, log-mel, and in the released code the phase)",
+        "1024-point transform around the published 16-ms frames, so that no mel band is empty; released code: "
+        "log-frequency transform of 2048 points, 40 to 8000 Hz",
+        *_TRAINING,
+    ),
+    not_specified=(
+        "probabilities and ranges of the effects: 0.5 each, ranges as documented with the operators",
+        "crops of 1 s out of 2 s, one for each view; temperature 0.5; width of the projector: the encoder's",
+        "batch, learning rate and length of training: batch 1024, 1e-4 for 100,000 steps",
+    ),
+    cost="two passes of a ResNet-18 per step; the effects run on the waveform, pitch shift and time stretch being the "
+    "most expensive",
+    when_to_use="when it is known which changes of a sound don't matter (fades, gaps, shifts, noise): the effects "
+    "express that knowledge",
+)
+WAVE_NOTES = Notes(
+    method="clar-wave",
+    reference=_REFERENCE,
+    faithful=(
+        "a chain of effects on the waveform, drawn anew for each view; 16 kHz; the encoder reads the samples",
+        "ResNet-18 in one dimension; projector of three layers to 128; NT-Xent",
+    ),
+    deviations=_TRAINING,
+    not_specified=(
+        "layout of the one-dimensional ResNet-18: squares become rows (kernels of 9 for 3 x 3, strides of 4)",
+        *NOTES.not_specified,
+    ),
+    cost="two passes of a one-dimensional ResNet-18 over 16,000 samples per step, and the effects of CLAR",
+    when_to_use="as CLAR, where the encoder is to read samples; it needs more audio than the one on spectrograms",
+)
 _CHEAP = (WaveFadeConfig(p=0.5), WaveTimeMaskConfig(p=0.5), WaveRollConfig(p=0.5), WaveNoiseConfig(p=0.5))
 _ALL = (PitchShiftConfig(p=0.5), TimeStretchConfig(p=0.5), *_CHEAP)
 _TINY = (
     *small_scale.DEVIATIONS,
-    "ResNet-18 with half its channels; without pitch shift and time stretch, which cost more than the training step "
-    "and which the publication found less useful than fades, masks and shifts",
+    "ResNet-18 with half its channels; no pitch shift and no time stretch, which cost more than the training step and "
+    "which the publication finds less useful than fades, masks and shifts",
 )
 
 
-@recipe("clar", sizes=("tiny", "paper"), paradigm="contrastive")
-def clar(size: str = "tiny") -> Recipe:
-    """CLAR: two seconds of one clip, each with its own chain of effects on the waveform, contrasted by NT-Xent.
-
-    Args:
-        size: `paper` has the published constants as far as they are known; `tiny` is for two cores.
-    """
-    paper = size == "paper"
-    mels = (
-        "one log-mel spectrogram; published: three stacked (log power, log-mel, and one more that is unknown here)",
-        "1024-point transform around the published 16-ms frames, so that no mel band is empty",
+def _objective(hidden: int) -> ContrastiveConfig:
+    return ContrastiveConfig(
+        loss=NTXentConfig(temperature=0.5),
+        projector=ProjectorConfig(hidden=(hidden, hidden), norm="none", end="none", bias=True, draw="uniform"),
+        mask=MaskConfig(mode="none"),
     )
+
+
+@CLAR.size("paper")
+def clar_paper() -> Recipe:
+    """ResNet-18, batch 1024 for 100,000 steps."""
     return Recipe(
         name="clar",
-        size=size,
-        reference=Reference(
-            title="CLAR: Contrastive Learning of Auditory Representations",
-            authors="Al-Tahan, Mohsenzadeh",
-            arxiv="2010.09542",
-            section="3 (by summaries; the code's licence is unknown and it was not read)",
-        ),
-        deviations=mels if paper else (*mels, *_TINY),
-        kept=(
-            "chain of effects on the waveform, drawn anew for each view; 16 kHz, frames of 16 ms every 8 ms, 128 bands",
-            "ResNet-18; projector of three layers to 128; NT-Xent",
-        ),
-        unknown=(
-            "probabilities and ranges of the effects: 0.5 each, ranges as documented with the operators",
-            "crops of 1 s out of 2 s, one for each view; temperature 0.5; width of the projector: the encoder's",
-            "batch, optimiser and length of training: batch 1024, AdamW at 1e-4 for 100,000 steps",
-            "the supervised loss on labelled clips, an option of the publication, is left out",
-        ),
-        cost="two passes of a ResNet-18 a step; the effects run on the waveform, pitch shift and time stretch being "
-        "the dearest of them",
-        choose="when it is known which changes of a sound don't matter (fades, gaps, shifts, noise): the effects are "
-        "where that knowledge goes in",
-        window=WindowConfig(seconds=2.0, short="pad", crop="random") if paper else small_scale.window(2.0),
-        loader=LoaderConfig(batch=1024, workers=-1) if paper else small_scale.loader(64),
+        size="paper",
+        notes=NOTES,
+        window=WindowConfig(seconds=2.0, short="pad", crop="random"),
+        loader=LoaderConfig(batch=1024, workers=-1),
         frontend=LogMelConfig(mels=128, n_fft=1024, window=256, hop=128, low=0.0, high=8000.0),
-        augment=ViewPlanConfig(
-            crop=CropConfig(seconds=1.0, each=True, short="silence"), wave=_ALL if paper else _CHEAP
-        ),
-        encoder=ResNetConfig.size("18" if paper else "tiny", mels=128, frame_rate=125.0),
-        objective=ContrastiveConfig(
-            loss=NTXentConfig(temperature=0.5),
-            projector=ProjectorConfig(
-                hidden=(512, 512) if paper else (256, 256), norm="none", end="none", bias=True, draw="uniform"
-            ),
-            mask=MaskConfig(mode="none"),
-        ),
-        train=TrainConfig(steps=100_000, lr=1e-4, weight_decay=1e-4, save_every=1000)
-        if paper
-        else small_scale.train(2500, 5e-4),
+        augment=ViewPlanConfig(crop=CropConfig(seconds=1.0, each=True, short="silence"), wave=_ALL),
+        encoder=ResNetConfig.size("18", mels=128, frame_rate=125.0),
+        objective=_objective(512),
+        train=TrainConfig(steps=100_000, lr=1e-4, weight_decay=1e-4, save_every=1000),
     )
 
 
-@recipe("clar-wave", sizes=("tiny", "paper"), paradigm="contrastive")
-def clar_wave(size: str = "tiny") -> Recipe:
-    """CLAR on samples: the same views, read by a one-dimensional ResNet.
+@CLAR.size("tiny")
+def clar_tiny() -> Recipe:
+    """Small scale: half the channels, batch 64 for 2500 steps."""
+    paper = clar_paper()
+    return paper.replace(
+        size="tiny",
+        notes=NOTES.with_deviations(*_TINY),
+        window=small_scale.window(2.0),
+        loader=small_scale.loader(64),
+        augment=paper.augment.replace(wave=_CHEAP),
+        encoder=ResNetConfig.size("tiny", mels=128, frame_rate=125.0),
+        objective=_objective(256),
+        train=small_scale.train(2500, 5e-4),
+    )
 
-    Args:
-        size: `paper` has the published constants as far as they are known; `tiny` is for two cores.
-    """
-    base = clar(size)
-    layout = "layout of the one-dimensional ResNet-18: squares become rows (kernels of 9 for 3 x 3, strides of 4)"
-    return base.replace(
+
+@CLAR_WAVE.size("paper")
+def clar_wave_paper() -> Recipe:
+    """CLAR's constants with a ResNet-18 on samples."""
+    return clar_paper().replace(
+        name="clar-wave", notes=WAVE_NOTES, frontend=WaveformConfig(), encoder=SampleResNetConfig.size("18")
+    )
+
+
+@CLAR_WAVE.size("tiny")
+def clar_wave_tiny() -> Recipe:
+    """Small scale: CLAR's tiny size with half the channels on samples."""
+    return clar_tiny().replace(
         name="clar-wave",
-        deviations=() if size == "paper" else _TINY,
-        unknown=(layout, *base.unknown),
-        choose="as CLAR, where the encoder is to read samples; it needs more audio than the one on spectrograms",
+        notes=WAVE_NOTES.with_deviations(*_TINY),
         frontend=WaveformConfig(),
-        encoder=SampleResNetConfig.size("18" if size == "paper" else "tiny"),
+        encoder=SampleResNetConfig.size("tiny"),
     )

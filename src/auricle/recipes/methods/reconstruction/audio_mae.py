@@ -13,74 +13,89 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
-from auricle.recipes import small_scale
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import PADDED
 from auricle.training.train_config import TrainConfig
 
-REFERENCE = Reference(
-    title="Masked Autoencoders that Listen",
-    authors="Po-Yao Huang, Hu Xu, Juncheng Li, Alexei Baevski, Michael Auli, Wojciech Galuba, Florian Metze, "
-    "Christoph Feichtenhofer",
-    arxiv="2207.06405",
-    section="3 (method), 4.1 (set-up), and numbers of the released code",
+AUDIO_MAE = Method(
+    name="audio-mae",
+    paradigm="reconstruction",
+    summary="Audio-MAE: encode a fifth of the patches; a decoder with local windows reconstructs the others.",
+    learns="tests/learning/test_learn_audio_mae.py",
 )
-
-# Said of every recipe whose short clips are filled up with silence.
-PADDED = "places of padding are neither attended to nor predicted; published: they are silence like any other"
+NOTES = Notes(
+    method="audio-mae",
+    reference=Reference(
+        title="Masked Autoencoders that Listen",
+        authors="Po-Yao Huang, Hu Xu, Juncheng Li, Alexei Baevski, Michael Auli, Wojciech Galuba, Florian Metze, "
+        "Christoph Feichtenhofer",
+        arxiv="2207.06405",
+        section="3 (method), 4.1 (set-up), and numbers of the released code",
+    ),
+    faithful=(
+        "80 % of the patches hidden at random, dropped before the encoder",
+        "decoder of window attention, 4 x 4 patches, shifted by two time steps in every second block",
+        "squared error of patches that are standardised one by one, on hidden patches only",
+        "circular roll and gain Beta(10, 10) + 0.5 on the waveform; fixed sin-cos positions; class token",
+    ),
+    deviations=(
+        "decoder blocks as in Swin with biases of offsets; released code: blocks of Swin V2",
+        "positions lie on the grid of time and frequency; released code: on the transposed grid",
+    ),
+    not_specified=(
+        "the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",
+        "the clip vector: the mean over patches (chosen)",
+    ),
+    cost="a fifth of the patches in the encoder; the decoder works on all, in windows: linear in their number",
+    when_to_use="general sounds on a fixed window, fine-tuned afterwards: its vectors need more training than a linear "
+    "probe; cheap for long windows",
+)
 
 # Steps of an epoch of AudioSet (2 M clips) at a batch of 512.
 _EPOCH = 3906
 
 
-@recipe("audio-mae", sizes=("tiny", "paper"), paradigm="reconstruction")
-def audio_mae(size: str = "tiny") -> Recipe:
-    """Audio-MAE: an encoder sees a fifth of the patches, a decoder with local windows reconstructs the others.
-
-    Args:
-        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
-    """
-    paper = size == "paper"
+@AUDIO_MAE.size("paper")
+def audio_mae_paper() -> Recipe:
+    """ViT-B on 10.24 s, 33 epochs of AudioSet."""
     return Recipe(
         name="audio-mae",
-        size=size,
-        reference=REFERENCE,
-        deviations=(PADDED,)
-        if paper
-        else (
+        size="paper",
+        notes=NOTES.with_deviations(PADDED),
+        measure_statistics=False,
+        frontend=preset("kaldi128"),
+        augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
+        encoder=layout("audio_mae", "base", frames=1024),
+        objective=MaskedPredictionConfig(
+            mask=RandomMask(ratio=0.8),
+            hide="drop",
+            decoder=WindowDecoderConfig(),
+            terms=(RegressionConfig(PatchTargetConfig(norm="patch"), measure="l2", name="patch_mse"),),
+        ),
+        window=WindowConfig(seconds=10.24, short="pad"),
+        loader=LoaderConfig(batch=512, workers=-1),
+        train=TrainConfig(
+            steps=33 * _EPOCH, warmup_steps=3 * _EPOCH, lr=4e-4, betas=(0.9, 0.95), weight_decay=1e-4, save_every=_EPOCH
+        ),
+    )
+
+
+@AUDIO_MAE.size("tiny")
+def audio_mae_tiny() -> Recipe:
+    """Small scale: width 192 on 2.56 s, 1500 steps."""
+    paper = audio_mae_paper()
+    return paper.replace(
+        size="tiny",
+        notes=NOTES.with_deviations(
             "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.24 s, 16 "
             "blocks of 512",
             "batch 64 for 1500 steps at 5e-4; published: batch 512 for 33 epochs of AudioSet at 4e-4",
             *small_scale.DEVIATIONS,
         ),
-        kept=(
-            "80 % of the patches hidden at random, dropped before the encoder",
-            "decoder of window attention, 4 x 4 patches, shifted by two time steps in every second block",
-            "squared error of patches that are standardised one by one, on hidden patches only",
-            "circular roll and gain Beta(10, 10) + 0.5 on the waveform; fixed sin-cos positions; class token",
-        ),
-        unknown=(
-            "whether the windows' attention has learned biases of offsets: it has, as in Swin (chosen)",
-            "the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",
-            "the clip vector: the mean over patches (chosen)",
-        ),
-        cost="a fifth of the patches in the encoder; the decoder works on all, in windows: linear in their number",
-        choose="general sounds on a fixed window, fine-tuned afterwards: its vectors need more training than a linear "
-        "probe; cheap for long windows",
-        measure_statistics=not paper,
-        frontend=preset("kaldi128"),
-        augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
-        encoder=layout("audio_mae", "base" if paper else "tiny", frames=1024 if paper else 256),
-        objective=MaskedPredictionConfig(
-            mask=RandomMask(ratio=0.8),
-            hide="drop",
-            decoder=WindowDecoderConfig() if paper else WindowDecoderConfig(width=128, depth=2, heads=4),
-            terms=(RegressionConfig(PatchTargetConfig(norm="patch"), measure="l2", name="patch_mse"),),
-        ),
-        window=WindowConfig(seconds=10.24, short="pad") if paper else small_scale.window(2.56),
-        loader=LoaderConfig(batch=512, workers=-1) if paper else small_scale.loader(64),
-        train=TrainConfig(
-            steps=33 * _EPOCH, warmup_steps=3 * _EPOCH, lr=4e-4, betas=(0.9, 0.95), weight_decay=1e-4, save_every=_EPOCH
-        )
-        if paper
-        else small_scale.train(1500, 5e-4, betas=(0.9, 0.95), weight_decay=1e-4),
+        measure_statistics=True,
+        encoder=layout("audio_mae", "tiny", frames=256),
+        objective=paper.objective.replace(decoder=WindowDecoderConfig(width=128, depth=2, heads=4)),
+        window=small_scale.window(2.56),
+        loader=small_scale.loader(64),
+        train=small_scale.train(1500, 5e-4, betas=(0.9, 0.95), weight_decay=1e-4),
     )

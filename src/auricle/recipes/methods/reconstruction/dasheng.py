@@ -5,67 +5,63 @@ from __future__ import annotations
 from auricle.audio.frontends.presets import preset
 from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import LoaderConfig
+from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import GroupMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import small_scale
-from auricle.recipes.methods.reconstruction.audio_mae import audio_mae
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
 from auricle.training.train_config import TrainConfig
+
+DASHENG = Method(
+    name="dasheng",
+    paradigm="reconstruction",
+    summary="Dasheng: hide tokens of 40 ms over all frequencies in pairs; a plain decoder reconstructs three quarters.",
+)
+NOTES = Notes(
+    method="dasheng",
+    reference=Reference(
+        title="Scaling up masked audio encoder learning for general audio classification",
+        authors="Heinrich Dinkel, Zhiyong Yan, Yongqing Wang, Junbo Zhang, Yujun Wang, Bin Wang",
+        arxiv="2406.06992",
+        section="2 (method), 3, and numbers of the released code",
+    ),
+    faithful=(
+        "64 mel bins, tokens of 4 frames over all bins, 25 a second; 75 % hidden in groups of two neighbours",
+        "batch normalisation of each mel bin as the encoder's first layer; times and frequencies learned apart",
+        "squared error of tokens that are standardised one by one; plain decoder over all tokens",
+    ),
+    deviations=(
+        "natural logarithms instead of decibels; the encoder's batch normalisation makes them alike",
+        "fixed positions in the decoder; released code: learned ones",
+        "betas of 0.9 and 0.95, as in Audio-MAE; released code: 0.9 and 0.999",
+    ),
+    not_specified=("whether the target is taken before or after the batch normalisation: before (chosen)",),
+    cost="a quarter of 25 tokens a second in the encoder: little for the length of audio",
+    when_to_use="one sequence of tokens in time is wanted (speech, events) from much audio of any kind; the published "
+    "large encoders are layout('dasheng', '0.6B') and '1.2B'",
+)
 
 _EPOCH = 15_000
 
 
-@recipe("dasheng", sizes=("tiny", "paper"), paradigm="reconstruction")
-def dasheng(size: str = "tiny") -> Recipe:
-    """Dasheng: tokens of 40 ms over all frequencies, hidden in pairs; a plain decoder reconstructs three quarters.
-
-    Args:
-        size: `paper` has the published constants (base; `encoder` from layout('dasheng', '0.6B') or '1.2B' are its
-            large ones); `tiny` is for hours of audio and two cores.
-    """
-    paper, base = size == "paper", audio_mae(size)
-    decoder = TransformerDecoderConfig() if paper else TransformerDecoderConfig(width=128, depth=2, heads=4)
+@DASHENG.size("paper")
+def dasheng_paper() -> Recipe:
+    """The base model: 10.08 s, 1.5 million steps."""
+    base = audio_mae_paper()
     return base.replace(
         name="dasheng",
-        reference=Reference(
-            title="Scaling up masked audio encoder learning for general audio classification",
-            authors="Heinrich Dinkel, Zhiyong Yan, Yongqing Wang, Junbo Zhang, Yujun Wang, Bin Wang",
-            arxiv="2406.06992",
-            section="2 (method), 3, and numbers of the released code",
+        notes=NOTES.with_deviations(
+            "AdamW in 32 bits; published: its 8-bit variant",
+            "the learning rate ends at 1e-6; released code: at a tenth of the highest",
         ),
-        deviations=(
-            "natural logarithms instead of decibels, which the encoder's batch normalisation makes alike",
-            *(
-                ("AdamW in 32 bits; published: its 8-bit variant",)
-                if paper
-                else (
-                    "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.08 "
-                    "s, 8 blocks of 512",
-                    "batch 64 for 1500 steps; published: batch 256 for 1.5 million steps on 272 000 hours",
-                    *small_scale.DEVIATIONS,
-                )
-            ),
-        ),
-        kept=(
-            "64 mel bins, tokens of 4 frames over all bins, 25 a second; 75 % hidden in groups of two neighbours",
-            "batch normalisation of each mel bin as the encoder's first layer; times and frequencies learned apart",
-            "squared error of tokens that are standardised one by one; plain decoder over all tokens",
-        ),
-        unknown=(
-            "whether the target is taken before or after the batch normalisation: before (chosen)",
-            "betas of the optimiser: 0.9 and 0.95, as in Audio-MAE (chosen)",
-        ),
-        cost="a quarter of 25 tokens a second in the encoder: little for the length of audio that it hears",
-        choose="one sequence of tokens in time is wanted (speech, events) from much audio of any kind",
-        measure_statistics=False,
         frontend=preset("dasheng64"),
         augment=PlainViewsConfig(),
-        encoder=layout("dasheng", "base" if paper else "tiny", frames=1008 if paper else 260),
-        objective=base.objective.replace(mask=GroupMask(group=2, keep=0.25), decoder=decoder),
+        encoder=layout("dasheng", "base", frames=1008),
+        objective=base.objective.replace(mask=GroupMask(group=2, keep=0.25), decoder=TransformerDecoderConfig()),
         # 1008 frames that are centred on multiples of the hop.
-        window=base.window.replace(seconds=10.07 if paper else 2.56, short="repeat"),
-        loader=LoaderConfig(batch=256, workers=-1) if paper else base.loader,
+        window=WindowConfig(seconds=10.07, short="repeat"),
+        loader=LoaderConfig(batch=256, workers=-1),
         train=TrainConfig(
             steps=100 * _EPOCH,
             warmup_steps=3 * _EPOCH,
@@ -73,7 +69,28 @@ def dasheng(size: str = "tiny") -> Recipe:
             betas=(0.9, 0.95),
             weight_decay=0.01,
             save_every=_EPOCH,
-        )
-        if paper
-        else base.train.replace(weight_decay=0.01),
+        ),
+    )
+
+
+@DASHENG.size("tiny")
+def dasheng_tiny() -> Recipe:
+    """Small scale: width 192 on 2.56 s, 1500 steps."""
+    base = audio_mae_tiny()
+    return base.replace(
+        name="dasheng",
+        notes=NOTES.with_deviations(
+            "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.08 s, 8 "
+            "blocks of 512",
+            "batch 64 for 1500 steps; published: batch 256 for 1.5 million steps on 272 000 hours",
+            *small_scale.DEVIATIONS,
+        ),
+        measure_statistics=False,
+        frontend=preset("dasheng64"),
+        augment=PlainViewsConfig(),
+        encoder=layout("dasheng", "tiny", frames=260),
+        objective=base.objective.replace(
+            mask=GroupMask(group=2, keep=0.25), decoder=TransformerDecoderConfig(width=128, depth=2, heads=4)
+        ),
+        train=base.train.replace(weight_decay=0.01),
     )

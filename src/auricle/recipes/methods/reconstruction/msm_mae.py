@@ -7,61 +7,83 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
-from auricle.recipes import small_scale
-from auricle.recipes.methods.reconstruction.audio_mae import audio_mae
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
+
+MSM_MAE = Method(
+    name="msm-mae",
+    paradigm="reconstruction",
+    summary="MSM-MAE: encode a quarter of two seconds of 80 mel bins; a small plain decoder reconstructs the rest.",
+)
+NOTES = Notes(
+    method="msm-mae",
+    reference=Reference(
+        title="Masked Spectrogram Modeling using Masked Autoencoders for Learning General-purpose Audio Representation",
+        authors="Daisuke Niizumi, Daiki Takeuchi, Yasunori Ohishi, Noboru Harada, Kunio Kashino",
+        arxiv="2204.12260",
+        section="3 (method), 4.1, and numbers of the released code",
+    ),
+    faithful=(
+        "80 mel bins on 208 frames, patches of 16 x 16, 75 % hidden at random and dropped before the encoder",
+        "squared error of standardised hidden patches; statistics of the corpus",
+        "clip vector: the 5 frequency tokens of a time step side by side, averaged over time",
+        "learning rate 1.5e-4 for every 128 clips of a batch (paper size)",
+    ),
+    deviations=(
+        "positions of the decoder in two dimensions; released code: in one",
+        "weight decay of Audio-MAE; released code: 0.05",
+        "keys have a bias; released code: none",
+    ),
+    not_specified=(
+        "batch: 512, so the learning rate is 6e-4 (chosen); betas as in Audio-MAE (chosen)",
+        "the epoch is counted as 2 million clips (chosen)",
+    ),
+    cost="a quarter of 65 patches in the encoder: among the cheapest steps of all methods",
+    when_to_use="general sounds in short windows when the vectors feed a linear probe, not fine-tuning",
+)
 
 # Steps of an epoch of AudioSet (2 M clips) at a batch of 512.
 _EPOCH = 3906
+# 208 frames that are centred on multiples of the hop.
+_SECONDS = 2.07
 
 
-@recipe("msm-mae", sizes=("tiny", "paper"), paradigm="reconstruction")
-def msm_mae(size: str = "tiny") -> Recipe:
-    """MSM-MAE: two seconds of 80 mel bins, a quarter seen, a small plain decoder; vectors keep their frequencies apart.
-
-    Args:
-        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
-    """
-    paper, base = size == "paper", audio_mae(size)
-    decoder = TransformerDecoderConfig(width=384, depth=4, heads=6)
-    train = base.train.replace(lr=6e-4)
+@MSM_MAE.size("paper")
+def msm_mae_paper() -> Recipe:
+    """ViT-B on two seconds, 100 epochs of AudioSet."""
+    base = audio_mae_paper()
     return base.replace(
         name="msm-mae",
-        reference=Reference(
-            title="Masked Spectrogram Modeling using Masked Autoencoders for Learning General-purpose Audio "
-            "Representation",
-            authors="Daisuke Niizumi, Daiki Takeuchi, Yasunori Ohishi, Noboru Harada, Kunio Kashino",
-            arxiv="2204.12260",
-            section="3 (method), 4.1, and numbers of the released code",
+        notes=NOTES,
+        measure_statistics=True,
+        frontend=preset("ntt80"),
+        augment=PlainViewsConfig(),
+        encoder=layout("msm_mae", "base"),
+        objective=base.objective.replace(
+            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(width=384, depth=4, heads=6)
         ),
-        deviations=()
-        if paper
-        else (
+        window=base.window.replace(seconds=_SECONDS, short="repeat"),
+        train=base.train.replace(steps=100 * _EPOCH, warmup_steps=10 * _EPOCH, lr=6e-4),
+    )
+
+
+@MSM_MAE.size("tiny")
+def msm_mae_tiny() -> Recipe:
+    """Small scale: width 192, 1500 steps."""
+    base = audio_mae_tiny()
+    return base.replace(
+        name="msm-mae",
+        notes=NOTES.with_deviations(
             "encoder of width 192, decoder of 2 blocks of width 128; published: 768, and 4 blocks of 384",
             "batch 64 for 1500 steps; published: 100 epochs of AudioSet",
             *small_scale.DEVIATIONS,
         ),
-        kept=(
-            "80 mel bins on 208 frames, patches of 16 x 16, 75 % hidden at random and dropped before the encoder",
-            "squared error of standardised hidden patches; statistics of the corpus",
-            "clip vector: the 5 frequency tokens of a time step side by side, averaged over time",
-            "learning rate 1.5e-4 for every 128 clips of a batch (paper size)",
-        ),
-        unknown=(
-            "batch: 512, so the learning rate is 6e-4 (chosen); betas and decay as in Audio-MAE (chosen)",
-            "the epoch is counted as 2 million clips (chosen)",
-        ),
-        cost="a quarter of 65 patches in the encoder: among the cheapest steps of all methods",
-        choose="general sounds in short windows when a linear probe, not fine-tuning, reads the vectors",
-        measure_statistics=True,
         frontend=preset("ntt80"),
         augment=PlainViewsConfig(),
-        encoder=layout("msm_mae", "base" if paper else "tiny"),
+        encoder=layout("msm_mae", "tiny"),
         objective=base.objective.replace(
-            mask=RandomMask(ratio=0.75),
-            decoder=decoder if paper else TransformerDecoderConfig(width=128, depth=2, heads=4),
+            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(width=128, depth=2, heads=4)
         ),
-        # 208 frames that are centred on multiples of the hop.
-        window=base.window.replace(seconds=2.07, short="repeat"),
-        train=train.replace(steps=100 * _EPOCH, warmup_steps=10 * _EPOCH) if paper else train,
+        window=base.window.replace(seconds=_SECONDS),
+        train=base.train.replace(lr=6e-4),
     )

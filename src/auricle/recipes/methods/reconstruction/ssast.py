@@ -15,10 +15,40 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.target import TermConfig
-from auricle.recipes import small_scale
-from auricle.recipes.methods.reconstruction.audio_mae import PADDED
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import PADDED
 from auricle.training.train_config import TrainConfig
+
+SSAST = Method(
+    name="ssast",
+    paradigm="reconstruction",
+    summary="SSAST: discriminate hidden patches from the clip's other hidden patches, and reconstruct them.",
+    learns="tests/learning/test_learn_ssast.py",
+)
+# Of methods with SSAST's squares and SSAST's terms at a small scale.
+SQUARES = "squares that pass the end of a row go on in the next band, as in the released code"
+ALIKE = "candidates that are all but identical to the true patch (silence) are excluded; published: kept"
+ONE_MASK = "one mask, and one pass, for both terms; released code: one for each"
+NOTES = Notes(
+    method="ssast",
+    reference=Reference(
+        title="SSAST: Self-Supervised Audio Spectrogram Transformer",
+        authors="Yuan Gong, Cheng-I Jeff Lai, Yu-An Chung, James Glass",
+        arxiv="2110.09784",
+        section="2.3 (equations 1 and 2), 3.1, and numbers of the released code",
+    ),
+    faithful=(
+        "400 of 512 patches (78 %) hidden in squares of 3 to 5 patches a side, by a learned vector in the encoder",
+        "InfoNCE over the hidden patches of the same clip, raw dot products, normalised over the predictions (the "
+        "released code; `over='patches'` is the paper's formula)",
+        "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
+        "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
+    ),
+    deviations=(f"{SQUARES}; the excess of the last square is dropped at random, there from the highest bands",),
+    not_specified=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
+    cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
+    when_to_use="speech and sounds in one encoder; no decoder that is discarded after pre-training",
+)
 
 
 def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
@@ -30,65 +60,30 @@ def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
     )
 
 
-@recipe("ssast", sizes=("tiny", "paper"), paradigm="reconstruction")
-def ssast(size: str = "tiny") -> Recipe:
-    """SSAST: hidden patches are told from the clip's other hidden patches, and reconstructed, inside one encoder.
-
-    Args:
-        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
-    """
-    paper = size == "paper"
+@SSAST.size("paper")
+def ssast_paper() -> Recipe:
+    """Base on 10.24 s, 950,000 steps."""
     return Recipe(
         name="ssast",
-        size=size,
-        reference=Reference(
-            title="SSAST: Self-Supervised Audio Spectrogram Transformer",
-            authors="Yuan Gong, Cheng-I Jeff Lai, Yu-An Chung, James Glass",
-            arxiv="2110.09784",
-            section="2.3 (equations 1 and 2), 3.1, and numbers of the released code",
+        size="paper",
+        notes=NOTES.with_deviations(
+            "a constant learning rate; published: halved when validation stands still",
+            "AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient",
+            PADDED,
         ),
-        deviations=(
-            "squares that pass the end of a row go on in the next band, as in the released code; the rest of the last "
-            "square is left out at random, there from the highest bands",
-            *(
-                (
-                    "a constant learning rate; published: halved when validation stands still",
-                    "AdamW with decoupled decay of 5e-7; published: Adam with it in the gradient",
-                    PADDED,
-                )
-                if paper
-                else (
-                    "one mask, and one pass, for both terms; released code: one for each",
-                    "candidates that are all but identical to the true patch (silence) are left out; published: kept",
-                    "encoder of width 192 on 2.56 s (128 patches); published: up to 768 on 10.24 s (512)",
-                    "batch 24 for 1500 steps at 5e-4; published: about ten epochs at 1e-4",
-                    *small_scale.DEVIATIONS,
-                )
-            ),
-        ),
-        kept=(
-            "400 of 512 patches (78 %) hidden in squares of 3 to 5 patches a side, by a learned vector in the encoder",
-            "InfoNCE over the hidden patches of the same clip, raw dot products, normalised over the predictions (the "
-            "released code; `over='patches'` is the paper's formula)",
-            "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
-            "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
-        ),
-        unknown=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
-        cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
-        choose="speech and sounds in one encoder; its patches are told apart without a decoder that is thrown away",
-        measure_statistics=not paper,
+        measure_statistics=False,
         frontend=preset("kaldi128"),
         augment=PlainViewsConfig(),
-        encoder=layout("ssast", "base" if paper else "tiny", frames=1024 if paper else 256),
+        encoder=layout("ssast", "base", frames=1024),
         objective=MaskedPredictionConfig(
             mask=ClusterMask(ratio=400 / 512, wrap=True),
             hide="token",
-            separate=paper,
+            separate=True,
             decoder=NoDecoderConfig(),
-            terms=patch_terms(768, "negatives") if paper else patch_terms(192, "ignored"),
+            terms=patch_terms(768, "negatives"),
         ),
-        window=WindowConfig(seconds=10.24, short="pad") if paper else small_scale.window(2.56),
-        loader=LoaderConfig(batch=24, workers=-1) if paper else small_scale.loader(24),
+        window=WindowConfig(seconds=10.24, short="pad"),
+        loader=LoaderConfig(batch=24, workers=-1),
         train=TrainConfig(
             steps=950_000,
             warmup_steps=1000,
@@ -97,7 +92,27 @@ def ssast(size: str = "tiny") -> Recipe:
             betas=(0.95, 0.999),
             weight_decay=5e-7,
             save_every=4000,
-        )
-        if paper
-        else small_scale.train(1500, 5e-4, weight_decay=5e-7),
+        ),
+    )
+
+
+@SSAST.size("tiny")
+def ssast_tiny() -> Recipe:
+    """Small scale: width 192 on 2.56 s, 1500 steps."""
+    paper = ssast_paper()
+    return paper.replace(
+        size="tiny",
+        notes=NOTES.with_deviations(
+            ONE_MASK,
+            ALIKE,
+            "encoder of width 192 on 2.56 s (128 patches); published: up to 768 on 10.24 s (512)",
+            "batch 24 for 1500 steps at 5e-4; published: about ten epochs at 1e-4",
+            *small_scale.DEVIATIONS,
+        ),
+        measure_statistics=True,
+        encoder=layout("ssast", "tiny", frames=256),
+        objective=paper.objective.replace(separate=False, terms=patch_terms(192, "ignored")),
+        window=small_scale.window(2.56),
+        loader=small_scale.loader(24),
+        train=small_scale.train(1500, 5e-4, weight_decay=5e-7),
     )

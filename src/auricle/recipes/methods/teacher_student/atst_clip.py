@@ -12,71 +12,95 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.predictive.bootstrap import BootstrapConfig, byol_head
 from auricle.objectives.predictive.teacher import TeacherConfig
-from auricle.recipes import small_scale
-from auricle.recipes.recipe import Recipe, Reference, recipe
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.training.train_config import TrainConfig
 
-_ALWAYS = (
-    "weight decay stays at 0.04; published: it rises to 0.4",
-    "gradient caching instead of six devices of 256 clips each; a batch enters the mixup bank once, after its views",
+ATST_CLIP = Method(
+    name="atst-clip",
+    paradigm="teacher-student",
+    summary="ATST-Clip: the class token of one crop predicts that of a slow teacher for another crop of the clip.",
+)
+NOTES = Notes(
+    method="atst-clip",
+    reference=Reference(
+        title="ATST: Audio Representation Learning with Teacher-Student Transformer",
+        authors="Li, Li",
+        arxiv="2204.12076",
+        section="2, 3, and the released configuration",
+    ),
+    faithful=(
+        "64 mel bands in decibels, mapped to -1 ... 1; patches of 4 frames over all bands; class token",
+        "two crops of one clip, each mixed and randomly resized; symmetric 2 - 2 cos of predictions and the teacher's "
+        "projections; the decay rises to 1 along a cosine",
+    ),
+    deviations=(
+        "weight decay stays at 0.04; published: it rises to 0.4",
+        "gradient caching instead of six devices of 256 clips each; a batch enters the mixup bank once, after its "
+        "views",
+        "BatchNorm of the heads by view, linear layers with biases; released code: by both views together, no biases",
+        "no stochastic depth; released code: 0.1",
+    ),
+    not_specified=(
+        "BatchNorm of the teacher's head: by its own batch, as in BYOL-A",
+        "the learning rate falls to 1e-6 along a cosine",
+    ),
+    cost="two passes of the student and two of the teacher per step, over all patches: the most expensive of the "
+    "methods that compare two views, in time as in memory",
+    when_to_use="clips of several seconds whose label holds for the whole clip; for events in time take ATST-Frame",
 )
 
 
-@recipe("atst-clip", sizes=("tiny", "paper"), paradigm="teacher-student")
-def atst_clip(size: str = "tiny") -> Recipe:
-    """ATST-Clip: the class token of one crop predicts what a slow teacher's makes of another crop of the clip.
+def _objective(hidden: int, decay: float) -> BootstrapConfig:
+    head = byol_head(hidden, 256)
+    return BootstrapConfig(projector=head, predictor=head, teacher=TeacherConfig(decay=decay, end=1.0, curve="cosine"))
 
-    Args:
-        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
-    """
-    paper = size == "paper"
-    head = byol_head(4096, 256) if paper else byol_head(1024, 256)
+
+def _views(seconds: float) -> ViewPlanConfig:
+    """Return two crops of a clip, each of some seconds."""
+    return ViewPlanConfig(
+        crop=CropConfig(seconds=seconds, each=True, short="silence"),
+        feature=(LogMixupExpConfig(ratio=0.4), ResizeCropConfig(canvas=(1.0, 1.5))),
+    )
+
+
+@ATST_CLIP.size("paper")
+def atst_clip_paper() -> Recipe:
+    """12 blocks of width 768, crops of 6 s, 318,000 steps."""
     return Recipe(
         name="atst-clip",
-        size=size,
-        reference=Reference(
-            title="ATST: Audio Representation Learning with Teacher-Student Transformer", authors="Li, Li",
-            arxiv="2204.12076", section="2, 3, and the released configuration",
+        size="paper",
+        notes=NOTES.with_deviations(
+            "learning rate 2e-4 for a batch of 1536, 10,000 steps of warm-up; released code: 1.2e-3 and 15,860",
         ),
-        deviations=_ALWAYS
-        if paper
-        else (
-            *_ALWAYS,
+        measure_statistics=False,
+        window=WindowConfig(seconds=10.0, short="pad", crop="random"),
+        loader=LoaderConfig(batch=1536, workers=-1),
+        frontend=preset("atst64"),
+        augment=_views(5.99),
+        encoder=layout("atst_clip", "base"),
+        objective=_objective(4096, decay=0.9995),
+        train=TrainConfig(
+            steps=318_000, lr=2e-4, warmup_steps=10_000, weight_decay=0.04, micro_batch=256, precision="bf16",
+            save_every=2000,
+        ),
+    )  # fmt: skip
+
+
+@ATST_CLIP.size("tiny")
+def atst_clip_tiny() -> Recipe:
+    """Small scale: 4 blocks of width 192, crops of 2 s, 2500 steps."""
+    return atst_clip_paper().replace(
+        size="tiny",
+        notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS[:1],
             "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 64; published: 6 s out of 10 s, 12 "
             "blocks 768 wide, 4096, batch 1536",
             "teacher's decay from 0.99; published: from 0.9995, over 318,000 steps",
         ),
-        kept=(
-            "64 mel bands in decibels, mapped to -1 ... 1; patches of 4 frames over all bands; class token",
-            "two crops of one clip, each mixed and randomly resized; symmetric 2 - 2 cos of predictions and the "
-            "teacher's projections; the decay rises to 1 along a cosine",
-        ),
-        unknown=(
-            "largest share of the other clip in mixup: 0.4, as BYOL-A 1 has it",
-            "BatchNorm of the teacher's head: by its own batch, as BYOL-A has it",
-            "warm-up: 10,000 steps; learning rate: down to 1e-6 along a cosine",
-        ),
-        cost="two passes of the student and two of the teacher a step, over all patches: the dearest of the methods "
-        "that compare two views, in time as in memory",
-        choose="clips of several seconds whose label holds for the whole clip; for events in time take ATST-Frame",
-        measure_statistics=False,
-        window=WindowConfig(seconds=10.0, short="pad", crop="random") if paper else small_scale.window(4.0),
-        loader=LoaderConfig(batch=1536, workers=-1) if paper else small_scale.loader(64),
-        frontend=preset("atst64"),
-        augment=ViewPlanConfig(
-            crop=CropConfig(seconds=5.99 if paper else 1.99, each=True, short="silence"),
-            feature=(LogMixupExpConfig(ratio=0.4), ResizeCropConfig(canvas=(1.0, 1.5))),
-        ),
-        encoder=layout("atst_clip", "base") if paper else layout("atst_clip", "tiny", depth=4),
-        objective=BootstrapConfig(
-            projector=head, predictor=head,
-            teacher=TeacherConfig(decay=0.9995 if paper else 0.99, end=1.0, curve="cosine"),
-        ),
-        train=TrainConfig(
-            steps=318_000, lr=2e-4, warmup_steps=10_000, weight_decay=0.04, micro_batch=256, precision="bf16",
-            save_every=2000,
-        )
-        if paper
-        else small_scale.train(2500, 5e-4, weight_decay=0.04),
-    )  # fmt: skip
+        window=small_scale.window(4.0),
+        loader=small_scale.loader(64),
+        augment=_views(1.99),
+        encoder=layout("atst_clip", "tiny", depth=4),
+        objective=_objective(1024, decay=0.99),
+        train=small_scale.train(2500, 5e-4, weight_decay=0.04),
+    )

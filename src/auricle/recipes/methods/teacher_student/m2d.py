@@ -13,63 +13,61 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import small_scale
+from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
-from auricle.recipes.recipe import Recipe, Reference, recipe
 from auricle.training.train_config import TrainConfig
+
+M2D = Method(
+    name="m2d",
+    paradigm="teacher-student",
+    summary="M2D: from the visible patches, predict a slow teacher's output for the hidden patches alone.",
+)
+NOTES = Notes(
+    method="m2d",
+    reference=Reference(
+        title="Masked Modeling Duo: Learning Representations by Encouraging Both Networks to Model the Input",
+        authors="Niizumi et al.",
+        arxiv="2210.14648",
+        section="3, 4.1 and the released settings",
+    ),
+    faithful=(
+        "70 % of the patches hidden at random; the student sees the others, the teacher these only",
+        "target: the teacher's output, each token standardised; 2 - 2 cos on hidden patches",
+        "clip vectors: the frequency tokens of a time step side by side",
+        "predictor of 16 heads, weight decay 0.05 (paper)",
+    ),
+    deviations=(
+        "no class token; released code: one",
+        "the teacher starts as a copy of the student; released code: with weights of its own",
+    ),
+    not_specified=("steps of an epoch: those of 2 M clips",),
+    cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
+    when_to_use="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
+    "encodes places only: watch position_ratio",
+)
 
 # Steps of an epoch of AudioSet (about 2 M clips) at a batch of 2048.
 _EPOCH, _BATCH = 980, 2048
 
 
-@recipe("m2d", sizes=("tiny", "paper"), paradigm="teacher-student")
-def m2d(size: str = "tiny") -> Recipe:
-    """M2D: from the visible patches, predict what a slow teacher makes of the hidden ones alone.
-
-    Args:
-        size: `paper` has the published constants; `tiny` is for hours of audio and two cores.
-    """
-    paper = size == "paper"
+@M2D.size("paper")
+def m2d_paper() -> Recipe:
+    """ViT-B on 6.07 s, 300 epochs of AudioSet."""
     return Recipe(
         name="m2d",
-        size=size,
-        reference=Reference(
-            title="Masked Modeling Duo: Learning Representations by Encouraging Both Networks to Model the Input",
-            authors="Niizumi et al.",
-            arxiv="2210.14648",
-            section="3, 4.1 and the released settings",
-        ),
-        kept=(
-            "70 % of the patches hidden at random; the student sees the others, the teacher these only",
-            "target: the teacher's output, each token standardised; 2 - 2 cos on hidden patches",
-            "clip vectors: the frequency tokens of a time step side by side",
-        ),
-        deviations=("windows of 6.07 s (608 frames) are padded where clips are shorter",)
-        if paper
-        else (
-            *small_scale.DEVIATIONS,
-            "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
-            "6.07 s, 8 of 512",
-            "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
-            PLACES,
-        ),
-        unknown=("steps of an epoch: those of 2 M clips", "heads of the predictor: 16", "weight decay: 0.05"),
-        cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
-        choose="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
-        "tells of places only: watch position_ratio",
-        window=WindowConfig(seconds=6.07, short="pad") if paper else small_scale.window(2.55),
-        loader=LoaderConfig(batch=_BATCH) if paper else small_scale.loader(64),
+        size="paper",
+        notes=NOTES.with_deviations("windows of 6.07 s (608 frames) are padded where clips are shorter"),
+        window=WindowConfig(seconds=6.07, short="pad"),
+        loader=LoaderConfig(batch=_BATCH),
         frontend=preset("ntt80"),
         augment=PlainViewsConfig(),
         # A clip has one frame more than its hops.
-        encoder=layout("m2d", "base", frames=608)
-        if paper
-        else layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        encoder=layout("m2d", "base", frames=608),
         objective=MaskedPredictionConfig(
             mask=RandomMask(ratio=0.7),
             hide="drop",
-            decoder=TransformerDecoderConfig(512, 8, 16) if paper else TransformerDecoderConfig(128, 2, 4),
-            teacher=TeacherConfig(0.99995, 0.99999) if paper else TeacherConfig(0.99, 0.999),
+            decoder=TransformerDecoderConfig(512, 8, 16),
+            teacher=TeacherConfig(0.99995, 0.99999),
             terms=(
                 RegressionConfig(
                     TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"), measure="cosine", name="latent"
@@ -83,7 +81,28 @@ def m2d(size: str = "tiny") -> Recipe:
             betas=(0.9, 0.95),
             clip_norm=3.0,
             micro_batch=256,
-        )
-        if paper
-        else small_scale.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
+        ),
+    )
+
+
+@M2D.size("tiny")
+def m2d_tiny() -> Recipe:
+    """Small scale: 6 layers of width 192 on 2.55 s, 2400 steps."""
+    paper = m2d_paper()
+    return paper.replace(
+        size="tiny",
+        notes=NOTES.with_deviations(
+            *small_scale.DEVIATIONS,
+            "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
+            "6.07 s, 8 of 512",
+            "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
+            PLACES,
+        ),
+        window=small_scale.window(2.55),
+        loader=small_scale.loader(64),
+        encoder=layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        objective=paper.objective.replace(
+            decoder=TransformerDecoderConfig(128, 2, 4), teacher=TeacherConfig(0.99, 0.999)
+        ),
+        train=small_scale.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
     )

@@ -1,0 +1,1 @@
+"""Quantisers: tokens to codes of a codebook."""

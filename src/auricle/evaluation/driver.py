@@ -1,0 +1,342 @@
+"""The one driver of evaluations: find what is known, run the rest under one progress bar, append, return in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.metrics.catalogue import METRICS
+from auricle.probes import LossConfig, SearchConfig
+from auricle.results.predictions import save_predictions
+from auricle.results.record import Result, Role, append_result, read_results
+from auricle.results.scoring import Scores, score
+from auricle.tasks.card import TaskCard
+from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
+from auricle.tokens.cache import TokenCache
+from auricle.tokens.extract import extract
+
+SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
+FILE = "results.jsonl"
+Layers = Literal["blocks", "states"] | None
+"""What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Config):
+    """How encoders are evaluated.
+
+    Attributes:
+        seeds: number of seeds (0, 1, 2, ...) of each probe.
+        controls: evaluate random weights and log-mel statistics as well (once each, however many encoders share them).
+        search: grid and training of the probes; the default is the published one.
+        loss: of the probes; None: the card's.
+        refit: train again on training and validation clips with the chosen settings.
+        resamples: bootstrap samples of the interval.
+        confidence: coverage of the interval.
+        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        batch: clips encoded at once.
+        device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
+    """
+
+    seeds: Count = 3
+    controls: bool = True
+    search: SearchConfig = field(default_factory=SearchConfig)
+    loss: str | LossConfig | None = None
+    refit: bool = True
+    resamples: Count = 1000
+    confidence: InnerShare = 0.95
+    split_seed: Natural = 0
+    batch: Count = 16
+    device: str = "auto"
+
+
+DEFAULTS = EvaluationConfig()
+
+
+@dataclass(frozen=True)
+class EvaluatedEncoder:
+    """An encoder to evaluate.
+
+    Attributes:
+        encoder: the frozen encoder.
+        role: `pretrained`, or the control that it is.
+        seen: whether the task's audio was seen in pre-training; None: not known.
+    """
+
+    encoder: FrozenEncoder
+    role: Role = "pretrained"
+    seen: bool | None = None
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task planned on its corpus, ready for any encoder and probe.
+
+    Attributes:
+        card: the task.
+        corpus: its clips.
+        task_type: how tasks of this type are run.
+        plan: which clips train, validate and test.
+        protocol: seeds, search and the like.
+        out: folder of results and predictions.
+        device: where probes are trained.
+        command: recorded as the command; None: that of this process.
+        protocol_name: `strict`, or the kit whose protocol is followed.
+        leaks: what in that protocol flatters the score.
+    """
+
+    card: TaskCard
+    corpus: Corpus
+    task_type: TaskType
+    plan: TaskPlan
+    protocol: Protocol
+    out: Path
+    device: str = "cpu"
+    command: str | None = None
+    protocol_name: str = "strict"
+    leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One probe of one encoder on one task.
+
+    Attributes:
+        task: the planned task.
+        evaluated: the encoder.
+        name: of the probe.
+        probe: its settings.
+        layers: what it reads of the encoder.
+        facts: what stands for the probe in the key; None: its settings.
+    """
+
+    task: PlannedTask
+    evaluated: EvaluatedEncoder
+    name: str
+    probe: Config
+    layers: Layers = None
+    facts: dict[str, Any] | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Fingerprint of all that decides the value."""
+        task, protocol = self.task, self.task.protocol
+        facts = {
+            "scheme": SCHEME,
+            "encoder": self.evaluated.encoder.fingerprint,
+            "corpus": task.corpus.fingerprint,
+            "card": task.card.to_json(),
+            "reader": self.probe.to_json() if self.facts is None else self.facts,
+            "seeds": protocol.seeds,
+            "search": protocol.search.to_json(),
+            "loss": None if protocol.loss is None else protocol.loss.to_json(),
+            "rest": [protocol.refit, protocol.resamples, protocol.confidence, protocol.split_seed],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def run(self, cache: TokenCache, progress: Callable[[float], None]) -> Result:
+        """Train and score the probe, save its predictions and return the record.
+
+        Args:
+            cache: what it reads of the corpus.
+            progress: called with the share of the work that is done.
+        """
+        began = time.monotonic()
+        task, encoder = self.task, self.evaluated.encoder
+        parts = task.out / "fits" / self.key
+        job = Job(
+            task.card, task.corpus, task.plan, encoder, self.name, self.probe, cache, task.protocol, task.device, parts,
+            progress,
+        )  # fmt: skip
+        outcome = task.task_type.run(job)
+        saved = Path("predictions") / f"{_slug(encoder.name)}-{self.name}-{self.key}.npz"
+        save_predictions(task.out / saved, outcome.predictions)
+        # Files that could not be opened with the corpus have no row, and are missing all the same.
+        missing = dict(task.corpus.problems)
+        missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
+        result = self._record(outcome, saved.as_posix(), missing, began)
+        shutil.rmtree(parts, ignore_errors=True)
+        return result
+
+    def scores(self, outcome: Outcome, metric: str) -> Scores:
+        """Return the numbers of the record that follow from the predictions."""
+        p = self.task.protocol
+        return score(outcome.predictions, metric, resamples=p.resamples, confidence=p.confidence, seed=p.split_seed)
+
+    def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
+        task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
+        metric = task.task_type.headline(task.card, predictions)
+        scores = self.scores(outcome, metric)
+        detail = scores.detail
+        return Result(
+            task=task.card.name,
+            kind=detail.get("kind", ""),
+            encoder=encoder.name,
+            encoder_fingerprint=encoder.fingerprint,
+            role=self.evaluated.role,
+            probe=self.name,
+            metric=metric,
+            value=scores.value,
+            low=scores.interval.low,
+            high=scores.interval.high,
+            confidence=task.protocol.confidence,
+            interval=scores.interval.method,
+            metrics=scores.metrics,
+            per_fold=scores.per_fold,
+            per_seed=scores.per_seed,
+            values=scores.values,
+            per_class=detail.get("per_class", {}),
+            classes=detail.get("classes", []),
+            confusion=detail.get("confusion"),
+            protocol=task.plan.protocol,
+            split=task.plan.description,
+            fold_names=list(outcome.fold_names),
+            sizes=[list(size) for size in outcome.sizes],
+            refit=outcome.refit,
+            clips=len(predictions.names),
+            clips_total=outcome.units_total,
+            missing=missing,
+            notes=list(dict.fromkeys([*task.plan.notes, *outcome.notes, *encoder.notes])),
+            chosen=outcome.chosen,
+            tried=outcome.tried,
+            settings=outcome.settings,
+            seeds=list(predictions.seeds),
+            params=outcome.params,
+            width=encoder.width,
+            corpus=task.corpus.name,
+            corpus_fingerprint=task.corpus.fingerprint,
+            seen=self.evaluated.seen,
+            predictions=saved,
+            command=task.command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            versions=_versions(),
+            seconds=round(time.monotonic() - began, 3),
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            key=self.key,
+            type_name=task.task_type.name,
+            better=METRICS[metric].better,
+            unit=METRICS[metric].unit,
+            protocol_name=task.protocol_name,
+            leaks=list(task.leaks),
+            macs=outcome.macs,
+            details={**detail.get("details", {}), **outcome.details},
+        )
+
+
+def drive(
+    evaluations: Sequence[Evaluation], open_cache: Callable[[Evaluation], Any], *, progress: bool = True
+) -> list[Result]:
+    """Return the result of each evaluation: from its `results.jsonl` where it is known, else by running it.
+
+    Results are appended one by one, so a stopped call continues where it was. A known result takes the name, role and
+    `seen` of its encoder from this call: they are no part of its key.
+
+    Args:
+        evaluations: in the order of the results; all write into one folder.
+        open_cache: returns what an evaluation reads of the corpus; called for all that are to run, before the first.
+        progress: show one progress bar with an estimate.
+    """
+    if not evaluations:
+        return []
+    path = evaluations[0].task.out / FILE
+    known = {result.key: result for result in read_results(path)} if path.is_file() else {}
+    todo = list({one.key: one for one in evaluations if one.key not in known}.values())
+    caches = [open_cache(one) for one in todo]
+    with progress_bar(progress) as bar:
+        line = bar.add_task("", total=len(todo), visible=bool(todo))
+        for count, (one, cache) in enumerate(zip(todo, caches, strict=True)):
+            about = f"{one.task.card.name}: {one.name} on {one.evaluated.encoder.name}"
+            bar.update(line, completed=count, description=about)
+
+            def advance(share: float, count: int = count) -> None:
+                bar.update(line, completed=count + share)
+
+            known[one.key] = one.run(cache, advance)
+            append_result(path, known[one.key])
+        bar.update(line, completed=len(todo))
+    results = []
+    for one in evaluations:
+        result, now = known[one.key], one.evaluated
+        if (result.seen, result.role, result.encoder) != (now.seen, now.role, now.encoder.name):
+            result = replace(result, seen=now.seen, role=now.role, encoder=now.encoder.name)
+            append_result(path, result)
+        results.append(result)
+    return results
+
+
+def progress_bar(show: bool) -> Progress:
+    """Return a progress bar with counts and an estimate."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, disable=not show)
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token caches of a corpus in one folder; each is extracted once and shared by all probes that read it.
+
+    Attributes:
+        corpus: the clips.
+        folder: of the caches.
+        batch: clips encoded at once.
+        device: where encoders run.
+        progress: show progress bars.
+    """
+
+    corpus: Corpus
+    folder: Path
+    batch: int = 16
+    device: str = "cpu"
+    progress: bool = True
+
+    def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
+        """Open the cache of an encoder, or extract it."""
+        folder, wanted = self.folder / encoder.fingerprint, None
+        if layers == "blocks":
+            folder, wanted = folder.with_name(f"{folder.name}-layers"), tuple(range(1, encoder.depth + 1)) or (0,)
+        elif layers == "states":
+            folder, wanted = folder.with_name(f"{folder.name}-states"), tuple(range(encoder.depth + 1))
+        encoder = encoder.to(self.device)
+        return extract(encoder, self.corpus, folder, layers=wanted, batch=self.batch, progress=self.progress)
+
+    def opener(self) -> Callable[[Evaluation], TokenCache]:
+        """Return `drive`'s `open_cache` that opens each cache once."""
+        opened: dict[tuple[str, Layers], TokenCache] = {}
+
+        def open_cache(one: Evaluation) -> TokenCache:
+            encoder = one.evaluated.encoder
+            if (encoder.fingerprint, one.layers) not in opened:
+                opened[encoder.fingerprint, one.layers] = self.open(encoder, one.layers)
+            return opened[encoder.fingerprint, one.layers]
+
+        return open_cache
+
+
+def _versions() -> dict[str, str]:
+    names = ("auricle", "torch", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text)[:40]

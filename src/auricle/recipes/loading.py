@@ -1,0 +1,81 @@
+"""Loading: from a run folder to an encoder that is ready to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import CheckpointError, ConfigError
+from auricle.recipes.building import build_encoder
+from auricle.recipes.recipe import Recipe
+from auricle.training.checkpoint import load_weights, read_state, verify_file
+from auricle.training.run_folder import RunFolder
+
+
+def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
+    """Load a pre-trained encoder with its front end; parts that only the objective needs may be missing.
+
+    Args:
+        run: a run folder, or one of its checkpoint folders.
+        step: which checkpoint of a run folder; None: the latest.
+
+    Raises:
+        CheckpointError: there is no run or no such checkpoint, it is damaged, or its weights do not fit its recipe.
+    """
+    recipe, checkpoint, name = _find(Path(run), step)
+    frontend, encoder = build_encoder(recipe, recipe.train.seed)
+    state = read_state(checkpoint)
+    load_weights(encoder, verify_file(checkpoint, "encoder.safetensors", state))
+    notes = (f"{recipe.name} {recipe.size}, step {state['step']} of {recipe.train.steps}",)
+    return FrozenEncoder(frontend, encoder, name=name, notes=notes)
+
+
+def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
+    """Return the random-weight control of a run: its front end, and its encoder untrained.
+
+    Raises:
+        CheckpointError: there is no run.
+    """
+    recipe, _, name = _find(Path(run), None)
+    frontend, encoder = build_encoder(recipe, seed)
+    return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=(f"random weights, seed {seed}",))
+
+
+def load_recipe(run: str | Path) -> Recipe:
+    """Return the resolved recipe of a run folder or of a checkpoint folder.
+
+    Raises:
+        CheckpointError: there is no recipe, or this version of auricle can't read it.
+    """
+    path = Path(run)
+    if (path / "training.json").is_file():
+        return _parse(read_state(path).get("recipe"), path)
+    return _parse(RunFolder.open(path).recipe, path)
+
+
+def _find(path: Path, step: int | None) -> tuple[Recipe, Path, str]:
+    if (path / "training.json").is_file():
+        if step is not None:
+            raise CheckpointError(f"{path} is a checkpoint already; give the run folder to choose a step")
+        home = path.resolve().parent
+        name = home.parent.name if home.name == "checkpoints" else path.name
+        return load_recipe(path), path, name
+    folder = RunFolder.open(path)
+    return load_recipe(path), folder.checkpoint(step), folder.path.resolve().name
+
+
+def _parse(data: Any, path: Path) -> Recipe:
+    try:
+        recipe = Recipe.from_json(data)
+        if getattr(recipe.encoder, "trust_remote_code", False):
+            raise CheckpointError(
+                f"the encoder of {path} would run Python code of {getattr(recipe.encoder, 'model', '')} here: a run "
+                "folder does not decide that; build it in Python from a recipe of your own with trust_remote_code=True"
+            )
+        return recipe
+    except (ConfigError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the recipe in {path} can't be read: {error}; it is damaged, or of another version of auricle, or names a "
+            "part that has to be imported first"
+        ) from error
