@@ -92,7 +92,7 @@ class _Run:
         places = np.flatnonzero(job.present)
         self.events = [lists.events[i] for i in places]
         self.names, self.seconds = job.clip_names[places], lists.seconds[places]
-        probe = job.probe_as(FrameConfig)  # type: ignore[type-abstract]
+        probe = job.probe_as(FrameConfig)
         upsample = probe.upsample
         if self.rule.frame:
             upsample = max(upsample, math.ceil(1 / (self.tokens.rate * self.rule.frame) - 1e-6))
