@@ -16,7 +16,7 @@ from pathlib import Path
 
 from auricle.results.record import Result, read_results
 from auricle.results.tables import interval_text
-from auricle.tasks.cards.registry import card_type, get_task
+from auricle.tasks.cards.registry import get_task
 
 # A task of each type with one or two of its readers, and flags that keep it short.
 RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -64,7 +64,7 @@ def main() -> None:
         if done.returncode:
             failed.append(f"{task}: {done.stderr.strip()[-400:]}")
             continue
-        rows(card_type(card), read_results(out), time.monotonic() - began)
+        rows(card.rule.type_name, read_results(out), time.monotonic() - began)
         commands.append(
             f"auricle probe RUN --task {task} --data CORPORA/{card.corpus} " + " ".join(command[6 + 1 : -2])
         )

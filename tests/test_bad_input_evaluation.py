@@ -190,7 +190,7 @@ def test_a_class_without_positives_is_not_in_the_score(auricle: Command, tmp_pat
     assert auricle(*auricle.probe(data, *words)) == 0
     for record in auricle.results().values():
         assert "c (fold test)" in noted(record, "in training but without test clips (not in the score there)")
-        assert noted(record, "without a label were left out").startswith("4 clips")
+        assert noted(record, "without a label were excluded").startswith("4 clips")
         assert record["per_class"]["c"]["ap"] is None
         defined = [record["per_class"][name]["ap"] for name in "ab"]
         assert record["value"] == pytest.approx(np.mean(defined))

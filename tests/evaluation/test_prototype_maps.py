@@ -19,7 +19,7 @@ from auricle.evaluation.prototype_maps import draw_prototype_maps, overlay_png
 from auricle.probes import SearchConfig
 from auricle.report import write_report
 from auricle.tasks.card import TaskCard
-from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.clustering.rule import ClusteringRule
 
 SEARCH = SearchConfig(epochs=6, lr=(3e-2,), weight_decay=(1e-4,), halving=(), min_batches=2)
 

@@ -27,7 +27,7 @@ from auricle.results.predictions import load_predictions
 from auricle.results.record import read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan, plan_folds
-from auricle.tasks.retrieval.answers import RetrievalRule
+from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
@@ -237,7 +237,7 @@ def test_test_clips_validate_a_split_where_the_kit_does_so() -> None:
     assert "validates" not in made.words
     neighbours = kit_plan(for_task(XARES_KNN, "fsdkaggle2018"), plan, targets, splits, 0)
     assert neighbours.folds[0].train.tolist() == [0, 1, 3]
-    assert "epoch" not in neighbours.words
+    assert "epoch" not in neighbours.description
     assert kit_plan(XARES, plan, targets, splits, 0) == plan
 
 

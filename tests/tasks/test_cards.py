@@ -17,7 +17,8 @@ from auricle.corpus.synthetic.scenes import parse_builtin
 from auricle.errors import ConfigError, CorpusError
 from auricle.kits.suites import SUITES, suite
 from auricle.tasks.card import TaskCard
-from auricle.tasks.cards.registry import CARDS, _register, card_type, get_task, render_cards, tasks
+from auricle.tasks.cards import registry
+from auricle.tasks.cards.registry import CARDS, get_task, render_cards, tasks
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.folds import plan_folds
 from auricle.tasks.targets import make_targets
@@ -47,9 +48,15 @@ def test_every_data_set_is_used_or_its_use_is_known() -> None:
     assert unused <= {"clotho"}
 
 
-def test_two_cards_of_one_name_are_refused() -> None:
+def test_two_cards_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "CARDS", {})
+    mine = TaskCard(name="a")
+    registry.register_task(mine)
+    registry.register_task(mine)
+    assert registry.get_task("a") is mine
     with pytest.raises(ConfigError, match="two task cards are named 'a'"):
-        _register(((TaskCard(name="a"),), (TaskCard(name="b"), TaskCard(name="a"))))
+        registry.register_task(TaskCard(name="a", title="another one"))
+    monkeypatch.undo()
     with pytest.raises(ConfigError, match="no task is called 'us8'; did you mean 'us8k'"):
         get_task("us8")
 
@@ -60,8 +67,8 @@ def test_all_cards_are_listed_with_their_type() -> None:
     said = console.file.getvalue()
     for card in tasks():
         assert card.name in said
-    assert card_type(get_task("mimii")) == "anomaly"
-    assert card_type(get_task("us8k")) == "clips"
+    assert get_task("mimii").rule.type_name == "anomaly"
+    assert get_task("us8k").rule.type_name == "clips"
 
 
 # Sheet part C of the evaluation kits: C2 (HEAR), C3 (EVAR), C4 (X-ARES), C5 (MARBLE v1), C6 (SUPERB).
@@ -161,7 +168,7 @@ def test_a_card_opens_the_folder_of_its_publisher(tmp_path: Path) -> None:
         groups=corpus.column("source"),
     )
     assert len(plan.folds) == 10
-    assert plan.words == "the corpus's own folds; the next fold validates"
+    assert plan.description == "the corpus's own folds; the next fold validates"
     assert open_for(card.corpus, f"layout:us8k:{tmp_path}").fingerprint == corpus.fingerprint
     (tmp_path / "other").mkdir()
     sf.write(tmp_path / "other" / "a.wav", np.full(400, 0.1), 4000)

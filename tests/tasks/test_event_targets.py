@@ -77,7 +77,7 @@ def test_rare_classes_and_other_columns() -> None:
     lists = read(events, EventsRule(least=2))
     assert lists.classes == ("dog",)
     assert lists.events == (((1.0, 2.0, "dog"), (4.0, 5.0, "dog")), (), ())
-    assert any("fewer than 2 events were left out: cat (1)" in note for note in lists.notes)
+    assert any("fewer than 2 events were excluded: cat (1)" in note for note in lists.notes)
     named = read(events, breed=["terrier", "terrier", "tom"])
     assert named.classes == ("terrier", "tom")
     np.testing.assert_array_equal(named.targets().truth, [[1, 0], [0, 1], [0, 0]])

@@ -221,7 +221,7 @@ def test_what_can_not_serve_is_refused_before_any_work(
         evaluate([columns], CARD.replace(metric="segment_f2"), corpus, **settings)
     with pytest.raises(ConfigError, match="'psds1', which events of onsets"):
         evaluate([columns], CARD.replace(metric="psds1", rule=EventsRule(sounds="onsets")), corpus, **settings)
-    with pytest.raises(ConfigError, match="learnt with 'bce' or 'asl'"):
+    with pytest.raises(ConfigError, match="expected 'bce' or 'asl' for frames"):
         evaluate([columns], CARD.replace(loss="ce"), corpus, **settings)
     with pytest.raises(ConfigError, match="did you mean 'linear'"):
         evaluate([columns], CARD, corpus, probes=("linaer",), **settings)

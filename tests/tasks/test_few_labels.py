@@ -23,10 +23,12 @@ from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.clips.layer_curve import LayerCurveConfig, choose, layer_tokens
-from auricle.tasks.few_shot.answers import EpisodePredictions, FewShotRule
+from auricle.tasks.few_shot.answers import EpisodePredictions
+from auricle.tasks.few_shot.rule import FewShotRule
 from auricle.tasks.few_shot.run import FewShotTask
 from auricle.tasks.label_budget import run as label_budget_task
-from auricle.tasks.label_budget.answers import BudgetPredictions, LabelBudgetRule
+from auricle.tasks.label_budget.answers import BudgetPredictions
+from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import LogisticConfig
 from auricle.tokens.extract import extract
 
@@ -82,9 +84,9 @@ def test_episodes_refuse_what_they_can_not_serve(
     card = replace(EPISODES, rule=FewShotRule(ways=2, shots=1, queries=1, part="test"))
     with pytest.raises(CorpusError, match="names no test clips"):
         evaluate([encoder], card, corpus, out=tmp_path / "b", progress=False)
-    with pytest.raises(ConfigError, match="5 strengths to choose from"):
+    with pytest.raises(ConfigError, match="has 5 strengths; expected one"):
         evaluate([encoder], EPISODES, corpus, out=tmp_path / "c", probes=[LogisticConfig()], progress=False)
-    with pytest.raises(ConfigError, match="no reader of tasks of type 'few_shot'"):
+    with pytest.raises(ConfigError, match="no probe of tasks of type 'few_shot'"):
         evaluate([encoder], EPISODES, corpus, out=tmp_path / "d", probes=["linear"], progress=False)
 
 
@@ -98,7 +100,7 @@ def test_episodes_of_test_clips_and_of_clips_that_can_not_be_read(
     )
     assert "from the test clips" in result.split
     assert result.clips < result.clips_total == 40
-    assert any("episodes need clips that can't be read" in note for note in result.notes)
+    assert any("episodes were excluded: a clip could not be read" in note for note in result.notes)
 
 
 def test_a_budget_curve(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
@@ -219,7 +221,7 @@ def test_a_curve_over_layers(tones: Callable[..., Corpus], encoder: FrozenEncode
     )
     assert logistic.value > 0.9
     assert logistic.seeds == [0]
-    with pytest.raises(ConfigError, match="no curve over layers with the probe 'knn'"):
+    with pytest.raises(ConfigError, match=r"LayerCurveConfig\.probe is 'knn'"):
         LayerCurveConfig("knn")
 
 

@@ -1,4 +1,4 @@
-"""Folds: nothing leaks, everything is dealt, and what can't be divided is refused with a reason."""
+"""Folds: nothing leaks, everything is assigned, and what can't be divided is refused with a reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task, tasks
-from auricle.tasks.folds import Plan, deal, plan_folds
+from auricle.tasks.folds import Plan, assign_folds, plan_folds
 from auricle.tasks.targets import make_targets
 
 
@@ -73,14 +73,14 @@ def test_made_folds_have_their_share_of_each_class() -> None:
     generator = np.random.default_rng(0)
     truth = np.zeros((200, 4), dtype=bool)
     truth[np.arange(200), np.repeat(np.arange(4), [100, 60, 30, 10])] = True
-    owner = deal(truth, np.arange(200), 5, generator)
+    owner = assign_folds(truth, np.arange(200), 5, generator)
     counts = np.array([truth[owner == f].sum(0) for f in range(5)])
     np.testing.assert_array_equal(counts, np.tile([20, 12, 6, 2], (5, 1)))
 
 
-def test_dealing_is_a_function_of_the_seed() -> None:
+def test_assignment_is_a_function_of_the_seed() -> None:
     truth = np.eye(3, dtype=bool)[np.arange(60) % 3]
-    same = [deal(truth, np.arange(60) // 2, 4, np.random.default_rng(s)).tolist() for s in (1, 1, 2)]
+    same = [assign_folds(truth, np.arange(60) // 2, 4, np.random.default_rng(s)).tolist() for s in (1, 1, 2)]
     assert same[0] == same[1] != same[2]
 
 
@@ -113,7 +113,7 @@ def test_split_without_validation_sets_clips_aside() -> None:
     check(result, 32)
     assert result.protocol == "split"
     assert (len(result.folds[0].train), len(result.folds[0].valid)) == (16, 4)
-    assert "one in 5" in result.words
+    assert "one in 5" in result.description
     assert any("'extra'" in n for n in result.notes)
 
 
@@ -125,7 +125,7 @@ def test_own_validation_clips_are_used_and_one_training_source_is_no_obstacle() 
         TaskCard(name="t"), ["a", "b"] * 10, splits=["train"] * 15 + ["test"] * 5, sources=["x"] * 15 + ["y"] * 5
     )
     check(one, 20)
-    assert "one source only" in one.words
+    assert "one source only" in one.description
 
 
 def test_labels_unseen_in_training_and_without_test_clips_are_told() -> None:

@@ -22,7 +22,8 @@ from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
-from auricle.tasks.regression.answers import RegressionPredictions, RegressionRule
+from auricle.tasks.regression.answers import RegressionPredictions
+from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.regression.run import RegressionTask, RidgeNumbersConfig
 
 N = 50
@@ -139,7 +140,7 @@ def test_what_is_no_number_is_refused(tones: Callable[..., Corpus]) -> None:
         task.plan(TaskCard(name="t", label="pitch", rule=RegressionRule()), tones(clips=9), 0)
     with pytest.raises(ConfigError, match="in dB"):
         RegressionRule(measured="level", unit="semitones")
-    with pytest.raises(ConfigError, match="reads no task of type 'regression'"):
+    with pytest.raises(ConfigError, match="serves no task of type 'regression'"):
         task.probe(SearchConfig())
 
 

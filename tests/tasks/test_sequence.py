@@ -10,7 +10,8 @@ import pytest
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.sequence.answers import SequenceRule, Transcripts
+from auricle.tasks.sequence.answers import Transcripts
+from auricle.tasks.sequence.rule import SequenceRule
 
 
 def distance(a: list[str], b: list[str]) -> int:

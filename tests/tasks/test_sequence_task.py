@@ -17,7 +17,6 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError, MissingExtraError
-from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.metrics.transcription import character_error_rate
 from auricle.probes import SearchConfig
@@ -26,12 +25,12 @@ from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.few import CARDS_FEW
 from auricle.tasks.sequence import run as sequence_task
-from auricle.tasks.sequence.answers import SequenceRule, Transcripts
+from auricle.tasks.sequence.answers import Transcripts
+from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.sequence.run import SequenceTask
 
 TONES = {"a": 300.0, "b": 1000.0, "c": 3300.0}
 SEARCH = SearchConfig(epochs=12, lr=(1e-2, 1e-1), weight_decay=(1e-4,), halving=((0.5, 0.5),), min_batches=10)
-QUICK = EvaluationConfig(seeds=1, search=SEARCH, controls=False, resamples=50)
 CARD = TaskCard(name="spelling", label="transcript", protocol="split", rule=SequenceRule())
 
 
@@ -71,7 +70,7 @@ def plain() -> FrozenEncoder:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> dict:
-    return {"out": tmp_path / "out", "config": QUICK, "progress": False}
+    return {"out": tmp_path / "out", "search": SEARCH, "seeds": (0, 1), "resamples": 50, "progress": False}
 
 
 def test_spelt_tones_are_read(
@@ -79,9 +78,9 @@ def test_spelt_tones_are_read(
 ) -> None:
     corpus = spelling()
     search = SEARCH.replace(epochs=20)
-    options = {**quick, "config": QUICK.replace(search=search, seeds=2)}
+    options = {**quick, "search": search, "with_controls": False}
     (read,) = evaluate([plain], CARD, corpus, probes=["ctc"], **options)
-    few = {**options, "config": QUICK.replace(search=SEARCH.replace(epochs=2))}
+    few = {**options, "seeds": (0,), "search": SEARCH.replace(epochs=2)}
     (blind,) = evaluate([encoder], CARD, spelling(40, name="few"), probes=["ctc"], **few)
     assert (read.type_name, read.metric, read.better, read.unit) == ("sequence", "wer", "lower", "%")
     # A constant answer scores 0.7 or worse.
@@ -90,7 +89,7 @@ def test_spelt_tones_are_read(
     assert read.sizes == [[80, 10, 10]]
     assert (read.clips, read.tried, read.seeds, read.refit) == (10, 2, [0, 1], True)
     assert read.settings["frames_per_second"] == 50
-    assert any("is split into 2 frames" in note for note in read.notes)
+    assert any("into 2 frames: " in note for note in read.notes)
     assert read.details["symbols"] == [" ", "a", "b", "c"]
     assert read.params == 2 * 5 * 33
     assert read.macs is not None
@@ -107,8 +106,8 @@ def test_spelt_tones_are_read(
 def test_greedy_and_beam_read_the_same_model(
     plain: FrozenEncoder, spelling: Callable[..., Corpus], quick: dict
 ) -> None:
-    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=6), refit=False)}
-    greedy, beam = evaluate([plain], CARD, spelling(60), probes=["ctc", "ctc_beam"], **options)
+    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=6), "refit": False}
+    greedy, beam = evaluate([plain], CARD, spelling(60), probes=["ctc", "ctc_beam"], with_controls=False, **options)
     assert greedy.chosen[0]["validation"] == beam.chosen[0]["validation"]
     assert max(greedy.metrics["cer"], beam.metrics["cer"]) < 0.4
     assert greedy.refit is False
@@ -125,17 +124,17 @@ def test_utterances_without_frames_enough_are_counted_and_named(
     texts[55] = "cab" * 40
     texts[5] = " .. "
     corpus = spelling(60, transcript=texts)
-    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=2))}
-    (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], **options)
+    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=2)}
+    (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], with_controls=False, **options)
     assert [name.split("@")[0] for name in result.details["infeasible"]] == ["003.wav", "055.wav"]
     assert any("2 utterances have more symbols than frames" in note for note in result.notes)
-    assert any("1 clips without a transcript were left out" in note for note in result.notes)
+    assert any("1 clips without a transcript were excluded" in note for note in result.notes)
     # One of them is a test clip: it is judged all the same.
     assert result.clips == 10
     short = CTC["ctc"].replace(upsample=1)
     hopeless = spelling(60, name="long", transcript=["abc" * 30] * 60)
-    with pytest.raises(CorpusError, match="give the reader a larger `upsample`"):
-        evaluate([plain], CARD, hopeless, probes=[short], **{**options, "out": quick["out"] / "b"})
+    with pytest.raises(CorpusError, match="set a larger `upsample` of the probe"):
+        evaluate([plain], CARD, hopeless, probes=[short], with_controls=False, **{**options, "out": quick["out"] / "b"})
 
 
 def test_a_stopped_evaluation_goes_on(
@@ -143,7 +142,7 @@ def test_a_stopped_evaluation_goes_on(
 ) -> None:
     corpus = spelling(40, fold=[i % 3 for i in range(40)], split=[""] * 40)
     card = replace(CARD, protocol="folds", source="file")
-    options = {**quick, "config": QUICK.replace(search=SEARCH.replace(epochs=2)), "probes": ["ctc"]}
+    options = {**quick, "seeds": (0,), "search": SEARCH.replace(epochs=2), "probes": ["ctc"], "with_controls": False}
     real, calls = sequence_task.fit_sequence_fold, []
 
     def die(*args, **kwargs):  # type: ignore[no-untyped-def]
@@ -175,7 +174,7 @@ def test_what_is_refused_and_what_is_noted(
     texts = ["abc"] * 20 + ["cab"] * 10 + ["bż"] * 5 + ["abc"] * 5
     notes = task.plan(CARD, spelling(40, transcript=texts), 0).notes
     assert "in test but never in training (counted as errors): 'ż'" in notes
-    assert any("the texts of 5 of 10 test utterances are also said in training" in note for note in notes)
+    assert any("the texts of 5 of 10 test utterances also occur in training" in note for note in notes)
     phones = replace(CARD, rule=SequenceRule(unit="phones"))
     script = task.plan(phones, spelling(40, transcript=["sh IY1"] * 40), 0).payload
     assert script.symbols == ("IY1", "sh")
@@ -202,12 +201,15 @@ def test_real_words_are_spelt(shared_audio: Path, plain: FrozenEncoder, tmp_path
         corpus,
         out=tmp_path,
         probes=[CTC["ctc_conv"].replace(hidden=64)],
-        config=QUICK.replace(search=search, resamples=100),
+        seeds=(0,),
+        search=search,
+        with_controls=False,
         progress=False,
+        resamples=100,
     )
     assert result.metrics["cer"] < 0.6
     assert result.high < 1
-    assert any("also said in training" in note for note in result.notes)
+    assert any("also occur in training" in note for note in result.notes)
 
 
 @pytest.mark.real

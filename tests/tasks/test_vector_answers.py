@@ -12,10 +12,13 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import TaskPredictions, load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.anomaly.answers import AnomalyPredictions, AnomalyRule
-from auricle.tasks.clustering.answers import ClusteringPredictions, ClusteringRule
+from auricle.tasks.anomaly.answers import AnomalyPredictions
+from auricle.tasks.anomaly.rule import AnomalyRule
+from auricle.tasks.clustering.answers import ClusteringPredictions
+from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.retrieval.answers import MEASURED, RetrievalPredictions
-from auricle.tasks.verification.answers import VerificationPredictions, VerificationRule
+from auricle.tasks.verification.answers import VerificationPredictions
+from auricle.tasks.verification.rule import VerificationRule
 
 N = 60
 

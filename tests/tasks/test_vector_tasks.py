@@ -18,16 +18,17 @@ from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.results.record import read_results
 from auricle.results.scoring import compare
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.anomaly.run import AnomalyTask, GaussianNormalConfig, NearestNormalConfig
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.vectors import CARDS_VECTORS
-from auricle.tasks.clustering.answers import ClusteringRule
+from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.clustering.run import ClusteringTask
-from auricle.tasks.retrieval.answers import MEASURED, RetrievalRule
+from auricle.tasks.retrieval.answers import MEASURED
+from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.retrieval.run import RetrievalTask, _score
-from auricle.tasks.vector_readers import CosineConfig
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.vectors import CosineConfig
+from auricle.tasks.verification.rule import VerificationRule
 from auricle.tasks.verification.run import VerificationTask, make_trials
 
 

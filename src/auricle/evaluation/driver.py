@@ -170,7 +170,7 @@ class Evaluation:
         save_predictions(task.out / saved, outcome.predictions)
         # Files that could not be opened with the corpus have no row, and are missing all the same.
         missing = dict(task.corpus.problems)
-        missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.here]}
+        missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
@@ -206,7 +206,7 @@ class Evaluation:
             classes=detail.get("classes", []),
             confusion=detail.get("confusion"),
             protocol=task.plan.protocol,
-            split=task.plan.words,
+            split=task.plan.description,
             fold_names=list(outcome.fold_names),
             sizes=[list(size) for size in outcome.sizes],
             refit=outcome.refit,

@@ -205,7 +205,7 @@ class FinetuneTask(ClipsTask):
         config, (targets, plan) = job.probe, job.plan.payload
         if not isinstance(config, FinetuneConfig):
             raise ConfigError(f"found settings {type(config).__name__}; expected a FinetuneConfig")
-        here = job.here
+        here = job.present
         folds = job.readable(plan.folds)
         known: Targets = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
         loss = get_loss(config.loss or job.card.training_loss(targets.kind))
@@ -232,7 +232,7 @@ class FinetuneTask(ClipsTask):
                         device=job.device,
                         checkpoint_minutes=self.checkpoint_minutes,
                     )
-                    tuned = tuning.run(lambda epochs: job.tell((done + epochs / config.epochs) / parts))
+                    tuned = tuning.run(lambda epochs: job.progress((done + epochs / config.epochs) / parts))
                     if self.keep == job.encoder.fingerprint:
                         chosen = {**tuned.chosen, "rank": tuned.validation}
                         self._keep_best(job, config, known, loss, tuned.model, chosen)
@@ -242,7 +242,7 @@ class FinetuneTask(ClipsTask):
                 head, arrays = job.kept(name, fit)
                 # The finished part takes the place of its checkpoint, which is several times the model's size.
                 (job.folder / f"{name}.safetensors").unlink(missing_ok=True)
-                job.tell((done + 1) / parts)
+                job.progress((done + 1) / parts)
                 heads.append(head)
                 by_seed.append(arrays["scores"])
             scores.append(np.stack(by_seed))

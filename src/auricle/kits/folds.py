@@ -42,7 +42,7 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     if protocol.folds == "next_validates":
         return replace(plan, folds=_in_order_of_folds(plan)) if plan.protocol == "folds" else plan
     if protocol.folds == "test_validates" and plan.protocol == "folds":
-        words = f"{_first_part(plan.words)}; all other folds train"
+        words = f"{_first_part(plan.description)}; all other folds train"
         return _test_validates(protocol, plan, words, "fold itself selects")
     if protocol.folds == "test_validates":
         return plan
@@ -51,8 +51,9 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     for fold in plan.folds:
         train, valid = _draw(_known(fold), targets, protocol, generator, fold.name)
         drawn.append(Fold(fold.name, train, valid, fold.test))
-    words = f"{_first_part(plan.words)}; {protocol.valid_share:.0%} of the training clips, drawn at random, validate"
-    return replace(plan, folds=tuple(drawn), words=words, notes=(*plan.notes, _RANDOM_VALIDATION))
+    drawn_share = f"{protocol.valid_share:.0%} of the training clips, drawn at random, validate"
+    words = f"{_first_part(plan.description)}; {drawn_share}"
+    return replace(plan, folds=tuple(drawn), description=words, notes=(*plan.notes, _RANDOM_VALIDATION))
 
 
 def _known(fold: Fold) -> NDArray[np.int64]:
@@ -63,7 +64,7 @@ def _test_validates(protocol: ProtocolConfig, plan: Plan, words: str, who: str) 
     folds = tuple(Fold(f.name, _known(f), f.test, f.test) for f in plan.folds)
     # Neighbours have no epoch to select.
     words += "" if protocol.neighbours else f", and the test {who} the epoch"
-    return replace(plan, folds=folds, words=words)
+    return replace(plan, folds=folds, description=words)
 
 
 def _in_order_of_folds(plan: Plan) -> tuple[Fold, ...]:

@@ -23,14 +23,13 @@ from auricle.probes.contract import Labelled
 from auricle.probes.cost import head_macs
 from auricle.probes.losses import get_loss
 from auricle.probes.search.feed import Feed
-from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.folds import Fold
-from auricle.tasks.targets import Targets
-from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, cells, source_groups
+from auricle.tasks.targets import Targets, cells, source_groups
+from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
 from auricle.tokens.token_set import TokenSet
 
 
@@ -70,7 +69,7 @@ class KitTask(TaskType):
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
         groups = source_groups(card, corpus, targets.rows)
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
-        return TaskPlan(targets.rows, official.protocol, plans[0].words, groups, notes, (targets, plans))
+        return TaskPlan(targets.rows, official.protocol, plans[0].description, groups, notes, (targets, plans))
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if self.protocol.layers else None
@@ -79,12 +78,9 @@ class KitTask(TaskType):
         """Return what in the protocol flatters the score of a task with this plan."""
         return [*self.protocol.leaks, *(self.protocol.fold_leaks if plan.protocol == "folds" else ())]
 
-    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
-        return card.headline("multi" if "mAP" in predictions.metrics else "single")
-
     def run(self, job: Job) -> Outcome:
         targets, plans = job.plan.payload
-        protocol, here = self.protocol, job.here
+        protocol, here = self.protocol, job.present
         tokens = job.tokens(layers=protocol.layers is not None)
         known = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
         side = _Side(tokens, known)
@@ -126,7 +122,7 @@ class KitTask(TaskType):
         finished: set[int] = set()
 
         def advance(share: float) -> None:
-            job.tell(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
+            job.progress(before + (len(finished) + share) / len(folds) / len(protocol.seeds))
 
         def made(place: int, points: tuple[GridPoint, ...], alone: bool) -> Kept:
             def make() -> Kept:

@@ -1,1 +1,1 @@
-"""What a downstream task is: its card, and one sub-folder for each type of task."""
+"""Downstream tasks: cards, and one sub-folder for each type of task."""

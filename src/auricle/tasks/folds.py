@@ -1,11 +1,11 @@
-"""Which clips teach, which choose, which judge.
+"""Division of clips into training, validation and test.
 
 Validation clips are always part of the training data; test clips choose nothing. Protocols:
 
-* `split`: the corpus's own train / valid / test. Without validation clips a fifth of the training clips is set aside.
-* `folds` of the corpus: fold i judges, the next one (cyclic) validates, the others teach. With two folds only, a
-  fifth of the training fold validates.
-* made folds: as above, after the clips are dealt to folds so that clips of one source stay together and each fold has
+* `split`: the corpus's own train / valid / test. Without validation clips a fifth of the training clips validates.
+* `folds` of the corpus: fold i is the test part, the next one (cyclic) validates, the others are the training part.
+  With two folds only, a fifth of the training fold validates.
+* made folds: as above, after clips are assigned to folds so that clips of one source stay together and each fold has
   its share of each class (iterative stratification of Sechidis et al., ECML 2011, over sources instead of clips).
 """
 
@@ -18,18 +18,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.targets import Targets
+from auricle.tasks.targets import Targets, cells, source_groups
 
 Rows = NDArray[np.int64]
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "validation", "val", "dev"), ("test", "eval", "evaluation")
-CARVED = 5  # one in so many training sources validates where the corpus names no validation clips
+CARVED = 5  # one in five training sources validates where the corpus names no validation clips
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the clips; numbers are places in `Targets.rows`, not rows of the corpus."""
+    """One division of the clips; numbers are indices into `Targets.rows`, not rows of the corpus."""
 
     name: str
     train: Rows
@@ -44,13 +45,13 @@ class Plan:
     Attributes:
         protocol: `folds` or `split`.
         folds: the divisions; one for a split.
-        words: how they came about.
-        notes: what a reader of the scores must know.
+        description: how they were made.
+        notes: caveats for whoever reads the scores.
     """
 
     protocol: Literal["folds", "split"]
     folds: tuple[Fold, ...]
-    words: str
+    description: str
     notes: tuple[str, ...] = ()
 
 
@@ -63,15 +64,15 @@ def plan_folds(
     groups: Sequence[str],
     seed: int = 0,
 ) -> Plan:
-    """Divide the clips of a task as its card and its corpus say.
+    """Divide the clips of a task as its card and its corpus define.
 
     Args:
         card: protocol and number of folds.
         targets: the clips that take part.
         splits: `(n,)` split name of each clip of `targets` (None or "" where there is none).
         folds: `(n,)` fold of each clip (None or "" where there is none).
-        groups: `(n,)` what must stay together: source, else file.
-        seed: of the dealing, where folds or validation clips are made here.
+        groups: `(n,)` source of each clip, else its file; clips of one group stay together.
+        seed: of folds and validation clips that are made here.
 
     Raises:
         CorpusError: the protocol needs what the corpus lacks; fewer clips or sources than folds; an empty side.
@@ -85,7 +86,7 @@ def plan_folds(
     if card.protocol == "split" or (card.protocol == "auto" and has_split):
         if not has_split:
             raise CorpusError(
-                f"task {card.name!r} is judged on a split, but its corpus names no train and test clips (found: "
+                f"task {card.name!r} needs a split, but its corpus names no train and test clips (found: "
                 f"{', '.join(sorted({n for n in names if n})) or 'an empty column `split`'}); fill the column `split` "
                 "with train, valid, test, or use protocol 'folds'"
             )
@@ -93,26 +94,45 @@ def plan_folds(
     elif len(own_folds) >= 2:
         plan = _from_folds(numbers, own_folds, "the corpus's own folds", targets, group_array, generator)
     else:
-        made = deal(targets.truth, group_array, card.folds, generator, task=card.name)
-        words = f"{card.folds} folds made with seed {seed}, stratified, clips of one source together"
+        made = assign_folds(targets.truth, group_array, card.folds, generator, task=card.name)
+        description = f"{card.folds} folds made with seed {seed}, stratified, clips of one source together"
         plan = _from_folds(
-            [str(f + 1) for f in made], [str(f + 1) for f in range(card.folds)], words, targets, group_array, generator
+            [str(f + 1) for f in made],
+            [str(f + 1) for f in range(card.folds)],
+            description,
+            targets,
+            group_array,
+            generator,
         )
-    return Plan(plan.protocol, plan.folds, plan.words, (*plan.notes, *_warnings(plan, targets, group_array)))
+    return Plan(plan.protocol, plan.folds, plan.description, (*plan.notes, *_warnings(plan, targets, group_array)))
 
 
-def deal(
+def plan_corpus(card: TaskCard, targets: Targets, corpus: Corpus, seed: int) -> tuple[Plan, NDArray[np.str_]]:
+    """Divide the clips of a task by the columns `split`, `fold` and source of its corpus.
+
+    Returns:
+        The plan, and the source of each clip `(n,)`.
+
+    Raises:
+        CorpusError: as for `plan_folds`.
+    """
+    groups = source_groups(card, corpus, targets.rows)
+    splits, folds = cells(corpus, "split", targets.rows), cells(corpus, "fold", targets.rows)
+    return plan_folds(card, targets, splits=splits, folds=folds, groups=groups.tolist(), seed=seed), groups
+
+
+def assign_folds(
     truth: NDArray[np.bool_],
     groups: Sequence[str] | np.ndarray,
     folds: int,
     generator: np.random.Generator,
     task: str = "",
 ) -> Rows:
-    """Deal clips to folds: groups whole, classes in equal shares.
+    """Assign clips to folds: groups whole, classes in equal shares.
 
     Args:
         truth: `(n, C)` labels.
-        groups: `(n,)` what must stay together.
+        groups: `(n,)` group of each clip.
         folds: number of folds.
         generator: breaks ties.
         task: name for errors.
@@ -135,7 +155,7 @@ def deal(
             f"the {clips} clips of task {task!r} come from {len(names)} sources, but {folds} folds were asked for; "
             "clips of one source stay in one fold: ask for fewer folds, or correct the column of sources"
         )
-    # Columns: the classes, and last the clips themselves, so that unlabelled groups are dealt evenly too.
+    # Columns: the classes, and last the clips themselves, so that unlabelled groups are spread evenly too.
     have = np.zeros((len(names), truth.shape[1] + 1))
     np.add.at(have, member, np.column_stack([truth, np.ones(clips)]))
     want = np.tile(have.sum(0) / folds, (folds, 1))
@@ -154,24 +174,46 @@ def deal(
     return result
 
 
+def readable_folds(folds: Sequence[Fold], present: NDArray[np.bool_]) -> list[Fold]:
+    """Return the folds without unreadable clips; indices are into the readable clips.
+
+    Args:
+        folds: of n clips.
+        present: `(n,)` whether each clip could be read.
+
+    Raises:
+        CorpusError: a side of a fold has no clip left.
+    """
+    place, found = np.where(present, np.cumsum(present) - 1, -1), []
+    for fold in folds:
+        train, valid, test = (place[rows[present[rows]]] for rows in (fold.train, fold.valid, fold.test))
+        if not (len(train) and len(valid) and len(test)):
+            raise CorpusError(
+                f"fold {fold.name} has {len(train)} training, {len(valid)} validation and {len(test)} test clips that "
+                "can be read; expected some of each: repair those that `auricle corpus scan` lists"
+            )
+        found.append(Fold(fold.name, train, valid, test))
+    return found
+
+
 def _from_split(names: list[str], targets: Targets, groups: np.ndarray, generator: np.random.Generator) -> Plan:
     array = np.asarray(names)
     train, valid, test = (np.flatnonzero(np.isin(array, kind)) for kind in (TRAIN, VALID, TEST))
-    words, notes = "the corpus's own split", []
+    description, notes = "the corpus's own split", []
     others = sorted(set(names) - {*TRAIN, *VALID, *TEST})
     if others:
         count = len(names) - len(train) - len(valid) - len(test)
         notes.append(f"{count} clips of split {', '.join(repr(o) for o in others)} take no part")
     if not len(valid):
         train, valid, how = _carve(train, targets, groups, generator)
-        words += f"; {how}"
-    return Plan("split", (Fold("test", train, valid, test),), words, tuple(notes))
+        description += f"; {how}"
+    return Plan("split", (Fold("test", train, valid, test),), description, tuple(notes))
 
 
 def _from_folds(
     numbers: list[str],
     names: list[str],
-    words: str,
+    description: str,
     targets: Targets,
     groups: np.ndarray,
     generator: np.random.Generator,
@@ -181,8 +223,8 @@ def _from_folds(
     if outside := int((~np.isin(array, names)).sum()):
         notes.append(f"{outside} clips without a fold take no part")
     made = []
-    for place, name in enumerate(names):
-        following = names[(place + 1) % len(names)]
+    for number, name in enumerate(names):
+        following = names[(number + 1) % len(names)]
         test = np.flatnonzero(array == name)
         if len(names) > 2:
             valid = np.flatnonzero(array == following)
@@ -191,11 +233,11 @@ def _from_folds(
         else:
             train, valid, how = _carve(np.flatnonzero(array == following), targets, groups, generator)
         made.append(Fold(name, train, valid, test))
-    return Plan("folds", tuple(made), f"{words}; {how}", tuple(notes))
+    return Plan("folds", tuple(made), f"{description}; {how}", tuple(notes))
 
 
 def _carve(train: Rows, targets: Targets, groups: np.ndarray, generator: np.random.Generator) -> tuple[Rows, Rows, str]:
-    """Set validation clips aside from training clips, by source where there are enough sources."""
+    """Take validation clips from the training clips, by source where there are enough sources."""
     sources = len(np.unique(groups[train]))
     if len(train) < 2:
         raise CorpusError(
@@ -204,9 +246,9 @@ def _carve(train: Rows, targets: Targets, groups: np.ndarray, generator: np.rand
         )
     kept_together = groups[train] if sources >= 2 else np.arange(len(train)).astype(str)
     parts = min(CARVED, len(np.unique(kept_together)))
-    aside = deal(targets.truth[train], kept_together, parts, generator) == 0
+    held_out = assign_folds(targets.truth[train], kept_together, parts, generator) == 0
     by = "sources" if sources >= 2 else "clips (they name one source only)"
-    return train[~aside], train[aside], f"one in {parts} of the training {by} validates"
+    return train[~held_out], train[held_out], f"one in {parts} of the training {by} validates"
 
 
 def _warnings(plan: Plan, targets: Targets, groups: np.ndarray) -> list[str]:
@@ -220,13 +262,13 @@ def _warnings(plan: Plan, targets: Targets, groups: np.ndarray) -> list[str]:
                 raise CorpusError(
                     f"fold {fold.name} has no {side} clips; expected some of each: correct the columns split or fold"
                 )
-        learnt = np.concatenate([fold.train, fold.valid])
-        shared |= set(groups[learnt]) & set(groups[fold.test])
-        taught, asked = np.any(targets.truth[learnt], axis=0), np.any(targets.truth[fold.test], axis=0)
+        known = np.concatenate([fold.train, fold.valid])
+        shared |= set(groups[known]) & set(groups[fold.test])
+        trained, tested = np.any(targets.truth[known], axis=0), np.any(targets.truth[fold.test], axis=0)
         for c, name in enumerate(targets.classes):
-            if asked[c] and not taught[c]:
+            if tested[c] and not trained[c]:
                 unseen.setdefault(name, set()).add(fold.name)
-            if taught[c] and not asked[c]:
+            if trained[c] and not tested[c]:
                 empty.setdefault(name, set()).add(fold.name)
     if shared:
         notes.append(f"{len(shared)} sources have clips both in training and in test: scores may be too good")

@@ -1,4 +1,4 @@
-"""Readers of clip vectors that have no training loop: neighbours, centroids, and closed forms or convex solvers."""
+"""Shallow classifiers of clip vectors: nearest neighbours, nearest centroid, ridge and logistic regression."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from auricle.config import Config
-from auricle.errors import ConfigError
+from auricle.config import Config, Count, Positive
 from auricle.metrics.classification import macro_f1, mean_average_precision
 from auricle.metrics.knn import knn_scores
+from auricle.tasks.vectors import check_finite, unit_rows
 
 Scores = NDArray[np.float64]
 
@@ -41,8 +41,8 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class TrainingFreeConfig(Config):
-    """Base of readers of clip vectors without a training loop."""
+class ShallowConfig(Config):
+    """Base of the shallow classifiers."""
 
     def settings(self) -> tuple[float, ...]:
         """Return the values of the one setting that validation clips choose; empty: nothing is chosen."""
@@ -50,29 +50,27 @@ class TrainingFreeConfig(Config):
 
     @abstractmethod
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Learn from known clips and return scores `(n, C)` of others; higher is likelier."""
+        """Fit known clips and return scores `(n, C)` of others; higher is likelier."""
 
     def fit_predict(
         self, train: Vectors, valid: Vectors, x: NDArray[np.float32], *, refit: bool = True
     ) -> tuple[Scores, dict[str, Any]]:
-        """Choose the setting on validation clips, learn from all known clips, score the others.
+        """Choose the setting on validation clips, fit all known clips, score the others.
 
         Args:
             train: training clips.
             valid: validation clips.
             x: `(n, D)` vectors of the clips to score.
-            refit: learn from training and validation clips once the setting is chosen; False: from training clips.
+            refit: fit training and validation clips at the chosen setting; False: training clips only.
 
         Returns:
-            scores `(n, C)`, and what was chosen with how each setting validated.
+            Scores `(n, C)`, and the chosen setting with the validation score of each.
 
         Raises:
             ConfigError: a vector is not finite.
         """
         for name, vectors in (("training", train.x), ("validation", valid.x), ("test", x)):
-            bad = int((~np.isfinite(vectors).all(1)).sum())
-            if bad:
-                raise ConfigError(f"{bad} {name} embeddings are not finite; leave these clips out or mend the encoder")
+            check_finite(vectors, name)
         known = train.join(valid) if refit else train
         options = self.settings()
         if not options:
@@ -88,64 +86,62 @@ class TrainingFreeConfig(Config):
 
 
 @dataclass(frozen=True)
-class KnnConfig(TrainingFreeConfig):
+class KnnConfig(ShallowConfig):
     """Nearest neighbours: cosine similarity, votes weighted as in `auricle.metrics.knn`.
 
     Attributes:
-        k: neighbours.
+        k: number of neighbours.
     """
 
-    k: int = 10
+    k: Count = 10
 
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Return the neighbours' votes."""
         labels = known.numbers if known.single else known.truth
         votes: Scores = knn_scores(known.x, labels, x, self.k, classes=known.truth.shape[1])
         return votes
 
 
 @dataclass(frozen=True)
-class CentroidConfig(TrainingFreeConfig):
+class CentroidConfig(ShallowConfig):
     """Nearest centroid: cosine with each class's mean vector, after centring on the mean of the known clips.
 
     Multi-label: cosine with the mean of the clips that have the class, minus that of those without.
     """
 
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Return cosines `(n, C)`; a class without known clips scores the least there is, for every clip alike."""
+        # A class without known clips gets the lowest score there is, for every clip alike.
         centre = known.x.mean(0, dtype=np.float64)
-        unit, asked = _unit(known.x - centre), _unit(x - centre)
+        unit, tested = unit_rows(known.x - centre), unit_rows(x - centre)
         truth = known.truth.astype(np.float64)
 
         def cosines(member: Scores) -> Scores:
             count = member.sum(0)
-            found = asked @ _unit(member.T @ unit / np.maximum(count, 1)[:, None]).T
+            found = tested @ unit_rows(member.T @ unit / np.maximum(count, 1)[:, None]).T
             result: Scores = np.where(count > 0, found, -1.0)
             return result
 
         if known.single:
             return cosines(truth)
         share = truth.mean(0)
-        told_apart: Scores = np.where(share == 0, -2.0, np.where(share == 1, 2.0, cosines(truth) - cosines(1 - truth)))
-        return told_apart
+        margin: Scores = np.where(share == 0, -2.0, np.where(share == 1, 2.0, cosines(truth) - cosines(1 - truth)))
+        return margin
 
 
 @dataclass(frozen=True)
-class LogisticConfig(TrainingFreeConfig):
+class LogisticConfig(ShallowConfig):
     """Logistic regression on standardised vectors, solved to the optimum (L-BFGS); one a class for several labels.
 
     Attributes:
         strengths: inverse strengths C of the L2 penalty; validation clips choose.
     """
 
-    strengths: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    strengths: tuple[Positive, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
     def settings(self) -> tuple[float, ...]:
-        """Return the strengths."""
         return self.strengths
 
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Return class probabilities; a class that no known clip has gets 0, one that all have gets 1."""
+        # Probabilities; a class that no known clip has gets 0, one that all have gets 1.
         scaler = StandardScaler().fit(known.x)
         model = LogisticRegression(C=setting or 1.0, max_iter=2000)
         result = np.zeros((len(x), known.truth.shape[1]))
@@ -167,21 +163,19 @@ class LogisticConfig(TrainingFreeConfig):
 
 
 @dataclass(frozen=True)
-class RidgeConfig(TrainingFreeConfig):
+class RidgeConfig(ShallowConfig):
     """Ridge regression of the class indicators (+-1) on standardised vectors, in closed form.
 
     Attributes:
         strengths: penalties, in units of the number of known clips; validation clips choose.
     """
 
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    strengths: tuple[Positive, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
     def settings(self) -> tuple[float, ...]:
-        """Return the penalties."""
         return self.strengths
 
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        """Return the regressed indicators."""
         scaler = StandardScaler().fit(known.x)
         model = Ridge(alpha=(setting or 1.0) * len(known.x))
         model.fit(scaler.transform(known.x), known.truth * 2.0 - 1.0)
@@ -189,7 +183,7 @@ class RidgeConfig(TrainingFreeConfig):
         return found
 
 
-SHALLOW_CLASSIFIERS: dict[str, TrainingFreeConfig] = {
+SHALLOW_CLASSIFIERS: dict[str, ShallowConfig] = {
     "knn": KnnConfig(),
     "centroid": CentroidConfig(),
     "logistic": LogisticConfig(),
@@ -204,9 +198,3 @@ def _validate(scores: Scores, valid: Vectors) -> float | None:
 
 def _rank(value: float | None) -> float:
     return -math.inf if value is None else value
-
-
-def _unit(x: NDArray[Any]) -> Scores:
-    x = np.asarray(x, dtype=np.float64)
-    unit: Scores = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return unit

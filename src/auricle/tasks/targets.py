@@ -1,29 +1,30 @@
-"""Labels of a corpus as numbers: who is in the task, which classes there are, what is true of each clip."""
+"""What a task reads from the columns of a corpus: labels as numbers, sources and names of clips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.corpus.table import split_labels
+from auricle.config import nearest
+from auricle.corpus.table import Corpus, split_labels
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is true of the clips of a task.
+    """Labels of the clips of a task.
 
     Attributes:
         kind: `single` or `multi`.
         classes: C names, sorted.
         rows: `(n,)` corpus rows of the clips that take part.
         truth: `(n, C)` bool, one row per entry of `rows`; exactly one True per row for `single`.
-        notes: what was left out, and why.
+        notes: which clips were excluded, and why.
     """
 
     kind: Literal["single", "multi"]
@@ -40,14 +41,14 @@ class Targets:
 
 
 def mute_unseen(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give classes that no known clip has one and the same score, below all others.
+    """Give classes without a training clip one and the same score, below all others.
 
-    What a trained head says of a class that it never saw is chance, and can even win. A single-label clip of such a
-    class is an error; several labels: its average precision is that of clips in any order.
+    A trained head's score of an unseen class is chance, and can even win. With one label a clip of such a class is an
+    error; with several, the average precision of the class is that of a random order.
 
     Args:
         scores: `(..., C)`.
-        known: `(m, C)` labels of the clips that were learnt from.
+        known: `(m, C)` labels of the training clips.
     """
     unseen = ~known.any(0)
     if not unseen.any():
@@ -60,8 +61,7 @@ def mute_unseen(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArra
 def make_targets(card: TaskCard, cells: Sequence[object]) -> Targets:
     """Turn the label column into numbers.
 
-    Clips without a label are left out, except where the card says `multi`: there they are clips of which no class is
-    true.
+    Clips without a label are excluded, except where the card says `multi`: there no class is true of them.
 
     Args:
         card: its `labels` may be `auto`.
@@ -87,7 +87,7 @@ def make_targets(card: TaskCard, cells: Sequence[object]) -> Targets:
             f"but task {card.name!r} expects one each; use labels='multi', or a column with one label"
         )
     keep = [i for i, labels in enumerate(sets) if labels or card.labels == "multi"]
-    notes = [] if len(keep) == len(sets) else [f"{len(sets) - len(keep)} clips without a label were left out"]
+    notes = [] if len(keep) == len(sets) else [f"{len(sets) - len(keep)} clips without a label were excluded"]
     place = {name: c for c, name in enumerate(classes)}
     truth = np.zeros((len(keep), len(classes)), dtype=bool)
     for row, i in enumerate(keep):
@@ -101,3 +101,37 @@ def make_targets(card: TaskCard, cells: Sequence[object]) -> Targets:
     if kind == "multi" and constant.all():
         raise CorpusError(f"every clip of task {card.name!r} has every label; there is nothing to predict")
     return Targets(kind, classes, np.array(keep, dtype=np.int64), truth, tuple(notes))
+
+
+def labels_of(card: TaskCard, corpus: Corpus) -> list[Any]:
+    """Return the label cell of each clip.
+
+    Raises:
+        CorpusError: the corpus has no such column.
+    """
+    if card.label not in corpus.columns:
+        raise CorpusError(
+            f"corpus {corpus.name} has no column {card.label!r}, which task {card.name!r} reads: name another one with "
+            f"--label{nearest(card.label, corpus.columns)}"
+        )
+    return corpus.column(card.label)
+
+
+def cells(corpus: Corpus, column: str, rows: NDArray[np.int64]) -> list[Any]:
+    """Return a column's values for some rows."""
+    values = corpus.column(column)
+    return [values[row] for row in rows]
+
+
+def source_groups(card: TaskCard, corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return the source of each clip; clips without one belong to their file."""
+    files = cells(corpus, "file", rows)
+    sources = cells(corpus, card.source, rows) if card.source in corpus.columns else [None] * len(files)
+    named = [f"source {s}" if s not in (None, "") else f"file {f}" for s, f in zip(sources, files, strict=True)]
+    return np.array(named, dtype=np.str_)
+
+
+def clip_names(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return a unique name for each clip: its file, and its start in seconds."""
+    files, starts = corpus.column("file"), corpus.column("start")
+    return np.array([f"{files[r]}@{starts[r]:.6f}" for r in rows], dtype=np.str_)

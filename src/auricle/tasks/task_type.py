@@ -1,4 +1,4 @@
-"""What a type of task promises: what it needs of a corpus, which readers serve it, and how one of them is judged."""
+"""The contract of a type of task: plan a card on a corpus, name the probes, evaluate one probe of one encoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,25 @@ from numpy.typing import NDArray
 from auricle.config import Config, nearest
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError, CorpusError
-from auricle.probes import LossConfig, SearchConfig
+from auricle.errors import ConfigError
+from auricle.probes import LossConfig, ProbeConfig, SearchConfig
 from auricle.results.predictions import TaskPredictions
+from auricle.results.scoring import Scores, score
 from auricle.storage import write_atomic
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold
+from auricle.tasks.folds import Fold, readable_folds
+from auricle.tasks.targets import clip_names
 from auricle.tokens.cache import TokenCache
 from auricle.tokens.token_set import TokenSet
 
+Probe = TypeVar("Probe", bound=Config)
 Kept = tuple[dict[str, Any], dict[str, np.ndarray]]
+"""A finished part of an evaluation: JSON-ready data, and arrays."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """All that decides a result beside encoder, corpus, card and reader; part of every result's key."""
+    """Everything that decides a result beside encoder, corpus, card and probe; part of every result's key."""
 
     seeds: tuple[int, ...]
     search: SearchConfig
@@ -41,23 +45,27 @@ class Protocol:
     confidence: float
     split_seed: int
 
+    def score(self, predictions: TaskPredictions, metric: str) -> Scores:
+        """Score predictions with this protocol's bootstrap."""
+        return score(predictions, metric, resamples=self.resamples, confidence=self.confidence, seed=self.split_seed)
+
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """A task laid over a corpus, before any encoder is asked.
+    """A task on one corpus, before any encoder is run.
 
     Attributes:
         rows: `(n,)` corpus rows of the clips that take part.
-        protocol: `folds`, `split`, or what the type calls its division.
-        words: how training, validation and test units were chosen.
+        protocol: `folds`, `split`, or the type's name for its division.
+        description: how training, validation and test units were chosen.
         groups: `(n,)` source of each clip: clips of one source are no independent evidence.
-        notes: what a reader of the scores must know.
-        payload: what the type needs itself (targets, folds, trials ...).
+        notes: caveats for whoever reads the scores.
+        payload: data of the type itself (targets, folds, trials ...).
     """
 
     rows: NDArray[np.int64]
     protocol: str
-    words: str
+    description: str
     groups: NDArray[np.str_]
     notes: tuple[str, ...] = ()
     payload: Any = None
@@ -65,21 +73,21 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What judging one reader yields.
+    """Result of evaluating one probe of one encoder.
 
     Attributes:
-        judged: answers of all test units.
+        predictions: of all test units.
         fold_names: of the divisions.
         sizes: per division, `[training, validation, test]` numbers of clips.
-        units_total: test units there would be if every clip could be read.
-        chosen: per division, what validation chose.
+        units_total: number of test units if every clip could be read.
+        chosen: per division, the settings that validation chose.
         tried: settings tried per division.
-        params: trained parameters of the reader.
-        macs: multiply-adds of the reader per clip; None: not counted.
+        params: trained parameters of the probe.
+        macs: multiply-adds of the probe per clip; None: not counted.
         settings: what was searched and how.
         refit: trained again on training and validation clips at the chosen settings.
-        notes: what a reader of the score must know.
-        details: JSON-ready extras, beside those of `TaskPredictions.detail`.
+        notes: caveats for whoever reads the score.
+        details: JSON-ready extras, added to those of `TaskPredictions.detail`.
     """
 
     predictions: TaskPredictions
@@ -98,20 +106,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One encoder, one reader, one task.
+    """One evaluation: one probe of one encoder on one task.
 
     Attributes:
         card: the task.
         corpus: its clips.
-        plan: the task laid over the corpus.
+        plan: the task on this corpus.
         encoder: the frozen encoder.
-        name: of the reader.
-        reader: its settings.
+        name: of the probe.
+        probe: its settings.
         cache: the encoder's tokens of the corpus.
-        protocol: seeds, search and the like.
-        device: where readers are trained.
-        folder: where finished parts are kept until the whole is done.
-        tell: called with the share of the work that is done, 0 ... 1.
+        protocol: seeds, search, bootstrap.
+        device: where probes are trained.
+        folder: holds finished parts until the whole is done.
+        progress: called with the share of the work that is done, 0 ... 1.
     """
 
     card: TaskCard
@@ -124,13 +132,30 @@ class Job:
     protocol: Protocol
     device: str
     folder: Path
-    tell: Callable[[float], None]
+    progress: Callable[[float], None]
+
+    def probe_as(self, kind: type[Probe]) -> Probe:
+        """Return the settings of the probe, for a type of task that has one kind of probes.
+
+        Raises:
+            ConfigError: the settings are of another class.
+        """
+        if not isinstance(self.probe, kind):
+            raise ConfigError(
+                f"{type(self.probe).__name__} does not serve task {self.card.name!r}; expected {kind.__name__}"
+            )
+        return self.probe
 
     @property
-    def here(self) -> NDArray[np.bool_]:
-        """`(n,)` over `plan.rows`: which clips could be read and encoded."""
-        here: NDArray[np.bool_] = np.isin(self.plan.rows, self.cache.present)
-        return here
+    def training(self) -> dict[str, Any]:
+        """`search`, `refit` and `device`, as the functions that fit a fold take them."""
+        return {"search": self.protocol.search, "refit": self.protocol.refit, "device": self.device}
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """`(n,)` over `plan.rows`: whether each clip could be read and encoded."""
+        present: NDArray[np.bool_] = np.isin(self.plan.rows, self.cache.present)
+        return present
 
     @property
     def clip_names(self) -> NDArray[np.str_]:
@@ -138,33 +163,27 @@ class Job:
         return clip_names(self.corpus, self.plan.rows)
 
     def tokens(self, places: np.ndarray | None = None, *, layers: bool = False) -> TokenSet:
-        """Return the tokens of clips that are here.
+        """Return the tokens of clips that could be read.
 
         Args:
-            places: places in `plan.rows`, in the order wanted; None: all that are here.
-            layers: with the stack of all cached layers, for readers of layers.
+            places: indices into `plan.rows`, in the order wanted; None: all clips that could be read.
+            layers: include the stack of all cached layers, for probes of layers.
         """
-        rows = self.plan.rows[self.here if places is None else np.asarray(places, dtype=np.int64)]
+        rows = self.plan.rows[self.present if places is None else np.asarray(places, dtype=np.int64)]
         return self.cache.select(rows, layers="all") if layers else self.cache.select(rows)
 
     def readable(self, folds: Sequence[Fold]) -> list[Fold]:
-        """Return the folds with their unread clips left out; places count in `tokens()`, not in `plan.rows`.
+        """Return the folds without unreadable clips; indices are into `tokens()`, not into `plan.rows`.
 
         Raises:
             CorpusError: a side of a fold has no clip left.
         """
-        here = self.here
-        present = np.where(here, np.cumsum(here) - 1, -1)
-        return [_readable(fold, here, present) for fold in folds]
+        return readable_folds(folds, self.present)
 
     def kept(self, name: str, make: Callable[[], Kept]) -> Kept:
-        """Return a finished part of the work from disk, or make it and keep it.
+        """Return the finished part `name` from disk, or make it and keep it, so that a stopped evaluation resumes.
 
-        So a stopped evaluation goes on where it was. A part that can't be read is made again.
-
-        Args:
-            name: of the part, unique in this job.
-            make: returns JSON-ready data and arrays.
+        A damaged part is made again.
         """
         path = self.folder / f"{name}.npz"
         held = _load_part(path)
@@ -176,14 +195,42 @@ class Job:
             write_atomic(path, packed.getvalue())
         return held
 
+    def each_fold(self, folds: Sequence[Fold], fit: Callable[[Fold, Callable[[float], None]], Kept]) -> list[Kept]:
+        """Return the finished part of each fold, from disk or from `fit`.
+
+        Args:
+            folds: the divisions.
+            fit: called with a fold, and with a function that takes the share of the fold's work that is done.
+        """
+        parts = []
+        for number, fold in enumerate(folds):
+
+            def report(share: float, number: int = number) -> None:
+                self.progress((number + share) / len(folds))
+
+            parts.append(self.kept(f"fold-{number}", lambda fold=fold, report=report: fit(fold, report)))  # type: ignore[misc]
+            report(1.0)
+        return parts
+
+    def test_units(self, folds: Sequence[Fold]) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Return the test clips of all folds in a row: their indices into `tokens()`, and the fields of predictions.
+
+        The fields are `names`, `group` and `fold` of `TaskPredictions`.
+        """
+        rows = np.concatenate([fold.test for fold in folds])
+        present = self.present
+        fold = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
+        names, group = self.clip_names[present][rows], self.plan.groups[present][rows]
+        return rows, {"names": names, "group": group, "fold": fold}
+
 
 class TaskType(ABC):
     """A type of task.
 
     Attributes:
-        name: `clips`, `events` ...
-        readers: the readers that serve it, by the names that a user gives.
-        default_readers: those taken where none is named.
+        name: of the type, that of its rule (`TaskRule.type_name`).
+        probes: the probes that serve it, by name.
+        default_probes: those evaluated where none is named.
     """
 
     name: ClassVar[str]
@@ -191,104 +238,101 @@ class TaskType(ABC):
     default_probes: ClassVar[tuple[str, ...]]
 
     def probe(self, asked: str | Config) -> tuple[str, Config]:
-        """Return a reader's name and settings.
+        """Return a probe's name and settings.
 
         Raises:
-            ConfigError: none is called so, or these settings are of no reader of this type.
+            ConfigError: no probe of this type has this name, or the settings are of another type's probes.
         """
         if isinstance(asked, Config):
-            kinds = {type(config) for config in self.probes.values()}
-            if not isinstance(asked, tuple(kinds)):
-                known = ", ".join(sorted(self.probes))
-                raise ConfigError(f"{type(asked).__name__} reads no task of type {self.name!r}; its readers: {known}")
+            if not isinstance(asked, tuple({type(config) for config in self.probes.values()})):
+                raise ConfigError(
+                    f"{type(asked).__name__} serves no task of type {self.name!r}; its probes are "
+                    f"{', '.join(sorted(self.probes))}"
+                )
             names = [name for name, config in self.probes.items() if config == asked]
             made = f"{type(asked).__name__.removesuffix('Config').lower()}-{asked.fingerprint()[:6]}"
             return (names[0] if names else made), asked
         if asked not in self.probes:
             raise ConfigError(
-                f"no reader of tasks of type {self.name!r} is called {asked!r}{nearest(asked, self.probes)}"
+                f"no probe of tasks of type {self.name!r} is called {asked!r}{nearest(asked, self.probes)}"
             )
         return asked, self.probes[asked]
 
     @abstractmethod
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
-        """Lay the task over a corpus. Whatever can be refused is refused here, before anything is encoded.
+        """Apply a task to a corpus. Everything that can be refused is refused here, before anything is encoded.
 
         Args:
             card: the task.
             corpus: its clips.
-            seed: of folds and validation clips that are made here.
+            seed: of folds, validation clips, trials or episodes that are drawn here.
 
         Raises:
-            CorpusError: the corpus can't serve the task.
+            CorpusError: the corpus does not fit the task (no labels, one class only, fewer clips than folds ...).
+            ConfigError: the card does not fit the type.
         """
 
     def usual(self, plan: TaskPlan) -> tuple[str, ...]:
-        """Return the readers taken where none is named, of those that this plan allows."""
+        """Return the probes evaluated where none is named, of those that this plan allows."""
         return self.default_probes
 
     def check(self, probe: Config, plan: TaskPlan) -> None:  # noqa: B027 - most types need nothing
-        """Refuse a reader that can't serve a plan, before anything is encoded.
+        """Refuse a probe that can't serve a plan, before anything is encoded.
 
         Raises:
-            CorpusError: the plan lacks what the reader needs.
+            CorpusError: the plan lacks what the probe needs.
         """
 
     def layers(self, probe: Config) -> Literal["all"] | None:
-        """Return which layers of an encoder a reader wants: None: its output; `all`: the output of each block."""
-        return None
+        """Return the layers of the encoder that a probe reads: None: its output; `all`: the output of each block."""
+        return "all" if isinstance(probe, ProbeConfig) and probe.reads == "layers" else None
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
-        """Judge one reader of one encoder."""
+        """Evaluate one probe of one encoder."""
 
     def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
         """Return the name of the headline metric."""
         return card.metric or predictions.metrics[0]
 
 
-def clip_names(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Return a unique name for each clip: its file, and where it begins."""
-    files, starts = corpus.column("file"), corpus.column("start")
-    return np.array([f"{files[r]}@{starts[r]:.6f}" for r in rows], dtype=np.str_)
+def fold_outcome(
+    predictions: TaskPredictions,
+    folds: Sequence[Fold],
+    planned: Sequence[Fold],
+    parts: Sequence[dict[str, Any]],
+    settings: dict[str, Any],
+    *,
+    refit: bool,
+    notes: Sequence[str] = (),
+    details: dict[str, Any] | None = None,
+) -> Outcome:
+    """Return the outcome of a probe that was fitted fold by fold.
 
-
-def cells(corpus: Corpus, column: str, rows: NDArray[np.int64]) -> list[Any]:
-    """Return a column's values for some rows."""
-    values = corpus.column(column)
-    return [values[row] for row in rows]
-
-
-def labels_of(card: TaskCard, corpus: Corpus) -> list[Any]:
-    """Return what each clip's label cell holds.
-
-    Raises:
-        CorpusError: the corpus has no such column.
+    Args:
+        predictions: of the test clips of all folds.
+        folds: of the clips that could be read.
+        planned: the folds of all clips.
+        parts: `chosen`, `tried`, `params`, `macs` and `notes` of each fold.
+        settings: as in `Outcome`.
+        refit: as in `Outcome`.
+        notes: in front of those of the parts.
+        details: as in `Outcome`.
     """
-    if card.label not in corpus.columns:
-        raise CorpusError(
-            f"corpus {corpus.name} has no column {card.label!r}, which task {card.name!r} reads: name another one with "
-            f"--label{nearest(card.label, corpus.columns)}"
-        )
-    return corpus.column(card.label)
-
-
-def source_groups(card: TaskCard, corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Return the source of each clip; clips without one belong to their file."""
-    files = cells(corpus, "file", rows)
-    sources = cells(corpus, card.source, rows) if card.source in corpus.columns else [None] * len(files)
-    named = [f"source {s}" if s not in (None, "") else f"file {f}" for s, f in zip(sources, files, strict=True)]
-    return np.array(named, dtype=np.str_)
-
-
-def _readable(fold: Fold, here: NDArray[np.bool_], present: NDArray[np.int64]) -> Fold:
-    sides = {name: present[rows[here[rows]]] for name, rows in (("t", fold.train), ("v", fold.valid), ("e", fold.test))}
-    if not all(len(rows) for rows in sides.values()):
-        raise CorpusError(
-            f"fold {fold.name} has no readable clips on one side (training {len(sides['t'])}, validation "
-            f"{len(sides['v'])}, test {len(sides['e'])}): mend those that `auricle corpus scan` calls broken"
-        )
-    return Fold(fold.name, sides["t"], sides["v"], sides["e"])
+    return Outcome(
+        predictions=predictions,
+        fold_names=[fold.name for fold in folds],
+        sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
+        units_total=sum(len(fold.test) for fold in planned),
+        chosen=[part["chosen"] for part in parts],
+        tried=parts[0]["tried"],
+        params=parts[0]["params"],
+        macs=parts[0]["macs"],
+        settings=settings,
+        refit=refit,
+        notes=list(dict.fromkeys([*notes, *(note for part in parts for note in part["notes"])])),
+        details=details or {},
+    )
 
 
 def _load_part(path: Path) -> Kept | None:

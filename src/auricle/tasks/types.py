@@ -1,54 +1,67 @@
-"""The types of tasks: which code judges a card."""
+"""Registry of the types of tasks. The code of a type is imported when a card of that type is evaluated."""
 
 from __future__ import annotations
 
-from auricle.config import Config
-from auricle.errors import ConfigError
-from auricle.tasks.anomaly.answers import AnomalyRule
-from auricle.tasks.anomaly.run import AnomalyTask
-from auricle.tasks.card import TaskCard
-from auricle.tasks.clips.rule import ClipsRule
-from auricle.tasks.clips.run import ClipsTask
-from auricle.tasks.clustering.answers import ClusteringRule
-from auricle.tasks.clustering.run import ClusteringTask
-from auricle.tasks.events.rule import EventsRule
-from auricle.tasks.events.run import EventsTask
-from auricle.tasks.few_shot.answers import FewShotRule
-from auricle.tasks.few_shot.run import FewShotTask
-from auricle.tasks.label_budget.answers import LabelBudgetRule
-from auricle.tasks.label_budget.run import BudgetTask
-from auricle.tasks.regression.answers import RegressionRule
-from auricle.tasks.regression.run import RegressionTask
-from auricle.tasks.retrieval.answers import RetrievalRule
-from auricle.tasks.retrieval.run import RetrievalTask
-from auricle.tasks.sequence.answers import SequenceRule
-from auricle.tasks.sequence.run import SequenceTask
-from auricle.tasks.task_type import TaskType
-from auricle.tasks.verification.answers import VerificationRule
-from auricle.tasks.verification.run import VerificationTask
+from importlib import import_module
 
-TASK_TYPES: dict[type[Config], TaskType] = {
-    ClipsRule: ClipsTask(),
-    FewShotRule: FewShotTask(),
-    LabelBudgetRule: BudgetTask(),
-    SequenceRule: SequenceTask(),
-    EventsRule: EventsTask(),
-    VerificationRule: VerificationTask(),
-    RegressionRule: RegressionTask(),
-    RetrievalRule: RetrievalTask(),
-    ClusteringRule: ClusteringTask(),
-    AnomalyRule: AnomalyTask(),
+from auricle.config import nearest
+from auricle.errors import ConfigError
+from auricle.tasks.card import TaskCard
+from auricle.tasks.rule import TaskRule
+from auricle.tasks.task_type import TaskType
+
+# Name of each built-in type -> its class in `auricle.tasks.NAME.run`.
+_BUILT_IN: dict[str, str] = {
+    "anomaly": "AnomalyTask",
+    "clips": "ClipsTask",
+    "clustering": "ClusteringTask",
+    "events": "EventsTask",
+    "few_shot": "FewShotTask",
+    "label_budget": "LabelBudgetTask",
+    "regression": "RegressionTask",
+    "retrieval": "RetrievalTask",
+    "sequence": "SequenceTask",
+    "verification": "VerificationTask",
 }
+_LOADED: dict[str, TaskType] = {}
 
 
 def task_type(card: TaskCard) -> TaskType:
-    """Return what judges a card.
+    """Return the code that evaluates a card.
 
     Raises:
-        ConfigError: no type of task has this rule.
+        ConfigError: no type of task has the card's rule.
+
+    >>> from auricle.tasks.cards.registry import get_task
+    >>> task_type(get_task("esc10_retrieval")).default_probes
+    ('cosine', 'cosine_centred', 'cosine_whitened')
     """
-    found = TASK_TYPES.get(type(card.rule))
-    if found is None:
-        known = ", ".join(sorted(rule.__name__ for rule in TASK_TYPES))
-        raise ConfigError(f"task {card.name!r} has the rule {type(card.rule).__name__}; expected one of {known}")
-    return found
+    name = getattr(card.rule, "type_name", "")
+    if name not in _LOADED:
+        if name not in _BUILT_IN:
+            raise ConfigError(
+                f"task {card.name!r} has the rule {type(card.rule).__name__}, which belongs to no type of task"
+                f"{nearest(name, {*_BUILT_IN, *_LOADED})}; call register_task_type first"
+            )
+        _LOADED[name] = getattr(import_module(f"auricle.tasks.{name}.run"), _BUILT_IN[name])()
+    return _LOADED[name]
+
+
+def register_task_type(rule: type[TaskRule], kind: TaskType) -> None:
+    """Add a type of task from another package: cards with this rule are evaluated by `kind`.
+
+    Args:
+        rule: settings of the type; its `type_name` is the name of the type.
+        kind: the code that evaluates such cards.
+
+    Raises:
+        ConfigError: the name belongs to another type.
+    """
+    name = getattr(rule, "type_name", "")
+    taken = name in _BUILT_IN or (name in _LOADED and type(_LOADED[name]) is not type(kind))
+    if not name or taken:
+        raise ConfigError(
+            f"{rule.__name__}.type_name is {name!r}; expected a name that no other type of task has: "
+            f"{', '.join(sorted({*_BUILT_IN, *_LOADED}))} are in use"
+        )
+    _LOADED[name] = kind

@@ -131,7 +131,7 @@ class ZeroShotTask(TextTask):
 
     def run(self, job: Job) -> Outcome:
         classes, texts, truth = job.plan.payload
-        towers, corpus, here = self.towers, job.corpus, job.here
+        towers, corpus, here = self.towers, job.corpus, job.present
         truth, groups = truth[here], job.plan.groups[here]
         prompts = np.mean([towers.texts(each) for each in texts], axis=0)
         scores = _vectors(job) @ (prompts / np.linalg.norm(prompts, axis=1, keepdims=True)).T
@@ -218,7 +218,7 @@ class TextRetrievalTask(TextTask):
         return TaskPlan(rows, self.name, words, _groups(corpus, rows, card.source), (), table)
 
     def run(self, job: Job) -> Outcome:
-        config, towers, corpus, here = job.probe, self.towers, job.corpus, job.here
+        config, towers, corpus, here = job.probe, self.towers, job.corpus, job.present
         if not isinstance(config, TextRetrievalConfig):
             raise ConfigError(f"found settings {type(config).__name__}; expected a TextRetrievalConfig")
         relevant = _relevant(job.plan.payload, len(here))[here]

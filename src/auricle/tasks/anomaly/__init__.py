@@ -1,1 +1,1 @@
-"""Which clips differ from the normal ones?"""
+"""Anomaly detection."""

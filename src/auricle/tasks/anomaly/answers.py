@@ -8,26 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config, ShareAboveZero
 from auricle.metrics.ranking import auc, partial_auc
 from auricle.metrics.weights import Floats, nan_mean
 from auricle.results.predictions import TaskPredictions
-
-
-@dataclass(frozen=True)
-class AnomalyRule(Config):
-    """What is normal.
-
-    Attributes:
-        normal: labels of normal clips; all others are anomalous. Empty: each class is normal in turn, and
-            the scores are means over the classes (one against the rest).
-        domain: column whose values are evaluated separately (machine, section); "": none.
-        max_false_positives: of the partial area (DCASE: 0.1).
-    """
-
-    normal: tuple[str, ...] = ()
-    domain: str = ""
-    max_false_positives: ShareAboveZero = 0.1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Anomaly detection on clip vectors: models of normal clips alone."""
+"""Anomaly detection on clip vectors: models that are fitted to normal clips only."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 
-from auricle.config import Config
+from auricle.config import Config, Count
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
-from auricle.tasks.anomaly.answers import AnomalyPredictions, AnomalyRule
+from auricle.tasks.anomaly.answers import AnomalyPredictions
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.run import plan_clips
-from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType, cells, source_groups
-from auricle.tasks.vector_readers import check_finite
+from auricle.tasks.targets import cells, source_groups
+from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
+from auricle.tasks.vectors import check_finite
 
-Strange = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+AnomalyScore = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class NormalModelConfig(Config):
     """Base of models of normal clips."""
 
     @abstractmethod
-    def fit(self, normal: NDArray[np.float32]) -> Strange:
-        """Learn from normal vectors `(m, D)`; return what gives `(n,)` scores, higher is stranger."""
+    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
+        """Fit normal vectors `(m, D)`; return a function from `(n, D)` to scores `(n,)`, higher for anomalies."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,12 @@ class NearestNormalConfig(NormalModelConfig):
     """Mean cosine distance to the nearest normal clips.
 
     Attributes:
-        k: how many of them; fewer where there are fewer.
+        k: number of neighbours; fewer where there are fewer clips.
     """
 
-    k: int = 2
+    k: Count = 2
 
-    def fit(self, normal: NDArray[np.float32]) -> Strange:
-        """Keep the normal clips."""
+    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
         index = NearestNeighbors(n_neighbors=min(self.k, len(normal)), metric="cosine").fit(normal)
         return lambda x: np.asarray(index.kneighbors(x)[0].mean(1), dtype=np.float64)
 
@@ -53,8 +54,7 @@ class NearestNormalConfig(NormalModelConfig):
 class GaussianNormalConfig(NormalModelConfig):
     """Mahalanobis distance from the normal clips' mean, covariance shrunk by Ledoit and Wolf (2004)."""
 
-    def fit(self, normal: NDArray[np.float32]) -> Strange:
-        """Fit mean and covariance."""
+    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
         scale = normal.std(0)
         kept = scale > 1e-8 * np.abs(normal).max()
         if not kept.any():
@@ -67,13 +67,13 @@ class GaussianNormalConfig(NormalModelConfig):
         return lambda x: np.sqrt(np.maximum(np.asarray(model.mahalanobis(standard(x)), dtype=np.float64), 0))
 
 
-# Notes of the folds on classes that are to be told apart, as none are here.
+# Notes of the folds on classes that are to be classified, as none are here.
 _OF_CLASSES = ("in test but never in training", "in training but without test clips")
 
 
 @dataclass(frozen=True)
 class _Model:
-    """One model: what is normal, who teaches, who is judged; places in the plan's rows."""
+    """One model and its normal training clips and test clips, as indices into the plan's rows."""
 
     name: str
     fold: int
@@ -83,19 +83,14 @@ class _Model:
 
 
 class AnomalyTask(TaskType):
-    """Normal clips of the training and validation part teach; all clips of the test part are judged."""
+    """Models of the normal clips of the training and validation parts; all clips of the test part are scored."""
 
-    name: ClassVar[str] = "anomaly"
+    name: ClassVar[str] = AnomalyRule.type_name
     probes: ClassVar[dict[str, Config]] = {"nearest": NearestNormalConfig(), "gaussian": GaussianNormalConfig()}
     default_probes: ClassVar[tuple[str, ...]] = ("nearest", "gaussian")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
-        """Say which clips are normal for which model.
-
-        Raises:
-            CorpusError: a normal label that no clip has, no normal clip to learn from, or nothing strange to find.
-        """
-        rule = _rule(card)
+        rule = card.rule_as(AnomalyRule)
         targets, plan = plan_clips(card, corpus, seed)
         domains = np.array(["" for _ in targets.rows], dtype=np.str_)
         if rule.domain:
@@ -104,54 +99,50 @@ class AnomalyTask(TaskType):
             if name not in targets.classes:
                 raise CorpusError(f"no clip has the normal label {name!r}; found {', '.join(targets.classes)}")
         sets = [rule.normal] if rule.normal else [(name,) for name in targets.classes]
-        # What training never heard is what is looked for: no fault of the folds.
+        # Classes that training lacks are the anomalies: no fault of the folds.
         models, notes = [], [note for note in plan.notes if not note.startswith(_OF_CLASSES)]
         for normal in sets:
             is_normal = np.any(targets.truth[:, [targets.classes.index(n) for n in normal]], axis=1)
             for domain in np.unique(domains):
                 inside = np.asarray(domains == domain)
                 for f, fold in enumerate(plan.folds):
-                    learnt = np.concatenate([fold.train, fold.valid])
-                    learnt = learnt[is_normal[learnt] & inside[learnt]]
+                    known = np.concatenate([fold.train, fold.valid])
+                    known = known[is_normal[known] & inside[known]]
                     test = fold.test[inside[fold.test]]
-                    strange = ~is_normal[test]
+                    anomalous = ~is_normal[test]
                     name = " ".join(part for part in ("+".join(normal), str(domain)) if part)
-                    if len(learnt) < 2:
-                        raise CorpusError(f"{len(learnt)} normal clips of {name!r} to learn from; expected at least 2")
-                    if not strange.any() or strange.all():
+                    if len(known) < 2:
+                        raise CorpusError(f"{len(known)} normal clips of {name!r} to learn from; expected at least 2")
+                    if not anomalous.any() or anomalous.all():
                         notes.append(f"{name}, fold {fold.name}: test clips of one kind only, not in the score")
                         continue
-                    models.append(_Model(name, f, learnt, test, strange))
+                    models.append(_Model(name, f, known, test, anomalous))
         if not models:
-            raise CorpusError(f"task {card.name!r} has no test part with both normal and strange clips")
+            raise CorpusError(f"task {card.name!r} has no test part with both normal and anomalous clips")
         groups = source_groups(card, corpus, targets.rows)
-        words = f"{plan.words}; models learn from normal clips of the training and validation parts"
-        return TaskPlan(
-            targets.rows, plan.protocol, words, groups, (*targets.notes, *notes), (models, [f.name for f in plan.folds])
-        )
+        description = f"{plan.description}; models are fitted to normal clips of the training and validation parts"
+        payload = models, [fold.name for fold in plan.folds]
+        return TaskPlan(targets.rows, plan.protocol, description, groups, (*targets.notes, *notes), payload)
 
     def run(self, job: Job) -> Outcome:
-        """Fit each model and score its test clips."""
         models, fold_names = job.plan.payload
-        probe = job.probe
-        if not isinstance(probe, NormalModelConfig):
-            raise ConfigError(f"{type(probe).__name__} models no normal clips; expected NormalModelConfig")
-        here, names = job.here, list(dict.fromkeys(model.name for model in models))
-        vectors = np.zeros((len(here), job.encoder.pooled_width), dtype=np.float32)
-        vectors[here] = job.tokens().pooled
-        check_finite(vectors[here], "clip")
+        probe, present = job.probe_as(NormalModelConfig), job.present  # type: ignore[type-abstract]
+        names = list(dict.fromkeys(model.name for model in models))
+        vectors = np.zeros((len(present), job.encoder.pooled_width), dtype=np.float32)
+        vectors[present] = job.tokens().pooled
+        check_finite(vectors[present], "clip")
         columns: list[tuple[Any, ...]] = []
         sizes = [[0, 0, 0] for _ in fold_names]
         for i, model in enumerate(models, 1):
-            normal, kept = model.normal[here[model.normal]], here[model.test]
+            normal, kept = model.normal[present[model.normal]], present[model.test]
             if len(normal) < 2:
-                raise CorpusError(f"{len(normal)} normal clips of {model.name!r} could be read; mend the broken ones")
+                raise CorpusError(f"{len(normal)} normal clips of {model.name!r} can be read; repair the corrupt files")
             test = model.test[kept]
             scores = probe.fit(vectors[normal])(vectors[test])
             columns.append((test, model.anomalous[kept], scores, names.index(model.name), model.fold, model.name))
             sizes[model.fold][0] += len(normal)
             sizes[model.fold][2] += len(test)
-            job.tell(i / len(models))
+            job.progress(i / len(models))
         clips = job.clip_names
         predictions = AnomalyPredictions(
             names=np.array([f"{c[5]}: {clip}" for c in columns for clip in clips[c[0]]], dtype=np.str_),
@@ -162,19 +153,12 @@ class AnomalyTask(TaskType):
             scores=np.concatenate([c[2] for c in columns])[None],
             model=np.concatenate([np.full(len(c[0]), c[3]) for c in columns]).astype(np.int64),
             models=tuple(names),
-            max_false_positives=_rule(job.card).max_false_positives,
+            max_false_positives=job.card.rule_as(AnomalyRule).max_false_positives,
         )
         return Outcome(
             predictions=predictions,
             fold_names=fold_names,
             sizes=sizes,
             units_total=sum(len(model.test) for model in models),
-            settings={"reader": probe.to_json(), "vectors": "pooled"},
+            settings={"probe": probe.to_json(), "vectors": "pooled"},
         )
-
-
-def _rule(card: TaskCard) -> AnomalyRule:
-    rule: Any = card.rule
-    if not isinstance(rule, AnomalyRule):
-        raise ConfigError(f"task {card.name!r} has the rule {type(rule).__name__}; expected AnomalyRule")
-    return rule

@@ -1,1 +1,1 @@
-"""Task cards: pure data, without torch."""
+"""Task cards: pure data."""

@@ -11,15 +11,15 @@ CARDS_ANIMALS: tuple[TaskCard, ...] = (
         title="BirdSet: which birds sing in five seconds of a soundscape",
         labels="multi",
         protocol="split",
-        made="focal recordings teach (5 s around the first detected event; part of them validates), soundscapes judge",
+        made="training: focal recordings (5 s around the first detected event; part validates); test: soundscapes",
         notes=(
             "One region at a time (HSN, NBP, NES, PER, POW, SNE, SSW, UHH). mAP is the class mean (cmAP). Training "
-            "recordings name the bird in front, segments all that are heard: another label noise on each side."
+            "recordings are labelled with the foreground bird, test segments with all audible ones."
         ),
     ),
     published(
         "beehive",
-        title="Beehives: is the queen there",
+        title="Beehives: queen present or absent",
         labels="single",
         protocol="folds",
         folds=2,

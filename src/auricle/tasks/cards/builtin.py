@@ -1,4 +1,4 @@
-"""Cards of tasks on the built-in corpus, and of one's own folder."""
+"""Cards of tasks on the built-in corpus, and of the user's own folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CARDS_BUILTIN: tuple[TaskCard, ...] = (
         labels="multi",
         corpus="builtin:scenes?clips=600&seed=0",
         protocol="folds",
-        made="five folds; every fold has voices of its own",
+        made="five folds; no voice is in two folds",
         licence="Apache-2.0 (made by auricle)",
         citation="auricle",
         notes="Several short events over a background, all factors known.",
@@ -22,7 +22,7 @@ CARDS_BUILTIN: tuple[TaskCard, ...] = (
         labels="single",
         corpus="builtin:single?clips=600&seed=0",
         protocol="folds",
-        made="five folds; every fold has voices of its own",
+        made="five folds; no voice is in two folds",
         licence="Apache-2.0 (made by auricle)",
         citation="auricle",
         notes="One event a clip, all factors known.",
@@ -32,8 +32,8 @@ CARDS_BUILTIN: tuple[TaskCard, ...] = (
         title="Your own labelled folder",
         notes=(
             "Labels come from sub-folders, or from a metadata.csv with columns file,label and, where known, split, "
-            "fold and source. Several labels are joined by ';'. The corpus's split comes first, then its folds; "
-            "where it has neither, stratified folds are made that keep clips of a source (else of a file) together."
+            "fold and source. Several labels are joined by ';'. A split takes precedence over folds; "
+            "without either, stratified folds are made that keep clips of a source (else of a file) together."
         ),
     ),
 )

@@ -8,7 +8,7 @@ from auricle.tasks.events.rule import EventsRule
 CARDS_EVENTS: tuple[TaskCard, ...] = (
     TaskCard(
         name="sed_synth_events",
-        title="Synthetic soundscapes of real events: what sounds from when to when",
+        title="Synthetic soundscapes of real events: onset, offset and class",
         corpus="sed_synth",
         protocol="split",
         rule=EventsRule(frame=0.08),
@@ -19,7 +19,7 @@ CARDS_EVENTS: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="bengalese_finch_events",
-        title="Bengalese finch song: which syllable from when to when",
+        title="Bengalese finch song: onset, offset and class of syllables",
         corpus="bengalese_finch",
         protocol="split",
         metric="event_f1",
@@ -31,16 +31,16 @@ CARDS_EVENTS: tuple[TaskCard, ...] = (
         citation="D. Nicholson, J. E. Queen, S. J. Sober, Bengalese Finch song repository, figshare 2017",
         notes=(
             "Syllables of two birds (letters of different birds are unrelated), median length 62 ms, gaps of 24 ms. "
-            "Syllables sung fewer than 40 times are left out. The collar is 20 ms, half of the shortest tenth."
+            "Syllables sung fewer than 40 times are excluded. The collar is 20 ms, half of the shortest tenth."
         ),
     ),
     TaskCard(
         name="mdb_drums_onsets",
-        title="Drum transcription: which drum is hit when",
+        title="Drum transcription: onset and kind of drum hits",
         corpus="mdb_drums",
         protocol="split",
         rule=EventsRule(sounds="onsets", frame=0.02, collar=0.05, shortest=(0.04, 0.08)),
-        made="the division of MIREX 2017; a quarter of the training recordings validates",
+        made="the split of MIREX 2017; a quarter of the training recordings validates",
         licence="CC BY-NC-SA 4.0",
         citation="C. Southall et al., MDB Drums, ISMIR 2017 late-breaking",
         notes="Onsets only: offsets are set 0.1 s later by convention. Tolerance of 50 ms, as in MIREX.",

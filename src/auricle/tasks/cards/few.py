@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
-from auricle.tasks.few_shot.answers import FewShotRule
-from auricle.tasks.label_budget.answers import LabelBudgetRule
-from auricle.tasks.sequence.answers import SequenceRule
+from auricle.tasks.few_shot.rule import FewShotRule
+from auricle.tasks.label_budget.rule import LabelBudgetRule
+from auricle.tasks.sequence.rule import SequenceRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 
 CARDS_FEW: tuple[TaskCard, ...] = (
     TaskCard(
         name="esc10_few_shot",
-        title="ESC-10: five classes after five clips of each",
+        title="ESC-10: five classes, five labelled clips of each",
         labels="single",
         corpus="esc10",
         made="600 episodes of all clips; shots and queries come from different recordings",
@@ -23,7 +23,7 @@ CARDS_FEW: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="esc10_one_shot",
-        title="ESC-10: five classes after one clip of each",
+        title="ESC-10: five classes, one labelled clip of each",
         labels="single",
         corpus="esc10",
         made="600 episodes of all clips; shots and queries come from different recordings",
@@ -34,7 +34,7 @@ CARDS_FEW: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="esc10_budget",
-        title="ESC-10: how much is learnt from how few labels",
+        title="ESC-10: accuracy over the number of labels",
         labels="single",
         corpus="esc10",
         protocol="folds",
@@ -54,8 +54,8 @@ CARDS_FEW: tuple[TaskCard, ...] = (
         licence="CC BY-SA 4.0",
         citation="Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401",
         notes=(
-            "3,000 words of 15 letters by six speakers at 8 kHz. Only ten words: a word is spelt letter by letter, "
-            "but never a new one."
+            "3,000 words of 15 letters by six speakers at 8 kHz. Only ten words: words are spelt letter by "
+            "letter, but none is new in the test."
         ),
         rule=SequenceRule(),
     ),
@@ -66,25 +66,25 @@ CARDS_FEW: tuple[TaskCard, ...] = (
         label="transcript_norm",
         protocol="split",
         metric="cer",
-        made="the corpus's split: one actor validates, two are the test, none of them in training",
+        made="the corpus's split: one actor for validation, two for the test, none of them in training",
         licence="CC BY-NC-SA 4.0",
         citation="I. Christop, nEMO: Dataset of Emotional Speech in Polish, LREC-COLING 2024, pp. 12111-12116",
-        notes="360 utterances of 32 sentences: every actor says the same ones, so what is said is known from training.",
+        notes="360 utterances of 32 sentences: every actor says the same ones, so training contains all texts.",
         rule=SequenceRule(),
     ),
     TaskCard(
         name="ljspeech_asr",
-        title="LJ Speech, eight utterances: does sequence recognition run",
+        title="LJ Speech, eight utterances: smoke test of sequence recognition",
         corpus="ljspeech_mini",
         label="transcript_norm",
         protocol="folds",
         folds=4,
         metric="cer",
         source="file",
-        made="four folds of two utterances by the same reader",
+        made="four folds of two utterances by the same speaker",
         licence="public domain",
         citation="K. Ito, L. Johnson, The LJ Speech Dataset, 2017",
-        notes="A smoke test: one minute of speech teaches no reader to spell.",
+        notes="One minute of speech is too little to learn spelling.",
         rule=SequenceRule(),
     ),
 )

@@ -1,8 +1,8 @@
-"""Cards of machines: anomalies of which nothing was heard in training."""
+"""Cards of machines: anomalies that training data lack."""
 
 from __future__ import annotations
 
-from auricle.tasks.anomaly.answers import AnomalyRule
+from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
 
@@ -11,11 +11,11 @@ _UNITS = AnomalyRule(normal=("normal",), domain="unit")
 CARDS_MACHINES: tuple[TaskCard, ...] = (
     published(
         "mimii",
-        title="MIMII: does this fan, pump, slider, valve sound as it should",
+        title="MIMII: anomalies of fans, pumps, sliders and valves",
         labels="single",
         protocol="split",
         rule=_UNITS,
-        made="made here: of each unit all abnormal clips and as many normal ones judge, the other normal ones teach",
+        made="made here, by unit; test: all abnormal clips and as many normal ones; training: the other normal ones",
         notes="One model for each unit, as in the DCASE challenges; AUC and partial AUC (0.1) are means over units.",
     ),
     published(
@@ -25,7 +25,7 @@ CARDS_MACHINES: tuple[TaskCard, ...] = (
         protocol="split",
         rule=_UNITS,
         made="the development part: normal training clips, normal and anomalous test clips of each machine id",
-        notes="The challenge averages over ids of a machine, then over machines: here all ids count the same.",
+        notes="The challenge averages over ids of a machine, then over machines; here all ids have equal weight.",
     ),
     published(
         "dcase2023_task2",
@@ -35,8 +35,8 @@ CARDS_MACHINES: tuple[TaskCard, ...] = (
         rule=_UNITS,
         made="the development part: one model for each machine and section",
         notes=(
-            "Also reads the sets of 2021, 2022 and 2024. The challenge takes the harmonic mean, and AUC of source and "
-            "target domain apart; here one AUC for each section over both."
+            "The sets of 2021, 2022 and 2024 work too. The challenge reports the harmonic mean, and AUC for "
+            "source and target domain separately; here one AUC for each section covers both."
         ),
     ),
 )

@@ -23,7 +23,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="drum_oneshots",
-        title="Drum hits: which kind of drum, on instruments that were never heard in training",
+        title="Drum hits: which kind of drum, on instruments that training lacks",
         labels="single",
         corpus="drum_oneshots",
         protocol="split",
@@ -50,8 +50,8 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="single",
         protocol="auto",
         folds=10,
-        made="the fault-filtered division where its lists are there (EVAR, MARBLE), else ten folds (HEAR, X-ARES)",
-        notes="Known for repeated, mislabelled and same-artist clips (Sturm 2013): folds flatter.",
+        made="the fault-filtered split where its lists are present (EVAR, MARBLE), else ten folds (HEAR, X-ARES)",
+        notes="Known for repeated, mislabelled and same-artist clips (Sturm 2013): scores over folds are too good.",
     ),
     published(
         "gtzan_music_speech",
@@ -60,7 +60,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         protocol="folds",
         folds=10,
         source="file",
-        made="ten folds made here (HEAR's are others)",
+        made="ten folds made here (not those of HEAR)",
         notes="128 clips of 30 s.",
     ),
     published(
@@ -96,7 +96,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="single",
         protocol="folds",
         source="file",
-        made="five folds made here (HEAR's are others)",
+        made="five folds made here (not those of HEAR)",
     ),
     published(
         "mridangam",
@@ -106,7 +106,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="single",
         protocol="folds",
         source="file",
-        made="five folds made here (HEAR's are others)",
+        made="five folds made here (not those of HEAR)",
     ),
     published(
         "beijing_opera",
@@ -114,7 +114,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="single",
         protocol="folds",
         source="file",
-        made="five folds made here (HEAR's are others)",
+        made="five folds made here (not those of HEAR)",
         notes="236 strokes.",
     ),
     published(
@@ -140,7 +140,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="single",
         protocol="folds",
         source="file",
-        made="five folds made here; every singer is on both sides by need (MARBLE's division is another)",
+        made="five folds made here; every singer is in training and test (MARBLE's split differs)",
     ),
     published(
         "magnatagatune",
@@ -148,7 +148,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         labels="multi",
         protocol="split",
         metric="macro_auc",
-        made="the usual division by folder: 0 to b teach, c validates, d to f judge",
+        made="the usual split by folder: 0 to b training, c validation, d to f test",
         notes="MARBLE reports ROC-AUC and mAP.",
     ),
     *(
@@ -175,7 +175,7 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         title="GiantSteps: which of 24 keys",
         labels="single",
         protocol="folds",
-        made="five folds made here; MARBLE learns from another collection and judges on all of these",
+        made="five folds made here; MARBLE trains on another collection and tests on all of these",
         notes="MARBLE's weighted score gives credit to related keys; accuracy does not.",
     ),
     published(
@@ -184,16 +184,16 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         title="Surge synthesizer: which of 88 notes",
         labels="single",
         protocol="folds",
-        made="folds made here, by tone of the synthesizer (EVAR's division is another)",
+        made="folds made here, by tone of the synthesizer (EVAR's split differs)",
     ),
     published(
         "maestro",
         "maestro_notes",
-        title="MAESTRO: which piano notes from when to when",
+        title="MAESTRO: onset, offset and pitch of piano notes",
         protocol="split",
         metric="event_f1",
         rule=EventsRule(frame=0.02, collar=0.05, smooth=(0.0,), shortest=(0.0, 0.03, 0.06), psds=False),
         made="the official split, by composition",
-        notes="HEAR takes 5 hours in pieces of 120 s and five folds: cut them too (--cut 120). Needs auricle[music].",
+        notes="HEAR uses 5 hours in pieces of 120 s (--cut 120) and five folds. Needs auricle[music].",
     ),
 )

@@ -1,4 +1,4 @@
-"""Cards of published data sets: what is known of the data set is not written twice."""
+"""Cards of published data sets, from the facts of `auricle.corpus.published`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def published(data: str, name: str = "", *, layout: str = "", **card: Any) -> Ta
     Args:
         data: name of the data set.
         name: of the task; the data set's by default.
-        layout: which reader of its folders; the data set's by default.
+        layout: name of the folder layout; the data set's by default.
         card: the other fields of `TaskCard`.
     """
     known = DATA_SETS[data]

@@ -1,10 +1,10 @@
-"""Cards of tasks whose answer is a number."""
+"""Cards of regression tasks."""
 
 from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
-from auricle.tasks.regression.answers import RegressionRule
+from auricle.tasks.regression.rule import RegressionRule
 
 _ESC = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, doi 10.1145/2733373.2806390'
 
@@ -16,21 +16,21 @@ CARDS_REGRESSION: tuple[TaskCard, ...] = (
         label="midi",
         protocol="folds",
         source="file",
-        made="the corpus's folds: the test dynamics were never heard in training, the pitches were",
+        made="the corpus's folds: training contains the pitches of the test notes, but not their dynamics",
         licence="public domain",
         citation="AKAI Splendid Grand Piano, in github.com/sfzinstruments/SplendidGrandPiano",
-        notes="Four dynamics of each note. Pitch accuracy counts answers within half a semitone.",
+        notes="Four dynamics of each note. Pitch accuracy counts predictions within half a semitone.",
         rule=RegressionRule(unit="semitones"),
     ),
     TaskCard(
         name="esc10_level",
-        title="ESC-10: how loud is it? Root-mean-square level in dB",
+        title="ESC-10: root-mean-square level in dB",
         corpus="esc10",
         protocol="folds",
         made="the five official folds; the level is measured from each clip",
         licence="CC BY 3.0",
         citation=_ESC,
-        notes="Tells whether an encoder still knows the level of its input: many are trained to forget it.",
+        notes="Measures whether an encoder represents the level of its input; many are trained to ignore it.",
         rule=RegressionRule(measured="level", unit="dB"),
     ),
     *(
@@ -40,7 +40,7 @@ CARDS_REGRESSION: tuple[TaskCard, ...] = (
             title=f"emoMusic: {number} of an excerpt",
             label=number,
             protocol="split",
-            made="development clips teach, evaluation clips judge",
+            made="training: development clips; test: evaluation clips",
             rule=RegressionRule(),
         )
         for number in ("arousal", "valence")

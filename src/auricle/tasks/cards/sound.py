@@ -73,7 +73,7 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         labels="single",
         protocol="split",
         made="the challenge's training and test clips; a fifth of the training clips validates",
-        notes="Part of the training labels was not verified by hand.",
+        notes="Part of the training labels was not verified manually.",
     ),
     published(
         "audioset",
@@ -81,10 +81,10 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         title="AudioSet-20k: which of 527 classes occur in a segment",
         labels="multi",
         protocol="split",
-        made="the balanced training segments teach, the evaluation segments judge; a fifth of the videos validates",
+        made="training: balanced segments (a fifth of the videos validates); test: evaluation segments",
         notes=(
-            "Use a folder without unbalanced_train_segments.csv. Every laboratory has another part of the videos: "
-            "say how many segments were there (it is among the corpus's notes)."
+            "Use a folder without unbalanced_train_segments.csv. Copies differ in the videos they have: report the "
+            "number of segments (in the notes of the corpus)."
         ),
     ),
     published(
@@ -93,7 +93,7 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         title="AudioSet: which of 527 classes occur in a segment",
         labels="multi",
         protocol="split",
-        made="balanced and unbalanced training segments teach, the evaluation segments judge",
+        made="training: balanced and unbalanced segments; test: evaluation segments",
         notes="Needs unbalanced_train_segments.csv and its recordings too.",
     ),
     published(
@@ -105,14 +105,14 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
     ),
     published(
         "vocal_imitation",
-        title="Vocal Imitation Set: which recording is imitated",
+        title="Vocal Imitation Set: the imitated recording",
         labels="single",
         protocol="folds",
         folds=3,
         metric="accuracy",
         source="file",
-        made="three folds made here, as HEAR and X-ARES make theirs (theirs are others)",
-        notes="One participant's imitations fall into several folds. HEAR reports mAP, X-ARES accuracy.",
+        made="three folds made here, in the way of HEAR and X-ARES (not the same folds)",
+        notes="Imitations of one participant are in several folds. HEAR reports mAP, X-ARES accuracy.",
     ),
     published(
         "libricount",
@@ -120,7 +120,7 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         labels="single",
         protocol="folds",
         source="file",
-        made="five folds made here (HEAR's and X-ARES's are others)",
+        made="five folds made here (not those of HEAR and X-ARES)",
     ),
     published(
         "coughvid",
@@ -129,11 +129,11 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         protocol="folds",
         metric="balanced_accuracy",
         made="five folds made here, clips with a cough probability above 0.8 and a reported status, as in HEAR",
-        notes="HEAR reports accuracy first; the classes are far from balanced. Status is self-reported.",
+        notes="HEAR reports accuracy; the classes are imbalanced. Status is self-reported.",
     ),
     published(
         "gunshots",
-        title="Gunshot triangulation: which of four microphones heard the shot",
+        title="Gunshot triangulation: which of four microphones recorded the shot",
         labels="single",
         protocol="folds",
         folds=7,
@@ -142,15 +142,15 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
     ),
     published(
         "tau_scenes",
-        title="TAU Urban Acoustic Scenes: ten places",
+        title="TAU Urban Acoustic Scenes: ten scenes",
         labels="single",
         protocol="split",
-        made="the publisher's division by place of recording; devices S4 to S6 only judge",
-        notes="Reads any of the sets of 2018 to 2022. DCASE's headline is accuracy, by device too (column `device`).",
+        made="the publisher's split by place of recording; devices S4 to S6 are in the test only",
+        notes="Any of the sets of 2018 to 2022 works. DCASE's headline is accuracy, by device too (column `device`).",
     ),
     published(
         "urban_sed",
-        title="URBAN-SED: what sounds from when to when",
+        title="URBAN-SED: onset, offset and class of urban sounds",
         protocol="split",
         rule=EventsRule(frame=0.1),
         made="the official split, mixed from disjoint folds of UrbanSound8K",
@@ -158,19 +158,19 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
     ),
     published(
         "desed",
-        title="DESED: what sounds at home from when to when",
+        title="DESED: onset, offset and class of domestic sounds",
         protocol="split",
         rule=EventsRule(),
-        made="by folders: train, validation, eval (public); without eval, validation judges",
-        notes="X-ARES chooses and judges on validation, and uses weak labels as if they were strong.",
+        made="by folders: train, validation, eval (public); without eval, validation is the test",
+        notes="X-ARES selects and tests on validation, and uses weak labels as if they were strong.",
     ),
     published(
         "dcase2016_task2",
-        title="DCASE 2016 task 2: office sounds from when to when",
+        title="DCASE 2016 task 2: onset, offset and class of office sounds",
         protocol="split",
         metric="event_f1",
         rule=EventsRule(collar=0.2, smooth=(0.0, 0.25), shortest=(0.125, 0.25)),
-        made="the development recordings teach (part of them validates), the public evaluation recordings judge",
+        made="training: development recordings (part validates); test: public evaluation recordings",
         notes="HEAR: onset F1 with a collar of 200 ms; recordings of 2 minutes.",
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.published import published
-from auricle.tasks.sequence.answers import SequenceRule
-from auricle.tasks.verification.answers import VerificationRule
+from auricle.tasks.sequence.rule import SequenceRule
+from auricle.tasks.verification.rule import VerificationRule
 
 _FSDD = "Z. Jackson et al., Free Spoken Digit Dataset, doi 10.5281/zenodo.1342401"
 _ARABIC = (
@@ -17,7 +17,7 @@ _NEMO = 'I. Christop, "nEMO: Dataset of Emotional Speech in Polish", LREC-COLING
 CARDS_SPEECH: tuple[TaskCard, ...] = (
     TaskCard(
         name="fsdd",
-        title="Free spoken digits, with speakers that were never heard in training",
+        title="Free spoken digits, of speakers that training lacks",
         labels="single",
         corpus="fsdd",
         protocol="folds",
@@ -29,7 +29,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="fsdd_speakers",
-        title="Free spoken digits: who speaks",
+        title="Free spoken digits: which speaker",
         labels="single",
         corpus="fsdd",
         label="source",
@@ -42,18 +42,18 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
     ),
     TaskCard(
         name="arabic_commands",
-        title="Arabic commands: ten keywords of unheard speakers",
+        title="Arabic commands: ten keywords, of speakers that training lacks",
         labels="single",
         corpus="arabic_commands",
         protocol="split",
-        made="speaker-disjoint: 24 speakers, the official validation speakers judge",
+        made="speaker-disjoint: 24 speakers; the official validation speakers are the test",
         licence="CC BY 4.0",
         citation=_ARABIC,
         notes="960 clips of 1 s. MFCC statistics with an RBF SVM 71.7 %.",
     ),
     TaskCard(
         name="nemo_pl",
-        title="nEMO: six emotions in Polish, by actors that were never heard in training",
+        title="nEMO: six emotions in Polish, by actors that training lacks",
         labels="single",
         corpus="nemo_pl",
         protocol="folds",
@@ -78,7 +78,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         labels="single",
         protocol="split",
         made="the publisher's lists; silence is cut from the background noise here",
-        notes="SUPERB judges on the publisher's separate 12-class test archive: its numbers can't be set beside these.",
+        notes="SUPERB tests on the publisher's separate 12-class test archive: its numbers are not comparable.",
     ),
     published(
         "speech_commands_v2",
@@ -96,7 +96,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         labels="single",
         protocol="split",
         made="the publisher's lists; silence is cut from the background noise here",
-        notes="HEAR judges on the publisher's separate 12-class test archive: its numbers can't be set beside these.",
+        notes="HEAR tests on the publisher's separate 12-class test archive: its numbers are not comparable.",
     ),
     published(
         "voxceleb1",
@@ -109,10 +109,10 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
     published(
         "voxceleb1",
         "voxceleb1_verification",
-        title="VoxCeleb1: is it the same speaker?",
+        title="VoxCeleb1: same speaker or not",
         protocol="split",
         rule=VerificationRule(trials="veri_test.txt", identity="label", target_prior=0.01),
-        made="the trials of veri_test.txt, among 40 speakers; readers learn from the other 1,211",
+        made="the trials of veri_test.txt, among 40 speakers; the other 1,211 are training data",
         notes="SUPERB trains an x-vector network for it (ASV).",
     ),
     published(
@@ -125,7 +125,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
     ),
     published(
         "fluent_speech_commands",
-        title="Fluent Speech Commands: what is meant (31 intents)",
+        title="Fluent Speech Commands: 31 intents",
         labels="single",
         protocol="split",
         made="the official split, by speaker",
@@ -133,12 +133,12 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
     ),
     published(
         "asvspoof2015",
-        title="ASVspoof 2015: a person or a machine",
+        title="ASVspoof 2015: genuine or spoofed speech",
         labels="single",
         protocol="split",
         metric="balanced_accuracy",
-        made="the official split, by speaker; half of the evaluation's methods are unknown from training",
-        notes="X-ARES reports accuracy on a selection of its own.",
+        made="the official split, by speaker; half of the spoofing methods in the test are not in training",
+        notes="X-ARES reports accuracy on a selection.",
     ),
     published(
         "librispeech",
@@ -147,33 +147,33 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         title="LibriSpeech: man or woman (X-ARES)",
         labels="single",
         protocol="split",
-        made="train-clean-100, dev-clean and test-clean; readers are disjoint",
+        made="train-clean-100, dev-clean and test-clean; speakers are disjoint",
     ),
     published(
         "librispeech",
         "librispeech_asr",
         label="transcript",
-        title="LibriSpeech, 100 hours: what is said",
+        title="LibriSpeech, 100 hours: transcription",
         protocol="split",
         rule=SequenceRule(),
-        made="train-clean-100, dev-clean and test-clean; readers are disjoint",
-        notes="Known from SUPERB and X-ARES, whose readers are larger (a BiLSTM, a frozen language model).",
+        made="train-clean-100, dev-clean and test-clean; speakers are disjoint",
+        notes="Known from SUPERB and X-ARES, whose heads are larger (a BiLSTM, a frozen language model).",
     ),
     published(
         "crema_d",
-        title="CREMA-D: six emotions, by actors that were never heard in training",
+        title="CREMA-D: six emotions, by actors that training lacks",
         labels="single",
         protocol="folds",
         made="five folds made here, by actor",
-        notes="EVAR's division (70 % of the actors teach): layout:crema_d:FOLDER?split=evar/metadata/cremad.csv.",
+        notes="EVAR's split (70 % of the actors in training): layout:crema_d:FOLDER?split=evar/metadata/cremad.csv.",
     ),
     published(
         "ravdess",
-        title="RAVDESS: eight emotions, by actors that were never heard in training",
+        title="RAVDESS: eight emotions, by actors that training lacks",
         labels="single",
         protocol="folds",
         folds=4,
-        made="four folds made here, by actor (X-ARES's four are others)",
+        made="four folds made here, by actor (not those of X-ARES)",
     ),
     published(
         "iemocap",
@@ -182,7 +182,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         protocol="folds",
         source="file",
         made="five folds, one session each; excited counts as happy",
-        notes="Speakers of a session are in no other one.",
+        notes="No speaker is in two sessions.",
     ),
     published(
         "voxforge",
@@ -190,7 +190,7 @@ CARDS_SPEECH: tuple[TaskCard, ...] = (
         labels="single",
         protocol="split",
         source="file",
-        made="EVAR's division of recordings",
-        notes="Open EVAR's table evar/metadata/voxforge.csv as the corpus, beside the sound.",
+        made="EVAR's split of recordings",
+        notes="Open EVAR's table evar/metadata/voxforge.csv as the corpus, in the folder of the audio.",
     ),
 )

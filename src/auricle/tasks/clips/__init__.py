@@ -1,1 +1,1 @@
-"""Clips with one label or several."""
+"""Classification of clips."""

@@ -1,16 +1,16 @@
-"""One fold of one reader: choose settings on validation clips, train for each seed, score the test clips.
+"""One probe on one fold: choose settings on validation clips, train for each seed, score the test clips.
 
 Learning rate and weight decay are searched once per fold, with the first seed. Then, for each seed, the probe is
 trained again at the chosen setting on training and validation clips together, for as many epochs as in the search, and
-only then meets the test clips. A setting stands for its last epoch: what was validated is what is trained again.
+only then scores the test clips. A setting is validated at its last epoch: what was validated is what is trained again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,23 +20,25 @@ from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.probes import FittedProbe, Labelled, LossConfig, ProbeConfig, SearchConfig, fit_probe, fit_probe_seeds
 from auricle.probes.cost import head_macs
+from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.folds import Fold
-from auricle.tasks.shallow import TrainingFreeConfig, Vectors
+from auricle.tasks.shallow import ShallowConfig, Vectors
 from auricle.tasks.targets import Targets, mute_unseen
+from auricle.tasks.task_type import Job, Kept
 from auricle.tokens.token_set import TokenSet
 
 
 @dataclass(frozen=True)
 class FoldFit:
-    """What a fold yields.
+    """Result of one fold.
 
     Attributes:
         scores: `(S, n, C)` float32 probabilities of the fold's test clips, one slice a seed.
-        chosen: the settings that validation chose, and how they validated.
+        chosen: the settings that validation chose, and their validation scores.
         params: trained parameters.
         tried: number of settings tried.
-        macs: multiply-adds of the reader per clip; None: not counted.
-        notes: what a reader of the score must know.
+        macs: multiply-adds of the probe per clip; None: not counted.
+        notes: caveats for whoever reads the score.
     """
 
     scores: NDArray[np.float32]
@@ -46,15 +48,10 @@ class FoldFit:
     macs: int | None = None
     notes: list[str] = field(default_factory=list)
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def pack(self) -> Kept:
         """Return JSON-ready data and arrays, to be kept on disk."""
         head = {"chosen": self.chosen, "params": self.params, "tried": self.tried, "macs": self.macs}
         return {**head, "notes": self.notes}, {"scores": self.scores}
-
-    @classmethod
-    def unpack(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        """Rebuild from `pack`'s data."""
-        return cls(arrays["scores"], **head)
 
 
 def fit_fold(
@@ -73,30 +70,31 @@ def fit_fold(
     """Fit a probe on one fold.
 
     Args:
-        probe: settings of a probe, or of a reader without a training loop.
+        probe: settings of a probe, or of a shallow classifier.
         tokens: of the clips of `targets`, in that order.
-        targets: what is true of them.
-        fold: places of training, validation and test clips.
-        seeds: of the probe's start and the order of clips.
+        targets: labels of the clips.
+        fold: indices of training, validation and test clips.
+        seeds: of initial weights and the order of clips.
         search: grid and training.
         loss: what is minimised.
         refit: train on training and validation clips at the chosen setting; False: search anew with each seed on
-            training clips alone and stop at the best validation epoch.
+            training clips alone, with early stopping at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
 
     Raises:
         ConfigError: `probe` is neither of the two.
     """
-    tell = progress or (lambda share: None)
-    if isinstance(probe, TrainingFreeConfig):
+    report = progress or (lambda share: None)
+    known = np.concatenate([fold.train, fold.valid]) if refit else fold.train
+    if isinstance(probe, ShallowConfig):
         train, valid = _vectors(tokens, targets, fold.train), _vectors(tokens, targets, fold.valid)
         scored, choice = probe.fit_predict(train, valid, tokens.pooled[fold.test], refit=refit)
-        tell(1.0)
-        scores = mute_unseen(scored[None].astype(np.float32), targets.truth[_learnt(fold, refit)])
+        report(1.0)
+        scores = mute_unseen(scored[None].astype(np.float32), targets.truth[known])
         return FoldFit(scores, {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
     if not isinstance(probe, ProbeConfig):
-        raise ConfigError(f"{type(probe).__name__} reads no labelled clips; give the settings of a probe")
+        raise ConfigError(f"{type(probe).__name__} serves no labelled clips; expected a probe or a shallow classifier")
     parts = {name: _labelled(tokens, targets, rows) for name, rows in (("train", fold.train), ("valid", fold.valid))}
     test = tokens.select(fold.test)
     search = search.replace(best_epoch=not refit)
@@ -112,7 +110,7 @@ def fit_fold(
             search=config,
             seed=seed,
             device=device,
-            progress=lambda done, of: tell((stage + done / of) / stages),
+            progress=lambda done, of: report((stage + done / of) / stages),
         )
 
     def several() -> tuple[FittedProbe, ...]:
@@ -125,12 +123,12 @@ def fit_fold(
             search=search,
             seeds=seeds,
             device=device,
-            progress=lambda done, of: tell(done / of),
+            progress=lambda done, of: report(done / of),
         )
 
     found: FittedProbe | None = None
     if not refit:
-        # With `top_k` the search compares its best settings over seeds of its own: one setting stands for all seeds.
+        # With `top_k` the search compares its best settings over its own seeds: all seeds share one setting.
         fitted = (
             list(several()) if search.top_k > 1 else [fit(parts["train"], search, s, i) for i, s in enumerate(seeds)]
         )
@@ -158,18 +156,42 @@ def fit_fold(
             ],
         }
         tried = len(found.trials)
-        everything = _labelled(tokens, targets, np.concatenate([fold.train, fold.valid]))
+        everything = _labelled(tokens, targets, known)
         again = search.replace(lr=(trial.lr,), weight_decay=(trial.weight_decay,), halving=())
         fitted = [fit(everything, again, seed, stage) for stage, seed in enumerate(seeds, 1)]
     scores = np.stack([f.predict(test) for f in fitted]).astype(np.float32)
-    scores = mute_unseen(scores, targets.truth[_learnt(fold, refit)])
-    # Notes of the search: the probes trained again had one setting, of which there is nothing to say.
+    scores = mute_unseen(scores, targets.truth[known])
+    # Notes of the search: the probes trained again had one setting, which needs none.
     notes = list((found or fitted[0]).notes)
     return FoldFit(scores, chosen, fitted[0].params, tried, head_macs(fitted[0].head, test), notes)
 
 
-def _learnt(fold: Fold, refit: bool) -> NDArray[np.int64]:
-    return np.concatenate([fold.train, fold.valid]) if refit else fold.train
+def known_targets(job: Job, targets: Targets) -> Targets:
+    """Return the targets of the clips that could be read, in the order of `job.tokens()`."""
+    return replace(targets, rows=targets.rows[job.present], truth=targets.truth[job.present])
+
+
+def clip_predictions(
+    job: Job, targets: Targets, folds: Sequence[Fold], parts: Sequence[Kept], seeds: Sequence[int]
+) -> ClipPredictions:
+    """Return the predictions of the test clips of all folds in a row.
+
+    Args:
+        job: names and sources of the clips.
+        targets: of the clips that could be read (`known_targets`).
+        folds: with indices into `targets`.
+        parts: `FoldFit.pack` of each fold.
+        seeds: of the scores.
+    """
+    rows, units = job.test_units(folds)
+    return ClipPredictions(
+        kind=targets.kind,
+        classes=targets.classes,
+        **units,
+        truth=targets.truth[rows],
+        scores=np.concatenate([arrays["scores"] for _, arrays in parts], axis=1),
+        seeds=tuple(seeds),
+    )
 
 
 def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:

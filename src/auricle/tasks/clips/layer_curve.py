@@ -1,14 +1,15 @@
 """The curve over an encoder's layers: one probe fitted at each layer, the layer chosen on validation clips.
 
-A curve read off test clips tempts to quote its top. Here each fold's validation clips choose the layer, and the score
-is that of the chosen layers; the whole curve is beside it.
+A curve of test scores invites quoting its maximum. Here each fold's validation clips choose the layer, and the score is
+that of the chosen layers; the whole curve is reported with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +17,11 @@ from auricle.config import Config, nearest
 from auricle.errors import ConfigError
 from auricle.probes import LossConfig
 from auricle.probes.registry import PROBES
-from auricle.results.scoring import score
-from auricle.tasks.clips.clip_answers import clip_answers
-from auricle.tasks.clips.fold_fits import FoldFit, fit_fold
+from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold
 from auricle.tasks.folds import Fold, Plan
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
-from auricle.tasks.task_type import Job, Kept, Outcome
+from auricle.tasks.task_type import Job, Kept, Outcome, fold_outcome
 from auricle.tokens.token_set import TokenSet
 
 _BLOCK = 256  # clips whose tokens are averaged at once
@@ -30,26 +29,24 @@ _BLOCK = 256  # clips whose tokens are averaged at once
 
 @dataclass(frozen=True)
 class LayerCurveConfig(Config):
-    """A reader that fits one probe at every layer.
+    """One probe fitted at every layer.
 
     Attributes:
-        probe: name of a probe that reads one layer, or of a reader without a training loop whose strength validation
-            clips choose. What these call the encoder's clip vector is, at each layer, the mean of its valid tokens: an
-            encoder's own pooling is made for its output only.
+        probe: name of a probe that reads one layer, or of a shallow classifier with a strength that validation clips
+            choose. The clip vector of a layer is the mean of its valid tokens: an encoder's own pooling is made for its
+            output only.
     """
 
     probe: str = "linear"
 
     def __post_init__(self) -> None:
-        """Check the probe.
-
-        Raises:
-            ConfigError: it is unknown, reads several layers at once, or is not validated.
-        """
         known = {name for name, config in PROBES.items() if config.reads == "tokens"}
         known |= {name for name, config in SHALLOW_CLASSIFIERS.items() if config.settings()}
         if self.probe not in known:
-            raise ConfigError(f"no curve over layers with the probe {self.probe!r}{nearest(self.probe, known)}")
+            raise ConfigError(
+                f"LayerCurveConfig.probe is {self.probe!r}; expected a probe that reads one layer and is validated"
+                f"{nearest(self.probe, known)}"
+            )
 
     @property
     def inner(self) -> Config:
@@ -63,7 +60,7 @@ def layer_tokens(tokens: TokenSet) -> list[TokenSet]:
 
 
 def run_layer_curve(
-    job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, metric: Callable[..., str]
+    job: Job, probe: LayerCurveConfig, targets: Targets, plan: Plan, loss: LossConfig, settings: dict[str, Any]
 ) -> Outcome:
     """Fit a probe at every layer of every fold.
 
@@ -73,43 +70,35 @@ def run_layer_curve(
         targets: of the clips that could be read.
         plan: the folds.
         loss: of the probe.
-        metric: `TaskType.headline`: names the metric of a card's answers.
+        settings: of the outcome.
     """
     protocol, folds = job.protocol, job.readable(plan.folds)
     layers = layer_tokens(job.tokens(layers=True))
     seeds = protocol.seeds if probe.probe in PROBES else protocol.seeds[:1]
     total = len(folds) * len(layers)
-    fits: list[list[FoldFit]] = []
+    fits: list[list[Kept]] = []
     for f, fold in enumerate(folds):
-        row: list[FoldFit] = []
+        row: list[Kept] = []
         for tokens in layers:
 
             def fit(fold: Fold = fold, tokens: TokenSet = tokens, done: int = f * len(layers) + len(row)) -> Kept:
+                def progress(share: float) -> None:
+                    job.progress((done + share) / total)
+
                 found = fit_fold(
-                    probe.inner,
-                    tokens,
-                    targets,
-                    fold,
-                    seeds=seeds,
-                    search=protocol.search,
-                    loss=loss,
-                    refit=protocol.refit,
-                    device=job.device,
-                    progress=lambda share: job.tell((done + share) / total),
+                    probe.inner, tokens, targets, fold, seeds=seeds, loss=loss, progress=progress, **job.training
                 )
                 return found.pack()
 
-            row.append(FoldFit.unpack(*job.kept(f"fold-{f}-layer-{tokens.layer}", fit)))
+            row.append(job.kept(f"fold-{f}-layer-{tokens.layer}", fit))
         fits.append(row)
-    validation = np.array([[_validation(fit) for fit in row] for row in fits])
+    validation = np.array([[_validation(head) for head, _ in row] for row in fits])
     best = [choose(row) for row in validation]
-    chosen = [row[place] for row, place in zip(fits, best, strict=True)]
-    answers = clip_answers(job, targets, folds, chosen, seeds)
-    name = metric(job.card, answers)
+    predictions = clip_predictions(job, targets, folds, [row[b] for row, b in zip(fits, best, strict=True)], seeds)
+    metric = job.card.metric or predictions.metrics[0]
     curve = []
     for place, tokens in enumerate(layers):
-        at = clip_answers(job, targets, folds, [row[place] for row in fits], seeds)
-        found = score(at, name, resamples=protocol.resamples, confidence=protocol.confidence, seed=protocol.split_seed)
+        found = protocol.score(clip_predictions(job, targets, folds, [row[place] for row in fits], seeds), metric)
         curve.append(
             {
                 "layer": tokens.layer,
@@ -121,32 +110,27 @@ def run_layer_curve(
             }
         )
     numbers = [layers[place].layer for place in best]
-    return Outcome(
-        predictions=answers,
-        fold_names=[fold.name for fold in folds],
-        sizes=[[len(fold.train), len(fold.valid), len(fold.test)] for fold in folds],
-        units_total=sum(len(fold.test) for fold in plan.folds),
-        chosen=[{**fit.chosen, "layer": layer} for fit, layer in zip(chosen, numbers, strict=True)],
-        tried=chosen[0].tried * len(layers),
-        params=chosen[0].params,
-        macs=chosen[0].macs,
-        refit=protocol.refit,
-        notes=list(dict.fromkeys(note for row in fits for fit in row for note in fit.notes))[:10],
-        details={"layer_curve": curve, "layers_chosen": numbers},
-    )
+    notes = list(dict.fromkeys(note for row in fits for head, _ in row for note in head["notes"]))[:10]
+    heads = []
+    for row, place, number in zip(fits, best, numbers, strict=True):
+        head = row[place][0]
+        chosen = {**head["chosen"], "layer": number}
+        heads.append({**head, "chosen": chosen, "tried": head["tried"] * len(layers), "notes": notes})
+    details = {"layer_curve": curve, "layers_chosen": numbers}
+    return fold_outcome(predictions, folds, plan.folds, heads, settings, refit=protocol.refit, details=details)
 
 
 def choose(validation: Sequence[float] | np.ndarray) -> int:
-    """Return the place of the best validation score; of equal ones the last, which is nearest to the output.
+    """Return the index of the best validation score; of equal ones the last, which is nearest to the output.
 
     An undefined score (NaN) never wins over a defined one.
     """
     return max(range(len(validation)), key=lambda i: (-math.inf if math.isnan(validation[i]) else validation[i], i))
 
 
-def _validation(fit: FoldFit) -> float:
-    """Return how a fit validated: one number, or the mean over seeds that were searched apart."""
-    found = fit.chosen.get("validation")
+def _validation(head: dict[str, Any]) -> float:
+    """Return the validation score of a fit: one number, or the mean over seeds that were searched separately."""
+    found = head["chosen"].get("validation")
     values = [v for v in (found if isinstance(found, list) else [found]) if v is not None]
     return float(np.mean(values)) if values else math.nan
 

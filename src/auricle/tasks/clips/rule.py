@@ -1,12 +1,15 @@
-"""Labelled clips: the task whose units are clips with one label each, or any number."""
+"""Classification of clips: settings of the task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from auricle.config import Config
+from auricle.tasks.rule import TaskRule
 
 
 @dataclass(frozen=True)
-class ClipsRule(Config):
-    """Clips with one label or any number of them; card and corpus say all that there is to say."""
+class ClipsRule(TaskRule):
+    """Clips with one label or any number of them; card and corpus define everything else."""
+
+    type_name: ClassVar[str] = "clips"

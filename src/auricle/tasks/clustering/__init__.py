@@ -1,1 +1,1 @@
-"""Do labels follow from distances between clips?"""
+"""Clustering of clip vectors."""

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config, Natural
-from auricle.errors import ConfigError
 from auricle.metrics.clustering import adjusted_rand_index, cluster_purity, normalised_mutual_information
 from auricle.metrics.weights import Floats, Metric
 from auricle.results.predictions import TaskPredictions
@@ -19,21 +17,6 @@ MEASURES: dict[str, Metric] = {
     "nmi": normalised_mutual_information,
     "purity": cluster_purity,
 }
-
-
-@dataclass(frozen=True)
-class ClusteringRule(Config):
-    """All clips are clustered; labels only score the clusters.
-
-    Attributes:
-        clusters: how many, at least 2; 0: as many as there are classes.
-    """
-
-    clusters: Natural = 0
-
-    def __post_init__(self) -> None:
-        if self.clusters == 1:
-            raise ConfigError("clusters is 1; expected 0 (as many as classes) or at least 2")
 
 
 @dataclass(frozen=True)

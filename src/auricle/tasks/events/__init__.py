@@ -1,1 +1,1 @@
-"""Which sound occurs when?"""
+"""Sound event detection."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
 from auricle.metrics.events import Event, EventCounts, event_counts, segment_counts
-from auricle.metrics.psds import Psds, PsdsConfig
+from auricle.metrics.psds import PSDS1, PSDS2, Psds, PsdsConfig
 from auricle.metrics.weights import Floats, nan_mean
 from auricle.results.predictions import TaskPredictions
 from auricle.tasks.events.rule import COUNTED, CURVES, EventsRule
 
 __all__ = ["EventPredictions", "EventsRule"]
+
+_CURVES: dict[str, PsdsConfig] = dict(zip(CURVES, (PSDS1, PSDS2), strict=True))
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class EventPredictions(TaskPredictions):
     def _psds(self, metric: str, seed: int, weights: np.ndarray) -> Floats:
         if (metric, seed) not in self._curves:
             # What thresholds change is found once; each weighting then only sums it.
-            self._curves[metric, seed] = self._prepared(CURVES[metric], seed)
+            self._curves[metric, seed] = self._prepared(_CURVES[metric], seed)
         return nan_mean(np.stack([psds.value(weights[:, rows]) for rows, psds in self._curves[metric, seed]]))
 
     def _prepared(self, config: PsdsConfig, seed: int) -> list[tuple[NDArray[np.int64], Psds]]:

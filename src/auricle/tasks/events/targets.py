@@ -21,13 +21,13 @@ from auricle.tasks.targets import Targets
 
 @dataclass(frozen=True)
 class EventLists:
-    """What sounds when, in every clip of a corpus.
+    """The events of every clip of a corpus.
 
     Attributes:
         classes: C names, sorted.
-        events: for each clip its events in the clip's own time, by onset.
+        events: of each clip, in the clip's own time, by onset.
         seconds: `(n,)` length of each clip.
-        notes: what was left out, joined or cut, and why.
+        notes: what was excluded, joined or cut, and why.
     """
 
     classes: tuple[str, ...]
@@ -36,7 +36,7 @@ class EventLists:
     notes: tuple[str, ...] = ()
 
     def targets(self) -> Targets:
-        """Return which classes occur in each clip, by which clips are dealt to folds."""
+        """Return the classes that occur in each clip, by which clips are assigned to folds."""
         truth = np.zeros((len(self.events), len(self.classes)), dtype=bool)
         for row, events in enumerate(self.events):
             truth[row, [self.classes.index(label) for label in {e[2] for e in events}]] = True
@@ -44,15 +44,15 @@ class EventLists:
 
 
 def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
-    """Read the events of every clip, leaving out what can't be right.
+    """Read the events of every clip; impossible ones are excluded.
 
     Events of impossible times are excluded and counted (`corpus.readers.side_tables.tidy_events`). Events of one class
-    that overlap in a clip are joined where sounds last: no frame can tell them apart. Where only onsets count, they
+    that overlap in a clip are joined where sounds last: no frame can separate them. Where only onsets count, they
     are kept, and repeated onsets of one class are excluded. Classes with fewer events than `rule.least` are excluded.
 
     Args:
         card: `label` names the column of the event table.
-        rule: what kind of sounds.
+        rule: settings of the task.
         corpus: its clips.
 
     Raises:
@@ -72,32 +72,32 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     labels = pa.array([None if v is None else str(v) for v in table.column(card.label).to_pylist()], type=pa.string())
     table = table.set_column(table.column_names.index("label"), "label", labels)
     whole = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
-    table, notes = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
+    table, tidied = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
     # Overlaps are counted below, once it is known whether they are joined.
-    told = [note for note in (*corpus.notes, *notes) if "begin before an earlier one" not in note]
+    notes = [note for note in (*corpus.notes, *tidied) if "begin before an earlier one" not in note]
     blank = [i for i, label in enumerate(table.column("label").to_pylist()) if not label or not label.strip()]
     if blank:
         table = table.take(pa.array(np.setdiff1d(np.arange(len(table)), blank)))
-        told.append(f"{len(blank)} events without a label were left out")
+        notes.append(f"{len(blank)} events without a label were excluded")
     listed, classes = _by_clip(replace(corpus, event_table=table)), {str(x) for x in table.column("label").to_pylist()}
     rare = {name: count for name, count in _counted(listed, classes).items() if count < rule.least}
     if rare:
         shown = ", ".join(f"{name} ({count})" for name, count in sorted(rare.items()))
-        told.append(f"classes with fewer than {rule.least} events were left out: {shown}")
+        notes.append(f"classes with fewer than {rule.least} events were excluded: {shown}")
         listed = [[e for e in events if e[2] not in rare] for events in listed]
     names = tuple(sorted(classes - rare.keys()))
     if not names or not any(listed):
         raise CorpusError(
-            f"task {card.name!r} has no usable event: {'; '.join(dict.fromkeys(told)) or 'the event table is empty'}; "
-            "mend the table"
+            f"task {card.name!r} has no usable event: {'; '.join(dict.fromkeys(notes)) or 'the event table is empty'}; "
+            "correct the table"
         )
     listed, note = _apart(listed, rule)
     silent = sum(not events for events in listed)
     if silent:
-        told.append(f"{silent} of {len(listed)} clips have no events: there, nothing is to be found")
+        notes.append(f"{silent} of {len(listed)} clips have no events")
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
-    notes = tuple(dict.fromkeys([*told, *note]))
-    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, notes)
+    unique = tuple(dict.fromkeys([*notes, *note]))
+    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, unique)
 
 
 def frame_targets(
@@ -105,9 +105,9 @@ def frame_targets(
 ) -> NDArray[np.float32]:
     """Return zeros and ones on frames, `(frames, C)`.
 
-    A class sounds in a frame if one of its events covers at least half of it; a shorter event sounds in the frame
-    that it covers most of. Where only onsets count, it is the frame that the onset lies in. Events beyond the last
-    frame are not on the grid.
+    A class is active in a frame if one of its events covers at least half of it; a shorter event is active in the frame
+    that it covers most of. Where only onsets count, the frame of the onset is active. Events beyond the last frame are
+    ignored.
 
     Args:
         events: of one clip.
@@ -134,7 +134,7 @@ def frame_targets(
 def _by_clip(corpus: Corpus) -> list[list[Event]]:
     found = []
     for row in range(len(corpus)):
-        # A cut may leave nothing of an event but its edge.
+        # A cut may leave only the edge of an event.
         cut = ((e.onset, e.offset, e.label) for e in corpus.events_of(row))
         found.append([e for e in cut if e[1] > e[0]])
     return found
@@ -149,11 +149,11 @@ def _counted(listed: Sequence[Sequence[Event]], classes: set[str]) -> dict[str, 
 
 
 def _apart(listed: list[list[Event]], rule: EventsRule) -> tuple[list[list[Event]], list[str]]:
-    """Make the events of one class in one clip separate ones, and say how many were not."""
+    """Separate the events of each class in each clip, and count those that were not separate."""
     if rule.sounds == "lasting":
         joined, count = join_overlapping({str(i): events for i, events in enumerate(listed)})
         notes = [f"{count} events were joined to an earlier one of their class that they overlap or touch"]
         return [list(joined[str(i)]) for i in range(len(listed))], notes if count else []
     kept = [list({(e[0], e[2]): e for e in sorted(events)}.values()) for events in listed]
     count = sum(map(len, listed)) - sum(map(len, kept))
-    return kept, [f"{count} onsets that occur twice were left out"] if count else []
+    return kept, [f"{count} onsets that occur twice were excluded"] if count else []

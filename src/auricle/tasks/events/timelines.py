@@ -1,7 +1,7 @@
-"""A few test clips of an event task, to be looked at and listened to: truth, what was found, scores, and the sound.
+"""Examples of an event task for the report: truth, detections, scores, spectrogram and audio of a few test clips.
 
 `events.json` holds `task`, `corpus_fingerprint` and `clips` (each `name`, `file`, `start`, `seconds`, `audio` and
-`spectrogram` as base64, `mime`); `Result.details["timelines"]` holds for the same names what one reader said.
+`spectrogram` as base64, `mime`); `Result.details["timelines"]` holds the detections of one probe under the same names.
 """
 
 from __future__ import annotations
@@ -26,52 +26,54 @@ from auricle.storage import write_atomic
 from auricle.tasks.events.answers import EventPredictions
 
 CLIPS = 6
-SHOWN_SECONDS = 12.0  # of a clip: more than fits a line on a page
+SHOWN_SECONDS = 12.0  # of a clip: the width of a line on the page
 POINTS = 120  # of each class's score curve
 
 
 def spread_places(count: int, wanted: int = CLIPS) -> NDArray[np.int64]:
-    """Return places of a few of `count` clips, evenly spread, the same for every encoder."""
+    """Return the indices of a few of `count` clips, evenly spread, the same for every encoder."""
     places: NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
     return places
 
 
-def timelines(answers: EventPredictions, scores: list[np.ndarray], places: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Return what a reader said of a few clips, JSON-ready.
+def timelines(
+    predictions: EventPredictions, scores: list[np.ndarray], places: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return truth and detections of a few clips, JSON-ready.
 
     Args:
-        answers: of all test clips; the first seed is shown.
+        predictions: of all test clips; the first seed is shown.
         scores: the first seed's scores `(T, C)` of each of these clips.
-        places: which of the clips.
+        places: indices of these clips.
 
     Returns:
         Each `name`, `seconds` (shown), `truth` and `said` (lists of `[onset, offset, class]`), `classes` (those that
-        occur in the clip or are said to), `step` (seconds between points) and `scores` (one list a class).
+        occur or are detected), `step` (seconds between points) and `scores` (one list a class).
     """
-    truth, said = answers.true(), answers.found(0)
+    truth, said = predictions.true(), predictions.found(0)
     shown = []
     for place, table in zip(places.tolist(), scores, strict=True):
-        end = min(float(answers.seconds[place]), SHOWN_SECONDS)
+        end = min(float(predictions.seconds[place]), SHOWN_SECONDS)
         lists = [[e for e in events[place] if e[0] < end] for events in (truth, said)]
-        names = [c for c in answers.classes if any(e[2] == c for events in lists for e in events)]
-        frames = min(len(table), int(np.ceil(end * answers.rate)))
+        names = [c for c in predictions.classes if any(e[2] == c for events in lists for e in events)]
+        frames = min(len(table), int(np.ceil(end * predictions.rate)))
         group = max(1, -(-frames // POINTS))
         # The largest of neighbours: a short event must not vanish between two points.
         curves = {
             name: [
-                round(float(table[i : min(i + group, frames), answers.classes.index(name)].max()), 3)
+                round(float(table[i : min(i + group, frames), predictions.classes.index(name)].max()), 3)
                 for i in range(0, frames, group)
             ]
             for name in names
         }
         shown.append(
             {
-                "name": str(answers.names[place]),
+                "name": str(predictions.names[place]),
                 "seconds": round(end, 3),
                 "truth": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[0]],
                 "said": [[round(e[0], 4), round(min(e[1], end), 4), e[2]] for e in lists[1]],
                 "classes": names,
-                "step": round(group / answers.rate, 5),
+                "step": round(group / predictions.rate, 5),
                 "scores": curves,
             }
         )
@@ -81,18 +83,18 @@ def timelines(answers: EventPredictions, scores: list[np.ndarray], places: NDArr
 def write_examples(
     path: Path, frontend: FrontEnd, corpus: Corpus, task: str, names: NDArray[np.str_], rows: NDArray[np.int64]
 ) -> None:
-    """Write `events.json` with the sound and spectrogram of a few clips, unless this very file is there.
+    """Write `events.json` with audio and spectrogram of a few clips, unless the same file exists.
 
     Args:
         path: the file.
-        frontend: draws the spectrograms (a Kaldi fbank where it is no spectrum).
+        frontend: computes the spectrograms (a Kaldi fbank where it is no spectrum).
         corpus: of the clips.
         task: name of the task.
         names: of the clips, as in `EventPredictions.names`.
         rows: their rows in the corpus.
 
     Raises:
-        StorageError: the disk is full, or the place can't be written.
+        StorageError: the disk is full, or the path can't be written.
     """
     facts = {"task": task, "corpus_fingerprint": corpus.fingerprint, "names": names.tolist()}
     if _facts(path) == facts:
@@ -102,7 +104,7 @@ def write_examples(
         try:
             clips.append({"name": name, **_example(frontend, corpus, row)})
         except AudioError:
-            # It was readable when it was encoded; a page with one example less is still a page.
+            # The clip was readable when it was encoded; the report shows one example less.
             continue
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps({**facts, "clips": clips}, ensure_ascii=False).encode())

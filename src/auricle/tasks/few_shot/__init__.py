@@ -1,1 +1,1 @@
-"""New classes from a few clips."""
+"""Few-shot classification."""

@@ -11,40 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
 from numpy.typing import NDArray
 
-from auricle.config import Config, Count
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.classification import confusion_matrix
 from auricle.metrics.weights import Floats, unit_mean
 from auricle.results.predictions import TaskPredictions
+from auricle.tasks.few_shot.rule import FewShotRule
 
 Places = NDArray[np.int64]
 _TRIES = 50  # orders of the sources that are tried for one episode
-
-
-@dataclass(frozen=True)
-class FewShotRule(Config):
-    """Few-shot classification of clips with one label each.
-
-    Attributes:
-        ways: N, classes of an episode.
-        shots: K, labelled clips of each class.
-        queries: clips of each class that are scored.
-        episodes: how many are drawn.
-        part: which clips are used: those of the corpus's `test` split, `all`, or `auto`: test clips where the corpus
-            names them, else all. No probe learns anything outside an episode, so all clips may be queries.
-    """
-
-    ways: Annotated[int, Ge(2)] = 5
-    shots: Count = 5
-    queries: Count = 10
-    episodes: Count = 600
-    part: Literal["auto", "test", "all"] = "auto"
 
 
 @dataclass(frozen=True)

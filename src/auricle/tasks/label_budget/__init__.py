@@ -1,1 +1,1 @@
-"""Score against the number of labels."""
+"""Scores over label budgets."""

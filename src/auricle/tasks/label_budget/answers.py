@@ -11,38 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config, Count
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import CorpusError
 from auricle.metrics.weights import Floats
 from auricle.tasks.clips.answers import ClipPredictions
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class LabelBudgetRule(Config):
-    """A curve of scores over label budgets.
-
-    Attributes:
-        budgets: labelled training clips of each class, in ascending order. A class with fewer gives all it has.
-        draws: how often clips are drawn anew.
-        validation: what chooses the readers' settings: `budget`: as many validation clips of each class as the budget
-            has training clips, so that a budget of b costs 2 b labels a class at most; `all`: all validation clips,
-            which favours small budgets, and the result says so.
-    """
-
-    budgets: tuple[Count, ...] = (1, 2, 5, 10, 20)
-    draws: Count = 5
-    validation: Literal["budget", "all"] = "budget"
-
-    def __post_init__(self) -> None:
-        if not self.budgets or list(self.budgets) != sorted(set(self.budgets)):
-            raise ConfigError(f"budgets are {list(self.budgets)}; expected at least one, in ascending order")
 
 
 def nested_draws(

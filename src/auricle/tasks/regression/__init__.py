@@ -1,1 +1,1 @@
-"""A number for each clip."""
+"""Regression."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
-from auricle.errors import ConfigError
 from auricle.metrics.regression import chroma_accuracy, mean_error, pearson, pitch_accuracy, r2, spearman
 from auricle.metrics.weights import Floats, Metric
 from auricle.results.predictions import TaskPredictions
@@ -22,23 +20,6 @@ MEASURES: dict[str, Metric] = {
     "pitch_accuracy": pitch_accuracy,
     "chroma_accuracy": chroma_accuracy,
 }
-
-
-@dataclass(frozen=True)
-class RegressionRule(Config):
-    """A number to predict: the card's label column, or one measured from the audio.
-
-    Attributes:
-        measured: `level`: root-mean-square level in dB re full scale, measured from each clip; "": the label column.
-        unit: `semitones` (MIDI note numbers: pitch accuracy within a quarter tone is scored too), `dB`, or "".
-    """
-
-    measured: Literal["", "level"] = ""
-    unit: Literal["", "semitones", "dB"] = ""
-
-    def __post_init__(self) -> None:
-        if self.measured == "level" and self.unit != "dB":
-            raise ConfigError(f"a measured level is in dB, not in {self.unit!r}; set unit to dB")
 
 
 @dataclass(frozen=True)

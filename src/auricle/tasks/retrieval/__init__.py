@@ -1,1 +1,1 @@
-"""Clips with the same label, ranked by similarity."""
+"""Retrieval by example."""

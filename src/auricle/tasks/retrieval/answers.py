@@ -8,22 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config, Natural
 from auricle.metrics.weights import Floats, unit_mean
 from auricle.results.predictions import TaskPredictions
 
 MEASURED = ("map_retrieval", "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg")
-
-
-@dataclass(frozen=True)
-class RetrievalRule(Config):
-    """Each test clip is a query once; all other test clips of other sources are ranked.
-
-    Attributes:
-        depth: ranks that count for nDCG; 0: all.
-    """
-
-    depth: Natural = 0
 
 
 @dataclass(frozen=True)

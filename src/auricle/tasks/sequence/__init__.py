@@ -1,1 +1,1 @@
-"""What is said: transcripts by CTC."""
+"""Transcription by CTC."""

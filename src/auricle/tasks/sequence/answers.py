@@ -7,57 +7,19 @@ Letters in shapes: n utterances, S seeds, R weightings.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.config import Config
 from auricle.errors import ConfigError
 from auricle.metrics.transcription import ErrorCounts, character_errors, word_errors
 from auricle.metrics.weights import Floats
 from auricle.results.predictions import TaskPredictions
 
 _SHOWN = 20  # utterances that a record quotes
-
-
-@dataclass(frozen=True)
-class SequenceRule(Config):
-    """Sequence recognition; the card's `label` names the column of transcripts.
-
-    Attributes:
-        unit: symbols to recognise: `characters` (a space between words is one), or `phones`: symbols that white space
-            separates, of any kind.
-        casefold: take upper and lower case as the same; characters only.
-        punctuation: keep what is neither letter, mark, digit nor apostrophe; characters only.
-    """
-
-    unit: Literal["characters", "phones"] = "characters"
-    casefold: bool = True
-    punctuation: bool = False
-
-    def normalise(self, text: object) -> str:
-        """Return a transcript as it is compared: composed characters (NFC), single spaces, case and signs as set."""
-        words = unicodedata.normalize("NFC", "" if text is None else str(text))
-        if self.unit == "characters":
-            if self.casefold:
-                words = unicodedata.normalize("NFC", words.casefold())
-            words = words.replace("\u2019", "'")
-            if not self.punctuation:
-                words = "".join(c if unicodedata.category(c)[0] in "LMN" or c == "'" else " " for c in words)
-        return " ".join(words.split())
-
-    def symbols(self, text: str) -> list[str]:
-        """Return the symbols of a normalised text."""
-        return text.split() if self.unit == "phones" else list(text)
-
-    def text(self, symbols: Iterable[str]) -> str:
-        """Return symbols as a text with single spaces."""
-        return " ".join(("" if self.unit == "characters" else " ").join(symbols).split())
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""One fold of a sequence reader: choose settings on validation utterances, train each seed, transcribe the test clips.
+"""One CTC head on one fold: choose settings on validation utterances, train each seed, transcribe the test clips.
 
 As for probes of clips: settings are searched once, with the first seed; then each seed trains at the chosen setting on
-training and validation utterances together, and only then meets the test clips.
+training and validation utterances together, and only then transcribes the test clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ class Speech:
 
     Attributes:
         tokens: n clips.
-        labels: for each the numbers of its symbols, from 1 on.
-        able: `(n,)` which have frames enough for their symbols.
+        labels: numbers of the symbols of each, from 1 on.
+        able: `(n,)` whether each has enough frames for its symbols.
         symbols: number of symbols.
     """
 
@@ -41,48 +41,18 @@ class Speech:
     symbols: int
 
     def utterances(self, rows: Rows, *, feasible: bool) -> Utterances:
-        """Return some of them; only those that can be trained on, if asked for.
+        """Return some utterances; with `feasible` only those that can be trained on.
 
         Raises:
-            CorpusError: none is left.
+            CorpusError: no utterance is left.
         """
         kept = rows[self.able[rows]] if feasible else rows
         if not len(kept):
             raise CorpusError(
-                f"none of {len(rows)} training utterances has as many frames as symbols: the encoder's time columns "
-                "are too slow for this speech; give the reader a larger `upsample`"
+                f"none of {len(rows)} training utterances has as many frames as symbols: the encoder's frame rate is "
+                "too low for this speech; set a larger `upsample` of the probe"
             )
         return Utterances(self.tokens.select(kept), tuple(self.labels[i] for i in kept.tolist()))
-
-
-@dataclass(frozen=True)
-class SequenceFit:
-    """What a fold yields.
-
-    Attributes:
-        said: for each seed the symbols of each test clip.
-        chosen: the settings that validation chose, and how they validated.
-        params: trained parameters.
-        tried: settings tried.
-        macs: multiply-adds of the reader per clip.
-        notes: what a reader of the score must know.
-    """
-
-    said: list[list[list[int]]]
-    chosen: dict[str, Any]
-    params: int
-    tried: int
-    macs: int
-    notes: list[str]
-
-    def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return JSON-ready data and arrays, to be kept on disk."""
-        return dict(vars(self)), {}
-
-    @classmethod
-    def unpack(cls, head: dict[str, Any]) -> Self:
-        """Rebuild from `pack`'s data."""
-        return cls(**head)
 
 
 def fit_sequence_fold(
@@ -95,32 +65,32 @@ def fit_sequence_fold(
     refit: bool = True,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
-) -> SequenceFit:
-    """Fit a sequence reader on one fold.
+) -> dict[str, Any]:
+    """Fit a CTC head on one fold and transcribe its test clips.
 
     Args:
-        config: the reader, with `upsample` decided.
+        config: the head, with `upsample` decided.
         speech: all utterances.
-        fold: places of training, validation and test clips in it.
-        seeds: of the reader's start and the order of utterances.
+        fold: indices of training, validation and test clips.
+        seeds: of initial weights and the order of utterances.
         search: grid and training.
         refit: train on training and validation utterances at the chosen setting; False: search anew with each seed on
-            training utterances alone, and stop at the best validation epoch.
+            training utterances alone, with early stopping at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
 
+    Returns:
+        `said`: for each seed the recognised symbols of each test clip; `chosen`, `params`, `tried`, `macs` and `notes`
+        as in `Outcome`. All of it is JSON-ready.
+
     Raises:
-        CorpusError: no training utterance has frames enough.
+        CorpusError: no training utterance has enough frames.
     """
     search = search.replace(best_epoch=not refit)
     train, valid = speech.utterances(fold.train, feasible=True), speech.utterances(fold.valid, feasible=False)
-    stages = 1 + len(seeds) if refit else len(seeds)
+    stages, report = (1 + len(seeds) if refit else len(seeds)), progress or (lambda share: None)
 
     def fit(train: Utterances, valid: Utterances | None, config_: SearchConfig, seed: int, stage: int) -> FittedCtc:
-        def tell(done: int, of: int) -> None:
-            if progress is not None:
-                progress((stage + done / of) / stages)
-
         return fit_ctc(
             config,
             train,
@@ -129,7 +99,7 @@ def fit_sequence_fold(
             search=config_,
             seed=seed,
             device=device,
-            progress=tell,
+            progress=lambda done, of: report((stage + done / of) / stages),
         )
 
     if refit:
@@ -153,11 +123,11 @@ def fit_sequence_fold(
             "epoch": [f.trial.epoch for f in fitted],
         }
     test = speech.tokens.select(fold.test)
-    return SequenceFit(
-        said=[[one.tolist() for one in f.decode(test)] for f in fitted],
-        chosen={"fold": fold.name, **chosen, "metric": "symbol error rate"},
-        params=found.head.params,
-        tried=len(found.trials),
-        macs=head_macs(found.head, test),
-        notes=list(found.notes),
-    )
+    return {
+        "said": [[one.tolist() for one in f.decode(test)] for f in fitted],
+        "chosen": {"fold": fold.name, **chosen, "metric": "symbol error rate"},
+        "params": found.head.params,
+        "tried": len(found.trials),
+        "macs": head_macs(found.head, test),
+        "notes": list(found.notes),
+    }

@@ -1,1 +1,1 @@
-"""Do two clips have the same identity?"""
+"""Verification of identities."""

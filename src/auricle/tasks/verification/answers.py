@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from auricle.config import Config, InnerShare, Natural
-from auricle.errors import ConfigError
 from auricle.metrics.ranking import auc
 from auricle.metrics.verification import DetectionCost, equal_error_rate, min_detection_cost
 from auricle.metrics.weights import Floats
 from auricle.results.predictions import TaskPredictions
 
 CURVE_POINTS = 200
-
-
-@dataclass(frozen=True)
-class VerificationRule(Config):
-    """Pairs of clips of the same or of different identities.
-
-    Attributes:
-        trials: table of the trials (`enroll,test,target`), relative to the corpus; "": pairs are made from the test
-            clips by `identity`.
-        identity: column of the clip's identity; made trials pair equal and unequal values, and probes that learn from
-            known identities use clips outside the trials.
-        made: number of trials to make where no table is named, half of them of the same identity.
-        made_of: number of identities, drawn by the seed, that made trials are between; the others are left for
-            probes that learn. 0: all.
-        target_prior: prior of the detection cost.
-    """
-
-    trials: str = "trials.csv"
-    identity: str = "source"
-    made: Annotated[int, Ge(2)] = 2000
-    made_of: Natural = 0
-    target_prior: InnerShare = 0.05
-
-    def __post_init__(self) -> None:
-        if self.made_of == 1:
-            raise ConfigError("made_of is 1 identity; expected at least 2, or 0 (all)")
 
 
 @dataclass(frozen=True)
