@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auricle.results.scoring import compare
 from auricle.results.record import Result, read_results
+from auricle.results.scoring import compare
 from auricle.results.tables import interval_text
 
 PROBES = ("linear", "mhca", "protobin")

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from auricle.results.scoring import compare
 from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
@@ -28,6 +27,7 @@ from auricle.evaluation.seen import seen
 from auricle.probes import SearchConfig
 from auricle.recipes.loading import load
 from auricle.results.record import Result
+from auricle.results.scoring import compare
 from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task

@@ -51,9 +51,9 @@ def kit_plan(protocol: ProtocolConfig, plan: Plan, targets: Targets, splits: Seq
     for fold in plan.folds:
         train, valid = _draw(_known(fold), targets, protocol, generator, fold.name)
         drawn.append(Fold(fold.name, train, valid, fold.test))
-    share = f"{protocol.valid_share:.0%} of the training clips, drawn at random, validate"
-    description = f"{_first_part(plan.description)}; {share}"
-    return replace(plan, folds=tuple(drawn), description=description, notes=(*plan.notes, _RANDOM_VALIDATION))
+    drawn_share = f"{protocol.valid_share:.0%} of the training clips, drawn at random, validate"
+    words = f"{_first_part(plan.description)}; {drawn_share}"
+    return replace(plan, folds=tuple(drawn), description=words, notes=(*plan.notes, _RANDOM_VALIDATION))
 
 
 def _known(fold: Fold) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from auricle.metrics.catalogue import MetricInfo
+from auricle.metrics.catalogue import described
 from auricle.results.book import Block, Condition, Found, ResultBook
 from auricle.results.comparison import Comparison, OverTasks, Pair
 from auricle.results.ranks import LEVEL, RankTable
@@ -60,7 +60,7 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
         cells = []
         for x, probe in enumerate(probes, 1):
             key = (encoder, probe)
-            cells.append(_with_interval(results[key], info) if key in results else NONE)
+            cells.append(interval_text(results[key]) if key in results else NONE)
             if values.get(key) == top:
                 best.add((y, x))
         rows.append((labels[encoder], *cells))
@@ -75,7 +75,9 @@ def _title(condition: Condition) -> str:
     return f"{condition.name}: {condition.info.about}{protocol}"
 
 
-def _with_interval(result: Result, info: MetricInfo) -> str:
+def interval_text(result: Result) -> str:
+    """Return a value with its interval, in the unit of its metric: `87.0 [82.1, 91.5]`."""
+    info = described(result.metric, result.unit, result.better)
     ends = f" [{info.text(result.low)}, {info.text(result.high)}]" if math.isfinite(result.low) else ""
     return info.text(result.value) + ends
 
