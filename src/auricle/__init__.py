@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from auricle.evaluation.driver import EvaluationConfig
     from auricle.evaluation.evaluate import evaluate
     from auricle.evaluation.probing import probe
-    from auricle.finetune.config import FinetuneConfig
-    from auricle.finetune.run import finetune
+    from auricle.finetuning.config import FinetuneConfig
+    from auricle.finetuning.run import finetune
     from auricle.kits.suites import run_suite
     from auricle.models import Model, load
     from auricle.models.embedding import embed
@@ -43,14 +43,14 @@ __version__ = version("auricle")
 # Name -> module, and its name there where it differs: `recipes` and `tasks` are rooms.
 _WHERE = {
     "EvaluationConfig": "auricle.evaluation.driver",
-    "FinetuneConfig": "auricle.finetune.config",
+    "FinetuneConfig": "auricle.finetuning.config",
     "Model": "auricle.models",
     "ResultBook": "auricle.results.book",
     "check_encoder": "auricle.encoders.checking",
     "compare_results": "auricle.results.comparison",
     "embed": "auricle.models.embedding",
     "evaluate": "auricle.evaluation.evaluate",
-    "finetune": "auricle.finetune.run",
+    "finetune": "auricle.finetuning.run",
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
     "list_recipes": "auricle.recipes.registry:recipes",

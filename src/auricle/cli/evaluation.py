@@ -121,7 +121,7 @@ class FinetuneArguments(ModelArguments):
 def finetune(argv: Sequence[str]) -> None:
     """Train an encoder on labels."""
     argv = expand(argv)
-    from auricle.finetune.config import FinetuneConfig
+    from auricle.finetuning.config import FinetuneConfig
 
     about = (
         "Fine-tune an encoder on labelled clips: all of it, its last blocks, low-rank updates (LoRA), or only a head "
@@ -132,10 +132,10 @@ def finetune(argv: Sequence[str]) -> None:
     args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about)
     from rich.console import Console
 
-    from auricle.finetune.run import finetune_task
+    from auricle.finetuning.run import finetune as run
     from auricle.results.export import render_results
 
-    results = finetune_task(
+    results = run(
         args.model,
         task=_card(args),
         data=args.data,

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -234,7 +234,7 @@ class TaskType(ABC):
     """
 
     name: ClassVar[str]
-    probes: ClassVar[dict[str, Config]]
+    probes: ClassVar[Mapping[str, Config]]
     default_probes: ClassVar[tuple[str, ...]]
 
     def probe(self, asked: str | Config) -> tuple[str, Config]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +25,8 @@ class ClipsTask(TaskType):
     """Clips with one label or several: folds or a split, one score a class."""
 
     name: ClassVar[str] = ClipsRule.type_name
-    probes: ClassVar[dict[str, Config]] = {**PROBES, **SHALLOW_CLASSIFIERS, "layer_curve": LayerCurveConfig()}
+    # A view, so that probes of plug-ins are among them; probes of tokens come first.
+    probes: ClassVar[Mapping[str, Config]] = ChainMap({"layer_curve": LayerCurveConfig()}, SHALLOW_CLASSIFIERS, PROBES)  # type: ignore[arg-type]
     default_probes: ClassVar[tuple[str, ...]] = ("linear", "mhca", "protobin")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:

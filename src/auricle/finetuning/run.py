@@ -19,10 +19,10 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive, progress_bar
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
-from auricle.finetune.clips import Clips
-from auricle.finetune.config import MODES, FinetuneConfig
-from auricle.finetune.fold import FoldTuning
-from auricle.finetune.model import plain_encoder
+from auricle.finetuning.clips import Clips
+from auricle.finetuning.config import MODES, FinetuneConfig
+from auricle.finetuning.fold import FoldTuning
+from auricle.finetuning.model import plain_encoder
 from auricle.models import Model
 from auricle.models.finetuned import check_savable, read_card, save_finetuned
 from auricle.probes import LossConfig, SearchConfig, get_loss
@@ -40,7 +40,7 @@ from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
 _DEFAULTS = FinetuneConfig()
 
 
-def finetune(
+def finetune_encoder(
     encoder: FrozenEncoder | EvaluatedEncoder,
     task: str | TaskCard,
     corpus: Corpus,
@@ -126,7 +126,7 @@ def finetune(
     return drive(evaluations, open_cache, progress=progress)
 
 
-def finetune_task(
+def finetune(
     model: str | Path | Model,
     *,
     task: str | TaskCard,
@@ -145,21 +145,21 @@ def finetune_task(
         out: folder for results; None: `RUN/finetune/TASK`.
         device: where to train.
         trust_remote_code: see `auricle.load`.
-        settings: all others of `finetune`.
+        settings: all others of `finetune_encoder`.
 
     Raises:
         CheckpointError: there is no such model.
-        CorpusError: there is no such audio, or as `finetune`.
+        CorpusError: there is no such audio, or as `finetune_encoder`.
 
     Example:
-        >>> from auricle.finetune.run import finetune_task
-        >>> finetune_task("runs/mine", task="esc10", data="recordings", seeds=3)  # doctest: +SKIP
+        >>> from auricle.finetuning.run import finetune
+        >>> finetune("runs/mine", task="esc10", data="recordings", seeds=3)  # doctest: +SKIP
     """
     card = get_task(task) if isinstance(task, str) else task
     corpus = open_task_corpus(card, data)
     opened = open_model(model, device, "fp32", trust_remote_code)
     out = out if out is not None else opened.folder / "finetune" / card.name
-    return finetune(evaluated_on(opened, corpus), card, corpus, out=out, device=device, **settings)
+    return finetune_encoder(evaluated_on(opened, corpus), card, corpus, out=out, device=device, **settings)
 
 
 @dataclass(frozen=True)

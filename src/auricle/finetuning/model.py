@@ -17,7 +17,7 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.extras import require
-from auricle.finetune.config import FinetuneConfig
+from auricle.finetuning.config import FinetuneConfig
 from auricle.probes.contract import linear_init
 from auricle.training.optimiser import free_of_decay, named_parameters
 

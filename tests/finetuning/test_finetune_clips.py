@@ -15,7 +15,7 @@ from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.finetune.clips import (
+from auricle.finetuning.clips import (
     Batches,
     Clips,
     class_weights,
@@ -23,7 +23,7 @@ from auricle.finetune.clips import (
     mask_spectrum,
     reading_order,
 )
-from auricle.finetune.config import FinetuneConfig
+from auricle.finetuning.config import FinetuneConfig
 
 TRUTH = np.eye(3, dtype=bool)[np.arange(12) % 3]
 

@@ -17,7 +17,7 @@ from auricle.corpus.decoded import DecodedCache, Quantised
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability, Encoder
 from auricle.errors import AudioError
-from auricle.finetune.config import FinetuneConfig
+from auricle.finetuning.config import FinetuneConfig
 from auricle.training.randomness import derive_seed
 
 _BATCH_SECONDS = 160.0  # of audio read at once outside training; a longer clip is read alone

@@ -14,8 +14,8 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
-from auricle.finetune.config import FinetuneConfig
-from auricle.finetune.model import TunedModel, plain_encoder
+from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.model import TunedModel, plain_encoder
 from auricle.models.finetuned import CARD, FILE, load_finetuned, read_card, save_finetuned
 from auricle.probes.losses import get_loss
 

@@ -21,10 +21,10 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError, MissingExtraError, TrainingError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
-from auricle.finetune import fold as finetune_fold
-from auricle.finetune.config import FinetuneConfig
-from auricle.finetune.fold import schedule
-from auricle.finetune.run import finetune
+from auricle.finetuning import fold as finetune_fold
+from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.fold import schedule
+from auricle.finetuning.run import finetune_encoder
 from auricle.models.finetuned import load_finetuned, read_card
 from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions
@@ -39,7 +39,7 @@ FAST = FinetuneConfig(epochs=4, batch=6, lr=1e-3, head_lr=1e-2, spec_time=0.0, s
 def run(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: Any) -> list[Result]:
     given: dict[str, Any] = {"config": FAST, "seeds": 1, "resamples": 50, "progress": False, **settings}
     card = given.pop("card", CARD)
-    return finetune(encoder, card, corpus, out=out, **given)
+    return finetune_encoder(encoder, card, corpus, out=out, **given)
 
 
 @pytest.mark.parametrize("mode", ["full", "last_n", "lora", "head"])

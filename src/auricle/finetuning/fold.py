@@ -24,9 +24,9 @@ from torch import Tensor
 from auricle.audio.batch import Audio
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import StorageError, TrainingError
-from auricle.finetune.clips import Batches, Clips, longest_window, mask_spectrum, reading_order
-from auricle.finetune.config import FinetuneConfig
-from auricle.finetune.model import TunedModel
+from auricle.finetuning.clips import Batches, Clips, longest_window, mask_spectrum, reading_order
+from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.model import TunedModel
 from auricle.probes.losses import LossConfig
 from auricle.probes.search.selection import natural, score
 from auricle.storage import write_atomic
