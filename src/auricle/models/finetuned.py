@@ -174,8 +174,8 @@ def load_finetuned(path: Path | str) -> Finetuned:
         frontend = FrontEndConfig.from_json(record["frontend"]).build()
     except ConfigError as error:
         raise CheckpointError(
-            f"the settings in {file} can't be read: {error}; they are of another version of auricle, or name a part "
-            "that has to be imported first"
+            f"the settings in {file} can't be read: {error}; they are of another version of auricle, or use a plug-in: "
+            "import its module first (auricle --plugin MODULE ...)"
         ) from error
     encoder: Encoder = settings.build(torch.Generator().manual_seed(0))
     load_tensors(encoder, _part(tensors, "encoder."), str(file))

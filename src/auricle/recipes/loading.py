@@ -76,6 +76,6 @@ def _parse(data: Any, path: Path) -> Recipe:
         return recipe
     except (ConfigError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"the recipe in {path} can't be read: {error}; it is damaged, or of another version of auricle, or names a "
-            "part that has to be imported first"
+            f"the recipe in {path} can't be read: {error}; it is damaged, or of another version of auricle, or uses a "
+            "plug-in: import its module first (auricle --plugin MODULE ...)"
         ) from error
