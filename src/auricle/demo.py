@@ -1,4 +1,4 @@
-"""The demonstration: the whole way on the built-in corpus, in minutes on two cores, as users would go it."""
+"""The demonstration: pre-training, probing and report on the built-in corpus, in minutes on a laptop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auricle.results.record import Result
 from auricle.tasks.cards.registry import get_task
 from auricle.training.run_folder import RunFolder
 
-# Other scenes, from another seed, than those that the encoder is judged on.
+# Other scenes, from another seed, than those of the tasks.
 TRAINING = "builtin:scenes?clips=1200&seed=1"
 TASKS = {"scenes": "builtin:scenes?clips=400&seed=0", "scenes_single": "builtin:single?clips=400&seed=0"}
 STEPS, BATCH = 110, 64
@@ -29,7 +29,7 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
 
     Args:
         out: run folder.
-        minutes: most time for pre-training; the schedule is made for about two on two cores.
+        minutes: time limit of pre-training; its schedule takes about two minutes on a laptop.
 
     Returns:
         The results of both tasks, and the path of `report.html`.

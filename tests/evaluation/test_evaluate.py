@@ -152,6 +152,16 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
         evaluate([encoder], CARD, corpus, **{**quick, "probes": ("linaer",)})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seeds": (0, 1)}, {"resamples": 0}, {"confidence": 1.0}, {"split_seed": -1}, {"batch": 0}, {"search": "grid"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_out_of_range_are_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match=f"EvaluationConfig.{next(iter(wrong))} is "):
+        EvaluationConfig(**wrong)
+
+
 def test_encoders_of_one_architecture_share_their_controls(encoder: FrozenEncoder) -> None:
     evaluated = evaluated_encoders(
         [encoder, encoder.randomised(5), EvaluatedEncoder(encoder.randomised(9), "random")], True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,9 @@ def embedding_map(
     plane, method = project(np.asarray(cache.select(rows).pooled), seed=seed)
     clips: list[dict[str, Any]] = []
     place: dict[int, int] = {}
-    for row in _spread(rows, known, examples, generator):
+    order = generator.permutation(rows).tolist()
+    # A clip counts for its first label.
+    for row in draw_in_turn(order, lambda row: known[row][0] if known[row] else "", examples):
         try:
             example = play_example(encoder.frontend, corpus, row, PLAYED_SECONDS)
             clips.append({**example, "labels": list(known[row])})
@@ -152,12 +154,18 @@ def read_map(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _spread(rows: np.ndarray, labels: Sequence[Sequence[str]], count: int, generator: np.random.Generator) -> list[int]:
-    """Draw clips from each class in turn (a clip counts for its first label)."""
-    by_class: dict[str, list[int]] = {}
-    for row in generator.permutation(rows).tolist():
-        by_class.setdefault(labels[row][0] if labels[row] else "", []).append(row)
-    queues = [by_class[name] for name in sorted(by_class)]
+def draw_in_turn(items: Iterable[int], group: Callable[[int], Any], count: int) -> list[int]:
+    """Draw items from each group in turn, groups in sorted order.
+
+    Args:
+        items: in the order in which each group is drawn from.
+        group: of an item.
+        count: number of items, at most.
+    """
+    groups: dict[Any, list[int]] = {}
+    for item in items:
+        groups.setdefault(group(item), []).append(item)
+    queues = [groups[name] for name in sorted(groups)]
     drawn: list[int] = []
     while len(drawn) < count and any(queues):
         for queue in queues:

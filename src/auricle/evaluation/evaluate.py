@@ -65,6 +65,11 @@ def evaluate(
     Raises:
         CorpusError: the corpus does not serve the task (no labels, one class only, fewer clips than folds ...).
         ConfigError: no encoder, or a setting that does not fit.
+
+    Example:
+        >>> import auricle
+        >>> model, corpus = auricle.load("runs/mine"), auricle.open_corpus("recordings")  # doctest: +SKIP
+        >>> results = auricle.evaluate([model.encoder], "esc10", corpus, out="results")  # doctest: +SKIP
     """
     card = get_task(task) if isinstance(task, str) else task
     candidates = evaluated_encoders(encoders, config.controls)

@@ -27,7 +27,7 @@ from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError
 from auricle.evaluation.driver import TokenStore
-from auricle.evaluation.embedding_map import play_example, read_map
+from auricle.evaluation.embedding_map import draw_in_turn, play_example, read_map
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES
@@ -172,7 +172,9 @@ def draw_prototype_maps(
     parts = [_labelled(tokens(side), targets, side) for side in (train, valid)]
     loss = get_loss(card.training_loss(targets.kind))
     fitted = fit_probe(config, *parts, classes=targets.classes, loss=loss, search=search, seed=seed, device=device)
-    chosen = _in_turn(test, targets, count, np.random.default_rng(seed))
+    order = np.random.default_rng(seed).permutation(test).tolist()
+    # A clip counts for its first class.
+    chosen = np.array(draw_in_turn(order, lambda place: int(targets.truth[place].argmax()), count), dtype=np.int64)
     labels = [[c for c, t in zip(targets.classes, targets.truth[place], strict=True) if t] for place in chosen]
     found = prototype_maps(
         fitted,
@@ -258,21 +260,6 @@ def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> 
     if targets.kind == "single":
         return Labelled(tokens, torch.from_numpy(targets.numbers[places]))
     return Labelled(tokens, torch.from_numpy(targets.truth[places].astype(np.float32)))
-
-
-def _in_turn(
-    places: NDArray[np.int64], targets: Targets, count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw clips from each class in turn (a clip counts for its first class)."""
-    queues: dict[int, list[int]] = {}
-    for place in generator.permutation(places).tolist():
-        queues.setdefault(int(targets.truth[place].argmax()), []).append(place)
-    drawn: list[int] = []
-    while len(drawn) < count and any(queues.values()):
-        for number in sorted(queues):
-            if queues[number] and len(drawn) < count:
-                drawn.append(queues[number].pop(0))
-    return np.array(drawn, dtype=np.int64)
 
 
 def _called(config: ProbeConfig) -> str:

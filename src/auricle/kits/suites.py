@@ -196,6 +196,10 @@ def run_suite(
         CorpusError: there is no such folder.
         CheckpointError: there is no such model.
         StorageError: results can't be written.
+
+    Example:
+        >>> import auricle
+        >>> found = auricle.run_suite("runs/mine", "hear", "data")  # doctest: +SKIP
     """
     tasks, root = _tasks(name), Path(data).expanduser()
     if protocol != "strict":
