@@ -131,7 +131,7 @@ def test_a_first_iteration_is_refused_where_a_tokenizer_is_expected(
     trained: Path, toy_corpus: Path, tmp_path: Path
 ) -> None:
     first = trained / "previous" / "previous"
-    with pytest.raises(ConfigError, match="has a BEATs, which gives no codes; expected a tokenizer"):
+    with pytest.raises(ConfigError, match="found BEATs, which gives no codes; expected a tokenizer"):
         pretrain(short(get_recipe("beats", "tiny")), toy_corpus, tmp_path / "run", progress=False, previous=first)
 
 

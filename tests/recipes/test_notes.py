@@ -130,7 +130,8 @@ OLD = {
                         },
                     },
                 },
-            }
+            },
+            {"kind": "CodeConfig", "target": {"kind": "RandomProjectionTargetConfig", "books": 2}, "name": "more"},
         ],
     },
 }  # fmt: skip
@@ -150,7 +151,8 @@ def test_a_recipe_of_version_0_1_is_read(tmp_path: Path) -> None:
     assert recipe.begin == "previous"
     assert recipe.previous is not None
     assert recipe.previous.name == "hubert-1"
-    (term,) = recipe.objective.terms
+    term, more = recipe.objective.terms
+    assert more.target.codebooks == 2
     assert term.target.source.previous.encoder == recipe.previous.encoder
     assert Recipe.from_json(recipe.to_json()) == recipe
     (tmp_path / "recipe.json").write_text(json.dumps(OLD))

@@ -32,6 +32,8 @@ _OLD_NOTES = {
     "cost": "cost",
     "choose": "when_to_use",
 }
+# Fields of parts of a recipe that were renamed since then.
+_OLD_FIELDS = {"earlier": "previous", "codebooks".removeprefix("code"): "codebooks"}
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,12 @@ class Recipe(Config):
 
 
 def _renamed(value: Any) -> Any:
-    """Return settings of version 0.1 in which encoders of the previous stage have their present names."""
+    """Return settings of version 0.1 with the present names of fields and kinds."""
     if isinstance(value, list):
         return [_renamed(part) for part in value]
     if not isinstance(value, dict):
         return value
-    renamed = {"previous" if name == "earlier" else name: _renamed(part) for name, part in value.items()}
+    renamed = {_OLD_FIELDS.get(name, name): _renamed(part) for name, part in value.items()}
     if str(value.get("kind")).startswith("Earlier"):
         renamed["kind"] = value["kind"].replace("Earlier", "Previous", 1)
     return renamed
