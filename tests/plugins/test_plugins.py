@@ -53,7 +53,7 @@ def test_recipes_are_listed_described_and_checked(home: Path) -> None:
     listed = said(home, "recipes")
     assert "outside-level" in listed
     assert "cola" in listed
-    assert "not shown to learn" in " ".join(said(home, "recipes", "outside-level").split())
+    assert "Not shown to learn" in " ".join(said(home, "recipes", "outside-level").split())
     for name in ("outside-level", "outside-masked"):
         found = said(home, "check", "recipe", name)
         assert "the same weights twice" in found

@@ -34,6 +34,8 @@ from auricle.tokens.extract import extract
 
 SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
 FILE = "results.jsonl"
+# Fields of a card that decide no number: they may be reworded.
+PROSE = ("title", "made", "licence", "citation", "notes")
 Layers = Literal["blocks", "states"] | None
 """What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
 
@@ -142,7 +144,7 @@ class Evaluation:
             "scheme": SCHEME,
             "encoder": self.evaluated.encoder.fingerprint,
             "corpus": task.corpus.fingerprint,
-            "card": task.card.to_json(),
+            "card": {name: value for name, value in task.card.to_json().items() if name not in PROSE},
             "reader": self.probe.to_json() if self.facts is None else self.facts,
             "seeds": protocol.seeds,
             "search": protocol.search.to_json(),
