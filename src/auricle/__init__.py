@@ -4,7 +4,7 @@ The verbs of the command line as functions, with the same names and defaults; th
 `auricle.encoders`, ...) hold everything else. Names are imported when they are first used, so that `import auricle` is
 quick.
 
-Example:
+Examples:
     >>> import auricle
     >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
 """

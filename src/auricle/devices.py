@@ -23,7 +23,7 @@ def find_device(name: str = "auto") -> torch.device:
     Raises:
         ConfigError: torch has no such device here.
 
-    Example:
+    Examples:
         >>> find_device("cpu")
         device(type='cpu')
     """

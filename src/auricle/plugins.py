@@ -30,6 +30,10 @@ def load_plugins(modules: Sequence[str] = ()) -> tuple[str, ...]:
 
     Raises:
         ConfigError: a module can't be imported, whatever it raises.
+
+    Examples:
+        >>> load_plugins(["json"])[-1]
+        'json'
     """
     here = str(Path.cwd())
     if modules and here not in sys.path:

@@ -18,7 +18,7 @@ BANNED: dict[str, str] = {
     r"(?<!\.)tells?|told|telling": "evaluate, measure, report, show, say",
     r"judge(s|d|ment)?|judging": "evaluate, score",
     r"subjects? under test|under test": "evaluated encoder",
-    r"two[ _]cores": "small scale",
+    r"two_cores": "small scale",
     r"training[-_ ]free": "shallow classifiers",
     r"compat": "kits",
     r"strangers?": "unknown, foreign, other",

@@ -28,8 +28,9 @@ class Audio:
     def stack(cls, clips: Sequence[np.ndarray | Tensor | Sequence[float]], rate: int) -> Audio:
         """Pad 1-D clips with zeros at their end into one batch.
 
-        >>> Audio.stack([[0.1, 0.2, 0.3], [0.4]], rate=16000).lengths
-        tensor([3, 1])
+        Examples:
+            >>> Audio.stack([[0.1, 0.2, 0.3], [0.4]], rate=16000).lengths
+            tensor([3, 1])
         """
         tensors = [torch.as_tensor(clip, dtype=torch.float32) for clip in clips]
         lengths = torch.tensor([t.numel() for t in tensors], dtype=torch.int64)

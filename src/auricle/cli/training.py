@@ -109,8 +109,8 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         default = given.get(key, default)
         if kind is Path and isinstance(default, str):
             default = Path(default)
-        told = Annotated[kind, tyro.conf.arg(help=text, **conf)]
-        return (key, told) if default is dataclasses.MISSING else (key, told, dataclasses.field(default=default))
+        argued = Annotated[kind, tyro.conf.arg(help=text, **conf)]
+        return (key, argued) if default is dataclasses.MISSING else (key, argued, dataclasses.field(default=default))
 
     others = ", ".join(n for n in families() if n != "log-mel-statistics")
     fields = [

@@ -80,6 +80,10 @@ def scan(
     Raises:
         CorpusError: there is no corpus, or none of its recordings can be used.
         StorageError: the table can't be written.
+
+    Examples:
+        >>> import auricle
+        >>> report = auricle.scan("recordings")  # doctest: +SKIP
     """
     corpus = path if isinstance(path, Corpus) else open_corpus(path, split=split, exclude=exclude)
     sounds = _measure(corpus, workers or min(8, os.cpu_count() or 1), progress)

@@ -15,8 +15,9 @@ def segment_ranges(
 ) -> list[tuple[int, float, float]]:
     """Return `(row, offset, length)` of each segment of clips; `Corpus.segments` explains the arguments.
 
-    >>> segment_ranges([2.5, 1.0], 1.0, None, "short")
-    [(0, 0.0, 1.0), (0, 1.0, 1.0), (0, 2.0, 0.5), (1, 0.0, 1.0)]
+    Examples:
+        >>> segment_ranges([2.5, 1.0], 1.0, None, "short")
+        [(0, 0.0, 1.0), (0, 1.0, 1.0), (0, 2.0, 0.5), (1, 0.0, 1.0)]
 
     Raises:
         ConfigError: `seconds` or `hop` is not above 0.

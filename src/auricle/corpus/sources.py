@@ -65,6 +65,10 @@ def open_corpus(
 
     Raises:
         CorpusError: there is no corpus, no usable recording, or a file can't be read.
+
+    Examples:
+        >>> import auricle
+        >>> corpus = auricle.open_corpus("recordings")  # doctest: +SKIP
     """
     corpus = _open(path_or_id, split, tuple(exclude))
     if split is not None:

@@ -103,9 +103,11 @@ class Corpus:
     ) -> Corpus:
         """Make a corpus from columns of equal length; `file` and `seconds` are needed, the others have defaults.
 
-        >>> corpus = Corpus.from_columns({"file": ["a.wav"], "seconds": [2.5], "label": ["dog;rain"]}, root="sounds")
-        >>> [clip.seconds for clip in corpus.segments(1.0)], corpus.classes
-        ([1.0, 1.0, 0.5], ('dog', 'rain'))
+        Examples:
+            >>> columns = {"file": ["a.wav"], "seconds": [2.5], "label": ["dog;rain"]}
+            >>> corpus = Corpus.from_columns(columns, root="sounds")
+            >>> [clip.seconds for clip in corpus.segments(1.0)], corpus.classes
+            ([1.0, 1.0, 0.5], ('dog', 'rain'))
 
         Args:
             columns: values per column name. With `start` the clips are ranges of their recordings, otherwise whole.

@@ -163,7 +163,7 @@ def check_output(out: Any, clips: int, width: int) -> None:
 class FrozenCallable(FrozenEncoder):
     """A callable, ready to embed, probe and compare.
 
-    Example:
+    Examples:
         >>> class Loudness:
         ...     rate, width = 16000, 1
         ...     def __call__(self, wave):

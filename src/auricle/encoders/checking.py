@@ -36,7 +36,7 @@ def check_encoder(what: str | Callable[..., Any]) -> list[Finding]:
     alone equals the clip in a batch; padding; durations from 0.1 to 10 s; silence; different inputs give different
     outputs; re-initialisation for the random-weight control; speed.
 
-    Example:
+    Examples:
         >>> class Loudness:
         ...     rate, width = 16000, 1
         ...     def __call__(self, wave):

@@ -149,7 +149,7 @@ def valid_positions(lengths: Tensor, count: int, freq: int = 1) -> Tensor | None
 class EncoderConfig(Config, ABC):
     """Base of an encoder's settings.
 
-    Example:
+    Examples:
         >>> from auricle.encoders.beats import BEATsConfig
         >>> encoder = BEATsConfig.size("tiny", depth=2).build()
         >>> encoder.grid(998)

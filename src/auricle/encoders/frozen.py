@@ -39,7 +39,7 @@ class FrozenEncoder:
     Clips longer than the encoder's `max_frames` are cut into windows of that length, which are encoded separately;
     their token maps are joined along time and their clip vectors averaged, weighted by valid tokens.
 
-    Example:
+    Examples:
         >>> from auricle.audio.frontends.log_mel import LogMelConfig
         >>> from auricle.encoders.slice_cnn import SliceCNNConfig
         >>> frozen = FrozenEncoder(LogMelConfig(mels=64).build(), SliceCNNConfig().build(), name="slices")

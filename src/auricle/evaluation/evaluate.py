@@ -66,7 +66,7 @@ def evaluate(
         CorpusError: the corpus does not serve the task (no labels, one class only, fewer clips than folds ...).
         ConfigError: no encoder, or a setting that does not fit.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> model, corpus = auricle.load("runs/mine"), auricle.open_corpus("recordings")  # doctest: +SKIP
         >>> results = auricle.evaluate([model.encoder], "esc10", corpus, out="results")  # doctest: +SKIP

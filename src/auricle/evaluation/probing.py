@@ -58,7 +58,7 @@ def probe(
         CorpusError: there is no such audio, or it does not serve the task.
         CheckpointError: there is no such model.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> results = auricle.probe("runs/mine", task="esc10", data="recordings")  # doctest: +SKIP
     """

@@ -151,7 +151,7 @@ def finetune(
         CheckpointError: there is no such model.
         CorpusError: there is no such audio, or as `finetune_encoder`.
 
-    Example:
+    Examples:
         >>> from auricle.finetuning.run import finetune
         >>> finetune("runs/mine", task="esc10", data="recordings", seeds=3)  # doctest: +SKIP
     """

@@ -197,7 +197,7 @@ def run_suite(
         CheckpointError: there is no such model.
         StorageError: results can't be written.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> found = auricle.run_suite("runs/mine", "hear", "data")  # doctest: +SKIP
     """

@@ -63,8 +63,9 @@ class MetricInfo:
     def text(self, value: float, *, plus: bool = False) -> str:
         """Write a stored value without its unit; `-` for what is not finite.
 
-        >>> metric_info("accuracy").text(0.8734), metric_info("mae").text(-0.25, plus=True)
-        ('87.3', '-0.25')
+        Examples:
+            >>> metric_info("accuracy").text(0.8734), metric_info("mae").text(-0.25, plus=True)
+            ('87.3', '-0.25')
         """
         return format(self.factor * value, "+" * plus + self.pattern) if math.isfinite(value) else "-"
 

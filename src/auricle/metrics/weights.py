@@ -37,12 +37,13 @@ class Metric(Protocol):
 def weighable(measure: Callable[..., Floats]) -> Metric:
     """Make a `Metric` of a function that takes weights `(R, n)` and returns `(R,)`.
 
-    >>> accuracy = weighable(lambda truth, said, weights: weights @ (truth == said) / weights.sum(1))
-    >>> truth, said = np.array([0, 1, 1]), np.array([0, 1, 0])
-    >>> accuracy(truth, said, np.array([[1, 1, 0], [0, 1, 1]])).tolist()
-    [1.0, 0.5]
-    >>> round(accuracy(truth, said), 3)
-    0.667
+    Examples:
+        >>> accuracy = weighable(lambda truth, said, weights: weights @ (truth == said) / weights.sum(1))
+        >>> truth, said = np.array([0, 1, 1]), np.array([0, 1, 0])
+        >>> accuracy(truth, said, np.array([[1, 1, 0], [0, 1, 1]])).tolist()
+        [1.0, 0.5]
+        >>> round(accuracy(truth, said), 3)
+        0.667
     """
 
     @functools.wraps(measure)

@@ -44,7 +44,7 @@ def embed(
         ConfigError: a setting is out of range.
         StorageError: `out` can't be written.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> auricle.embed("runs/mine", "recordings", "vectors.parquet", segment=5)  # doctest: +SKIP
     """

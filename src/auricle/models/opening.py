@@ -119,7 +119,7 @@ def load(
         CheckpointError: the folder or file is missing, damaged, or holds no model.
         ConfigError: no such class, model or family, or it is no audio encoder; or no such device.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
     """

@@ -98,7 +98,7 @@ class ObjectiveConfig(Config, ABC):
             NeedError: the encoder lacks an ability.
             ConfigError: settings of the two contradict each other.
 
-        Example:
+        Examples:
             >>> from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
             >>> from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
             >>> encoder = SpectrogramTransformerConfig(width=16, depth=1, heads=2).build()

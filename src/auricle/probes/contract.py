@@ -116,10 +116,11 @@ class ProbeConfig(Config):
         Raises:
             ConfigError: the settings don't fit the tokens' shape, such as a class token that the encoder lacks.
 
-        >>> from auricle.probes import PROBES
-        >>> shape = TokenShape(width=8, pooled_width=8, cls=0, freq=1)
-        >>> PROBES["linear"].build(shape, 3, settings=2, generator=torch.Generator()).params
-        27
+        Examples:
+            >>> from auricle.probes import PROBES
+            >>> shape = TokenShape(width=8, pooled_width=8, cls=0, freq=1)
+            >>> PROBES["linear"].build(shape, 3, settings=2, generator=torch.Generator()).params
+            27
         """
         head: ProbeHead = self.built_class()(self, shape, classes, settings, generator)
         return head

@@ -70,8 +70,9 @@ def encoder_macs(encoder: FrozenEncoder, seconds: float) -> int:
 def count_macs(work: Callable[[], Any]) -> int:
     """Return the multiply-adds of a function call.
 
-    >>> count_macs(lambda: torch.ones(2, 3) @ torch.ones(3, 4))
-    24
+    Examples:
+        >>> count_macs(lambda: torch.ones(2, 3) @ torch.ones(3, 4))
+        24
     """
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         work()

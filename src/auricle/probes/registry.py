@@ -71,8 +71,9 @@ def get_probe(probe: str | ProbeConfig) -> ProbeConfig:
     Raises:
         ConfigError: the name is unknown.
 
-    >>> get_probe("linear_cls").to_json()
-    {'kind': 'LinearConfig', 'source': 'cls', 'normalise': 'train'}
+    Examples:
+        >>> get_probe("linear_cls").to_json()
+        {'kind': 'LinearConfig', 'source': 'cls', 'normalise': 'train'}
     """
     if isinstance(probe, ProbeConfig):
         return probe

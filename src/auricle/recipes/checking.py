@@ -30,7 +30,7 @@ def check_recipe(what: str | Recipe) -> list[Finding]:
     Checks: it can be made; settings survive JSON; notes; three training steps on synthetic sounds are finite and
     repeatable; a gradient reaches every parameter; evidence that it learns.
 
-    Example:
+    Examples:
         >>> from auricle.encoders.checking import faults
         >>> faults(check_recipe("apc"))
         []
@@ -61,7 +61,7 @@ def check_objective(what: str | ObjectiveConfig) -> list[Finding]:
 
     The objective makes one step on every encoder family. A refusal by a contract is fine; an exception is a fault.
 
-    Example:
+    Examples:
         >>> from auricle.encoders.checking import faults
         >>> faults(check_objective("apc"))
         []

@@ -62,6 +62,10 @@ def pretrain(
         ConfigError: settings contradict each other.
         TrainingError: training can't continue (see `training.loop.train`).
         KeyboardInterrupt: stopped by Ctrl-C, after writing a checkpoint.
+
+    Examples:
+        >>> import auricle
+        >>> run = auricle.pretrain(auricle.get_recipe("cola"), "recordings", "runs/mine")  # doctest: +SKIP
     """
     ranks = Ranks.start(recipe.train.device)
     show = progress and ranks.main

@@ -116,7 +116,7 @@ def methods() -> dict[str, Method]:
 def recipes() -> list[Method]:
     """Return the published methods in the order of their names; nothing that trains is imported.
 
-    Example:
+    Examples:
         >>> from auricle.recipes import recipes
         >>> [method.sizes for method in recipes() if method.name == "cola"]
         [('tiny', 'paper')]
@@ -146,7 +146,7 @@ def get_recipe(name: str, size: str = "tiny") -> Recipe:
     Raises:
         ConfigError: there is no such method or size; the nearest name is given.
 
-    Example:
+    Examples:
         >>> from auricle.recipes import get_recipe
         >>> get_recipe("cola", "paper").loader.batch
         1024

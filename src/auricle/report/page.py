@@ -49,6 +49,10 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
     Raises:
         CheckpointError: a run folder is missing or holds nothing to report.
         StorageError: the page can't be written.
+
+    Examples:
+        >>> import auricle
+        >>> page = auricle.write_report(["runs/mine"], "report.html")  # doctest: +SKIP
     """
     found = read_runs([Path(run) for run in runs])
     page = build_page(found, title)

@@ -119,6 +119,11 @@ def compare_results(
     Raises:
         ConfigError: a name fits nothing or several encoders, or both are the same.
         CorpusError: the two share no task, metric, corpus and protocol.
+
+    Examples:
+        >>> import auricle
+        >>> book = auricle.ResultBook.collect(["runs/mine"])  # doctest: +SKIP
+        >>> found = auricle.compare_results(book, "linear", "knn")  # doctest: +SKIP
     """
     probes = {f.result.probe for f in book.found}
     axis: Axis = "probe" if first in probes and second in probes else "encoder"

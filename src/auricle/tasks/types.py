@@ -32,9 +32,10 @@ def task_type(card: TaskCard) -> TaskType:
     Raises:
         ConfigError: no type of task has the card's rule.
 
-    >>> from auricle.tasks.cards.registry import get_task
-    >>> task_type(get_task("esc10_retrieval")).default_probes
-    ('cosine', 'cosine_centred', 'cosine_whitened')
+    Examples:
+        >>> from auricle.tasks.cards.registry import get_task
+        >>> task_type(get_task("esc10_retrieval")).default_probes
+        ('cosine', 'cosine_centred', 'cosine_whitened')
     """
     name = getattr(card.rule, "type_name", "")
     if name not in _LOADED:

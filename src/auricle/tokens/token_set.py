@@ -84,9 +84,10 @@ class TokenSet:
         Raises:
             ConfigError: N is no multiple of `freq`, or a clip has no valid token.
 
-        >>> tokens = TokenSet.from_tensors(torch.ones(3, 6, 8), freq=2)
-        >>> len(tokens), tokens.select([2, 0]).batch([0]).grid.time
-        (3, 3)
+        Examples:
+            >>> tokens = TokenSet.from_tensors(torch.ones(3, 6, 8), freq=2)
+            >>> len(tokens), tokens.select([2, 0]).batch([0]).grid.time
+            (3, 3)
         """
         n, N, D = x.shape
         if N % freq:

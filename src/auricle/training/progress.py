@@ -125,8 +125,9 @@ def describe(line: Mapping[str, Any]) -> str:
 def duration(seconds: float) -> str:
     """Format seconds as `1:02:03` or `2:03`.
 
-    >>> duration(123.4)
-    '2:03'
+    Examples:
+        >>> duration(123.4)
+        '2:03'
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

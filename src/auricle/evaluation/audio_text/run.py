@@ -92,7 +92,7 @@ def zero_shot(
         CorpusError: the corpus can't be opened, lacks the column, or has fewer than two classes.
         ConfigError: a setting is out of range, or the text tower can't distinguish two classes.
 
-    Example:
+    Examples:
         >>> import auricle
         >>> auricle.zero_shot("runs/clap", "recordings", templates=["the sound of a {}"])  # doctest: +SKIP
     """
@@ -149,6 +149,10 @@ def text_retrieval(
         CheckpointError: there is no such run, or it was not trained on captions.
         CorpusError: the corpus or the table can't be opened, or there are no captions.
         ConfigError: a setting is out of range.
+
+    Examples:
+        >>> import auricle
+        >>> found = auricle.text_retrieval("runs/clap", "recordings")  # doctest: +SKIP
     """
     probes = {
         name: probe.replace(columns=tuple(columns) or ("caption",)) for name, probe in TextRetrievalTask.probes.items()

@@ -102,7 +102,7 @@ def nt_xent(
     Raises:
         ConfigError: shapes differ, the batch has one clip only, or the temperature or chunk is not positive.
 
-    Example:
+    Examples:
         >>> z = torch.eye(4)
         >>> float(nt_xent(z, z).accuracy)
         1.0

@@ -65,7 +65,7 @@ class TokenMaskConfig(Config, ABC):
         Raises:
             ConfigError: the mask would leave nothing visible, or nothing masked, on this grid.
 
-        Example:
+        Examples:
             >>> from auricle.objectives.masks.samplers import RandomMask
             >>> mask = RandomMask(ratio=0.75).draw(Grid(time=16, freq=4, rate=25.0), 2, torch.Generator())
             >>> mask.masked.sum(1).tolist()

@@ -63,7 +63,7 @@ class StreamingKMeans:
     Raises:
         ConfigError: a number is not positive, or the reservoir is smaller than K.
 
-    Example:
+    Examples:
         >>> kmeans = StreamingKMeans(2, torch.Generator().manual_seed(0))
         >>> kmeans.partial_fit(torch.tensor([[0.0], [0.2], [9.0], [9.2]]))
         >>> _ = kmeans.finish()

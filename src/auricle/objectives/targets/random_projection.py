@@ -45,7 +45,7 @@ class RandomProjectionQuantiser(nn.Module):
     Raises:
         ConfigError: a number is not positive, or the normalisation is unknown.
 
-    Example:
+    Examples:
         >>> RandomProjectionQuantiser(width=80, codes=64)(torch.randn(2, 10, 80)).shape
         torch.Size([2, 10, 1])
     """

@@ -58,7 +58,7 @@ def caption_table(columns: Mapping[str, Sequence[object]], names: Sequence[str],
     Raises:
         ConfigError: a clip has no caption at all, or a value is no text.
 
-    Example:
+    Examples:
         >>> caption_table({"label": ["dog;rain", "rain"]}, ["label"], template="a sound of {}").texts
         ('a sound of dog and rain', 'a sound of rain')
     """

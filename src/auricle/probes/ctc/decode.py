@@ -25,8 +25,9 @@ def greedy(log_probs: np.ndarray, lengths: np.ndarray) -> list[list[NDArray[np.i
     Returns:
         For each of S settings and B clips the symbols, each in 1 ... C - 1.
 
-    >>> greedy(np.eye(3)[None, None, [1, 1, 0, 1, 2]], np.array([5]))[0][0].tolist()
-    [1, 1, 2]
+    Examples:
+        >>> greedy(np.eye(3)[None, None, [1, 1, 0, 1, 2]], np.array([5]))[0][0].tolist()
+        [1, 1, 2]
     """
     path = np.asarray(log_probs).argmax(3)
     changes = np.ones(path.shape, dtype=bool)

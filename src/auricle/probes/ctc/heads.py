@@ -67,8 +67,9 @@ class CtcConfig(ProbeConfig):
     def for_rate(self, rate: float) -> CtcConfig:
         """Return the settings for columns of this rate (Hz), with `upsample` decided.
 
-        >>> CtcConfig().for_rate(6.25).upsample
-        8
+        Examples:
+            >>> CtcConfig().for_rate(6.25).upsample
+            8
         """
         if self.upsample is not None:
             return self

@@ -56,13 +56,14 @@ def fit_probe(
         TrainingError: every setting diverged.
         MissingExtraError: the search is `tpe` and optuna is not installed.
 
-    >>> from auricle.probes import Labelled
-    >>> from auricle.tokens.token_set import TokenSet
-    >>> classes = torch.arange(40) % 2
-    >>> clips = Labelled(TokenSet.from_tensors(torch.randn(40, 4, 8) + classes.view(40, 1, 1)), classes)
-    >>> fitted = fit_probe("linear", clips, clips, classes=("rain", "wind"), search=SearchConfig(epochs=2))
-    >>> fitted.predict(clips.tokens).shape
-    (40, 2)
+    Examples:
+        >>> from auricle.probes import Labelled
+        >>> from auricle.tokens.token_set import TokenSet
+        >>> classes = torch.arange(40) % 2
+        >>> clips = Labelled(TokenSet.from_tensors(torch.randn(40, 4, 8) + classes.view(40, 1, 1)), classes)
+        >>> fitted = fit_probe("linear", clips, clips, classes=("rain", "wind"), search=SearchConfig(epochs=2))
+        >>> fitted.predict(clips.tokens).shape
+        (40, 2)
     """
     search = search or SearchConfig()
     seeds = range(seed, seed + (search.reruns if search.top_k > 1 and search.searches else 1))

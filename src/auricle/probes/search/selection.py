@@ -32,8 +32,9 @@ def default_metric(single: bool, regression: bool = False) -> Metric:
 def natural(value: float, metric: str) -> float:
     """Return a validation score as usually stated: errors without the minus sign.
 
-    >>> natural(-0.5, "mae"), natural(0.5, "r2")
-    (0.5, 0.5)
+    Examples:
+        >>> natural(-0.5, "mae"), natural(0.5, "r2")
+        (0.5, 0.5)
     """
     return -value if metric in ERRORS else value
 

@@ -53,7 +53,12 @@ for _card in (
 
 
 def tasks() -> list[TaskCard]:
-    """Return all known cards."""
+    """Return all known cards.
+
+    Examples:
+        >>> [card.name for card in tasks()][:2]
+        ['esc10', 'esc50_dev20']
+    """
     return list(CARDS.values())
 
 
@@ -63,8 +68,9 @@ def get_task(name: str) -> TaskCard:
     Raises:
         ConfigError: there is none; names the nearest.
 
-    >>> get_task("esc10").licence
-    'CC BY 3.0'
+    Examples:
+        >>> get_task("esc10").licence
+        'CC BY 3.0'
     """
     if name not in CARDS:
         raise ConfigError(f"no task is called {name!r}{nearest(name, CARDS)}")
