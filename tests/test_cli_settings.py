@@ -196,3 +196,15 @@ def test_segments_of_a_recording_get_a_row_each(clips: Path, tmp_path: Path) -> 
     starts = sorted(set(rows["start"].to_pylist()))
     assert starts[:3] == pytest.approx([0.0, 0.2, 0.4])
     assert starts[-1] < longest
+
+
+def test_a_file_serves_verbs_in_groups_and_verbs_of_lists(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, listed = tmp_path / "scan.yaml", tmp_path / "results.yaml"
+    scan.write_text(yaml.safe_dump({"path": str(clips), "out": str(tmp_path / "table.parquet")}))
+    assert main(["corpus", "scan", "--config", str(scan)]) == 0
+    assert (tmp_path / "table.parquet").exists()
+    listed.write_text(yaml.safe_dump({"paths": [str(tmp_path)], "encoder": ["mine"], "format": "csv"}))
+    assert main(["results", "--config", str(listed)]) == 2
+    assert "no results.jsonl in or below" in capsys.readouterr().err

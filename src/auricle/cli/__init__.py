@@ -19,6 +19,8 @@ from auricle.config import nearest
 from auricle.errors import AuricleError
 from auricle.storage import FULL
 
+# Verbs with verbs of their own.
+_GROUPS = ("corpus", "data", "check")
 # 128 + 13, the number of SIGPIPE: the exit code of a program that a closed pipe ends.
 _PIPE_CLOSED = 141
 
@@ -50,7 +52,8 @@ def _overview() -> str:
         "",
         *(f"  {name:<16}{summary}" for name, (_, _, summary) in VERBS.items()),
         "",
-        "--plugin MODULE imports a module of yours first, with its own recipes, encoders, probes, tasks or metrics.",
+        "--plugin MODULE imports a module of yours first, with recipes, encoders, probes, tasks or metrics.",
+        "--config FILE gives any command its settings, as JSON or YAML by the names of its flags; flags override.",
         "`auricle COMMAND --help` lists the options of a command.",
     ]
     return "\n".join(lines)
@@ -94,7 +97,7 @@ def _run(words: list[str]) -> int:
             load_plugins(plugins)
             module, function, _ = VERBS[words[0]]
             verb: Callable[[Sequence[str]], None] = getattr(import_module(f"auricle.cli.{module}"), function)
-            verb(words[1:])
+            verb(_with_settings(words[0], words[1:]))
     except AuricleError as error:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
@@ -109,6 +112,16 @@ def _run(words: list[str]) -> int:
         print("auricle: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _with_settings(verb: str, words: list[str]) -> list[str]:
+    """Return the words after a verb with `--config FILE` replaced by the settings of the file."""
+    if verb == "pretrain" or not any(word == "--config" or word.startswith("--config=") for word in words):
+        return words  # the flags of `pretrain` depend on the file
+    from auricle.cli.arguments import expand
+
+    first = 1 if verb in _GROUPS else 0
+    return [*words[:first], *expand(words[first:])]
 
 
 def _plugins(words: list[str]) -> tuple[list[str], list[str]]:

@@ -23,7 +23,7 @@ MODEL = (
     "`zoo:FAMILY:FILE` (a published checkpoint file), or `module:Class` of your own."
 )
 # Arguments without a flag; a settings file may hold them by these names.
-_POSITIONAL = ("model", "path", "paths", "runs", "encoder", "name", "task_name")
+_POSITIONAL = ("model", "path", "paths", "runs", "name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def no_arguments(verb: str, argv: Sequence[str], about: str) -> None:
 
 
 def expand(argv: Sequence[str]) -> list[str]:
-    """Return the words of a command with `--config FILE` replaced by the file's settings as flags.
+    """Return the words after a verb with `--config FILE` replaced by the file's settings as flags.
 
     They come first, so that the flags of the command line override them.
 

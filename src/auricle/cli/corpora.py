@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import MODEL, PrecisionArguments, expand, parse
+from auricle.cli.arguments import MODEL, PrecisionArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
@@ -69,7 +69,7 @@ class EmbedArguments(PrecisionArguments):
 def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
-    args = parse(EmbedArguments, expand(argv), "embed", about)
+    args = parse(EmbedArguments, argv, "embed", about)
     from auricle.models.embedding import embed as run
 
     table = run(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, command, expand, parse, value_of
+from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, command, parse, value_of
 from auricle.errors import AuricleError
 
 
@@ -53,7 +53,6 @@ def probe(argv: Sequence[str]) -> None:
         "chosen on validation data inside the training part; the test part is scored once per seed. --rule.* are the "
         "settings of the task's type, --search.* those of the probes' search."
     )
-    argv = expand(argv)
     from auricle.probes.search.config import SearchConfig
 
     search = SearchConfig.published() if "--published-search" in argv else SearchConfig()
@@ -120,7 +119,6 @@ class FinetuneArguments(ModelArguments):
 
 def finetune(argv: Sequence[str]) -> None:
     """Train an encoder on labels."""
-    argv = expand(argv)
     from auricle.finetuning.config import FinetuneConfig
 
     about = (

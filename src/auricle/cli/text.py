@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import FileArguments, command, expand, parse
+from auricle.cli.arguments import FileArguments, command, parse
 from auricle.devices import Device
 
 
@@ -54,7 +54,7 @@ def zero_shot(argv: Sequence[str]) -> None:
         "Give each clip the class with the nearest text. Print the scores with bootstrap intervals, chance and the "
         "same towers with random weights, and write them, with the class of each clip, into the run folder."
     )
-    args = parse(ZeroShotArguments, expand(argv), "zero-shot", about)
+    args = parse(ZeroShotArguments, argv, "zero-shot", about)
     from auricle.evaluation.audio_text.run import zero_shot as run
 
     _show(
@@ -95,7 +95,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
         "and mean average precision, with bootstrap intervals, chance and the same towers with random weights. Write "
         "them into the run folder."
     )
-    args = parse(TextRetrievalArguments, expand(argv), "text-retrieval", about)
+    args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
     from auricle.evaluation.audio_text.run import text_retrieval as run
 
     _show(
