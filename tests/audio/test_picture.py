@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 
@@ -53,8 +54,8 @@ def test_large_clips_are_averaged_over_equal_parts() -> None:
     indices, _ = read_png(spectrogram_png(features, columns=100, rows=40))
     starts, bands = np.arange(101) * 1003 // 100, np.arange(41) * 130 // 40
     means = np.array(
-        [[features[a:b, c:d].mean(0).mean() for a, b in zip(starts, starts[1:], strict=False)]
-         for c, d in zip(bands, bands[1:], strict=False)]
+        [[features[a:b, c:d].mean(0).mean() for a, b in itertools.pairwise(starts)]
+         for c, d in itertools.pairwise(bands)]
     )[::-1]  # fmt: skip
     low, high = np.percentile(means, [2, 99.5])
     expected = np.clip((means - low) / (high - low) * (SHADES - 1), 0, SHADES - 1).astype(int)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -26,9 +28,9 @@ def test_an_epoch_has_every_clip_at_most_once_in_even_batches(
     try:
         plan = make_plan(seconds, window, config, world)
     except ConfigError as error:
-        assert "set loader.batch to at most" in str(error)
-        assert len(lengths) < batch * world * max(1, buckets)
-        return
+        if "set loader.batch to at most" in str(error) and len(lengths) < batch * world * max(1, buckets):
+            return
+        raise
     epoch = plan.epoch(seed, 0)
     assert sorted(epoch.order.tolist()) == list(range(len(seconds)))
     assert len(epoch.bounds) == plan.steps + 1
@@ -47,7 +49,9 @@ def test_an_epoch_has_every_clip_at_most_once_in_even_batches(
 
 @given(lengths=st.lists(st.floats(0.1, 100.0), min_size=2, max_size=40), seed=SEEDS)
 @settings(max_examples=150)
-def test_by_duration_a_clip_is_drawn_as_often_as_its_windows_rounded_down_or_up(lengths: list[float], seed: int) -> None:
+def test_by_duration_a_clip_is_drawn_as_often_as_its_windows_rounded_down_or_up(
+    lengths: list[float], seed: int
+) -> None:
     seconds = np.array(lengths)
     plan = Plan(((np.arange(len(seconds)), 1),), True, 1, seconds, 2.0)
     drawn = plan.epoch(seed, 3).order
@@ -74,7 +78,7 @@ def test_buckets_part_the_clips_by_length(lengths: list[float], count: int) -> N
     parts = _buckets(values, count)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(values)))
     assert 1 <= len(parts) <= count
-    for shorter, longer in zip(parts, parts[1:], strict=False):
+    for shorter, longer in itertools.pairwise(parts):
         assert values[shorter].max() < values[longer].min(), "equal lengths stay in one bucket"
 
 
@@ -86,8 +90,9 @@ def test_a_budget_of_seconds_is_kept_by_every_batch(lengths: list[float], budget
     try:
         plan = make_plan(seconds, WindowConfig(seconds=5.0, variable=True), config, world)
     except ConfigError:
-        assert len(lengths) < world * 3
-        return
+        if len(lengths) < world * 3:
+            return
+        raise
     epoch = plan.epoch(0, 0)
     for first, last in zip(epoch.bounds, epoch.bounds[1:], strict=False):
         padded = np.minimum(seconds[epoch.order[first:last]], 5.0).max() * (last - first)
