@@ -26,7 +26,7 @@ SCALES = st.sampled_from(["htk", "slaney"])
     bands=st.integers(1, 128), n_fft=st.sampled_from([64, 400, 512, 1024]), rate=st.integers(2000, 96000),
     low=st.floats(0, 0.9), span=st.floats(0.05, 1), scale=SCALES, area=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @pytest.mark.filterwarnings("ignore:Empty filters detected")
 def test_filters_are_librosas(
     bands: int, n_fft: int, rate: int, low: float, span: float, scale: str, area: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auricle.encoders.contract import Grid, Tokens
@@ -37,13 +37,12 @@ def test_the_least_input_is_the_least(windows: list[Window], wanted: int) -> Non
     assert least == 1 or count_through(windows, least - 1) < wanted
 
 
-@given(
-    frames=st.integers(1, 70), size=st.integers(1, 16), over=st.integers(1, 16), rows=st.integers(1, 3),
-    height=st.integers(1, 6), up=st.integers(1, 6),
-)  # fmt: skip
-@settings(deadline=None)
-def test_patches_are_those_of_unfold(frames: int, size: int, over: int, rows: int, height: int, up: int) -> None:
-    assume(over <= size and up <= height)
+AXES = st.integers(1, 12).flatmap(lambda size: st.tuples(st.just(size), st.just(size) | st.integers(1, size)))
+
+
+@given(frames=st.integers(1, 70), time=AXES, bands=AXES, rows=st.integers(1, 3))
+def test_patches_are_those_of_unfold(frames: int, time: tuple[int, int], bands: tuple[int, int], rows: int) -> None:
+    (size, over), (height, up) = time, bands
     mels = height + (rows - 1) * up
     cut = Patches((size, height), (over, up))
     x = torch.randn(2, frames, mels, generator=torch.Generator().manual_seed(0))

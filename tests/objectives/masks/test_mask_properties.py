@@ -32,7 +32,7 @@ GRIDS = st.builds(Grid, st.integers(2, 40), st.integers(1, 6), st.just(25.0))
 
 
 @given(mask=SAMPLERS, grid=GRIDS, lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), seed=SEEDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_row_shows_equally_many_and_predicts_no_padding(
     mask: TokenMaskConfig, grid: Grid, lengths: list[int], seed: int
 ) -> None:
