@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auricle.audio.decode import decode
 from auricle.corpus.decoded import DecodedCache, Quantised
 
 
@@ -29,3 +36,35 @@ def test_the_cache_stays_within_its_memory():
     assert cache.bytes == 1000
     assert cache.get(0) is not None
     assert cache.get(5) is None
+
+
+@given(
+    samples=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40),
+    exponent=st.integers(-90, 13),
+)
+def test_an_error_is_at_most_half_a_step_and_nothing_overflows(samples: list[float], exponent: int):
+    wave = np.array(samples, np.float32) * np.float32(2.0**exponent)
+    clip = Quantised.of(wave)
+    assert clip.samples.dtype == np.int16
+    assert clip.restore().dtype == np.float32
+    peak = float(np.abs(wave).max())
+    assert clip.peak == peak
+    if peak > 1e-30:
+        step = clip.scale / 32768
+        assert np.abs(clip.restore().astype(np.float64) - wave).max() <= step / 2 * (1 + 1e-6)
+        # No bit is wasted: at most one factor of two beyond the peak, where rounding would overflow.
+        assert peak <= clip.scale <= 4 * peak
+        again = Quantised.of(clip.restore())
+        np.testing.assert_array_equal(again.restore(), clip.restore())
+
+
+@pytest.mark.real
+def test_recordings_of_sixteen_bits_are_restored_exactly(shared_audio: Path):
+    seen = 0
+    for path in sorted(shared_audio.glob("*/clips/*.flac"))[::331]:
+        info = soundfile.info(path)
+        if info.subtype == "PCM_16" and info.channels == 1:
+            wave = decode(path, rate=info.samplerate)
+            np.testing.assert_array_equal(Quantised.of(wave).restore(), wave)
+            seen += 1
+    assert seen >= 3

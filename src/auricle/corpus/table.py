@@ -161,9 +161,7 @@ class Corpus:
         return self.table.num_rows
 
     def __getitem__(self, index: int) -> Clip:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"clip {index} of a corpus of {len(self)}")
-        index %= len(self)
+        index = self._place(index)
         row = self._row(index)
         place = Place(row["_key"], row["_offset"], row["_size"])
         extra = {k: v for k, v in row.items() if k not in COLUMNS and k not in HIDDEN}
@@ -174,6 +172,12 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[i] for i in range(len(self)))
+
+    def _place(self, index: int) -> int:
+        """Return the row of an index that may count from the end."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of a corpus of {len(self)}")
+        return index % len(self)
 
     def _row(self, index: int) -> dict[str, Any]:
         return self.table.slice(index, 1).to_pylist()[0]
@@ -193,8 +197,9 @@ class Corpus:
 
         Raises:
             AudioError: the recording is missing or broken.
+            IndexError: there is no such row.
         """
-        row = self._row(index % len(self))
+        row = self._row(self._place(index))
         place = Place(row["_key"], row["_offset"], row["_size"])
         if not row["_whole"]:
             left = row["seconds"] - start

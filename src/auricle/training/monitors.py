@@ -68,6 +68,8 @@ class SkipCounter:
     """
 
     def __init__(self, device: torch.device, limit: int, state: list[float] | None = None) -> None:
+        if state is not None and len(state) != 3:
+            raise ValueError(f"{len(state)} counts of skipped steps; expected 3")
         self.limit = limit
         # Skipped in total, in a row now, and the longest row.
         self._counts = torch.tensor(state or [0.0, 0.0, 0.0], dtype=torch.float64, device=device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -80,6 +80,19 @@ def below_prefix(state: Mapping[str, Tensor], ending: str, source: str) -> dict[
             f"found {len(starts)} names that end with {ending!r}, expected 1: the state of transformers' {source}"
         )
     return {name.removeprefix(starts[0]): value for name, value in state.items() if name.startswith(starts[0])}
+
+
+def joined_qkv(inner: Mapping[str, Tensor], name: str, part: str, others: Sequence[str]) -> Tensor:
+    """Join the entry `name` with those of `others`, which have another word in place of `part`, row by row.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    names = [name.replace(part, other) for other in others]
+    missing = [each for each in names if each not in inner]
+    if missing:
+        raise ConfigError(f"found {name} without {missing[0]}; the checkpoint is incomplete: download it again")
+    return torch.cat([inner[each] for each in names])
 
 
 def _list(names: Mapping[str, Tensor] | set[str] | list[str], most: int = 6) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,11 +58,11 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    distinct = []
+    distinct: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        distinct.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        # A numbered name may be that of another corpus.
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        distinct.append(next(n for n in itertools.chain([name], numbered) if n not in distinct))
     return distinct
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,14 +157,19 @@ def _text(value: Any) -> str | None:
 
 
 def _numbers(values: Sequence[Any], kind: type, name: str, where: str) -> list[Any]:
-    numbers = []
+    numbers: list[Any] = []
     for row, value in enumerate(values):
+        if value is None or value != value:  # NaN is a missing value of other tools
+            numbers.append(None)
+            continue
         try:
-            number = None if value is None else kind(value) if not isinstance(value, str) else kind(value.strip())
-        except ValueError as error:
+            number = kind(value.strip()) if isinstance(value, str) else kind(value)
+            if math.isinf(number) or (not isinstance(value, str) and number != value):
+                raise ValueError("it can't be kept as it is")
+        except (TypeError, ValueError, OverflowError) as error:
             wanted = "a whole number" if kind is int else "seconds"
             raise CorpusError(f"{where}, row {row + 1}: {name} is {value!r}; expected {wanted} or nothing") from error
-        numbers.append(None if number is None or number != number else number)
+        numbers.append(None if number != number else number)
     return numbers
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from auricle.zoo.safe_load import below_prefix
+from auricle.zoo.safe_load import below_prefix, joined_qkv
 
 _BLOCK = {
     "ffn1_layer_norm": "ff1.norm",
@@ -36,7 +35,7 @@ def conformer_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     `rotary_before`, as in the model.
 
     Raises:
-        ConfigError: the state holds no such encoder.
+        ConfigError: the state holds no such encoder, or an incomplete one.
     """
     inner = below_prefix(state, "layers.0.conv_module.depthwise_conv.weight", "Wav2Vec2ConformerModel")
     weights: dict[str, Tensor] = {}
@@ -53,8 +52,8 @@ def conformer_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif inside == "self_attn.pos_bias_v":
             weights[f"{place}.attention.position_bias"] = value
         elif path == "self_attn.linear_q":
-            parts = [inner[name.replace("linear_q", f"linear_{part}")] for part in "qkv"]
-            weights[f"{place}.attention.qkv.{leaf}"] = torch.cat(parts)
+            parts = [f"linear_{part}" for part in "qkv"]
+            weights[f"{place}.attention.qkv.{leaf}"] = joined_qkv(inner, name, "linear_q", parts)
         elif path in _BLOCK:
             pointwise = path.startswith("conv_module.pointwise")
             weights[f"{place}.{_BLOCK[path]}.{leaf}"] = value.squeeze(2) if pointwise else value

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from auricle.errors import ConfigError
-from auricle.zoo.safe_load import below_prefix
+from auricle.zoo.safe_load import below_prefix, joined_qkv
 
 _BLOCK = {
     "layernorm_before": "norm1",
@@ -26,7 +25,7 @@ def hts_at_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ignored. The sizes `base` and `large` of `HtsAtConfig` are those of the published weights.
 
     Raises:
-        ConfigError: the state holds no CLAP audio encoder, or one with feature fusion.
+        ConfigError: the state holds no CLAP audio encoder, one with feature fusion, or an incomplete one.
     """
     end = "patch_embed.proj.weight"
     inner = below_prefix(state, end, "ClapAudioModel or ClapModel")
@@ -59,8 +58,8 @@ def _block(place: str, inside: str, value: Tensor, inner: Mapping[str, Tensor], 
     if inside == "attention.self.relative_position_bias_table":
         return {f"{place}.attention.table": value}
     if path == "attention.self.query":
-        parts = [inner[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
-        return {f"{place}.attention.qkv.{leaf}": torch.cat(parts)}
+        parts = [f".{part}." for part in ("query", "key", "value")]
+        return {f"{place}.attention.qkv.{leaf}": joined_qkv(inner, name, ".query.", parts)}
     if path in _BLOCK:
         return {f"{place}.{_BLOCK[path]}.{leaf}": value}
     return {}
