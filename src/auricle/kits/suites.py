@@ -149,15 +149,6 @@ class SuiteResults:
     skipped: dict[str, str]
 
 
-def suite(name: str) -> list[TaskCard]:
-    """Return the cards of a suite, in its order.
-
-    Raises:
-        ConfigError: there is no such suite.
-    """
-    return [get_task(task.card) for task in _tasks(name) if task.card]
-
-
 def run_suite(
     model: str | Path | Model,
     name: str,

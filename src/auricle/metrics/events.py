@@ -221,34 +221,6 @@ def event_counts(
     return _gather(tuple(reference), names, rows)
 
 
-def segment_f1(
-    reference: Events, estimated: Events, seconds: Mapping[str, float], classes: Sequence[str], resolution: float = 1.0
-) -> float:
-    """Return the segment F1 over all classes together; NaN without annotated events. See `segment_counts`."""
-    return float(segment_counts(reference, estimated, seconds, classes, resolution=resolution).f1()[0])
-
-
-def segment_error_rate(
-    reference: Events, estimated: Events, seconds: Mapping[str, float], classes: Sequence[str], resolution: float = 1.0
-) -> float:
-    """Return the segment error rate; NaN without annotated events. See `segment_counts`."""
-    return float(segment_counts(reference, estimated, seconds, classes, resolution=resolution).error_rate()[0])
-
-
-def event_f1(
-    reference: Events,
-    estimated: Events,
-    classes: Sequence[str],
-    *,
-    collar: float = ONSET_COLLAR,
-    offset: bool = False,
-    offset_share: float = OFFSET_SHARE,
-) -> float:
-    """Return the event F1 over all classes together; NaN without annotated events. See `event_counts`."""
-    counts = event_counts(reference, estimated, classes, collar=collar, offset=offset, offset_share=offset_share)
-    return float(counts.f1()[0])
-
-
 def join_overlapping(events: Events) -> tuple[dict[str, list[Event]], int]:
     """Join events of one class that overlap or touch within a clip into one.
 
