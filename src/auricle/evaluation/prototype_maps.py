@@ -12,8 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from auricle.audio.picture import png
+from auricle.corpus.examples import play_example
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError
 from auricle.evaluation.driver import TokenStore
-from auricle.evaluation.embedding_map import draw_in_turn, play_example, read_map
+from auricle.evaluation.embedding_map import draw_in_turn, read_map
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES
@@ -207,12 +207,7 @@ def overlay_png(cells: np.ndarray) -> bytes:
     pixels = np.zeros((*picture.shape, 4), dtype=np.uint8)
     pixels[..., :3] = (110, 245, 255)
     pixels[..., 3] = (220 * picture).round()
-    lines = b"".join(b"\x00" + line.tobytes() for line in pixels)
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 6, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
+    return png(pixels)
 
 
 def _map(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auricle.config import Config, nearest
-from auricle.corpus.published.layouts.opening import LAYOUTS, PREFIX
+from auricle.corpus.published.archive import LAYOUT
+from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import DEFAULTS, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
@@ -242,7 +243,7 @@ def _find_data(card: TaskCard, task: SuiteTask, root: Path) -> Path | None:
     """
     if card.corpus.startswith("builtin:"):
         return None
-    data_set = card.corpus.removeprefix(PREFIX)
+    data_set = card.corpus.removeprefix(LAYOUT)
     names = [name for name in dict.fromkeys((data_set, card.name, task.name)) if name]
     for name in names:
         if (root / name).is_dir():

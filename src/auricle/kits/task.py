@@ -90,13 +90,11 @@ class KitTask(TaskType):
             for place, (seed, folds) in enumerate(zip(protocol.seeds, by_seed, strict=True))
         ]
         folds = by_seed[0]
-        test = np.concatenate([fold.test for fold in folds])
+        test, units = job.test_units(folds)
         predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            names=job.clip_names[here][test],
-            fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-            group=job.plan.groups[here][test],
+            **units,
             truth=known.truth[test],
             scores=np.stack([np.concatenate([arrays["scores"] for _, arrays in parts]) for parts in kept]),
             seeds=protocol.seeds,
