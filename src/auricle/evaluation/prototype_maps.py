@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from auricle.audio.picture import png
@@ -169,7 +168,7 @@ def draw_prototype_maps(
         return cache.select(rows, layers="all") if config.reads == "layers" else cache.select(rows)
 
     train, valid, test = _sides(plan, targets, cache.present)
-    parts = [_labelled(tokens(side), targets, side) for side in (train, valid)]
+    parts = [Labelled(tokens(side), targets.labels(side)) for side in (train, valid)]
     loss = get_loss(card.training_loss(targets.kind))
     fitted = fit_probe(config, *parts, classes=targets.classes, loss=loss, search=search, seed=seed, device=device)
     order = np.random.default_rng(seed).permutation(test).tolist()
@@ -249,12 +248,6 @@ def _sides(
             f"{len(test)}): repair the clips that `auricle corpus scan` lists as broken"
         )
     return train, valid, test
-
-
-def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> Labelled:
-    if targets.kind == "single":
-        return Labelled(tokens, torch.from_numpy(targets.numbers[places]))
-    return Labelled(tokens, torch.from_numpy(targets.truth[places].astype(np.float32)))
 
 
 def _called(config: ProbeConfig) -> str:

@@ -41,10 +41,8 @@ class _Side:
     targets: Targets
 
     def labelled(self, rows: NDArray[np.int64]) -> Labelled:
-        """Return some clips with targets: class numbers for one label a clip, zeros and ones for several."""
-        if self.targets.kind == "single":
-            return Labelled(self.tokens.select(rows), torch.from_numpy(self.targets.numbers[rows]))
-        return Labelled(self.tokens.select(rows), torch.from_numpy(self.targets.truth[rows].astype(np.float32)))
+        """Return some clips with their labels."""
+        return Labelled(self.tokens.select(rows), self.targets.labels(rows))
 
 
 class KitTask(TaskType):

@@ -137,6 +137,19 @@ def validate_events(
     return checked[0], checked[1], classes
 
 
+def check_segments(reference: Events, seconds: Mapping[str, float], resolution: float) -> None:
+    """Check the length of segments and of each clip.
+
+    Raises:
+        ConfigError: one of them is not a positive number of seconds.
+    """
+    if not (math.isfinite(resolution) and resolution > 0):
+        raise ConfigError(f"segments of {resolution} s; expected a positive length, such as 1.0")
+    for clip in reference:
+        if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
+            raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
+
+
 def segment_counts(
     reference: Events,
     estimated: Events,
@@ -162,11 +175,7 @@ def segment_counts(
         MissingExtraError: `sed_eval` is not installed.
     """
     reference, estimated, names = validate_events(reference, estimated, classes, lasting=True)
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise ConfigError(f"segments of {resolution} s; expected a positive length, such as 1.0")
-    for clip in reference:
-        if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
-            raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
+    check_segments(reference, seconds, resolution)
     counter = events_library("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=list(names), time_resolution=float(resolution)
     )
