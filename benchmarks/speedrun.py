@@ -24,7 +24,7 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.metrics.knn import knn_accuracy
+from auricle.metrics.knn import knn_scores
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 from auricle.training.ranks import Ranks
@@ -68,7 +68,9 @@ def run(args: argparse.Namespace, seed: int, corpus, clips, labels, query) -> No
         vectors = torch.cat(parts).float().numpy()
         encoder.requires_grad_(True).train()
         frontend.train()
-        return knn_accuracy(vectors[~query], labels[~query], vectors[query], labels[query], k=10)
+        names, known = np.unique(labels[~query], return_inverse=True)
+        votes = knn_scores(vectors[~query], known, vectors[query], k=10)
+        return float((names[votes.argmax(1)] == labels[query]).mean())
 
     print(f"  step 0: {probe():.4f} (random weights)", flush=True)
     clock, mark = 0.0, time.perf_counter()

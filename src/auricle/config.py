@@ -14,6 +14,7 @@ import importlib
 import json
 import math
 import numbers
+import operator
 import pkgutil
 import sys
 import types
@@ -40,7 +41,7 @@ def nearest(name: str, names: Iterable[str], *, known: bool = True) -> str:
         return f"; did you mean {close[0]!r}?"
     if not known:
         return ""
-    # A folder may hold thousands of names; the first dozen tell what kind they are.
+    # A folder may hold thousands of names; the first dozen show what kind they are.
     more = f" and {len(every) - 12} more" if len(every) > 12 else ""
     return f"; known: {', '.join(every[:12])}{more}"
 
@@ -205,6 +206,15 @@ _PLAIN: dict[Any, tuple[Any, str]] = {
 }
 
 
+# Bound -> its attribute, the comparison that a value passes, and its words.
+_BOUNDS: dict[type, tuple[str, Callable[[Any, Any], Any], str]] = {
+    Ge: ("ge", operator.ge, "of at least"),
+    Gt: ("gt", operator.gt, "above"),
+    Le: ("le", operator.le, "of at most"),
+    Lt: ("lt", operator.lt, "below"),
+}
+
+
 def _fault(value: Any, hint: Any, place: str) -> str | None:
     """Return what is wrong with a setting: `place is value; expected ...`; None where nothing is.
 
@@ -218,7 +228,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
         return f"{place} is nan, which is not a number; expected finite numbers"
     if origin is Annotated:
         fault = _fault(value, inner[0], place)
-        bounds = [bound for bound in inner[1:] if isinstance(bound, Ge | Gt | Le | Lt)]
+        bounds = [bound for bound in inner[1:] if type(bound) in _BOUNDS]
         if fault is None and not all(_within(value, bound) for bound in bounds):
             fault = f"{place} is {value}; expected {_range(inner[0], bounds)}"
         return fault
@@ -286,33 +296,16 @@ def _choices(known: tuple[Any, ...]) -> str:
 
 
 def _within(value: Any, bound: Any) -> bool:
-    match bound:
-        case Ge():
-            return bool(value >= bound.ge)
-        case Gt():
-            return bool(value > bound.gt)
-        case Le():
-            return bool(value <= bound.le)
-        case _:
-            return bool(value < bound.lt)
+    limit, compare, _ = _BOUNDS[type(bound)]
+    return bool(compare(value, getattr(bound, limit)))
 
 
 def _range(kind: Any, bounds: list[Any]) -> str:
     """Describe bounds in words: `a whole number of at least 1`, `a finite number above 0`."""
-    said = []
-    for bound in bounds:
-        match bound:
-            case Ge():
-                said.append(f"of at least {bound.ge}")
-            case Gt():
-                said.append(f"above {bound.gt}")
-            case Le():
-                said.append(f"of at most {bound.le}")
-            case Lt() if bound.lt != math.inf:
-                said.append(f"below {bound.lt}")
-    finite = "finite " if any(isinstance(bound, Lt) and bound.lt == math.inf for bound in bounds) else ""
-    what = _named(kind).removeprefix("a ")
-    return f"a {finite}{what} {' and '.join(said)}"
+    limits = [(getattr(bound, _BOUNDS[type(bound)][0]), _BOUNDS[type(bound)][2]) for bound in bounds]
+    said = " and ".join(f"{words} {limit}" for limit, words in limits if limit != math.inf)
+    finite = "finite " if any(limit == math.inf for limit, _ in limits) else ""
+    return f"a {finite}{_named(kind).removeprefix('a ')} {said}"
 
 
 # Where settings live that a saved recipe may name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class AuricleError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix."""
 
 
 class AudioError(AuricleError):

@@ -53,13 +53,9 @@ def test_defaults_are_the_published_ones():
     }
 
 
-@pytest.mark.parametrize("config", [AugmentConfig(), AugmentConfig.off(), AugmentConfig.light()])
+@pytest.mark.parametrize("config", [AugmentConfig(), AugmentConfig.off()])
 def test_settings_survive_json(config: AugmentConfig):
     assert Config.from_json(config.to_json()) == config
-
-
-def test_light_neither_stretches_nor_shifts_pitch():
-    assert AugmentConfig.light() == AugmentConfig(stretch_p=0.0, pitch_p=0.0)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "auricle"
 
-# What each room is built on; it also knows what those know. `errors`, `config`, `extras` and `storage` are open to all.
+OPEN = {"errors", "config", "extras", "storage", "tensor_files", "devices"}
+
+# What each room is built on; it also knows what those know. Rooms of `OPEN` are open to all.
 BUILT_ON: dict[str, tuple[str, ...]] = {
     "errors": (),
     "config": (),
     "extras": (),
     "storage": (),
+    "tensor_files": (),
     "devices": (),
     "audio": (),
     "metrics": (),
@@ -80,7 +83,7 @@ def test_every_room_is_on_the_plan() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_a_file_knows_only_rooms_to_its_left(file: Path) -> None:
     room = room_of(file)
-    allowed = known(room) | {"errors", "config", "extras", "storage", "devices"}
+    allowed = known(room) | OPEN
     # `from auricle import __version__` names no room.
     found = {name for name in imported_rooms(file) if name in BUILT_ON}
     assert found <= allowed, f"{room} may know {sorted(allowed)} and also imports {sorted(found - allowed)}"

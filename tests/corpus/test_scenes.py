@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,8 @@ import soundfile
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.synthetic import scenes as scenes_module
 from auricle.corpus.synthetic.effects import decibels, root_mean_square
-from auricle.corpus.synthetic.scenes import (
-    ScenesConfig,
-    class_names,
-    parse_builtin,
-    render_scene,
-    scenes,
-    write_scenes,
-)
+from auricle.corpus.synthetic.render import Scene, ScenesConfig, class_names, render_scene
+from auricle.corpus.synthetic.scenes import parse_builtin, write_scenes
 from auricle.errors import ConfigError, CorpusError, StorageError
 
 SMALL = {"clips": 12, "seconds": 1.5, "seed": 3}
@@ -30,6 +25,10 @@ SMALL = {"clips": 12, "seconds": 1.5, "seed": 3}
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
+
+
+def scenes(config: ScenesConfig) -> Iterator[Scene]:
+    return (render_scene(config, index) for index in range(config.clips))
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from auricle.corpus.readers.side_tables import check_events, merge_overlaps, read_captions, read_trials, tidy_events
+from auricle.corpus.readers.side_tables import check_events, read_captions, read_trials, tidy_events
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError
@@ -168,7 +168,7 @@ def test_events_that_can_not_be_are_left_out_and_counted() -> None:
     assert "the first: dog in a, -0.1 to 1.0 s" in notes[1]
 
 
-def test_overlaps_of_one_class_are_counted_and_can_be_merged() -> None:
+def test_overlaps_of_one_class_are_counted() -> None:
     table = events(
         ("a", 5.0, 6.0, "dog"),
         ("a", 0.0, 2.0, "dog"),
@@ -180,34 +180,6 @@ def test_overlaps_of_one_class_are_counted_and_can_be_merged() -> None:
     kept, notes = tidy_events(table, {})
     assert kept.equals(table)
     assert notes == ("2 events begin before an earlier one of their class in the same recording has ended",)
-    merged, count = merge_overlaps(kept)
-    assert count == 2
-    assert [tuple(row.values()) for row in merged.to_pylist()] == [
-        ("a", 0.0, 3.0, "dog"),
-        ("a", 1.0, 4.0, "cat"),
-        ("a", 5.0, 6.0, "dog"),
-        ("b", 0.0, 2.0, "dog"),
-    ]
-    again, none = merge_overlaps(merged)
-    assert none == 0
-    assert again.equals(merged)
-    # What is true at each moment does not change.
-    times = np.arange(0, 7, 0.01) + 0.005
-    for label in ("dog", "cat"):
-        for file in "ab":
-            active = [
-                np.any(
-                    [
-                        (row["onset"] <= times) & (times < row["offset"])
-                        for row in t.to_pylist()
-                        if (row["file"], row["label"]) == (file, label)
-                    ]
-                    or [np.zeros(len(times), dtype=bool)],
-                    axis=0,
-                )
-                for t in (table, merged)
-            ]
-            np.testing.assert_array_equal(*active)
 
 
 def test_a_corpus_is_opened_with_its_events_checked(tmp_path: Path, record: Callable[..., Path]) -> None:

@@ -215,11 +215,3 @@ def test_parquet_errors(corpus, tmp_path):
         read_table(tmp_path / "bad.parquet")
     with pytest.raises(StorageError, match="can't write"):
         write_table(corpus, tmp_path / "0.wav" / "t.parquet")
-
-
-def test_one_class_only_is_refused_where_more_are_needed(corpus):
-    assert corpus.require_classes() == ("cat", "dog")
-    with pytest.raises(CorpusError, match="only the class 'dog'; at least 2 classes are needed"):
-        corpus.select([0]).require_classes()
-    with pytest.raises(CorpusError, match="has no labels"):
-        corpus.select([2]).require_classes()

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-import auricle.metrics
 from auricle.errors import ConfigError
 from auricle.metrics.catalogue import METRICS, metric_info
 
@@ -16,7 +15,6 @@ PROMISED = [
     "balanced_accuracy",
     "macro_f1",
     "mAP",
-    "cmAP",
     "macro_auc",
     "auc",
     "pauc",
@@ -31,8 +29,6 @@ PROMISED = [
     "psds2",
     "wer",
     "cer",
-    "mcd",
-    "si_sdr",
     "abx_error",
     "recall_at_1",
     "recall_at_5",
@@ -40,11 +36,6 @@ PROMISED = [
     "mrr",
     "ndcg",
     "map_retrieval",
-    "bleu",
-    "cider",
-    "spice",
-    "qa_accuracy",
-    "miou",
     "ari",
     "nmi",
     "r2",
@@ -56,7 +47,7 @@ PROMISED = [
     "chroma_accuracy",
 ]
 
-ERRORS = {name for name in METRICS if "error" in name} | {"eer", "min_dcf", "wer", "cer", "per", "mcd", "abx_error"}
+ERRORS = {name for name in METRICS if "error" in name} | {"eer", "min_dcf", "wer", "cer", "per"}
 ERRORS |= {"mae", "rmse", "mae_semitones", "mae_db"}
 
 
@@ -92,11 +83,13 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 
 def test_metrics_import_without_the_extras() -> None:
-    """Those who probe clips need no sed_eval, jiwer, sacrebleu ...: nothing imports them before they are used."""
+    """Those who probe clips need no sed_eval, jiwer ...: nothing imports them before they are used."""
     program = (
-        "import sys, auricle.metrics; [getattr(auricle.metrics, name) for name in auricle.metrics.__all__]; "
-        "print([m for m in ('sed_eval', 'sed_scores_eval', 'dcase_util', 'jiwer', 'sacrebleu', 'pycocoevalcap', "
-        "'mir_eval', 'torchmetrics') if m in sys.modules])"
+        "import importlib, pkgutil, sys, auricle.metrics; "
+        "home = auricle.metrics.__path__; "
+        "[importlib.import_module(m.name) for m in pkgutil.iter_modules(home, 'auricle.metrics.')]; "
+        "print([m for m in ('sed_eval', 'sed_scores_eval', 'dcase_util', 'jiwer', 'mir_eval', 'torchmetrics') "
+        "if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
@@ -110,10 +103,3 @@ def test_the_catalogue_and_records_need_no_scientific_library() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-def test_every_public_name_is_there() -> None:
-    for name in auricle.metrics.__all__:
-        assert getattr(auricle.metrics, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'weighted_accuracy'"):
-        auricle.metrics.weighted_accuracy  # noqa: B018

@@ -14,10 +14,7 @@ from auricle.metrics.event_sweep import quick_event_counts, quick_segment_counts
 from auricle.metrics.events import (
     Event,
     event_counts,
-    event_f1,
     segment_counts,
-    segment_error_rate,
-    segment_f1,
 )
 
 pytest.importorskip("sed_eval")
@@ -58,19 +55,19 @@ def test_segments_by_hand() -> None:
     assert counts.reference.tolist() == [[2, 1, 0]]
     assert counts.estimated.tolist() == [[1, 0, 2]]
     assert [float(v[0]) for v in (counts.substitutions, counts.deletions, counts.insertions)] == [1, 1, 1]
-    assert segment_f1(TRUE, SAID, {"clip0": 4.0}, CLASSES) == pytest.approx(2 * 1 / (3 + 3))
-    assert segment_error_rate(TRUE, SAID, {"clip0": 4.0}, CLASSES) == pytest.approx(3 / 3)
+    assert segment_counts(TRUE, SAID, {"clip0": 4.0}, CLASSES).f1()[0] == pytest.approx(2 * 1 / (3 + 3))
+    assert segment_counts(TRUE, SAID, {"clip0": 4.0}, CLASSES).error_rate()[0] == pytest.approx(3 / 3)
     # dog: 2 * 1 / (2 + 1); car: 0; bird has no annotation and does not count.
     assert counts.macro_f1()[0] == pytest.approx((2 / 3 + 0) / 2)
     assert counts.class_scores()["dog"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "reference": 2}
 
 
 def test_events_by_hand() -> None:
-    assert event_f1(TRUE, SAID, CLASSES) == pytest.approx(2 * 1 / (2 + 3))
-    assert event_f1(TRUE, SAID, CLASSES, collar=0.05) == 0.0
+    assert event_counts(TRUE, SAID, CLASSES).f1()[0] == pytest.approx(2 * 1 / (2 + 3))
+    assert event_counts(TRUE, SAID, CLASSES, collar=0.05).f1()[0] == 0.0
     # The dog's offset is 0.6 s early: more than a fifth of 1.3 s, less than half of it.
-    assert event_f1(TRUE, SAID, CLASSES, offset=True) == 0.0
-    assert event_f1(TRUE, SAID, CLASSES, offset=True, offset_share=0.5) == pytest.approx(2 / 5)
+    assert event_counts(TRUE, SAID, CLASSES, offset=True).f1()[0] == 0.0
+    assert event_counts(TRUE, SAID, CLASSES, offset=True, offset_share=0.5).f1()[0] == pytest.approx(2 / 5)
 
 
 def test_an_event_matches_once_and_matching_is_optimal() -> None:
@@ -154,13 +151,13 @@ def test_weights_are_repeated_clips() -> None:
 
 def test_what_is_empty_has_a_defined_result() -> None:
     nothing: Table = {"clip0": []}
-    assert math.isnan(segment_f1(nothing, nothing, SECONDS, CLASSES))
-    assert math.isnan(segment_error_rate(nothing, SAID, SECONDS, CLASSES))
-    assert math.isnan(event_f1(nothing, SAID, CLASSES))
-    assert event_f1(TRUE, nothing, CLASSES) == 0.0
-    assert segment_f1(TRUE, nothing, SECONDS, CLASSES) == 0.0
-    assert segment_error_rate(TRUE, nothing, SECONDS, CLASSES) == 1.0
-    assert math.isnan(event_f1({}, {}, CLASSES))
+    assert math.isnan(segment_counts(nothing, nothing, SECONDS, CLASSES).f1()[0])
+    assert math.isnan(segment_counts(nothing, SAID, SECONDS, CLASSES).error_rate()[0])
+    assert math.isnan(event_counts(nothing, SAID, CLASSES).f1()[0])
+    assert event_counts(TRUE, nothing, CLASSES).f1()[0] == 0.0
+    assert segment_counts(TRUE, nothing, SECONDS, CLASSES).f1()[0] == 0.0
+    assert segment_counts(TRUE, nothing, SECONDS, CLASSES).error_rate()[0] == 1.0
+    assert math.isnan(event_counts({}, {}, CLASSES).f1()[0])
     assert math.isnan(event_counts(TRUE, SAID, CLASSES).class_f1()[0, 2])
 
 
@@ -204,9 +201,9 @@ def test_real_annotations_shifted(shared_audio: Path, corpus: str) -> None:
         for row in csv.DictReader(file):
             true.setdefault(row["file"], []).append((float(row["onset"]), float(row["offset"]), row["label"]))
     names = sorted({e[2] for events in true.values() for e in events})
-    assert event_f1(true, true, names, offset=True) == 1.0
+    assert event_counts(true, true, names, offset=True).f1()[0] == 1.0
     late = {clip: [(on + 0.1, off + 0.1, label) for on, off, label in events] for clip, events in true.items()}
-    assert event_f1(true, late, names, collar=0.11) == 1.0
+    assert event_counts(true, late, names, collar=0.11).f1()[0] == 1.0
     fast = quick_event_counts(true, late, names, collar=0.03)
     slow = event_counts(true, late, names, collar=0.03)
     np.testing.assert_array_equal(fast.hits, slow.hits)

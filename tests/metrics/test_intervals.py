@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.stats import binomtest
 
 from auricle.errors import ConfigError
 from auricle.metrics.classification import accuracy, mean_average_precision
-from auricle.metrics.intervals import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p, t_interval
+from auricle.metrics.intervals import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p
 
 
 def test_clips_of_a_group_are_drawn_together() -> None:
@@ -61,14 +60,6 @@ def test_coverage_of_the_bootstrap_interval() -> None:
     assert hits / 200 > 0.88
 
 
-def test_t_interval_matches_scipy() -> None:
-    values = [0.7, 0.8, 0.75, 0.9, 0.85]
-    low, high = stats.t.interval(0.9, 4, loc=np.mean(values), scale=stats.sem(values))
-    interval = t_interval(values, "folds", 0.9)
-    assert (interval.low, interval.high) == pytest.approx((low, high))
-    assert math.isnan(t_interval([0.5], "one fold").low)
-
-
 def test_undefined_resamples_are_left_out() -> None:
     interval = percentile_interval(np.array([0.1, math.nan, 0.3, 0.2]), "")
     assert 0.1 <= interval.low < interval.high <= 0.3
@@ -101,7 +92,6 @@ def test_paired_difference_sees_what_separate_intervals_do_not() -> None:
         lambda: bootstrap_weights(5, 0, np.random.default_rng(0)),
         lambda: bootstrap_weights(3, 5, np.random.default_rng(0), ["a"]),
         lambda: percentile_interval(np.ones(3), "", 1.5),
-        lambda: t_interval([1.0, 2.0], "", 0.0),
         lambda: paired_difference(1.0, 1.0, np.ones(3), np.ones(4)),
     ],
 )

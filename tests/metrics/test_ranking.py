@@ -10,7 +10,6 @@ from sklearn.metrics import label_ranking_average_precision_score, roc_auc_score
 from auricle.errors import ConfigError
 from auricle.metrics.ranking import (
     auc,
-    class_mean_average_precision,
     d_prime,
     label_weighted_ranking_precision,
     partial_auc,
@@ -190,21 +189,10 @@ def test_weighted_means_over_classes_and_labels_are_those_of_repeated_clips() ->
     assert label_weighted_ranking_precision(truth, scores) == pytest.approx(expected)
     for measure in (
         label_weighted_ranking_precision,
-        class_mean_average_precision,
-        functools.partial(class_mean_average_precision, least=9),
         functools.partial(d_prime, by_class=True),
     ):
         each = [measure(np.repeat(truth, row, axis=0), np.repeat(scores, row, axis=0)) for row in times]
         np.testing.assert_allclose(measure(truth, scores, times), each)
-
-
-def test_class_mean_leaves_out_rare_classes() -> None:
-    truth = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
-    scores = np.array([[0.9, 0.1, 0.5], [0.8, 0.2, 0.5], [0.1, 0.3, 0.5]])
-    # AP of the classes: 1, 1/3, undefined.
-    assert class_mean_average_precision(truth, scores) == pytest.approx((1 + 1 / 3) / 2)
-    assert class_mean_average_precision(truth, scores, least=2) == 1.0
-    assert math.isnan(class_mean_average_precision(truth, scores, least=3))
 
 
 def test_what_is_empty_has_a_defined_result() -> None:

@@ -11,7 +11,8 @@ import torch
 
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
-from auricle.objectives.contrastive.two_views import ContrastiveConfig, build_projector
+from auricle.objectives.contrastive.projectors import ProjectorConfig
+from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.zoo.families.audiomosaic import from_official, to_official
 from auricle.zoo.families.audiomosaic_heads import AttentiveSum, AudioMosaicHead, Classifier, LayerProbe, WeightedSum
@@ -81,7 +82,7 @@ GOLDEN = {
 
 def golden_model(name: str) -> tuple[SpectrogramTransformer, torch.nn.Sequential, int]:
     config = CONFIGS[name]
-    projector = build_projector(config.width, 512, 128)
+    projector = ProjectorConfig(hidden=(512,), out=128).build(config.width)
     shapes = {k: t.shape for k, t in to_official(config.build(), projector.state_dict()).items()}
     state = fill(shapes)
     loaded = from_official(state, heads=config.heads)

@@ -106,7 +106,7 @@ def test_a_pickled_checkpoint(copy: Path) -> None:
 def test_the_checkpoint_of_another_encoder(copy: Path) -> None:
     text = (copy / "recipe.json").read_text()
     (copy / "recipe.json").write_text(text.replace('"depth": 2', '"depth": 3'))
-    with pytest.raises(CheckpointError, match=r"another model.*missing \(blocks.2"):
+    with pytest.raises(CheckpointError, match=r"another model.*missing: blocks.2"):
         load(copy)
 
 

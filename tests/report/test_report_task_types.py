@@ -49,11 +49,11 @@ def test_the_best_cell_of_a_lower_metric_is_the_lowest(page: Read) -> None:
 def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
     _, words, _ = page(
         line("t", "pretrained", "linear", 0.5, protocol_name="evar", leaks=["one"], macs=123456, params=77, tried=6,
-             metrics={"accuracy": 0.5, "min_dcf": 0.25, "si_sdr": 3.21}),
+             metrics={"accuracy": 0.5, "min_dcf": 0.25, "mae_db": 3.21}),
     )  # fmt: skip
     for told in (
         "protocol evar, split", "optimistic because one", "multiply-adds of the probe per clip 123 456",
-        "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, si_sdr 3.21 dB",
+        "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, mae_db 3.21 dB",
     ):  # fmt: skip
         assert told in words.replace("\u202f", " ")
 
@@ -204,7 +204,7 @@ def test_measures_write_numbers() -> None:
         "new metric",
         "new metric, Hz, lower is better",
     )
-    assert (by_name("ari", 0.5), by_name("ap", 0.5), by_name("si_sdr", None)) == ("0.5", "50.0", "\u2013 dB")
+    assert (by_name("ari", 0.5), by_name("ap", 0.5), by_name("mae_db", None)) == ("0.5", "50.0", "\u2013 dB")
     assert (share.text(0.8766), share.full(0.5), share.gain(0.7, 0.5)) == ("87.7", "50.0 %", "+20.0")
     assert (level.text(3.14159), level.full(2.0), level.gain(2.0, 3.5)) == ("3.14", "2 dB", "+1.5")
     assert share.text(None) == level.text(math.nan) == "\u2013"

@@ -15,7 +15,7 @@ from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.synthetic.scenes import parse_builtin
 from auricle.errors import ConfigError, CorpusError
-from auricle.kits.suites import SUITES, suite
+from auricle.kits.suites import SUITES, run_suite
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards import registry
 from auricle.tasks.cards.registry import CARDS, get_task, render_cards, tasks
@@ -82,12 +82,12 @@ def test_suites_name_every_task_of_the_published_kits() -> None:
         for task in listed:
             assert task.card or task.differs, f"{task.name} has neither a card nor a reason"
     with pytest.raises(ConfigError, match="no suite of tasks is called 'heer'; did you mean 'hear'"):
-        suite("heer")
+        run_suite("random", "heer", ".")
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_suites_have_their_cards(name: str) -> None:
-    cards = suite(name)
+    cards = [get_task(task.card) for task in SUITES[name] if task.card]
     assert cards
     assert all(isinstance(card, TaskCard) for card in cards)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from auricle.errors import ConfigError, CorpusError
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
-from auricle.tasks.few_shot.answers import EpisodePredictions, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions
+from auricle.tasks.few_shot.episodes import draw_episodes
 from auricle.tasks.few_shot.rule import FewShotRule
 
 

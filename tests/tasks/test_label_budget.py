@@ -14,8 +14,9 @@ from auricle.metrics.classification import accuracy
 from auricle.results.predictions import load_predictions, save_predictions
 from auricle.results.scoring import compare_predictions, score
 from auricle.tasks.clips.answers import ClipPredictions
-from auricle.tasks.label_budget.answers import BudgetPredictions, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetPredictions
 from auricle.tasks.label_budget.rule import LabelBudgetRule
+from auricle.tasks.label_budget.run import nested_draws, useful_budgets
 
 BUDGETS = (1, 2, 5, 10)
 

@@ -45,7 +45,8 @@ def answers(unit: str = "") -> RegressionPredictions:
 
 def test_numbers_equal_the_libraries_under_weights(tmp_path: Path) -> None:
     predictions = answers("semitones")
-    assert predictions.metrics == ("r2", "mae_semitones", "pearson", "spearman", "pitch_accuracy", "chroma_accuracy")
+    errors = ("r2", "mae_semitones", "pearson", "spearman", "concordance", "rmse")
+    assert predictions.metrics == (*errors, "pitch_accuracy", "chroma_accuracy")
     weights = np.random.default_rng(0).integers(0, 3, N)
     rows = np.repeat(np.arange(N), weights)
     t, p = predictions.truth[rows], predictions.predicted[1][rows]
@@ -55,6 +56,8 @@ def test_numbers_equal_the_libraries_under_weights(tmp_path: Path) -> None:
         "mae_semitones": mean_absolute_error(t, p),
         "pearson": pearsonr(t, p).statistic,
         "spearman": spearmanr(t, p).statistic,
+        "concordance": 2 * np.cov(t, p, bias=True)[0, 1] / (t.var() + p.var() + (t.mean() - p.mean()) ** 2),
+        "rmse": np.sqrt((off**2).mean()),
         "pitch_accuracy": (off < 0.5).mean(),
         "chroma_accuracy": (off < 0.5).mean(),
     }

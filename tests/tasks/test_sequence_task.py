@@ -19,7 +19,7 @@ from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError, CorpusError, MissingExtraError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
-from auricle.metrics.transcription import character_error_rate
+from auricle.metrics.transcription import character_errors
 from auricle.probes import SearchConfig
 from auricle.probes.ctc.heads import CTC
 from auricle.results.predictions import load_predictions
@@ -98,7 +98,7 @@ def test_spelt_tones_are_read(
     assert read.macs > 0
     saved = load_predictions(quick["out"] / read.predictions)
     assert isinstance(saved, Transcripts)
-    rates = [character_error_rate(saved.truth.tolist(), said.tolist()) for said in saved.said]
+    rates = [character_errors(saved.truth.tolist(), said.tolist()).rate()[0] for said in saved.said]
     assert np.mean(rates) == pytest.approx(read.metrics["cer"])
     # Columns of 160 ms are split into eight.
     assert blind.settings["probe"]["upsample"] == 8

@@ -10,7 +10,7 @@ import torch
 from auricle.audio.batch import Features
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
-from auricle.objectives.contrastive.two_views import build_projector
+from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.zoo.families.audiomosaic import (
     from_official,
     frozen_audiomosaic,
@@ -27,7 +27,7 @@ SMALL = SpectrogramTransformerConfig(width=64, depth=2, heads=1, frames=1024, po
 def test_official_names_of_the_published_size() -> None:
     with torch.device("cpu"):
         encoder = SpectrogramTransformerConfig.size("tiny").build()
-    state = to_official(encoder, build_projector(192, 512, 128).state_dict())
+    state = to_official(encoder, ProjectorConfig(hidden=(512,), out=128).build(192).state_dict())
     outside = {"cls_token", "pos_embed"} | {
         f"{part}.{kind}"
         for part in ("patch_embed.proj", "patch_embed.norm", "norm_pre", "fc_norm")
@@ -53,7 +53,7 @@ def test_official_names_of_the_published_size() -> None:
 @pytest.mark.parametrize("form", ["safetensors", "pt", "wrapped"])
 def test_round_trip(tmp_path: Path, form: str) -> None:
     encoder = SMALL.build(torch.Generator().manual_seed(3))
-    projector = build_projector(64, 16, 8).state_dict()
+    projector = ProjectorConfig(hidden=(16,), out=8).build(64).state_dict()
     path = tmp_path / "model.safetensors"
     save_audiomosaic(path, encoder, projector)
     if form != "safetensors":

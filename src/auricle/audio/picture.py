@@ -41,14 +41,22 @@ def spectrogram_png(features: np.ndarray, *, columns: int = 256, rows: int = 64)
     shades = np.clip(scaled * (SHADES - 1), 0, SHADES - 1).astype(np.uint8)
     place = np.linspace(0, len(ANCHORS) - 1, SHADES)
     palette = np.stack([np.interp(place, np.arange(len(ANCHORS)), ANCHORS[:, c]) for c in range(3)], 1)
-    lines = b"".join(b"\x00" + line.tobytes() for line in shades)
-    head = struct.pack(">IIBBBBB", shades.shape[1], shades.shape[0], 8, 3, 0, 0, 0)
-    chunks = (
-        (b"IHDR", head),
-        (b"PLTE", palette.round().astype(np.uint8).tobytes()),
-        (b"IDAT", zlib.compress(lines, 9)),
-        (b"IEND", b""),
-    )
+    return png(shades, palette.round().astype(np.uint8))
+
+
+def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """Return a PNG file.
+
+    Args:
+        pixels: uint8, `(rows, columns)` indices into the palette, or `(rows, columns, 4)` of red, green, blue, opacity.
+        palette: `(colours, 3)` uint8; None: for pixels that are colours themselves.
+    """
+    lines = b"".join(b"\x00" + line.tobytes() for line in pixels)
+    kind = 6 if palette is None else 3
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, kind, 0, 0, 0))]
+    if palette is not None:
+        chunks.append((b"PLTE", palette.tobytes()))
+    chunks += [(b"IDAT", zlib.compress(lines, 9)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.config import nearest
-from auricle.corpus.published.layouts.opening import PREFIX as LAYOUT
+from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts.opening import open_layout, open_named, recognise
 from auricle.corpus.readers.folder import open_label_table, open_loose_files, sub_corpora
 from auricle.corpus.readers.joining import join

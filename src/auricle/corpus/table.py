@@ -307,20 +307,6 @@ class Corpus:
         """Return the clips for which `keep` is true."""
         return self.select(np.fromiter((keep(clip) for clip in self), dtype=bool, count=len(self)))
 
-    def require_classes(self, minimum: int = 2) -> tuple[str, ...]:
-        """Return the label vocabulary.
-
-        Raises:
-            CorpusError: there are fewer classes than `minimum`.
-        """
-        if len(self.classes) < minimum:
-            found = f"only the class {self.classes[0]!r}" if self.classes else "no labels"
-            raise CorpusError(
-                f"corpus {self.name} has {found}; at least {minimum} classes are needed: "
-                "put clips in one sub-folder per class, or list file,label in a metadata.csv"
-            )
-        return self.classes
-
     def segments(self, seconds: float, hop: float | None = None, *, last: Remainder = "short") -> Corpus:
         """Divide clips longer than `seconds` into ranges of that length; no audio is copied.
 

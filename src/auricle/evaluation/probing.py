@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auricle.config import Config
+from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.data_sets import DATA_SETS
-from auricle.corpus.published.layouts.opening import PREFIX
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus, split_labels
 from auricle.devices import find_device
@@ -104,7 +104,7 @@ def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus
         return open_for(card.corpus, data)
     if card.corpus.startswith("builtin:"):
         return open_corpus(card.corpus)
-    name = card.corpus.removeprefix(PREFIX)
+    name = card.corpus.removeprefix(LAYOUT)
     known = name in DATA_SETS
     remedy = f"; `auricle data download {name} --to FOLDER` fetches it, or says how to get it" if known else ""
     raise CorpusError(

@@ -12,22 +12,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from auricle.audio.picture import png
+from auricle.corpus.examples import play_example
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError
 from auricle.evaluation.driver import TokenStore
-from auricle.evaluation.embedding_map import draw_in_turn, play_example, read_map
+from auricle.evaluation.embedding_map import draw_in_turn, read_map
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES
@@ -169,7 +168,7 @@ def draw_prototype_maps(
         return cache.select(rows, layers="all") if config.reads == "layers" else cache.select(rows)
 
     train, valid, test = _sides(plan, targets, cache.present)
-    parts = [_labelled(tokens(side), targets, side) for side in (train, valid)]
+    parts = [Labelled(tokens(side), targets.labels(side)) for side in (train, valid)]
     loss = get_loss(card.training_loss(targets.kind))
     fitted = fit_probe(config, *parts, classes=targets.classes, loss=loss, search=search, seed=seed, device=device)
     order = np.random.default_rng(seed).permutation(test).tolist()
@@ -207,12 +206,7 @@ def overlay_png(cells: np.ndarray) -> bytes:
     pixels = np.zeros((*picture.shape, 4), dtype=np.uint8)
     pixels[..., :3] = (110, 245, 255)
     pixels[..., 3] = (220 * picture).round()
-    lines = b"".join(b"\x00" + line.tobytes() for line in pixels)
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 6, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
+    return png(pixels)
 
 
 def _map(
@@ -254,12 +248,6 @@ def _sides(
             f"{len(test)}): repair the clips that `auricle corpus scan` lists as broken"
         )
     return train, valid, test
-
-
-def _labelled(tokens: TokenSet, targets: Targets, places: NDArray[np.int64]) -> Labelled:
-    if targets.kind == "single":
-        return Labelled(tokens, torch.from_numpy(targets.numbers[places]))
-    return Labelled(tokens, torch.from_numpy(targets.truth[places].astype(np.float32)))
 
 
 def _called(config: ProbeConfig) -> str:

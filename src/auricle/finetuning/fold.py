@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import StorageError, TrainingError
+from auricle.errors import TrainingError
 from auricle.finetuning.clips import Batches, Clips, longest_window, mask_spectrum, reading_order
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.model import TunedModel
@@ -32,6 +30,7 @@ from auricle.probes.search.selection import natural, score
 from auricle.storage import write_atomic
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
+from auricle.tensor_files import read_tensor_file, tensor_bytes
 from auricle.training.optimiser import optimiser_tensors, restore_optimiser
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
@@ -236,23 +235,15 @@ class FoldTuning:
             "loss": at.loss if at.best else None,
             "history": at.history,
         }
-        # The format refuses tensors that share memory.
-        whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, safetensors.torch.save(whole, metadata={"progress": json.dumps(head)}))
+        write_atomic(self.path, tensor_bytes(tensors, {"progress": json.dumps(head)}))
 
     def _resume(self) -> None:
         """Resume from the checkpoint if there is one; its folder belongs to exactly these settings."""
         if not self.path.is_file():
             return
-        try:
-            with safetensors.safe_open(self.path, framework="pt") as file:
-                head = json.loads((file.metadata() or {})["progress"])
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-            raise StorageError(
-                f"the checkpoint {self.path} is damaged ({error}); delete it to fine-tune this fold from scratch"
-            ) from error
+        held, metadata = read_tensor_file(self.path, "delete it to fine-tune this fold from scratch")
+        head = json.loads(metadata["progress"])
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in held.items() if name.startswith(prefix)}

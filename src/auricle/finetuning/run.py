@@ -246,13 +246,11 @@ class FinetuneTask(ClipsTask):
                 heads.append(head)
                 by_seed.append(arrays["scores"])
             scores.append(np.stack(by_seed))
-        tested = np.concatenate([fold.test for fold in folds])
+        tested, units = job.test_units(folds)
         predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            names=job.clip_names[here][tested],
-            fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-            group=job.plan.groups[here][tested],
+            **units,
             truth=known.truth[tested],
             scores=np.concatenate(scores, axis=1),
             seeds=seeds,

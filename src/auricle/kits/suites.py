@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auricle.config import Config, nearest
-from auricle.corpus.published.layouts.opening import LAYOUTS, PREFIX
+from auricle.corpus.published.archive import LAYOUT
+from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import DEFAULTS, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
@@ -149,15 +150,6 @@ class SuiteResults:
     skipped: dict[str, str]
 
 
-def suite(name: str) -> list[TaskCard]:
-    """Return the cards of a suite, in its order.
-
-    Raises:
-        ConfigError: there is no such suite.
-    """
-    return [get_task(task.card) for task in _tasks(name) if task.card]
-
-
 def run_suite(
     model: str | Path | Model,
     name: str,
@@ -251,7 +243,7 @@ def _find_data(card: TaskCard, task: SuiteTask, root: Path) -> Path | None:
     """
     if card.corpus.startswith("builtin:"):
         return None
-    data_set = card.corpus.removeprefix(PREFIX)
+    data_set = card.corpus.removeprefix(LAYOUT)
     names = [name for name in dict.fromkeys((data_set, card.name, task.name)) if name]
     for name in names:
         if (root / name).is_dir():

@@ -41,10 +41,8 @@ class _Side:
     targets: Targets
 
     def labelled(self, rows: NDArray[np.int64]) -> Labelled:
-        """Return some clips with targets: class numbers for one label a clip, zeros and ones for several."""
-        if self.targets.kind == "single":
-            return Labelled(self.tokens.select(rows), torch.from_numpy(self.targets.numbers[rows]))
-        return Labelled(self.tokens.select(rows), torch.from_numpy(self.targets.truth[rows].astype(np.float32)))
+        """Return some clips with their labels."""
+        return Labelled(self.tokens.select(rows), self.targets.labels(rows))
 
 
 class KitTask(TaskType):
@@ -90,13 +88,11 @@ class KitTask(TaskType):
             for place, (seed, folds) in enumerate(zip(protocol.seeds, by_seed, strict=True))
         ]
         folds = by_seed[0]
-        test = np.concatenate([fold.test for fold in folds])
+        test, units = job.test_units(folds)
         predictions = ClipPredictions(
             kind=targets.kind,
             classes=targets.classes,
-            names=job.clip_names[here][test],
-            fold=np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds]),
-            group=job.plan.groups[here][test],
+            **units,
             truth=known.truth[test],
             scores=np.stack([np.concatenate([arrays["scores"] for _, arrays in parts]) for parts in kept]),
             seeds=protocol.seeds,

@@ -82,7 +82,6 @@ _ALL = (
     MetricInfo("balanced_accuracy", "balanced accuracy"),
     MetricInfo("macro_f1", "macro-F1"),
     MetricInfo("mAP", "mean average precision"),
-    MetricInfo("cmAP", "class-mean average precision"),
     MetricInfo("macro_auc", "macro AUC"),
     MetricInfo("d_prime", "d'", unit="", low=-_INF, high=_INF),
     MetricInfo("lwlrap", "label-weighted label-ranking AP"),
@@ -106,9 +105,7 @@ _ALL = (
     MetricInfo("wer", "word error rate", better="lower", high=_INF),
     MetricInfo("cer", "character error rate", better="lower", high=_INF),
     MetricInfo("per", "phone error rate", better="lower", high=_INF),
-    # Signals and units: signal.py, abx.py
-    MetricInfo("mcd", "mel-cepstral distortion", better="lower", unit="dB", high=_INF),
-    MetricInfo("si_sdr", "SI-SDR", unit="dB", low=-_INF, high=_INF),
+    # Discrimination of speech units: abx.py
     MetricInfo("abx_error", "ABX error", better="lower"),
     # Retrieval: retrieval.py
     MetricInfo("recall_at_1", "recall at 1"),
@@ -120,13 +117,7 @@ _ALL = (
     MetricInfo("mrr", "mean reciprocal rank"),
     MetricInfo("ndcg", "nDCG"),
     MetricInfo("map_retrieval", "mean average precision of retrieval"),
-    # Captions and answers: text.py, answers.py
-    MetricInfo("bleu", "BLEU-4"),
-    MetricInfo("cider", "CIDEr", unit="", high=10.0),
-    MetricInfo("spice", "SPICE"),
-    MetricInfo("qa_accuracy", "answer accuracy"),
-    # Segmentation and clusters: segmentation.py, clustering.py
-    MetricInfo("miou", "mean intersection over union"),
+    # Clusters: clustering.py
     MetricInfo("ari", "adjusted Rand index", unit="", low=-0.5),
     MetricInfo("nmi", "normalised mutual information", unit=""),
     MetricInfo("purity", "cluster purity"),

@@ -14,7 +14,6 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from auricle.errors import ConfigError
 from auricle.metrics.events import (
     OFFSET_SHARE,
     ONSET_COLLAR,
@@ -22,6 +21,7 @@ from auricle.metrics.events import (
     EventCounts,
     Events,
     check_collar,
+    check_segments,
     validate_events,
 )
 from auricle.metrics.weights import Floats
@@ -41,13 +41,10 @@ def quick_segment_counts(
         ConfigError: as `segment_counts`.
     """
     reference, estimated, names = validate_events(reference, estimated, classes, lasting=True)
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise ConfigError(f"segments of {resolution} s; expected a positive length, such as 1.0")
+    check_segments(reference, seconds, resolution)
     column = {name: c for c, name in enumerate(names)}
     counts = np.zeros((6, len(reference), len(names)))
     for i, clip in enumerate(reference):
-        if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
-            raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
         segments = math.ceil(seconds[clip] * 1 / resolution)
         true, said = (_activity(e[clip], segments, column, resolution) for e in (reference, estimated))
         counts[0, i], counts[1, i], counts[2, i] = (true & said).sum(0), true.sum(0), said.sum(0)

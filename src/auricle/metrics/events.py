@@ -137,6 +137,19 @@ def validate_events(
     return checked[0], checked[1], classes
 
 
+def check_segments(reference: Events, seconds: Mapping[str, float], resolution: float) -> None:
+    """Check the length of segments and of each clip.
+
+    Raises:
+        ConfigError: one of them is not a positive number of seconds.
+    """
+    if not (math.isfinite(resolution) and resolution > 0):
+        raise ConfigError(f"segments of {resolution} s; expected a positive length, such as 1.0")
+    for clip in reference:
+        if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
+            raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
+
+
 def segment_counts(
     reference: Events,
     estimated: Events,
@@ -162,11 +175,7 @@ def segment_counts(
         MissingExtraError: `sed_eval` is not installed.
     """
     reference, estimated, names = validate_events(reference, estimated, classes, lasting=True)
-    if not (math.isfinite(resolution) and resolution > 0):
-        raise ConfigError(f"segments of {resolution} s; expected a positive length, such as 1.0")
-    for clip in reference:
-        if not (clip in seconds and math.isfinite(seconds[clip]) and seconds[clip] > 0):
-            raise ConfigError(f"clip {clip!r} has length {seconds.get(clip)}; expected positive seconds for every clip")
+    check_segments(reference, seconds, resolution)
     counter = events_library("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=list(names), time_resolution=float(resolution)
     )
@@ -219,34 +228,6 @@ def event_counts(
         counter.evaluate(_rows(reference[clip]), _rows(estimated[clip]))
         rows.append((counter.class_wise, [counter.overall[key] for key in ("Nsubs", "Nfn", "Nfp")]))
     return _gather(tuple(reference), names, rows)
-
-
-def segment_f1(
-    reference: Events, estimated: Events, seconds: Mapping[str, float], classes: Sequence[str], resolution: float = 1.0
-) -> float:
-    """Return the segment F1 over all classes together; NaN without annotated events. See `segment_counts`."""
-    return float(segment_counts(reference, estimated, seconds, classes, resolution=resolution).f1()[0])
-
-
-def segment_error_rate(
-    reference: Events, estimated: Events, seconds: Mapping[str, float], classes: Sequence[str], resolution: float = 1.0
-) -> float:
-    """Return the segment error rate; NaN without annotated events. See `segment_counts`."""
-    return float(segment_counts(reference, estimated, seconds, classes, resolution=resolution).error_rate()[0])
-
-
-def event_f1(
-    reference: Events,
-    estimated: Events,
-    classes: Sequence[str],
-    *,
-    collar: float = ONSET_COLLAR,
-    offset: bool = False,
-    offset_share: float = OFFSET_SHARE,
-) -> float:
-    """Return the event F1 over all classes together; NaN without annotated events. See `event_counts`."""
-    counts = event_counts(reference, estimated, classes, collar=collar, offset=offset, offset_share=offset_share)
-    return float(counts.f1()[0])
 
 
 def join_overlapping(events: Events) -> tuple[dict[str, list[Event]], int]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from auricle.errors import ConfigError
 from auricle.metrics.weights import Floats
@@ -100,22 +99,6 @@ def percentile_interval(
         defined = defined + (centre - defined.mean())
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high), confidence, method)
-
-
-def t_interval(values: Sequence[float] | np.ndarray, method: str, confidence: float = 0.95) -> Interval:
-    """Return Student's t interval of the mean of a few values (folds, seeds); NaN ends for fewer than two values.
-
-    Folds share training clips, so over folds this is an approximation (Bengio and Grandvalet, 2004).
-
-    Raises:
-        ConfigError: the confidence does not lie between 0 and 1.
-    """
-    _check_confidence(confidence)
-    array = np.asarray(values, dtype=np.float64)
-    if array.size < 2:
-        return Interval(math.nan, math.nan, confidence, method)
-    half = student.ppf((1 + confidence) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size)
-    return Interval(float(array.mean() - half), float(array.mean() + half), confidence, method)
 
 
 def paired_difference(

@@ -58,30 +58,6 @@ def knn_scores(
     return scores
 
 
-def knn_accuracy(
-    train_vectors: np.ndarray, train_labels: np.ndarray, test_vectors: np.ndarray, test_labels: np.ndarray, k: int = 10
-) -> float:
-    """Return the share of test clips whose class is right by `knn_scores` (cosine, k = 10, no training).
-
-    Args:
-        train_vectors: `(n, D)` neighbours.
-        train_labels: `(n,)` class numbers or names.
-        test_vectors: `(m, D)` queries.
-        test_labels: `(m,)` class numbers or names; a class without neighbours counts as wrong.
-        k: number of neighbours, fixed beforehand.
-
-    Raises:
-        ConfigError: see `knn_scores`; or no queries.
-    """
-    names, train_number = np.unique(np.asarray(train_labels), return_inverse=True)
-    if len(test_labels) != len(test_vectors) or not len(test_labels):
-        raise ConfigError(
-            f"{len(test_vectors)} queries with {len(test_labels)} labels; expected one label each, at least 1"
-        )
-    scores = knn_scores(train_vectors, train_number, test_vectors, k, classes=len(names))
-    return float((names[scores.argmax(1)] == np.asarray(test_labels)).mean())
-
-
 def _unit(vectors: Floats) -> Floats:
     """Rows of length 1; a zero vector stays zero, similar to nothing."""
     unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

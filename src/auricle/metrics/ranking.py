@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import area_under_roc, average_precision, tie_ends, validate_multi
+from auricle.metrics.classification import area_under_roc, tie_ends, validate_multi
 from auricle.metrics.weights import Floats, divide, nan_mean, weighable
 
 MAX_FALSE_POSITIVES = 0.1  # of partial AUC; DCASE task 2
@@ -128,22 +128,6 @@ def d_prime(truth: np.ndarray, scores: np.ndarray, weights: Floats, by_class: bo
     """
     areas = area_under_roc(truth, scores, weights)
     return nan_mean(_separation(areas), axis=1) if by_class else _separation(nan_mean(areas, axis=1))
-
-
-@weighable
-def class_mean_average_precision(truth: np.ndarray, scores: np.ndarray, weights: Floats, least: int = 1) -> Floats:
-    """Return cmAP: the mean average precision over classes with at least `least` positive clips; NaN if there is none.
-
-    With `least=1` it is mAP; BirdSet and the bird challenges report it under this name.
-
-    Raises:
-        ConfigError: `least` is below 1.
-    """
-    if least < 1:
-        raise ConfigError(f"classes with at least {least} positives; expected 1 or more")
-    positive, _ = validate_multi(truth, scores)
-    each = average_precision(truth, scores, weights)
-    return nan_mean(np.where(weights @ positive.astype(np.float64) >= least, each, math.nan), axis=1)
 
 
 @weighable

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from auricle.errors import ConfigError
 from auricle.metrics.classification import tie_ends
-from auricle.metrics.weights import Floats, unit_mean
+from auricle.metrics.weights import Floats
 
 Mask = NDArray[np.bool_]
 
@@ -93,15 +93,6 @@ def retrieval_of_queries(
         for name, value in _of_query(scores[i, kept], good[i, kept], cuts, depth).items():
             found[name][i] = value
     return found
-
-
-def retrieval_scores(scores: np.ndarray, relevant: np.ndarray, excluded: np.ndarray | None = None) -> dict[str, float]:
-    """Return every retrieval metric of the catalogue: the mean over queries that have relevant items, else NaN.
-
-    See `retrieval_of_queries`.
-    """
-    each = retrieval_of_queries(scores, relevant, excluded)
-    return {name: float(unit_mean(values)[0]) for name, values in each.items()}
 
 
 def _of_query(scores: Floats, good: Mask, cuts: Sequence[int], depth: int) -> dict[str, float]:

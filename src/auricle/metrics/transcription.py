@@ -17,7 +17,7 @@ import numpy as np
 
 from auricle.errors import ConfigError
 from auricle.extras import require
-from auricle.metrics.weights import Floats, check_weights, divide, weighable
+from auricle.metrics.weights import Floats, check_weights, divide
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,6 @@ def character_errors(reference: Sequence[str], estimated: Sequence[str]) -> Erro
     reference, estimated = validate_texts(reference, estimated)
     library = require("jiwer", extra="speech")
     return _counts([list(t) for t in reference], [list(t) for t in estimated], library.process_characters, "")
-
-
-@weighable
-def word_error_rate(reference: Sequence[str], estimated: Sequence[str], weights: Floats) -> Floats:
-    """Return the word error rate; NaN where the references hold no word. See `word_errors`."""
-    return word_errors(reference, estimated).rate(weights)
-
-
-@weighable
-def character_error_rate(reference: Sequence[str], estimated: Sequence[str], weights: Floats) -> Floats:
-    """Return the character error rate; NaN where the references are empty. See `character_errors`."""
-    return character_errors(reference, estimated).rate(weights)
 
 
 def _counts(reference: list[list[str]], estimated: list[list[str]], process: Any, glue: str) -> ErrorCounts:

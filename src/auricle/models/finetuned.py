@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +20,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.probes.losses import LossConfig
 from auricle.storage import write_atomic
+from auricle.tensor_files import read_metadata, read_tensor_file, tensor_bytes
 from auricle.training.checkpoint import load_tensors
 
 FILE, CARD = "finetuned.safetensors", "finetuned.json"
@@ -128,10 +127,8 @@ def save_finetuned(
     }
     tensors = {f"encoder.{name}": t for name, t in encoder.state_dict().items()}
     tensors |= {f"head.{name}": t for name, t in head.state_dict().items()}
-    whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     # The record travels with the weights, so that the two can't come from different models; the JSON is for people.
-    data = safetensors.torch.save(whole, metadata={"auricle.finetuned": json.dumps(record)})
-    write_atomic(folder / FILE, data)
+    write_atomic(folder / FILE, tensor_bytes(tensors, {"auricle.finetuned": json.dumps(record)}))
     write_atomic(folder / CARD, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
     return folder
 
@@ -139,9 +136,8 @@ def save_finetuned(
 def read_card(folder: Path) -> dict[str, Any] | None:
     """Return the card of a saved model, or None if there is none (or a damaged one)."""
     try:
-        with safetensors.safe_open(folder / FILE, framework="pt") as file:
-            return dict(json.loads((file.metadata() or {})["auricle.finetuned"])["card"])
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        return dict(json.loads(read_metadata(folder / FILE)["auricle.finetuned"])["card"])
+    except (KeyError, ValueError):
         return None
 
 
@@ -158,15 +154,10 @@ def load_finetuned(path: Path | str) -> Finetuned:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(f"no fine-tuned encoder at {path}; expected the folder that `auricle finetune` wrote")
-    try:
-        with safetensors.safe_open(file, framework="pt") as held:
-            text = (held.metadata() or {}).get("auricle.finetuned")
-            tensors = {name: held.get_tensor(name).clone() for name in held.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); fine-tune again") from error
-    if text is None:
+    tensors, metadata = read_tensor_file(file, "fine-tune again")
+    if "auricle.finetuned" not in metadata:
         raise CheckpointError(f"{file} holds no fine-tuned encoder of auricle; expected a file of `auricle finetune`")
-    record = json.loads(text)
+    record = json.loads(metadata["auricle.finetuned"])
     if record["format"] != _FORMAT:
         raise CheckpointError(f"{file} has format {record['format']}, this auricle reads {_FORMAT}; fine-tune again")
     try:

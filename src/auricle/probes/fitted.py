@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.feed import Feed
 from auricle.probes.search.selection import natural
 from auricle.storage import write_atomic
+from auricle.tensor_files import read_tensor_file, tensor_bytes
 from auricle.tokens.token_set import TokenSet, TokenShape
 
 FILE = "probe.safetensors"
@@ -238,8 +237,7 @@ def write_record(path: Path, mark: str, record: dict[str, Any], weights: dict[st
     Raises:
         StorageError: the disk is full or the folder can't be written.
     """
-    state = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomic(path, safetensors.torch.save(state, metadata={mark: json.dumps(record)}))
+    write_atomic(path, tensor_bytes(weights, {mark: json.dumps(record)}))
     return path
 
 
@@ -253,12 +251,7 @@ def read_record(folder: Path | str, name: str, mark: str) -> tuple[Path, dict[st
     path = path / name if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"no probe at {path}; fit one and save it there")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); fit the probe again") from error
+    weights, metadata = read_tensor_file(path, "fit the probe again")
     return path, json.loads(metadata.get(mark, "{}")), weights
 
 

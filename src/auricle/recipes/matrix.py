@@ -88,13 +88,6 @@ def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
     return Cell(recipe.name, family.name, "trains", loss=float(loss.total.detach()), idle=idle)
 
 
-def matrix(recipes: Sequence[Recipe], chosen: Sequence[Family]) -> Iterator[Cell]:
-    """Yield the outcome of every objective on every encoder."""
-    for recipe in recipes:
-        for family in chosen:
-            yield try_pair(recipe, family)
-
-
 def shown(recipe: Recipe, frontend: FrontEnd, objective: Objective, seed: int = 0, clips: int = CLIPS) -> list[View]:
     """Return the views of a batch of synthetic sounds, as in a training step."""
     audio = made_audio(recipe, frontend.rate, clips, seed)

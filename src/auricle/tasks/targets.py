@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from auricle.config import nearest
@@ -38,6 +39,12 @@ class Targets:
         """`(n,)` class numbers of single-label clips."""
         numbers: NDArray[np.int64] = self.truth.argmax(1).astype(np.int64)
         return numbers
+
+    def labels(self, places: NDArray[np.int64]) -> torch.Tensor:
+        """Return what probes are trained on for some of the clips: class numbers `(m,)`, or zeros and ones `(m, C)`."""
+        if self.kind == "single":
+            return torch.from_numpy(self.numbers[places])
+        return torch.from_numpy(self.truth[places].astype(np.float32))
 
 
 def mute_unseen(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, sync_folder, write_bytes
+from auricle.tensor_files import differences, read_tensor_file, tensor_bytes
 from auricle.training.optimiser import named_parameters, optimiser_tensors, restore_optimiser
 
 FORMAT = 1
@@ -83,8 +82,7 @@ def save_checkpoint(
             ("optimiser", optimiser_tensors(optimiser, encoder, objective)),
             *([("views", views)] if views else []),
         ):
-            # Tensors that share memory are refused by the format, hence the copies.
-            data = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, card)
+            data = tensor_bytes(tensors, card)
             write_bytes(temporary / f"{name}.safetensors", data, CONTINUE)
             files[f"{name}.safetensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         state = {"format": FORMAT, "step": step, "progress": dict(progress), "files": files, "recipe": dict(recipe)}
@@ -170,23 +168,14 @@ def verify_file(checkpoint: Path, name: str, state: Mapping[str, Any]) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; its tensors are on the CPU and own their memory.
+    """Read a safetensors file of a checkpoint; its tensors are on the CPU and own their memory.
 
     Raises:
         CheckpointError: the file is missing, truncated, or a pickle.
     """
     _refuse_other(path)
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            # Clones: a memory-mapped file could change or vanish below a running job.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise CheckpointError(
-            f"{path} is truncated or damaged ({size} bytes; {error}); {_remedy(path.parent)}"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+    tensors, _ = read_tensor_file(path, _remedy(path.parent))
+    return tensors
 
 
 def _refuse_other(path: Path) -> None:
@@ -227,21 +216,11 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
     grown = {
         f"{place}.{name}".lstrip(".") for place, child in module.named_modules() for name in getattr(child, "grows", ())
     }
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = [
-        f"{name} {tuple(tensors[name].shape)} for {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & tensors.keys())
-        if tensors[name].shape != own[name].shape and name not in grown
-    ]
-    if missing or extra or shapes:
-        parts = [
-            f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
-            for what, names in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
-            if names
-        ]
+    faults = differences(tensors, own, grown)
+    if faults:
         raise CheckpointError(
-            f"{source} holds the weights of another model than {type(module).__name__}: {'; '.join(parts)}; load it "
-            "with the recipe that it was trained with"
+            f"{source} holds the weights of another model than {type(module).__name__}: {faults}; load it with the "
+            "recipe that it was trained with"
         )
     module.load_state_dict(dict(tensors))
 

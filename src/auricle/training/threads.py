@@ -7,8 +7,7 @@ number of cores alone, never on a measurement or the number of workers: same see
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -45,18 +44,3 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def time_threads(step: Callable[[], object], counts: Sequence[int], *, repeats: int = 5) -> dict[int, float]:
-    """Measure the median seconds of a step at each number of threads (for the benchmarks that back the rule)."""
-    seconds = {}
-    for count in counts:
-        with threads(count):
-            step()
-            times = []
-            for _ in range(repeats):
-                begin = time.perf_counter()
-                step()
-                times.append(time.perf_counter() - begin)
-        seconds[count] = sorted(times)[len(times) // 2]
-    return seconds

@@ -6,12 +6,11 @@ import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from auricle.errors import CheckpointError, ConfigError
+from auricle.tensor_files import differences, read_tensor_file
 
 _NESTS = ("model", "state_dict", "model_state_dict")
 
@@ -28,7 +27,11 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"found no checkpoint at {path}; check the path")
-    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    found: Mapping[str, object]
+    if path.suffix == ".safetensors":
+        found, _ = read_tensor_file(path, "download it again")
+    else:
+        found = _read_torch(path)
     for nest in _NESTS:
         inner = found.get(nest)
         if isinstance(inner, Mapping):
@@ -48,19 +51,9 @@ def check_keys(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
     Raises:
         CheckpointError: listing missing and unexpected names and wrong shapes.
     """
-    faults = []
-    for title, names in (("missing", expected.keys() - found.keys()), ("unexpected", found.keys() - expected.keys())):
-        if names:
-            faults.append(f"{len(names)} {title}: {_list(names)}")
-    wrong = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in found.keys() & expected.keys()
-        if found[name].shape != expected[name].shape
-    ]
-    if wrong:
-        faults.append(f"{len(wrong)} of another shape: {_list(wrong)}")
+    faults = differences(found, expected)
     if faults:
-        raise CheckpointError(f"{source} holds another model; {'; '.join(faults)}. Load it with its own model")
+        raise CheckpointError(f"{source} holds another model; {faults}. Load it with its own model")
 
 
 def below_prefix(state: Mapping[str, Tensor], ending: str, source: str) -> dict[str, Tensor]:
@@ -95,24 +88,10 @@ def joined_qkv(inner: Mapping[str, Tensor], name: str, part: str, others: Sequen
     return torch.cat([inner[each] for each in names])
 
 
-def _list(names: Mapping[str, Tensor] | set[str] | list[str], most: int = 6) -> str:
-    names = sorted(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _strip(name: str) -> str:
     while name.startswith(("module.", "_orig_mod.")):
         name = name.split(".", 1)[1]
     return name
-
-
-def _read_safetensors(path: Path) -> Mapping[str, object]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"can't read {path} as safetensors ({error}); it is truncated or of another format: download it again"
-        ) from error
 
 
 def _read_torch(path: Path) -> Mapping[str, object]:

@@ -98,11 +98,6 @@ class AugmentConfig(ViewsConfig):
         return cls(roll=False, gain_beta=0.0, **nothing)  # type: ignore[arg-type]
 
     @classmethod
-    def light(cls) -> Self:
-        """Return the published settings without time stretch and pitch shift."""
-        return cls(stretch_p=0.0, pitch_p=0.0)
-
-    @classmethod
     def mild(cls) -> Self:
         """Return the whole chain, with lower probabilities and less noise: for short runs on little audio.
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from auricle.errors import ConfigError
 
+LAYOUT = "layout:"  # before the name of a data set's folder layout, where a corpus is named
 SUMS = {"md5": 32, "sha1": 40, "sha256": 64}
 Unpack = Literal["auto", "no"]
 

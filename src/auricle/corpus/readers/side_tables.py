@@ -215,8 +215,7 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
     """Drop invalid events, cut those that end after their recording, and note both.
 
     Invalid: times that are no numbers, a negative onset, an offset that is not after its onset, an onset at or after
-    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted; see
-    `merge_overlaps`.
+    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted.
 
     Args:
         table: columns `file`, `onset`, `offset`, `label`, and any others.
@@ -260,32 +259,6 @@ def check_events(corpus: Corpus) -> Corpus:
     known = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
     table, notes = tidy_events(corpus.event_table, {file: length for file, length, whole in known if whole})
     return replace(corpus, event_table=table, notes=(*corpus.notes, *notes))
-
-
-def merge_overlaps(table: pa.Table) -> tuple[pa.Table, int]:
-    """Join events of one class in one recording that overlap or touch into one event each.
-
-    Args:
-        table: columns `file`, `onset`, `offset`, `label`; others keep the first event's value.
-
-    Returns:
-        The events by file and onset, and the number of events merged into another.
-    """
-    order = _by_class(table)
-    keep: list[int] = []
-    offsets: list[float] = []
-    files, labels = table.column("file").to_pylist(), table.column("label").to_pylist()
-    onset, offset = (np.asarray(table.column(name).to_pylist(), dtype=np.float64) for name in ("onset", "offset"))
-    for i in order:
-        last = keep[-1] if keep else None
-        if last is not None and (files[last], labels[last]) == (files[i], labels[i]) and onset[i] <= offsets[-1]:
-            offsets[-1] = max(offsets[-1], float(offset[i]))
-        else:
-            keep.append(int(i))
-            offsets.append(float(offset[i]))
-    merged = table.take(pa.array(keep, type=pa.int64()))
-    merged = merged.set_column(table.column_names.index("offset"), "offset", pa.array(offsets, type=pa.float64()))
-    return merged.sort_by([("file", "ascending"), ("onset", "ascending")]), len(order) - len(keep)
 
 
 def _times(

@@ -13,7 +13,7 @@ import json
 import os
 import typing
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from auricle.config import nearest
-from auricle.corpus.synthetic.render import VERSION, Event, Kind, Scene, ScenesConfig, class_names, render_scene
+from auricle.corpus.synthetic.render import VERSION, Kind, Scene, ScenesConfig, render_scene
 from auricle.errors import ConfigError, CorpusError
 from auricle.storage import disk_errors, write_atomic
 
@@ -30,19 +30,6 @@ _REMEDY = (
     "free some space or choose another folder (XDG_CACHE_HOME moves the cache); finished clips are kept, and the same "
     "call continues"
 )
-__all__ = [
-    "Event",
-    "Kind",
-    "Scene",
-    "ScenesConfig",
-    "class_names",
-    "parse_builtin",
-    "render_builtin",
-    "render_scene",
-    "scenes",
-    "write_scenes",
-]
-
 PREFIX = "builtin:"
 SETTINGS = "scenes.json"
 JOURNAL = ".rendered.jsonl"
@@ -52,11 +39,6 @@ Rendered by auricle's built-in corpus, version {version}, from the settings in `
 downloaded. `metadata.csv`: one row per clip with its factors; `events.csv`: strong labels with the factors of each
 event. Folds share no voice (instrument, talker, engine). Dedicated to the public domain (CC0 1.0).
 """
-
-
-def scenes(config: ScenesConfig) -> Iterator[Scene]:
-    """Render every clip of a corpus in memory, one at a time."""
-    return (render_scene(config, index) for index in range(config.clips))
 
 
 def write_scenes(

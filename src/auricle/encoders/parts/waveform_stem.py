@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Config, Count, nearest
+from auricle.config import Config, Count
 from auricle.encoders.contract import valid_positions
 from auricle.errors import ConfigError
 
@@ -59,24 +59,11 @@ class WaveformStemConfig(Config):
     log_compression: bool = False
     padding: Literal["none", "left"] = "none"
 
-    presets: ClassVar[dict[str, WaveformStemConfig]] = {}
-
     def __post_init__(self) -> None:
         if not self.layers:
             raise ConfigError("found no layers, expected at least one (channels, kernel, stride)")
         if any(kernel < stride for _, kernel, stride in self.layers):
             raise ConfigError(f"found layers {self.layers}; a kernel shorter than its stride leaves samples unread")
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> WaveformStemConfig:
-        """Return a published stem by name, with any settings changed.
-
-        Raises:
-            ConfigError: no such stem.
-        """
-        if name not in cls.presets:
-            raise ConfigError(f"unknown stem {name!r}{nearest(name, cls.presets)}")
-        return cls.presets[name].replace(**changes)
 
     def narrow(self, channels: int) -> WaveformStemConfig:
         """Return the same stem with `channels` in every layer: small models spend most of their time here."""
@@ -148,9 +135,6 @@ VQ_WAV2VEC = WAV2VEC.replace(layers=(*WAV2VEC.layers, (512, 1, 1)), activation="
 #: The stem of CPC as reimplemented with 256 channels: receptive field 465 samples, hop 160; padding moved to the left.
 CPC = WaveformStemConfig(
     layers=tuple((256, *layer) for layer in _DOWN_160), norm="channel", bias=True, activation="relu", padding="left"
-)
-WaveformStemConfig.presets.update(
-    wav2vec2=WAV2VEC2, wav2vec2_layer=WAV2VEC2_LAYER, wav2vec=WAV2VEC, vq_wav2vec=VQ_WAV2VEC, cpc=CPC
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from auricle.encoders.contract import Ability, Encoder
 from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
@@ -46,11 +46,6 @@ class ContrastiveConfig(ObjectiveConfig):
         hidden, out = data.get("projector", (512, 128))
         loss = NTXentConfig(temperature=data["temperature"], chunk=data.get("chunk", 1024))
         return {**rest, "loss": loss.to_json(), "projector": ProjectorConfig(hidden=(hidden,), out=out).to_json()}
-
-
-def build_projector(width: int, hidden: int, out: int, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Return AudioMosaic's: Linear, BatchNorm, ReLU, Linear, BatchNorm without shift; linear layers without bias."""
-    return ProjectorConfig(hidden=(hidden,), out=out).build(width, generator)
 
 
 class Contrastive(BatchCoupled):

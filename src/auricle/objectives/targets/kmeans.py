@@ -162,11 +162,6 @@ class StreamingKMeans:
         )
         return self.report
 
-    def assign(self, x: Tensor) -> Tensor:
-        """Return the nearest centre of each vector: `(..., D)` -> `(...)` int64; the first among equals."""
-        codes, _ = nearest_centres(x.detach().float().reshape(-1, x.shape[-1]), self.centres.to(x.device))
-        return codes.view(x.shape[:-1])
-
     def _sample(self, x: Tensor) -> None:
         """Keep a uniform sample of all vectors seen."""
         if self._reservoir is None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.data_sets import DATA_SETS
 from auricle.tasks.card import TaskCard
-
-PREFIX = "layout:"
 
 
 def published(data: str, name: str = "", *, layout: str = "", **card: Any) -> TaskCard:
@@ -23,7 +22,7 @@ def published(data: str, name: str = "", *, layout: str = "", **card: Any) -> Ta
     layout = layout or known.layout
     return TaskCard(
         name=name or data,
-        corpus=f"{PREFIX}{layout}" if layout else "",
+        corpus=f"{LAYOUT}{layout}" if layout else "",
         licence=known.licence,
         citation=known.citation,
         **card,

@@ -21,11 +21,17 @@ from auricle.metrics.classification import (
     mean_average_precision,
     per_class_scores,
 )
+from auricle.metrics.ranking import d_prime, label_weighted_ranking_precision
 from auricle.metrics.weights import Floats, Metric, nan_mean
 from auricle.results.predictions import TaskPredictions
 
 SINGLE: dict[str, Metric] = {"accuracy": accuracy, "macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
-MULTI: dict[str, Metric] = {"mAP": mean_average_precision, "macro_auc": macro_auc}
+MULTI: dict[str, Metric] = {
+    "mAP": mean_average_precision,
+    "macro_auc": macro_auc,
+    "d_prime": d_prime,
+    "lwlrap": label_weighted_ranking_precision,
+}
 
 
 def register_clip_metric(info: MetricInfo, function: Metric, labels: Literal["single", "multi"] = "single") -> None:

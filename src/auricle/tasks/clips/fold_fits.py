@@ -95,7 +95,10 @@ def fit_fold(
         return FoldFit(scores, {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))
     if not isinstance(probe, ProbeConfig):
         raise ConfigError(f"{type(probe).__name__} serves no labelled clips; expected a probe or a shallow classifier")
-    parts = {name: _labelled(tokens, targets, rows) for name, rows in (("train", fold.train), ("valid", fold.valid))}
+    parts = {
+        name: Labelled(tokens.select(rows), targets.labels(rows))
+        for name, rows in (("train", fold.train), ("valid", fold.valid))
+    }
     test = tokens.select(fold.test)
     search = search.replace(best_epoch=not refit)
     stages = 1 + len(seeds) if refit else len(seeds)
@@ -156,7 +159,7 @@ def fit_fold(
             ],
         }
         tried = len(found.trials)
-        everything = _labelled(tokens, targets, known)
+        everything = Labelled(tokens.select(known), targets.labels(known))
         again = search.replace(lr=(trial.lr,), weight_decay=(trial.weight_decay,), halving=())
         fitted = [fit(everything, again, seed, stage) for stage, seed in enumerate(seeds, 1)]
     scores = np.stack([f.predict(test) for f in fitted]).astype(np.float32)
@@ -192,12 +195,6 @@ def clip_predictions(
         scores=np.concatenate([arrays["scores"] for _, arrays in parts], axis=1),
         seeds=tuple(seeds),
     )
-
-
-def _labelled(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Labelled:
-    if targets.kind == "single":
-        return Labelled(tokens.select(rows), torch.from_numpy(targets.numbers[rows]))
-    return Labelled(tokens.select(rows), torch.from_numpy(targets.truth[rows].astype(np.float32)))
 
 
 def _vectors(tokens: TokenSet, targets: Targets, rows: NDArray[np.int64]) -> Vectors:

@@ -6,20 +6,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
-from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
-from auricle.audio.frontends.spectral import SpectralFrontEnd
+from auricle.corpus.examples import play_example
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError
 from auricle.storage import write_atomic
@@ -102,7 +97,7 @@ def write_examples(
     clips = []
     for name, row in zip(names.tolist(), rows.tolist(), strict=True):
         try:
-            clips.append({"name": name, **_example(frontend, corpus, row)})
+            clips.append({"name": name, **play_example(frontend, corpus, row, SHOWN_SECONDS)})
         except AudioError:
             # The clip was readable when it was encoded; the report shows one example less.
             continue
@@ -116,24 +111,3 @@ def _facts(path: Path) -> dict[str, Any] | None:
         return {key: held[key] for key in ("task", "corpus_fingerprint", "names")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _example(frontend: FrontEnd, corpus: Corpus, row: int) -> dict[str, Any]:
-    from auricle.audio.picture import spectrogram_png
-
-    rate, clip = frontend.rate, corpus[row]
-    wave = corpus.audio(row, rate, seconds=SHOWN_SECONDS)
-    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbankConfig(rate=rate).build()
-    features = draws(Audio.stack([wave], rate))
-    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
-    file = io.BytesIO()
-    # Every browser plays MP3.
-    soundfile.write(file, np.clip(wave, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8)
-    return {
-        "file": clip.file,
-        "start": clip.start,
-        "seconds": round(len(wave) / rate, 3),
-        "audio": base64.b64encode(file.getvalue()).decode(),
-        "mime": "audio/mpeg",
-        "spectrogram": base64.b64encode(picture).decode(),
-    }

@@ -12,7 +12,8 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.tasks.card import TaskCard
-from auricle.tasks.few_shot.answers import EpisodePredictions, Episodes, draw_episodes
+from auricle.tasks.few_shot.answers import EpisodePredictions
+from auricle.tasks.few_shot.episodes import Episodes, draw_episodes
 from auricle.tasks.few_shot.rule import FewShotRule
 from auricle.tasks.folds import TEST
 from auricle.tasks.shallow import (

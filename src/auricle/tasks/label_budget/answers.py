@@ -1,79 +1,20 @@
-"""How a score grows with labels: 1, 2, 5, 10 ... labelled clips of each class, drawn repeatedly.
-
-Within a draw the budgets are nested: the clips of a smaller one are part of the larger one. Draws are made once, so
-that every encoder and reader learns from the same clips.
+"""Predictions after each budget of labels.
 
 Letters in shapes: n test clips, K budgets, S draws, R weightings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auricle.errors import CorpusError
 from auricle.metrics.weights import Floats
 from auricle.tasks.clips.answers import ClipPredictions
-
-Rows = NDArray[np.int64]
-
-
-def nested_draws(
-    rows: Rows, truth: NDArray[np.bool_], budgets: Sequence[int], generator: np.random.Generator
-) -> Iterator[Rows]:
-    """Draw clips for each budget, the smaller ones part of the larger ones.
-
-    For one label a clip each class gets exactly its budget (or all it has). With several labels, classes take turns in
-    random order, and a clip counts for each of its classes: a class may get more than its budget, never less unless
-    it has no more. Clips without a label are never drawn.
-
-    Args:
-        rows: `(m,)` places of the clips to draw from.
-        truth: `(n, C)` labels of all clips.
-        budgets: in ascending order.
-        generator: of the draw.
-
-    Yields:
-        For each budget the places of its clips, in ascending order.
-    """
-    order = generator.permutation(rows)
-    classes = generator.permutation(truth.shape[1])
-    chosen = np.zeros(len(truth), dtype=bool)
-    for budget in budgets:
-        for c in classes.tolist():
-            lacking = budget - int(truth[chosen, c].sum())
-            if lacking > 0:
-                chosen[[r for r in order[truth[order, c]].tolist() if not chosen[r]][:lacking]] = True
-        yield np.flatnonzero(chosen)
-
-
-def useful_budgets(budgets: Sequence[int], counts: Sequence[int]) -> tuple[tuple[int, ...], list[str]]:
-    """Return the budgets that differ from each other, and notes on those left out or not met.
-
-    Args:
-        budgets: in ascending order.
-        counts: training clips of each class, in the fold that has the fewest.
-
-    Raises:
-        CorpusError: not one budget is left, or a fold has no labelled training clip.
-    """
-    most, fewest = max(counts, default=0), min((c for c in counts if c), default=0)
-    if most == 0:
-        raise CorpusError("a fold has no labelled training clip; correct the columns split or fold")
-    # The first budget that takes every clip says what all larger ones would.
-    kept = [b for i, b in enumerate(budgets) if i == 0 or budgets[i - 1] < most]
-    notes = []
-    if len(kept) < len(budgets):
-        left = ", ".join(str(b) for b in budgets[len(kept) :])
-        notes.append(f"budgets {left} are left out: no class has more than {most} training clips in every fold")
-    if any(b > fewest for b in kept):
-        notes.append(f"a class with fewer training clips than the budget gives all it has (the fewest: {fewest})")
-    return tuple(kept), notes
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,23 @@
-"""Label-budget curves: the same probe after 1, 2, 5, 10 ... labelled clips of each class."""
+"""Label-budget curves: the same probe after 1, 2, 5, 10 ... labelled clips of each class, drawn repeatedly.
+
+Within a draw the budgets are nested: the clips of a smaller one are part of the larger one. Draws are made once, so
+that every encoder and probe learns from the same clips.
+
+Letters in shapes: n clips, C classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.corpus.table import Corpus
+from auricle.errors import CorpusError
 from auricle.probes import get_loss
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
@@ -16,12 +25,13 @@ from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold, known_targets
 from auricle.tasks.clips.run import plan_clips, settings_of
 from auricle.tasks.folds import Fold, Plan
-from auricle.tasks.label_budget.answers import BudgetPredictions, nested_draws, useful_budgets
+from auricle.tasks.label_budget.answers import BudgetPredictions
 from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets, source_groups
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 
+Rows = NDArray[np.int64]
 Fits = dict[tuple[int, int, int], Kept]
 """`(fold, draw, budget)` -> fit."""
 
@@ -143,3 +153,56 @@ def _draw(
         Fold(fold.name, t, v if rule.validation == "budget" else fold.valid, fold.test)
         for t, v in zip(train, valid, strict=True)
     )
+
+
+def nested_draws(
+    rows: Rows, truth: NDArray[np.bool_], budgets: Sequence[int], generator: np.random.Generator
+) -> Iterator[Rows]:
+    """Draw clips for each budget, the smaller ones part of the larger ones.
+
+    For one label a clip each class gets exactly its budget (or all it has). With several labels, classes take turns in
+    random order, and a clip counts for each of its classes: a class may get more than its budget, never less unless
+    it has no more. Clips without a label are never drawn.
+
+    Args:
+        rows: `(m,)` places of the clips to draw from.
+        truth: `(n, C)` labels of all clips.
+        budgets: in ascending order.
+        generator: of the draw.
+
+    Yields:
+        For each budget the places of its clips, in ascending order.
+    """
+    order = generator.permutation(rows)
+    classes = generator.permutation(truth.shape[1])
+    chosen = np.zeros(len(truth), dtype=bool)
+    for budget in budgets:
+        for c in classes.tolist():
+            lacking = budget - int(truth[chosen, c].sum())
+            if lacking > 0:
+                chosen[[r for r in order[truth[order, c]].tolist() if not chosen[r]][:lacking]] = True
+        yield np.flatnonzero(chosen)
+
+
+def useful_budgets(budgets: Sequence[int], counts: Sequence[int]) -> tuple[tuple[int, ...], list[str]]:
+    """Return the budgets that differ from each other, and notes on those left out or not met.
+
+    Args:
+        budgets: in ascending order.
+        counts: training clips of each class, in the fold that has the fewest.
+
+    Raises:
+        CorpusError: not one budget is left, or a fold has no labelled training clip.
+    """
+    most, fewest = max(counts, default=0), min((c for c in counts if c), default=0)
+    if most == 0:
+        raise CorpusError("a fold has no labelled training clip; correct the columns split or fold")
+    # The first budget that takes every clip says what all larger ones would.
+    kept = [b for i, b in enumerate(budgets) if i == 0 or budgets[i - 1] < most]
+    notes = []
+    if len(kept) < len(budgets):
+        left = ", ".join(str(b) for b in budgets[len(kept) :])
+        notes.append(f"budgets {left} are left out: no class has more than {most} training clips in every fold")
+    if any(b > fewest for b in kept):
+        notes.append(f"a class with fewer training clips than the budget gives all it has (the fewest: {fewest})")
+    return tuple(kept), notes

@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auricle.metrics.regression import chroma_accuracy, mean_error, pearson, pitch_accuracy, r2, spearman
+from auricle.metrics.regression import (
+    chroma_accuracy,
+    concordance,
+    mean_error,
+    pearson,
+    pitch_accuracy,
+    r2,
+    root_mean_square_error,
+    spearman,
+)
 from auricle.metrics.weights import Floats, Metric
 from auricle.results.predictions import TaskPredictions
 
@@ -17,6 +26,8 @@ MEASURES: dict[str, Metric] = {
     "r2": r2,
     "pearson": pearson,
     "spearman": spearman,
+    "concordance": concordance,
+    "rmse": root_mean_square_error,
     "pitch_accuracy": pitch_accuracy,
     "chroma_accuracy": chroma_accuracy,
 }
@@ -43,7 +54,7 @@ class RegressionPredictions(TaskPredictions):
     def metrics(self) -> tuple[str, ...]:
         error = {"semitones": "mae_semitones", "dB": "mae_db"}.get(self.unit, "mae")
         pitch = ("pitch_accuracy", "chroma_accuracy") if self.unit == "semitones" else ()
-        return ("r2", error, "pearson", "spearman", *pitch)
+        return ("r2", error, "pearson", "spearman", "concordance", "rmse", *pitch)
 
     @property
     def title(self) -> str:

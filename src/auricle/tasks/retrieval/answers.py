@@ -19,23 +19,25 @@ class RetrievalPredictions(TaskPredictions):
     """Metrics of each query.
 
     Attributes:
+        measured: names of the metrics (class attribute).
         relevant: `(n,)` int64, clips in the gallery that share the query's label.
-        values: `(S, n, M)` float64 of the metrics in `MEASURED`, query by query.
+        values: `(S, n, M)` float64 of the metrics in `measured`, query by query.
     """
 
     type_name: ClassVar[str] = "retrieval"
     unit_axes: ClassVar[dict[str, int]] = {"relevant": 0, "values": 1}
     truth_fields: ClassVar[tuple[str, ...]] = ("relevant",)
+    measured: ClassVar[tuple[str, ...]] = MEASURED
     relevant: NDArray[np.int64]
     values: NDArray[np.float64]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return MEASURED
+        return self.measured
 
     @property
     def title(self) -> str:
         return "queries"
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
-        return unit_mean(self.values[:, :, MEASURED.index(metric)], weights)
+        return unit_mean(self.values[:, :, self.measured.index(metric)], weights)

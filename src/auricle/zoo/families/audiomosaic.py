@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +20,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer, SpectrogramTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
 from auricle.storage import write_atomic
+from auricle.tensor_files import tensor_bytes
 from auricle.zoo.safe_load import check_keys, load_tensors
 
 LICENCE = "MIT"
@@ -218,8 +218,7 @@ def save_audiomosaic(
         StorageError: the file can't be written.
     """
     path = Path(path)
-    state = {name: t.detach().cpu().contiguous() for name, t in to_official(encoder, projector).items()}
-    write_atomic(path, safetensors.torch.save(state, metadata={"format": "pt"}))
+    write_atomic(path, tensor_bytes(to_official(encoder, projector), {"format": "pt"}))
     return path
 
 

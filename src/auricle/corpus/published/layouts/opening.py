@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from auricle.config import nearest
 from auricle.corpus.columns import EVENT_COLUMNS
+from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts import (
     animals,
     emotion,
@@ -33,7 +34,6 @@ from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 
-PREFIX = "layout:"
 _FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
 """All known layouts by name."""
@@ -48,7 +48,7 @@ def open_named(text: str) -> Corpus:
     Raises:
         CorpusError: the name or an option is unknown, or the folder has another layout.
     """
-    name, _, rest = text.removeprefix(PREFIX).partition(":")
+    name, _, rest = text.removeprefix(LAYOUT).partition(":")
     layout = get_layout(name)
     folder, _, table = rest.partition("?split=")
     if not folder:

@@ -9,9 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from auricle.errors import ConfigError
-from auricle.metrics.answers import answer_accuracy, answer_hits, normalise_answer
 from auricle.metrics.clustering import adjusted_rand_index, cluster_purity, normalised_mutual_information
-from auricle.metrics.segmentation import intersection_over_union, mean_intersection_over_union
 
 CLUSTERINGS = {
     "ari": (adjusted_rand_index, adjusted_rand_score),
@@ -65,48 +63,11 @@ def test_weights_are_repeated_clips(name: str) -> None:
         assert found[r] == pytest.approx(expected, abs=1e-12)
 
 
-def test_overlap_by_hand_and_against_torchmetrics() -> None:
-    truth = np.array([0, 0, 0, 1, 1, 2, 9, 9])
-    said = np.array([0, 0, 1, 1, 2, 2, 0, 1])
-    np.testing.assert_allclose(intersection_over_union(truth, said, 4, ignore=9), [2 / 3, 1 / 3, 1 / 2, math.nan])
-    assert mean_intersection_over_union(truth, said, 4, ignore=9) == pytest.approx(0.5)
-    jaccard = pytest.importorskip("torchmetrics.functional.classification").multiclass_jaccard_index
-    torch = pytest.importorskip("torch")
-    generator = np.random.default_rng(2)
-    truth, said = generator.integers(0, 5, 300), generator.integers(0, 5, 300)
-    expected = float(jaccard(torch.tensor(said), torch.tensor(truth), num_classes=5))
-    assert mean_intersection_over_union(truth, said, 5) == pytest.approx(expected, abs=1e-6)
-
-
-def test_weights_are_repeated_frames() -> None:
-    generator = np.random.default_rng(3)
-    truth, said = generator.integers(0, 3, 30), generator.integers(0, 3, 30)
-    times = generator.integers(0, 3, (4, 30))
-    found = mean_intersection_over_union(truth, said, 3, ignore=2, weights=times)
-    each = intersection_over_union(truth, said, 3, ignore=2, weights=times)
-    for row, value, classes in zip(times, found, each, strict=True):
-        picked = np.repeat(truth, row), np.repeat(said, row)
-        assert value == pytest.approx(mean_intersection_over_union(*picked, 3, ignore=2))
-        np.testing.assert_allclose(classes, intersection_over_union(*picked, 3, ignore=2))
-
-
-def test_answers() -> None:
-    assert normalise_answer(" The  Dog, barks! ") == "dog barks"
-    assert normalise_answer("theatre") == "theatre"
-    hits = answer_hits(["a dog", ("Yes", "yeah"), "two", ""], ["Dog.", "yeah!", "three", ""])
-    assert hits.tolist() == [1, 1, 0, 1]
-    assert answer_accuracy(["a dog", "two"], ["dog", ""]) == 0.5
-    assert answer_accuracy(["a dog", ("two", "2")], ["dog", ""], np.array([[3, 1]])).tolist() == [0.75]
-
-
 def test_what_is_empty_has_a_defined_result() -> None:
     nothing = np.array([], dtype=int)
     for ours, _ in CLUSTERINGS.values():
         assert math.isnan(ours(nothing, nothing))
         assert np.isnan(ours(nothing, nothing, np.ones((2, 0)))).all()
-    assert math.isnan(mean_intersection_over_union(nothing, nothing, 3))
-    assert math.isnan(mean_intersection_over_union(np.array([9]), np.array([0]), 3, ignore=9))
-    assert math.isnan(answer_accuracy([], []))
 
 
 def test_bad_input_is_refused() -> None:
@@ -116,9 +77,3 @@ def test_bad_input_is_refused() -> None:
         cluster_purity(np.zeros(3), np.array([-1, -1, 0]))
     with pytest.raises(ConfigError, match="one column for each unit"):
         adjusted_rand_index(np.zeros(3), np.zeros(3), np.ones((1, 2)))
-    with pytest.raises(ConfigError, match="expected 0 to 2 - 1"):
-        mean_intersection_over_union(np.array([2]), np.array([0]), 2)
-    with pytest.raises(ConfigError, match="2 questions, 1 answers"):
-        answer_hits(["a", "b"], ["a"])
-    with pytest.raises(ConfigError, match="question 0 has right answers"):
-        answer_hits([[]], ["a"])
