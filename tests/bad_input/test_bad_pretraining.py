@@ -159,7 +159,7 @@ def test_a_previous_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: p
     said = refused(
         capsys, "pretrain", "apc", "--data", clips, "--out", tmp_path / "two", *QUICK, "--previous", tmp_path / "apc"
     )
-    assert "has no stage before it" in said
+    assert "has no previous stage; run it without --previous" in said
     said = refused(
         capsys,
         "pretrain",
