@@ -225,11 +225,15 @@ class FittedProbe:
             raise CheckpointError(
                 f"{path} holds no auricle probe of format {_FORMAT}, found {record.get('format')}; fit it again"
             )
-        if encoder is not None and record["encoder"] != encoder:
+        if encoder is not None and record.get("encoder") != encoder:
             raise CheckpointError(
-                f"the probe in {path} reads encoder {record['encoder']}, expected {encoder}; fit one for this encoder"
+                f"the probe in {path} reads encoder {record.get('encoder')}, expected {encoder}; fit one for this "
+                "encoder"
             )
-        return cls.from_record(record, weights)
+        try:
+            return cls.from_record(record, weights)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the record in {path} is damaged ({error!r}); fit the probe again") from error
 
 
 def write_record(path: Path, mark: str, record: dict[str, Any], weights: dict[str, Tensor]) -> Path:
@@ -255,11 +259,11 @@ def read_record(folder: Path | str, name: str, mark: str) -> tuple[Path, dict[st
         raise CheckpointError(f"no probe at {path}; fit one and save it there")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            record = json.loads((file.metadata() or {}).get(mark, "{}"))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); fit the probe again") from error
-    return path, json.loads(metadata.get(mark, "{}")), weights
+    return path, record, weights
 
 
 def _finite(trial: dict[str, Any]) -> dict[str, Any]:
