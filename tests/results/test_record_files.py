@@ -142,9 +142,7 @@ def test_a_value_that_is_no_number_is_named(name: str, wrong: object) -> None:
 def test_every_field_without_a_default_is_needed() -> None:
     data = record().to_json()
     for name in ("task", "encoder_fingerprint", "corpus_fingerprint", "values", "key", "predictions"):
-        with pytest.raises(
-            CorpusError, match=f"lacks {name}; another version.*: run the probe again"
-        ):
+        with pytest.raises(CorpusError, match=f"lacks {name}; another version.*: run the probe again"):
             Result.from_json({key: value for key, value in data.items() if key != name})
     optional = [f.name for f in dataclasses.fields(Result) if f.default is not dataclasses.MISSING]
     assert set(optional) == {"type_name", "better", "unit", "protocol_name", "macs"}
