@@ -175,8 +175,15 @@ class FittedProbe:
             weights: state of the head.
 
         Raises:
-            CheckpointError: the weights do not fit the settings.
+            CheckpointError: the weights do not fit the settings, or a part of the record is missing.
         """
+        try:
+            return cls._rebuilt(record, weights)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the record of a probe is damaged ({error!r}); fit the probe again") from error
+
+    @classmethod
+    def _rebuilt(cls, record: dict[str, Any], weights: dict[str, Tensor]) -> Self:
         config, shape = ProbeConfig.from_json(record["config"]), TokenShape(**record["shape"])
         head = config.build(shape, len(record["classes"]), settings=1, generator=torch.Generator())
         try:
@@ -230,10 +237,7 @@ class FittedProbe:
                 f"the probe in {path} reads encoder {record.get('encoder')}, expected {encoder}; fit one for this "
                 "encoder"
             )
-        try:
-            return cls.from_record(record, weights)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the record in {path} is damaged ({error!r}); fit the probe again") from error
+        return cls.from_record(record, weights)
 
 
 def write_record(path: Path, mark: str, record: dict[str, Any], weights: dict[str, Tensor]) -> Path:
@@ -259,9 +263,9 @@ def read_record(folder: Path | str, name: str, mark: str) -> tuple[Path, dict[st
         raise CheckpointError(f"no probe at {path}; fit one and save it there")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {}).get(mark, "{}"))
+            record = dict(json.loads((file.metadata() or {}).get(mark, "{}")))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); fit the probe again") from error
     return path, record, weights
 
