@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from auricle.errors import StorageError
 # No space on the device, quota used up, largest file size reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDY = "free some space or choose another folder"
+# What numpy raises where an `.npz` is missing, cut or changed.
+NPZ_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from auricle.cli import main
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.kits import suites
-from auricle.kits.suites import SuiteTask, run_suite
+from auricle.kits.suites import SuiteTask, run_suite, suite
 from auricle.models import Model
 from auricle.probes import SearchConfig
 from auricle.results.record import read_results
+from auricle.tasks.cards.registry import CARDS
 
 SEARCH = SearchConfig(epochs=4, lr=(3e-2,), weight_decay=(1e-4,), halving=(), min_batches=2)
 CONFIG = EvaluationConfig(seeds=1, search=SEARCH, controls=False, resamples=50)
@@ -73,3 +75,88 @@ def test_refusals(root: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
         run_suite(model, "toy", root, protocol="hear", probes=("linear",))
     with pytest.raises(ConfigError, match="no protocol is called"):
         run_suite(model, "toy", root, protocol="heer")
+
+
+def test_data_is_found_by_its_names_or_by_how_it_is_laid_out(
+    root: Path, encoder: FrozenEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the data set, of the card, of the task, in this order; never a hidden folder."""
+    monkeypatch.setitem(suites.SUITES, "toy", (SuiteTask("esc", "esc50"),))
+    model = Model(encoder, None, tmp_path / "run")
+    run = {"probes": ("knn",), "config": CONFIG, "progress": False}
+    first = run_suite(model, "toy", root, **run)
+    assert [r.task for r in first.results] == ["esc50"]
+    (root / "esc50").rename(root / "esc")
+    moved = run_suite(model, "toy", root, **run)
+    assert [r.value for r in moved.results] == [r.value for r in first.results]
+    (root / "esc").rename(root / ".esc50")
+    hidden = run_suite(model, "toy", root, **run)
+    assert hidden.results == []
+    assert "there is no data of esc50" in hidden.skipped["esc"]
+    assert "expected a folder esc50 or esc" in hidden.skipped["esc"]
+
+
+def test_a_full_disk_ends_the_suite_and_what_was_done_is_found_again(
+    root: Path, encoder: FrozenEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that can't be evaluated is skipped; a disk that can't be written concerns all of them."""
+    monkeypatch.setitem(suites.SUITES, "toy", (SuiteTask("urban", "us8k"), SuiteTask("esc", "esc50")))
+    model = Model(encoder, None, tmp_path / "run")
+    run = {"probes": ("knn",), "config": CONFIG, "progress": False}
+    found = run_suite(model, "toy", root, **run)
+    (tmp_path / "run" / "probes" / "esc50" / "results.jsonl").unlink()
+    calls: list[str] = []
+
+    def refuse(path: Path, data: bytes, remedy: str = "") -> None:
+        calls.append(path.name)
+        raise StorageError(f"no space left to write {path}")
+
+    monkeypatch.setattr("auricle.results.record.write_atomic", refuse)
+    with pytest.raises(StorageError, match="no space left"):
+        run_suite(model, "toy", root, **run)
+    assert calls == ["results.jsonl"]
+    monkeypatch.undo()
+    monkeypatch.setitem(suites.SUITES, "toy", (SuiteTask("urban", "us8k"), SuiteTask("esc", "esc50")))
+    again = run_suite(model, "toy", root, **run)
+    assert [(r.key, r.value, r.low) for r in again.results] == [(r.key, r.value, r.low) for r in found.results]
+
+
+def test_every_task_of_a_published_suite_has_a_card_or_a_reason() -> None:
+    for name, tasks in suites.SUITES.items():
+        if name == "toy":
+            continue
+        assert len({task.name for task in tasks}) == len(tasks)
+        for task in tasks:
+            assert task.card in CARDS if task.card else len(task.differs) > 20, (name, task.name)
+        assert [card.name for card in suite(name)] == [task.card for task in tasks if task.card]
+
+
+EMPTY = """
+class Level:
+    rate, width = 8000, 1
+
+    def __call__(self, wave):
+        return wave.std(1, keepdim=True)
+"""
+
+
+def test_the_command_names_what_was_skipped_where_nothing_could_be_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite_level.py").write_text(EMPTY)
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["probe", "suite_level:Level", "--suite", "superb", "--data", "data", "--no-controls"]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert [line.split(":")[0] for line in said.out.splitlines() if line.startswith("skipped")] == [
+        f"skipped {task.name}" for task in suites.SUITES["superb"]
+    ]
+    assert "no task of suite 'superb' could be evaluated with the data in data" in said.err
+    for more in (["--segment", "2"], ["--maps"]):
+        assert main([*words, *more]) == 2
+        assert "name it with --task instead of --suite" in capsys.readouterr().err
+    assert main([*words, "--protocol", "hear", "--probes", "linear"]) == 2
+    assert "leave --probes out" in capsys.readouterr().err
+    assert main([*words, "--protocol", "hear", "--seeds", "2"]) == 2
+    assert "has its own seeds and search; leave --seeds out" in capsys.readouterr().err

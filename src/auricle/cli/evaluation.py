@@ -77,6 +77,8 @@ def probe(argv: Sequence[str]) -> None:
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
+        if args.segment is not None or args.hop is not None or args.maps:
+            raise AuricleError("--segment, --hop and --maps are for one task; name it with --task instead of --suite")
         found = run_suite(
             args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
             command=command(), **opening,
@@ -84,6 +86,8 @@ def probe(argv: Sequence[str]) -> None:
         Console().print(render_results(found.results))
         for task, reason in found.skipped.items():
             print(f"skipped {task}: {reason}")
+        if not found.results:
+            raise AuricleError(f"no task of suite {args.suite!r} could be evaluated with the data in {args.data}")
         return
     more = {"data": _audio(args), "config": config, "out": args.out, "command": command(), **opening}
     if args.protocol != "strict":

@@ -157,7 +157,14 @@ def load_finetuned(path: Path | str) -> Finetuned:
     tensors, metadata = read_tensor_file(file, "fine-tune again")
     if "auricle.finetuned" not in metadata:
         raise CheckpointError(f"{file} holds no fine-tuned encoder of auricle; expected a file of `auricle finetune`")
-    record = json.loads(metadata["auricle.finetuned"])
+    try:
+        return _rebuilt(file, json.loads(metadata["auricle.finetuned"]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the record in {file} is damaged ({error!r}); fine-tune again") from error
+
+
+def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> Finetuned:
+    """Rebuild a model from the record and the tensors of its file."""
     if record["format"] != _FORMAT:
         raise CheckpointError(f"{file} has format {record['format']}, this auricle reads {_FORMAT}; fine-tune again")
     try:

@@ -174,8 +174,15 @@ class FittedProbe:
             weights: state of the head.
 
         Raises:
-            CheckpointError: the weights do not fit the settings.
+            CheckpointError: the weights do not fit the settings, or a part of the record is missing.
         """
+        try:
+            return cls._rebuilt(record, weights)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the record of a probe is damaged ({error!r}); fit the probe again") from error
+
+    @classmethod
+    def _rebuilt(cls, record: dict[str, Any], weights: dict[str, Tensor]) -> Self:
         config, shape = ProbeConfig.from_json(record["config"]), TokenShape(**record["shape"])
         head = config.build(shape, len(record["classes"]), settings=1, generator=torch.Generator())
         try:
@@ -224,9 +231,10 @@ class FittedProbe:
             raise CheckpointError(
                 f"{path} holds no auricle probe of format {_FORMAT}, found {record.get('format')}; fit it again"
             )
-        if encoder is not None and record["encoder"] != encoder:
+        if encoder is not None and record.get("encoder") != encoder:
             raise CheckpointError(
-                f"the probe in {path} reads encoder {record['encoder']}, expected {encoder}; fit one for this encoder"
+                f"the probe in {path} reads encoder {record.get('encoder')}, expected {encoder}; fit one for this "
+                "encoder"
             )
         return cls.from_record(record, weights)
 
@@ -252,7 +260,10 @@ def read_record(folder: Path | str, name: str, mark: str) -> tuple[Path, dict[st
     if not path.is_file():
         raise CheckpointError(f"no probe at {path}; fit one and save it there")
     weights, metadata = read_tensor_file(path, "fit the probe again")
-    return path, json.loads(metadata.get(mark, "{}")), weights
+    try:
+        return path, dict(json.loads(metadata.get(mark, "{}"))), weights
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the record in {path} is damaged ({error}); fit the probe again") from error
 
 
 def _finite(trial: dict[str, Any]) -> dict[str, Any]:

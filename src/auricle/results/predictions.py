@@ -12,7 +12,6 @@ import dataclasses
 import io
 import json
 import typing
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.errors import ConfigError, CorpusError
-from auricle.storage import write_atomic
+from auricle.storage import NPZ_ERRORS, write_atomic
 
 _TYPE = "type_name"
 # Where the types of predictions live that a file may hold; others are known once their module is imported.
@@ -249,7 +248,7 @@ def load_predictions(path: Path) -> TaskPredictions:
         if name not in TaskPredictions._known and name in _HOMES:
             import_module(_HOMES[name])
         return TaskPredictions._known[name].from_arrays(held)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except NPZ_ERRORS as error:
         raise CorpusError(
             f"{path} can't be read as predictions ({error}); expected the .npz of `auricle probe`: run it again"
         ) from error

@@ -145,7 +145,7 @@ class Result:
         """Rebuild a record; fields that this version does not know are skipped.
 
         Raises:
-            CorpusError: a field that every record has is missing.
+            CorpusError: a field that every record has is missing, or the value is no number.
         """
         data = upgraded(data)
         fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -157,6 +157,8 @@ class Result:
             )
         values = {n: v for n, v in data.items() if n in fields}
         for name in ("value", "low", "high"):
+            if not isinstance(values[name], int | float | None):
+                raise CorpusError(f"a result record has the {name} {values[name]!r}; expected a number: run it again")
             values[name] = math.nan if values[name] is None else float(values[name])
         return cls(**values)
 
@@ -208,14 +210,14 @@ def read_results(path: Path) -> list[Result]:
         raise CorpusError(f"no results at {path}; expected the file that `auricle probe` writes: run it first")
     results = []
     # Not splitlines(): names may hold other line separators, which JSON leaves as they are.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
-        except json.JSONDecodeError as error:
+            data = json.loads(line.decode("utf-8"))
+        except ValueError as error:
             raise CorpusError(
-                f"line {number} of {path} is not JSON ({error.msg}); delete that line and run the probe again"
+                f"line {number} of {path} is not JSON ({error}); delete that line and run the probe again"
             ) from error
         if not isinstance(data, dict):
             raise CorpusError(f"line {number} of {path} is not a result record; delete it and run the probe again")

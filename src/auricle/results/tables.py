@@ -42,6 +42,8 @@ def list_sheets(book: ResultBook) -> list[Sheet]:
     """Return one sheet a condition: encoders by probes, controls first, the best value in bold."""
     labels = book.labels()
     sheets = [_block_sheet(block, labels) for block in book.blocks()]
+    if not sheets:
+        return []
     last = dataclasses.replace(sheets[-1], notes=(*sheets[-1].notes, *book.notes))
     return [*sheets[:-1], last]
 

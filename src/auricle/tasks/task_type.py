@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from auricle.errors import ConfigError
 from auricle.probes import LossConfig, ProbeConfig, SearchConfig
 from auricle.results.predictions import TaskPredictions
 from auricle.results.scoring import Scores, score
-from auricle.storage import write_atomic
+from auricle.storage import NPZ_ERRORS, write_atomic
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, readable_folds
 from auricle.tasks.targets import clip_names
@@ -342,5 +341,5 @@ def _load_part(path: Path) -> Kept | None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name[2:]: file[name] for name in file.files if name.startswith("a.")}
             return json.loads(str(file["json"])), arrays
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError):
+    except NPZ_ERRORS:
         return None

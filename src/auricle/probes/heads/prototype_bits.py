@@ -100,4 +100,9 @@ class PackedProbe:
         path, record, state = read_record(folder, FILE, _MARK)
         if record.get("format") != _FORMAT or set(state) != {"bits", "weight", "bias"}:
             raise CheckpointError(f"{path} holds no packed prototypes of this auricle; pack the probe again")
-        return cls(state["bits"].numpy(), state["weight"], state["bias"], record)
+        packed = cls(state["bits"].numpy(), state["weight"], state["bias"], record)
+        try:
+            packed.unpack()
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged ({error!r}); pack the probe again") from error
+        return packed

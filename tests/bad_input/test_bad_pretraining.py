@@ -1,4 +1,4 @@
-"""What pre-training of any paradigm may be fed with that is wrong, met through the command itself.
+"""Settings, clips and previous stages that pre-training of a method refuses.
 
 Every case ends with a message that names what is wrong and what to do (exit code 2). An exception that escapes `main`
 fails the test.
@@ -82,7 +82,7 @@ def test_fewer_clips_than_clusters(tmp_path: Path, capsys: pytest.CaptureFixture
         capsys, "pretrain", "hubert", "--data", few, "--out", tmp_path / "run", *QUICK, "--loader.batch", "1",
         "--window.seconds", "0.2", "--objective.terms.0.target.clusters", "500",
     )  # fmt: skip
-    # The stage before fails first: cepstral vectors of two short clips.
+    # The previous stage fails first: cepstral vectors of two short clips.
     assert re.search(r"found \d+ vectors for 100 clusters; choose fewer clusters, or take more clips", said)
 
 
@@ -146,8 +146,8 @@ def test_a_mask_that_leaves_nothing_visible(
         assert re.search(word, said), said
 
 
-def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A layer that the earlier encoder lacks, a recipe without stages, a folder that is no run."""
+def test_a_previous_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A layer that the previous encoder lacks, a recipe without stages, a folder that is no run."""
     assert main([str(w) for w in ("pretrain", "apc", "--data", clips, "--out", tmp_path / "apc", *QUICK)]) == 0
     capsys.readouterr()
     said = refused(
@@ -159,7 +159,7 @@ def test_an_earlier_stage_of_another_kind(clips: Path, tmp_path: Path, capsys: p
     said = refused(
         capsys, "pretrain", "apc", "--data", clips, "--out", tmp_path / "two", *QUICK, "--previous", tmp_path / "apc"
     )
-    assert "has no stage before it" in said
+    assert "has no previous stage; run it without --previous" in said
     said = refused(
         capsys,
         "pretrain",

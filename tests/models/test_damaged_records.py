@@ -1,0 +1,139 @@
+"""Saved models and probes whose record was cut, changed or made by another program: refused with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import AuricleError, CheckpointError
+from auricle.models import load
+from auricle.models.finetuned import load_finetuned, read_card, save_finetuned
+from auricle.probes import get_loss
+from auricle.probes.fitted import FittedProbe
+from auricle.probes.heads.protobin import ProtobinConfig
+from auricle.probes.heads.prototype_bits import PackedProbe
+from auricle.probes.search.config import SearchConfig
+from auricle.probes.search.search import Labelled, fit_probe
+from auricle.tokens.token_set import TokenSet
+
+
+def finetuned(folder: Path) -> Path:
+    config = SpectrogramTransformerConfig(width=32, depth=1, heads=1, mels=32, frames=128)
+    encoder = FrozenEncoder(KaldiFbankConfig(mels=32).build(), config.build(torch.Generator().manual_seed(1)), name="t")
+    save_finetuned(
+        folder, encoder.encoder, torch.nn.Linear(encoder.pooled_width, 2), encoder, norm=True, classes=("ä", "b c"),
+        loss=get_loss("ce"), card={"task": "toys"},
+    )  # fmt: skip
+    return folder / "finetuned.safetensors"
+
+
+def fitted() -> FittedProbe:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(12) % 2
+    x = torch.randn(12, 4, 8, generator=draw) + 3 * labels[:, None, None]
+    clips = Labelled(TokenSet.from_tensors(x, encoder="enc"), labels)
+    search = SearchConfig(epochs=1, lr=(0.01,), weight_decay=(0.0,), halving=(), min_batches=1)
+    return fit_probe(ProtobinConfig(2), clips, clips, classes=("ä", "b c"), search=search)
+
+
+def probe(folder: Path) -> Path:
+    return fitted().save(folder)
+
+
+def packed(folder: Path) -> Path:
+    return PackedProbe.pack(fitted()).save(folder)
+
+
+Case = tuple[Callable[[Path], Path], Callable[[Path], Any], str]
+CASES: dict[str, Case] = {
+    "finetuned": (finetuned, load_finetuned, "fine-tune again"),
+    "probe": (probe, FittedProbe.load, "fit"),
+    "packed": (packed, lambda path: PackedProbe.load(path).unpack(), "pack|fit"),
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A file, what reads it, and the remedy that a message must name."""
+    make, read, remedy = CASES[request.param]
+    folder = tmp_path_factory.mktemp("schöne modelle")
+    return make(folder), read, remedy  # type: ignore[return-value]
+
+
+def parts(path: Path) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        ((mark, text),) = file.metadata().items()
+        return mark, json.loads(text), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_a_record_without_one_of_its_fields_is_refused(case: Case, tmp_path: Path) -> None:
+    path, read, remedy = case
+    mark, record, tensors = parts(path)  # type: ignore[arg-type]
+    bad = tmp_path / path.name  # type: ignore[attr-defined]
+    optional = {"notes", "scaling"} if "finetuned" not in path.name else {"from"}  # type: ignore[attr-defined]
+    for name in record.keys() - optional:
+        rest = {key: value for key, value in record.items() if key != name}
+        bad.write_bytes(safetensors.torch.save(tensors, {mark: json.dumps(rest)}))
+        with pytest.raises(AuricleError, match=remedy):
+            read(bad)
+
+
+def test_a_record_that_is_no_json_is_refused(case: Case, tmp_path: Path) -> None:
+    path, read, remedy = case
+    mark, record, tensors = parts(path)  # type: ignore[arg-type]
+    bad = tmp_path / path.name  # type: ignore[attr-defined]
+    for text in (json.dumps(record)[:-5], "", "[1, 2]"):
+        bad.write_bytes(safetensors.torch.save(tensors, {mark: text}))
+        with pytest.raises(CheckpointError, match=remedy):
+            read(bad)
+
+
+def test_a_file_of_another_program_is_refused(case: Case, tmp_path: Path) -> None:
+    path, read, _ = case
+    bad = tmp_path / path.name  # type: ignore[attr-defined]
+    bad.write_bytes(safetensors.torch.save({"weight": torch.zeros(2)}, {"format": "pt"}))
+    with pytest.raises(CheckpointError, match=str(bad)):
+        read(bad)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_changed_bytes_of_the_header_are_refused_in_words(case: Case, data: st.DataObject) -> None:
+    path, read, _ = case
+    content = bytearray(path.read_bytes())  # type: ignore[attr-defined]
+    length = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, length - 1))] = data.draw(st.integers(0, 255))
+    bad = path.with_name("bad.safetensors")  # type: ignore[attr-defined]
+    bad.write_bytes(content)
+    # Any other exception is a traceback for whoever opens the file.
+    with suppress(AuricleError):
+        read(bad)
+
+
+def test_what_is_not_damaged_opens_as_it_was(tmp_path: Path) -> None:
+    path = finetuned(tmp_path / "größe")
+    wave = np.sin(np.arange(16000) / 9).astype(np.float32)
+    expected = load_finetuned(path).predict(wave, 16000)
+    moved = tmp_path / "anderswo" / path.name
+    moved.parent.mkdir()
+    moved.write_bytes(path.read_bytes())
+    # Without the JSON beside it: that one is for people.
+    model = load(moved.parent)
+    assert np.array_equal(model.predict(wave, 16000), expected)
+    assert model.classes == ("ä", "b c")
+    assert read_card(moved.parent) == {"task": "toys"}
