@@ -91,6 +91,34 @@ def test_pretrain_from_a_file_then_from_what_the_run_wrote(
     assert "did you mean 'steps'" in said
 
 
+def test_trust_is_never_taken_from_a_file(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("model: hf:x/y\ntrust_remote_code: true\n")
+    assert main(["embed", "--config", str(file), "--data", str(clips), "--out", str(tmp_path / "v.parquet")]) == 2
+    assert "set --trust-remote-code on the command line" in capsys.readouterr().err
+    evil = {"kind": "TransformersEncoderConfig", "model": "x/y", "trust_remote_code": True}
+    file.write_text(yaml.safe_dump({"recipe": "cola", "encoder": evil}))
+    assert main(["pretrain", "--config", str(file), "--data", str(clips), "--out", str(tmp_path / "x")]) == 2
+    assert "data does not decide" in capsys.readouterr().err
+
+
+def test_spellings_of_names(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Dotted names and arguments of the command in a file of `pretrain`; underscores in a flag.
+    file = tmp_path / "dotted.yaml"
+    flat = {f"{group}.{name}": value for group, held in QUICK.items() for name, value in held.items()}
+    file.write_text(yaml.safe_dump({"recipe": "cola", "data": str(clips), "device": "cpu", **flat}))
+    assert main(["pretrain", "--config", str(file), "--out", str(tmp_path / "run"), "--train.save_every", "2"]) == 0
+    wrote = json.loads((tmp_path / "run/recipe.json").read_text())["train"]
+    assert (wrote["steps"], wrote["save_every"], wrote["device"]) == (2, 2, "cpu")
+    # Several arguments without a flag stay together.
+    found = flags(["runs/a", "runs/b", "--ranks"], tmp_path / "r.json", {"task": ["esc*"]})
+    assert found == ["runs/a", "runs/b", "--task", "esc*", "--ranks"]
+    capsys.readouterr()
+    words = ["probe", "runs/none", "--task", "esc10", "--protocol", "hear", "--published_search"]
+    assert main(words) == 2
+    assert "leave --published-search out" in capsys.readouterr().err
+
+
 def test_every_verb_that_computes_takes_a_device(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,11 @@ class Config:
             raise ConfigError(f"unknown kind of settings {kind!r}{nearest(str(kind), Config._known)}")
         if not issubclass(found, cls):
             raise ConfigError(f"expected settings of kind {cls.__name__}, found {kind}")
+        if data.get("trust_remote_code"):
+            raise ConfigError(
+                f"{kind}.trust_remote_code is true in saved settings, and data does not decide whose Python code runs "
+                "here; open the model by its name with --trust-remote-code, or build it in Python"
+            )
         data = found.upgraded(data)
         hints = typing.get_type_hints(found)
         names = {f.name for f in dataclasses.fields(found)}

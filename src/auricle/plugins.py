@@ -26,7 +26,7 @@ def load_plugins(modules: Sequence[str] = ()) -> tuple[str, ...]:
     """Import the installed plug-ins, and modules by name; return the names of all.
 
     Args:
-        modules: further modules; the current folder is searched first.
+        modules: further modules, of the environment or of the current folder.
 
     Raises:
         ConfigError: a module can't be imported, whatever it raises.
@@ -37,7 +37,7 @@ def load_plugins(modules: Sequence[str] = ()) -> tuple[str, ...]:
     """
     here = str(Path.cwd())
     if modules and here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     names = (*_installed(), *modules)
     for name in names:
         try:

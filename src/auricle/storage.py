@@ -118,5 +118,8 @@ def sync_folder(folder: Path, remedy: str = REMEDY) -> None:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that can't force folders
+                raise
         finally:
             os.close(handle)

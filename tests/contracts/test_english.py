@@ -29,7 +29,6 @@ BANNED: dict[str, str] = {
     r"laid over|lay over": "apply to",
     r"a word of": "(leave it out)",
     r"the stage before": "the previous stage",
-    r"books": "codebooks",
     r"never stops anything": "never aborts a run",
     r"chooses? it": "when to use",
     r"what (it )?must beat|stands? beside": "baseline, random-weight control",

@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
             load_plugins(plugins)
             module, function, _ = VERBS[words[0]]
             verb: Callable[[Sequence[str]], None] = getattr(import_module(f"auricle.cli.{module}"), function)
-            verb(_with_settings(words[0], words[1:]))
+            verb(_with_settings(words[0], [_dashed(word) for word in words[1:]]))
     except AuricleError as error:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
@@ -112,6 +112,14 @@ def _run(words: list[str]) -> int:
         print("auricle: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _dashed(word: str) -> str:
+    """Return a flag with dashes for underscores, the one spelling that the verbs compare with; other words as is."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
 
 
 def _with_settings(verb: str, words: list[str]) -> list[str]:

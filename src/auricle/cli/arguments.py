@@ -95,8 +95,9 @@ def expand(argv: Sequence[str]) -> list[str]:
         return list(argv)
     rest = without("--config", argv)
     held = read_settings(Path(file))
-    named = bool(rest) and not rest[0].startswith("-")
-    first = [str(word) for key in _POSITIONAL if key in held and not named for word in _several(held[key])]
+    count = next((place for place, word in enumerate(rest) if word.startswith("-")), len(rest))
+    named, rest = rest[:count], rest[count:]
+    first = [str(word) for key in _POSITIONAL if key in held for word in _several(held[key])]
     flags: list[str] = []
     for name, value in flatten({key: value for key, value in held.items() if key not in _POSITIONAL}).items():
         flag = name.replace("_", "-")
@@ -107,7 +108,7 @@ def expand(argv: Sequence[str]) -> list[str]:
             flags.append(f"--{flag}" if value else f"--{head}{'.' if head else ''}no-{last}")
         else:
             flags += [f"--{flag}", *(str(word) for word in _several(value))]
-    return [*(rest[:1] if named else first), *flags, *rest[named:]]
+    return [*(named or first), *flags, *rest]
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -131,6 +132,8 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {file} can't be read ({error}); expected JSON, or YAML (.yaml)") from error
     if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
         raise ConfigError(f"--config {file} holds no settings by name; expected for example `seeds: 3`")
+    if held.get("trust_remote_code") or held.get("trust-remote-code"):
+        raise ConfigError(f"--config {file} can't set trust_remote_code; set --trust-remote-code on the command line")
     return dict(held)
 
 

@@ -16,6 +16,8 @@ from auricle.errors import AuricleError, ConfigError
 # The encoder's size where another family is trained by a recipe of this size.
 _ENCODER_SIZES = {"paper": "base"}
 _OWN = "own"
+# Arguments of the command that a settings file may hold beside those of the recipe.
+_ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
 
 
 def pretrain(argv: Sequence[str]) -> None:
@@ -23,7 +25,7 @@ def pretrain(argv: Sequence[str]) -> None:
     from auricle.recipes.registry import get_recipe
 
     file = value_of("--config", argv)
-    held = {} if file is None else read_settings(Path(file))
+    held = {} if file is None else _nested(read_settings(Path(file)))
     words = list(argv) if file is None else without("--config", argv)
     # The recipe's fields are flags with its values as defaults, so the recipe has to be known before the rest is read.
     name = words[0] if words and not words[0].startswith("-") else str(held.get("recipe") or held.get("name") or "")
@@ -44,7 +46,7 @@ def pretrain(argv: Sequence[str]) -> None:
 
         recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
     default, recipe = recipe, _with_settings(recipe, held, file)
-    given = {key: held[key] for key in ("data", "out", "exclude", "previous") if held.get(key) is not None}
+    given = {key: held[key] for key in _ARGUMENTS if held.get(key) is not None and not isinstance(held[key], dict)}
     arguments = _pretrain_arguments(recipe, name, size, family, given)
     about = (
         "Pre-train an encoder on audio without labels. Every field of the recipe is a flag; the defaults shown are "
@@ -80,7 +82,8 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
 
     own = recipe.to_json()
     # Arguments of the command, and the encoder's family by name, are no settings of the recipe.
-    settings = {k: v for k, v in held.items() if k not in ("data", "out", "exclude", "recipe", "name", "size")}
+    named = ("recipe", "name", "size", *(name for name in _ARGUMENTS if name != "previous"))
+    settings = {k: v for k, v in held.items() if k not in named}
     settings = {k: v for k, v in settings.items() if not (k in ("encoder", "previous") and isinstance(v, str))}
     if held.get("kind") == "Recipe":
         settings = Recipe.upgraded({**settings, "name": held.get("name", ""), "size": held.get("size", "")})
@@ -88,6 +91,19 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
         return Recipe.from_json(_merged(own, settings))
     except ConfigError as error:
         raise ConfigError(f"--config {file}: {error}") from error
+
+
+def _nested(held: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with dotted names (`train.steps`) as groups."""
+    groups: dict[str, Any] = {}
+    for name, value in held.items():
+        group, (*outer, last) = groups, name.split(".")
+        for part in outer:
+            group = group.setdefault(part, {})
+        group[last] = (
+            {**group[last], **value} if isinstance(group.get(last), dict) and isinstance(value, dict) else value
+        )
+    return groups
 
 
 def _merged(own: Any, other: Any) -> Any:

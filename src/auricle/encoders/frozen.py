@@ -76,10 +76,18 @@ class FrozenEncoder:
         self.frontend = frontend.eval()
         self.encoder = encoder.eval().requires_grad_(False)
         self.name, self.notes, self.precision = name, tuple(notes), precision
-        self.fingerprint = fingerprint or weights_fingerprint(encoder, frontend)
+        self._weights = fingerprint or weights_fingerprint(encoder, frontend)
         self.rate, self.width, self.depth = frontend.rate, encoder.width, encoder.depth
         self.pooled_width = encoder.pooled_width
         self.device = torch.device("cpu")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of weights, front end and precision: what caches and results are found by."""
+        if self.precision == "fp32":
+            return self._weights
+        # Other numbers: those of float32 must not be taken for these.
+        return hashlib.sha256(f"{self._weights} {self.precision}".encode()).hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> FrozenEncoder:
         """Move to a device, in place."""

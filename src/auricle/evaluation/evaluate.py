@@ -115,7 +115,7 @@ def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[EvaluatedEncoder]
 
 
 def evaluated_encoders(
-    encoders: Sequence[FrozenEncoder | EvaluatedEncoder], with_controls: bool
+    encoders: Sequence[FrozenEncoder | EvaluatedEncoder], add_controls: bool
 ) -> list[EvaluatedEncoder]:
     """Return the encoders to evaluate and their controls, each once.
 
@@ -125,7 +125,7 @@ def evaluated_encoders(
     if not encoders:
         raise ConfigError("no encoder to evaluate; expected at least one: give a run or an encoder")
     given = [e if isinstance(e, EvaluatedEncoder) else EvaluatedEncoder(e) for e in encoders]
-    made = [c for e in given if e.role == "pretrained" for c in controls(e.encoder)] if with_controls else []
+    made = [c for e in given if e.role == "pretrained" for c in controls(e.encoder)] if add_controls else []
     # Encoders of one architecture share their controls. A stable order: encoders, random weights, log-mel.
     made.sort(key=lambda control: control.role != "random")
     return list({e.encoder.fingerprint: e for e in [*made[::-1], *given[::-1]]}.values())[::-1]

@@ -74,7 +74,7 @@ def finetune_encoder(
         seeds: number of seeds (0, 1, 2, ...) of the head, the order of clips and everything else that is drawn.
         controls: fine-tune the same architecture from random weights, too.
         save: keep the encoder with the best validation score of all folds and seeds and its classifier, for
-            `load_finetuned` (in `out/finetuned/`; not the control's).
+            `auricle.load` (in `out/finetuned/`; not the control's).
         resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
         split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.

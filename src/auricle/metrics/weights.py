@@ -63,12 +63,12 @@ def check_weights(weights: np.ndarray | None, units: int) -> Floats:
     """Return weights as float64 `(R, n)`; None: each unit once, R = 1.
 
     Raises:
-        ConfigError: weights of another number of units, or negative ones.
+        ConfigError: weights of another number of units, or negative ones, or NaN.
     """
     if weights is None:
         return np.ones((1, units))
     weights = np.asarray(weights, dtype=np.float64)
-    if weights.ndim != 2 or weights.shape[1] != units or (weights < 0).any():
+    if weights.ndim != 2 or weights.shape[1] != units or not (weights >= 0).all():
         raise ConfigError(
             f"weights of shape {weights.shape}; expected (R, {units}) numbers >= 0, one column for each unit"
         )
@@ -83,7 +83,7 @@ def unit_mean(values: np.ndarray, weights: np.ndarray | None = None) -> Floats:
         weights: `(R, n)`; None: each unit once, R = 1.
 
     Raises:
-        ConfigError: weights of another number of units, or negative ones.
+        ConfigError: weights of another number of units, or negative ones, or NaN.
     """
     values = np.asarray(values, dtype=np.float64)
     weights = check_weights(weights, values.shape[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +126,7 @@ def load(
     place = find_device(device)
     found.encoder.to(place)
     chosen = find_precision(precision, place)
-    if chosen != found.encoder.precision:
-        found.encoder.precision = chosen
-        # Other numbers: caches and results of float32 must not be taken for these.
-        text = f"{found.encoder.fingerprint} {chosen}"
-        found.encoder.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    found.encoder.precision = chosen
     return found
 
 
@@ -173,6 +168,8 @@ def _finetuned(path: Path) -> Path | None:
         return path.parent
     if (path / FILE).is_file():
         return path
+    if (path / "recipe.json").exists() or (path / "training.json").exists():
+        return None  # a run; what was fine-tuned below it is another model
     # `OUT/finetuned` holds one folder for each configuration that was fine-tuned.
     inside = sorted(file.parent for pattern in (f"*/{FILE}", f"finetuned/*/{FILE}") for file in path.glob(pattern))
     if len(inside) > 1:

@@ -33,7 +33,7 @@ _OLD_NOTES = {
     "choose": "when_to_use",
 }
 # Fields of parts of a recipe that were renamed since then.
-_OLD_FIELDS = {"earlier": "previous", "codebooks".removeprefix("code"): "codebooks"}
+_OLD_FIELDS = {"earlier": "previous", "books": "codebooks"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from auricle.report.markup import Child, Markup, details, element, table
 from auricle.report.numbers import ABSENT, duration, number, short
 from auricle.report.run_data import Record, RunData
 
-CALLED = {"kind": "what"}
 SHOWN_FILES = 200
 
 

@@ -160,7 +160,7 @@ class ResultBook:
                 # Controls of one architecture are made in each run; the values are the same.
                 if key not in once or once[key].result.made < result.made:
                     once[key] = Found(result, file.parent)
-        notes = [f"{repeated} records are repetitions of the same experiment and stand once"] if repeated else []
+        notes = [f"{repeated} records are repetitions of the same experiment and are shown once"] if repeated else []
         return cls(tuple(once.values()), tuple(notes))
 
     def where(

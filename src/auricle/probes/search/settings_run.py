@@ -71,9 +71,9 @@ class Work:
             if part is None:
                 raise ConfigError("there are no validation clips to read")
             # Inputs do not depend on a head's parameters, so one head reads them for all passes.
-            reader = self.head(1, torch.Generator())
+            head = self.head(1, torch.Generator())
             left = self.search.memory_mb - sum(feed.held_mb for feed in self._feeds.values())
-            self._feeds[side] = self.feeds(part.tokens, reader, memory_mb=left, device=self.device)
+            self._feeds[side] = self.feeds(part.tokens, head, memory_mb=left, device=self.device)
         return self._feeds[side]
 
     def expected(self, part: Labelled) -> Tensor:

@@ -24,6 +24,6 @@ CARDS_ANIMALS: tuple[TaskCard, ...] = (
         protocol="folds",
         folds=2,
         made="two folds, one hive each, as in HEAR; a fifth of the training hive's recordings validates",
-        notes="Recordings of 10 minutes: cut them (--cut 60). HEAR reports AUROC.",
+        notes="Recordings of 10 minutes: cut them (--segment 60). HEAR reports AUROC.",
     ),
 )

@@ -194,6 +194,6 @@ CARDS_MUSIC: tuple[TaskCard, ...] = (
         metric="event_f1",
         rule=EventsRule(frame=0.02, collar=0.05, smooth=(0.0,), shortest=(0.0, 0.03, 0.06), psds=False),
         made="the official split, by composition",
-        notes="HEAR uses 5 hours in pieces of 120 s (--cut 120) and five folds. Needs auricle[music].",
+        notes="HEAR uses 5 hours in pieces of 120 s (--segment 120) and five folds. Needs auricle[music].",
     ),
 )

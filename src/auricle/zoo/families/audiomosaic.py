@@ -23,7 +23,6 @@ from auricle.storage import write_atomic
 from auricle.tensor_files import tensor_bytes
 from auricle.zoo.safe_load import check_keys, load_tensors
 
-LICENCE = "MIT"
 MELS, PATCH = 128, 16
 _FREQ = MELS // PATCH
 

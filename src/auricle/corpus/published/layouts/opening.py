@@ -144,7 +144,7 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
         divided = divided.with_column(kind, values)
     notes = [f"divided by {table.name}"]
     if len(rows) < len(corpus):
-        notes.append(f"{len(corpus) - len(rows)} clips that {table.name} does not name were left out")
+        notes.append(f"{len(corpus) - len(rows)} clips that {table.name} does not name were skipped")
     if unknown:
         notes.append(f"{unknown} clips that {table.name} names are not here")
     return replace(divided, notes=(*corpus.notes, *notes))
