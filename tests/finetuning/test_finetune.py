@@ -18,7 +18,7 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError, CorpusError, MissingExtraError, TrainingError
+from auricle.errors import CheckpointError, ConfigError, CorpusError, MissingExtraError, TrainingError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.finetuning import fold as finetune_fold
@@ -31,6 +31,7 @@ from auricle.results.predictions import load_predictions
 from auricle.results.record import Result, read_results
 from auricle.results.scoring import compare_predictions
 from auricle.tasks.card import TaskCard
+from auricle.tensor_files import tensor_bytes
 
 CARD = TaskCard(name="toy", labels="single", protocol="folds", folds=3)
 FAST = FinetuneConfig(epochs=4, batch=6, lr=1e-3, head_lr=1e-2, spec_time=0.0, spec_freq=0.0, precision="fp32")
@@ -156,6 +157,13 @@ def test_a_killed_run_resumes_to_the_same_numbers(
             run(encoder, corpus, tmp_path / "killed", config=config, controls=False, checkpoint_minutes=0)
         # Finished folds need no checkpoint any more.
         assert len(list((tmp_path / "killed" / "fits").rglob("*.safetensors"))) == 1
+    (checkpoint,) = (tmp_path / "killed" / "fits").rglob("*.safetensors")
+    content = checkpoint.read_bytes()
+    for damaged in (content[:-9], tensor_bytes({"x": torch.ones(1)}), tensor_bytes({}, {"progress": "{"})):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"damaged.*delete it to fine-tune this fold from scratch"):
+            run(encoder, corpus, tmp_path / "killed", config=config, controls=False, checkpoint_minutes=0)
+    checkpoint.write_bytes(content)
     (again,) = run(encoder, corpus, tmp_path / "killed", config=config, controls=False, checkpoint_minutes=0)
     # No epoch was done twice but those that the kills cut off.
     assert len(epochs) == 3 * config.epochs + 2

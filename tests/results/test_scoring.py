@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, label_ranking_average_precision_score
 
 import auricle
 from auricle.errors import ConfigError, CorpusError
@@ -72,6 +72,13 @@ def test_multi_label_numbers_are_means_over_folds() -> None:
     ]
     np.testing.assert_allclose(found.values, by_hand)
     assert found.value == pytest.approx(np.mean(by_hand))
+    lwlrap = [
+        label_ranking_average_precision_score(p.truth[rows], s[rows], sample_weight=p.truth[rows].sum(1))
+        for rows in ((p.fold == f) & p.truth.any(1) for f in range(3))
+        for s in p.scores
+    ]
+    assert found.metrics.keys() == {"mAP", "macro_auc", "d_prime", "lwlrap"}
+    assert found.metrics["lwlrap"] == pytest.approx(np.mean(lwlrap))
     assert found.detail["confusion"] is None
     assert found.detail["per_class"]["b"]["positives"] == p.truth[:, 1].sum()
     assert found.interval.low < found.value < found.interval.high

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import TrainingError
+from auricle.errors import CheckpointError, TrainingError
 from auricle.finetuning.clips import Batches, Clips, longest_window, mask_spectrum, reading_order
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.model import TunedModel
@@ -133,6 +133,7 @@ class FoldTuning:
         Raises:
             TrainingError: the loss is not finite, or no epoch validated with a finite loss.
             StorageError: a checkpoint can't be written.
+            CheckpointError: the checkpoint to resume from is damaged.
         """
         self._resume()
         saved = time.monotonic()
@@ -242,8 +243,12 @@ class FoldTuning:
         """Resume from the checkpoint if there is one; its folder belongs to exactly these settings."""
         if not self.path.is_file():
             return
-        held, metadata = read_tensor_file(self.path, "delete it to fine-tune this fold from scratch")
-        head = json.loads(metadata["progress"])
+        remedy = "delete it to fine-tune this fold from scratch"
+        held, metadata = read_tensor_file(self.path, remedy)
+        try:
+            head = json.loads(metadata["progress"])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"the progress in {self.path} is damaged ({error}); {remedy}") from error
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in held.items() if name.startswith(prefix)}
