@@ -27,7 +27,7 @@ check: $(VENV)/.installed ## lint, format, types
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed ## build the documentation site into build/site; warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.installed ## fix what lint and format can fix
 	$(BIN)/ruff check --fix .
