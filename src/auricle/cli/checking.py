@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import tyro
 
@@ -26,7 +27,7 @@ _KINDS = {
 class CheckArguments:
     """Arguments of `auricle check KIND`."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODULE:CLASS")]
     """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 

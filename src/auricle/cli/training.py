@@ -120,6 +120,7 @@ def _merged(own: Any, other: Any) -> Any:
 def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: dict[str, Any]) -> type:
     """Make the dataclass of the command's arguments around the recipe's own settings."""
     from auricle.recipes.families import families
+    from auricle.recipes.registry import get_method
 
     def argument(key: str, kind: Any, text: str, default: Any = dataclasses.MISSING, **conf: Any) -> tuple[Any, ...]:
         default = given.get(key, default)
@@ -136,7 +137,7 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
             "Folder of audio, table (CSV, Parquet), shards, `hub:user/name` or `builtin:scenes`; `a+b` joins several.",
         ),
         argument("out", Path, "Run folder to write."),
-        argument("size", str, "Size of the encoder, with the schedule that belongs to it.", size),
+        argument("size", str, f"Size of the recipe, with its schedule: {', '.join(get_method(name).sizes)}.", size),
         argument(
             "family",
             str,
@@ -168,16 +169,16 @@ def _list_recipes() -> None:
 
     console = Console()
     console.print(
-        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size tiny|paper] [--encoder FAMILY]\n"
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [--encoder FAMILY]\n"
         "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n\n"
         "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
         "`auricle pretrain RECIPE --help` lists them; `auricle recipes RECIPE` describes the method.\n",
         markup=False,
         highlight=False,
     )
-    table = Table("recipe", "paradigm", "summary", expand=True)
+    table = Table("recipe", "paradigm", "sizes", "summary", expand=True)
     for method in recipes():
-        table.add_row(method.name, method.paradigm, method.summary)
+        table.add_row(method.name, method.paradigm, ", ".join(method.sizes), method.summary)
     console.print(table)
 
 

@@ -153,6 +153,8 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     checkpoint = path.parent if path.suffix == ".safetensors" and (path.parent / "training.json").is_file() else path
     # Results about a checkpoint belong to its run.
     run = checkpoint.resolve().parent.parent if (checkpoint / "training.json").is_file() else checkpoint
+    if not path.exists() and len(path.parts) == 2 and not path.suffix:
+        raise CheckpointError(f"there is no run folder {what}; for a model of the Hub, write hf:{what}")
     if checkpoint.is_file():
         raise CheckpointError(f"{path} is a file, and no checkpoint of auricle; expected {TAKES}")
     return Model(load_run(checkpoint, step), None, run, run)

@@ -35,7 +35,8 @@ PANELS = (
     Panel(
         "Contrastive accuracy, %",
         {"accuracy": "accuracy"},
-        "How often the other view of the same clip is the nearest of the batch. Chance is about 1 in twice the batch.",
+        "How often the other view of the same clip is the nearest of the batch. Chance depends on the number of "
+        "candidates; objectives that report it show it among the further curves.",
         100.0,
         (("rangemode", "tozero"),),
     ),

@@ -38,8 +38,9 @@ class ProgressLine:
             self._bar = Progress(
                 TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=20),
-                TextColumn("{task.fields[values]}"),
                 TimeRemainingColumn(compact=True),
+                # Last: a narrow terminal cuts off the values, not the estimate.
+                TextColumn("{task.fields[values]}"),
                 console=self.console,
             )
             # The steps of an earlier session took no time in this one: the estimate must not count them.

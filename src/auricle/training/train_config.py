@@ -17,16 +17,16 @@ class TrainConfig(Config):
 
     Attributes:
         steps: total optimiser steps.
-        micro_batch: clips (of one rank) in memory at once; None: all. Objectives that couple a batch use gradient
+        micro_batch: clips in memory at once, per process; None: all. Objectives that couple a batch use gradient
             caching, which keeps the gradient of the full batch; the others accumulate gradients.
         lr: peak learning rate, reached after `warmup_steps`.
         schedule: after the warm-up: `cosine` or `linear` down to `min_lr` at the last step, `constant`, or
             `inverse_sqrt`.
         min_lr: learning rate of the last step.
         warmup_steps: steps of linear warm-up from 0.
-        weight_decay: AdamW's; biases, norms, class tokens and positions have none.
-        betas: AdamW's moment decays.
-        eps: AdamW's.
+        weight_decay: weight decay of AdamW; biases, norms, class tokens and positions have none.
+        betas: moment decays of AdamW.
+        eps: epsilon of AdamW, added to its denominator.
         clip_norm: largest gradient norm; None: no clipping.
         precision: `bf16` is autocast (parameters and losses stay float32); `auto`: bf16 where the processor or the
             accelerator computes in it, fp32 elsewhere.
@@ -34,7 +34,7 @@ class TrainConfig(Config):
         log_every: steps between lines of `metrics.jsonl`.
         save_every: steps between checkpoints; there is always one at the end.
         keep: latest checkpoints to keep; 0: all.
-        seed: of all randomness of the run.
+        seed: seed of the run: weights, order of clips, augmentation, masks.
         device: `auto` is a CUDA device if there is one.
         minutes: stop with a checkpoint after so many minutes (of each stage, if there are several); None: never.
         skip_limit: consecutive steps without a finite loss and gradient that end the run.

@@ -26,13 +26,13 @@ class SearchConfig(Config):
 
     Attributes:
         epochs: passes over the training clips.
-        batch: most clips a step.
-        min_batches: fewest steps an epoch. The smallest data set of the paper (ESC-50, 1,600 clips) makes 12 steps;
+        batch: clips per step, at most.
+        min_batches: steps per epoch, at least. The smallest data set of the paper (ESC-50, 1,600 clips) makes 12 steps;
             smaller ones get smaller batches, down to 8 clips, so that the number of updates suits the published
             learning rates. 1 switches this off.
         lr: learning rates; None: `lr_count` of them, log-spaced over the probe's published range. `tpe` searches
             between the smallest and the largest.
-        lr_count: number of these.
+        lr_count: number of learning rates of the default range.
         weight_decay: weight decays; by default both ends of the published range. `tpe` searches between them.
         halving: successive halving. `(fraction of epochs, share of settings kept)`: at that point only the settings
             with the best validation scores so far continue. The paper prunes its 50 trials alike. Empty: none.
