@@ -42,7 +42,7 @@ def table(task: str, results: list[tuple[Path, Result]]) -> None:
     print(f"\n### {task}: {first.metric} in %\n")
     seen = any(r.seen for _, r in results)
     if seen:
-        print("The pre-trained encoders have heard this audio, without labels.\n")
+        print("The pre-trained encoders have seen this audio in pre-training, without labels.\n")
     print("| encoder | " + " | ".join(PROBES) + " |")
     print("|---|" + "---|" * len(PROBES))
     for name in dict.fromkeys(name_of(item) for item in results):

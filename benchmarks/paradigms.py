@@ -53,7 +53,7 @@ METHODS = (
     "permutation",
 )  # fmt: skip
 STATISTICS = "log-mel"
-# Kept for the test: no method hears them. fsdd, nemo_pl and medley_solos_mini are heard, without labels, and marked.
+# Kept for the test: no method sees them. fsdd, nemo_pl and medley_solos_mini are seen, without labels, and marked.
 KEPT = ("esc10", "sed_synth")
 TITLED = "esc50_dev20"  # its clips have the titles that their uploaders gave them: captions that are no labels
 TASKS = ("esc10", "sed_synth", "fsdd", "nemo_pl", "medley_solos_mini")

@@ -18,7 +18,7 @@ from auricle.results.record import Result, read_results
 from auricle.results.tables import interval_text
 from auricle.tasks.cards.registry import get_task
 
-# A task of each type with one or two of its readers, and flags that keep it short.
+# A task of each type with one or two of its probes, and flags that keep it short.
 RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("esc10", ("linear", "logistic"), ("--seeds", "1")),
     ("sed_synth", ("linear", "protobin"), ("--seeds", "1")),
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for results and token caches")
     parser.add_argument("--tasks", nargs="+", default=[task for task, _, _ in RUNS])
     args = parser.parse_args()
-    print("| type | task | reader | metric | pre-trained | random weights | log-mel | seconds |")
+    print("| type | task | probe | metric | pre-trained | random weights | log-mel | seconds |")
     print("|---|---|---|---|---|---|---|---:|")
     commands, failed = [], []
     for task, probes, flags in RUNS:
