@@ -286,3 +286,16 @@ def test_verb_lists_compares_and_writes(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no result of task 'x'" in capsys.readouterr().err
     assert main(["results", str(tmp_path), "--compare", "A", "A"]) == 2
     assert main(["results", str(tmp_path), "--resamples", "0"]) == 2
+
+
+def test_a_name_in_brackets_is_itself_and_an_empty_file_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a", made("t", "run [v2]", "linear", 0.8), made("t", "run x", "linear", 0.5))
+    book = ResultBook.collect([folder])
+    assert [f.result.encoder for f in book.where(encoder=["run [v2]"]).found] == ["run [v2]"]
+    assert [f.result.encoder for f in book.where(encoder=["run [xyz]"]).found] == ["run x"]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "results.jsonl").write_text("")
+    with pytest.raises(CorpusError, match=r"no result in .*results\.jsonl; give folders of `auricle probe`"):
+        ResultBook.collect([tmp_path / "b"])
+    with pytest.raises(CorpusError, match="no result in no folder"):
+        ResultBook.collect([])
