@@ -229,6 +229,9 @@ def test_probes_are_compared_by_every_encoder(tmp_path: Path) -> None:
     found = compare_results(ResultBook.collect([written(tmp_path, *results)]), "protobin", "linear")
     assert found.axis == "probe"
     assert [(p.shared, round(p.gain, 3)) for p in found.pairs] == [("A", 0.2)]
+    for names in (("linear", "protobim"), ("protobim", "linear")):
+        with pytest.raises(ConfigError, match=r"'linear' is a probe and 'protobim' is none.*did you mean 'protobin'"):
+            compare_results(ResultBook.collect([tmp_path]), *names)
 
 
 def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None:
