@@ -229,6 +229,9 @@ def test_probes_are_compared_by_every_encoder(tmp_path: Path) -> None:
     found = compare_results(ResultBook.collect([written(tmp_path, *results)]), "protobin", "linear")
     assert found.axis == "probe"
     assert [(p.shared, round(p.gain, 3)) for p in found.pairs] == [("A", 0.2)]
+    for names in (("linear", "protobim"), ("protobim", "linear")):
+        with pytest.raises(ConfigError, match=r"'linear' is a probe and 'protobim' is none.*did you mean 'protobin'"):
+            compare_results(ResultBook.collect([tmp_path]), *names)
 
 
 def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None:
@@ -286,3 +289,16 @@ def test_verb_lists_compares_and_writes(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no result of task 'x'" in capsys.readouterr().err
     assert main(["results", str(tmp_path), "--compare", "A", "A"]) == 2
     assert main(["results", str(tmp_path), "--resamples", "0"]) == 2
+
+
+def test_a_name_in_brackets_is_itself_and_an_empty_file_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a", made("t", "run [v2]", "linear", 0.8), made("t", "run x", "linear", 0.5))
+    book = ResultBook.collect([folder])
+    assert [f.result.encoder for f in book.where(encoder=["run [v2]"]).found] == ["run [v2]"]
+    assert [f.result.encoder for f in book.where(encoder=["run [xyz]"]).found] == ["run x"]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "results.jsonl").write_text("")
+    with pytest.raises(CorpusError, match=r"no result in .*results\.jsonl; give folders of `auricle probe`"):
+        ResultBook.collect([tmp_path / "b"])
+    with pytest.raises(CorpusError, match="no result in no folder"):
+        ResultBook.collect([])

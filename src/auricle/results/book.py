@@ -136,7 +136,7 @@ class ResultBook:
     def collect(cls, paths: Sequence[Path | str]) -> Self:
         """Read every `results.jsonl` below some folders (run folders, their parents, probe folders), or such files.
 
-        Equal keys are the same experiment: only its newest record is kept.
+        Equal keys are one experiment (such as the control of several runs): only its newest record is kept.
 
         Raises:
             CorpusError: a path is missing, holds no results, or a file is damaged.
@@ -149,17 +149,16 @@ class ResultBook:
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
             files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
-        if not files:
-            raise CorpusError("no folder to read results from was given; expected at least one")
         once: dict[tuple[str, str], Found] = {}
         repeated = 0
         for file in files:
             for result in read_results(file):
                 key = (result.key, result.protocol_name)
                 repeated += key in once
-                # Controls of one architecture are made in each run; the values are the same.
                 if key not in once or once[key].result.made < result.made:
                     once[key] = Found(result, file.parent)
+        if not once:
+            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; give folders of `auricle probe`")
         notes = [f"{repeated} records are repetitions of the same experiment and are shown once"] if repeated else []
         return cls(tuple(once.values()), tuple(notes))
 
@@ -266,7 +265,8 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+    # A name in brackets fits itself, too.
+    return name == pattern or fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
 def _begins(asked: str, fingerprints: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
 from auricle.results.book import Condition, Found, ResultBook
@@ -127,8 +128,13 @@ def compare_results(
     """
     probes = {f.result.probe for f in book.found}
     axis: Axis = "probe" if first in probes and second in probes else "encoder"
-    one, two = (first, second) if axis == "probe" else (book.encoder(first), book.encoder(second))
     labels = book.labels()
+    for name, other in ((first, second), (second, first)):
+        if name in probes and other not in probes and name not in labels.values():
+            raise ConfigError(
+                f"{name!r} is a probe and {other!r} is none; compare two probes or two encoders{nearest(other, probes)}"
+            )
+    one, two = (first, second) if axis == "probe" else (book.encoder(first), book.encoder(second))
     names = (first, second) if axis == "probe" else (labels[one], labels[two])
     if one == two:
         raise ConfigError(f"{first!r} and {second!r} are the same {axis}; a comparison needs two")
