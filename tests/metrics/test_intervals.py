@@ -147,3 +147,19 @@ def test_flipped_signs_are_the_exact_test() -> None:
     assert sign_flip_p(np.r_[np.ones(3), -np.ones(3)], generator) == 1
     many = np.r_[np.ones(60), -np.ones(40)]
     assert sign_flip_p(many, generator) == pytest.approx(binomtest(60, 100).pvalue, abs=0.01)
+
+
+def test_infinite_values_have_no_mean_and_are_not_averaged(recwarn: pytest.WarningsRecorder) -> None:
+    """A draw that separates two classes has an infinite d': the ends are values that were drawn, or infinity."""
+    some = np.array([1.0, 1.5, 2.0, 2.5, math.inf, math.inf])
+    found = percentile_interval(some, "b", 0.5, centre=2.0)
+    assert found.low in some
+    assert (found.low <= 2.0, found.high) == (True, math.inf)
+    assert percentile_interval(np.full(9, math.inf), "b", centre=math.inf).low == math.inf
+    # Infinity minus infinity is undefined, and so is the interval of such a difference.
+    difference = paired_difference(2.0, 1.5, some, some[::-1])
+    assert difference.value == 0.5
+    assert math.isnan(difference.interval.low)
+    assert math.isnan(difference.p)
+    assert not difference.clear
+    assert not recwarn.list

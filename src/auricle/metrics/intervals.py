@@ -95,9 +95,12 @@ def percentile_interval(
     defined = samples[~np.isnan(samples)]
     if not defined.size:
         return Interval(math.nan, math.nan, confidence, method)
-    if centre is not None:
+    # Some metrics are infinite where a draw separates the classes (d'): such values have no mean, nor any between them.
+    finite = bool(np.isfinite(defined).all())
+    if centre is not None and finite:
         defined = defined + (centre - defined.mean())
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(defined, ends, method="linear" if finite else "nearest")
     return Interval(float(low), float(high), confidence, method)
 
 
@@ -122,9 +125,10 @@ def paired_difference(
             f"{first_samples.shape} and {second_samples.shape} bootstrap values; expected the same resamples of both"
         )
     method = "paired bootstrap over the same test clips"
-    gap = first_samples - second_samples
+    with np.errstate(invalid="ignore"):
+        gap = first_samples - second_samples
     gap = gap[~np.isnan(gap)]
-    if not gap.size:
+    if not (gap.size and np.isfinite(gap).all() and math.isfinite(first - second)):
         return Difference(first - second, Interval(math.nan, math.nan, confidence, method), math.nan)
     # Resamples in which both are equal say `equal`: they must not be moved to one side with the others.
     gap = np.where(gap == 0, 0.0, gap + (first - second - gap.mean()))
