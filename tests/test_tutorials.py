@@ -52,7 +52,7 @@ def test_a_tutorial_runs(page: Path, shared_audio: Path, tmp_path: Path) -> None
         **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "COLUMNS": "200",
     }  # fmt: skip
     found = blocks(page)
-    assert len(found) >= 4
+    assert len(found) >= 3
     for language, file, text in found:
         if file:
             (tmp_path / file).write_text(text, encoding="utf-8")
@@ -60,7 +60,7 @@ def test_a_tutorial_runs(page: Path, shared_audio: Path, tmp_path: Path) -> None
         words = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{text}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
-        assert done.stdout.strip()
+        assert (done.stdout + done.stderr).strip()
 
 
 def test_every_tutorial_is_in_the_site() -> None:

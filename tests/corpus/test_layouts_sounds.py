@@ -110,7 +110,7 @@ def test_another_publishers_division(tmp_path: Path) -> None:
     assert columns(corpus, "label", "split", "fold") == {"audio/fold5/100032-3-0-0.wav": ("dog_bark", "valid", None)}
     assert corpus.notes[-3:] == (
         "divided by division.csv",
-        "1 clips that division.csv does not name were left out",
+        "1 clips that division.csv does not name were skipped",
         "1 clips that division.csv names are not here",
     )
     table.write_text("file,label\naudio/fold5/100032-3-0-0.wav,x\n")

@@ -76,6 +76,7 @@ def matrix(argv: Sequence[str]) -> None:
     from rich.progress import track
     from rich.table import Table
 
+    from auricle.encoders.callables import guarded
     from auricle.recipes import get_recipe
     from auricle.recipes import recipes as registered
     from auricle.recipes.families import families
@@ -86,7 +87,10 @@ def matrix(argv: Sequence[str]) -> None:
     names = args.name or tuple(method.name for method in registered())
     made = [get_recipe(name, "tiny") for name in names]
     pairs = [(recipe, family) for recipe in made for family in families().values()]
-    cells = [try_pair(*pair) for pair in track(pairs, description="pairs", console=Console(stderr=True))]
+    cells = []
+    for recipe, family in track(pairs, description="pairs", console=Console(stderr=True)):
+        with guarded(f"{recipe.name} on {family.name}: the step", remedy="; fix the objective or the encoder"):
+            cells.append(try_pair(recipe, family))
     if args.out is not None:
         write_atomic(args.out, markdown(cells).encode())
         console.print(f"wrote {args.out}", soft_wrap=True)
