@@ -43,12 +43,9 @@ def fit(x: Tensor, clusters: int, seed: int = 0, size: int = 700, passes: int = 
 
 
 @pytest.fixture(scope="module")
-def cepstra() -> Tensor:
+def cepstra(shared_audio: Path) -> Tensor:
     """MFCC-like vectors (13 and their deltas) of real digits, in the order of the files: correlated as streams are."""
-    folder = Path(__file__).resolve().parents[3] / "shared" / "audio" / "fsdd" / "clips"
-    files = sorted(folder.glob("*.flac"))[::6]
-    if not files:
-        pytest.skip("no fsdd corpus")
+    files = sorted((shared_audio / "fsdd" / "clips").glob("*.flac"))[::6]
     rows = []
     for file in files:
         wave, rate = soundfile.read(file)
