@@ -38,7 +38,7 @@ FAST = FinetuneConfig(epochs=4, batch=6, lr=1e-3, head_lr=1e-2, spec_time=0.0, s
 
 
 def run(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: Any) -> list[Result]:
-    given: dict[str, Any] = {"config": FAST, "seeds": 1, "resamples": 50, "progress": False, **settings}
+    given: dict[str, Any] = {"config": FAST, "seeds": 1, "progress": False, **settings}
     card = given.pop("card", CARD)
     return finetune_encoder(encoder, card, corpus, out=out, **given)
 
@@ -100,12 +100,12 @@ def test_the_record_is_whole_and_compares_with_a_probe(
         assert torch.equal(tensor, before[name])
     # The same folds and clips as a probe of the frozen encoder: a paired comparison is possible.
     search = SearchConfig(epochs=3, batch=8, lr=(1e-2,), weight_decay=(0.0,))
-    config = EvaluationConfig(seeds=2, controls=False, search=search, resamples=50)
+    config = EvaluationConfig(seeds=2, controls=False, search=search)
     (probe,) = evaluate([encoder], CARD, corpus, out=tmp_path, probes=["linear"], config=config, progress=False)
     assert probe.sizes == tuned.sizes
     answers = [load_predictions(tmp_path / r.predictions) for r in (tuned, probe) if r.predictions]
     assert answers[0].names.tolist() == answers[1].names.tolist()
-    difference = compare_predictions(answers[0], answers[1], "accuracy", resamples=50)
+    difference = compare_predictions(answers[0], answers[1], "accuracy")
     assert difference.value == pytest.approx(tuned.value - probe.value)
     assert {r.key for r in read_results(tmp_path)} == {tuned.key, control.key, probe.key}
 

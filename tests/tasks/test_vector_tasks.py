@@ -43,7 +43,7 @@ def card(rule, **more) -> TaskCard:
 
 
 def run(encoder: FrozenEncoder, corpus: Corpus, task: TaskCard, out: Path, **more):
-    config = EvaluationConfig(controls=False, resamples=100, **more.pop("config", {}))
+    config = EvaluationConfig(controls=False, **more.pop("config", {}))
     return evaluate([encoder], task, corpus, out=out, config=config, progress=False, **more)
 
 

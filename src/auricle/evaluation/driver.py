@@ -26,7 +26,7 @@ from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.predictions import save_predictions
 from auricle.results.record import Result, Role, append_result, read_results
-from auricle.results.scoring import Scores, score
+from auricle.results.scoring import Scores
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
@@ -50,9 +50,8 @@ class EvaluationConfig(Config):
         search: grid and training of the probes; the default is the published one.
         loss: of the probes; None: the card's.
         refit: train again on training and validation clips with the chosen settings.
-        resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        split_seed: of folds and validation clips where the corpus has none.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
     """
@@ -62,7 +61,6 @@ class EvaluationConfig(Config):
     search: SearchConfig = field(default_factory=SearchConfig)
     loss: str | LossConfig | None = None
     refit: bool = True
-    resamples: Count = 1000
     confidence: InnerShare = 0.95
     split_seed: Natural = 0
     batch: Count = 16
@@ -149,7 +147,7 @@ class Evaluation:
             "seeds": protocol.seeds,
             "search": protocol.search.to_json(),
             "loss": None if protocol.loss is None else protocol.loss.to_json(),
-            "rest": [protocol.refit, protocol.resamples, protocol.confidence, protocol.split_seed],
+            "rest": [protocol.refit, protocol.confidence, protocol.split_seed],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -179,8 +177,7 @@ class Evaluation:
 
     def scores(self, outcome: Outcome, metric: str) -> Scores:
         """Return the numbers of the record that follow from the predictions."""
-        p = self.task.protocol
-        return score(outcome.predictions, metric, resamples=p.resamples, confidence=p.confidence, seed=p.split_seed)
+        return self.task.protocol.score(outcome.predictions, metric)
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions

@@ -50,7 +50,6 @@ def finetune_encoder(
     seeds: int = 1,
     controls: bool = True,
     save: bool = True,
-    resamples: int = 1000,
     confidence: float = 0.95,
     split_seed: int = 0,
     cache_mb: int = 1024,
@@ -75,9 +74,8 @@ def finetune_encoder(
         controls: fine-tune the same architecture from random weights, too.
         save: keep the encoder with the best validation score of all folds and seeds and its classifier, for
             `auricle.load` (in `out/finetuned/`; not the control's).
-        resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        split_seed: of folds and validation clips where the corpus has none.
         cache_mb: memory for decoded clips.
         checkpoint_minutes: minutes between checkpoints; at most this much work is lost when the process is killed.
         device: where to train: `auto`, `cpu`, `cuda` or `mps`.
@@ -111,7 +109,7 @@ def finetune_encoder(
     kind = FinetuneTask(clips, checkpoint_minutes, pretrained.encoder.fingerprint if save else "")
     plan = kind.plan(card, corpus, split_seed)
     # The search is no part of this protocol: one setting is trained, validation chooses its epoch.
-    protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, resamples, confidence, split_seed)
+    protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, confidence, split_seed)
     planned = PlannedTask(card, corpus, kind, plan, protocol, Path(out), device, command)
     name = f"finetune_{config.mode}"
     evaluations = [Evaluation(planned, evaluated, name, config) for evaluated in candidates]

@@ -40,13 +40,12 @@ class Protocol:
     search: SearchConfig
     loss: LossConfig | None
     refit: bool
-    resamples: int
     confidence: float
     split_seed: int
 
     def score(self, predictions: TaskPredictions, metric: str) -> Scores:
-        """Score predictions with this protocol's bootstrap."""
-        return score(predictions, metric, resamples=self.resamples, confidence=self.confidence, seed=self.split_seed)
+        """Score predictions with this protocol's confidence."""
+        return score(predictions, metric, confidence=self.confidence)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Job:
         name: of the probe.
         probe: its settings.
         cache: the encoder's tokens of the corpus.
-        protocol: seeds, search, bootstrap.
+        protocol: seeds, search, confidence.
         device: where probes are trained.
         folder: holds finished parts until the whole is done.
         progress: called with the share of the work that is done, 0 ... 1.

@@ -111,6 +111,13 @@ class ClipPredictions(TaskPredictions):
         each = [[MULTI[metric](self.truth[f], s[f], weights[:, f]) for f in self._folds()] for s in self.scores]
         return nan_mean(np.array(each), axis=1)
 
+    def evidence(self, metric: str) -> Floats:
+        # Means over classes: a clip of a rare class counts for more.
+        if metric == "accuracy":
+            return super().evidence(metric)
+        size = np.maximum(self.truth.sum(0), 1)
+        return np.asarray((self.truth / size).sum(1))
+
     def _folds(self) -> list[NDArray[np.bool_]]:
         return [self.fold == f for f in np.unique(self.fold)]
 

@@ -232,6 +232,11 @@ class EventPredictions(TaskPredictions):
         truth, said = self.truth.moved(rows), self.said.moved(rows)
         return {"truth": truth, "said": said, "scores": self.scores[:, frames], "_curves": {}}
 
+    def _when_joined(self, units: int, seeds: int) -> dict[str, Any]:
+        # What can be pooled is counted: frame scores are not needed.
+        scores = np.zeros((seeds, 0, len(self.classes)), dtype=np.float32)
+        return {"frames": np.zeros(units, dtype=np.int64), "scores": scores, "_curves": {}}
+
     def same_truth(self, other: TaskPredictions) -> bool:
         if not isinstance(other, EventPredictions) or self.classes != other.classes:
             return False
