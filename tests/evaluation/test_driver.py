@@ -34,7 +34,7 @@ from auricle.tasks.task_type import Protocol
 from auricle.tasks.types import task_type
 
 CARD = TaskCard(name="toys", folds=3)
-PROTOCOL = Protocol((0,), SearchConfig(), None, True, 10, 0.95, 0)
+PROTOCOL = Protocol((0,), SearchConfig(), None, True, 0.95, 0)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
@@ -32,7 +33,7 @@ from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
 from auricle.tokens.extract import extract
 
-SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
+SCHEME = 4  # raise when a change here changes numbers, so that older results are not taken for new ones
 FILE = "results.jsonl"
 # Fields of a card that decide no number: they may be reworded.
 PROSE = ("title", "made", "licence", "citation", "notes")
@@ -181,9 +182,12 @@ class Evaluation:
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
-        metric = task.task_type.headline(task.card, predictions)
+        metric = task.task_type.headline(task.card, task.plan, predictions)
         scores = self.scores(outcome, metric)
         detail = scores.detail
+        constant, ignoring = outcome.constant or predictions.constant() or ("", None)
+        ones = np.ones((1, len(predictions.names)))
+        floor = {} if ignoring is None else {m: float(ignoring.measure(m, ones).mean()) for m in ignoring.metrics}
         return Result(
             task=task.card.name,
             kind=detail.get("kind", ""),
@@ -235,6 +239,8 @@ class Evaluation:
             leaks=list(task.leaks),
             macs=outcome.macs,
             details={**detail.get("details", {}), **outcome.details},
+            constant=constant,
+            constant_metrics=floor,
         )
 
 

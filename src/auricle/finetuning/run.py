@@ -34,6 +34,7 @@ from auricle.tasks.cards.registry import get_task
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import ClipsTask
+from auricle.tasks.folds import training_means
 from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
 
@@ -266,14 +267,24 @@ class FinetuneTask(ClipsTask):
             macs=encoder_macs(job.encoder, float(np.median(seconds))) + head_macs,
             settings={"finetune": config.to_json(), "loss": loss.to_json(), "metric": metric, "epochs": config.epochs},
             refit=False,
-            notes=_notes(job.encoder, config, heads, seconds),
+            notes=[*_notes(job.encoder, config, heads, seconds), *self._saved_note(job, len(heads))],
+            constant=predictions.constant(training_means(known.truth, folds)),
             details={"training": [{**h["chosen"], "history": h["history"]} for h in heads]},
         )
+
+    def _saved_note(self, job: Job, trainings: int) -> list[str]:
+        held = read_card(_place(job)) if self.keep == job.encoder.fingerprint else None
+        if held is None or trainings == 1:
+            return []
+        return [
+            f"the saved model is one of {trainings} trainings (fold {held['fold']}, seed {held['seed']}); the score is "
+            "of all of them, each on the test clips of its own fold"
+        ]
 
     def _keep_best(
         self, job: Job, config: FinetuneConfig, targets: Targets, loss: LossConfig, model: Any, chosen: dict[str, Any]
     ) -> None:
-        folder = job.folder.parent.parent / "finetuned" / job.folder.name
+        folder = _place(job)
         held = read_card(folder)
         if held is not None and held["rank"] >= chosen["rank"]:
             return
@@ -289,6 +300,10 @@ class FinetuneTask(ClipsTask):
             loss=loss,
             card=card,
         )
+
+
+def _place(job: Job) -> Path:
+    return job.folder.parent.parent / "finetuned" / job.folder.name
 
 
 def _metric(config: FinetuneConfig, targets: Targets, loss: LossConfig) -> str:

@@ -119,6 +119,10 @@ class TaskPredictions(ABC):
     def measure(self, metric: str, weights: np.ndarray) -> NDArray[np.float64]:
         """Return `(S, R)`: the metric of each seed if unit i counted `weights[r, i]` times; NaN where undefined."""
 
+    def constant(self) -> tuple[str, TaskPredictions] | None:
+        """Return predictions that ignore the sound, and their name in tables; None: the type has none."""
+        return None
+
     def evidence(self, metric: str) -> NDArray[np.float64]:
         """Return how much each unit `(n,)` counts in a metric: all the same, or in a class mean one by its class."""
         return np.ones(len(self.names))

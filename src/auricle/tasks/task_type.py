@@ -58,6 +58,7 @@ class TaskPlan:
         description: how training, validation and test units were chosen.
         groups: `(n,)` source of each clip: clips of one source are no independent evidence.
         notes: caveats for whoever reads the scores.
+        metric: the headline that the labels ask for; "": the first of the type.
         payload: data of the type itself (targets, folds, trials ...).
     """
 
@@ -67,6 +68,7 @@ class TaskPlan:
     groups: NDArray[np.str_]
     notes: tuple[str, ...] = ()
     payload: Any = None
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Outcome:
         refit: trained again on training and validation clips at the chosen settings.
         notes: caveats for whoever reads the score.
         details: JSON-ready extras, added to those of `TaskPredictions.detail`.
+        constant: predictions that ignore the sound, and their name; None: those of `TaskPredictions.constant`.
     """
 
     predictions: TaskPredictions
@@ -100,6 +103,7 @@ class Outcome:
     refit: bool = False
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    constant: tuple[str, TaskPredictions] | None = None
 
 
 @dataclass(frozen=True)
@@ -289,9 +293,9 @@ class TaskType(ABC):
     def run(self, job: Job) -> Outcome:
         """Evaluate one probe of one encoder."""
 
-    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
-        """Return the name of the headline metric."""
-        return card.metric or predictions.metrics[0]
+    def headline(self, card: TaskCard, plan: TaskPlan, predictions: TaskPredictions) -> str:
+        """Return the name of the headline metric: the card's, else the one that the plan asks for, else the first."""
+        return card.metric or plan.metric or predictions.metrics[0]
 
 
 def fold_outcome(
@@ -304,6 +308,7 @@ def fold_outcome(
     refit: bool,
     notes: Sequence[str] = (),
     details: dict[str, Any] | None = None,
+    constant: tuple[str, TaskPredictions] | None = None,
 ) -> Outcome:
     """Return the outcome of a probe that was fitted fold by fold.
 
@@ -316,6 +321,7 @@ def fold_outcome(
         refit: as in `Outcome`.
         notes: in front of those of the parts.
         details: as in `Outcome`.
+        constant: as in `Outcome`.
     """
     return Outcome(
         predictions=predictions,
@@ -330,6 +336,7 @@ def fold_outcome(
         refit=refit,
         notes=list(dict.fromkeys([*notes, *(note for part in parts for note in part["notes"])])),
         details=details or {},
+        constant=constant,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,6 +44,9 @@ class AnomalyPredictions(TaskPredictions):
     @property
     def title(self) -> str:
         return "normal and anomalous clips"
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        return "equal scores", replace(self, scores=np.zeros((1, len(self.names))), seeds=(0,))
 
     def evidence(self, metric: str) -> Floats:
         return class_evidence(self.anomalous)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -201,6 +201,17 @@ class EventPredictions(TaskPredictions):
     def true(self) -> list[list[Event]]:
         """Return the annotated events of each clip."""
         return self.truth.lists(len(self.names), self.classes)
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        # Counts of clips in which nothing is found; there are no scores, and so no curves over thresholds.
+        tables = {name: table[:1] * np.array([0.0, 1.0, 0.0]) for name, table in self.tables.items()}
+        errors = {
+            name: np.stack([0 * table[..., 1], table[..., 1], 0 * table[..., 1]], axis=-1).sum(2)
+            for name, table in tables.items()
+        }
+        nothing = Listed.of([[[] for _ in self.names]], self.classes)
+        kept = {"rule": self.rule.replace(psds=False), "said": nothing, **self._when_joined(len(self.names), 1)}
+        return "no events", replace(self, tables=tables, errors=errors, seeds=(0,), **kept)
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         if metric in CURVES:
