@@ -94,6 +94,12 @@ def test_the_record_is_whole_and_compares_with_a_probe(
     assert tuned.macs is not None
     assert tuned.macs > 3 * 32
     assert not tuned.refit
+    (saved,) = (note for note in tuned.notes if "saved" in note)
+    held = read_card(next((tmp_path / "finetuned").iterdir()))
+    assert held is not None
+    assert f"one of 6 trainings (fold {held['fold']}, seed {held['seed']})" in saved
+    assert not any("saved" in note for note in control.notes)
+    assert tuned.constant_metrics["accuracy"] == pytest.approx(1 / 3, abs=0.05)
     assert tuned.clips == tuned.clips_total == 30
     assert Result.from_json(json.loads(json.dumps(tuned.to_json()))).chosen == tuned.chosen
     for name, tensor in encoder.encoder.state_dict().items():

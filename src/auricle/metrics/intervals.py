@@ -172,7 +172,7 @@ def paired_difference(value: float, gains: np.ndarray, units: int, named: str, c
 
     Args:
         value: the difference.
-        gains: `(G,)` of each part; their mean is the difference.
+        gains: `(G,)` of each part; their mean is the difference, or nearly.
         units: number of independent units.
         named: what they are (`sources`, `clips`).
         confidence: coverage.
@@ -199,6 +199,8 @@ def paired_difference(value: float, gains: np.ndarray, units: int, named: str, c
     below, above = (np.sort(np.where(np.abs(each) < tiny, 0.0, each)) for each in (below, above))
     skipped = math.floor(alpha / 2 * len(below) + 1e-9)
     low, high = float(below[skipped]), float(above[-1 - skipped])
+    if not low <= value <= high:
+        return none(f"the gain is not a sum of gains of the {units} test {named}: some classes are too rare to tell")
     p = 2 * min(int((below <= 0).sum()), int((above >= 0).sum())) / len(below)
     return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), min(1.0, p))
 

@@ -173,8 +173,11 @@ def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
     Args:
         record: the fields of a `Result`, or JSON data that may lack some of them.
     """
-    value = (record.get("constant_metrics") or {}).get(record.get("metric"))
-    return (str(record["constant"]), float(value)) if isinstance(value, int | float) and value == value else None
+    held = record.get("constant_metrics")
+    value = held.get(record.get("metric")) if isinstance(held, dict) else None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(record.get("constant")), float(value)
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def compare_predictions(
     parts = number_parts(first.group)
     if METRICS[metric].pooled:
         gains = _swapped(first.joined(second), metric, parts)
-        gains = len(gains) * gains + (value - gains.sum())
+        gains = len(gains) * gains
     else:
         with np.errstate(invalid="ignore"):
             left = _left_out(first, metric, parts) - _left_out(second, metric, parts)
