@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from auricle.cli.arguments import parse
+from auricle.cli.arguments import FileArguments, parse
 from auricle.errors import AuricleError
 
 
-@dataclasses.dataclass(frozen=True)
-class ResultsArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResultsArguments(FileArguments):
     """Arguments of `auricle results`."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = (Path(),)
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[PATH ...]")] = (Path(),)
     """Run folders, folders of runs, or results.jsonl files; by default all below the current folder."""
     task: tuple[str, ...] = ()
     """Tasks to show, by name or pattern (`esc*`)."""
@@ -33,7 +33,7 @@ class ResultsArguments:
     """Protocols: strict (ours), hear, evar, xares ..."""
     metric: str | None = None
     """Another metric than each task's headline."""
-    compare: tuple[str, str] | None = None
+    compare: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIRST SECOND")] = ()
     """Two encoders (or two probes): paired bootstrap of their difference, and Wilcoxon over tasks."""
     ranks: bool = False
     """Average ranks with critical differences, and how stable ranks are (Kendall's tau)."""
