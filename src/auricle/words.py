@@ -27,3 +27,13 @@ def plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def was(number: int) -> str:
+    """Return the verb of a counted noun: `1 clip was skipped`, `2 clips were skipped`.
+
+    Examples:
+        >>> was(1), was(0)
+        ('was', 'were')
+    """
+    return "was" if number == 1 else "were"

@@ -64,7 +64,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     assert some.problems == {
         "audio/fold5/100032-3-0-0.wav": "UrbanSound8K names it, but there is no such file",
     }
-    assert "1 of 2 recordings are not there" in some.notes
+    assert "1 of 2 recordings not there" in some.notes
     (tmp_path / "audio/fold10/100263-2-0-117.wav").rename(tmp_path / "audio/fold10/other.wav")
     with pytest.raises(CorpusError, match="has the tables of UrbanSound8K but none of its 2 recordings"):
         open_corpus(tmp_path)

@@ -121,8 +121,8 @@ def test_captions(corpus: Corpus) -> None:
         ("wav/b/1.wav", "Rain, again"),
     ]
     assert captions.notes == (
-        "captions of 1 recordings that could not be opened were left out",
-        "1 empty captions of captions.csv were left out",
+        "captions of 1 recording that could not be opened were skipped",
+        "skipped 1 empty caption of captions.csv",
     )
     assert read_captions(path, corpus, ["caption_1"]).texts == ("A dog", "Rain")
     with pytest.raises(CorpusError, match="has no column 'title'"):

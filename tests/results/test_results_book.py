@@ -145,7 +145,7 @@ def test_optimistic_protocols_and_differences_are_noted(tmp_path: Path) -> None:
         "numbers of seeds",
         "test units",
         "the test fold chose",
-        "1 older records",
+        "1 older record",
         "seen in pre-training",
     ):
         assert word in told

@@ -19,6 +19,7 @@ from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
 from auricle.results.record import CONTROLS, Result, read_results
+from auricle.words import counted
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -312,7 +313,9 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
         notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
     if older:
-        notes.append(f"{len(older)} older records of the same encoder and probe, with other settings, are not shown")
+        notes.append(
+            f"not shown: {counted(len(older), 'older record')} of the same encoder and probe, with other settings"
+        )
     notes += _uneven(results)
     if any(r.seen for r in results):
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
@@ -320,7 +323,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     missing = max((r.missing for r in results), key=len)
     if missing:
         file, reason = next(iter(missing.items()))
-        notes.append(f"{len(missing)} clips could not be read, the first {file!r}: {reason}")
+        notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
 
 

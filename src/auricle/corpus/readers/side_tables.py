@@ -15,6 +15,7 @@ from auricle.config import nearest
 from auricle.corpus.readers.label_table import read_csv
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 # Tables round to milliseconds and codecs to frames: an event may end this many seconds after its recording.
 END_TOLERANCE = 0.05
@@ -203,9 +204,9 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
     kept = [(row, text.strip()) for row, text in pairs if text and text.strip()]
     notes = []
     if gone:
-        notes.append(f"captions of {gone} recordings that could not be opened were left out")
+        notes.append(f"captions of {counted(gone, 'recording')} that could not be opened were skipped")
     if len(kept) < len(pairs):
-        notes.append(f"{len(pairs) - len(kept)} empty captions of {path.name} were left out")
+        notes.append(f"skipped {counted(len(pairs) - len(kept), 'empty caption')} of {path.name}")
     if not kept:
         raise CorpusError(f"{path} has no caption for any clip of corpus {corpus.name}")
     return Captions(np.array([row for row, _ in kept], dtype=np.int64), tuple(t for _, t in kept), tuple(notes))
