@@ -110,8 +110,8 @@ def test_another_publishers_division(tmp_path: Path) -> None:
     assert columns(corpus, "label", "split", "fold") == {"audio/fold5/100032-3-0-0.wav": ("dog_bark", "valid", None)}
     assert corpus.notes[-3:] == (
         "divided by division.csv",
-        "1 clips that division.csv does not name were skipped",
-        "1 clips that division.csv names are not here",
+        "1 clip that division.csv does not name was skipped",
+        "not here: 1 clip that division.csv names",
     )
     table.write_text("file,label\naudio/fold5/100032-3-0-0.wav,x\n")
     with pytest.raises(CorpusError, match="has neither a column `split` nor `fold`"):

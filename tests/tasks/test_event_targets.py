@@ -64,7 +64,7 @@ def test_overlapping_events_of_a_class_are_joined_where_sounds_last() -> None:
     events = [("a", 1.0, 2.0, "dog"), ("a", 1.5, 3.0, "dog"), ("a", 1.8, 2.2, "cat"), ("b", 5.0, 6.0, "dog")]
     lists = read(events)
     assert lists.events[0] == ((1.0, 3.0, "dog"), (1.8, 2.2, "cat"))
-    assert any("1 events were joined" in note for note in lists.notes)
+    assert any("1 event was joined" in note for note in lists.notes)
     lists = make_events(CARD, EventsRule(), check_events(corpus(events)))
     assert [note for note in lists.notes if "earlier one" in note] == [note for note in lists.notes if "joined" in note]
     hits = read([*events, ("a", 1.5, 1.6, "dog")], EventsRule(sounds="onsets"))
