@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 clip`, `2 clips`, `1,200 recordings`, `3 classes`.
+    """Return a number with its noun: `1 clip`, `2 clips`, `3 classes`.
 
     Args:
         number: how many.
@@ -14,7 +14,7 @@ def counted(number: int, noun: str) -> str:
         >>> counted(1, "seed"), counted(2, "class"), counted(0, "entry")
         ('1 seed', '2 classes', '0 entries')
     """
-    return f"{number:,} {noun if number == 1 else plural(noun)}"
+    return f"{number} {noun if number == 1 else plural(noun)}"
 
 
 def plural(noun: str) -> str:

@@ -220,8 +220,8 @@ def test_events_of_urban_sed_come_with_their_faults_counted(tmp_path: Path) -> N
         Event("audio/train/soundscape_train0.wav", 0.5, 1.0, "dog_bark"),
         Event("audio/validate/soundscape_validate0.wav", 0.2, 0.3, "drilling"),
     ]
-    assert any("1 of 4 events were left out: a negative onset" in note for note in corpus.notes)
-    assert any("1 events end after their recording and were cut there" in note for note in corpus.notes)
+    assert any("skipped 1 of 4 events: a negative onset" in note for note in corpus.notes)
+    assert any("cut at the end of the recording: 1 event" in note for note in corpus.notes)
 
 
 def test_desed(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class ResultBook:
                     once[key] = Found(result, file.parent)
         if not once:
             raise CorpusError(f"no result in {files[0] if files else 'no folder'}; give folders of `auricle probe`")
-        notes = [f"{repeated} records are repetitions of the same experiment and are shown once"] if repeated else []
+        notes = [f"shown once: {counted(repeated, 'repetition')} of the same experiment"] if repeated else []
         return cls(tuple(once.values()), tuple(notes))
 
     def where(

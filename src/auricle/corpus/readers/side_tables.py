@@ -146,7 +146,7 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
         (int((repeated & ~gone & ~itself).sum()), "they occur twice"),
     ):
         if count:
-            notes.append(f"{count} of {len(target)} trials of {path.name} were left out: {why}")
+            notes.append(f"skipped {count} of {counted(len(target), 'trial')} of {path.name}: {why}")
     keep = ~(gone | itself | repeated)
     contrary = {(a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if t} & {
         (a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if not t
@@ -239,11 +239,11 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
         (outside, "an onset after the recording's end"),
     ):
         if fault.any():
-            notes.append(f"{int(fault.sum())} of {len(out)} events were left out: {why} ({_first(table, fault)})")
+            notes.append(f"skipped {int(fault.sum())} of {counted(len(out), 'event')}: {why} ({_first(table, fault)})")
     long = ~out & (offset > ends)
     if (long & (offset > ends + END_TOLERANCE)).any():
         far = long & (offset > ends + END_TOLERANCE)
-        notes.append(f"{int(far.sum())} events end after their recording and were cut there ({_first(table, far)})")
+        notes.append(f"cut at the end of the recording: {counted(int(far.sum()), 'event')} ({_first(table, far)})")
     offset = np.where(long, ends, offset)
     kept = table.set_column(table.column_names.index("offset"), "offset", pa.array(offset, type=pa.float64()))
     kept = kept.filter(pa.array(~out))
