@@ -306,16 +306,13 @@ def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
 def _block(condition: Condition, found: Sequence[Found]) -> Block:
     cells, older = newest(found, lambda f: (f.result.encoder_fingerprint, f.result.probe), lambda f: f.result.made)
     results = [f.result for f in cells.values()]
-    shared = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
-    notes = list(shared)
-    for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
-        notes.append(f"{_whose(note, results)}: {note}")
+    notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    own = dict.fromkeys(n for r in results for n in r.notes if n not in notes)
+    notes += [f"{_whose(note, results)}: {note}" for note in own]
     for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
         notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
     if older:
-        notes.append(
-            f"not shown: {counted(len(older), 'older record')} of the same encoder and probe, with other settings"
-        )
+        notes.append(f"not shown: {counted(len(older), 'older record')} of encoder and probe with other settings")
     notes += _uneven(results)
     if any(r.seen for r in results):
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
