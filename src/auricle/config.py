@@ -16,6 +16,7 @@ import math
 import numbers
 import operator
 import pkgutil
+import re
 import sys
 import types
 import typing
@@ -72,13 +73,16 @@ class Config:
 
     _known: ClassVar[dict[str, type[Config]]] = {}
     _builds: ClassVar[str] = ""
+    _section: ClassVar[str | None] = None
 
-    def __init_subclass__(cls, builds: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(cls, builds: str = "", section: str | None = None, **kwargs: Any) -> None:
         """Register the subclass under its name, which is the `kind` in its JSON form.
 
         Args:
             builds: name of the class of the same module that these settings build, where it is not the name of the
                 settings without `Config`.
+            section: what errors call these settings and those of subclasses, as in `train.steps is 0`: the name of the
+                flags before the dot, empty where the flags have none. By default the class's own name, in lower case.
             kwargs: of other bases.
         """
         super().__init_subclass__(**kwargs)
@@ -87,6 +91,8 @@ class Config:
             raise TypeError(f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}")
         Config._known[cls.__name__] = cls
         cls._builds = builds or cls.__name__.removesuffix("Config")
+        if section is not None:
+            cls._section = section
         # Relations between fields are checked after each field by itself.
         if "__post_init__" in cls.__dict__:
             cls.__post_init__ = _fields_first(cls.__dict__["__post_init__"])  # type: ignore[method-assign, assignment]
@@ -100,7 +106,15 @@ class Config:
         for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
             fault = _fault(getattr(self, name), hint, name)
             if fault:
-                raise ConfigError(f"{type(self).__name__}.{fault}")
+                raise ConfigError(f"{type(self).prefix()}{fault}")
+
+    @classmethod
+    def prefix(cls) -> str:
+        """Return the words before a setting's name in errors: `train.`."""
+        section = cls._section
+        if section is None:
+            section = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Config")).lower().strip("_")
+        return f"{section}." if section else ""
 
     @classmethod
     def built_class(cls) -> type[Any]:

@@ -280,7 +280,7 @@ class _Session:
         broken = dict(self.loader.broken)  # a copy: the loader's threads add to it
         for file in sorted(broken.keys() - self.known_broken):
             self.known_broken.add(file)
-            self._note(line, f"skipped a broken file: {file}: {broken[file]}", "yellow")
+            self._note(line, f"skipped a corrupt file: {file}: {broken[file]}", "yellow")
         warning = self.alarm(self.step, metrics)
         if warning:
             self._note(line, warning, "bold red")
@@ -291,7 +291,7 @@ class _Session:
         if self.ranks.device.type == "cpu":
             place += f", {torch.get_num_threads()} threads"
         verb = f"resumed at step {self.step}" if self.step else "started"
-        self._note(line, f"{verb}: {self.config.steps} steps on {place}, {precision}, {self.ranks.world} rank(s)")
+        self._note(line, f"{verb}: {self.config.steps} steps on {place}, {precision}, ranks: {self.ranks.world}")
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
             self._note(line, "this processor emulates bfloat16: --train.precision fp32 is faster here", "yellow")
 

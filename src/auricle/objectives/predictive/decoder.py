@@ -18,7 +18,7 @@ from auricle.objectives.targets.target import MaskedBatch
 
 
 @dataclass(frozen=True)
-class DecoderConfig(Config, ABC):
+class DecoderConfig(Config, ABC, section="decoder"):
     """Base of the settings of decoders."""
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> Decoder:
