@@ -88,7 +88,7 @@ def plan_folds(
             raise CorpusError(
                 f"task {card.name!r} needs a split, but its corpus names no train and test clips (found: "
                 f"{', '.join(sorted({n for n in names if n})) or 'an empty column `split`'}); fill the column `split` "
-                "with train, valid, test, or use protocol 'folds'"
+                "with train, valid, test"
             )
         plan = _from_split(names, targets, group_array, generator)
     elif len(own_folds) >= 2:
