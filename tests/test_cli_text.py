@@ -164,7 +164,7 @@ def test_retrieval_by_a_column_and_by_a_table(
     table = write_table(tmp_path / "other.csv", ["file", "words"], [*rows, ["low_tone/broken.wav", "x"]])
     page = said(capsys, *words, labelled, "--captions", table, "--columns", "words")
     assert "6 different captions" in page
-    assert "captions of 1 recordings that could not be opened were left out" in page
+    assert "captions of 1 recordings that could not be opened were skipped" in page
     assert (run / "text-retrieval" / "labelled-words.json").is_file()
 
 

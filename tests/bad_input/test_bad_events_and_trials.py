@@ -46,9 +46,9 @@ def test_events_of_impossible_times_are_counted_and_overlaps_joined(auricle: Com
     data = event_folder(tmp_path / "data", wrong)
     assert auricle(*auricle.probe(data, *EVENTS, task="folder_events")) == 0
     (record,) = auricle.results("folder_events").values()
-    assert noted(record, "a negative onset").startswith("1 of 25 events were left out")
-    assert noted(record, "an offset that is not after the onset").startswith("1 of 25 events were left out")
-    assert noted(record, "an onset after the recording's end").startswith("1 of 25 events were left out")
+    assert noted(record, "a negative onset").startswith("1 of 25 events were skipped")
+    assert noted(record, "an offset that is not after the onset").startswith("1 of 25 events were skipped")
+    assert noted(record, "an onset after the recording's end").startswith("1 of 25 events were skipped")
     assert noted(record, "end after their recording and were cut there").startswith("1 events")
     assert noted(record, "that they overlap or touch").startswith("1 events were joined")
     assert record["clips"] == 10

@@ -220,7 +220,7 @@ def test_events_of_urban_sed_come_with_their_faults_counted(tmp_path: Path) -> N
         Event("audio/train/soundscape_train0.wav", 0.5, 1.0, "dog_bark"),
         Event("audio/validate/soundscape_validate0.wav", 0.2, 0.3, "drilling"),
     ]
-    assert any("1 of 4 events were left out: a negative onset" in note for note in corpus.notes)
+    assert any("1 of 4 events were skipped: a negative onset" in note for note in corpus.notes)
     assert any("1 events end after their recording and were cut there" in note for note in corpus.notes)
 
 

@@ -132,7 +132,7 @@ def test_label_table_in_the_folder(tmp_path, record):
     assert corpus.column("gain") == [0.5, 1.25]
     assert corpus.column("seconds") == [0.5, 0.5]
     assert corpus.problems == {"clips/gone.wav": "metadata.csv names it, but there is no such file"}
-    assert corpus.notes == ("1 of 3 audio files are not in metadata.csv and were left out",)
+    assert corpus.notes == ("1 of 3 audio files are not in metadata.csv and were skipped",)
     assert corpus.events == [Event("clips/1.wav", 0.1, 0.25, "dog")]
     inside = open_corpus(tmp_path / "clips")
     assert inside.column("file") == ["0.wav", "1.wav"]

@@ -145,7 +145,7 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
         (int((repeated & ~gone & ~itself).sum()), "they occur twice"),
     ):
         if count:
-            notes.append(f"{count} of {len(target)} trials of {path.name} were left out: {why}")
+            notes.append(f"{count} of {len(target)} trials of {path.name} were skipped: {why}")
     keep = ~(gone | itself | repeated)
     contrary = {(a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if t} & {
         (a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if not t
@@ -203,9 +203,9 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
     kept = [(row, text.strip()) for row, text in pairs if text and text.strip()]
     notes = []
     if gone:
-        notes.append(f"captions of {gone} recordings that could not be opened were left out")
+        notes.append(f"captions of {gone} recordings that could not be opened were skipped")
     if len(kept) < len(pairs):
-        notes.append(f"{len(pairs) - len(kept)} empty captions of {path.name} were left out")
+        notes.append(f"{len(pairs) - len(kept)} empty captions of {path.name} were skipped")
     if not kept:
         raise CorpusError(f"{path} has no caption for any clip of corpus {corpus.name}")
     return Captions(np.array([row for row, _ in kept], dtype=np.int64), tuple(t for _, t in kept), tuple(notes))
@@ -238,7 +238,7 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
         (outside, "an onset after the recording's end"),
     ):
         if fault.any():
-            notes.append(f"{int(fault.sum())} of {len(out)} events were left out: {why} ({_first(table, fault)})")
+            notes.append(f"{int(fault.sum())} of {len(out)} events were skipped: {why} ({_first(table, fault)})")
     long = ~out & (offset > ends)
     if (long & (offset > ends + END_TOLERANCE)).any():
         far = long & (offset > ends + END_TOLERANCE)
