@@ -254,7 +254,7 @@ def test_the_audio_encoder_alone_needs_no_text_model(
         (["zero-shot", "RUN", "--data", "LABELLED", "--labels", "kind"], r"no column 'kind'; it has .*label"),
         (["zero-shot", "RUN", "--data", "DESCRIBED"], r"'label' of corpus described has 0 classes.*pitch"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--template", "a sound"], r"one place for the label"),
-        (["zero-shot", "RUN", "--data", "LABELLED", "--template"], r"no template was given"),
+        (["zero-shot", "RUN", "--data", "LABELLED", "--template"], r"no template is set"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--resamples", "0"], r"resamples 0.*at least one"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--confidence", "95"], r"between 0 and 1"),
         (["text-retrieval", "RUN", "--data", "LABELLED/low_tone"], r"no column 'caption'.*captions.csv.*--columns"),

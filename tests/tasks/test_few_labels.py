@@ -221,7 +221,7 @@ def test_a_curve_over_layers(tones: Callable[..., Corpus], encoder: FrozenEncode
     )
     assert logistic.value > 0.9
     assert logistic.seeds == [0]
-    with pytest.raises(ConfigError, match=r"LayerCurveConfig\.probe is 'knn'"):
+    with pytest.raises(ConfigError, match=r"layer_curve\.probe is 'knn'"):
         LayerCurveConfig("knn")
 
 

@@ -132,8 +132,8 @@ class FinetuneArguments(DeviceArguments, TrustArguments):
     controls: bool = True
     """Fine-tune the same architecture from random weights as well."""
     save: bool = True
-    """Keep the encoder and classifier with the best validation score in OUT/finetuned; every command takes that folder
-    as MODEL."""
+    """Keep the encoder and classifier with the best validation score in a folder below OUT/finetuned; every
+    command takes it as MODEL."""
     out: Path | None = None
     """Folder of the results; by default RUN/finetune/TASK."""
 

@@ -12,7 +12,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(Config):
+class FinetuneConfig(Config, section=""):
     """Settings of fine-tuning. Where AudioMosaic's released recipes agree (arXiv 2605.14231), defaults are theirs.
 
     Attributes:

@@ -145,7 +145,7 @@ class ResultBook:
         files: list[Path] = []
         for path in map(Path, paths):
             if not path.exists():
-                raise CorpusError(f"there is no {path}; give run folders, or folders that hold a {FILE}")
+                raise CorpusError(f"there is no {path}; name run folders, or folders that hold a {FILE}")
             here = [path] if path.is_file() else _below(path)
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
@@ -159,7 +159,7 @@ class ResultBook:
                 if key not in once or once[key].result.made < result.made:
                     once[key] = Found(result, file.parent)
         if not once:
-            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; give folders of `auricle probe`")
+            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; name folders of `auricle probe`")
         notes = [f"shown once: {counted(repeated, 'repetition')} of the same experiment"] if repeated else []
         return cls(tuple(once.values()), tuple(notes))
 

@@ -89,7 +89,7 @@ def plan_folds(
             raise CorpusError(
                 f"task {card.name!r} needs a split, but its corpus names no train and test clips (found: "
                 f"{', '.join(sorted({n for n in names if n})) or 'an empty column `split`'}); fill the column `split` "
-                "with train, valid, test, or use protocol 'folds'"
+                "with train, valid, test"
             )
         plan = _from_split(names, targets, group_array, generator)
     elif len(own_folds) >= 2:
@@ -148,13 +148,13 @@ def assign_folds(
     if clips < folds:
         raise CorpusError(
             f"task {task!r} has {clips} labelled clips for {folds} folds; expected at least one clip per fold: label "
-            "more clips, or ask for fewer folds"
+            "more clips, or name fewer folds in a column `fold` of the table"
         )
     names, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     if len(names) < folds:
         raise CorpusError(
             f"the {clips} clips of task {task!r} come from {len(names)} sources, but {folds} folds were asked for; "
-            "clips of one source stay in one fold: ask for fewer folds, or correct the column of sources"
+            "clips of one source stay in one fold: name fewer folds in a column `fold`, or correct the sources"
         )
     # Columns: the classes, and last the clips themselves, so that unlabelled groups are spread evenly too.
     have = np.zeros((len(names), truth.shape[1] + 1))

@@ -281,7 +281,7 @@ class _Session:
         broken = dict(self.loader.broken)  # a copy: the loader's threads add to it
         for file in sorted(broken.keys() - self.known_broken):
             self.known_broken.add(file)
-            self._note(line, f"skipped a broken file: {file}: {broken[file]}", "yellow")
+            self._note(line, f"skipped a corrupt file: {file}: {broken[file]}", "yellow")
         warning = self.alarm(self.step, metrics)
         if warning:
             self._note(line, warning, "bold red")

@@ -141,7 +141,7 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
     repeated[first] = False
     notes = []
     for count, why in (
-        (int(gone.sum()), "a recording of theirs could not be opened"),
+        (int(gone.sum()), "one of the two recordings could not be opened"),
         (int((itself & ~gone).sum()), "a clip with itself"),
         (int((repeated & ~gone & ~itself).sum()), "they occur twice"),
     ):

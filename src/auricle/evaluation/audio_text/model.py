@@ -161,7 +161,7 @@ class AudioText:
             file = corpus[row].file
             # Ranges of a recording are listed as `FILE [start + seconds]`.
             reasons = (said for name, said in done.broken.items() if name == file or name.startswith(f"{file} ["))
-            missing[row] = next(reasons, "it could not be read")
+            missing[row] = next(reasons, "could not be read")
         vectors = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
         return EmbeddedClips(present, missing, self._place(vectors))
 

@@ -40,7 +40,7 @@ Direction = Literal["audio_to_text", "text_to_audio"]
 
 
 @dataclass(frozen=True)
-class ZeroShotConfig(Config):
+class ZeroShotConfig(Config, section=""):
     """Zero-shot classification.
 
     Attributes:
@@ -51,13 +51,13 @@ class ZeroShotConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.templates:
-            raise ConfigError("no template was given; expected at least one, such as 'a sound of {}'")
+            raise ConfigError("no template is set; expected at least one, such as 'a sound of {}'")
         for template in self.templates:
             check_template(template)
 
 
 @dataclass(frozen=True)
-class TextRetrievalConfig(Config):
+class TextRetrievalConfig(Config, section=""):
     """Retrieval between clips and captions.
 
     Attributes:

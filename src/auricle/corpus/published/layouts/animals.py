@@ -58,7 +58,7 @@ def _metadata(root: Path, kind: str) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
+        raise CorpusError(f"{path} is no readable Parquet file ({error}); download it again") from error
     if "filepath" not in table.column_names and "__index_level_0__" in table.column_names:
         table = table.rename_columns(["filepath" if n == "__index_level_0__" else n for n in table.column_names])
     for needed in ("filepath", "ebird_code_multilabel"):

@@ -97,7 +97,7 @@ def find_root(layout: Layout, folder: Path) -> Path:
         CorpusError: no folder has all marks; says what was expected where.
     """
     if not folder.is_dir():
-        raise CorpusError(f"there is no folder {folder}; give the one that {layout.title} was unpacked in")
+        raise CorpusError(f"there is no folder {folder}; name the one that {layout.title} was unpacked in")
     if layout.fits(folder):
         return folder
     below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -106,7 +106,7 @@ def find_root(layout: Layout, folder: Path) -> Path:
         return fitting[0]
     if fitting:
         names = ", ".join(path.name for path in fitting)
-        raise CorpusError(f"{folder} holds {layout.title} {len(fitting)} times ({names}); give one of these folders")
+        raise CorpusError(f"{folder} holds {layout.title} {len(fitting)} times ({names}); name one of these folders")
     best = min([folder, *below], key=lambda path: len(layout.missing(path)))
     lacking = layout.missing(best)
     there = sorted(path.name for path in best.iterdir() if not path.name.startswith("."))[:8]
