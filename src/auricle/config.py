@@ -101,7 +101,7 @@ class Config:
             ConfigError: naming the setting, what was found and what was expected.
         """
         for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
-            fault = _fault(getattr(self, name), hint, name)
+            fault = setting_fault(getattr(self, name), hint, name)
             if fault:
                 raise ConfigError(f"{type(self).prefix()}{fault}")
 
@@ -229,8 +229,8 @@ _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], Any], str]] = {
 }
 
 
-def _fault(value: Any, hint: Any, place: str) -> str | None:
-    """Return what is wrong with a setting: `place is value; expected ...`; None where nothing is.
+def setting_fault(value: Any, hint: Any, place: str) -> str | None:
+    """Return what is wrong with the value of a setting: `place is value; expected ...`; None where nothing is.
 
     `place` is the setting's name, with the number of the element inside a tuple: `betas.1`.
     """
@@ -238,7 +238,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
     if isinstance(value, float) and math.isnan(value):
         return f"{place} is nan, which is not a number; expected finite numbers"
     if origin is Annotated:
-        fault = _fault(value, inner[0], place)
+        fault = setting_fault(value, inner[0], place)
         bounds = [bound for bound in inner[1:] if type(bound) in _BOUNDS]
         if fault is None and not all(_within(value, bound) for bound in bounds):
             fault = f"{place} is {value}; expected {_range(inner[0], bounds)}"
@@ -248,7 +248,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
             return None
         return f"{place} is {value!r}; expected {_choices(inner)}{nearest(str(value), map(str, inner), known=False)}"
     if origin in (typing.Union, types.UnionType):
-        faults = [_fault(value, each, place) for each in inner]
+        faults = [setting_fault(value, each, place) for each in inner]
         if None in faults:
             return None
         # The branch of the value's own kind says more than the others.
@@ -262,7 +262,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
         if len(each) != len(value):
             return f"{place} has {len(value)} values; expected {len(each)}"
         parts = enumerate(zip(value, each, strict=True))
-        found = (_fault(part, what, f"{place}.{number}") for number, (part, what) in parts)
+        found = (setting_fault(part, what, f"{place}.{number}") for number, (part, what) in parts)
         return next((fault for fault in found if fault), None)
     if not _kind_fits(value, hint):
         return f"{place} is {value!r}; expected {_named(hint)}"

@@ -31,7 +31,7 @@ class WindowConfig(Config):
         candidates: positions that `energy` draws from.
         tries: draws of `random` before a silent crop is accepted.
         variable: keep the length of clips up to `seconds`; a batch is as long as its longest clip. Combine with length
-            buckets (`LoaderConfig.buckets`). `short` is then not used.
+            buckets (`--loader.buckets`). `short` is then not used.
     """
 
     seconds: Positive = 5.12

@@ -22,6 +22,7 @@ from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
 from auricle.tasks.targets import Targets, cells, source_groups
+from auricle.words import counted
 
 Rows = NDArray[np.int64]
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "validation", "val", "dev"), ("test", "eval", "evaluation")
@@ -203,7 +204,7 @@ def _from_split(names: list[str], targets: Targets, groups: np.ndarray, generato
     others = sorted(set(names) - {*TRAIN, *VALID, *TEST})
     if others:
         count = len(names) - len(train) - len(valid) - len(test)
-        notes.append(f"{count} clips of split {', '.join(repr(o) for o in others)} take no part")
+        notes.append(f"{counted(count, 'clip')} of split {', '.join(repr(o) for o in others)} take no part")
     if not len(valid):
         train, valid, how = _carve(train, targets, groups, generator)
         description += f"; {how}"
@@ -271,10 +272,12 @@ def _warnings(plan: Plan, targets: Targets, groups: np.ndarray) -> list[str]:
             if trained[c] and not tested[c]:
                 empty.setdefault(name, set()).add(fold.name)
     if shared:
-        notes.append(f"{len(shared)} sources have clips both in training and in test: scores may be too good")
+        notes.append(
+            f"clips of {counted(len(shared), 'source')} are both in training and in test: scores may be too good"
+        )
     if unseen:
-        counted = "counted as errors" if targets.kind == "single" else "scored at chance"
-        notes.append(f"in test but never in training ({counted}): {_listed(unseen)}")
+        scored = "counted as errors" if targets.kind == "single" else "scored at chance"
+        notes.append(f"in test but never in training ({scored}): {_listed(unseen)}")
     if empty:
         notes.append(f"in training but without test clips (not in the score there): {_listed(empty)}")
     return notes

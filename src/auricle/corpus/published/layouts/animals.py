@@ -13,6 +13,7 @@ from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, index_audio
 from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 BIRD_SECONDS = 5.0
 
@@ -48,7 +49,7 @@ def _birdset(root: Path) -> Content:
         raise CorpusError(
             f"{root} has BirdSet's tables but none of its recordings; unpack its archives (*_shard_*.tar.gz) there"
         )
-    notes = (f"{absent} of {len(train) + len(test)} recordings are not there",) if absent else ()
+    notes = (f"{absent} of {counted(len(train) + len(test), 'recording')} not there",) if absent else ()
     return Content(columns_of(_within_recordings(root, made)), notes=notes, counted=True)
 
 

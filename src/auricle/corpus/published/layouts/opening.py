@@ -33,6 +33,7 @@ from auricle.corpus.readers.side_tables import ClipNames, check_events
 from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted, was
 
 _FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
@@ -144,9 +145,10 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
         divided = divided.with_column(kind, values)
     notes = [f"divided by {table.name}"]
     if len(rows) < len(corpus):
-        notes.append(f"{len(corpus) - len(rows)} clips that {table.name} does not name were skipped")
+        count = len(corpus) - len(rows)
+        notes.append(f"{counted(count, 'clip')} that {table.name} does not name {was(count)} skipped")
     if unknown:
-        notes.append(f"{unknown} clips that {table.name} names are not here")
+        notes.append(f"not here: {counted(unknown, 'clip')} that {table.name} names")
     return replace(divided, notes=(*corpus.notes, *notes))
 
 
@@ -174,7 +176,7 @@ def _make(layout: Layout, root: Path, content: Content) -> Corpus:
     kept["_size"] = [at[1] for at in places if at is not None]
     notes = [f"read as {layout.title} is published", *content.notes]
     if problems:
-        notes.append(f"{len(problems)} of {len(files)} recordings are not there")
+        notes.append(f"{len(problems)} of {counted(len(files), 'recording')} not there")
     events = None if content.events is None else _event_table(content.events, files)
     corpus = make_corpus(kept, root, layout.name, events=events, problems=problems, notes=tuple(notes))
     return check_events(corpus)
