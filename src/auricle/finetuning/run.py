@@ -175,7 +175,10 @@ def _read_clips(clips: Clips, rows: NDArray[np.int64], progress: bool) -> _Reada
         present = clips.read_all(rows.tolist(), lambda done: bar.update(line, completed=done))
     if not len(present):
         row, reason = min(clips.missing.items())
-        raise CorpusError(f"not one of {len(rows)} clips of {clips.corpus.name} can be read; row {row}: {reason}")
+        raise CorpusError(
+            f"not one of {len(rows)} clips of {clips.corpus.name} can be read; the first, {clips.corpus[row].file}: "
+            f"{reason}"
+        )
     return _Readable(present, clips.missing)
 
 
