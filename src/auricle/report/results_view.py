@@ -9,6 +9,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import Measure, number, short
 from auricle.report.provenance_view import badge
+from auricle.results.record import CONTROL_NAMES, CONTROLS
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -106,7 +107,8 @@ def summary(task: TaskEvidence) -> Markup:
     measure = task.measure
     probe = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
     parts = [f"Best pre-trained: {best.row.label} with {probe}, {measure.full(best.value)}"]
-    for role, name in (("random", "random weights"), ("log-mel", "log-mel statistics")):
+    for role in CONTROL_NAMES:
+        name = CONTROLS[role]
         rival = task.best(role)
         if rival is None:
             parts.append(f"{name} were not evaluated on this task")
