@@ -149,15 +149,15 @@ class ResultBook:
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
             files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
-        found: list[Found] = []
-        notes: list[str] = []
+        found, notes = list[Found](), list[str]()
         for file in files:
             kept, stale = without_stale(read_results(file), vars)
             found += [Found(result, file.parent) for result in kept]
             notes += stale
         once, older = newest(found, lambda f: (f.result.key, f.result.protocol_name), lambda f: f.result.made)
         if not once:
-            raise CorpusError("; ".join([f"no result in {[*files, 'no folder'][0]}; give folders of `auricle probe`", *notes]))
+            where = f"no result in {[*files, 'no folder'][0]}; give folders of `auricle probe`"
+            raise CorpusError("; ".join([where, *notes]))
         if older:
             notes.append(f"{len(older)} records are repetitions of the same experiment and are shown once")
         return cls(tuple(once.values()), tuple(dict.fromkeys(notes)))
