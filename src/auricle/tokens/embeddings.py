@@ -139,7 +139,6 @@ def _batches(
     encoder: FrozenEncoder, corpus: Corpus, order: np.ndarray, size: int, seconds: float, broken: dict[str, str]
 ) -> Iterator[tuple[list[int], Audio]]:
     rate, exact = encoder.rate, Ability.EXACT_PADDING in encoder.encoder.abilities
-    least, unit = encoder.encoder.least_frames, "samples" if encoder.encoder.bands is None else "frames"
     rows: list[int] = []
     clips: list[np.ndarray] = []
     for index in order.tolist():
@@ -149,12 +148,9 @@ def _batches(
             broken[_clip_name(corpus, index)] = str(error)
             continue
         # Checked for each clip: its batch must not decide whether it has a row.
-        frames = encoder.frontend.frames(len(clip))
-        if frames < least:
-            seconds_needed = least / encoder.encoder.input_rate
-            broken[_clip_name(corpus, index)] = (
-                f"it is shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
-            )
+        short = encoder.shortfall(len(clip))
+        if short is not None:
+            broken[_clip_name(corpus, index)] = short
             continue
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
