@@ -1,4 +1,4 @@
-"""Samples as Python callers hold them, turned into mono clips: any array, list or tensor, or a refusal that says why."""
+"""Samples as Python callers hold them, turned into mono clips, or refused with the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def mono_clips(wave: Any) -> list[np.ndarray]:
     """Return clips as float32 samples `(S,)`; channels are averaged.
 
     Args:
-        wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels, or a list of `(S,)` or
-            `(C, S)` clips of any lengths. Floats are taken as they are, int8, int16, int32 and uint8 by their full scale.
+        wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels, or a list of `(S,)`
+            or `(C, S)` clips of any lengths. Floats are taken as they are; int8, int16, int32 and uint8 are scaled.
 
     Raises:
         AudioError: not samples, empty, not finite, integers of unknown scale, or of shape (samples, channels).
@@ -74,9 +74,7 @@ def _check_kind(wave: Any) -> None:
         )
     if isinstance(wave, Mapping):
         keys = ", ".join(map(repr, wave))
-        raise AudioError(
-            f"found a dict of {keys}, expected samples; give the value that holds them, as in wave['array']"
-        )
+        raise AudioError(f"found a dict of {keys}, expected samples; give the value that holds them: wave['array']")
 
 
 def _array(clip: Any, name: str) -> np.ndarray:

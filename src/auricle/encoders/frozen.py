@@ -160,8 +160,8 @@ class FrozenEncoder:
         bad = np.flatnonzero(~np.isfinite(vectors).all(1))
         if bad.size:
             raise AudioError(
-                f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); give "
-                "samples in [-1, 1], or open the model with precision='fp32'"
+                f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); "
+                "give samples in [-1, 1], or open the model with precision='fp32'"
             )
         return vectors[0] if single else vectors
 
