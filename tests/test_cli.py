@@ -78,7 +78,7 @@ def test_the_five_commands_go_from_a_folder_to_a_report(
         (["pretrain", "audiomosaic", "--data", "/nowhere", "--out", "y"], "/nowhere"),
         (["probe", "/nowhere", "--task", "esc11"], "esc10"),
         (["probe", "/nowhere", "--task", "scenes", "--data", "/nowhere"], "/nowhere"),
-        (["embed", "/nowhere", "--data", "/nowhere", "--out", "y"], "/nowhere"),
+        (["embed", "/nowhere", "--data", "/nowhere", "--out", "y.parquet"], "/nowhere"),
         (["report"], "run folder"),
         (["report", "/nowhere"], "/nowhere"),
     ],

@@ -69,8 +69,8 @@ def resampled(clip: np.ndarray, rate: float, wanted: int) -> np.ndarray:
 def _check_kind(wave: Any) -> None:
     if isinstance(wave, str | PathLike):
         raise AudioError(
-            f"found the path {str(wave)!r}, expected samples; read it first (wave, rate = soundfile.read(path)), or embed "
-            "whole folders with auricle.embed(model, folder, out)"
+            f"found the path {str(wave)!r}, expected samples; read it first (wave, rate = soundfile.read(path)), or "
+            "embed whole folders with auricle.embed(model, folder, out)"
         )
     if isinstance(wave, Mapping):
         keys = ", ".join(map(repr, wave))

@@ -56,7 +56,7 @@ class UnfinishedEmbedding:
             return
         if not resume:
             raise StorageError(
-                f"{self.folder} holds unfinished work on {out.name}; continue it with --resume (in Python: resume=True), "
+                f"{self.folder} holds unfinished work on {out.name}; continue it with --resume (Python: resume=True), "
                 "or delete that folder"
             )
         found = self._read_facts()
