@@ -58,7 +58,7 @@ def resampled(clip: np.ndarray, rate: float, wanted: int) -> np.ndarray:
     low, high = _RATES
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or not low <= rate <= high:
-        raise AudioError(f"found a sample rate of {rate!r} Hz, expected {low} to {high}; give the rate of the samples")
+        raise AudioError(f"found a sample rate of {rate!r} Hz, expected {low} to {high}; pass the rate of the samples")
     if rate == wanted:
         return clip
     found = soxr.resample(clip, rate, wanted, quality="HQ")
@@ -74,7 +74,7 @@ def _check_kind(wave: Any) -> None:
         )
     if isinstance(wave, Mapping):
         keys = ", ".join(map(repr, wave))
-        raise AudioError(f"found a dict of {keys}, expected samples; give the value that holds them: wave['array']")
+        raise AudioError(f"found a dict of {keys}, expected samples; pass the value that holds them: wave['array']")
 
 
 def _array(clip: Any, name: str) -> np.ndarray:
@@ -84,13 +84,13 @@ def _array(clip: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(clip)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise AudioError(f"{name} is no array of samples ({error}); give one array (S,) for each clip") from error
+        raise AudioError(f"{name} is no array of samples ({error}); pass one array (S,) for each clip") from error
 
 
 def _check_axes(array: np.ndarray, name: str) -> None:
     if array.shape[1] <= _MOST_CHANNELS < array.shape[0]:
         raise AudioError(
-            f"found {name} of shape {array.shape}, which looks like (samples, channels); give `wave.mean(1)` for one "
+            f"found {name} of shape {array.shape}, which looks like (samples, channels); pass `wave.mean(1)` for one "
             "clip, or (clips, samples) or (clips, channels, samples)"
         )
 

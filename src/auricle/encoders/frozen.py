@@ -151,7 +151,7 @@ class FrozenEncoder:
         for place, clip in enumerate(clips):
             short = self.shortfall(len(clip))
             if short is not None:
-                raise AudioError(f"clip {place}: {short}; give longer clips, or pad them with zeros")
+                raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros")
         rows = [
             self.pooled(Audio.stack(clips[start : start + batch], self.rate)).float().cpu().numpy()
             for start in range(0, len(clips), batch)
@@ -161,7 +161,7 @@ class FrozenEncoder:
         if bad.size:
             raise AudioError(
                 f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); "
-                "give samples in [-1, 1], or open the model with precision='fp32'"
+                "pass samples in [-1, 1], or open the model with precision='fp32'"
             )
         return vectors[0] if single else vectors
 
@@ -172,7 +172,7 @@ class FrozenEncoder:
             return None
         unit = "samples" if self.encoder.bands is None else "frames"
         seconds = least / self.encoder.input_rate
-        return f"it is shorter than the encoder needs: {frames} {unit} of {least} (about {seconds:.2g} s)"
+        return f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds:.2g} s)"
 
     @property
     def randomisable(self) -> bool:

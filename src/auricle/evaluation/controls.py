@@ -74,7 +74,7 @@ def evaluated_encoders(
         ConfigError: there is no encoder.
     """
     if not encoders:
-        raise ConfigError("no encoder to evaluate; expected at least one: give a run or an encoder")
+        raise ConfigError("no encoder to evaluate; expected at least one: pass a run or an encoder")
     names = (CONTROL_NAMES if add_controls else ()) if isinstance(add_controls, bool) else add_controls
     given = [e if isinstance(e, EvaluatedEncoder) else EvaluatedEncoder(e) for e in encoders]
     made = [c for e in given if e.role == "pretrained" for c in controls(e.encoder, names)]

@@ -38,7 +38,7 @@ PROSE = ("title", "made", "licence", "citation", "notes")
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(Config):
+class EvaluationConfig(Config, section=""):
     """How encoders are evaluated.
 
     Attributes:

@@ -40,7 +40,7 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
     if began.get("fingerprint") != corpus.fingerprint:
         raise CheckpointError(
             f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
+            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): set the "
             "same --data (and --exclude), or start a new run in another --out"
         )
 

@@ -100,7 +100,9 @@ def embed_corpus(
                 broken.clear()
     present, vectors, skipped = _joined(work.parts)
     if not len(present):
-        first = next((f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "it holds no clips")
+        first = next(
+            (f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "the corpus holds no clips"
+        )
         work.remove()
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
     done = np.zeros(len(corpus), dtype=bool)
@@ -167,7 +169,7 @@ def _vectors(
         tokens, pooled = encoder.encode(audio)
     except AudioError as error:
         if len(rows) == 1:
-            broken[_clip_name(corpus, rows[0])] = str(error)
+            broken[_clip_name(corpus, rows[0])] = error.reason
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
         vectors = pooled.float().cpu().numpy()
@@ -175,9 +177,9 @@ def _vectors(
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
-            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than the encoder needs"
+            broken[_clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
         for row in np.asarray(rows)[seen & ~finite].tolist():
-            broken[_clip_name(corpus, row)] = "its embedding is not finite"
+            broken[_clip_name(corpus, row)] = "the embedding is not finite"
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -210,7 +212,7 @@ def _batches(
             # Checked for each clip: its batch must not decide whether it has a row.
             reason = encoder.shortfall(len(clip))
         except AudioError as error:
-            reason = str(error)
+            reason = error.reason
         if reason is not None:
             broken[_clip_name(corpus, index)] = reason
             continue
