@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
+import itertools
 import json
 import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -152,6 +155,35 @@ def _unended(file: IO[bytes]) -> bytes:
         file.seek(begin)
         rest = file.read(step) + rest
     return rest.rpartition(b"\n")[2]
+
+
+def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the lines of a CSV file that is safe to open in a spreadsheet.
+
+    A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula: such text
+    gets a leading apostrophe (as OWASP advises on CSV injection). Numbers stay numbers.
+
+    Args:
+        head: names of the columns.
+        rows: cells; None is an empty cell.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # so that a carriage return inside a cell is quoted, too
+    for row in itertools.chain([head], rows):
+        writer.writerow([_safe_cell(cell) for cell in row])
+        yield text.getvalue().removesuffix("\r\n") + "\n"
+        text.seek(0)
+        text.truncate()
+
+
+def _safe_cell(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def sync_folder(folder: Path, remedy: str = REMEDY) -> None:
