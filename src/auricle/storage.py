@@ -11,12 +11,17 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from auricle.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # a system without it has no lock between processes
+    fcntl = None  # type: ignore[assignment]
 
 # No space on the device, quota used up, largest file size reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -109,6 +114,47 @@ def write_bytes(path: Path, data: bytes, remedy: str = REMEDY) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_line(path: Path, line: bytes, whole: Callable[[bytes], bool], remedy: str = REMEDY) -> None:
+    """Add a line to a file and force it to the disk; only the end of the file is read, under a lock.
+
+    Args:
+        path: the file; missing folders are made.
+        line: with its line end.
+        whole: whether a last line without a line end is whole; else a kill cut it off, and it is dropped.
+        remedy: what to do where the disk is full.
+
+    Raises:
+        StorageError: the disk is full, or the path can't be written.
+    """
+    with disk_errors(path, remedy, size=len(line)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            rest = _unended(file)
+            end = file.seek(0, os.SEEK_END)
+            kept = end if whole(rest) else end - len(rest)
+            file.truncate(kept)
+            try:
+                file.write((b"\n" if kept == end and rest else b"") + line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(kept)
+                raise
+
+
+def _unended(file: IO[bytes]) -> bytes:
+    """What stands behind the last line end of a file."""
+    begin, rest = file.seek(0, os.SEEK_END), b""
+    while begin and b"\n" not in rest:
+        step = min(begin, 4096)
+        begin -= step
+        file.seek(begin)
+        rest = file.read(step) + rest
+    return rest.rpartition(b"\n")[2]
 
 
 def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

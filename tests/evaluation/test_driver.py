@@ -34,7 +34,7 @@ from auricle.tasks.task_type import Protocol
 from auricle.tasks.types import task_type
 
 CARD = TaskCard(name="toys", folds=3)
-PROTOCOL = Protocol((0,), SearchConfig(), None, True, 10, 0.95, 0)
+PROTOCOL = Protocol((0,), SearchConfig(), None, True, 0.95, 0)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,6 @@ def test_whatever_decides_a_number_decides_the_key(
         of_protocol(search=SearchConfig(epochs=3)),
         of_protocol(loss=get_loss("bce")),
         of_protocol(refit=False),
-        of_protocol(resamples=11),
         of_protocol(confidence=0.9),
         of_protocol(split_seed=1),
     ]
@@ -234,7 +233,6 @@ SEARCHES = st.builds(
         search=SEARCHES,
         loss=st.none() | st.sampled_from(["ce", "bce", "asl"]) | st.just(get_loss("asl")),
         refit=st.booleans(),
-        resamples=st.integers(1, 10_000),
         confidence=st.floats(0.01, 0.99),
         split_seed=st.integers(0, 2**31),
         batch=st.integers(1, 512),

@@ -155,7 +155,7 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seeds": (0, 1)}, {"resamples": 0}, {"confidence": 1.0}, {"split_seed": -1}, {"batch": 0}, {"search": "grid"}],
+    [{"seeds": (0, 1)}, {"confidence": 1.0}, {"split_seed": -1}, {"batch": 0}, {"search": "grid"}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:

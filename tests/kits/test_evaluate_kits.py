@@ -32,7 +32,7 @@ from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
 CARD = TaskCard(name="toys", labels="single", protocol="folds")
-CONFIG = EvaluationConfig(resamples=200)
+CONFIG = EvaluationConfig()
 ALONE = CONFIG.replace(controls=False)
 FOLDS = {"fold": [1 + i // 10 for i in range(30)]}
 

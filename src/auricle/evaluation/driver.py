@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
@@ -27,7 +28,7 @@ from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.predictions import save_predictions
 from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
-from auricle.results.scoring import Scores, score
+from auricle.results.scoring import Scores
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
@@ -48,9 +49,8 @@ class EvaluationConfig(Config, section=""):
         search: grid and training of the probes; the default is the published one.
         loss: of the probes; None: the card's.
         refit: train again on training and validation clips with the chosen settings.
-        resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        split_seed: of folds and validation clips where the corpus has none.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
     """
@@ -60,7 +60,6 @@ class EvaluationConfig(Config, section=""):
     search: SearchConfig = field(default_factory=SearchConfig)
     loss: str | LossConfig | None = None
     refit: bool = True
-    resamples: Count = 1000
     confidence: InnerShare = 0.95
     split_seed: Natural = 0
     batch: Count = 16
@@ -147,7 +146,7 @@ class Evaluation:
             "seeds": protocol.seeds,
             "search": protocol.search.to_json(),
             "loss": None if protocol.loss is None else protocol.loss.to_json(),
-            "rest": [protocol.refit, protocol.resamples, protocol.confidence, protocol.split_seed],
+            "rest": [protocol.refit, protocol.confidence, protocol.split_seed],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -180,14 +179,16 @@ class Evaluation:
 
     def scores(self, outcome: Outcome, metric: str) -> Scores:
         """Return the numbers of the record that follow from the predictions."""
-        p = self.task.protocol
-        return score(outcome.predictions, metric, resamples=p.resamples, confidence=p.confidence, seed=p.split_seed)
+        return self.task.protocol.score(outcome.predictions, metric)
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
-        metric = task.task_type.headline(task.card, predictions)
+        metric = task.task_type.headline(task.card, task.plan, predictions)
         scores = self.scores(outcome, metric)
         detail = scores.detail
+        constant, ignoring = outcome.constant or predictions.constant() or ("", None)
+        ones = np.ones((1, len(predictions.names)))
+        floor = {} if ignoring is None else {m: float(ignoring.measure(m, ones).mean()) for m in ignoring.metrics}
         return Result(
             task=task.card.name,
             kind=detail.get("kind", ""),
@@ -239,6 +240,8 @@ class Evaluation:
             leaks=list(task.leaks),
             macs=outcome.macs,
             details={**detail.get("details", {}), **outcome.details},
+            constant=constant,
+            constant_metrics=floor,
             scheme=SCHEME,
         )
 

@@ -80,7 +80,6 @@ def evaluate(
         config.search,
         None if config.loss is None else get_loss(config.loss),
         config.refit,
-        config.resamples,
         config.confidence,
         config.split_seed,
     )

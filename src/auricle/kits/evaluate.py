@@ -90,7 +90,7 @@ def evaluate_by_protocol(
     def planned(kit: ProtocolConfig) -> PlannedTask:
         kind = KitTask(kit, memory_mb=memory_mb, workers=workers)
         plan = kind.plan(card, corpus, config.split_seed)
-        rest = Protocol(kit.seeds, SearchConfig(), None, False, config.resamples, config.confidence, config.split_seed)
+        rest = Protocol(kit.seeds, SearchConfig(), None, False, config.confidence, config.split_seed)
         leaks = tuple(kind.leaks(plan))
         return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks)
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 FILE = "results.jsonl"
+KEPT = "kept for the headline metric only; --compare computes them"
 _SKIPPED = {"tokens", "fits", "predictions", "checkpoints"}
 
 
@@ -279,10 +280,10 @@ def _measured(found: Found, metric: str) -> Found:
     result, info = found.result, METRICS[metric]
     if result.metric == metric:
         return found
-    value = result.metrics[metric]
     # A metric that was undefined is None in the file.
-    value = math.nan if value is None else float(value)
-    other = replace(result, metric=metric, value=value, low=math.nan, high=math.nan, better=info.better, unit=info.unit)
+    value = math.nan if result.metrics[metric] is None else float(result.metrics[metric])
+    ends: dict[str, Any] = {"low": math.nan, "high": math.nan, "interval": KEPT}
+    other = replace(result, metric=metric, value=value, better=info.better, unit=info.unit, **ends)
     return Found(other, found.folder)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from auricle.errors import CorpusError
-from auricle.storage import write_atomic
+from auricle.storage import append_line, write_atomic
 
 T = TypeVar("T")
 
@@ -92,6 +92,8 @@ class Result:
         leaks: what in that protocol makes the value optimistic, in words.
         macs: multiply-adds of the probe per clip; None: not counted.
         details: other data of this type of task (curves, timelines), JSON-ready.
+        constant: predictions that ignore the sound, in words (`majority class (rain)`); "": the type has none.
+        constant_metrics: their metrics, on the same test units.
         scheme: the `SCHEME` that it was evaluated by; 0: before 0.3.
     """
 
@@ -145,6 +147,8 @@ class Result:
     leaks: list[str] = field(default_factory=list)
     macs: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    constant: str = ""
+    constant_metrics: dict[str, float] = field(default_factory=dict)
     scheme: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -173,6 +177,19 @@ class Result:
                 raise CorpusError(f"a result record has the {name} {values[name]!r}; expected a number: run it again")
             values[name] = math.nan if values[name] is None else float(values[name])
         return cls(**values)
+
+
+def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and headline value of predictions that ignore the sound; None where a record has none.
+
+    Args:
+        record: the fields of a `Result`, or JSON data that may lack some of them.
+    """
+    held = record.get("constant_metrics")
+    value = held.get(record.get("metric")) if isinstance(held, dict) else None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(record.get("constant")), float(value)
 
 
 def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) -> tuple[list[T], list[str]]:
@@ -224,12 +241,24 @@ def _finite(value: Any) -> Any:
 
 
 def append_result(path: Path, result: Result) -> None:
-    """Add a record to a `results.jsonl`; an older record with the same key is replaced.
+    """Add a record to a `results.jsonl`, without reading the others; of equal keys, readers take the last.
 
-    The file is written beside itself and moved into place, so a reader (or a kill) never meets half a line.
+    Raises:
+        StorageError: the disk is full, or the place can't be written.
     """
-    kept = [r for r in read_results(path) if r.key != result.key] if path.exists() else []
-    write_results(path, [*kept, result])
+    append_line(path, _line(result), _is_json)
+
+
+def _line(result: Result) -> bytes:
+    return (json.dumps(result.to_json(), ensure_ascii=False) + "\n").encode()
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
@@ -238,12 +267,13 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     Raises:
         StorageError: the disk is full, or the place can't be written.
     """
-    text = "".join(json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in results)
-    write_atomic(path, text.encode())
+    write_atomic(path, b"".join(map(_line, results)))
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read the records of a `results.jsonl` (or of the folder that holds one), oldest first.
+    """Read the records of a `results.jsonl` (or of the folder that holds one), oldest first; of equal keys the last.
+
+    A last line that a kill cut off is skipped: its result is not known, and is computed again.
 
     Raises:
         CorpusError: there is no such file, or a line is not a record.
@@ -253,9 +283,12 @@ def read_results(path: Path) -> list[Result]:
         path = path / "results.jsonl"
     if not path.is_file():
         raise CorpusError(f"no results at {path}; expected the file that `auricle probe` writes: run it first")
-    results = []
+    results: dict[str, Result] = {}
     # Not splitlines(): names may hold other line separators, which JSON leaves as they are.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    lines = path.read_bytes().split(b"\n")
+    if not _is_json(lines[-1]):
+        lines.pop()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -266,5 +299,7 @@ def read_results(path: Path) -> list[Result]:
             ) from error
         if not isinstance(data, dict):
             raise CorpusError(f"line {number} of {path} is not a result record; delete it and run the probe again")
-        results.append(Result.from_json(data))
-    return results
+        result = Result.from_json(data)
+        results.pop(result.key, None)
+        results[result.key] = result
+    return list(results.values())
