@@ -12,7 +12,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe
-from auricle.training.run_folder import read_metrics
+from auricle.training.journal import read_metrics
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
+from auricle.training.run_record import check_sum
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -96,6 +97,7 @@ def write_recordings(run: RunFolder, corpus: Corpus) -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.table({"recording": recording_ids(corpus)}), buffer)
     write_atomic(run.path / RECORDINGS, buffer.getvalue())
+    run.seal(RECORDINGS)
 
 
 def read_recordings(run: Path) -> np.ndarray | None:
@@ -107,6 +109,7 @@ def read_recordings(run: Path) -> np.ndarray | None:
     path = run / RECORDINGS
     if not path.is_file():
         return None
+    check_sum(run, RECORDINGS)
     try:
         return np.asarray(pq.read_table(path).column("recording").to_numpy(), dtype=np.uint64)
     except (OSError, KeyError, ValueError, TypeError) as error:
