@@ -67,7 +67,9 @@ def rewind_lines(folder: Path, step: int, expected: int | None = None) -> list[s
                 said.append(f"the last line of {file} was cut off when the run was killed; it was dropped")
             else:
                 said.append(f"line {number} of {file} is damaged ({error}); it was dropped")
-    write_atomic(file, "".join(text + "\n" for text in kept).encode(), CONTINUE)
+    whole = "".join(text + "\n" for text in kept).encode()
+    if whole != file.read_bytes():
+        write_atomic(file, whole, CONTINUE)
     if expected is not None and len(kept) < expected:
         said.append(
             f"{file} holds {len(kept)} whole lines up to step {step}, {expected} were written; the others are lost, "
