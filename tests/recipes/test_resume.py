@@ -245,6 +245,21 @@ def test_all_checkpoints_that_lie_there_at_once_must_fit(
             shutil.rmtree(out, ignore_errors=True)
 
 
+def test_a_damaged_line_of_the_journal_is_dropped_as_the_message_says(whole: Path, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    journal = run / "metrics.jsonl"
+    journal.write_text(journal.read_text().replace('"step": 4', '"step": 5'))
+    with pytest.raises(CheckpointError, match=r"line 4 of .* is damaged .*Drop it: auricle pretrain") as refused:
+        read_metrics(run)
+    assert main(shlex.split(str(refused.value).partition("Drop it: ")[2])[1:]) == 0
+    said = capsys.readouterr().err
+    assert "line 4 of" in said
+    assert "9 whole lines up to step 10, 10 were written" in said
+    assert said.index("10 were written") < said.index("is complete")
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert "it was dropped" in (run / "events.log").read_text()
+
+
 def test_a_missing_extra_is_refused_before_anything_is_written(toy_corpus, tmp_path, make_recipe, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"auricle\[tensorboard\]"):

@@ -40,7 +40,7 @@ def _captions(corpus: Corpus, name: str, note: Callable[[str], None]) -> list[ob
         table = f", its {CAPTIONS} has {', '.join(there)}" if there else f", and there is no {CAPTIONS} in its folder"
         raise ConfigError(
             f"the objective reads the column {name!r} and the corpus {corpus.name} has none (it has "
-            f"{', '.join(sorted(corpus.columns))}{table}); give a table with that column as --data, or name the column "
+            f"{', '.join(sorted(corpus.columns))}{table}); set --data to a table with that column, or name the column "
             "that holds it: --objective.columns NAME"
         )
     captions = read_captions(path, corpus, chosen)

@@ -18,7 +18,7 @@ from auricle.recipes.building import build, check_fit
 from auricle.recipes.columns import read_columns
 from auricle.recipes.environment import note_session
 from auricle.recipes.recipe import Recipe, previous_encoders
-from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, write_recordings
+from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, opening_notes, write_recordings
 from auricle.recipes.request import Request, read_request, requested
 from auricle.recipes.stages import as_begun, on_previous, preparing
 from auricle.training.checkpoint import find_checkpoints, read_state
@@ -243,18 +243,6 @@ def _train(
     return ending
 
 
-def opening_notes(corpus: Corpus, out: Path) -> list[str]:
-    """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
-    lines, count = list(corpus.notes), len(corpus.problems)
-    if count:
-        file, why = next(iter(corpus.problems.items()))
-        lines.append(
-            f"{count} {'recording was' if count == 1 else 'recordings were'} skipped, such as {file} ({why}); all are "
-            f"listed, with the reason, under 'broken' in {out / 'corpus.json'}"
-        )
-    return lines
-
-
 def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None, out: Path, ranks: Ranks) -> None:
     """Refuse what can't work, in any stage, before statistics are measured and stages trained."""
     if recipe.train.tensorboard:
@@ -308,7 +296,7 @@ def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, rank
             except CheckpointError as error:
                 raise CheckpointError(
                     f"{out} holds a previous stage that was trained by other settings than the recipe's now ({error}); "
-                    "expected the same. Give another --out, or name the run to use by --previous"
+                    "expected the same. Set another --out, or name the run to use by --previous"
                 ) from error
     pretrain(recipe, corpus, out, resume=begun, progress=progress)
     if ranks.main:

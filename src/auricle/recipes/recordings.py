@@ -18,6 +18,7 @@ from auricle.errors import AudioError, CheckpointError
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import check_sum
+from auricle.words import counted, was
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -41,7 +42,7 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
     if began.get("fingerprint") != corpus.fingerprint:
         raise CheckpointError(
             f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
+            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): set the "
             "same --data (and --exclude), or start a new run in another --out"
         )
 
@@ -61,6 +62,18 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
     return described
+
+
+def opening_notes(corpus: Corpus, out: Path) -> list[str]:
+    """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
+    lines, count = list(corpus.notes), len(corpus.problems)
+    if count:
+        file, why = next(iter(corpus.problems.items()))
+        lines.append(
+            f"{counted(count, 'recording')} {was(count)} skipped, such as {file} ({why}); all are "
+            f"listed, with the reason, under 'broken' in {out / 'corpus.json'}"
+        )
+    return lines
 
 
 def recording_ids(corpus: Corpus) -> np.ndarray:

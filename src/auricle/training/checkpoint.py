@@ -152,7 +152,7 @@ def _misfits(state: Mapping[str, Any]) -> str | None:
         if not isinstance(value, kind) or isinstance(value, bool):
             return f"{name!r} is {str(value)[:40]!r} where {kind.__name__} was written"
     if state["step"] < 0:
-        return f"its step is {state['step']}"
+        return f"the step is {state['step']}"
     for name, entry in state["files"].items():
         if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)):
             return f"the size and SHA-256 of {name!r} are {str(entry)[:40]!r}"

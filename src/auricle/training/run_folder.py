@@ -24,10 +24,21 @@ from auricle.training import lock
 from auricle.training.checkpoint import CONTINUE, HALF, find_checkpoints, read_state, verify_file
 from auricle.training.journal import append_line, rewind_lines
 from auricle.training.lock import RunLock
-from auricle.training.run_record import (  # fmt: skip
+from auricle.training.run_record import (
     EMPTY,
     RECORD,
     STAGE,
+    changes,
+    check_sum,
+    file_sum,
+    read_json,
+    read_record,
+    resume_command,
+)
+    EMPTY,
+    RECORD,
+    STAGE,
+    changes,
     check_sum,
     file_sum,
     read_json,
@@ -35,24 +46,9 @@ from auricle.training.run_record import (  # fmt: skip
     resume_command,
 )
 
-# Settings that do not change the numbers of a run: they may differ when it is resumed.
-FREE_TO_CHANGE = (
-    "train.minutes",
-    "train.log_every",
-    "train.save_every",
-    "train.keep",
-    "train.skip_limit",
-    "train.tensorboard",
-    "loader.workers",
-    "loader.cache_mb",
-    "loader.prefetch",
-)
-
 # Files that a new run replaces in the folder of one that made no step: all but its recipe, record and log.
 _REPLACED = ("corpus.json", "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
 _OWN = (*_REPLACED, "recipe.json", RECORD)
-# Longest value in a message.
-_SHOWN = 100
 
 
 class RunFolder:
@@ -217,20 +213,15 @@ class RunFolder:
         Raises:
             CheckpointError: naming each setting that differs, with both values.
         """
-        old, new = flatten(self.recipe if begun is None else begun), flatten(recipe)
-        changed = [
-            f"{name}: {_shown(old.get(name))} then, {_shown(new.get(name))} now"
-            for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name) and not _may_change(name)
-        ]
+        changed = changes(self.recipe if begun is None else begun, recipe)
         if changed:
             # A stage is continued with or without --resume.
             idle = self.path == self.home and _without_steps(self.path)
-            anew = "leave --resume out: it made no step" if idle else "choose another --out"
+            anew = "leave --resume out: the run made no step" if idle else "choose another --out"
             raise CheckpointError(
                 f"{self.path} was started with another recipe: {'; '.join(changed[:6])}"
-                f"{f'; and {len(changed) - 6} more' if len(changed) > 6 else ''}. Resume with the same settings, or "
-                f"start a new run ({anew})"
+                f"{f'; and {len(changed) - 6} more' if len(changed) > 6 else ''}. Resume with the settings of the run "
+                f"({self.resume_command}), or start a new run ({anew})"
             )
 
     @staticmethod
@@ -326,14 +317,6 @@ class RunFolder:
             self.lock.check()
 
 
-def _may_change(setting: str) -> bool:
-    """Return whether a setting, of the run or of a previous stage of it, changes no number."""
-    parts = setting.split(".")
-    while parts[0] == STAGE and len(parts) > 1:
-        parts = parts[1:]
-    return ".".join(parts) in FREE_TO_CHANGE or "notes" in parts
-
-
 def _half_written(path: Path) -> bool:
     """Return whether a killed process left this: a checkpoint, or a file of a run, under its temporary name."""
     return path.name.startswith(HALF) or any(fnmatch(path.name, f".{name}.*.writing") for name in _OWN)
@@ -348,8 +331,3 @@ def _without_steps(path: Path) -> bool:
         and all(_half_written(each) for each in path.glob("checkpoints/*"))
         and not (metrics.exists() and metrics.stat().st_size)
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from auricle.config import flatten
 from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, unseal
 from auricle.training.checkpoint import CONTINUE, find_checkpoints
@@ -17,6 +19,21 @@ RECORD = "run.json"
 STAGE = "previous"
 """Folder of the previous stage, within that of its run."""
 
+# Settings that do not change the numbers of a run: they may differ when it is resumed.
+FREE_TO_CHANGE = (
+    "train.minutes",
+    "train.log_every",
+    "train.save_every",
+    "train.keep",
+    "train.skip_limit",
+    "train.tensorboard",
+    "loader.workers",
+    "loader.cache_mb",
+    "loader.prefetch",
+)
+
+# Longest value in a message.
+_SHOWN = 100
 AGAIN = "copy the run folder again from its source"
 EMPTY: dict[str, Any] = {"files": {}, "plan": []}
 
@@ -91,3 +108,31 @@ def read_json(file: Path, own: bool) -> Any:
         return None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged ({error}); {AGAIN}") from error
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words in which settings two recipes differ; notes and `FREE_TO_CHANGE` don't count.
+
+    Examples:
+        >>> changes({"train": {"lr": 0.1, "keep": 1}}, {"train": {"lr": 0.2, "keep": 2}})
+        ['train.lr: 0.1 then, 0.2 now']
+    """
+    then, now = flatten(old), flatten(new)
+    return [
+        f"{name}: {_shown(then.get(name))} then, {_shown(now.get(name))} now"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and not _may_change(name)
+    ]
+
+
+def _may_change(setting: str) -> bool:
+    """Return whether a setting, of the run or of a previous stage of it, changes no number."""
+    parts = setting.split(".")
+    while parts[0] == STAGE and len(parts) > 1:
+        parts = parts[1:]
+    return ".".join(parts) in FREE_TO_CHANGE or "notes" in parts
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
