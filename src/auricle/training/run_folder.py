@@ -35,16 +35,6 @@ from auricle.training.run_record import (
     read_record,
     resume_command,
 )
-    EMPTY,
-    RECORD,
-    STAGE,
-    changes,
-    check_sum,
-    file_sum,
-    read_json,
-    read_record,
-    resume_command,
-)
 
 # Files that a new run replaces in the folder of one that made no step: all but its recipe, record and log.
 _REPLACED = ("corpus.json", "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
