@@ -52,6 +52,17 @@ class PrecisionArguments(ModelArguments):
     """`fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadingArguments:
+    """How recordings are read; for every verb that opens some."""
+
+    channel: str | None = None
+    """Channel that is read: `mix` (the mean of all, the default), `loudest`, or a number from 0."""
+    time_expansion: float | None = None
+    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz); times
+    in results stay the recordings' own."""
+
+
 def parse(
     arguments: type[Arguments], argv: Sequence[str], verb: str, about: str, leading: str | None = None
 ) -> Arguments:

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import MODEL, PrecisionArguments, parse
+from auricle.cli.arguments import MODEL, PrecisionArguments, ReadingArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
-@dataclasses.dataclass(frozen=True)
-class ScanArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScanArguments(ReadingArguments):
     """Arguments of `auricle corpus scan`."""
 
     path: tyro.conf.Positional[str]
@@ -25,6 +25,8 @@ class ScanArguments:
     """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
     exclude: tuple[str, ...] = ()
     """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
+    rate: int = 16000
+    """Sample rate in Hz of the encoder that the corpus is for: recordings far from it are noted."""
 
 
 def corpus(argv: Sequence[str]) -> None:
@@ -45,12 +47,19 @@ def corpus(argv: Sequence[str]) -> None:
 
     from auricle.corpus.scan import scan
 
-    report = scan(args.path, out=args.out, exclude=args.exclude)
+    report = scan(
+        args.path,
+        out=args.out,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        rate=args.rate,
+    )
     report.render(Console())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedArguments(PrecisionArguments):
+class EmbedArguments(ReadingArguments, PrecisionArguments):
     """Arguments of `auricle embed`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -70,11 +79,12 @@ def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
+    from auricle.corpus.sources import open_corpus
     from auricle.models.embedding import embed as run
 
     table = run(
         args.model,
-        args.data,
+        open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion),
         args.out,
         segment=args.segment,
         hop=args.hop,
@@ -84,5 +94,7 @@ def embed(argv: Sequence[str]) -> None:
         trust_remote_code=args.trust_remote_code,
     )
     print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, command, parse, value_of
+from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, ReadingArguments, command, parse, value_of
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbeArguments(PrecisionArguments):
+class ProbeArguments(ReadingArguments, PrecisionArguments):
     """Arguments of `auricle probe`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -77,8 +77,11 @@ def probe(argv: Sequence[str]) -> None:
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
-        if args.segment is not None or args.hop is not None or args.maps:
-            raise AuricleError("--segment, --hop and --maps are for one task; name it with --task instead of --suite")
+        if args.segment is not None or args.hop is not None or args.maps or args.channel or args.time_expansion:
+            raise AuricleError(
+                "--segment, --hop, --maps, --channel and --time-expansion are for one task; name it with --task "
+                "instead of --suite"
+            )
         found = run_suite(
             args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
             command=command(), **opening,
@@ -102,7 +105,7 @@ def probe(argv: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneArguments(ModelArguments):
+class FinetuneArguments(ReadingArguments, ModelArguments):
     """Arguments of `auricle finetune`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -140,7 +143,7 @@ def finetune(argv: Sequence[str]) -> None:
     results = run(
         args.model,
         task=_card(args),
-        data=args.data,
+        data=_audio(args),
         out=args.out,
         config=args.settings,
         seeds=args.seeds,
@@ -176,16 +179,23 @@ def _card(args: Any) -> Any:
 
 
 def _audio(args: Any) -> Any:
-    """Return the data of a verb, cut into segments where they are asked for."""
-    if args.segment is None:
-        if args.hop is not None:
-            raise AuricleError("--hop needs --segment: the length of the segments")
+    """Return the data of a verb, read and cut into segments as it is asked for."""
+    segment, hop = getattr(args, "segment", None), getattr(args, "hop", None)
+    if segment is None and hop is not None:
+        raise AuricleError("--hop needs --segment: the length of the segments")
+    if segment is None and args.channel is None and args.time_expansion is None:
         return args.data
     if args.data is None:
-        raise AuricleError("--segment needs --data: the recordings to cut")
+        asked = "--segment" if segment is not None else "--channel and --time-expansion"
+        raise AuricleError(f"{asked} needs --data: the recordings that it changes")
+    from auricle.corpus.reading import read_as
     from auricle.corpus.sources import open_corpus
+    from auricle.evaluation.probing import open_task_corpus
 
-    return open_corpus(args.data).segments(args.segment, args.hop)
+    if segment is not None:
+        corpus = open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion)
+        return corpus.segments(segment, hop)
+    return read_as(open_task_corpus(_card(args), args.data), args.channel, args.time_expansion)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from auricle.errors import AuricleError, ConfigError
 _ENCODER_SIZES = {"paper": "base"}
 _OWN = "own"
 # Arguments of the command that a settings file may hold beside those of the recipe.
-_ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
+_ARGUMENTS = ("data", "out", "exclude", "channel", "time_expansion", "previous", "resume", "device", "precision")
 
 
 def pretrain(argv: Sequence[str]) -> None:
@@ -68,6 +68,8 @@ def pretrain(argv: Sequence[str]) -> None:
         args.out,
         resume=args.resume,
         exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
         previous=args.previous,
     )
 
@@ -148,6 +150,10 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
             metavar="FAMILY",
         ),
         argument("exclude", tuple[str, ...], "Corpora (sub-folders of the data) to exclude.", ()),
+        argument(
+            "channel", str | None, "Channel that is read: `mix` (the default), `loudest`, or a number from 0.", None
+        ),
+        argument("time_expansion", float | None, "How many times slower recordings are played, for ultrasound.", None),
         argument("resume", bool, "Continue the run in --out; the result is that of an uninterrupted run.", False),
         argument("previous", Path | None, "Run folder to take as the previous stage, for recipes with stages.", None),
         argument("config", Path | None, "JSON or YAML file of settings; flags override it.", None),

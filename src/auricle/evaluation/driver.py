@@ -20,6 +20,7 @@ from typing import Any, Literal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.reading import band_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.metrics.catalogue import METRICS
@@ -215,7 +216,11 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(dict.fromkeys([*task.plan.notes, *outcome.notes, *encoder.notes])),
+            notes=list(
+                dict.fromkeys(
+                    [*task.plan.notes, *outcome.notes, *encoder.notes, *band_notes(task.corpus, encoder.rate)]
+                )
+            ),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,

@@ -10,6 +10,7 @@ from rich.console import Console
 from auricle.corpus.loader import Loader
 from auricle.corpus.readers.label_table import read_csv
 from auricle.corpus.readers.side_tables import CAPTIONS, read_captions
+from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
@@ -35,6 +36,8 @@ def pretrain(
     *,
     resume: bool = False,
     exclude: Sequence[str] = (),
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     progress: bool = True,
     previous: str | Path | None = None,
 ) -> Path:
@@ -53,6 +56,8 @@ def pretrain(
         resume: continue from the latest checkpoint in `out`, with the same recipe and corpus; a run that was killed
             before its first checkpoint begins again at step 0, with the statistics that it had measured.
         exclude: sub-corpora to exclude.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         progress: show a progress line.
         previous: run folder to use as the previous stage, instead of training one.
 
@@ -74,7 +79,7 @@ def pretrain(
         begun = RunFolder.open(out, writes=ranks.main)
     elif ranks.main:
         RunFolder.check_new(Path(out))
-    corpus = _open(data, exclude, ranks)
+    corpus = read_as(_open(data, exclude, ranks), channel, time_expansion)
     if begun is not None:
         check_corpus(begun, corpus)
     _check_early(recipe, corpus, previous)
@@ -130,7 +135,11 @@ def pretrain(
         resume=begun is not None,
         progress=progress,
         ranks=ranks,
-        warnings=[] if padding is None else [padding],
+        warnings=[
+            *([] if padding is None else [padding]),
+            *loader.warnings(),
+            *band_notes(corpus, frontend.rate),
+        ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auricle.audio.batch import Audio
+from auricle.corpus.reading import band_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
@@ -23,12 +24,13 @@ _REMEDY = "free some space or write elsewhere"
 
 @dataclass(frozen=True)
 class EmbeddedCorpus:
-    """Result of `embed_corpus`: file, number of clips, width of a vector, and skipped clips with the reason."""
+    """Result of `embed_corpus`: file, clips, width of a vector, skipped clips with the reason, remarks on the corpus."""
 
     path: Path
     clips: int
     width: int
     broken: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def embed_corpus(
@@ -82,6 +84,7 @@ def embed_corpus(
     if not done.any():
         first = next((f"the first, {file!r}: {reason}" for file, reason in broken.items()), "it holds no clips")
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
+    notes = (*corpus.notes, *band_notes(corpus, encoder.rate))
     kept = corpus.select(done)
     table = kept.table.select(kept.columns)
     flat = pa.array(vectors[done].reshape(-1))
@@ -90,7 +93,7 @@ def embed_corpus(
     # Errors of Python's file keep their number, which identifies a full disk.
     with replacing(out, _REMEDY) as partial, partial.open("wb") as file:
         pq.write_table(table, file)
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken})
+    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken}, notes)
 
 
 def _check_writable(out: Path) -> None:
