@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import fftconvolve, lfilter
 
 from auricle.corpus.synthetic import effects
-from auricle.corpus.synthetic.sources import SOURCES, Source
+from auricle.corpus.synthetic.render import SOURCES, Source
 from auricle.corpus.synthetic.sources_struck import plucked_string, string_loop
 from auricle.corpus.synthetic.voice import (
     Note,
