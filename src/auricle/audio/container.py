@@ -13,43 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from auricle.audio.mpeg import Stretch, corrected, walk
-from auricle.audio.spliced import Span
+from auricle.audio.mpeg import id3_size, mpeg_layout
+from auricle.audio.spliced import STRAY, Layout, Stream
 
 # Recorders and encoders that write to a pipe can't know the size; they write values of at least this.
 _UNKNOWN_SIZE = 0x7FFFF000
 _FLAC = b"fLaC\x00\x00\x00\x22"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _MPEG_TAGS = (0x50, 0x55)
-# Bytes behind the samples that are no chunk: padding and the odd stray byte are not worth a note.
-_STRAY = 16
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A part of a file that is decoded by itself.
-
-    Attributes:
-        spans: its bytes; none: the file as it is.
-        claimed: size to tell the decoder, see `Spliced`; 0: the true one.
-        frames: samples per channel where they are known without the decoder, otherwise -1.
-        rate: in Hz where it is known without the decoder, otherwise 0.
-        promised: what the header promises in relation to what is there; 1: all is there.
-    """
-
-    spans: tuple[Span, ...] = ()
-    claimed: int = 0
-    frames: int = -1
-    rate: int = 0
-    promised: float = 1.0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The streams of a file in order, and notes about it."""
-
-    streams: tuple[Stream, ...] = (Stream(),)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,18 +59,18 @@ def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
         if data_chunk.mpeg:
             with _content(stream) as data:
                 end = min(size, data_chunk.start + data_chunk.stated) if data_chunk.stated else size
-                return _mpeg(data, data_chunk.start, end) or Layout()
+                return mpeg_layout(data, data_chunk.start, end) or Layout()
         return _by_size(stream, data_chunk, size)
     if head[:3] == b"ID3" or not _has_magic(head):
         with _content(stream) as data:
-            tag = _id3_size(head)
+            tag = id3_size(head)
             if bytes(data[tag : tag + 4]) != b"fLaC":
-                return _mpeg(data, 0, size) or Layout()
+                return mpeg_layout(data, 0, size) or Layout()
     return Layout()
 
 
 def joined_flac(stream: io.BytesIO | io.FileIO) -> int:
-    """Return how many further FLAC streams follow the first one, which a decoder never reaches. Reads the whole file."""
+    """Return how many FLAC streams follow the first one, which no decoder reaches; reads the whole file."""
     if _at(stream, 0, 4) != _FLAC[:4]:
         return 0
     with _content(stream) as data:
@@ -136,13 +107,6 @@ def _has_magic(head: bytes) -> bool:
     """Return whether the first bytes are those of a container, so that the rest is no bare stream of MPEG frames."""
     known = (b"fLaC", b"RIFF", b"RF64", b"FORM", b"caff", b"riff", b".snd", b"dns.", b"NIST", b"wvpk", b"\x1aE\xdf\xa3")
     return head.startswith(known) or head[4:8] == b"ftyp" or head[:5] in (b"#!AMR", b"MThd\x00")
-
-
-def _id3_size(head: bytes) -> int:
-    size = 0
-    for byte in head[6:10]:
-        size = size << 7 | byte & 0x7F
-    return 10 + size if head[:3] == b"ID3" else 0
 
 
 def _find_data(stream: io.BytesIO | io.FileIO, head: bytes, size: int) -> _Data | None:
@@ -238,7 +202,7 @@ def _by_size(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> Layout:
         patch = found.stated > there > 0 and found.before == 4
         return Layout((_patched(stream, found, there, size, promised) if patch else Stream(promised=promised),))
     left = there - found.stated
-    if (found.chunks and _are_chunks(stream, found, size)) or left < _STRAY:
+    if (found.chunks and _are_chunks(stream, found, size)) or left < STRAY:
         return Layout()
     if left > found.stated and not _is_zero(stream, found.start + found.stated, size):
         said = f"its header states {found.stated:,} bytes of samples and {left:,} more follow, which are no chunk"
@@ -283,59 +247,6 @@ def _is_zero(stream: io.BytesIO | io.FileIO, begin: int, end: int) -> bool:
     )
 
 
-def _mpeg(data: bytes | mmap.mmap, begin: int, end: int) -> Layout | None:
-    stretches = walk(data, begin, end)
-    if not stretches:
-        return None
-    first = stretches[0]
-    streams, notes = [], []
-    for stretch in stretches:
-        spans, claimed, said = corrected(stretch)
-        promised = max(1.0, said / stretch.frames) if said is not None and said > stretch.frames + 1 else 1.0
-        # With a header the decoder knows what its encoder added at both ends.
-        frames = stretch.frames * stretch.samples if said is None else -1
-        streams.append(Stream(spans, claimed, frames, stretch.rate, promised))
-    if len(stretches) == 1 and _is_plain(data, first, begin, end) and streams[0].promised == 1.0:
-        streams = [Stream(frames=streams[0].frames, rate=first.rate)]
-    elif len(stretches) > 1:
-        notes.append(f"{len(stretches)} MPEG streams follow each other in it")
-    left = end - begin - sum(stop - start for stretch in stretches for start, stop in stretch.spans)
-    inner = stretches[-1].spans[-1][1] - first.spans[0][0] - (end - begin - left)
-    if inner > _STRAY:
-        notes.append(f"{inner:,} bytes between its frames are no audio and were skipped")
-    return Layout(tuple(streams), tuple(notes))
-
-
-def _is_plain(data: bytes | mmap.mmap, stretch: Stretch, begin: int, end: int) -> bool:
-    """Return whether a decoder finds the same frames, and their number, by itself and without complaint."""
-    start, stop = stretch.spans[0][0], stretch.spans[-1][1]
-    tag = _id3_size(data[begin : begin + 10]) if begin == 0 else 0
-    whole = len(stretch.spans) == 1 and begin == 0 and start == tag and (stop == end or data[stop : stop + 3] == b"TAG")
-    if not whole:
-        return False
-    if stretch.header is None:
-        return abs((stop - start) / stretch.first - stretch.frames) <= 1
-    spans, _, said = corrected(stretch)
-    header = spans[0]
-    assert isinstance(header, bytes)  # noqa: S101 - for the type checker
-    # The bytes that a header states may include a tag, or miss a part of the last frame.
-    return said is not None and abs(said - stretch.frames) <= 1 and _size_fits(stretch.header[1], header)
-
-
-def _size_fits(old: bytes, new: bytes) -> bool:
-    if len(old) != len(new):
-        return False
-    places = [i for i in range(len(old)) if old[i] != new[i]]
-    if not places:
-        return True
-    # Only a count of bytes within 1 % passes: beyond, the decoder warns on the terminal.
-    begin = max(old.find(b"Xing", 4, 48), old.find(b"Info", 4, 48))
-    if begin < 0:
-        return False
-    stated, there = (int.from_bytes(frame[begin + 12 : begin + 16]) for frame in (old, new))
-    return abs(stated - there) < 0.01 * there
-
-
 def _links(data: bytes | mmap.mmap) -> Layout:
     """Divide an Ogg file into the links of a chain, each with its own beginning."""
     starts, place, inside, junk, missing = [0], 0, False, 0, 0
@@ -351,7 +262,7 @@ def _links(data: bytes | mmap.mmap) -> Layout:
     notes = []
     if missing:
         notes.append(f"partly read: it ends inside an Ogg page, {missing:,} bytes before the end of that page")
-    if junk > _STRAY:
+    if junk > STRAY:
         notes.append(f"{junk:,} bytes between its Ogg pages are no audio and were skipped")
     if len(starts) == 1:
         return Layout(notes=tuple(notes))

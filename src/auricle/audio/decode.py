@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -135,8 +135,10 @@ def parse_channel(channel: Channel | str) -> Channel:
         >>> parse_channel("mix"), parse_channel("1")
         ('mix', 1)
     """
-    if channel == "mix" or channel == "loudest":
-        return channel
+    if channel == "mix":
+        return "mix"
+    if channel == "loudest":
+        return "loudest"
     if str(channel).isdecimal():
         return int(channel)
     raise ConfigError(f"channel is {channel!r}; expected mix, loudest, or a number from 0")
@@ -232,10 +234,10 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
             elif channel is None and recording.channels > 1:
                 powers += np.vdot(parts[-1], parts[-1]), np.vdot(frames, frames) / recording.channels
         integers = integers and bool((parts[-1] == np.rint(parts[-1])).all())
-    if recording.ended is not None and recording.reaches(recording.frames - 1):
+    ended = recording.ended
+    if ended is not None and recording.frames - ended > recording.slack and recording.reaches(recording.frames - 1):
         # More follows what can't be decoded: this is no file that just ends early.
-        if end < recording.frames or recording.frames - recording.ended > recording.slack:
-            raise _damaged(recording, recording.ended)
+        raise _damaged(recording, ended)
     if not got:
         return np.zeros(0, np.float32)
     if bad:
@@ -283,8 +285,9 @@ def _one_channel(source: Source, recording: Recording, channel: Channel) -> int 
     if channel == "loudest":
         if isinstance(source, bytes):
             return _loudest(source)
-        found = os.stat(source)
-        return _kept_loudest(os.path.abspath(os.fspath(source)), found.st_mtime_ns, found.st_size)
+        path = Path(source)
+        found = path.stat()
+        return _kept_loudest(path.absolute(), found.st_mtime_ns, found.st_size)
     if channel >= recording.channels:
         raise _no_channel(recording, channel)
     return channel
@@ -306,5 +309,5 @@ def _loudest(source: Source) -> int:
 
 
 @lru_cache(maxsize=1 << 14)
-def _kept_loudest(path: str, _changed: int, _size: int) -> int:
+def _kept_loudest(path: Path, _changed: int, _size: int) -> int:
     return _loudest(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _SCALES = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0}
 # The last frame of a codec is often part padding; the header of MP4 knows how much.
 _CODEC_FRAME = 4096
 # Counting the samples decodes the file: the facts of this many are kept.
-_KEPT: dict[tuple[str, int, int], tuple[int, int, str, int, int]] = {}
+_KEPT: dict[tuple[Path, int, int], tuple[int, int, str, int, int]] = {}
 _MOST_KEPT = 1 << 16
 
 
@@ -45,8 +46,9 @@ class ForeignRecording(Recording):
         if isinstance(source, bytes):
             facts = self._facts()
         else:
-            found = os.stat(source)
-            key = (os.path.abspath(source), found.st_mtime_ns, found.st_size)
+            path = Path(source)
+            found = path.stat()
+            key = (path.absolute(), found.st_mtime_ns, found.st_size)
             facts = _KEPT.get(key) or self._facts()
             if len(_KEPT) < _MOST_KEPT:
                 _KEPT[key] = facts

@@ -7,10 +7,13 @@ joined have several such headers: each part is decoded by itself, so that its en
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from auricle.audio.spliced import Span
+from auricle.audio.spliced import STRAY, Layout, Span, Stream
+
+Content = bytes | mmap.mmap
 
 # kbit/s by index; free format (0) and 15 are not walked.
 _V1L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
@@ -90,11 +93,11 @@ class Stretch:
             self.spans.append((begin, end))
 
 
-def walk(data: bytes | memoryview, begin: int = 0, end: int | None = None) -> list[Stretch]:
+def walk(data: Content, begin: int = 0, end: int | None = None) -> list[Stretch]:
     """Return the stretches of MPEG frames of some content; none if there is hardly any."""
     end = len(data) if end is None else end
     found: list[Stretch] = []
-    limit = min(end, begin + _SEARCHED + _tag(data, begin, end))
+    limit = min(end, begin + _SEARCHED + id3_size(data[begin : begin + 10]))
     place = begin
     while place + 4 <= end:
         kind = _kind(data, place)
@@ -121,37 +124,34 @@ def walk(data: bytes | memoryview, begin: int = 0, end: int | None = None) -> li
     return [stretch for stretch in found if stretch.frames]
 
 
-def _kind(data: bytes | memoryview, place: int) -> _Kind | None:
+def _kind(data: Content, place: int) -> _Kind | None:
     if data[place] != 0xFF:
         return None
     return _KINDS.get((data[place + 1] & 0xFE) << 8 | data[place + 2] & 0xFE)
 
 
-def _family(kind: _Kind, data: bytes | memoryview, place: int) -> int:
+def _family(kind: _Kind, data: Content, place: int) -> int:
     return kind.family | (data[place + 3] >> 6 == 3)
 
 
-def _tag(data: bytes | memoryview, place: int, end: int) -> int:
-    """Return the bytes of an ID3v2 tag."""
-    if place + 10 > end or bytes(data[place : place + 3]) != b"ID3":
-        return 0
+def id3_size(head: bytes) -> int:
+    """Return the bytes of an ID3v2 tag from its first ten; 0 if these are none."""
     size = 0
-    for byte in data[place + 6 : place + 10]:
+    for byte in head[6:10]:
         size = size << 7 | byte & 0x7F
-    return 10 + size
+    return 10 + size if head[:3] == b"ID3" and len(head) >= 10 else 0
 
 
-def _next(data: bytes | memoryview, place: int, limit: int, end: int) -> int:
+def _next(data: Content, place: int, limit: int, end: int) -> int:
     """Return the next place where some frames of one family follow each other; -1 if there is none."""
-    place += _tag(data, place, end)
+    place += id3_size(data[place : place + 10])
     for begin in _syncs(data, place, limit):
         at, family = begin, None
         for _ in range(1 + _KEPT):
-            if at == end and at > begin:
+            if at > begin and (at == end or bytes(data[at : at + 3]) in (b"TAG", b"APE", b"ID3")):
                 return begin
             kind = _kind(data, at) if at + 4 <= end else None
             if kind is None or at + kind.size > end or family not in (None, _family(kind, data, at)):
-                # What is left at the end, or a tag there, is no reason to doubt a frame after others.
                 break
             family = _family(kind, data, at)
             at += kind.size
@@ -160,7 +160,7 @@ def _next(data: bytes | memoryview, place: int, limit: int, end: int) -> int:
     return -1
 
 
-def _syncs(data: bytes | memoryview, place: int, limit: int) -> Iterator[int]:
+def _syncs(data: Content, place: int, limit: int) -> Iterator[int]:
     piece = 1 << 16
     while place < limit:
         part = bytes(data[place : min(limit, place + piece)])
@@ -171,7 +171,7 @@ def _syncs(data: bytes | memoryview, place: int, limit: int) -> Iterator[int]:
         place += piece
 
 
-def _length_header(data: bytes | memoryview, place: int, size: int) -> bytes | None:
+def _length_header(data: Content, place: int, size: int) -> bytes | None:
     """Return a whole frame if it is a Xing, Info or VBRI header."""
     mono = data[place + 3] >> 6 == 3
     side = (17 if mono else 32) if data[place + 1] >> 3 & 3 == 3 else (9 if mono else 17)
@@ -213,3 +213,57 @@ def corrected(stretch: Stretch) -> tuple[tuple[Span, ...], int, int | None]:
 def _without(spans: list[tuple[int, int]], place: int, size: int) -> list[tuple[int, int]]:
     rest = [(place + size, end) if begin == place else (begin, end) for begin, end in spans]
     return [(begin, end) for begin, end in rest if end > begin]
+
+
+def mpeg_layout(data: Content, begin: int, end: int) -> Layout | None:
+    """Return the streams of MPEG frames in a range of some content; None if there is hardly any."""
+    stretches = walk(data, begin, end)
+    if not stretches:
+        return None
+    first = stretches[0]
+    streams, notes = [], []
+    for stretch in stretches:
+        spans, claimed, said = corrected(stretch)
+        promised = max(1.0, said / stretch.frames) if said is not None and said > stretch.frames + 1 else 1.0
+        # With a header the decoder knows what its encoder added at both ends.
+        frames = stretch.frames * stretch.samples if said is None else -1
+        streams.append(Stream(spans, claimed, frames, stretch.rate, promised))
+    if len(stretches) == 1 and _is_plain(data, first, begin, end) and streams[0].promised == 1.0:
+        streams = [Stream(frames=streams[0].frames, rate=first.rate)]
+    elif len(stretches) > 1:
+        notes.append(f"{len(stretches)} MPEG streams follow each other in it")
+    left = end - begin - sum(stop - start for stretch in stretches for start, stop in stretch.spans)
+    inner = stretches[-1].spans[-1][1] - first.spans[0][0] - (end - begin - left)
+    if inner > STRAY:
+        notes.append(f"{inner:,} bytes between its frames are no audio and were skipped")
+    return Layout(tuple(streams), tuple(notes))
+
+
+def _is_plain(data: Content, stretch: Stretch, begin: int, end: int) -> bool:
+    """Return whether a decoder finds the same frames, and their number, by itself and without complaint."""
+    start, stop = stretch.spans[0][0], stretch.spans[-1][1]
+    tag = id3_size(data[begin : begin + 10]) if begin == 0 else 0
+    whole = len(stretch.spans) == 1 and begin == 0 and start == tag and (stop == end or data[stop : stop + 3] == b"TAG")
+    if not whole:
+        return False
+    if stretch.header is None:
+        return abs((stop - start) / stretch.first - stretch.frames) <= 1
+    spans, _, said = corrected(stretch)
+    header = spans[0]
+    assert isinstance(header, bytes)  # noqa: S101 - for the type checker
+    # The bytes that a header states may include a tag, or miss a part of the last frame.
+    return said is not None and abs(said - stretch.frames) <= 1 and _size_fits(stretch.header[1], header)
+
+
+def _size_fits(old: bytes, new: bytes) -> bool:
+    if len(old) != len(new):
+        return False
+    places = [i for i in range(len(old)) if old[i] != new[i]]
+    if not places:
+        return True
+    # Only a count of bytes within 1 % passes: beyond, the decoder warns on the terminal.
+    begin = max(old.find(b"Xing", 4, 48), old.find(b"Info", 4, 48))
+    if begin < 0:
+        return False
+    stated, there = (int.from_bytes(frame[begin + 12 : begin + 16]) for frame in (old, new))
+    return abs(stated - there) < 0.01 * there

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -175,7 +176,8 @@ def opened(source: Source) -> Iterator[Recording]:
     """
     name = name_of(source)
     with ExitStack() as stack:
-        stream = stack.enter_context(open_stream(source))
+        stream = open_stream(source)
+        stack.callback(stream.close)
         head = stream.read(_HEAD)
         size = stream.seek(0, os.SEEK_END)
         if not size:
@@ -225,11 +227,11 @@ def _layout(source: Source, stream: io.BytesIO | io.FileIO) -> Layout:
     if isinstance(stream, io.BytesIO):
         return lay_out(stream)
     found = os.fstat(stream.fileno())
-    return _kept_layout(os.path.abspath(os.fspath(source)), found.st_ino, found.st_mtime_ns, found.st_size)
+    return _kept_layout(Path(os.fsdecode(source)).absolute(), found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=1 << 14)
-def _kept_layout(path: str, _inode: int, _changed: int, _size: int) -> Layout:
+def _kept_layout(path: Path, _inode: int, _changed: int, _size: int) -> Layout:
     # Walking an MP3 reads it all: once, not for each range that is read from it.
     with io.FileIO(path) as stream:
         return lay_out(stream)
@@ -241,7 +243,8 @@ def open_stream(source: Source) -> io.BytesIO | io.FileIO:
         return io.BytesIO(source)
     name = name_of(source)
     try:
-        kind = os.stat(source).st_mode
+        path = Path(source)
+        kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             raise AudioError(f"{name}: is a folder, expected an audio file")
         if not stat.S_ISREG(kind):
@@ -249,7 +252,7 @@ def open_stream(source: Source) -> io.BytesIO | io.FileIO:
             raise AudioError(f"{name}: is a pipe, socket or device, expected an audio file; drop it from the corpus")
         return io.FileIO(source)
     except FileNotFoundError as error:
-        if os.path.islink(source) and "annex" in os.readlink(source):
+        if path.is_symlink() and "annex" in str(path.readlink()):
             raise AudioError(
                 f"{name}: is a git-annex link whose content is not here; get it with: git annex get ."
             ) from error

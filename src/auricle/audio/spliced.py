@@ -1,15 +1,45 @@
-"""A read-only stream made of parts of another one and of bytes in between: headers are corrected without a copy."""
+"""The streams in a file, and one stream made of parts of it with other bytes between: headers corrected, no copy."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+# Bytes that belong to nothing: padding and the odd stray byte are not worth a note.
+STRAY = 16
 # Bytes themselves, or (first, last + 1) of the other stream.
 Span = bytes | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A part of a file that is decoded by itself.
+
+    Attributes:
+        spans: its bytes; none: the file as it is.
+        claimed: size to tell the decoder, see `Spliced`; 0: the true one.
+        frames: samples per channel where they are known without the decoder, otherwise -1.
+        rate: in Hz where it is known without the decoder, otherwise 0.
+        promised: what the header promises in relation to what is there; 1: all is there.
+    """
+
+    spans: tuple[Span, ...] = ()
+    claimed: int = 0
+    frames: int = -1
+    rate: int = 0
+    promised: float = 1.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The streams of a file in order, and notes about it."""
+
+    streams: tuple[Stream, ...] = (Stream(),)
+    notes: tuple[str, ...] = ()
 
 
 class Spliced(io.RawIOBase):

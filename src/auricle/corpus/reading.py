@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from functools import lru_cache
 
@@ -109,13 +109,13 @@ def band_notes(corpus: Corpus, rate: int) -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _rates(corpus: Corpus) -> list[float]:
     """Return the rates of (some) recordings, as they are played to an encoder."""
-    chosen = np.unique(np.linspace(0, len(corpus) - 1, min(len(corpus), _LOOKED_AT)).astype(int)) if len(corpus) else []
     factors = expansions(corpus)
     if "scan_rate" in corpus.columns:
         known = zip(corpus.column("scan_rate"), factors, strict=True)
         return [rate / factor for rate, factor in known if rate]
     found = []
-    for index in map(int, chosen):
+    spread = np.linspace(0, len(corpus) - 1, min(len(corpus), _LOOKED_AT)).astype(int)
+    for index in np.unique(spread).tolist():
         row = corpus.table.slice(index, 1).to_pylist()[0]
         try:
             info = corpus.stores[row["_store"]].probe(Place(row["_key"], row["_offset"], row["_size"]))
@@ -138,14 +138,14 @@ def share_notes(corpus: Corpus, seconds: np.ndarray | None = None) -> tuple[str,
         >>> share_notes(corpus), len(share_notes(corpus, np.array(columns["seconds"])))
         ((), 1)
     """
-    weight: Counter[str] = Counter()
+    weight: dict[str, float] = defaultdict(float)
     for file, value in zip(corpus.column("file"), np.ones(len(corpus)) if seconds is None else seconds, strict=True):
         weight[file] += float(value)
     total = sum(weight.values())
     if not total:
         return ()
-    file, most = weight.most_common(1)[0]
-    share, fair = most / total, 1 / len(weight)
+    file = max(weight, key=lambda name: weight[name])
+    share, fair = weight[file] / total, 1 / len(weight)
     if share <= max(_LARGE_SHARE, 3 * fair):
         return ()
     return (

@@ -24,7 +24,7 @@ _REMEDY = "free some space or write elsewhere"
 
 @dataclass(frozen=True)
 class EmbeddedCorpus:
-    """Result of `embed_corpus`: file, clips, width of a vector, skipped clips with the reason, remarks on the corpus."""
+    """Result of `embed_corpus`: file, clips, width of a vector, skipped clips with the reason, and remarks."""
 
     path: Path
     clips: int
