@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -27,6 +31,7 @@ _MP3_SLACK = 2 * 1152
 # below this many samples a byte.
 _MOST_SAMPLES_PER_BYTE = 8192
 _HEAD = 4096
+_MPG123 = re.compile(rb"\n?(?:\[[^\n]*libmpg123[^\n]*|Warning: Xing stream[^\n]*|Note: [^\n]*(?:MPEG|sync)[^\n]*)\n+")
 
 
 class _File(soundfile.SoundFile):
@@ -34,6 +39,61 @@ class _File(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
+
+
+class _Complaints:
+    """Keeps what libmpg123 prints about damaged frames off the terminal; whatever else is written there goes on.
+
+    It prints to the process's own descriptor, so that this is shared by all threads that decode.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catch them while the context is open."""
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                self._pass_on()
+                if not self._depth:
+                    self._end()
+
+    def _begin(self) -> None:
+        self._kept: IO[bytes] | None = None
+        try:
+            self._terminal = os.dup(2)
+        except OSError:
+            return  # nothing is printed where there is no terminal
+        self._kept = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
+        self._read = 0
+        os.dup2(self._kept.fileno(), 2)
+
+    def _pass_on(self) -> None:
+        if self._kept is not None:
+            # By position: descriptor 2 shares the file's own.
+            size = os.fstat(self._kept.fileno()).st_size
+            written = os.pread(self._kept.fileno(), size - self._read, self._read)
+            self._read = size
+            if rest := _MPG123.sub(b"", written):
+                os.write(self._terminal, rest)
+
+    def _end(self) -> None:
+        if self._kept is not None:
+            os.dup2(self._terminal, 2)
+            os.close(self._terminal)
+            self._kept.close()
+
+
+_COMPLAINTS = _Complaints()
 
 
 class SndfileRecording(Recording):
@@ -186,6 +246,8 @@ def opened(source: Source) -> Iterator[Recording]:
         said = None if layout.streams[0].rate else no_audio(head, size)
         if said is not None:
             raise AudioError(f"{name}: is {said}")
+        if layout.streams[0].rate:
+            stack.enter_context(_COMPLAINTS.caught())
         recording = _read_by_libsndfile(name, source, stream, layout, head, size)
         if isinstance(recording, SndfileRecording):
             stack.callback(recording.close)
