@@ -80,7 +80,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
         if recording.format in _UNSURE and not recording.reaches(frames - 1):
             frames = recording.count()
             if not frames:
-                raise _damaged(recording, 0)
+                raise _nothing(recording)
         if recording.promised - frames > recording.slack:
             notes.insert(0, f"partly read: {frames:,} of {recording.promised:,} frames that its header promises")
         if thorough:
@@ -171,6 +171,13 @@ def _damaged(recording: Recording, place: int) -> AudioError:
     )
 
 
+def _nothing(recording: Recording) -> AudioError:
+    return AudioError(
+        f"{recording.name}: truncated or damaged: none of the {recording.promised} samples that its header promises "
+        "can be decoded; copy it again from its source"
+    )
+
+
 def _decode(source: Source, start: float, seconds: float | None, rate: int, channel: Channel) -> np.ndarray:
     with opened(source) as recording:
         length, native = recording.frames, recording.rate
@@ -198,6 +205,8 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
         wave = _read(recording, begin, end, one)
         if len(wave) < end - begin:
             length = begin + len(wave) if len(wave) else recording.count()
+            if not length:
+                raise _nothing(recording)
             if first >= at_rate(length) or not len(wave):
                 raise _after_the_end(recording, start, length)
             last = min(last, at_rate(length))

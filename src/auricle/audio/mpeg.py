@@ -1,7 +1,7 @@
 """The frames of MPEG audio (MP3, MP2, MP1), found by walking from header to header.
 
 A decoder takes the length from a Xing, Info or VBRI header, or else estimates it from the size of the file: both may be
-wrong, and the samples beyond are then never read. Only the frames that are there tell the length. Files that were
+wrong, and the samples beyond are then never read. Only the frames themselves are right. Files that were
 joined have several such headers: each part is decoded by itself, so that its encoder's delay is removed.
 """
 
@@ -153,6 +153,8 @@ def _next(data: Content, place: int, limit: int, end: int) -> int:
             kind = _kind(data, at) if at + 4 <= end else None
             if kind is None or at + kind.size > end or family not in (None, _family(kind, data, at)):
                 break
+            if family is None and _length_header(data, at, kind.size) is not None:
+                return begin
             family = _family(kind, data, at)
             at += kind.size
         else:

@@ -57,7 +57,7 @@ class Recording(ABC):
 
     @abstractmethod
     def reaches(self, frame: int) -> bool:
-        """Return whether a sample can be read."""
+        """Return whether a sample near the end can be read."""
 
     def count(self) -> int:
         """Return the samples per channel that there are, by decoding all."""

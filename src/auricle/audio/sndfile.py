@@ -183,7 +183,7 @@ class SndfileRecording(Recording):
             try:
                 got = len(self._files[k].read(wanted, out=out))
             except soundfile.LibsndfileError:
-                # What was decoded before the damage is in `out`; the position tells how much.
+                # What was decoded before the damage is in `out`; the position shows how much.
                 got = max(0, min(wanted, self._tell(k) - self._at[k]))
             self._at[k] += got
             yield out[:got]
@@ -206,8 +206,7 @@ class SndfileRecording(Recording):
             self._at[k] = self._files[k].seek(begin)
             return True
         except soundfile.LibsndfileError:
-            self._files[k].close()
-            self._files[k], self._at[k] = self._open(self._streams[k]), 0
+            self._reopen(k)
         if begin == 0:
             return True
         for _ in self._blocks(k, 0, begin):
@@ -216,7 +215,15 @@ class SndfileRecording(Recording):
         self.ended = None
         return reached
 
+    def _reopen(self, k: int) -> None:
+        self._files[k].close()
+        self._files[k], self._at[k] = self._open(self._streams[k]), 0
+
     def reaches(self, frame: int) -> bool:
+        if self.ended is not None:
+            # After damage a decoder finds nothing more.
+            self._reopen(len(self._files) - 1)
+            self.ended = None
         found = any(len(block) for block in self.blocks(frame, frame + 1))
         self.ended = None
         return found
@@ -261,9 +268,7 @@ def _read_by_libsndfile(
     kind = None if layout.streams[0].rate else foreign_format(head)
     if kind is None and not layout.streams[0].rate and _looks_like_mpeg(head):
         # libmpg123 would search it all for a frame, and print what it finds.
-        raise AudioError(
-            f"{name}: no audio of a known format: it holds no frames of MPEG audio; drop it from the corpus"
-        )
+        raise AudioError(f"{name}: no audio of a known format: it holds no MPEG frames; drop it from the corpus")
     try:
         return SndfileRecording(name, stream, layout, size)
     except soundfile.LibsndfileError as error:

@@ -21,7 +21,7 @@ class Stream:
 
     Attributes:
         spans: its bytes; none: the file as it is.
-        claimed: size to tell the decoder, see `Spliced`; 0: the true one.
+        claimed: size that the decoder is given, see `Spliced`; 0: the true one.
         frames: samples per channel where they are known without the decoder, otherwise -1.
         rate: in Hz where it is known without the decoder, otherwise 0.
         promised: what the header promises in relation to what is there; 1: all is there.
@@ -63,9 +63,6 @@ class Spliced(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
