@@ -101,16 +101,14 @@ def walk(data: Content, begin: int = 0, end: int | None = None) -> list[Stretch]
     place = begin
     while place + 4 <= end:
         kind = _kind(data, place)
-        now = found[-1] if found else None
-        if kind is None or place + kind.size > end or now is None or _family(kind, data, place) != now.family:
+        if not found or kind is None or place + kind.size > end or _family(kind, data, place) != found[-1].family:
             place = _next(data, place, end if found else limit, end)
-            if place < 0 or place >= end:
+            kind = _kind(data, place) if 0 <= place < end else None
+            if kind is None:
                 break
-            kind = _KINDS[(data[place + 1] & 0xFE) << 8 | data[place + 2] & 0xFE]
-            if now is None or _family(kind, data, place) != now.family:
-                now = Stretch(kind.rate, kind.samples, _family(kind, data, place), kind.size)
-                found.append(now)
-        assert now is not None  # noqa: S101 - for the type checker
+            if not found or _family(kind, data, place) != found[-1].family:
+                found.append(Stretch(kind.rate, kind.samples, _family(kind, data, place), kind.size))
+        now = found[-1]
         header = _length_header(data, place, kind.size) if kind.family & 0x600 == 0x200 else None
         if header is not None:
             if now.frames or now.header:
@@ -251,10 +249,9 @@ def _is_plain(data: Content, stretch: Stretch, begin: int, end: int) -> bool:
     if stretch.header is None:
         return abs((stop - start) / stretch.first - stretch.frames) <= 1
     spans, _, said = corrected(stretch)
-    header = spans[0]
-    assert isinstance(header, bytes)  # noqa: S101 - for the type checker
     # The bytes that a header states may include a tag, or miss a part of the last frame.
-    return said is not None and abs(said - stretch.frames) <= 1 and _size_fits(stretch.header[1], header)
+    near = said is not None and abs(said - stretch.frames) <= 1
+    return near and isinstance(spans[0], bytes) and _size_fits(stretch.header[1], spans[0])
 
 
 def _size_fits(old: bytes, new: bytes) -> bool:
