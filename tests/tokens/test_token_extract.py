@@ -321,7 +321,7 @@ def test_an_encoder_that_feels_padding_gets_clips_of_one_length(corpus: Corpus, 
 
 def test_tokens_beyond_fp16_are_listed(corpus: Corpus, tmp_path: Path) -> None:
     cache = run(inexact(600.0), corpus, tmp_path / "cache")
-    assert cache.missing == {1: "its tokens are not finite, or too large for fp16"}
+    assert cache.missing == {1: "tokens are not finite, or too large for fp16"}
 
 
 def test_manifest_says_what_it_was_made_from(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:

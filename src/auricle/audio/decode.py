@@ -18,6 +18,7 @@ from auricle.audio.container import joined_flac
 from auricle.audio.recording import Recording, Source, name_of
 from auricle.audio.sndfile import open_stream, opened
 from auricle.errors import AudioError, AuricleError, ConfigError
+from auricle.words import counted
 
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
 Channel = Literal["mix", "loudest"] | int
@@ -87,7 +88,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
             with open_stream(source) as stream:
                 more = joined_flac(stream)
             if more:
-                notes.append(f"{more} more FLAC streams follow the first one and were not read: divide the file")
+                notes.append(f"{counted(more, 'FLAC stream')} after the first one not read: divide the file")
         return FileInfo(frames, recording.rate, recording.channels, recording.format, tuple(notes))
 
 
@@ -155,26 +156,29 @@ def _guarded(source: Source) -> Iterator[None]:
         raise _too_long(source) from error
     except Exception as error:
         raise AudioError(
-            f"{name_of(source)}: can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
-            "drop it from the corpus"
+            f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
+            "drop it from the corpus",
+            name_of(source),
         ) from error
 
 
 def _too_long(source: Source) -> AudioError:
-    return AudioError(f"{name_of(source)}: too long to decode into memory; cut it into shorter clips")
+    return AudioError("too long to decode into memory; cut it into shorter clips", name_of(source))
 
 
 def _damaged(recording: Recording, place: int) -> AudioError:
     return AudioError(
-        f"{recording.name}: damaged at {place / recording.rate:.3f} s: decoding ended after {place} of "
-        f"{recording.frames} samples; copy it again from its source"
+        f"damaged at {place / recording.rate:.3f} s: decoding ended after {place} of "
+        f"{recording.frames} samples; copy it again from its source",
+        recording.name,
     )
 
 
 def _nothing(recording: Recording) -> AudioError:
     return AudioError(
-        f"{recording.name}: truncated or damaged: none of the {recording.promised} samples that its header promises "
-        "can be decoded; copy it again from its source"
+        f"truncated or damaged: none of the {recording.promised} samples that its header promises "
+        "can be decoded; copy it again from its source",
+        recording.name,
     )
 
 
@@ -223,8 +227,9 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
 
 def _after_the_end(recording: Recording, start: float, length: int) -> AudioError:
     return AudioError(
-        f"{recording.name}: asked to start at {start:g} s, but it ends at {length / recording.rate:.3f} s; "
-        "correct the start in the corpus table"
+        f"a clip starts at {start:g} s, the recording ends at {length / recording.rate:.3f} s; "
+        "correct the start in the corpus table",
+        recording.name,
     )
 
 
@@ -251,16 +256,17 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         return np.zeros(0, np.float32)
     if bad:
         raise AudioError(
-            f"{recording.name}: {bad} of the {got} samples read are NaN or infinite; "
-            "export it again, or drop it from the corpus"
+            f"{bad} of the {got} samples read are NaN or infinite; export it again, or drop it from the corpus",
+            recording.name,
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
     _check_level(recording, wave, integers)
     if powers[1] > _SILENT_POWER * got and powers[0] < _CANCELLED * powers[1]:
         raise AudioError(
-            f"{recording.name}: its {recording.channels} channels cancel each other: their mean has "
+            f"its {recording.channels} channels cancel each other: their mean has "
             f"{10 * math.log10(powers[1] / max(powers[0], 1e-30)):.0f} dB less power than they have; read one of them: "
-            "--channel 0 (or --channel loudest)"
+            "--channel 0 (or --channel loudest)",
+            recording.name,
         )
     return wave
 
@@ -275,13 +281,15 @@ def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None
     peak = float(max(wave.max(), -wave.min()))
     if integers and peak >= 2:
         raise AudioError(
-            f"{recording.name}: its samples are integers (up to {peak:g}) stored as floats, expected full scale 1; "
-            "divide them by 32768 (16 bit) when you export it"
+            f"its samples are integers (up to {peak:g}) stored as floats, expected full scale 1; "
+            "divide them by 32768 (16 bit) when you export it",
+            recording.name,
         )
     if peak > _LOUDEST:
         raise AudioError(
-            f"{recording.name}: its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
-            "export it again at full scale 1, or drop it from the corpus"
+            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            "export it again at full scale 1, or drop it from the corpus",
+            recording.name,
         )
 
 
@@ -304,8 +312,9 @@ def _one_channel(source: Source, recording: Recording, channel: Channel) -> int 
 
 def _no_channel(recording: Recording, channel: int) -> AudioError:
     return AudioError(
-        f"{recording.name}: has no channel {channel}: it has {recording.channels}, numbered from 0; "
-        "set --channel mix, loudest or one that there is"
+        f"no channel {channel}: it has {recording.channels}, numbered from 0; "
+        "set --channel mix, loudest or one that there is",
+        recording.name,
     )
 
 

@@ -38,8 +38,8 @@ class ForeignRecording(Recording):
             self._av = require("av", extra=EXTRA)
         except MissingExtraError as error:
             raise AudioError(
-                f"{self.name}: is {kind}, which needs an extra: pip install 'auricle[{EXTRA}]'; "
-                f"or convert it: {conversion(source)}"
+                f"{kind}, which needs an extra: pip install 'auricle[{EXTRA}]'; or convert it: {conversion(source)}",
+                self.name,
             ) from error
         self._av.logging.set_level(self._av.logging.PANIC)
         self._source, self._kind = source, kind
@@ -67,7 +67,7 @@ class ForeignRecording(Recording):
                     break  # `check` refuses it
             count += frame.samples
         if not count:
-            raise AudioError(f"{self.name}: holds no samples of sound ({self._kind}); drop it from the corpus")
+            raise AudioError(f"no samples of sound ({self._kind}); drop it from the corpus", self.name)
         # In MP4 the end of the last frame is padding, by the header's duration.
         frames = min(count, stated) if stated > 0 else count
         return rate, channels, codec.upper(), frames, max(frames, stated)
@@ -79,7 +79,7 @@ class ForeignRecording(Recording):
         try:
             with self._av.open(opened, metadata_errors="ignore") as container:
                 if not container.streams.audio:
-                    raise AudioError(f"{self.name}: holds no sound track ({self._kind}); drop it from the corpus")
+                    raise AudioError(f"no sound track ({self._kind}); drop it from the corpus", self.name)
                 stream = container.streams.audio[0]
                 for packet in container.demux(stream):
                     try:
@@ -99,8 +99,8 @@ class ForeignRecording(Recording):
         except Exception as error:
             if shape is None:
                 raise AudioError(
-                    f"{self.name}: damaged, or not readable as {self._kind} ({type(error).__name__}); "
-                    "copy it again from its source"
+                    f"damaged, or not readable as {self._kind} ({type(error).__name__}); copy it again from its source",
+                    self.name,
                 ) from error
 
     def blocks(self, begin: int, end: int) -> Iterator[np.ndarray]:

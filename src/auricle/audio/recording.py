@@ -71,13 +71,15 @@ class Recording(ABC):
         """
         if not SLOWEST <= self.rate <= FASTEST:
             raise AudioError(
-                f"{self.name}: its header states a rate of {self.rate:,} Hz; expected {SLOWEST} Hz to {FASTEST:,} Hz; "
-                "correct its header, or drop it from the corpus"
+                f"its header states a rate of {self.rate:,} Hz; expected {SLOWEST} Hz to {FASTEST:,} Hz; "
+                "correct its header, or drop it from the corpus",
+                self.name,
             )
         if not 1 <= self.channels <= MOST_CHANNELS:
             raise AudioError(
-                f"{self.name}: its header states {self.channels} channels; expected 1 to {MOST_CHANNELS}; "
-                "correct its header, or drop it from the corpus"
+                f"its header states {self.channels} channels; expected 1 to {MOST_CHANNELS}; "
+                "correct its header, or drop it from the corpus",
+                self.name,
             )
 
 

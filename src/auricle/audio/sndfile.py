@@ -132,7 +132,7 @@ class SndfileRecording(Recording):
         self.frames = sum(self._lengths)
         self.promised = sum(stated for _, stated in lengths)
         if not self.frames:
-            raise AudioError(f"{name}: holds no samples (zero length); drop it from the corpus")
+            raise AudioError("no samples (zero length); drop it from the corpus", name)
 
     def _shape(self, k: int) -> tuple[int, int]:
         return self._files[k].samplerate, self._files[k].channels
@@ -248,11 +248,11 @@ def opened(source: Source) -> Iterator[Recording]:
         head = stream.read(_HEAD)
         size = stream.seek(0, os.SEEK_END)
         if not size:
-            raise AudioError(f"{name}: is empty (0 bytes); copy it again from its source")
+            raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", name)
         layout = _layout(source, stream)
         said = None if layout.streams[0].rate else no_audio(head, size)
         if said is not None:
-            raise AudioError(f"{name}: is {said}")
+            raise AudioError(said, name)
         if layout.streams[0].rate:
             stack.enter_context(_COMPLAINTS.caught())
         recording = _read_by_libsndfile(name, source, stream, layout, head, size)
@@ -268,7 +268,7 @@ def _read_by_libsndfile(
     kind = None if layout.streams[0].rate else foreign_format(head)
     if kind is None and not layout.streams[0].rate and _looks_like_mpeg(head):
         # libmpg123 would search it all for a frame, and print what it finds.
-        raise AudioError(f"{name}: no audio of a known format: it holds no MPEG frames; drop it from the corpus")
+        raise AudioError("no audio of a known format: it holds no MPEG frames; drop it from the corpus", name)
     try:
         return SndfileRecording(name, stream, layout, size)
     except soundfile.LibsndfileError as error:
@@ -280,8 +280,9 @@ def _read_by_libsndfile(
         elif "SF_INFO struct" in reason:
             reason = "its header states no valid rate or number of channels"
         raise AudioError(
-            f"{name}: not readable as audio ({reason}); expected wav, flac, ogg, opus, mp3 or aiff; copy it again from "
-            "its source, or drop it from the corpus"
+            f"not readable as audio ({reason}); expected wav, flac, ogg, opus, mp3 or aiff; copy it again from "
+            "its source, or drop it from the corpus",
+            name,
         ) from error
 
 
@@ -313,17 +314,17 @@ def open_stream(source: Source) -> io.BytesIO | io.FileIO:
         path = Path(source)
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise AudioError(f"{name}: is a folder, expected an audio file")
+            raise AudioError("a folder; expected an audio file; name the files in it", name)
         if not stat.S_ISREG(kind):
             # Opening a pipe would wait for a writer.
-            raise AudioError(f"{name}: is a pipe, socket or device, expected an audio file; drop it from the corpus")
+            raise AudioError("a pipe, socket or device; expected an audio file; drop it from the corpus", name)
         return io.FileIO(source)
     except FileNotFoundError as error:
         if path.is_symlink() and "annex" in str(path.readlink()):
             raise AudioError(
-                f"{name}: is a git-annex link whose content is not here; get it with: git annex get ."
+                "a git-annex link whose content is not here; get it with: git annex get .", name
             ) from error
-        raise AudioError(f"{name}: no such file; check the path, or scan the corpus again") from error
+        raise AudioError("no such file; check the path, or scan the corpus again", name) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise AudioError(f"{name}: can't be opened ({reason}); check its permissions") from error
+        raise AudioError(f"can't be opened ({reason}); check its permissions", name) from error

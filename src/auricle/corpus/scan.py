@@ -168,7 +168,7 @@ def _sound(corpus: Corpus, index: int) -> Sound | str:
             lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
             full += _clipped(wave) + _clipped(-wave)
     except AudioError as error:
-        return str(error)
+        return error.reason
     level = 10 * np.log10(max(square / max(count, 1), 1e-20))
     peak, spread = max(highest, -lowest), (highest - lowest) / 2
     return Sound(info, digest.hexdigest(), peak, spread, float(level), full / max(count, 1))

@@ -244,4 +244,4 @@ def _differences(known: str, plan: Manifest) -> str:
     try:
         return "; ".join(Manifest.from_json(known).differences(plan)) or "another version of auricle"
     except ValueError:
-        return "its plan is damaged"
+        return "the plan is damaged"

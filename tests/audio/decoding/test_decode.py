@@ -95,7 +95,7 @@ def test_range_of_each_format(tmp_path: Path, suffix: str) -> None:
 def test_range_stops_at_the_end(tmp_path: Path) -> None:
     path = written(tmp_path / "a.flac", noise(1.0))
     assert decode(path, start=0.75, seconds=5.0).shape == (4000,)
-    with pytest.raises(AudioError, match=r"asked to start at 1 s, but it ends at 1\.000 s"):
+    with pytest.raises(AudioError, match=r"a clip starts at 1 s, the recording ends at 1\.000 s"):
         decode(path, start=1.0)
 
 
@@ -172,7 +172,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    refused(tmp_path, "is a folder")
+    refused(tmp_path, "a folder")
 
 
 def test_name_with_a_zero_byte() -> None:
@@ -189,12 +189,12 @@ def test_text(tmp_path: Path) -> None:
 
 def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"")
-    refused(tmp_path / "a.flac", r"is empty \(0 bytes\)")
-    refused(b"", "is empty")
+    refused(tmp_path / "a.flac", r"empty \(0 bytes\)")
+    refused(b"", "empty")
 
 
 def test_zero_length(tmp_path: Path) -> None:
-    refused(written(tmp_path / "a.wav", np.zeros(0, np.float32)), "holds no samples")
+    refused(written(tmp_path / "a.wav", np.zeros(0, np.float32)), "no samples")
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9, 0.98])
@@ -212,7 +212,7 @@ def test_of_a_truncated_file_what_is_there_is_read(tmp_path: Path, suffix: str, 
     np.testing.assert_array_equal(found, decode(path.read_bytes(), rate=44100))
     # A range across the end stops there; one behind it has nothing to give.
     assert len(decode(path, start=info.seconds - 0.1, seconds=3.0, rate=44100)) == pytest.approx(4410, abs=2)
-    with pytest.raises(AudioError, match=r"asked to start at 4\.99 s, but it ends at"):
+    with pytest.raises(AudioError, match=r"a clip starts at 4\.99 s, the recording ends at"):
         decode(path, start=4.99)
 
 
@@ -287,7 +287,7 @@ def test_promised_lengths_take_no_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert probe(path).notes == (f"partly read: 16,000 of {frames:,} frames that its header promises",)
     np.testing.assert_array_equal(decode(path), whole)
     np.testing.assert_array_equal(decode(path, start=0.5), whole[8000:])
-    with pytest.raises(AudioError, match=r"asked to start at 1\.2 s, but it ends at 1\.000 s"):
+    with pytest.raises(AudioError, match=r"a clip starts at 1\.2 s, the recording ends at 1\.000 s"):
         decode(path, start=1.2)
     assert max(asked) <= 1 << 18
 

@@ -108,7 +108,7 @@ def test_without_the_extra_the_way_out_is_named(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(foreign, "require", lacking)
     with pytest.raises(
-        AudioError, match=r"is MP4, M4A or 3GP, which needs an extra: pip install 'auricle\[av\]'"
+        AudioError, match=r"MP4, M4A or 3GP, which needs an extra: pip install 'auricle\[av\]'"
     ) as error:
         probe(path)
     command = str(error.value).partition("or convert it: ")[2]

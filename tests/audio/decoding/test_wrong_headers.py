@@ -63,7 +63,7 @@ def test_samples_behind_a_size_that_was_never_written_are_read(size: int) -> Non
 
 
 def test_a_file_that_was_begun_and_never_filled_holds_no_samples() -> None:
-    with pytest.raises(AudioError, match="holds no samples"):
+    with pytest.raises(AudioError, match="no samples"):
         probe(stated(WAV[: FIELD + 4], FIELD, 0, "<I"))
 
 
@@ -149,9 +149,7 @@ def test_a_link_of_another_rate_is_said() -> None:
 def test_flac_files_that_were_joined_are_said_by_a_thorough_look() -> None:
     joined = sound("FLAC") + sound("FLAC")
     assert probe(joined).notes == ()
-    assert probe(joined, thorough=True).notes == (
-        "1 more FLAC streams follow the first one and were not read: divide the file",
-    )
+    assert probe(joined, thorough=True).notes == ("1 FLAC stream after the first one not read: divide the file",)
 
 
 # Headers that nobody records with
@@ -180,7 +178,7 @@ def test_absurd_channels() -> None:
 def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     for path in (tmp_path / "pipe.wav", Path("/dev/zero")):
-        with pytest.raises(AudioError, match="is a pipe, socket or device, expected an audio file"):
+        with pytest.raises(AudioError, match="a pipe, socket or device; expected an audio file"):
             probe(path)
 
 
@@ -210,7 +208,7 @@ def test_what_is_no_audio_is_named(
 
 def test_a_git_annex_link_without_its_content(tmp_path: Path) -> None:
     (tmp_path / "a.wav").symlink_to(".git/annex/objects/gone.wav")
-    with pytest.raises(AudioError, match="is a git-annex link whose content is not here; get it with: git annex get"):
+    with pytest.raises(AudioError, match="a git-annex link whose content is not here; get it with: git annex get"):
         decode(tmp_path / "a.wav")
 
 
@@ -241,7 +239,7 @@ def test_channels_that_cancel_are_refused_with_the_way_out() -> None:
     for second in (other, np.zeros(RATE)):
         assert decode(sound("WAV", wave=np.stack([WAVE, second], 1))).any()
     assert not decode(sound("WAV", wave=np.zeros((RATE, 2)))).any()
-    with pytest.raises(AudioError, match="has no channel 2: it has 2, numbered from 0"):
+    with pytest.raises(AudioError, match="no channel 2: it has 2, numbered from 0"):
         decode(data, channel=2)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from auricle.corpus.stores import FolderStore, Place, Store, probe_headers
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 
 def make_corpus(
@@ -63,19 +64,19 @@ def make_corpus(
                 remarks[full["file"][i]] = "; ".join(found.notes)
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
-            skipped[full["file"][i]] = f"its range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
+            skipped[full["file"][i]] = f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
             bad.add(i)
     if remarks:
         file, said = next(iter(remarks.items()))
         notes = (
             *notes,
-            f"{len(remarks)} recordings are read in part, or have a wrong header, such as {file!r}: {said}",
+            f"read in part, or with a wrong header: {counted(len(remarks), 'recording')}, such as {file!r}: {said}",
         )
     full["_whole"] = [start is None for start in starts]
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad]
     if not good:
-        first = next(iter(skipped.items()), ("", "it lists no clips"))
+        first = next(iter(skipped.items()), ("", "the table lists no clips"))
         raise CorpusError(
             f"no recording of {name} ({root}) can be used: {len(skipped)} skipped, the first: {': '.join(first)}"
         )
