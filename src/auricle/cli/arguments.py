@@ -55,6 +55,17 @@ class ComputeArguments(DeviceArguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadingArguments(FileArguments):
+    """How recordings are read; for every verb that opens some."""
+
+    channel: str | None = None
+    """Channel that is read: `mix` (the mean of all, the default), `loudest`, or a number from 0."""
+    time_expansion: float | None = None
+    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz); times
+    in results stay the recordings' own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrustArguments(FileArguments):
     """What every verb that opens models of the Hub takes."""
 

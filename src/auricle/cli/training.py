@@ -27,7 +27,7 @@ _BRIEF = tuple(
     )
 )  # fmt: skip
 # Arguments of the command that a settings file may hold beside those of the recipe.
-_ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
+_ARGUMENTS = ("data", "out", "exclude", "channel", "time_expansion", "previous", "resume", "device", "precision")
 
 
 def pretrain(argv: Sequence[str]) -> None:
@@ -100,6 +100,8 @@ def pretrain(argv: Sequence[str]) -> None:
             args.out,
             resume=args.resume,
             exclude=args.exclude,
+            channel=args.channel,
+            time_expansion=args.time_expansion,
             previous=args.previous,
         )
     except ConfigError as error:
@@ -199,6 +201,10 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         ),
         argument("out", Path, "Run folder to write."),
         argument("exclude", tuple[str, ...], "Corpora (sub-folders of the data) to exclude.", ()),
+        argument(
+            "channel", str | None, "Channel that is read: `mix` (the default), `loudest`, or a number from 0.", None
+        ),
+        argument("time_expansion", float | None, "How many times slower recordings are played, for ultrasound.", None),
         argument(
             "resume",
             bool,
