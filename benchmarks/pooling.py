@@ -21,8 +21,9 @@ from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.evaluation.controls import controls
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
-from auricle.evaluation.evaluate import controls, evaluate
+from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.seen import seen
 from auricle.probes import SearchConfig
 from auricle.recipes.loading import load

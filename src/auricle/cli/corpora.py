@@ -59,13 +59,16 @@ class EmbedArguments(ComputeArguments, TrustArguments):
     data: str
     """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
     out: Path
-    """Parquet file to write: one row per clip with its table columns and `embedding`, a list of floats."""
+    """File to write; its ending decides the format: .parquet, .csv, .jsonl or .npz. One row per clip: the columns of
+    its table and `embedding`, the vector (in a CSV, one column per number)."""
     batch: int = 16
     """Clips encoded at once, at most."""
     segment: float | None = None
     """Cut longer recordings into segments of this many seconds: one row per segment, with its `start` and `seconds`."""
     hop: float | None = None
     """Seconds between the starts of two segments; by default --segment, without overlap."""
+    resume: bool = False
+    """Continue a call that was killed, with the same arguments: the same file comes out."""
 
 
 def embed(argv: Sequence[str]) -> None:
@@ -82,10 +85,13 @@ def embed(argv: Sequence[str]) -> None:
         segment=args.segment,
         hop=args.hop,
         batch=args.batch,
+        resume=args.resume,
         device=args.device,
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,
     )
     print(f"{counted(table.clips, 'clip')}, {counted(table.width, 'number')} each: {args.out}")
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

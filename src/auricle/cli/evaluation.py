@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -20,6 +20,7 @@ from auricle.cli.arguments import (
     value_of,
 )
 from auricle.errors import AuricleError
+from auricle.results.record import CONTROL_NAMES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,11 @@ class ProbeArguments(ComputeArguments, TrustArguments):
     kit's protocol, with its own probes, seeds and quirks; what makes its scores optimistic is printed beside them."""
     published_search: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
-    controls: bool = True
-    """Evaluate the random-weight control and the log-mel statistics as well."""
+    controls: tuple[Literal["random", "log-mel", "mfcc"], ...] = CONTROL_NAMES
+    """Controls to evaluate as well: the same architecture with `random` weights, `log-mel` statistics, `mfcc`
+    statistics."""
+    no_controls: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Evaluate the model alone."""
     maps: bool = False
     """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
     out: Path | None = None
@@ -58,7 +62,7 @@ class ProbeArguments(ComputeArguments, TrustArguments):
 def probe(argv: Sequence[str]) -> None:
     """Evaluate a frozen encoder on a task."""
     about = (
-        "Evaluate a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
+        "Evaluate a frozen encoder on a task, beside random weights, log-mel and MFCC statistics. Settings are "
         "chosen on validation data inside the training part; the test part is scored once per seed. --rule.* are the "
         "settings of the task's type, --search.* those of the probes' search."
     )
@@ -81,7 +85,10 @@ def probe(argv: Sequence[str]) -> None:
         given = [flag for flag in argv if flag.startswith(("--seeds", "--published-search", "--search.", "--maps"))]
         if given:
             raise AuricleError(f"protocol {args.protocol!r} has its own seeds and search; leave {given[0]} out")
-    config = EvaluationConfig(seeds=args.seeds, search=args.search, controls=args.controls, device=args.device)
+    if not args.controls:
+        raise AuricleError("--controls names no control; name some of random, log-mel and mfcc, or set --no-controls")
+    chosen = () if args.no_controls else args.controls
+    config = EvaluationConfig(seeds=args.seeds, search=args.search, controls=chosen, device=args.device)
     opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
     if args.suite:
         from auricle.kits.suites import run_suite
