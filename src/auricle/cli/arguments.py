@@ -119,8 +119,6 @@ def parse(
         if short:
             print(f"`auricle {verb} --help-all` shows all settings.")
         raise
-    except ConfigError as error:
-        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
     return found
 
 
@@ -130,7 +128,7 @@ def _check_file(file: Path, arguments: type, verb: str) -> None:
     Raises:
         ConfigError: naming the file, the setting, and what was expected.
     """
-    known = {setting.name.replace("-", "_"): setting.hint for setting in grammar.settings_of(arguments)}
+    known = {name.replace("-", "_"): hint for name, hint in grammar.settings_of(arguments)}
     for name, value in flatten(read_settings(file)).items():
         key = name.replace("-", "_")
         if key.rpartition(".")[2] == "kind":

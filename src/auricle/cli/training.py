@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli import grammar
 from auricle.cli.arguments import ComputeArguments, parse, read_settings, value_of, without
 from auricle.devices import Device, Precision
 from auricle.errors import AuricleError, ConfigError
@@ -93,19 +92,16 @@ def pretrain(argv: Sequence[str]) -> None:
     for field in ("device", "precision"):
         if getattr(args, field) is not None:
             changed = changed.replace(train=changed.train.replace(**{field: getattr(args, field)}))
-    try:
-        run(
-            pass_down(changed, default),
-            args.data,
-            args.out,
-            resume=args.resume,
-            exclude=args.exclude,
-            channel=args.channel,
-            time_expansion=args.time_expansion,
-            previous=args.previous,
-        )
-    except ConfigError as error:
-        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
+    run(
+        pass_down(changed, default),
+        args.data,
+        args.out,
+        resume=args.resume,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        previous=args.previous,
+    )
 
 
 def _resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -152,8 +148,7 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
     try:
         return Recipe.from_json(_merged(own, settings))
     except ConfigError as error:
-        said = grammar.with_flags(str(error), type(recipe), dashes="")
-        raise ConfigError(f"--config {file}: {said}; correct the file") from error
+        raise ConfigError(f"--config {file}: {error}; correct the file") from error
 
 
 def _nested(held: dict[str, Any]) -> dict[str, Any]:
