@@ -258,7 +258,7 @@ def test_python_has_the_defaults_of_the_command_line(verb: str) -> None:
 def test_only_settings_of_the_verb_become_flags() -> None:
     from auricle.cli.evaluation import FinetuneArguments
 
-    assert with_flags("OtherConfig.steps is 0", FinetuneArguments) == "OtherConfig.steps is 0"
+    assert with_flags("other.steps is 0", FinetuneArguments) == "other.steps is 0"
 
 
 @pytest.mark.parametrize("word", ["none", "None"])

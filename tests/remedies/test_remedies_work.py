@@ -149,13 +149,13 @@ def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command,
 def test_a_setting_out_of_range_is_named_as_its_flag(auricle: Command, run: Path) -> None:
     words = pretrain("new", "data", "--train.log-every", "0")
     message = auricle.refused(*words)
-    assert "auricle: train.log_every is 0; expected a whole number of at least 1" in message
+    assert "auricle: --train.log-every is 0; expected a whole number of at least 1" in message
     auricle.works(*changed(words, "--train.log-every", "1"))
 
 
 def test_a_batch_larger_than_the_corpus_is_lowered(auricle: Command, run: Path) -> None:
     words = changed(pretrain("new"), "--loader.batch", "64")
-    most = after(auricle.refused(*words), "set loader.batch to at most ")
+    most = after(auricle.refused(*words), "set --loader.batch to at most ")
     auricle.works(*changed(words, "--loader.batch", most))
 
 
@@ -236,10 +236,9 @@ def test_episodes_are_made_smaller(auricle: Command, tmp_path: Path) -> None:
     auricle.works(*words, *(word for pair in small.items() for word in pair))
 
 
-def test_a_folder_of_embeddings_becomes_a_file(auricle: Command, tmp_path: Path) -> None:
+def test_embeddings_get_an_ending_that_decides_their_format(auricle: Command, tmp_path: Path) -> None:
     words = ["embed", "remedy_encoders:Bands", "--data", str(tones(tmp_path / "data")), "--out"]
-    (tmp_path / "vectors").mkdir()
-    auricle.works(*words, after(auricle.refused(*words, "vectors"), "such as "))
+    auricle.works(*words, after(auricle.refused(*words, "vectors"), "decides the format: "))
 
 
 def test_damaged_tokens_are_deleted(auricle: Command, tmp_path: Path) -> None:

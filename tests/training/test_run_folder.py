@@ -38,7 +38,7 @@ def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -
     (run.path / "checkpoints" / ".writing-step-00000000").mkdir()
     (run.path / "previous").mkdir()
     other = RECIPE | {"betas": [0.9, 0.95]}
-    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: it made no step\)"):
+    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: the run made no step\)"):
         RunFolder.open(run.path).check_recipe(other)
     stage = RunFolder.create(run.path / "previous", RECIPE)
     with pytest.raises(CheckpointError, match=r"betas.*start a new run \(choose another --out\)"):

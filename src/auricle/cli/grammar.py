@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from auricle.config import Config
+
 NONE = "none"
 _NUMBERS = {int: "a whole number", float: "a number"}
 
@@ -146,12 +148,14 @@ class Setting:
     Attributes:
         name: of its flag, without the leading dashes and with underscores: `train.warmup_steps`.
         hint: its annotation.
-        owner: class and field: `TrainConfig.warmup_steps`.
+        owner: class of the settings.
+        said: what errors of that class call it: `train.warmup_steps`.
     """
 
     name: str
     hint: Any
     owner: str
+    said: str
 
 
 def settings_of(arguments: Any, prefix: str = "") -> Iterator[Setting]:
@@ -176,11 +180,12 @@ def settings_of(arguments: Any, prefix: str = "") -> Iterator[Setting]:
             for number, part in enumerate(value):
                 yield from settings_of(part, f"{inside}{number}.")
         else:
-            yield Setting(name, hints[field.name], f"{kind.__name__}.{field.name}")
+            said = f"{kind.prefix()}{field.name}" if issubclass(kind, Config) else field.name
+            yield Setting(name, hints[field.name], kind.__name__, said)
 
 
 def with_flags(message: str, arguments: type, *, dashes: str = "--") -> str:
-    """Return a message with flags in place of classes: `TrainConfig.steps is 0` becomes `--train.steps is 0`.
+    """Return a message with the flags of settings: `train.steps is 0` becomes `--train.steps is 0`.
 
     Args:
         message: of an error.
@@ -191,15 +196,16 @@ def with_flags(message: str, arguments: type, *, dashes: str = "--") -> str:
     groups: dict[str, list[str]] = {}
     for setting in settings_of(arguments):
         shown = dashes + (setting.name.replace("_", "-") if dashes else setting.name)
-        names.setdefault(setting.owner, []).append(shown)
+        names.setdefault(setting.said, []).append(shown)
         group = setting.name.rpartition(".")[0]
-        if group and group not in groups.setdefault(setting.owner.partition(".")[0], []):
-            groups[setting.owner.partition(".")[0]].append(group)
+        if group and group not in groups.setdefault(setting.owner, []):
+            groups[setting.owner].append(group)
 
     def named(match: re.Match[str]) -> str:
         return " or ".join(names.get(match[0], [match[0]]))
 
-    message = re.sub(r"\b[A-Z]\w*\.[a-z]\w*", named, message)
+    # Settings without a group are named at the start of a message only: their names are plain words.
+    message = re.sub(r"^\w+(?= is | has )|(?<![\w.-])[a-z]\w*\.[a-z]\w*\b(?!\.[a-z])", named, message)
     return re.sub(
         r"\b([A-Z]\w*)(?= has no setting)", lambda match: " or ".join(groups.get(match[1], [match[1]])), message
     )
