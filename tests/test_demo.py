@@ -13,7 +13,7 @@ from auricle.probes import SearchConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe
 from auricle.results.record import CONTROLS, ROLES
-from auricle.training.run_folder import read_metrics
+from auricle.training.journal import read_metrics
 
 
 @pytest.fixture

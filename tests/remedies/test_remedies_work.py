@@ -126,15 +126,16 @@ def changed(words: Sequence[str], flag: str, value: str) -> list[str]:
 def test_a_run_that_exists_is_continued_or_another_folder_chosen(auricle: Command, run: Path) -> None:
     shutil.rmtree(max((run / "checkpoints").glob("step-*")))
     message = auricle.refused(*pretrain(run))
-    assert "continue it (--resume), or choose another --out" in message
-    auricle.works(*pretrain(run), "--resume")
+    assert message.rstrip().endswith("or choose another --out")
+    auricle.works(*shlex.split(after(message, "Continue the run (auricle ", r"(.+?)\)")))
+    auricle.works(*pretrain(run), "--resume")  # complete by now, which is no mistake
     auricle.works(*pretrain("other"))
 
 
-def test_a_complete_run_is_probed(auricle: Command, run: Path) -> None:
-    message = auricle.refused(*pretrain(run), "--resume")
-    assert "Probe it, or start a longer run in another --out" in message
-    auricle.works("probe", run, "--task", "folder", "--data", "data", *QUICK)
+def test_a_run_is_continued_with_its_own_settings(auricle: Command, run: Path) -> None:
+    message = auricle.refused(*pretrain(run), "--resume", "--train.lr", "0.1")
+    assert "now. Resume with the settings of the run" in message
+    auricle.works(*shlex.split(after(message, "of the run (auricle ", r"(.+?)\)")))
 
 
 def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command, run: Path) -> None:
@@ -149,13 +150,13 @@ def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command,
 def test_a_setting_out_of_range_is_named_as_its_flag(auricle: Command, run: Path) -> None:
     words = pretrain("new", "data", "--train.log-every", "0")
     message = auricle.refused(*words)
-    assert "auricle: --train.log-every is 0; expected a whole number of at least 1" in message
+    assert "auricle: train.log_every is 0; expected a whole number of at least 1" in message
     auricle.works(*changed(words, "--train.log-every", "1"))
 
 
 def test_a_batch_larger_than_the_corpus_is_lowered(auricle: Command, run: Path) -> None:
     words = changed(pretrain("new"), "--loader.batch", "64")
-    most = after(auricle.refused(*words), "set --loader.batch to at most ")
+    most = after(auricle.refused(*words), "set loader.batch to at most ")
     auricle.works(*changed(words, "--loader.batch", most))
 
 

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import MODEL, ComputeArguments, FileArguments, TrustArguments, parse
+from auricle.cli.arguments import MODEL, ComputeArguments, ReadingArguments, TrustArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScanArguments(FileArguments):
+class ScanArguments(ReadingArguments):
     """Arguments of `auricle corpus scan`."""
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]
@@ -25,6 +25,8 @@ class ScanArguments(FileArguments):
     """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
     exclude: tuple[str, ...] = ()
     """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
+    rate: int = 16000
+    """Sample rate in Hz of the encoder that the corpus is for: recordings far from it are noted."""
 
 
 def corpus(argv: Sequence[str]) -> None:
@@ -47,12 +49,19 @@ def corpus(argv: Sequence[str]) -> None:
 
     from auricle.corpus.scan import scan
 
-    report = scan(args.path, out=args.out, exclude=args.exclude)
+    report = scan(
+        args.path,
+        out=args.out,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        rate=args.rate,
+    )
     report.render(Console())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedArguments(ComputeArguments, TrustArguments):
+class EmbedArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Arguments of `auricle embed`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -75,12 +84,13 @@ def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
+    from auricle.corpus.sources import open_corpus
     from auricle.models.embedding import embed as run
     from auricle.words import counted
 
     table = run(
         args.model,
-        args.data,
+        open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion),
         args.out,
         segment=args.segment,
         hop=args.hop,

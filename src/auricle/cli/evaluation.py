@@ -14,6 +14,7 @@ from auricle.cli.arguments import (
     ComputeArguments,
     DeviceArguments,
     FileArguments,
+    ReadingArguments,
     TrustArguments,
     command,
     parse,
@@ -24,7 +25,7 @@ from auricle.results.record import CONTROL_NAMES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbeArguments(ComputeArguments, TrustArguments):
+class ProbeArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Arguments of `auricle probe`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -95,8 +96,11 @@ def probe(argv: Sequence[str]) -> None:
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
-        if args.segment is not None or args.hop is not None or args.maps:
-            raise AuricleError("--segment, --hop and --maps are for one task; name it with --task instead of --suite")
+        if args.segment is not None or args.hop is not None or args.maps or args.channel or args.time_expansion:
+            raise AuricleError(
+                "--segment, --hop, --maps, --channel and --time-expansion are for one task; name it with --task "
+                "instead of --suite"
+            )
         found = run_suite(
             args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
             command=command(), **opening,
@@ -126,7 +130,7 @@ _FINETUNE = tuple(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneArguments(DeviceArguments, TrustArguments):
+class FinetuneArguments(ReadingArguments, DeviceArguments, TrustArguments):
     """Arguments of `auricle finetune`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -164,7 +168,7 @@ def finetune(argv: Sequence[str]) -> None:
     results = run(
         args.model,
         task=_card(args),
-        data=args.data,
+        data=_audio(args),
         out=args.out,
         config=args.settings,
         seeds=args.seeds,
@@ -200,16 +204,23 @@ def _card(args: Any) -> Any:
 
 
 def _audio(args: Any) -> Any:
-    """Return the data of a verb, cut into segments where they are asked for."""
-    if args.segment is None:
-        if args.hop is not None:
-            raise AuricleError("--hop needs --segment: the length of the segments")
+    """Return the data of a verb, read and cut into segments as it is asked for."""
+    segment, hop = getattr(args, "segment", None), getattr(args, "hop", None)
+    if segment is None and hop is not None:
+        raise AuricleError("--hop needs --segment: the length of the segments")
+    if segment is None and args.channel is None and args.time_expansion is None:
         return args.data
     if args.data is None:
-        raise AuricleError("--segment needs --data: the recordings to cut")
+        asked = "--segment" if segment is not None else "--channel and --time-expansion"
+        raise AuricleError(f"{asked} needs --data: the recordings that it changes")
+    from auricle.corpus.reading import read_as
     from auricle.corpus.sources import open_corpus
+    from auricle.evaluation.probing import open_task_corpus
 
-    return open_corpus(args.data).segments(args.segment, args.hop)
+    if segment is not None:
+        corpus = open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion)
+        return corpus.segments(segment, hop)
+    return read_as(open_task_corpus(_card(args), args.data), args.channel, args.time_expansion)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

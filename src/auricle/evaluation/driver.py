@@ -21,6 +21,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.reading import band_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.evaluation.token_store import Layers, constant_note
@@ -217,7 +218,11 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(dict.fromkeys([*task.plan.notes, *outcome.notes, *encoder.notes])),
+            notes=list(
+                dict.fromkeys(
+                    [*task.plan.notes, *outcome.notes, *encoder.notes, *band_notes(task.corpus, encoder.rate)]
+                )
+            ),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from auricle.audio.batch import Audio
+from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
@@ -109,6 +110,7 @@ def embed_corpus(
     done[present] = True
     kept = corpus.select(done)
     table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
+    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
     origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
     write_table(out, table, vectors[np.argsort(present)], origin)
     work.remove()
