@@ -146,10 +146,10 @@ def test_broken_clips_are_skipped_counted_and_listed(encoder: FrozenEncoder, cor
     (corpus.root / "4.wav").unlink()
     cache = run(encoder, corpus, tmp_path / "cache")
     assert sorted(cache.missing) == [1, 4]
-    assert "1.wav" in cache.missing[1]
+    assert "not readable as audio" in cache.missing[1]
     assert cache.present.tolist() == [0, 2, 3, 5]
     assert len(TokenCache(tmp_path / "cache").select()) == 4
-    with pytest.raises(CorpusError, match=r"clip 4 has no tokens \(.*4.wav"):
+    with pytest.raises(CorpusError, match=r"clip 4 has no tokens \(no such file"):
         cache.select([0, 4])
     with pytest.raises(CorpusError, match="the corpus has 6 clips"):
         cache.select([6])

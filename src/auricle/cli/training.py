@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli import grammar
 from auricle.cli.arguments import ComputeArguments, parse, read_settings, value_of, without
 from auricle.devices import Device, Precision
 from auricle.errors import AuricleError, ConfigError
@@ -27,7 +26,7 @@ _BRIEF = tuple(
     )
 )  # fmt: skip
 # Arguments of the command that a settings file may hold beside those of the recipe.
-_ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
+_ARGUMENTS = ("data", "out", "exclude", "channel", "time_expansion", "previous", "resume", "device", "precision")
 
 
 def pretrain(argv: Sequence[str]) -> None:
@@ -49,7 +48,8 @@ def pretrain(argv: Sequence[str]) -> None:
 
         request = requested(out, value_of("--data", words) or given.get("data"))
         recipe = request.recipe
-        given = {"data": request.data, "exclude": request.exclude, "previous": request.previous} | given
+        own = ("data", "exclude", "previous", "channel", "time_expansion")
+        given = {field: getattr(request, field) for field in own} | given
         about = (
             f"Continue the run in {out}: recipe {recipe.name}, on {request.data}. The defaults shown are the settings "
             "that it was started with; those that change no number may differ (--train.minutes, --loader.workers ...)."
@@ -93,17 +93,16 @@ def pretrain(argv: Sequence[str]) -> None:
     for field in ("device", "precision"):
         if getattr(args, field) is not None:
             changed = changed.replace(train=changed.train.replace(**{field: getattr(args, field)}))
-    try:
-        run(
-            pass_down(changed, default),
-            args.data,
-            args.out,
-            resume=args.resume,
-            exclude=args.exclude,
-            previous=args.previous,
-        )
-    except ConfigError as error:
-        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
+    run(
+        pass_down(changed, default),
+        args.data,
+        args.out,
+        resume=args.resume,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        previous=args.previous,
+    )
 
 
 def _resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -150,8 +149,7 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
     try:
         return Recipe.from_json(_merged(own, settings))
     except ConfigError as error:
-        said = grammar.with_flags(str(error), type(recipe), dashes="")
-        raise ConfigError(f"--config {file}: {said}; correct the file") from error
+        raise ConfigError(f"--config {file}: {error}; correct the file") from error
 
 
 def _nested(held: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +197,10 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         ),
         argument("out", Path, "Run folder to write."),
         argument("exclude", tuple[str, ...], "Corpora (sub-folders of the data) to exclude.", ()),
+        argument(
+            "channel", str | None, "Channel that is read: `mix` (the default), `loudest`, or a number from 0.", None
+        ),
+        argument("time_expansion", float | None, "How many times slower recordings are played, for ultrasound.", None),
         argument(
             "resume",
             bool,

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from auricle.corpus.loader import Loader
+from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
@@ -41,6 +42,8 @@ def pretrain(
     *,
     resume: bool = False,
     exclude: Sequence[str] = (),
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     progress: bool = True,
     previous: str | Path | None = None,
 ) -> Path:
@@ -60,6 +63,8 @@ def pretrain(
             before its first checkpoint begins again at step 0, with the statistics that it had measured. Where there is
             no run yet, it starts, and a finished one is left as it is. `resume(out)` needs nothing else.
         exclude: sub-corpora to exclude.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         progress: show a progress line.
         previous: run folder to use as the previous stage, instead of training one.
 
@@ -76,18 +81,18 @@ def pretrain(
     """
     ranks, out = Ranks.start(recipe.train.device), Path(out)
     show = progress and ranks.main
-    request = Request.of(recipe, data, tuple(exclude), previous)
+    request = Request.of(recipe, data, tuple(exclude), previous, channel, time_expansion)
     begun = _begun(request, out, resume, ranks)
     # Every rank has looked before rank 0 writes.
     ranks.wait()
     if begun is not None and begun.finished():
         kept = read_request(out)
         if kept is None or kept.data != request.data:
-            check_corpus(begun, _open(data, exclude, ranks))
+            check_corpus(begun, read_as(_open(data, exclude, ranks), channel, time_expansion))
         return _already_done(begun, show)
     if resume and begun is None and show:
         _say(f"{out} holds no step yet: the run starts at step 0")
-    corpus = _open(data, exclude, ranks)
+    corpus = read_as(_open(data, exclude, ranks), channel, time_expansion)
     if begun is not None:
         check_corpus(begun, corpus)
     _check_early(recipe, corpus, previous, out, ranks)
@@ -132,7 +137,7 @@ def resume(out: str | Path, *, data: str | Path | None = None, progress: bool = 
     found = requested(out, data)
     return pretrain(
         found.recipe, str(found.data), out, resume=True, exclude=found.exclude, progress=progress,
-        previous=found.previous,
+        previous=found.previous, channel=found.channel, time_expansion=found.time_expansion,
     )  # fmt: skip
 
 
@@ -235,7 +240,11 @@ def _train(
         resume=begun is not None,
         progress=progress,
         ranks=ranks,
-        warnings=[] if padding is None else [padding],
+        warnings=[
+            *([] if padding is None else [padding]),
+            *loader.warnings(),
+            *band_notes(corpus, frontend.rate),
+        ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}

@@ -42,8 +42,8 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
     if began.get("fingerprint") != corpus.fingerprint:
         raise CheckpointError(
             f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): set the "
-            "same --data (and --exclude), or start a new run in another --out"
+            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
+            "same --data (and --exclude, --channel, --time-expansion), or start a new run in another --out"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,26 @@ class Request:
         data: as `open_corpus` takes it, with absolute paths; None: Python gave an open corpus, or it is not recorded.
         exclude: sub-corpora that were excluded.
         previous: run folder that serves as the previous stage, absolute; None: it is trained, or there is none.
+        channel: channel that is read (see `auricle.corpus.reading.read_as`); None: as the corpus says.
+        time_expansion: how many times slower recordings are played; None: as the corpus says.
     """
 
     recipe: Recipe
     data: str | None = None
     exclude: tuple[str, ...] = ()
     previous: str | None = None
+    channel: str | None = None
+    time_expansion: float | None = None
 
     @classmethod
     def of(
-        cls, recipe: Recipe, data: str | Path | Corpus, exclude: tuple[str, ...], previous: str | Path | None
+        cls,
+        recipe: Recipe,
+        data: str | Path | Corpus,
+        exclude: tuple[str, ...],
+        previous: str | Path | None,
+        channel: str | int | None = None,
+        time_expansion: float | None = None,
     ) -> Request:
         """Make a request of what `pretrain` was given."""
         return cls(
@@ -46,6 +56,8 @@ class Request:
             None if isinstance(data, Corpus) else _absolute(str(data)),
             exclude,
             None if previous is None else str(Path(previous).absolute()),
+            None if channel is None else str(channel),
+            None if time_expansion is None else float(time_expansion),
         )
 
     def write(self, out: Path) -> None:
@@ -59,6 +71,8 @@ class Request:
             "data": self.data,
             "exclude": list(self.exclude),
             "previous": self.previous,
+            "channel": self.channel,
+            "time_expansion": self.time_expansion,
             "modules": sorted(_outside(self.recipe)),
         }
         write_record(out / RECORD, {**held, **EMPTY}, CONTINUE)
@@ -70,8 +84,8 @@ class Request:
             CheckpointError: naming what differs, with both values.
         """
         RunFolder(out, {}).check_recipe(other.recipe.to_json(), self.recipe.to_json())
-        for name in ("exclude", "previous"):
-            own, its = getattr(self, name), getattr(other, name)
+        for field in ("exclude", "previous", "channel", "time_expansion"):
+            own, its, name = getattr(self, field), getattr(other, field), field.replace("_", "-")
             if own != its:
                 raise CheckpointError(
                     f"{out} was started with --{name} {_said(own)}, and this is --{name} {_said(its)}; expected the "
@@ -91,10 +105,12 @@ def read_request(out: str | Path) -> Request | None:
     if record is None or "recipe" not in record:
         return None
     data, exclude, previous = record.get("data"), record.get("exclude"), record.get("previous")
-    names = [*exclude, data or "", previous or ""] if isinstance(exclude, list) else [None]
-    if not all(isinstance(each, str) for each in names):
+    channel, expansion = record.get("channel"), record.get("time_expansion")
+    names = [*exclude, data or "", previous or "", channel or ""] if isinstance(exclude, list) else [None]
+    if not all(isinstance(each, str) for each in names) or not isinstance(expansion or 1.0, int | float):
         raise CheckpointError(f"{out / RECORD} is damaged: its data, exclude or previous are no names; {AGAIN}")
-    return Request(parse_recipe(record["recipe"], out, record.get("modules")), data, tuple(exclude or ()), previous)
+    recipe = parse_recipe(record["recipe"], out, record.get("modules"))
+    return Request(recipe, data, tuple(exclude or ()), previous, channel, expansion)
 
 
 def requested(out: str | Path, data: str | Path | None = None) -> Request:
@@ -128,7 +144,7 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
             f"the run in {out} does not record where its data lie: Python gave it an open corpus, or auricle 0.2 began "
             f"it. Add --data: {typed} --data FOLDER"
         )
-    return found if data is None else Request(found.recipe, str(data), found.exclude, found.previous)
+    return found if data is None else replace(found, data=str(data))
 
 
 def _absolute(data: str) -> str:

@@ -106,7 +106,8 @@ def extract(
             row, reason = min(writer.missing.items())
             writer.discard()
             raise CorpusError(
-                f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; clip {row}: {reason}"
+                f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; the first, "
+                f"{corpus[row].file}: {reason}"
             )
         writer.finish()
     return TokenCache(folder)
