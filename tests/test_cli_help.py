@@ -212,7 +212,7 @@ def test_steps_and_encoders_are_checked_in_bfloat16(level: str) -> None:
         (["embed", "m:E"], {"bacth": 3}, "the setting bacth, and `auricle embed` has none of that name; did you mean"),
         (["probe", "m:E"], {"search": {"epochs": "ten"}}, "search.epochs is 'ten'; expected a whole number"),
         (["finetune", "m:E"], {"epochs": "ten"}, "epochs is 'ten'; expected a whole number"),
-        (["results"], {"resamples": "all"}, "resamples is 'all'; expected a whole number"),
+        (["results"], {"seed": "all"}, "seed is 'all'; expected a whole number"),
         (["pretrain", "cola"], {"train": {"steps": "many"}}, "train.steps is 'many'; expected a whole number"),
         (["pretrain", "cola"], {"train.steps": 0}, "train.steps is 0; expected a whole number of at least 1"),
         (["pretrain", "cola"], {"train": {"stpes": 3}}, "train has no setting 'stpes'; did you mean 'steps'"),
