@@ -54,6 +54,7 @@ def test_channels_that_cancel_are_skipped_and_the_remedy_works(
     assert table.audio(0).any()
     assert table.fingerprint != corpus.fingerprint
     assert read_as(table, "mix").fingerprint == corpus.fingerprint
+    assert read_as(table, "mix").notes == tuple(note for note in table.notes if "--channel" not in note)
     assert read_as(corpus, "1").fingerprint != read_as(corpus, "0").fingerprint
     np.testing.assert_allclose(read_as(corpus, "1").audio(2), -read_as(corpus, 0).audio(2), atol=1e-4)
     assert next(Loader(read_as(corpus, 0), WindowConfig(), LoaderConfig(batch=2, workers=0)).iterate()).audio.wave.any()
