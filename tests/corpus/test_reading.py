@@ -101,6 +101,14 @@ def test_time_expansion_out_of_range_and_with_strong_labels(bats: Path) -> None:
         read_as(Corpus.from_columns(columns, root=bats, events=events), time_expansion=10)
 
 
+def test_a_run_keeps_its_channel_when_it_is_resumed(antiphase: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["pretrain", "audiomosaic", "--size", "tiny", "--data", str(antiphase), "--out", str(out), "--channel", "1"]
+    words += ["--train.steps", "1", "--train.warmup-steps", "1", "--loader.batch", "4", "--loader.workers", "0"]
+    assert main(words) in (0, None)
+    assert main(["pretrain", "--resume", str(out)]) in (0, None)
+
+
 def test_rates_below_the_encoders_are_said(tmp_path: Path, record) -> None:
     record(tmp_path / "a.wav", rate=8000)
     record(tmp_path / "b.wav", rate=16000)

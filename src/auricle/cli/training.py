@@ -48,7 +48,8 @@ def pretrain(argv: Sequence[str]) -> None:
 
         request = requested(out, value_of("--data", words) or given.get("data"))
         recipe = request.recipe
-        given = {"data": request.data, "exclude": request.exclude, "previous": request.previous} | given
+        known = ("data", "exclude", "previous", "channel", "time_expansion")
+        given = {name: getattr(request, name) for name in known} | given
         about = (
             f"Continue the run in {out}: recipe {recipe.name}, on {request.data}. The defaults shown are the settings "
             "that it was started with; those that change no number may differ (--train.minutes, --loader.workers ...)."
