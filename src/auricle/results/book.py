@@ -319,8 +319,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
         notes.append(f"this audio was seen in pre-training, without its labels: {names}")
     missing = max((r.missing for r in results), key=len)
-    if missing:
-        file, reason = next(iter(missing.items()))
+    for file, reason in list(missing.items())[:1]:
         notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
 
