@@ -21,12 +21,12 @@ from auricle.evaluation.driver import (
     Evaluation,
     EvaluationConfig,
     PlannedTask,
-    TokenStore,
     drive,
 )
+from auricle.evaluation.token_store import TokenStore
 from auricle.probes import SearchConfig, get_loss
 from auricle.probes.heads.linear import LinearConfig
-from auricle.results.record import Result, read_results
+from auricle.results.record import CONTROL_NAMES, Result, read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.shallow import KnnConfig
@@ -229,7 +229,7 @@ SEARCHES = st.builds(
     config=st.builds(
         EvaluationConfig,
         seeds=st.integers(1, 50),
-        controls=st.booleans(),
+        controls=st.booleans() | st.lists(st.sampled_from(CONTROL_NAMES), unique=True).map(tuple),
         search=SEARCHES,
         loss=st.none() | st.sampled_from(["ce", "bce", "asl"]) | st.just(get_loss("asl")),
         refit=st.booleans(),

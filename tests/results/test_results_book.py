@@ -298,7 +298,7 @@ def test_a_name_in_brackets_is_itself_and_an_empty_file_is_named(tmp_path: Path)
     assert [f.result.encoder for f in book.where(encoder=["run [xyz]"]).found] == ["run x"]
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "results.jsonl").write_text("")
-    with pytest.raises(CorpusError, match=r"no result in .*results\.jsonl; give folders of `auricle probe`"):
+    with pytest.raises(CorpusError, match=r"no result in .*results\.jsonl; name folders of `auricle probe`"):
         ResultBook.collect([tmp_path / "b"])
     with pytest.raises(CorpusError, match="no result in no folder"):
         ResultBook.collect([])

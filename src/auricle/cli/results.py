@@ -27,10 +27,10 @@ class ResultsArguments(FileArguments):
     task: tuple[str, ...] = ()
     """Tasks to show, by name or pattern (`esc*`)."""
     encoder: tuple[str, ...] = ()
-    """Encoders, by name, pattern or fingerprint, or `random` and `log-mel`."""
+    """Encoders, by name, pattern or fingerprint, or `random`, `log-mel` and `mfcc`."""
     probe: tuple[str, ...] = ()
     """Probes, by name or pattern."""
-    role: tuple[Literal["pretrained", "random", "log-mel"], ...] = ()
+    role: tuple[Literal["pretrained", "random", "log-mel", "mfcc"], ...] = ()
     """Only pretrained encoders, or only controls."""
     type_: Annotated[tuple[str, ...], tyro.conf.arg(name="type")] = ()
     """Types of tasks: clips, events, regression ..."""

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auricle.config import nearest
-from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, split_labels, typed, untyped
+from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, reading_of, split_labels, typed, untyped
 from auricle.corpus.segments import Remainder, segment_ranges
 from auricle.corpus.stores import FolderStore, Place, Store
 from auricle.errors import CorpusError
@@ -186,8 +186,10 @@ class Corpus:
         """Return whether a clip is its whole recording."""
         return bool(self.table.column("_whole")[index].as_py())
 
-    def audio(self, index: int, rate: int = 16000, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    def audio(self, index: int, rate: float = 16000, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
         """Decode a clip, or a range of it, to float32 `(S,)` in [-1, 1], mono, at `rate` Hz.
+
+        `auricle.corpus.reading.read_as` sets the channel and the time expansion that it is read with.
 
         Args:
             index: row of the clip.
@@ -204,7 +206,11 @@ class Corpus:
         if not row["_whole"]:
             left = row["seconds"] - start
             seconds = left if seconds is None else min(seconds, left)
-        return self.stores[row["_store"]].decode(place, start=row["start"] + start, seconds=seconds, rate=rate)
+        channel, expansion = reading_of(row)
+        store = self.stores[row["_store"]]
+        return store.decode(
+            place, start=row["start"] + start, seconds=seconds, rate=round(rate * expansion), channel=channel
+        )
 
     @property
     def columns(self) -> list[str]:

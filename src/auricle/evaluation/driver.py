@@ -15,30 +15,28 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.predictions import save_predictions
-from auricle.results.record import Result, Role, append_result, read_results
+from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
 from auricle.results.scoring import Scores
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
-from auricle.tokens.extract import extract
 
-SCHEME = 4  # raise when a change here changes numbers, so that older results are not taken for new ones
 FILE = "results.jsonl"
 # Fields of a card that decide no number: they may be reworded.
 PROSE = ("title", "made", "licence", "citation", "notes")
-Layers = Literal["blocks", "states"] | None
-"""What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class EvaluationConfig(Config, section=""):
 
     Attributes:
         seeds: number of seeds (0, 1, 2, ...) of each probe.
-        controls: evaluate random weights and log-mel statistics as well (once each, however many encoders share them).
+        controls: what to evaluate as well (once each, however many encoders share it): `random` weights, `log-mel`
+            statistics, `mfcc` statistics. True: all three; False: none.
         search: grid and training of the probes; the default is the published one.
         loss: of the probes; None: the card's.
         refit: train again on training and validation clips with the chosen settings.
@@ -58,7 +57,7 @@ class EvaluationConfig(Config, section=""):
     """
 
     seeds: Count = 3
-    controls: bool = True
+    controls: bool | tuple[Control, ...] = True
     search: SearchConfig = field(default_factory=SearchConfig)
     loss: str | LossConfig | None = None
     refit: bool = True
@@ -172,6 +171,9 @@ class Evaluation:
         # Files that could not be opened with the corpus have no row, and are missing all the same.
         missing = dict(task.corpus.problems)
         missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
+        constant = constant_note(cache) if isinstance(cache, TokenCache) else None
+        if constant is not None:
+            outcome = replace(outcome, notes=[*outcome.notes, constant])
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
@@ -216,7 +218,17 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(dict.fromkeys([*task.plan.notes, *outcome.notes, *encoder.notes])),
+            notes=list(
+                dict.fromkeys(
+                    [
+                        *task.plan.notes,
+                        *outcome.notes,
+                        *encoder.notes,
+                        *read_notes(task.corpus),
+                        *band_notes(task.corpus, encoder.rate),
+                    ]
+                )
+            ),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,
@@ -241,6 +253,7 @@ class Evaluation:
             details={**detail.get("details", {}), **outcome.details},
             constant=constant,
             constant_metrics=floor,
+            scheme=SCHEME,
         )
 
 
@@ -295,47 +308,6 @@ def progress_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, disable=not show)
-
-
-@dataclass(frozen=True)
-class TokenStore:
-    """Token caches of a corpus in one folder; each is extracted once and shared by all probes that read it.
-
-    Attributes:
-        corpus: the clips.
-        folder: of the caches.
-        batch: clips encoded at once.
-        device: where encoders run.
-        progress: show progress bars.
-    """
-
-    corpus: Corpus
-    folder: Path
-    batch: int = 16
-    device: str = "cpu"
-    progress: bool = True
-
-    def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
-        """Open the cache of an encoder, or extract it."""
-        folder, wanted = self.folder / encoder.fingerprint, None
-        if layers == "blocks":
-            folder, wanted = folder.with_name(f"{folder.name}-layers"), tuple(range(1, encoder.depth + 1)) or (0,)
-        elif layers == "states":
-            folder, wanted = folder.with_name(f"{folder.name}-states"), tuple(range(encoder.depth + 1))
-        encoder = encoder.to(self.device)
-        return extract(encoder, self.corpus, folder, layers=wanted, batch=self.batch, progress=self.progress)
-
-    def opener(self) -> Callable[[Evaluation], TokenCache]:
-        """Return `drive`'s `open_cache` that opens each cache once."""
-        opened: dict[tuple[str, Layers], TokenCache] = {}
-
-        def open_cache(one: Evaluation) -> TokenCache:
-            encoder = one.evaluated.encoder
-            if (encoder.fingerprint, one.layers) not in opened:
-                opened[encoder.fingerprint, one.layers] = self.open(encoder, one.layers)
-            return opened[encoder.fingerprint, one.layers]
-
-        return open_cache
 
 
 def _versions() -> dict[str, str]:

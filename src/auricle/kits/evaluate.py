@@ -9,17 +9,17 @@ from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
+from auricle.evaluation.controls import evaluated_encoders
 from auricle.evaluation.driver import (
     DEFAULTS,
     EvaluatedEncoder,
     Evaluation,
     EvaluationConfig,
     PlannedTask,
-    TokenStore,
     drive,
 )
-from auricle.evaluation.evaluate import evaluated_encoders
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
+from auricle.evaluation.token_store import TokenStore
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import ProtocolConfig, get_protocol
 from auricle.kits.task import KitTask, require_clips

@@ -9,7 +9,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import Measure, number, short
 from auricle.report.provenance_view import badge
-from auricle.results.record import CONTROLS, ROLES
+from auricle.results.record import CONTROL_NAMES, CONTROLS
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -117,7 +117,7 @@ def summary(task: TaskEvidence) -> Markup:
     measure = task.measure
     probe = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
     parts = [f"Best pre-trained: {best.row.label} with {probe}, {measure.full(best.value)}"]
-    rivals = [(CONTROLS[role], task.best(role)) for role in reversed(ROLES) if role in CONTROLS]
+    rivals = [(CONTROLS[role], task.best(role)) for role in CONTROL_NAMES]
     for name, rival in rivals:
         if rival is not None:
             parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")

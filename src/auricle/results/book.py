@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
-from auricle.results.record import CONTROLS, Result, read_results
+from auricle.results.record import CONTROLS, Result, read_results, without_stale
 from auricle.words import counted
 
 T = TypeVar("T")
@@ -151,17 +151,18 @@ class ResultBook:
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
             files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
-        once, repeated = dict[tuple[str, str], Found](), 0
+        found, notes = list[Found](), list[str]()
         for file in files:
-            for result in read_results(file):
-                key = (result.key, result.protocol_name)
-                repeated += key in once
-                if key not in once or once[key].result.made < result.made:
-                    once[key] = Found(result, file.parent)
+            kept, stale = without_stale(read_results(file), vars)
+            found += [Found(result, file.parent) for result in kept]
+            notes += stale
+        once, older = newest(found, lambda f: (f.result.key, f.result.protocol_name), lambda f: f.result.made)
         if not once:
-            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; name folders of `auricle probe`")
-        notes = [f"shown once: {counted(repeated, 'repetition')} of the same experiment"] if repeated else []
-        return cls(tuple(once.values()), tuple(notes))
+            where = f"no result in {[*files, 'no folder'][0]}; name folders of `auricle probe`"
+            raise CorpusError("; ".join([where, *notes]))
+        if older:
+            notes.append(f"shown once: {counted(len(older), 'repetition')} of the same experiment")
+        return cls(tuple(once.values()), tuple(dict.fromkeys(notes)))
 
     def where(
         self,
@@ -178,9 +179,9 @@ class ResultBook:
 
         Args:
             task: names or patterns (`esc*`); none: all. So for the others.
-            encoder: names, patterns, fingerprints (or how they begin), or the roles `random` and `log-mel`.
+            encoder: names, patterns, fingerprints (or how they begin), or the roles `random`, `log-mel`, `mfcc`.
             probe: names or patterns.
-            role: `pretrained`, `random`, `log-mel`.
+            role: `pretrained`, `random`, `log-mel`, `mfcc`.
             type_name: types of tasks: `clips`, `events` ...
             protocol: `strict`, `hear` ...
             metric: read this metric instead of each task's headline; results without it are skipped.
@@ -289,17 +290,17 @@ def _measured(found: Found, metric: str) -> Found:
 def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
     """Name a condition by its task, and by what differs between the conditions of that task."""
     same = [c for c in every if c.task == condition.task]
-    corpus = ("corpus", condition.corpus, condition.corpus_fingerprint[:8])
+    contents = list(dict.fromkeys(c.corpus_fingerprint for c in same if c.corpus == condition.corpus))
     words = {
         "metric": condition.metric,
         "protocol_name": f"protocol {condition.protocol_name}",
-        "corpus_fingerprint": " ".join(filter(None, corpus)),
+        "corpus_fingerprint": f"corpus {condition.corpus}".rstrip()
+        + f", content {contents.index(condition.corpus_fingerprint) + 1}" * (len(contents) > 1),
         "protocol": condition.protocol or "division not recorded",
     }
     said = [condition.task, *(text for name, text in words.items() if len({getattr(c, name) for c in same}) > 1)]
     alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
-    if len(alike) > 1:
-        said.append(f"division {alike.index(condition) + 1}")
+    said += [f"division {alike.index(condition) + 1}"] * (len(alike) > 1)
     return replace(condition, name=", ".join(said))
 
 
@@ -318,8 +319,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
         notes.append(f"this audio was seen in pre-training, without its labels: {names}")
     missing = max((r.missing for r in results), key=len)
-    if missing:
-        file, reason = next(iter(missing.items()))
+    for file, reason in list(missing.items())[:1]:
         notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
 

@@ -9,18 +9,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from auricle.errors import CorpusError
 from auricle.storage import append_line, write_atomic
 
-Role = Literal["pretrained", "random", "log-mel"]
+T = TypeVar("T")
+
+SCHEME = 5  # raise when a change of the evaluation changes numbers, so that older results are not taken for new ones
+Control = Literal["random", "log-mel", "mfcc"]
+Role = Literal["pretrained", Control]
+# In the order of evaluation.
+CONTROL_NAMES: tuple[Control, ...] = ("random", "log-mel", "mfcc")
 # In the order of tables: controls first.
-ROLES: tuple[Role, ...] = ("log-mel", "random", "pretrained")
-CONTROLS: dict[str, str] = {"log-mel": "log-mel statistics", "random": "random weights"}
+ROLES: tuple[Role, ...] = ("log-mel", "mfcc", "random", "pretrained")
+CONTROLS: dict[str, str] = {
+    "log-mel": "log-mel statistics",
+    "mfcc": "MFCC statistics",
+    "random": "random weights",
+}
 _SEEN_BEFORE = "\x68eard"  # the name of the field `seen` before 0.2
 
 
@@ -35,7 +45,7 @@ class Result:
         kind: `single` (one label a clip) or `multi` (any number of labels a clip); "" for other types of task.
         encoder: name of the encoder.
         encoder_fingerprint: of its weights and front end.
-        role: `pretrained`, or the control that it is: `random` weights, `log-mel` statistics.
+        role: `pretrained`, or the control that it is: `random` weights, `log-mel` or `mfcc` statistics.
         probe: name of the probe.
         metric: name of the headline metric (`accuracy`, `macro_f1`, `mAP`).
         value: the headline metric: mean over seeds; a metric in % is a share in [0, 1].
@@ -84,6 +94,7 @@ class Result:
         details: other data of this type of task (curves, timelines), JSON-ready.
         constant: predictions that ignore the sound, in words (`majority class (rain)`); "": the type has none.
         constant_metrics: their metrics, on the same test units.
+        scheme: the `SCHEME` that it was evaluated by; 0: before 0.3.
     """
 
     task: str
@@ -138,6 +149,7 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     constant: str = ""
     constant_metrics: dict[str, float] = field(default_factory=dict)
+    scheme: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready data; what is not a finite number becomes None."""
@@ -178,6 +190,39 @@ def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return str(record.get("constant")), float(value)
+
+
+def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) -> tuple[list[T], list[str]]:
+    """Return the records comparable with those of this version, and notes on the stale ones.
+
+    A stale record that a newer one of the same task, probe and control replaces is dropped without a note.
+
+    Args:
+        items: records of one folder.
+        record: of an item: the fields of a `Result`, or JSON data that may lack some of them.
+    """
+
+    def place(item: T) -> tuple[Any, ...]:
+        return tuple(record(item).get(name) for name in ("task", "probe", "role", "protocol_name"))
+
+    kept = [item for item in items if not _is_stale(record(item))]
+    fresh = set(map(place, kept))
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        data = record(item)
+        if _is_stale(data) and place(item) not in fresh:
+            key = CONTROLS[str(data["role"])], str(data.get("command") or "the command that made them")
+            groups.setdefault(key, []).append(f"{data.get('task')} with {data.get('probe')}")
+    return kept, [
+        f"stale results of {name} are not shown ({', '.join(dict.fromkeys(which))}): they were computed from the front "
+        f"end of the encoder beside them, not from the fixed one; run again: {again}"
+        for (name, again), which in groups.items()
+    ]
+
+
+def _is_stale(record: Mapping[str, Any]) -> bool:
+    """Return whether a control was made before scheme 4, on the front end of the encoder that it was compared with."""
+    return record.get("role") == "log-mel" and (record.get("scheme") or 0) < 4
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:

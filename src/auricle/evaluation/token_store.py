@@ -1,0 +1,83 @@
+"""Token caches of a corpus, each extracted once and shared by all probes that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from auricle.corpus.table import Corpus
+from auricle.encoders.frozen import FrozenEncoder
+from auricle.tokens.cache import TokenCache
+from auricle.tokens.extract import extract
+
+if TYPE_CHECKING:
+    from auricle.evaluation.driver import Evaluation
+
+Layers = Literal["blocks", "states"] | None
+"""What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
+_COMPARED = 1000  # clips whose vectors are compared
+_CONSTANT = 1e-3  # of their size
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token caches of a corpus in one folder; each is extracted once and shared by all probes that read it.
+
+    Attributes:
+        corpus: the clips.
+        folder: of the caches.
+        batch: clips encoded at once.
+        device: where encoders run.
+        progress: show progress bars.
+    """
+
+    corpus: Corpus
+    folder: Path
+    batch: int = 16
+    device: str = "cpu"
+    progress: bool = True
+
+    def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
+        """Open the cache of an encoder, or extract it: on this store's device, then the encoder returns to its own."""
+        folder, wanted = self.folder / encoder.fingerprint, None
+        if layers == "blocks":
+            folder, wanted = folder.with_name(f"{folder.name}-layers"), tuple(range(1, encoder.depth + 1)) or (0,)
+        elif layers == "states":
+            folder, wanted = folder.with_name(f"{folder.name}-states"), tuple(range(encoder.depth + 1))
+        home = encoder.device
+        try:
+            encoder.to(self.device)
+            return extract(encoder, self.corpus, folder, layers=wanted, batch=self.batch, progress=self.progress)
+        finally:
+            encoder.to(home)
+
+    def opener(self) -> Callable[[Evaluation], TokenCache]:
+        """Return `drive`'s `open_cache` that opens each cache once."""
+        opened: dict[tuple[str, Layers], TokenCache] = {}
+
+        def open_cache(one: Evaluation) -> TokenCache:
+            encoder = one.evaluated.encoder
+            if (encoder.fingerprint, one.layers) not in opened:
+                opened[encoder.fingerprint, one.layers] = self.open(encoder, one.layers)
+            return opened[encoder.fingerprint, one.layers]
+
+        return open_cache
+
+
+def constant_note(cache: TokenCache) -> str | None:
+    """Return a note where the clip vectors of a cache hardly differ; None where they do, or there is one clip."""
+    rows = cache.present
+    if len(rows) < 2:
+        return None
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _COMPARED)).astype(int)]
+    vectors = np.asarray(cache.select(np.unique(rows)).pooled, dtype=np.float64)
+    if vectors.var(0).mean() > _CONSTANT**2 * np.square(vectors).mean():
+        return None
+    return (
+        "its vectors are the same for every clip (to 1 part in 1,000), so that scores of clip vectors mean nothing: "
+        "the recordings are equal, or the encoder has collapsed"
+    )
