@@ -30,6 +30,7 @@ from auricle.results.scoring import Scores, score
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
+from auricle.tokens.clip_store import say
 from auricle.tokens.extract import extract
 
 SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
@@ -313,14 +314,20 @@ class TokenStore:
     progress: bool = True
 
     def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
-        """Open the cache of an encoder, or extract it."""
-        folder, wanted = self.folder / encoder.fingerprint, None
-        if layers == "blocks":
-            folder, wanted = folder.with_name(f"{folder.name}-layers"), tuple(range(1, encoder.depth + 1)) or (0,)
-        elif layers == "states":
-            folder, wanted = folder.with_name(f"{folder.name}-states"), tuple(range(encoder.depth + 1))
+        """Return the tokens of an encoder; what the folder does not hold is extracted."""
+        wanted = {
+            None: None,
+            "blocks": tuple(range(1, encoder.depth + 1)) or (0,),
+            "states": tuple(range(encoder.depth + 1)),
+        }[layers]
+        old = [path.parent for path in self.folder.glob("*/manifest.json")]
+        if old:
+            say(
+                f"{len(old)} token caches of an earlier version in {self.folder} are not read; delete their folders to "
+                f"free the disk: {', '.join(path.name for path in old[:3])}"
+            )
         encoder = encoder.to(self.device)
-        return extract(encoder, self.corpus, folder, layers=wanted, batch=self.batch, progress=self.progress)
+        return extract(encoder, self.corpus, self.folder, layers=wanted, batch=self.batch, progress=self.progress)
 
     def opener(self) -> Callable[[Evaluation], TokenCache]:
         """Return `drive`'s `open_cache` that opens each cache once."""
