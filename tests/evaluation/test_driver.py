@@ -21,9 +21,9 @@ from auricle.evaluation.driver import (
     Evaluation,
     EvaluationConfig,
     PlannedTask,
-    TokenStore,
     drive,
 )
+from auricle.evaluation.token_store import TokenStore
 from auricle.probes import SearchConfig, get_loss
 from auricle.probes.heads.linear import LinearConfig
 from auricle.results.record import Result, read_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,6 +40,9 @@ class ProbeArguments(PrecisionArguments):
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: bool = True
     """Evaluate the random-weight control and the log-mel statistics as well."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
+    on the result, an error, or they are removed."""
     maps: bool = False
     """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
     out: Path | None = None
@@ -70,7 +73,9 @@ def probe(argv: Sequence[str]) -> None:
         given = [flag for flag in argv if flag.startswith(("--seeds", "--published-search", "--search.", "--maps"))]
         if given:
             raise AuricleError(f"protocol {args.protocol!r} has its own seeds and search; leave {given[0]} out")
-    config = EvaluationConfig(seeds=args.seeds, search=args.search, controls=args.controls, device=args.device)
+    config = EvaluationConfig(
+        seeds=args.seeds, search=args.search, controls=args.controls, device=args.device, on_leak=args.on_leak
+    )
     opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
     if args.suite:
         from auricle.kits.suites import run_suite
@@ -114,6 +119,9 @@ class FinetuneArguments(ModelArguments):
     """Number of seeds (0, 1, 2, ...)."""
     controls: bool = True
     """Fine-tune the same architecture from random weights as well."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
+    on the result, an error, or they are removed."""
     save: bool = True
     """Keep the encoder and classifier with the best validation score in OUT/finetuned; every command takes that folder
     as MODEL."""
@@ -147,6 +155,7 @@ def finetune(argv: Sequence[str]) -> None:
         controls=args.controls,
         save=args.save,
         device=args.device,
+        on_leak=args.on_leak,
         trust_remote_code=args.trust_remote_code,
         command=command(),
     )

@@ -17,9 +17,9 @@ import os
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -66,6 +66,35 @@ def clip_keys(corpus: Corpus) -> list[bytes]:
         span = struct.pack("<Bdd", DECODING, *((start, -1.0) if whole else (start, seconds)))
         keys.append(hashlib.blake2b(content + span, digest_size=16).digest() if content else b"")
     return keys
+
+
+def kept_facts(kind: str, keys: Sequence[bytes], make: Callable[[list[bytes]], Sequence[bytes]]) -> dict[bytes, bytes]:
+    """Return what was computed of clips, by their key: remembered from an earlier call, or made now.
+
+    Args:
+        kind: of the facts, with a version: another version is computed anew.
+        keys: of clips (`clip_keys`).
+        make: computes the facts of keys that are not remembered, in order; what is empty is not remembered.
+    """
+    found: dict[bytes, bytes] = {}
+    with _index() as index, suppress(sqlite3.Error):
+        if index is not None:
+            for key in keys:
+                row = index.execute("SELECT fact FROM facts WHERE kind = ? AND clip = ?", (kind, key)).fetchone()
+                if row is not None:
+                    found[key] = row[0]
+    new = [key for key in keys if key not in found]
+    made = dict(zip(new, make(new), strict=True)) if new else {}
+    with _index() as index, suppress(sqlite3.Error):
+        if index is not None and made:
+            with index:
+                index.execute(
+                    "CREATE TABLE IF NOT EXISTS facts (kind TEXT, clip BLOB, fact BLOB, PRIMARY KEY (kind, clip)) "
+                    "WITHOUT ROWID"
+                )
+                rows = [(kind, key, fact) for key, fact in made.items() if fact]
+                index.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)
+    return found | made
 
 
 def hash_content(file: BinaryIO, start: int, size: int) -> bytes:

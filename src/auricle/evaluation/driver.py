@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from auricle.config import Config, Count, InnerShare, Natural
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.evaluation.leaks import OnLeak
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.predictions import save_predictions
@@ -30,8 +31,6 @@ from auricle.results.scoring import Scores, score
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
-from auricle.tokens.clip_store import say
-from auricle.tokens.extract import extract
 
 SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
 FILE = "results.jsonl"
@@ -56,6 +55,8 @@ class EvaluationConfig(Config):
         split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
+        on_leak: what happens where test clips are copies of training clips: `warn` (a note on the result), `refuse` (an
+            error), or `drop` (they are removed).
     """
 
     seeds: Count = 3
@@ -68,6 +69,7 @@ class EvaluationConfig(Config):
     split_seed: Natural = 0
     batch: Count = 16
     device: str = "auto"
+    on_leak: OnLeak = "warn"
 
 
 DEFAULTS = EvaluationConfig()
@@ -103,6 +105,7 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
+        copies: of training clips among the test clips (see `evaluation.leaks`).
     """
 
     card: TaskCard
@@ -115,6 +118,7 @@ class PlannedTask:
     command: str | None = None
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
+    copies: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(dict.fromkeys([*task.plan.notes, *outcome.notes, *encoder.notes])),
+            notes=list(dict.fromkeys([*task.plan.notes, *task.copies.get("said", ()), *outcome.notes, *encoder.notes])),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,
@@ -238,7 +242,11 @@ class Evaluation:
             protocol_name=task.protocol_name,
             leaks=list(task.leaks),
             macs=outcome.macs,
-            details={**detail.get("details", {}), **outcome.details},
+            details={
+                **detail.get("details", {}),
+                **outcome.details,
+                **({"copies": task.copies} if task.copies else {}),
+            },
         )
 
 
@@ -293,53 +301,6 @@ def progress_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, disable=not show)
-
-
-@dataclass(frozen=True)
-class TokenStore:
-    """Token caches of a corpus in one folder; each is extracted once and shared by all probes that read it.
-
-    Attributes:
-        corpus: the clips.
-        folder: of the caches.
-        batch: clips encoded at once.
-        device: where encoders run.
-        progress: show progress bars.
-    """
-
-    corpus: Corpus
-    folder: Path
-    batch: int = 16
-    device: str = "cpu"
-    progress: bool = True
-
-    def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
-        """Return the tokens of an encoder; what the folder does not hold is extracted."""
-        wanted = {
-            None: None,
-            "blocks": tuple(range(1, encoder.depth + 1)) or (0,),
-            "states": tuple(range(encoder.depth + 1)),
-        }[layers]
-        old = [path.parent for path in self.folder.glob("*/manifest.json")]
-        if old:
-            say(
-                f"{len(old)} token caches of an earlier version in {self.folder} are not read; delete their folders to "
-                f"free the disk: {', '.join(path.name for path in old[:3])}"
-            )
-        encoder = encoder.to(self.device)
-        return extract(encoder, self.corpus, self.folder, layers=wanted, batch=self.batch, progress=self.progress)
-
-    def opener(self) -> Callable[[Evaluation], TokenCache]:
-        """Return `drive`'s `open_cache` that opens each cache once."""
-        opened: dict[tuple[str, Layers], TokenCache] = {}
-
-        def open_cache(one: Evaluation) -> TokenCache:
-            encoder = one.evaluated.encoder
-            if (encoder.fingerprint, one.layers) not in opened:
-                opened[encoder.fingerprint, one.layers] = self.open(encoder, one.layers)
-            return opened[encoder.fingerprint, one.layers]
-
-        return open_cache
 
 
 def _versions() -> dict[str, str]:

@@ -13,11 +13,12 @@ from auricle.corpus.table import Corpus, split_labels
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
-from auricle.evaluation.driver import DEFAULTS, EvaluatedEncoder, EvaluationConfig, TokenStore
+from auricle.evaluation.driver import DEFAULTS, EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.embedding_map import embedding_map, read_map, write_map
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.prototype_maps import draw_prototype_maps
 from auricle.evaluation.seen import seen
+from auricle.evaluation.token_store import TokenStore
 from auricle.models import Model, load
 from auricle.results.record import Result
 from auricle.tasks.card import TaskCard

@@ -25,8 +25,8 @@ from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError
-from auricle.evaluation.driver import TokenStore
 from auricle.evaluation.embedding_map import draw_in_turn, read_map
+from auricle.evaluation.token_store import TokenStore
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.heads.prototype_maps import ActivationMap, activation_map
 from auricle.probes.registry import PROBES

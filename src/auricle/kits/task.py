@@ -67,7 +67,8 @@ class KitTask(TaskType):
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
         groups = source_groups(card, corpus, targets.rows)
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
-        return TaskPlan(targets.rows, official.protocol, plans[0].description, groups, notes, (targets, plans))
+        description, payload = plans[0].description, (targets, plans)
+        return TaskPlan(targets.rows, official.protocol, description, groups, notes, payload, plans[0].folds)
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if self.protocol.layers else None

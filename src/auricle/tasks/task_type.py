@@ -60,6 +60,7 @@ class TaskPlan:
         groups: `(n,)` source of each clip: clips of one source are no independent evidence.
         notes: caveats for whoever reads the scores.
         payload: data of the type itself (targets, folds, trials ...).
+        folds: its divisions into training, validation and test clips, as indices into `rows`; empty where it has none.
     """
 
     rows: NDArray[np.int64]
@@ -68,6 +69,7 @@ class TaskPlan:
     groups: NDArray[np.str_]
     notes: tuple[str, ...] = ()
     payload: Any = None
+    folds: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True)

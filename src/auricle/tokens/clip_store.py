@@ -130,6 +130,7 @@ class ClipStore:
                     self.damaged_lines += 1
 
     def take(self, record: dict[str, Any]) -> None:
+        """Add the clips of a line of the journal (`journal_line`)."""
         row, slot, grids = record["row"], record["slot"], record["grids"]
         if grids is not None:
             self.grids = Grids(tuple(grids["freq"]), tuple(grids["rate"]), grids["pooled"], grids["classes"])

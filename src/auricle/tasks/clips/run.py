@@ -32,7 +32,7 @@ class ClipsTask(TaskType):
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         targets, plan = plan_clips(card, corpus, seed)
         notes, groups = (*targets.notes, *plan.notes), source_groups(card, corpus, targets.rows)
-        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, (targets, plan))
+        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, (targets, plan), plan.folds)
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if isinstance(probe, LayerCurveConfig) else super().layers(probe)

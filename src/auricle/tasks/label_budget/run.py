@@ -77,7 +77,7 @@ class LabelBudgetTask(TaskType):
         payload = Budgets(targets, plan, budgets, folds)
         groups = source_groups(card, corpus, targets.rows)
         all_notes = (*targets.notes, *plan.notes, *notes)
-        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload)
+        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, plan.folds)
 
     def run(self, job: Job) -> Outcome:
         payload: Budgets = job.plan.payload
