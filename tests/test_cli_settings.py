@@ -41,7 +41,7 @@ def test_a_file_becomes_flags_that_the_command_line_overrides(tmp_path: Path) ->
     found = flags(["--seeds", "5"], tmp_path / "a.json", settings)
     assert found == [
         "runs/a", "--seeds", "2", "--no-controls", "--probes", "linear", "knn", "--search.lr-count", "3", "--out",
-        "None", "--seeds", "5",
+        "None", "--seeds", "5", "--config", str(tmp_path / "a.json"),
     ]  # fmt: skip
     # A model on the command line replaces that of the file.
     assert flags(["runs/b"], tmp_path / "a.json", settings)[0] == "runs/b"
@@ -112,7 +112,7 @@ def test_spellings_of_names(clips: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert (wrote["steps"], wrote["save_every"], wrote["device"]) == (2, 2, "cpu")
     # Several arguments without a flag stay together.
     found = flags(["runs/a", "runs/b", "--ranks"], tmp_path / "r.json", {"task": ["esc*"]})
-    assert found == ["runs/a", "runs/b", "--task", "esc*", "--ranks"]
+    assert found == ["runs/a", "runs/b", "--task", "esc*", "--ranks", "--config", str(tmp_path / "r.json")]
     capsys.readouterr()
     words = ["probe", "runs/none", "--task", "esc10", "--protocol", "hear", "--published_search"]
     assert main(words) == 2

@@ -122,7 +122,7 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
     assert "50.0" in page
     # Its own training clips, a broken recording: a reader is told both.
     assert "these are not new clips" in page
-    assert "1 recordings could not be opened" in page
+    assert "1 recording could not be opened" in page
 
 
 def test_a_checkpoint_another_column_and_no_control(
@@ -158,13 +158,13 @@ def test_retrieval_by_a_column_and_by_a_table(
     record = json.loads((run / "text-retrieval" / "labelled.json").read_text())
     assert "11 different captions" in page
     assert record["clips"] == 11
-    assert "1 clips have neither label nor caption" in page
+    assert "1 clip without label and caption was skipped" in page
     # Any table, any column of it.
     rows = [[path.relative_to(labelled).as_posix(), path.stem] for path in sorted(labelled.rglob("[0-9].wav"))]
     table = write_table(tmp_path / "other.csv", ["file", "words"], [*rows, ["low_tone/broken.wav", "x"]])
     page = said(capsys, *words, labelled, "--captions", table, "--columns", "words")
     assert "6 different captions" in page
-    assert "captions of 1 recordings that could not be opened were left out" in page
+    assert "captions of 1 recording that could not be opened were skipped" in page
     assert (run / "text-retrieval" / "labelled-words.json").is_file()
 
 
@@ -254,7 +254,7 @@ def test_the_audio_encoder_alone_needs_no_text_model(
         (["zero-shot", "RUN", "--data", "LABELLED", "--labels", "kind"], r"no column 'kind'; it has .*label"),
         (["zero-shot", "RUN", "--data", "DESCRIBED"], r"'label' of corpus described has 0 classes.*pitch"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--template", "a sound"], r"one place for the label"),
-        (["zero-shot", "RUN", "--data", "LABELLED", "--template"], r"no template was given"),
+        (["zero-shot", "RUN", "--data", "LABELLED", "--template"], r"no template is set"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--resamples", "0"], r"resamples 0.*at least one"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--confidence", "95"], r"between 0 and 1"),
         (["text-retrieval", "RUN", "--data", "LABELLED/low_tone"], r"no column 'caption'.*captions.csv.*--columns"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
-from auricle.cli import VERBS
+import pytest
+
+from auricle.cli import VERBS, main
 from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.recipes import recipes
 from auricle.recipes.families import families
@@ -36,6 +39,29 @@ def test_numbers() -> None:
 def test_commands_exist() -> None:
     for verb in re.findall(r"^    auricle (?:--plugin \w+ )?([\w-]+)", README, re.MULTILINE):
         assert verb in VERBS
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Return the commands of auricle in the README and the documents: page, and words without comments."""
+    found = []
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            command = re.match(r"^(?:    |\$ )?auricle (?:--plugin \w+ )?(.*)", line)
+            if command and command[1].split()[0] in VERBS:
+                found.append((page.name, shlex.split(command[1], comments=True)))
+    return found
+
+
+@pytest.mark.parametrize(("page", "words"), commands(), ids=lambda value: " ".join(value))
+def test_flags_exist(page: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    named = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    # A recipe of the reader's own has the flags of any other one.
+    verb = ["pretrain", "cola"] if words[0] == "pretrain" else words[: 2 if words[0] in ("corpus", "check") else 1]
+    task = ["--task", "folder"] if words[0] in ("probe", "finetune") else []
+    with pytest.raises(SystemExit):
+        main([*verb, *task, "--help-all"])
+    known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out)) | {"--objective.weight"}
+    assert {word for word in words[named:] if word.startswith("--")} <= known
 
 
 def test_links_lead_somewhere() -> None:

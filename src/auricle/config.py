@@ -16,6 +16,7 @@ import math
 import numbers
 import operator
 import pkgutil
+import re
 import sys
 import types
 import typing
@@ -37,10 +38,8 @@ def nearest(name: str, names: Iterable[str], *, known: bool = True) -> str:
     """
     every = sorted(names)
     close = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    if not known:
-        return ""
+    if close or not known:
+        return f"; did you mean {close[0]!r}?" if close else ""
     # A folder may hold thousands of names; the first dozen show what kind they are.
     more = f" and {len(every) - 12} more" if len(every) > 12 else ""
     return f"; known: {', '.join(every[:12])}{more}"
@@ -72,13 +71,16 @@ class Config:
 
     _known: ClassVar[dict[str, type[Config]]] = {}
     _builds: ClassVar[str] = ""
+    _section: ClassVar[str | None] = None
 
-    def __init_subclass__(cls, builds: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(cls, builds: str = "", section: str | None = None, **kwargs: Any) -> None:
         """Register the subclass under its name, which is the `kind` in its JSON form.
 
         Args:
             builds: name of the class of the same module that these settings build, where it is not the name of the
                 settings without `Config`.
+            section: what errors call these settings and those of subclasses, as the flags do (`encoder` in
+                `encoder.width is 0`; empty: nothing). By default the class's own name in lower case.
             kwargs: of other bases.
         """
         super().__init_subclass__(**kwargs)
@@ -87,6 +89,7 @@ class Config:
             raise TypeError(f"two configs are named {cls.__name__}: in {other.__module__} and {cls.__module__}")
         Config._known[cls.__name__] = cls
         cls._builds = builds or cls.__name__.removesuffix("Config")
+        cls._section = cls._section if section is None else section
         # Relations between fields are checked after each field by itself.
         if "__post_init__" in cls.__dict__:
             cls.__post_init__ = _fields_first(cls.__dict__["__post_init__"])  # type: ignore[method-assign, assignment]
@@ -98,9 +101,16 @@ class Config:
             ConfigError: naming the setting, what was found and what was expected.
         """
         for name, hint in _hints(type(self)).items():  # type: ignore[arg-type]
-            fault = _fault(getattr(self, name), hint, name)
+            fault = setting_fault(getattr(self, name), hint, name)
             if fault:
-                raise ConfigError(f"{type(self).__name__}.{fault}")
+                raise ConfigError(f"{type(self).prefix()}{fault}")
+
+    @classmethod
+    def prefix(cls) -> str:
+        """Return what stands before a setting's name in errors: `train.`."""
+        own = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Config")).lower()
+        section = own if cls._section is None else cls._section
+        return section and f"{section}."
 
     @classmethod
     def built_class(cls) -> type[Any]:
@@ -160,8 +170,7 @@ class Config:
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change when any setting changes."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -220,19 +229,16 @@ _BOUNDS: dict[type, tuple[str, Callable[[Any, Any], Any], str]] = {
 }
 
 
-def _fault(value: Any, hint: Any, place: str) -> str | None:
-    """Return what is wrong with a setting: `place is value; expected ...`; None where nothing is.
+def setting_fault(value: Any, hint: Any, place: str) -> str | None:
+    """Return what is wrong with the value of a setting: `place is value; expected ...`; None where nothing is.
 
-    Args:
-        value: of the setting.
-        hint: its annotation.
-        place: its name, with the number of the element inside a tuple: `betas.1`.
+    `place` is the setting's name, with the number of the element inside a tuple: `betas.1`.
     """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, float) and math.isnan(value):
         return f"{place} is nan, which is not a number; expected finite numbers"
     if origin is Annotated:
-        fault = _fault(value, inner[0], place)
+        fault = setting_fault(value, inner[0], place)
         bounds = [bound for bound in inner[1:] if type(bound) in _BOUNDS]
         if fault is None and not all(_within(value, bound) for bound in bounds):
             fault = f"{place} is {value}; expected {_range(inner[0], bounds)}"
@@ -242,7 +248,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
             return None
         return f"{place} is {value!r}; expected {_choices(inner)}{nearest(str(value), map(str, inner), known=False)}"
     if origin in (typing.Union, types.UnionType):
-        faults = [_fault(value, each, place) for each in inner]
+        faults = [setting_fault(value, each, place) for each in inner]
         if None in faults:
             return None
         # The branch of the value's own kind says more than the others.
@@ -256,7 +262,7 @@ def _fault(value: Any, hint: Any, place: str) -> str | None:
         if len(each) != len(value):
             return f"{place} has {len(value)} values; expected {len(each)}"
         parts = enumerate(zip(value, each, strict=True))
-        found = (_fault(part, what, f"{place}.{number}") for number, (part, what) in parts)
+        found = (setting_fault(part, what, f"{place}.{number}") for number, (part, what) in parts)
         return next((fault for fault in found if fault), None)
     if not _kind_fits(value, hint):
         return f"{place} is {value!r}; expected {_named(hint)}"
@@ -274,9 +280,8 @@ def _kind_fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple | list)
     if hint in _PLAIN:
         return isinstance(value, _PLAIN[hint][0]) and (hint is bool) == isinstance(value, bool)
-    if isinstance(hint, type) and issubclass(hint, Config | types.NoneType):
-        return isinstance(value, hint)
-    return True  # of other kinds of settings nothing is known here
+    # Of other kinds of settings nothing is known here.
+    return not (isinstance(hint, type) and issubclass(hint, Config | types.NoneType)) or isinstance(value, hint)
 
 
 def _named(hint: Any) -> str:
@@ -301,8 +306,7 @@ def _choices(known: tuple[Any, ...]) -> str:
 
 
 def _within(value: Any, bound: Any) -> bool:
-    limit, compare, _ = _BOUNDS[type(bound)]
-    return bool(compare(value, getattr(bound, limit)))
+    return bool(_BOUNDS[type(bound)][1](value, getattr(bound, _BOUNDS[type(bound)][0])))
 
 
 def _range(kind: Any, bounds: list[Any]) -> str:
@@ -331,9 +335,7 @@ def _find_kind(kind: str) -> type[Config] | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.to_json()
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
 def _typed(value: Any, hint: Any) -> Any:
@@ -341,8 +343,7 @@ def _typed(value: Any, hint: Any) -> Any:
     if isinstance(value, dict) and "kind" in value:
         return Config.from_json(value)
     if isinstance(value, list):
-        origin = typing.get_origin(hint)
-        if origin in (typing.Union, types.UnionType):
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
             hint = next((h for h in typing.get_args(hint) if typing.get_origin(h) is tuple), hint)
         inner = typing.get_args(hint)
         return tuple(_typed(v, inner[0] if inner else Any) for v in value)

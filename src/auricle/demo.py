@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.devices import Device, Precision, find_device
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.probing import probe
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
@@ -22,7 +23,9 @@ STEPS, BATCH = 110, 64
 ONE_SEED = EvaluationConfig(seeds=1)
 
 
-def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
+def demo(
+    out: Path | str = "runs/demo", *, minutes: float = 3.0, device: Device = "auto", precision: Precision = "auto"
+) -> tuple[list[Result], Path]:
     """Pre-train AudioMosaic (tiny) on synthesised scenes, probe it three ways beside its controls, write the report.
 
     Nothing is downloaded. Called again with the same folder it goes on where it was stopped.
@@ -30,16 +33,21 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
     Args:
         out: run folder.
         minutes: time limit of pre-training; its schedule takes about two minutes on a laptop.
+        device: where to pre-train and probe: `auto`, `cpu`, `cuda` or `mps`.
+        precision: of both: `fp32`, `bf16` (autocast), or `auto`: bfloat16 where the hardware computes in it.
 
     Returns:
         The results of both tasks, and the path of `report.html`.
 
     Raises:
         CheckpointError: `out` holds a run of something else.
+        ConfigError: there is no such device here.
     """
+    find_device(device)
     console, out = Console(), Path(out)
     recipe = get_recipe("audiomosaic", "tiny")
     train = replace(recipe.train, steps=STEPS, warmup_steps=STEPS // 10, save_every=25, log_every=5, minutes=minutes)
+    train = replace(train, device=device, precision=precision)
     recipe = recipe.replace(train=train, loader=replace(recipe.loader, batch=BATCH))
     begun = (out / "recipe.json").is_file()
     if begun and _finished(out, recipe):
@@ -51,7 +59,8 @@ def demo(out: Path | str, *, minutes: float = 3.0) -> tuple[list[Result], Path]:
     for number, (task, data) in enumerate(TASKS.items(), 2):
         console.rule(f"{number}. probing the frozen encoder: {get_task(task).title}")
         # One split instead of five folds: a demonstration, not a benchmark.
-        results += probe(out, task=get_task(task).replace(protocol="split"), data=data, config=ONE_SEED)
+        card = get_task(task).replace(protocol="split")
+        results += probe(out, task=card, data=data, config=ONE_SEED.replace(device=device), precision=precision)
     return results, write_report([out], out / "report.html")
 
 

@@ -12,7 +12,15 @@ class AuricleError(Exception):
 
 
 class AudioError(AuricleError):
-    """A recording can't be used: unreadable, truncated, empty, not finite. Names the file."""
+    """A recording can't be used: unreadable, truncated, empty, not finite.
+
+    Attributes:
+        reason: the message without the recording's name, for lists that name it themselves.
+    """
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason = reason
 
 
 class CorpusError(AuricleError):

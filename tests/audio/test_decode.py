@@ -95,7 +95,7 @@ def test_range_of_each_format(tmp_path: Path, suffix: str) -> None:
 def test_range_stops_at_the_end(tmp_path: Path) -> None:
     path = written(tmp_path / "a.flac", noise(1.0))
     assert decode(path, start=0.75, seconds=5.0).shape == (4000,)
-    with pytest.raises(AudioError, match=r"asked to start at 1 s, but it ends at 1\.000 s"):
+    with pytest.raises(AudioError, match=r"a clip starts at 1 s, the recording ends at 1\.000 s"):
         decode(path, start=1.0)
 
 
@@ -172,7 +172,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    refused(tmp_path, "is a folder")
+    refused(tmp_path, "a folder")
 
 
 def test_name_with_a_zero_byte() -> None:
@@ -189,12 +189,12 @@ def test_text(tmp_path: Path) -> None:
 
 def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"")
-    refused(tmp_path / "a.flac", r"is empty \(0 bytes\)")
-    refused(b"", "is empty")
+    refused(tmp_path / "a.flac", r"empty \(0 bytes\)")
+    refused(b"", "empty")
 
 
 def test_zero_length(tmp_path: Path) -> None:
-    refused(written(tmp_path / "a.wav", np.zeros(0, np.float32)), "holds no samples")
+    refused(written(tmp_path / "a.wav", np.zeros(0, np.float32)), "no samples")
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9, 0.98])

@@ -86,7 +86,7 @@ def test_only_what_moves_time_says_so():
         (lambda: ResizeCropConfig(time_scale=(1.5, 0.6)), "time_scale"),
         (lambda: LinearFaderConfig(gain=0.0), "gain"),
         (lambda: FeatureNoiseConfig(sigma=(-1.0, 0.0)), "sigma"),
-        (lambda: PartialMaxMixConfig(protected=2, fraction=0.5), "protects 2 spans of 0.5"),
+        (lambda: PartialMaxMixConfig(protected=2, fraction=0.5), "protected is 2 spans of 0.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, words: str):

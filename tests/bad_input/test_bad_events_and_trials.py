@@ -46,11 +46,11 @@ def test_events_of_impossible_times_are_counted_and_overlaps_joined(auricle: Com
     data = event_folder(tmp_path / "data", wrong)
     assert auricle(*auricle.probe(data, *EVENTS, task="folder_events")) == 0
     (record,) = auricle.results("folder_events").values()
-    assert noted(record, "a negative onset").startswith("1 of 25 events were left out")
-    assert noted(record, "an offset that is not after the onset").startswith("1 of 25 events were left out")
-    assert noted(record, "an onset after the recording's end").startswith("1 of 25 events were left out")
-    assert noted(record, "end after their recording and were cut there").startswith("1 events")
-    assert noted(record, "that they overlap or touch").startswith("1 events were joined")
+    assert noted(record, "a negative onset").startswith("skipped 1 of 25 events")
+    assert noted(record, "an offset that is not after the onset").startswith("skipped 1 of 25 events")
+    assert noted(record, "an onset after the recording's end").startswith("skipped 1 of 25 events")
+    assert noted(record, "cut at the end of the recording: 1 event (")
+    assert noted(record, "that overlaps or touches").startswith("1 event was joined")
     assert record["clips"] == 10
     assert math.isfinite(record["value"])
     assert "negative onset" in auricle.table()

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "auricle"
 
-OPEN = {"errors", "config", "extras", "storage", "tensor_files", "devices"}
+OPEN = {"errors", "config", "extras", "storage", "tensor_files", "devices", "words"}
 
 # What each room is built on; it also knows what those know. Rooms of `OPEN` are open to all.
 BUILT_ON: dict[str, tuple[str, ...]] = {
@@ -19,6 +19,7 @@ BUILT_ON: dict[str, tuple[str, ...]] = {
     "storage": (),
     "tensor_files": (),
     "devices": (),
+    "words": (),
     "audio": (),
     "metrics": (),
     "corpus": ("audio",),

@@ -70,7 +70,7 @@ def test_events_and_problems_carry_the_corpus_in_their_name(tmp_path: Path) -> N
 
 
 def test_nothing_to_join_is_refused() -> None:
-    with pytest.raises(CorpusError, match="no corpora to join; give at least one"):
+    with pytest.raises(CorpusError, match="no corpora to join; pass at least one"):
         join([])
 
 

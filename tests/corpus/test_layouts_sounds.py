@@ -64,7 +64,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     assert some.problems == {
         "audio/fold5/100032-3-0-0.wav": "UrbanSound8K names it, but there is no such file",
     }
-    assert "1 of 2 recordings are not there" in some.notes
+    assert "1 of 2 recordings not there" in some.notes
     (tmp_path / "audio/fold10/100263-2-0-117.wav").rename(tmp_path / "audio/fold10/other.wav")
     with pytest.raises(CorpusError, match="has the tables of UrbanSound8K but none of its 2 recordings"):
         open_corpus(tmp_path)
@@ -110,8 +110,8 @@ def test_another_publishers_division(tmp_path: Path) -> None:
     assert columns(corpus, "label", "split", "fold") == {"audio/fold5/100032-3-0-0.wav": ("dog_bark", "valid", None)}
     assert corpus.notes[-3:] == (
         "divided by division.csv",
-        "1 clips that division.csv does not name were skipped",
-        "1 clips that division.csv names are not here",
+        "1 clip that division.csv does not name was skipped",
+        "not here: 1 clip that division.csv names",
     )
     table.write_text("file,label\naudio/fold5/100032-3-0-0.wav,x\n")
     with pytest.raises(CorpusError, match="has neither a column `split` nor `fold`"):
@@ -220,8 +220,8 @@ def test_events_of_urban_sed_come_with_their_faults_counted(tmp_path: Path) -> N
         Event("audio/train/soundscape_train0.wav", 0.5, 1.0, "dog_bark"),
         Event("audio/validate/soundscape_validate0.wav", 0.2, 0.3, "drilling"),
     ]
-    assert any("1 of 4 events were left out: a negative onset" in note for note in corpus.notes)
-    assert any("1 events end after their recording and were cut there" in note for note in corpus.notes)
+    assert any("skipped 1 of 4 events: a negative onset" in note for note in corpus.notes)
+    assert any("cut at the end of the recording: 1 event" in note for note in corpus.notes)
 
 
 def test_desed(tmp_path: Path) -> None:

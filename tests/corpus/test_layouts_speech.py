@@ -55,7 +55,7 @@ def test_vocal_imitation_libricount_coughvid(tmp_path: Path) -> None:
     put(third, "a.wav", "b.wav", "c.wav")
     corpus = opened(third, "coughvid")
     assert columns(corpus, "label") == {"a.wav": ("healthy",)}
-    assert "1 of 2 recordings are not here in a format that can be read" in corpus.notes
+    assert "1 of 2 recordings not here in a format that can be read" in corpus.notes
 
 
 def test_speech_commands(tmp_path: Path) -> None:

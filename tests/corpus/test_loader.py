@@ -293,9 +293,9 @@ def test_ranges_of_long_recordings(tmp_path, record):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch": 0}, "LoaderConfig.batch is 0; expected a whole number of at least 1"),
-        ({"workers": -2}, "LoaderConfig.workers is -2"),
-        ({"batch_seconds": 0.0}, "LoaderConfig.batch_seconds is 0.0"),
+        ({"batch": 0}, "loader.batch is 0; expected a whole number of at least 1"),
+        ({"workers": -2}, "loader.workers is -2"),
+        ({"batch_seconds": 0.0}, "loader.batch_seconds is 0.0"),
         ({"batch": 21}, "a batch has 21 clips and the corpus only 20 .*set loader.batch to at most 20"),
     ],
 )

@@ -58,9 +58,9 @@ def test_trials_that_make_no_sense_are_left_out_and_counted(corpus: Corpus) -> N
     trials = read_trials(path, corpus)
     assert trials.target.tolist() == [True, False]
     assert trials.notes == (
-        "1 of 5 trials of trials.csv were left out: a recording of theirs could not be opened",
-        "1 of 5 trials of trials.csv were left out: a clip with itself",
-        "1 of 5 trials of trials.csv were left out: they occur twice",
+        "skipped 1 of 5 trials of trials.csv: a recording of theirs could not be opened",
+        "skipped 1 of 5 trials of trials.csv: a clip with itself",
+        "skipped 1 of 5 trials of trials.csv: they occur twice",
     )
 
 
@@ -121,8 +121,8 @@ def test_captions(corpus: Corpus) -> None:
         ("wav/b/1.wav", "Rain, again"),
     ]
     assert captions.notes == (
-        "captions of 1 recordings that could not be opened were left out",
-        "1 empty captions of captions.csv were left out",
+        "captions of 1 recording that could not be opened were skipped",
+        "skipped 1 empty caption of captions.csv",
     )
     assert read_captions(path, corpus, ["caption_1"]).texts == ("A dog", "Rain")
     with pytest.raises(CorpusError, match="has no column 'title'"):
@@ -159,11 +159,11 @@ def test_events_that_can_not_be_are_left_out_and_counted() -> None:
     rows = [tuple(row.values()) for row in kept.to_pylist()]
     assert rows == [("a", 0.0, 1.0, "dog"), ("a", 9.0, 10.0, "cat"), ("a", 9.5, 10.0, "cow"), ("b", 90.0, 120.0, "dog")]
     assert [note.partition(" (")[0] for note in notes] == [
-        "2 of 10 events were left out: a time that is no number",
-        "1 of 10 events were left out: a negative onset",
-        "2 of 10 events were left out: an offset that is not after the onset",
-        "1 of 10 events were left out: an onset after the recording's end",
-        "1 events end after their recording and were cut there",
+        "skipped 2 of 10 events: a time that is no number",
+        "skipped 1 of 10 events: a negative onset",
+        "skipped 2 of 10 events: an offset that is not after the onset",
+        "skipped 1 of 10 events: an onset after the recording's end",
+        "cut at the end of the recording: 1 event",
     ]
     assert "the first: dog in a, -0.1 to 1.0 s" in notes[1]
 
@@ -202,7 +202,7 @@ def test_side_tables_of_real_corpora(shared_audio: Path) -> None:
     trials = read_trials(shared_audio / "arabic_commands/trials.csv", spoken)
     # Counted in the file: 1,963 of its 2,000 lines are distinct, 966 of them targets.
     assert (len(trials.target), int(trials.target.sum())) == (1963, 966)
-    assert trials.notes == ("37 of 2000 trials of trials.csv were left out: they occur twice",)
+    assert trials.notes == ("skipped 37 of 2000 trials of trials.csv: they occur twice",)
     speakers = np.asarray(spoken.column("source"))
     np.testing.assert_array_equal(speakers[trials.enroll] == speakers[trials.test], trials.target)
     captions = read_captions(shared_audio / "esc10/captions.csv", open_corpus(shared_audio / "esc10"))

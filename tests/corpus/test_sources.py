@@ -93,7 +93,7 @@ def test_a_name_that_is_no_text_is_reported(tmp_path, record):
     shutil.copy(tmp_path / "good.wav", os.fsencode(tmp_path) + b"/bad\xff.wav")
     corpus = open_corpus(tmp_path)
     assert corpus.column("file") == ["good.wav"]
-    assert list(corpus.problems.values()) == ["its name is no valid UTF-8; rename it"]
+    assert list(corpus.problems.values()) == ["the name is not valid UTF-8; rename the file"]
     json.dumps(dict(corpus.problems)).encode()
 
 
@@ -132,7 +132,7 @@ def test_label_table_in_the_folder(tmp_path, record):
     assert corpus.column("gain") == [0.5, 1.25]
     assert corpus.column("seconds") == [0.5, 0.5]
     assert corpus.problems == {"clips/gone.wav": "metadata.csv names it, but there is no such file"}
-    assert corpus.notes == ("1 of 3 audio files are not in metadata.csv and were left out",)
+    assert corpus.notes == ("1 of 3 audio files are not in metadata.csv and were skipped",)
     assert corpus.events == [Event("clips/1.wav", 0.1, 0.25, "dog")]
     inside = open_corpus(tmp_path / "clips")
     assert inside.column("file") == ["0.wav", "1.wav"]
@@ -173,7 +173,7 @@ def test_parquet_table_of_paths(tmp_path, record):
         ("file,file\na.wav,x\n", "names a column twice"),
         ("file,fold\na.wav,one\n", "row 1: fold is 'one'; expected a whole number"),
         ("file,seconds\na.wav,long\n", "row 1: seconds is 'long'; expected seconds"),
-        ("file,start,seconds\na.wav,-1,1\n", "its range is empty"),
+        ("file,start,seconds\na.wav,-1,1\n", "the range is empty"),
         ("file,label\nx.wav,a\ny.wav,b\n", "names 2 files and none of them is there .such as 'x.wav', 'y.wav'"),
     ],
 )

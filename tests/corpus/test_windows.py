@@ -89,10 +89,10 @@ def test_random_crops_avoid_silence():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seconds": 0.0}, "WindowConfig.seconds is 0.0"),
-        ({"short": "loop"}, "WindowConfig.short is 'loop'; expected 'repeat' or 'pad'"),
-        ({"crop": "end"}, "WindowConfig.crop is 'end'"),
-        ({"tries": 0}, "WindowConfig.tries is 0"),
+        ({"seconds": 0.0}, "window.seconds is 0.0"),
+        ({"short": "loop"}, "window.short is 'loop'; expected 'repeat' or 'pad'"),
+        ({"crop": "end"}, "window.crop is 'end'"),
+        ({"tries": 0}, "window.tries is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

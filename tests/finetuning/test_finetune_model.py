@@ -144,7 +144,7 @@ def test_refusals(frozen: FrozenEncoder) -> None:
     with pytest.raises(ConfigError, match="has 4 blocks, and last_n asks for the last 9"):
         TunedModel(frozen, CLASSES, FinetuneConfig(mode="last_n", last_n=9), 0)
     plain = FrozenEncoder(frozen.frontend, LogMelStatisticsConfig(mels=32).build(), name="log-mel")
-    with pytest.raises(ConfigError, match="log-mel has no weights to fine-tune; use mode 'head'"):
+    with pytest.raises(ConfigError, match="log-mel has no weights to fine-tune; set --mode head"):
         TunedModel(plain, CLASSES, FinetuneConfig(), 0)
     with pytest.raises(ConfigError, match="no stochastic depth"):
         TunedModel(plain, CLASSES, FinetuneConfig(mode="head", drop_path=0.1), 0)

@@ -279,7 +279,7 @@ def test_refusals(settings: dict[str, object], match: str) -> None:
 
 
 def test_refused_targets() -> None:
-    with pytest.raises(ConfigError, match="one target a clip"):
+    with pytest.raises(ConfigError, match="one target for each clip"):
         Labelled(make(4).tokens, torch.zeros(3))
     with pytest.raises(ConfigError, match="no clip"):
         Labelled(make(4).tokens.select([]), torch.zeros(0))

@@ -236,7 +236,7 @@ def test_frame_similarities_are_maxima_over_frequency(config: ProbeConfig) -> No
     grads = [torch.autograd.grad(out.square().sum(), [head.prototypes])[0] for out in (h, slow)]
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
     # Where a whole clip is one column, frames are the clip.
-    with pytest.raises(ConfigError, match="give the batch's own grid"):
+    with pytest.raises(ConfigError, match="pass the batch's own grid"):
         head.frame_similarities(inputs, Grid(3, FREQ, 1.0))
 
 

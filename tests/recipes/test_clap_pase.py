@@ -134,7 +134,7 @@ def test_several_labels_and_several_captions(run: tuple[Path, Corpus]) -> None:
     answers = zero_shot(towers, corpus.with_column("label", labels), resamples=20, progress=False).found
     assert [score.name for score in answers.scores] == ["mAP"]
     assert answers.clips == len(corpus) - 1
-    assert any("neither label nor caption" in note for note in answers.notes)
+    assert any("without label and caption" in note for note in answers.notes)
     more = corpus.with_column("other", [f"number {i}" for i in range(len(corpus))])
     found = text_retrieval(towers, more, columns=("caption", "other"), resamples=20, progress=False).found
     assert f"{2 * len(corpus)} different captions" in found.task

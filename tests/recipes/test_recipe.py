@@ -93,9 +93,9 @@ def test_what_changed_in_a_list_of_settings_is_named_as_on_the_command_line() ->
     recipe = get_recipe("hubert", "tiny")
     changed = command_line(recipe, ["--objective.terms.0.target.clusters", "50"])
     assert recipe.changes(changed) == {"objective.terms.0.target.clusters": (100, 50)}
-    with pytest.raises(ConfigError, match=r"CodeConfig\.weight is nan"):
+    with pytest.raises(ConfigError, match=r"code\.weight is nan"):
         command_line(recipe, ["--objective.terms.0.weight", "nan"])
-    with pytest.raises(ConfigError, match=r"CodeConfig\.weight is inf; expected a finite number"):
+    with pytest.raises(ConfigError, match=r"code\.weight is inf; expected a finite number"):
         command_line(recipe, ["--objective.terms.0.weight", "inf"])
 
 

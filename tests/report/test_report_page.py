@@ -295,7 +295,7 @@ def test_audio_and_text_scores_stand_beside_chance_and_control(make_run: MakeRun
         "corpus": {"name": "my <data>", "fingerprint": "0123"},
         "scores": [score, {"name": "odd", "value": None}],
         "settings": {"templates": ["a <b> of {}"]},
-        "notes": ["2 clips without label were left out"],
+        "notes": ["2 clips without label were skipped"],
         "control": {"scores": [{**score, "value": 0.125, "low": 0.05, "high": 0.2}]},
         "command": "auricle zero-shot towers",
     }

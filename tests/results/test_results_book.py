@@ -72,7 +72,7 @@ def test_collect_reads_below_folders_once_each(tmp_path: Path) -> None:
     book = ResultBook.collect([tmp_path / "runs", one, one / "results.jsonl"])
     assert [f.result.encoder for f in book.found] == ["A", "control"]
     assert book.found[1].folder == tmp_path / "runs/two/probes/t"  # the newer record
-    assert "1 records are repetitions" in book.notes[0]
+    assert "1 repetition of the same experiment" in book.notes[0]
     with pytest.raises(CorpusError, match="there is no"):
         ResultBook.collect([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
@@ -145,7 +145,7 @@ def test_optimistic_protocols_and_differences_are_noted(tmp_path: Path) -> None:
         "numbers of seeds",
         "test units",
         "the test fold chose",
-        "1 older records",
+        "1 older record",
         "seen in pre-training",
     ):
         assert word in told

@@ -55,16 +55,16 @@ def test_impossible_times_are_left_out_and_counted() -> None:
     assert lists.events == (((1.0, 2.0, "dog"),), ((9.5, 10.0, "cat"),), ())
     text = "\n".join(lists.notes)
     for words in ("a negative onset", "an offset that is not after", "no number", "after the recording's end"):
-        assert f"1 of 6 events were left out: {words}" in text or words in text
-    assert "1 events end after their recording and were cut there" in text
-    assert "1 of 3 clips have no events" in text
+        assert f"skipped 1 of 6 events: {words}" in text or words in text
+    assert "cut at the end of the recording: 1 event" in text
+    assert "no events in 1 of 3 clips" in text
 
 
 def test_overlapping_events_of_a_class_are_joined_where_sounds_last() -> None:
     events = [("a", 1.0, 2.0, "dog"), ("a", 1.5, 3.0, "dog"), ("a", 1.8, 2.2, "cat"), ("b", 5.0, 6.0, "dog")]
     lists = read(events)
     assert lists.events[0] == ((1.0, 3.0, "dog"), (1.8, 2.2, "cat"))
-    assert any("1 events were joined" in note for note in lists.notes)
+    assert any("1 event was joined" in note for note in lists.notes)
     lists = make_events(CARD, EventsRule(), check_events(corpus(events)))
     assert [note for note in lists.notes if "earlier one" in note] == [note for note in lists.notes if "joined" in note]
     hits = read([*events, ("a", 1.5, 1.6, "dog")], EventsRule(sounds="onsets"))
@@ -95,10 +95,10 @@ def test_what_can_not_serve_is_refused() -> None:
         make_events(CARD, EventsRule(), silent)
     with pytest.raises(CorpusError, match="no column 'species'; found file, onset, offset, label"):
         make_events(CARD.replace(label="species"), EventsRule(), corpus([("a", 0.0, 1.0, "x")]))
-    with pytest.raises(CorpusError, match="no usable event: 1 of 1 events were left out"):
+    with pytest.raises(CorpusError, match="no usable event: skipped 1 of 1 event"):
         read([("a", -1.0, 1.0, "x")])
     checked = check_events(corpus([("a", -1.0, 1.0, "x")]))
-    with pytest.raises(CorpusError, match="no usable event: 1 of 1 events were left out: a negative onset"):
+    with pytest.raises(CorpusError, match="no usable event: skipped 1 of 1 event: a negative onset"):
         make_events(CARD, EventsRule(), checked)
     with pytest.raises(CorpusError, match="fewer than 5 events"):
         read([("a", 0.0, 1.0, "x")], EventsRule(least=5))

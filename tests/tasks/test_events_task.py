@@ -205,7 +205,7 @@ def test_broken_clips_and_bad_events_are_counted(
     notes = "\n".join(result.notes)
     assert "a negative onset" in notes
     assert "an offset that is not after the onset" in notes
-    assert "events end after their recording" in notes
+    assert "cut at the end of the recording" in notes
     assert "rare (1)" in notes
 
 

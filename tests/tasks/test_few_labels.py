@@ -100,7 +100,7 @@ def test_episodes_of_test_clips_and_of_clips_that_can_not_be_read(
     )
     assert "from the test clips" in result.split
     assert result.clips < result.clips_total == 40
-    assert any("episodes were excluded: a clip could not be read" in note for note in result.notes)
+    assert any("excluded: a clip could not be read" in note for note in result.notes)
 
 
 def test_a_budget_curve(encoder: FrozenEncoder, tones: Callable[..., Corpus], tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_curve_over_layers(tones: Callable[..., Corpus], encoder: FrozenEncode
     )
     assert logistic.value > 0.9
     assert logistic.seeds == [0]
-    with pytest.raises(ConfigError, match=r"LayerCurveConfig\.probe is 'knn'"):
+    with pytest.raises(ConfigError, match=r"layer_curve\.probe is 'knn'"):
         LayerCurveConfig("knn")
 
 

@@ -167,7 +167,7 @@ def test_kinds_of_labels() -> None:
     single = make_targets(TaskCard(name="t"), ["b", " a ", None, "b"])
     assert (single.kind, single.classes, single.rows.tolist()) == ("single", ("a", "b"), [0, 1, 3])
     assert single.numbers.tolist() == [1, 0, 1]
-    assert "1 clips without a label" in single.notes[0]
+    assert "1 clip without a label" in single.notes[0]
     several = make_targets(TaskCard(name="t"), ["b;a", "a", "", "c;c"])
     assert (several.kind, several.rows.tolist()) == ("multi", [0, 1, 3])
     empty = make_targets(TaskCard(name="t", labels="multi"), ["b;a", "a", "", "c"])

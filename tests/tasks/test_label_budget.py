@@ -47,7 +47,7 @@ def test_budgets_that_say_nothing_new_are_left_out() -> None:
     assert useful_budgets(BUDGETS, [20, 30]) == (BUDGETS, [])
     kept, notes = useful_budgets(BUDGETS, [4, 3])
     assert kept == (1, 2, 5)
-    assert "budgets 10 are left out" in notes[0]
+    assert "budgets 10 are skipped" in notes[0]
     assert "(the fewest: 3)" in notes[1]
     with pytest.raises(CorpusError, match="no labelled training clip"):
         useful_budgets(BUDGETS, [0, 0])

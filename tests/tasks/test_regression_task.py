@@ -113,7 +113,7 @@ def test_pitch_of_tones(log_mel: FrozenEncoder, tones: Callable[..., Corpus], tm
     assert mhca.value > 0.5
     assert (ridge.metric, ridge.unit, ridge.better, ridge.type_name) == ("r2", "", "higher", "regression")
     assert ridge.clips == 29
-    assert any("1 clips without a number" in note for note in ridge.notes)
+    assert any("1 clip without a number" in note for note in ridge.notes)
     assert linear.macs == 64
     assert len(linear.seeds) == 2
     assert {p["truth"] for p in ridge.details["scatter"]} <= set(pitch.values())

@@ -130,7 +130,7 @@ def test_utterances_without_frames_enough_are_counted_and_named(
     (result,) = evaluate([plain], CARD, corpus, probes=["ctc"], **options)
     assert [name.split("@")[0] for name in result.details["infeasible"]] == ["003.wav", "055.wav"]
     assert any("2 utterances have more symbols than frames" in note for note in result.notes)
-    assert any("1 clips without a transcript were excluded" in note for note in result.notes)
+    assert any("1 clip without a transcript was excluded" in note for note in result.notes)
     # One of them is a test clip: it is judged all the same.
     assert result.clips == 10
     short = CTC["ctc"].replace(upsample=1)

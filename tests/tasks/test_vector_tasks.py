@@ -209,7 +209,7 @@ def test_a_column_that_is_missing_comes_with_its_remedy(kind, tones: Callable[..
 def test_folds_that_share_sources_are_told_of_anomalies_too(tones: Callable[..., Corpus]) -> None:
     corpus = tones(clips=12, source=["one"] * 12, split=["train"] * 4 + ["valid"] * 2 + ["test"] * 6)
     notes = AnomalyTask().plan(card(AnomalyRule()), corpus, 0).notes
-    assert any("sources have clips both in training and in test" in note for note in notes)
+    assert any("are both in training and in test" in note for note in notes)
     only = corpus.with_column("label", ["low"] * 6 + ["low", "high"] * 3)
     notes = AnomalyTask().plan(card(AnomalyRule(normal=("low",))), only, 0).notes
     assert not any("counted as errors" in note for note in notes)

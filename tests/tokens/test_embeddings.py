@@ -159,7 +159,7 @@ def test_broken_clips_and_vectors_have_no_row(
     monkeypatch.setattr(encoder, "encode", overflowing)
     done = embed(encoder, corpus, tmp_path / "e.parquet")
     assert sorted(done.broken) == ["1.wav", "2.wav", "4.wav"]
-    assert done.broken["2.wav"] == "its embedding is not finite"
+    assert done.broken["2.wav"] == "the embedding is not finite"
     table = pq.read_table(done.path)
     assert table["file"].to_pylist() == ["0.wav", "3.wav", "5.wav"]
     assert np.isfinite(np.array(table["embedding"].to_pylist())).all()
@@ -176,7 +176,7 @@ def test_clips_shorter_than_the_encoder_needs_have_no_row_in_any_batch(
     sf.write(corpus.root / "2.wav", np.full(100, 0.1), RATE)
     clips = open_corpus(corpus.root)
     done = embed(waves, clips, tmp_path / "e.parquet", batch=batch)
-    expected = "it is shorter than the encoder needs: 100 samples of 400 (about 0.025 s)"
+    expected = "shorter than the encoder needs: 100 samples of 400 (about 0.025 s)"
     assert done.broken == {"2.wav": expected}
     table = pq.read_table(done.path)
     assert table["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
@@ -198,7 +198,7 @@ def test_clips_without_a_valid_token_have_no_row(
     monkeypatch.setattr(encoder, "encode", deaf)
     for batch in (1, 16):
         done = embed(encoder, corpus, tmp_path / "e.parquet", batch=batch)
-        assert done.broken == {"2.wav": "it has no valid token: it is shorter than the encoder needs"}
+        assert done.broken == {"2.wav": "no valid token: shorter than the encoder needs"}
         assert pq.read_table(done.path)["file"].to_pylist() == ["0.wav", "1.wav", "3.wav", "4.wav", "5.wav"]
 
 

@@ -69,9 +69,9 @@ def test_broken_clips_are_skipped_counted_and_listed(encoder: FrozenEncoder, cor
     (corpus.root / "4.wav").unlink()
     cache = run(encoder, corpus, tmp_path / "cache")
     assert sorted(cache.missing) == [1, 4]
-    assert "1.wav" in cache.missing[1]
+    assert "not readable as audio" in cache.missing[1]
     assert cache.present.tolist() == [0, 2, 3, 5]
-    with pytest.raises(CorpusError, match=r"clip 4 has no tokens \(.*4.wav"):
+    with pytest.raises(CorpusError, match=r"clip 4 has no tokens \(.*no such file"):
         cache.select([0, 4])
     with pytest.raises(CorpusError, match="the corpus has 6 clips"):
         cache.select([6])
@@ -221,7 +221,7 @@ def test_an_encoder_that_feels_padding_gets_clips_of_one_length(corpus: Corpus, 
 
 def test_tokens_beyond_fp16_are_listed(corpus: Corpus, tmp_path: Path) -> None:
     cache = run(inexact(600.0), corpus, tmp_path / "cache")
-    assert cache.missing == {1: "its tokens are not finite, or too large for fp16"}
+    assert cache.missing == {1: "tokens are not finite, or too large for fp16"}
 
 
 def test_origin_says_what_tokens_were_made_from(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_run_writes_metrics_events_and_checkpoints(toy) -> None:
     assert lines[-1]["lr"] == pytest.approx(toy.config.min_lr)
     assert [p.name for p in sorted((toy.path / "checkpoints").iterdir())] == ["step-00000006", "step-00000008"]
     events = (toy.path / "events.log").read_text()
-    assert "started: 8 steps on cpu, 1 threads, fp32" in events
+    assert "started: 8 steps on cpu, 1 thread, fp32" in events
     assert "complete: 8 steps\n" in events
     assert toy.loader.closed
 

@@ -97,7 +97,7 @@ def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, 
     try:
         return _decode(source, start, seconds, rate)
     except MemoryError as error:
-        raise AudioError(f"{_name(source)}: too long to decode into memory; cut it into shorter clips") from error
+        raise AudioError("too long to decode into memory; cut it into shorter clips", _name(source)) from error
 
 
 def _decode(source: Source, start: float, seconds: float | None, rate: int) -> np.ndarray:
@@ -107,8 +107,9 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int) -> n
         first = round(start * rate)
         if first >= total:
             raise AudioError(
-                f"{_name(source)}: asked to start at {start:g} s, but it ends at {length / native:.3f} s; "
-                "correct the start in the corpus table"
+                f"a clip starts at {start:g} s, the recording ends at {length / native:.3f} s; "
+                "correct the start in the corpus table",
+                _name(source),
             )
         last = total if seconds is None else min(total, max(first + 1, round((start + seconds) * rate)))
         if rate == native:
@@ -149,25 +150,28 @@ def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, lengt
                 break
     except soundfile.LibsndfileError as error:
         raise AudioError(
-            f"{_name(source)}: truncated or damaged ({error.error_string.strip()}); copy it again from its source"
+            f"truncated or damaged ({error.error_string.strip()}); copy it again from its source",
+            _name(source),
         ) from error
     missing = end - begin - got
     if missing > (_MP3_SLACK if file.format == "MP3" and end == length else 0) or not got:
         raise AudioError(
-            f"{_name(source)}: truncated: its header promises {length} samples, decoding ended after "
-            f"{begin + got}; copy it again from its source"
+            f"truncated: its header promises {length} samples, decoding ended after "
+            f"{begin + got}; copy it again from its source",
+            _name(source),
         )
     if bad:
         raise AudioError(
-            f"{_name(source)}: {bad} of the {got} samples read are NaN or infinite; "
-            "export it again, or drop it from the corpus"
+            f"{bad} of the {got} samples read are NaN or infinite; export it again, or drop it from the corpus",
+            _name(source),
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
     peak = float(max(wave.max(), -wave.min()))
     if peak > _LOUDEST:
         raise AudioError(
-            f"{_name(source)}: its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
-            "export it again at full scale 1, or drop it from the corpus"
+            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            "export it again at full scale 1, or drop it from the corpus",
+            _name(source),
         )
     return wave
 
@@ -185,21 +189,22 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
     try:
         stream = _stream(source)
     except FileNotFoundError as error:
-        raise AudioError(f"{_name(source)}: no such file; check the path, or scan the corpus again") from error
+        raise AudioError("no such file; check the path, or scan the corpus again", _name(source)) from error
     except IsADirectoryError as error:
-        raise AudioError(f"{_name(source)}: is a folder, expected an audio file") from error
+        raise AudioError("a folder; expected an audio file; name the files in it", _name(source)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise AudioError(f"{_name(source)}: can't be opened ({reason}); check its permissions") from error
+        raise AudioError(f"can't be opened ({reason}); check its permissions", _name(source)) from error
     with stream:
         size = stream.seek(0, os.SEEK_END)
         if not size:
-            raise AudioError(f"{_name(source)}: is empty (0 bytes); copy it again from its source")
+            raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", _name(source))
         missing = missing_bytes(stream)
         if missing:
             raise AudioError(
-                f"{_name(source)}: truncated: the container promises {missing} more bytes than there are; "
-                "copy it again from its source, or re-export the rest of it"
+                f"truncated: the container promises {missing} more bytes than there are; "
+                "copy it again from its source, or re-export the rest of it",
+                _name(source),
             )
         stream.seek(0)
         try:
@@ -207,18 +212,20 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
             file = _File(stream if isinstance(stream, io.BytesIO) else stream.fileno(), closefd=False)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                f"{_name(source)}: not readable as audio ({error.error_string.strip()}); "
-                "expected wav, flac, ogg, opus, mp3 or aiff: convert other formats first"
+                f"not readable as audio ({error.error_string.strip()}); "
+                "expected wav, flac, ogg, opus, mp3 or aiff: convert it first, for example with ffmpeg",
+                _name(source),
             ) from error
         with file:
             if not file.frames:
-                raise AudioError(f"{_name(source)}: holds no samples (zero length); drop it from the corpus")
+                raise AudioError("no samples (zero length); drop it from the corpus", _name(source))
             if _MOST_SAMPLES_PER_BYTE * size < file.frames < _UNKNOWN_FRAMES or (
                 file.format == "MP3" and file.frames * _MP3_LEAST_BYTES_PER_SECOND > size * file.samplerate
             ):
                 raise AudioError(
-                    f"{_name(source)}: damaged: its header promises {file.frames / file.samplerate:.0f} s, which "
-                    f"{size} bytes can't hold; copy it again from its source, or re-encode it"
+                    f"damaged: its header promises {file.frames / file.samplerate:.0f} s, which "
+                    f"{size} bytes can't hold; copy it again from its source, or re-encode it",
+                    _name(source),
                 )
             yield file
 

@@ -19,7 +19,7 @@ def check_ranges(config: Config, *names: str) -> None:
     for name in names:
         values = getattr(config, name)
         if values is not None and values[0] > values[1]:
-            raise ConfigError(f"{type(config).__name__}.{name} is {values}; expected (lowest, highest) in this order")
+            raise ConfigError(f"{config.prefix()}{name} is {values}; expected (lowest, highest) in this order")
 
 
 _Decibel = Annotated[float, Ge(-200), Le(200)]

@@ -36,7 +36,7 @@ class MadeView(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ViewsConfig(Config):
+class ViewsConfig(Config, section="augment"):
     """Base of the settings of view makers."""
 
     def build(self, frontend: FrontEnd) -> ViewMaker:

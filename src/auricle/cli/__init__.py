@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
             load_plugins(plugins)
             module, function, _ = VERBS[words[0]]
             verb: Callable[[Sequence[str]], None] = getattr(import_module(f"auricle.cli.{module}"), function)
-            _call(verb, words[0], [_dashed(word) for word in words[1:]])
+            verb(_with_settings(words[0], [_dashed(word) for word in words[1:]]))
     except AuricleError as error:
         print(f"auricle: {error}", file=sys.stderr)
         return 2
@@ -112,16 +112,6 @@ def _run(words: list[str]) -> int:
         print("auricle: interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-def _call(verb: Callable[[Sequence[str]], None], name: str, words: list[str]) -> None:
-    """Run a verb; where its arguments are refused, say that some of them are those of a settings file."""
-    try:
-        verb(_with_settings(name, words))
-    except SystemExit as end:
-        if end.code and any(word == "--config" or word.startswith("--config=") for word in words):
-            print("auricle: some of these arguments are settings of the --config file", file=sys.stderr)
-        raise
 
 
 def _dashed(word: str) -> str:

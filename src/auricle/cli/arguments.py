@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import shutil
 import sys
+import textwrap
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
-from auricle.config import flatten
+from auricle.cli import grammar
+from auricle.config import flatten, nearest, setting_fault
 from auricle.devices import Device, Precision
 from auricle.errors import ConfigError
 
@@ -28,32 +32,43 @@ _POSITIONAL = ("model", "path", "paths", "runs", "name")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileArguments:
-    """What every verb with many flags takes."""
+    """What every verb takes."""
 
     config: Path | None = None
     """JSON or YAML file of settings by the names of the flags (nested, or with dots); flags override it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelArguments(FileArguments):
-    """What every verb that opens a model takes."""
+class DeviceArguments(FileArguments):
+    """What every verb that computes takes."""
 
     device: Device = "auto"
     """Where to compute: `auto` takes CUDA, then Apple's MPS, then the CPU."""
-    trust_remote_code: bool = False
-    """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PrecisionArguments(ModelArguments):
-    """What verbs take that read a frozen encoder."""
+class ComputeArguments(DeviceArguments):
+    """What every verb that computes takes, where its settings have no precision of their own."""
 
     precision: Precision = "fp32"
     """`fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrustArguments(FileArguments):
+    """What every verb that opens models of the Hub takes."""
+
+    trust_remote_code: bool = False
+    """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
+
+
 def parse(
-    arguments: type[Arguments], argv: Sequence[str], verb: str, about: str, leading: str | None = None
+    arguments: type[Arguments],
+    argv: Sequence[str],
+    verb: str,
+    about: str,
+    leading: str | None = None,
+    brief: Sequence[str] | None = None,
 ) -> Arguments:
     """Read a verb's arguments into a dataclass; `--help` and mistakes end the program as tyro does.
 
@@ -64,22 +79,69 @@ def parse(
         about: what it does.
         leading: the first word of `argv` where the flags depend on it: it is no argument any more, and mistakes refer
             to its own help.
+        brief: settings of groups that `--help` shows (see `grammar.brief`), where only `--help-all` shows all.
+
+    Raises:
+        ConfigError: a setting is out of range, or the file of settings holds one that is unknown or of another type.
     """
     if leading is not None:
         verb, argv = f"{verb} {leading}", argv[1:]
+    words = list(argv)
+    file = value_of("--config", words)
+    if file is not None:
+        _check_file(Path(file), arguments, verb)
+    everything = "--help-all" in words
+    if everything:
+        words = ["--help"]
+    short = brief is not None and not everything and bool({"-h", "--help"} & set(words))
+    shown: Any = grammar.brief(arguments, brief) if short and brief is not None else arguments
     # A setting that may be absent is a group of flags like any other where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
-    return tyro.cli(arguments, args=list(argv), prog=f"auricle {verb}", description=about, config=config)
+    if everything or {"-h", "--help"} & set(words):
+        # tyro does not wrap its description.
+        print(textwrap.fill(about, shutil.get_terminal_size().columns, break_on_hyphens=False), end="\n\n")
+    try:
+        found: Arguments = tyro.cli(
+            shown, args=words, prog=f"auricle {verb}", description="", config=config, registry=grammar.registry()
+        )
+    except SystemExit:
+        if short:
+            print(f"`auricle {verb} --help-all` shows all settings.")
+        raise
+    except ConfigError as error:
+        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
+    return found
+
+
+def _check_file(file: Path, arguments: type, verb: str) -> None:
+    """Refuse settings of a file that the verb does not have, or of another type.
+
+    Raises:
+        ConfigError: naming the file, the setting, and what was expected.
+    """
+    known = {setting.name.replace("-", "_"): setting.hint for setting in grammar.settings_of(arguments)}
+    for name, value in flatten(read_settings(file)).items():
+        key = name.replace("-", "_")
+        if key.rpartition(".")[2] == "kind":
+            continue
+        if key not in known:
+            raise ConfigError(
+                f"--config {file} has the setting {name}, and `auricle {verb}` has none of that name"
+                f"{nearest(key, known)}"
+            )
+        if typing.get_origin(known[key]) is tuple:
+            value = tuple(_several(value))
+        # A path or a text may look like a number.
+        fault = setting_fault(
+            str(value) if known[key] is str and type(value) in (int, float) else value, known[key], name
+        )
+        if fault and value is not None:
+            raise ConfigError(f"--config {file}: {fault}; correct the file")
 
 
 def no_arguments(verb: str, argv: Sequence[str], about: str) -> None:
     """Refuse arguments of a verb that takes none."""
-
-    @dataclasses.dataclass
-    class Nothing:
-        pass
-
-    parse(Nothing, argv, verb, about)
+    parse(FileArguments, argv, verb, about)
 
 
 def expand(argv: Sequence[str]) -> list[str]:
@@ -94,6 +156,8 @@ def expand(argv: Sequence[str]) -> list[str]:
     if file is None:
         return list(argv)
     rest = without("--config", argv)
+    # It stays on the command line: errors about its settings name it.
+    rest += ["--config", file]
     held = read_settings(Path(file))
     count = next((place for place, word in enumerate(rest) if word.startswith("-")), len(rest))
     named, rest = rest[:count], rest[count:]

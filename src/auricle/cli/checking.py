@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import parse
+from auricle.cli.arguments import ComputeArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError, ConfigError
 
@@ -23,11 +23,11 @@ _KINDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckArguments(ComputeArguments):
     """Arguments of `auricle check KIND`."""
 
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODULE:CLASS")]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 
@@ -36,8 +36,8 @@ def check(argv: Sequence[str]) -> None:
     if not argv or argv[0] not in _KINDS:
         if argv and argv[0] not in ("-h", "--help"):
             raise AuricleError(f"`auricle check` has no command {argv[0]!r}{nearest(argv[0], _KINDS)}")
-        lines = [f"  auricle check {kind} NAME" for kind in _KINDS]
-        print("usage:", *lines, "", "Each takes --help. Exit code 2 where there is a fault.", sep="\n")
+        lines = [f"  auricle check {kind} NAME [--device DEVICE] [--precision PRECISION]" for kind in _KINDS]
+        print("usage:", *lines, "", "Each takes --help. The exit code is 2 where there is a fault.", sep="\n")
         return
     kind = argv[0]
     args = parse(CheckArguments, argv[1:], f"check {kind}", _KINDS[kind])
@@ -45,9 +45,11 @@ def check(argv: Sequence[str]) -> None:
 
     from auricle.encoders.checking import check_encoder, faults, render_findings
     from auricle.recipes.checking import check_objective, check_recipe
+    from auricle.words import counted
 
-    findings = {"encoder": check_encoder, "objective": check_objective, "recipe": check_recipe}[kind](args.name)
+    run: Any = {"encoder": check_encoder, "objective": check_objective, "recipe": check_recipe}[kind]
+    findings = run(args.name, device=args.device, precision=args.precision)
     Console().print(render_findings(args.name, findings))
     found = faults(findings)
     if found:
-        raise ConfigError(f"{args.name} has {len(found)} fault(s), listed above; fix them before you use it")
+        raise ConfigError(f"{args.name} has {counted(len(found), 'fault')}, listed above; fix them before you use it")

@@ -10,16 +10,16 @@ from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import MODEL, PrecisionArguments, parse
+from auricle.cli.arguments import MODEL, ComputeArguments, FileArguments, TrustArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
-@dataclasses.dataclass(frozen=True)
-class ScanArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScanArguments(FileArguments):
     """Arguments of `auricle corpus scan`."""
 
-    path: tyro.conf.Positional[str]
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]
     """Folder of audio, table (CSV, Parquet), folder of shards, `hub:user/name` or `builtin:scenes`."""
     out: Path | None = None
     """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
@@ -32,7 +32,9 @@ def corpus(argv: Sequence[str]) -> None:
     if not argv or argv[0] != "scan":
         if argv and argv[0] not in ("-h", "--help"):
             raise AuricleError(f"`auricle corpus` has no command {argv[0]!r}{nearest(argv[0], ['scan'])}")
-        print("usage: auricle corpus scan PATH [--out TABLE.parquet]\n\nauricle corpus scan --help says more.")
+        print(
+            "usage: auricle corpus scan PATH [--out TABLE.parquet]\n\n`auricle corpus scan --help` lists the options."
+        )
         return
     args = parse(
         ScanArguments,
@@ -50,7 +52,7 @@ def corpus(argv: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedArguments(PrecisionArguments):
+class EmbedArguments(ComputeArguments, TrustArguments):
     """Arguments of `auricle embed`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -71,6 +73,7 @@ def embed(argv: Sequence[str]) -> None:
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
     from auricle.models.embedding import embed as run
+    from auricle.words import counted
 
     table = run(
         args.model,
@@ -83,6 +86,6 @@ def embed(argv: Sequence[str]) -> None:
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,
     )
-    print(f"{table.clips} clips, {table.width} numbers each: {args.out}")
+    print(f"{counted(table.clips, 'clip')}, {counted(table.width, 'number')} each: {args.out}")
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

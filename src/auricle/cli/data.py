@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import no_arguments, parse
+from auricle.cli.arguments import FileArguments, no_arguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
-@dataclasses.dataclass(frozen=True)
-class DownloadArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DownloadArguments(FileArguments):
     """Arguments of `auricle data download`."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Data set; `auricle data list` lists all."""
     to: Path
     """Folder to download into."""

@@ -9,12 +9,21 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from auricle.cli.arguments import MODEL, ModelArguments, PrecisionArguments, command, parse, value_of
+from auricle.cli.arguments import (
+    MODEL,
+    ComputeArguments,
+    DeviceArguments,
+    FileArguments,
+    TrustArguments,
+    command,
+    parse,
+    value_of,
+)
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbeArguments(PrecisionArguments):
+class ProbeArguments(ComputeArguments, TrustArguments):
     """Arguments of `auricle probe`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -59,7 +68,9 @@ def probe(argv: Sequence[str]) -> None:
     from auricle.probes.search.config import SearchConfig
 
     search = SearchConfig.published() if "--published-search" in argv else SearchConfig()
-    args: Any = parse(_with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about)
+    args: Any = parse(
+        _with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about, brief=()
+    )
     if bool(args.task) == bool(args.suite):
         raise AuricleError("expected either --task or --suite: auricle probe MODEL --task esc10 --data FOLDER")
     from rich.console import Console
@@ -106,8 +117,14 @@ def probe(argv: Sequence[str]) -> None:
     Console().print(render_results(results))
 
 
+# Settings that the short help of `finetune` shows.
+_FINETUNE = tuple(
+    f"settings.{name}" for name in ("mode", "last_n", "lora_rank", "epochs", "batch", "lr", "head_lr", "precision")
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneArguments(ModelArguments):
+class FinetuneArguments(DeviceArguments, TrustArguments):
     """Arguments of `auricle finetune`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -123,8 +140,8 @@ class FinetuneArguments(ModelArguments):
     """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
     on the result, an error, or they are removed."""
     save: bool = True
-    """Keep the encoder and classifier with the best validation score in OUT/finetuned; every command takes that folder
-    as MODEL."""
+    """Keep the encoder and classifier with the best validation score in a folder below OUT/finetuned; every
+    command takes it as MODEL."""
     out: Path | None = None
     """Folder of the results; by default RUN/finetune/TASK."""
 
@@ -139,7 +156,7 @@ def finetune(argv: Sequence[str]) -> None:
         "`auricle probe`, so that both can be compared clip by clip. A stopped run continues where it was."
     )
     settings = ("settings", Annotated[FinetuneConfig, tyro.conf.arg(name="")], FinetuneConfig())
-    args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about)
+    args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about, brief=_FINETUNE)
     from rich.console import Console
 
     from auricle.finetuning.run import finetune as run
@@ -197,12 +214,12 @@ def _audio(args: Any) -> Any:
     return open_corpus(args.data).segments(args.segment, args.hop)
 
 
-@dataclasses.dataclass(frozen=True)
-class TasksArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TasksArguments(FileArguments):
     """Arguments of `auricle tasks`."""
 
-    task: tyro.conf.Positional[str] = ""
-    """Task to describe, with the probes that serve it; none: list all."""
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[TASK]")] = ""
+    """Task to describe, with its probes; without it, all tasks are listed."""
 
 
 def tasks(argv: Sequence[str]) -> None:
@@ -223,11 +240,11 @@ def tasks(argv: Sequence[str]) -> None:
     Console().print(f"--probes: {' '.join(kind.probes)}\n(without the flag: {' '.join(kind.default_probes)})")
 
 
-@dataclasses.dataclass(frozen=True)
-class ReportArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportArguments(FileArguments):
     """Arguments of `auricle report`."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
     """Run folders, shown side by side."""
     out: Path | None = None
     """HTML file to write; by default report.html in the first run folder."""

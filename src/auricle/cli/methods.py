@@ -10,15 +10,15 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import parse
+from auricle.cli.arguments import ComputeArguments, FileArguments, parse
 
 
-@dataclasses.dataclass(frozen=True)
-class RecipesArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipesArguments(FileArguments):
     """Arguments of `auricle recipes`."""
 
-    name: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Recipes to describe; none: list all."""
+    name: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE ...]")] = ()
+    """Recipes to describe; without any, all are listed."""
     out: Path | None = None
     """Write the page about all methods (Markdown) here."""
 
@@ -56,12 +56,12 @@ def recipes(argv: Sequence[str]) -> None:
     console.print("`auricle recipes NAME` describes a recipe: as in the paper, deviations, cost, when to use.")
 
 
-@dataclasses.dataclass(frozen=True)
-class MatrixArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MatrixArguments(ComputeArguments):
     """Arguments of `auricle matrix`."""
 
-    name: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Recipes whose objectives to try; none: all."""
+    name: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE ...]")] = ()
+    """Recipes whose objectives are tried; by default all."""
     out: Path | None = None
     """Write the table (Markdown) here instead of printing it."""
 
@@ -69,13 +69,14 @@ class MatrixArguments:
 def matrix(argv: Sequence[str]) -> None:
     """Try every objective on every encoder family: one step each, or the reason why a pair is refused."""
     about = (
-        "Try every objective on every encoder family: one training step on synthetic sounds, or the reason of the "
-        "refusal."
+        "Try every objective on every encoder family: one training step on synthetic sounds, or the reason why "
+        "a pair is refused."
     )
     args = parse(MatrixArguments, argv, "matrix", about)
     from rich.progress import track
     from rich.table import Table
 
+    from auricle.devices import find_device
     from auricle.encoders.callables import guarded
     from auricle.recipes import get_recipe
     from auricle.recipes import recipes as registered
@@ -84,13 +85,14 @@ def matrix(argv: Sequence[str]) -> None:
     from auricle.storage import write_atomic
 
     console = Console()
+    find_device(args.device)
     names = args.name or tuple(method.name for method in registered())
     made = [get_recipe(name, "tiny") for name in names]
     pairs = [(recipe, family) for recipe in made for family in families().values()]
     cells = []
     for recipe, family in track(pairs, description="pairs", console=Console(stderr=True)):
         with guarded(f"{recipe.name} on {family.name}: the step", remedy="; fix the objective or the encoder"):
-            cells.append(try_pair(recipe, family))
+            cells.append(try_pair(recipe, family, device=args.device, precision=args.precision))
     if args.out is not None:
         write_atomic(args.out, markdown(cells).encode())
         console.print(f"wrote {args.out}", soft_wrap=True)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from auricle.cli.arguments import parse
+from auricle.cli.arguments import FileArguments, parse
 from auricle.errors import AuricleError
+from auricle.words import counted
+
+if TYPE_CHECKING:
+    from auricle.results.book import ResultBook
 
 
-@dataclasses.dataclass(frozen=True)
-class ResultsArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResultsArguments(FileArguments):
     """Arguments of `auricle results`."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = (Path(),)
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[PATH ...]")] = (Path(),)
     """Run folders, folders of runs, or results.jsonl files; by default all below the current folder."""
     task: tuple[str, ...] = ()
     """Tasks to show, by name or pattern (`esc*`)."""
@@ -33,7 +38,7 @@ class ResultsArguments:
     """Protocols: strict (ours), hear, evar, xares ..."""
     metric: str | None = None
     """Another metric than each task's headline."""
-    compare: tuple[str, str] | None = None
+    compare: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIRST SECOND")] = ()
     """Two encoders (or two probes): paired bootstrap of their difference, and Wilcoxon over tasks."""
     ranks: bool = False
     """Average ranks with critical differences, and how stable ranks are (Kendall's tau)."""
@@ -80,8 +85,8 @@ def results(argv: Sequence[str]) -> None:
         metric=args.metric,
     )
     sheets = []
-    if args.compare is not None:
-        first, second = args.compare
+    if args.compare:
+        first, second = _two(args.compare, book)
         found = compare_results(
             book, first, second, resamples=args.resamples, confidence=args.confidence, seed=args.seed
         )
@@ -106,3 +111,20 @@ def results(argv: Sequence[str]) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(args.out, text.encode())
     print(args.out)
+
+
+def _two(names: Sequence[str], book: ResultBook) -> tuple[str, str]:
+    """Return the two names of a comparison.
+
+    Raises:
+        AuricleError: there are more or fewer; says what to write.
+    """
+    if len(names) == 2:
+        return names[0], names[1]
+    probes, encoders = sorted({found.result.probe for found in book.found}), sorted(set(book.labels().values()))
+    known = probes if names[0] in probes or len(encoders) < 2 else encoders
+    pair = list(dict.fromkeys((*(name for name in names if name in known), *known)))[:2]
+    remedy = f"; write --compare {shlex.join(pair)}" if len(pair) == 2 else ""
+    raise AuricleError(
+        f"--compare has {counted(len(names), 'name')}: {', '.join(names)}; expected two encoders or two probes{remedy}"
+    )

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import FileArguments, command, parse
-from auricle.devices import Device
+from auricle.cli.arguments import ComputeArguments, command, parse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextArguments(FileArguments):
+class _TextArguments(ComputeArguments):
     """Arguments of both verbs."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -32,8 +31,6 @@ class _TextArguments(FileArguments):
     """Coverage of the intervals."""
     seed: int = 0
     """Seed of the bootstrap and of the control's weights."""
-    device: Device = "auto"
-    """Where to compute: `auto` takes CUDA, then Apple's MPS, then the CPU."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +67,7 @@ def zero_shot(argv: Sequence[str]) -> None:
             seed=args.seed,
             out=args.out,
             device=args.device,
+            precision=args.precision,
             command=command(),
         )
     )
@@ -111,6 +109,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
             seed=args.seed,
             out=args.out,
             device=args.device,
+            precision=args.precision,
             command=command(),
         )
     )

@@ -9,13 +9,23 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import parse, read_settings, value_of, without
+from auricle.cli import grammar
+from auricle.cli.arguments import ComputeArguments, parse, read_settings, value_of, without
 from auricle.devices import Device, Precision
 from auricle.errors import AuricleError, ConfigError
 
 # The encoder's size where another family is trained by a recipe of this size.
 _ENCODER_SIZES = {"paper": "base"}
 _OWN = "own"
+# Settings of a recipe that its short help shows.
+_BRIEF = tuple(
+    f"recipe.{name}"
+    for name in (
+        "window.seconds", "loader.batch", "loader.workers", "train.steps", "train.minutes", "train.lr",
+        "train.warmup_steps", "train.weight_decay", "train.micro_batch", "train.save_every", "train.log_every",
+        "train.seed", "train.tensorboard",
+    )
+)  # fmt: skip
 # Arguments of the command that a settings file may hold beside those of the recipe.
 _ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
 
@@ -54,7 +64,7 @@ def pretrain(argv: Sequence[str]) -> None:
         "YAML). A killed run continues with --resume."
         + (" Changes of window, loader and training hold for the previous stages, too." if recipe.previous else "")
     )
-    args: Any = parse(arguments, words, "pretrain", about, leading=name)
+    args: Any = parse(arguments, words, "pretrain", about, leading=name, brief=_BRIEF)
     from auricle.recipes.pretraining import pretrain as run
     from auricle.recipes.recipe import pass_down
 
@@ -62,14 +72,17 @@ def pretrain(argv: Sequence[str]) -> None:
     for field in ("device", "precision"):
         if getattr(args, field) is not None:
             changed = changed.replace(train=changed.train.replace(**{field: getattr(args, field)}))
-    run(
-        pass_down(changed, default),
-        args.data,
-        args.out,
-        resume=args.resume,
-        exclude=args.exclude,
-        previous=args.previous,
-    )
+    try:
+        run(
+            pass_down(changed, default),
+            args.data,
+            args.out,
+            resume=args.resume,
+            exclude=args.exclude,
+            previous=args.previous,
+        )
+    except ConfigError as error:
+        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
 
 
 def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
@@ -90,7 +103,8 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
     try:
         return Recipe.from_json(_merged(own, settings))
     except ConfigError as error:
-        raise ConfigError(f"--config {file}: {error}") from error
+        said = grammar.with_flags(str(error), type(recipe), dashes="")
+        raise ConfigError(f"--config {file}: {said}; correct the file") from error
 
 
 def _nested(held: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +165,20 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         argument("resume", bool, "Continue the run in --out; the result is that of an uninterrupted run.", False),
         argument("previous", Path | None, "Run folder to take as the previous stage, for recipes with stages.", None),
         argument("config", Path | None, "JSON or YAML file of settings; flags override it.", None),
-        argument("device", Device | None, "Where to train; by default --train.device.", None),
-        argument("precision", Precision | None, "Number format; by default --train.precision.", None),
+        argument(
+            "device",
+            Device | None,
+            "Where to train: sets --train.device.",
+            None,
+            help_behavior_hint=f"(default: {recipe.train.device})",
+        ),
+        argument(
+            "precision",
+            Precision | None,
+            "Precision of training: sets --train.precision.",
+            None,
+            help_behavior_hint=f"(default: {recipe.train.precision})",
+        ),
     ]
     # Arguments without a default come first; the recipe has no prefix, so that its fields are flags of the first level.
     fields.sort(key=lambda field: len(field))
@@ -182,14 +208,16 @@ def _list_recipes() -> None:
     console.print(table)
 
 
-@dataclasses.dataclass(frozen=True)
-class DemoArguments:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoArguments(ComputeArguments):
     """Arguments of `auricle demo`."""
 
     out: Path = Path("runs/demo")
     """Run folder to write."""
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
+    precision: Precision = "auto"
+    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 where the hardware computes in it."""
 
 
 def demo(argv: Sequence[str]) -> None:
@@ -201,7 +229,7 @@ def demo(argv: Sequence[str]) -> None:
     from auricle.demo import demo as run
     from auricle.results.export import render_results
 
-    results, page = run(args.out, minutes=args.minutes)
+    results, page = run(args.out, minutes=args.minutes, device=args.device, precision=args.precision)
     console = Console()
     console.print(render_results(results))
     console.print(

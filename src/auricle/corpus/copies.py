@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import scipy.fft
 import soxr
 from numpy.typing import NDArray
 from rich.console import Console
@@ -31,7 +32,7 @@ from auricle.errors import AudioError
 Kind = Literal["bytes", "samples", "near"]
 RATE = 8000
 # Of a longer clip this much is compared for near copies; all of it for equal samples.
-_SECONDS, _PIECE = 20.0, 120.0
+_SECONDS, _PIECE = 10.0, 120.0
 _FRAME, _HOP, _BANDS = 512, 256, 32
 _EDGES, _COARSE = np.geomspace(100.0, 3700.0, _BANDS + 1), np.geomspace(100.0, 3700.0, 13)
 # Verified thresholds, see `benchmarks/reliability/leaks.py`. A sound of few degrees of freedom (a single tone) is like
@@ -84,7 +85,7 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     keys = clip_keys(corpus)
     wanted = list(dict.fromkeys(keys[row] for row in chosen if keys[row]))
     row_of = {keys[row]: row for row in reversed(chosen)}
-    sounds = kept_facts("sound-1", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
+    sounds = kept_facts("sound-2", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
     known = {row: _Sound.unpack(sounds[keys[row]]) for row in chosen if sounds.get(keys[row])}
     groups: dict[bytes, list[int]] = {}
     for row, sound in known.items():
@@ -109,28 +110,45 @@ def coherence(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     mean over those parts of 128 ms that sound in either; the smaller of both. Two strokes of one key agree in all bands
     at their onset, and not later.
     """
-    size = 1 << int(np.ceil(np.log2(len(a) + len(b))))
-    hertz = np.arange(size // 2 + 1) * (RATE / size)
-    spectra = [np.where((hertz >= _EDGES[0]) & (hertz < _EDGES[-1]), np.fft.rfft(x, size), 0) for x in (a, b)]
-    cross, most = spectra[0] * spectra[1].conj(), int(_DELAY * RATE)
-    lags = np.fft.irfft(cross, size)
+    size = _size(a, b)
+    return _coherence(_spectrum(a, size), _spectrum(b, size), len(a))
+
+
+def _size(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
+    return 1 << int(np.ceil(np.log2(len(a) + len(b))))
+
+
+def _spectrum(wave: NDArray[np.float32], size: int) -> NDArray[Any]:
+    spectrum = scipy.fft.rfft(wave, size)
+    spectrum[: int(_EDGES[0] * size / RATE)] = 0
+    spectrum[int(_EDGES[-1] * size / RATE) :] = 0
+    return spectrum
+
+
+def _coherence(a: NDArray[Any], b: NDArray[Any], length: int) -> float:
+    size, most = 2 * (len(a) - 1), int(_DELAY * RATE)
+    cross = a * b.conj()
+    lags = scipy.fft.irfft(cross, size)
     lags = np.concatenate([lags[-most:], lags[:most]])
     at = int(np.abs(lags).argmax())
+    whole = float(
+        abs(lags[at]) * size / 2 / np.sqrt(float((np.abs(a) ** 2).sum()) * float((np.abs(b) ** 2).sum()) + 1e-30)
+    )
+    if whole < 0.5:  # unlike clips need no finer look
+        return whole
+    hertz = np.arange(len(cross)) * (RATE / size)
     band, sign = np.clip(np.digitize(hertz, _COARSE) - 1, 0, _COARSE.size - 2), np.sign(lags[at])
-    energy = [np.bincount(band, np.abs(x) ** 2) for x in spectra]
+    energy = [np.bincount(band, np.abs(x) ** 2) for x in (a, b)]
 
     def agree(lag: float) -> float:
         real = np.bincount(band, sign * (cross * np.exp(2j * np.pi * lag / RATE * hertz)).real)
         return _mean_agreement(real, energy[0], energy[1], 1e-3)
 
-    best = agree(at - most)
-    if best < 0.4:  # unlike clips need no finer look
-        return best
     # Resampling delays by parts of a sample.
     best, lag = max((agree(at - most + part / 8), at - most + part / 8) for part in range(-8, 9))
-    aligned = spectra[1] * np.exp(-2j * np.pi * lag / RATE * hertz) * sign
-    waves = [np.fft.irfft(x, size)[: len(a)] for x in (spectra[0], aligned)]
-    part = np.arange(len(a)) // _PART
+    aligned = b * np.exp(-2j * np.pi * lag / RATE * hertz) * sign
+    waves = [scipy.fft.irfft(x, size)[:length] for x in (a, aligned)]
+    part = np.arange(length) // _PART
     cross, *each = (np.bincount(part, x * y) for x, y in ((waves[0], waves[1]), (waves[0],) * 2, (waves[1],) * 2))
     return min(best, _mean_agreement(cross, each[0], each[1], 1e-4))
 
@@ -149,7 +167,8 @@ def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool)
     signatures = np.stack([sounds[i].signature for i in sounding])
     seconds = np.array([sounds[i].seconds for i in sounding])
     square = (signatures**2).sum(1)
-    wave = lru_cache(256)(lambda row: _wave(corpus, row))
+    wave = lru_cache(64)(lambda row: _wave(corpus, row))
+    spectrum = lru_cache(64)(lambda row, size: _spectrum(wave(row), size))
     tried: set[tuple[int, int]] = set()
     block = 512
     blocks = range(0, len(sounding), block)
@@ -169,17 +188,17 @@ def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool)
                 a, b = (sounding[place] for place in pair)
                 few = min(sounds[a].freedom, sounds[b].freedom) < TONAL
                 found = [wave(rows[place]) for place in (a, b)]
-                if any(one is None for one in found):
-                    continue
-                if coherence(*found) >= (TONAL_COHERENT if few else COHERENT):  # type: ignore[arg-type]
+                size = _size(*found)
+                alike = _coherence(spectrum(rows[a], size), spectrum(rows[b], size), len(found[0]))
+                if alike >= (TONAL_COHERENT if few else COHERENT):
                     yield rows[a], rows[b]
 
 
-def _wave(corpus: Corpus, row: int) -> NDArray[np.float32] | None:
+def _wave(corpus: Corpus, row: int) -> NDArray[np.float32]:
     try:
         return corpus.audio(row, RATE, seconds=_SECONDS)
-    except AudioError:
-        return None
+    except AudioError:  # it was decoded when it was measured: it has gone since
+        return np.zeros(_FRAME, dtype=np.float32)
 
 
 def _measure(corpus: Corpus, rows: list[int], progress: bool) -> list[bytes]:

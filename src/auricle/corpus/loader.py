@@ -192,15 +192,15 @@ class Loader:
             try:
                 return index, *self._window(index, epoch, place)
             except AudioError as error:
-                reason = str(error)
-                self._note(index, reason)
+                reason = f"{self.corpus[index].file}: {error.reason}"
+                self._note(index, error.reason)
                 failed.add(index)
                 if not self._is_long(index):
                     self._unusable.add(index)
         broken = self.broken
         raise CorpusError(
-            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, and none was found for a window; "
-            f"the last one: {reason or list(broken.values())[-1]}. Run `auricle corpus scan` on it"
+            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, and no other was found for a window; "
+            f"the last one: {reason or ': '.join(list(broken.items())[-1])}. Run `auricle corpus scan` on it"
         )
 
     def _note(self, index: int, reason: str) -> None:

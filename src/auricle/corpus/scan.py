@@ -150,7 +150,7 @@ def _sound(corpus: Corpus, index: int) -> Sound | str:
             peak = max(peak, float(magnitude.max(initial=0.0)))
             full += int((magnitude > 0.9999).sum())
     except AudioError as error:
-        return str(error)
+        return error.reason
     level = 10 * np.log10(max(square / max(count, 1), 1e-20))
     return Sound(info, digest.hexdigest(), peak, float(level), full / max(count, 1))
 

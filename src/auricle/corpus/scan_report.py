@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from auricle.corpus.table import Corpus
+from auricle.words import counted
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ def _summary(report: ScanReport) -> Table:
     table.add_row("folds", str(len(folds)) if folds else "none")
     table.add_row("sources", str(len(sources)) if sources else "none")
     table.add_row("skipped", str(len(report.broken)))
-    table.add_row("duplicates", f"{len(report.duplicates)} groups, {sum(map(len, report.duplicates))} clips")
+    table.add_row(
+        "duplicates", f"{counted(len(report.duplicates), 'group')}, {counted(sum(map(len, report.duplicates)), 'clip')}"
+    )
     table.add_row("silent, clipped", f"{len(report.silent)}, {len(report.clipped)}")
     return table
 

@@ -160,7 +160,7 @@ def _open_file(path: Path) -> Corpus:
         try:
             names = pq.read_schema(path)
         except (OSError, ValueError) as error:
-            raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
+            raise CorpusError(f"{path} is no readable Parquet file ({error}); copy it again from its source") from error
         audio = next((f for f in names if f.name == "audio"), None)
         if audio is not None and str(audio.type) not in ("string", "large_string"):
             return open_parquets([path], path.parent, path.stem)

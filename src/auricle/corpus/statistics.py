@@ -54,7 +54,7 @@ def measure_statistics(
     order = np.random.default_rng([_STREAM, seed]).permutation(len(corpus))[:clips]
     # Sums of differences from the first mean keep their precision for any number of frames.
     count, total, square, shift = 0, 0.0, 0.0, None
-    reason = "it has no clips"
+    reason = "the corpus has no clips"
     pending: list[tuple[np.ndarray, int, int]] = []
     steps = track(order, description="normalisation statistics", disable=not progress)
     for place, index in enumerate(steps):
@@ -69,7 +69,7 @@ def measure_statistics(
         values, wrong = _valid_cells(frontend, pending)
         pending = []
         if wrong:
-            reason = f"{corpus[wrong[-1]].file}: its features are not finite"
+            reason = f"{corpus[wrong[-1]].file}: features are not finite"
         if not values.numel():
             continue
         shift = float(values.mean()) if shift is None else shift
@@ -78,14 +78,15 @@ def measure_statistics(
         square += float((values - shift).square().sum())
     if shift is None:
         raise CorpusError(
-            f"corpus {corpus.name}: none of {len(order)} clips can be used for statistics; the last: {reason}"
+            f"corpus {corpus.name}: none of {len(order)} clips can be used for statistics; the last: {reason}. "
+            "Run `auricle corpus scan` on it"
         )
     mean = total / count
     std = math.sqrt(max(square / count - mean**2, 0.0))
     if not std > 1e-6:
         raise CorpusError(
             f"corpus {corpus.name}: the features of {len(order)} clips don't vary (standard deviation {std:.1e} around "
-            f"{mean + shift:.3g}); is all of it silent?"
+            f"{mean + shift:.3g}); expected sound; run `auricle corpus scan` to find silent recordings"
         )
     return mean + shift, std
 

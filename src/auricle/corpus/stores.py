@@ -120,7 +120,7 @@ class Store(ABC):
 
 def _named(error: AudioError, source: Path | bytes, place: Place) -> AudioError:
     """Add the name of the recording, which the decoder does not know for bytes from a shard."""
-    return AudioError(f"{place.key!r}: {error}") if isinstance(source, bytes) else error
+    return AudioError(error.reason, repr(place.key)) if isinstance(source, bytes) else error
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | str]:
         try:
             return store.probe(place).seconds
         except AudioError as error:
-            return str(error)
+            return error.reason
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(one, places, chunksize=32))

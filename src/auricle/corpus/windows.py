@@ -31,7 +31,7 @@ class WindowConfig(Config):
         candidates: positions that `energy` draws from.
         tries: draws of `random` before a silent crop is accepted.
         variable: keep the length of clips up to `seconds`; a batch is as long as its longest clip. Combine with length
-            buckets (`LoaderConfig.buckets`). `short` is then not used.
+            buckets (`--loader.buckets`). `short` is then not used.
     """
 
     seconds: Positive = 5.12
@@ -135,6 +135,6 @@ def padding_warning(
     remedy = "set loader.buckets to 4 or more" if window.variable else "set window.short to repeat"
     return (
         f"{share:.0%} of the encoder's input from {corpus.name} would be padding (windows of {window.seconds:g} s, "
-        f"clips of {np.median(corpus.column('seconds')):.2g} s in the median): it would learn where padding begins; "
-        f"{remedy}, or shorten window.seconds"
+        f"clips of {np.median(corpus.column('seconds')):.2g} s in the median): the encoder would learn where "
+        f"padding begins; {remedy}, or shorten window.seconds"
     )

@@ -146,7 +146,7 @@ def valid_positions(lengths: Tensor, count: int, freq: int = 1) -> Tensor | None
 
 
 @dataclass(frozen=True)
-class EncoderConfig(Config, ABC):
+class EncoderConfig(Config, ABC, section="encoder"):
     """Base of an encoder's settings.
 
     Examples:

@@ -255,7 +255,7 @@ def _clips(wave: np.ndarray | Tensor | Sequence[np.ndarray]) -> list[np.ndarray]
         array = np.asarray(wave)
         if array.ndim == 2 and array.shape[1] <= 8 < array.shape[0]:
             raise AudioError(
-                f"found an array of shape {array.shape}, which looks like (samples, channels); give `wave.mean(1)` for "
+                f"found an array of shape {array.shape}, which looks like (samples, channels); pass `wave.mean(1)` for "
                 "one clip, or (clips, samples) or (clips, channels, samples)"
             )
         if array.ndim not in (1, 2, 3):

@@ -41,7 +41,7 @@ Layers = Literal["blocks", "states"] | None
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(Config):
+class EvaluationConfig(Config, section=""):
     """How encoders are evaluated.
 
     Attributes:

@@ -128,7 +128,7 @@ def evaluated_encoders(
         ConfigError: there is no encoder.
     """
     if not encoders:
-        raise ConfigError("no encoder to evaluate; expected at least one: give a run or an encoder")
+        raise ConfigError("no encoder to evaluate; expected at least one: pass a run or an encoder")
     given = [e if isinstance(e, EvaluatedEncoder) else EvaluatedEncoder(e) for e in encoders]
     made = [c for e in given if e.role == "pretrained" for c in controls(e.encoder)] if add_controls else []
     # Encoders of one architecture share their controls. A stable order: encoders, random weights, log-mel.

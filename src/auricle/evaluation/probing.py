@@ -109,7 +109,7 @@ def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus
     known = name in DATA_SETS
     remedy = f"; `auricle data download {name} --to FOLDER` fetches it, or says how to get it" if known else ""
     raise CorpusError(
-        f"task {card.name!r} needs its audio: give --data with the folder of {name or 'your labelled clips'}{remedy}"
+        f"task {card.name!r} needs its audio: set --data to the folder of {name or 'your labelled clips'}{remedy}"
     )
 
 

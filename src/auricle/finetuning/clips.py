@@ -60,7 +60,7 @@ class Clips:
             try:
                 self[int(row)]
             except AudioError as error:
-                self.missing[int(row)] = str(error)
+                self.missing[int(row)] = error.reason
             if progress is not None:
                 progress(count)
         return np.array([row for row in rows if int(row) not in self.missing], dtype=np.int64)

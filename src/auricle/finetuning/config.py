@@ -12,7 +12,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(Config):
+class FinetuneConfig(Config, section=""):
     """Settings of fine-tuning. Where AudioMosaic's released recipes agree (arXiv 2605.14231), defaults are theirs.
 
     Attributes:
@@ -46,7 +46,8 @@ class FinetuneConfig(Config):
         max_seconds: longer training clips are cropped to a window of this length at a random place; None: as much as
             the encoder takes at once. Validation and test read whole clips, window by window.
         loss: a name of `LOSSES`; "": the card's.
-        metric: selects the epoch, see `SearchConfig.metric`; None: accuracy, or `map` for several labels.
+        metric: selects the epoch, as `--search.metric` of `auricle probe`; None: accuracy, or `map` for several
+            labels.
         precision: `bf16` computes in bfloat16 (autocast), `auto` does where the processor has it.
     """
 

@@ -147,7 +147,7 @@ class TunedModel(nn.Module):
         if config.mode == "head":
             return
         if not any(True for _ in self.encoder.parameters()):
-            raise ConfigError(f"{frozen.name} has no weights to fine-tune; use mode 'head', or another encoder")
+            raise ConfigError(f"{frozen.name} has no weights to fine-tune; set --mode head, or another encoder")
         if config.mode == "lora":
             _add_lora(self.encoder, set(self._blocks()), config, seed)
             return
@@ -156,7 +156,7 @@ class TunedModel(nn.Module):
             if not self._blocks() or config.last_n > self.depth:
                 raise ConfigError(
                     f"{frozen.name} has {self.depth if self._blocks() else 'no'} blocks, and last_n asks for the last "
-                    f"{config.last_n}; ask for fewer, or use mode 'full'"
+                    f"{config.last_n}; lower --last-n, or set --mode full"
                 )
             least = self.depth - config.last_n + 1
         for name, parameter in self.encoder.named_parameters():
@@ -238,7 +238,7 @@ def _add_lora(encoder: Encoder, blocks: set[str], config: FinetuneConfig, seed: 
         if isinstance(module, nn.Linear) and (not blocks or f"{name}.weight" in blocks)
     ]
     if not linear:
-        raise ConfigError("the encoder has no linear layers to add low-rank updates to; use mode 'full'")
+        raise ConfigError("the encoder has no linear layers to add low-rank updates to; set --mode full")
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,

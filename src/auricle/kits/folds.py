@@ -91,7 +91,7 @@ def _draw(
             return train, valid
     raise CorpusError(
         f"in {_ATTEMPTS} draws of {count} validation clips from the {len(rows)} training clips of fold {name} not one "
-        f"held all {int(wanted.sum())} classes; protocol {protocol.name!r} needs that: give the corpus its own "
+        f"held all {int(wanted.sum())} classes; protocol {protocol.name!r} needs that: add a split with "
         "validation clips, or choose another protocol"
     )
 

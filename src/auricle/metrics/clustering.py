@@ -31,7 +31,9 @@ def validate_clusters(truth: np.ndarray, clusters: np.ndarray) -> tuple[NDArray[
             raise ConfigError(f"{name} hold values that are not finite")
     said = found[1]
     if said.size and np.issubdtype(said.dtype, np.number) and said.min() < 0:
-        raise ConfigError(f"{int((said < 0).sum())} clips have a negative cluster (noise?); give each clip a cluster")
+        raise ConfigError(
+            f"{int((said < 0).sum())} clips have a negative cluster (noise?); expected 0 or more for each clip"
+        )
     numbers = [np.unique(values, return_inverse=True)[1].astype(np.int64) for values in found]
     return numbers[0], numbers[1]
 

@@ -88,7 +88,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig(Config, ABC):
+class ObjectiveConfig(Config, ABC, section="objective"):
     """Base of an objective's settings."""
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> Objective:

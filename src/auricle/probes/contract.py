@@ -50,7 +50,9 @@ class Labelled:
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.targets):
-            raise ConfigError(f"{len(self.tokens)} clips but {len(self.targets)} targets; give one target a clip")
+            raise ConfigError(
+                f"{len(self.tokens)} clips but {len(self.targets)} targets; pass one target for each clip"
+            )
         if len(self.tokens) == 0:
             raise ConfigError("no clips to train or validate a probe on; check the split")
 

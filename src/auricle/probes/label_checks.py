@@ -24,7 +24,7 @@ def check_targets(
     """
     C, fewest = len(classes), 2 if loss.single else 1
     if fewest > C:
-        raise ConfigError(f"found {C} class(es) {list(classes)}; loss {loss.name!r} needs at least {fewest}")
+        raise ConfigError(f"found the classes {list(classes)}; loss {loss.name!r} needs at least {fewest}")
     if valid is not None and (train.tokens.shape != valid.tokens.shape or train.tokens.encoder != valid.tokens.encoder):
         raise ConfigError("training and validation tokens come from different encoders; extract both with one encoder")
     for name, part in (("training", train), ("validation", valid)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from auricle.devices import Precision, find_device
 from auricle.encoders.callables import guarded, import_object
 from auricle.encoders.checking import Finding
 from auricle.errors import AuricleError, ConfigError
@@ -24,19 +25,28 @@ from auricle.training.step import TrainingStep
 STEPS = 3
 
 
-def check_recipe(what: str | Recipe) -> list[Finding]:
+def check_recipe(what: str | Recipe, *, device: str = "auto", precision: Precision = "fp32") -> list[Finding]:
     """Check a recipe: the name of a method (every size of it), `module:function`, or the recipe itself.
 
     Checks: it can be made; settings survive JSON; notes; three training steps on synthetic sounds are finite and
     repeatable; a gradient reaches every parameter; evidence that it learns.
+
+    Args:
+        what: the recipe.
+        device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
+        precision: of the steps: `fp32`, `bf16` (autocast) or `auto`.
+
+    Raises:
+        ConfigError: there is no such device here.
 
     Examples:
         >>> from auricle.encoders.checking import faults
         >>> faults(check_recipe("apc"))
         []
     """
+    place = find_device(device)
     if isinstance(what, Recipe):
-        return list(_recipe(what, what.size or "recipe"))
+        return list(_recipe(what, what.size or "recipe", place, precision))
     findings: list[Finding] = []
     try:
         if ":" in what:
@@ -52,20 +62,31 @@ def check_recipe(what: str | Recipe) -> list[Finding]:
     for size, recipe in made.items():
         if not isinstance(recipe, Recipe):
             return [Finding("can be made", "fault", f"{what} returns {type(recipe).__name__}; expected a Recipe")]
-        findings += _recipe(recipe, size)
+        findings += _recipe(recipe, size, place, precision)
     return [*findings, *([evidence] if evidence else [])]
 
 
-def check_objective(what: str | ObjectiveConfig) -> list[Finding]:
+def check_objective(
+    what: str | ObjectiveConfig, *, device: str = "auto", precision: Precision = "fp32"
+) -> list[Finding]:
     """Check an objective: `module:Config`, the name of a recipe that uses it, or the settings themselves.
 
     The objective makes one step on every encoder family. A refusal by a contract is fine; an exception is a fault.
+
+    Args:
+        what: the objective.
+        device: as for `check_recipe`.
+        precision: as for `check_recipe`.
+
+    Raises:
+        ConfigError: there is no such device here.
 
     Examples:
         >>> from auricle.encoders.checking import faults
         >>> faults(check_objective("apc"))
         []
     """
+    find_device(device)
     try:
         recipe = _around(what)
     except AuricleError as error:
@@ -75,7 +96,7 @@ def check_objective(what: str | ObjectiveConfig) -> list[Finding]:
     for family in families().values():
         try:
             with guarded(f"on {family.name}: the objective"):
-                cells.append(try_pair(recipe, family))
+                cells.append(try_pair(recipe, family, device=device, precision=precision))
         except AuricleError as error:
             findings.append(Finding(f"step on {family.name}", "fault", str(error)))
     trains = [cell for cell in cells if cell.outcome == "trains"]
@@ -112,12 +133,12 @@ def _around(what: str | ObjectiveConfig) -> Recipe:
     return Recipe(objective=made)
 
 
-def _recipe(recipe: Recipe, size: str) -> Iterator[Finding]:
+def _recipe(recipe: Recipe, size: str, device: torch.device, precision: Precision) -> Iterator[Finding]:
     try:
         with guarded("it", remedy="; fix the recipe"):
             yield from _settings(recipe, size)
-            first, loss, idle = _steps(recipe)
-            again, _, _ = _steps(recipe)
+            first, loss, idle = _steps(recipe, device, precision)
+            again, _, _ = _steps(recipe, device, precision)
     except AuricleError as error:
         yield Finding(f"{size}: steps", "fault", str(error))
         return
@@ -141,15 +162,13 @@ def _settings(recipe: Recipe, size: str) -> Iterator[Finding]:
     yield Finding(f"{size}: notes", "warning" if lacking else "ok", message)
 
 
-def _steps(recipe: Recipe) -> tuple[str, float, list[str]]:
+def _steps(recipe: Recipe, device: torch.device, precision: Precision) -> tuple[str, float, list[str]]:
     """Make some steps; return a fingerprint of all weights, the last loss, and parameters without a gradient."""
-    train = recipe.train.replace(steps=STEPS + 1, warmup_steps=1, micro_batch=None, precision="fp32", device="cpu")
+    train = recipe.train.replace(steps=STEPS + 1, warmup_steps=1, micro_batch=None, precision=precision)
     recipe = recipe.replace(train=train)
     frontend, encoder, objective = build(recipe, 0)
     make_ready(recipe, frontend, encoder, objective)
-    step = TrainingStep(
-        encoder, objective, recipe.augment.build(frontend), recipe.train, Ranks(0, 1, torch.device("cpu"))
-    )
+    step = TrainingStep(encoder, objective, recipe.augment.build(frontend), recipe.train, Ranks(0, 1, device))
     parts = (("encoder", encoder), ("objective", objective))
     named = {f"{part}.{name}": p for part, module in parts for name, p in module.named_parameters()}
     reached: set[str] = set()
@@ -157,9 +176,9 @@ def _steps(recipe: Recipe) -> tuple[str, float, list[str]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for number in range(STEPS):
-            loss = float(step(number, shown(recipe, frontend, objective, seed=number)).values["loss"])
+            loss = float(step(number, shown(recipe, frontend, objective, seed=number, device=device)).values["loss"])
             reached |= {name for name, p in named.items() if p.grad is not None and bool(p.grad.any())}
     digest = hashlib.sha256()
     for name, p in named.items():
-        digest.update(name.encode() + p.detach().numpy().tobytes())
+        digest.update(name.encode() + p.detach().cpu().numpy().tobytes())
     return digest.hexdigest(), loss, sorted({name for name, p in named.items() if p.requires_grad} - reached)

@@ -57,7 +57,7 @@ def load_recipe(run: str | Path) -> Recipe:
 def _find(path: Path, step: int | None) -> tuple[Recipe, Path, str]:
     if (path / "training.json").is_file():
         if step is not None:
-            raise CheckpointError(f"{path} is a checkpoint already; give the run folder to choose a step")
+            raise CheckpointError(f"{path} is a checkpoint already; name its run folder to choose a step")
         home = path.resolve().parent
         name = home.parent.name if home.name == "checkpoints" else path.name
         return load_recipe(path), path, name

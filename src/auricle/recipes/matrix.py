@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
+from auricle.devices import Precision, find_device
 from auricle.encoders.contract import MEETS, Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AuricleError, NeedError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.recipes.families import MICRO, Family, on_family
 from auricle.recipes.recipe import Recipe
+from auricle.training.precision import autocast_dtype
 
 CLIPS = 4
 # Clips that clusters and tokenizers are fitted on.
@@ -59,20 +62,27 @@ def pair(recipe: Recipe, family: Family) -> Recipe:
     return on_family(recipe.replace(previous=None), family, MICRO).replace(previous=recipe.previous)
 
 
-def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
+def try_pair(
+    recipe: Recipe, family: Family, seed: int = 0, *, device: str = "auto", precision: Precision = "fp32"
+) -> Cell:
     """Make one step of a recipe's objective on an encoder of the family, on synthetic sounds.
 
     A refusal is an outcome; any other error is a defect and is raised.
+
+    Raises:
+        ConfigError: there is no such device here, or it does not compute in that precision.
     """
-    own = pair(recipe, family)
+    own, place = pair(recipe, family), find_device(device)
+    dtype = autocast_dtype(precision, place)
     built = type(own.encoder).__name__.removesuffix("Config")
     try:
         encoder = own.encoder.build(torch.Generator().manual_seed(seed))
         objective = own.objective.build(encoder, torch.Generator().manual_seed(seed + 1))
         frontend = own.frontend.build()
         make_ready(own, frontend, encoder, objective, seed)
-        views = shown(own, frontend, objective, seed)
-        with torch.random.fork_rng(devices=[]):
+        encoder, objective = encoder.to(place), objective.to(place)
+        views = shown(own, frontend, objective, seed, device=place)
+        with torch.random.fork_rng(devices=[]), torch.autocast(place.type, torch.bfloat16, enabled=dtype is not None):
             torch.manual_seed(seed)
             loss = objective(encoder.train(), views, torch.Generator().manual_seed(seed))
         if not loss.total.requires_grad:
@@ -88,12 +98,21 @@ def try_pair(recipe: Recipe, family: Family, seed: int = 0) -> Cell:
     return Cell(recipe.name, family.name, "trains", loss=float(loss.total.detach()), idle=idle)
 
 
-def shown(recipe: Recipe, frontend: FrontEnd, objective: Objective, seed: int = 0, clips: int = CLIPS) -> list[View]:
+def shown(
+    recipe: Recipe,
+    frontend: FrontEnd,
+    objective: Objective,
+    seed: int = 0,
+    clips: int = CLIPS,
+    device: torch.device | str = "cpu",
+) -> list[View]:
     """Return the views of a batch of synthetic sounds, as in a training step."""
-    audio = made_audio(recipe, frontend.rate, clips, seed)
-    views = recipe.augment.build(frontend)
+    audio = made_audio(recipe, frontend.rate, clips, seed).to(device)
+    views: Any = recipe.augment.build(frontend)
+    if isinstance(views, nn.Module):
+        views = views.to(device)
     made = views(audio, objective.views, torch.Generator().manual_seed(seed + 2))
-    place = torch.arange(clips)
+    place = torch.arange(clips, device=device)
     return [View(view.features, place, view.certificate, view.reference) for view in made]
 
 

@@ -170,7 +170,7 @@ def _captions(corpus: Corpus, name: str, note: Callable[[str], None]) -> list[ob
         table = f", its {CAPTIONS} has {', '.join(there)}" if there else f", and there is no {CAPTIONS} in its folder"
         raise ConfigError(
             f"the objective reads the column {name!r} and the corpus {corpus.name} has none (it has "
-            f"{', '.join(sorted(corpus.columns))}{table}); give a table with that column as --data, or name the column "
+            f"{', '.join(sorted(corpus.columns))}{table}); set --data to a table with that column, or name the column "
             "that holds it: --objective.columns NAME"
         )
     captions = read_captions(path, corpus, chosen)
@@ -232,7 +232,7 @@ def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, rank
     kept = RunFolder.open(out, writes=False).read("stage.json")
     if kept.get("recipe") != recipe.fingerprint():
         raise CheckpointError(
-            f"{out} holds a previous stage that was trained by other settings than the recipe's now; give another "
+            f"{out} holds a previous stage that was trained by other settings than the recipe's now; set another "
             "--out, or name the run to use by --previous"
         )
     return out

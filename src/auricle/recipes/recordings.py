@@ -51,7 +51,7 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
         )
     raise CheckpointError(
         f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): give the same --data (and "
+        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
         "--exclude), or start a new run in another --out"
     )
 

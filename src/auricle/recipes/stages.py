@@ -68,8 +68,8 @@ def preparing(
         if recipe.begin == "previous":
             if frozen is None:
                 raise ConfigError(
-                    f"{recipe.name} {recipe.size} begins with the weights of a previous stage and there is none; give "
-                    "its run folder (--previous)"
+                    f"{recipe.name} {recipe.size} begins with the weights of a previous stage and there is none; set "
+                    "--previous to its run folder"
                 )
             load_tensors(encoder, frozen.encoder.state_dict(), f"the previous stage ({previous})")
             for module in objective.modules():

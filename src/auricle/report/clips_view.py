@@ -10,6 +10,7 @@ from auricle.report.figures import COLOURS, SYMBOLS, FigureBook, Trace, axis
 from auricle.report.markup import Markup, details, element, plot_text, readable
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
+from auricle.report.spectrogram_view import spectrogram, start_of
 
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
 MEDIA = re.compile(r"(audio|image)/[a-z0-9.+-]+")
@@ -69,7 +70,7 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
         "aside",
         element("b", "", class_="name"),
         element("p", "", class_="file quiet"),
-        element("img", alt="spectrogram of the chosen clip", hidden=True),
+        element("div", class_="seen", hidden=True),
         element("audio", controls=True, hidden=True),
         element("p", "Click a ringed point to play its clip and see its spectrogram.", class_="hint quiet"),
         class_="player",
@@ -87,7 +88,7 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
         " Distances between distant groups are not meaningful.",
         class_="quiet",
     )
-    gallery = _gallery(playable, group)
+    gallery = _gallery(playable, [clip for clip in found.get("clips") or []], group)
     drawn = element("div", _highlight(points), place, class_="drawn")
     return Markup(element("div", drawn, player, class_="map") + caption + (gallery or ""))
 
@@ -164,7 +165,7 @@ def _highlight(points: list[Record]) -> Markup | None:
 def _clip(clip: Record) -> dict[str, Any]:
     return {
         "label": readable(_label(clip)),
-        "file": readable(str(clip.get("file", ""))),
+        "file": readable(str(clip.get("file", ""))) + start_of(clip),
         "audio": data_url(clip.get("audio"), str(clip.get("mime", ""))),
         "image": data_url(clip.get("spectrogram"), "image/png"),
     }
@@ -184,14 +185,12 @@ def data_url(value: Any, media: str) -> str:
     return f"data:{media};base64,{''.join(value.split())}"
 
 
-def _gallery(clips: list[dict[str, Any]], group: int) -> Markup | None:
+def _gallery(clips: list[dict[str, Any]], records: list[Record], group: int) -> Markup | None:
     shown = []
-    for place, clip in enumerate(clips):
+    for place, (clip, record) in enumerate(zip(clips, records, strict=True)):
         if not clip["audio"]:
             continue
-        image = (
-            element("img", data_clip=f"{group}:{place}", alt=f"spectrogram: {clip['label']}") if clip["image"] else None
-        )
+        image = spectrogram(record, clip_id=f"{group}:{place}") if clip["image"] else None
         sound = element("audio", data_clip=f"{group}:{place}", controls=True, preload="none")
         caption = element("figcaption", element("b", clip["label"]), element("span", clip["file"], class_="quiet"))
         shown.append(element("figure", image, sound, caption, class_="clip"))

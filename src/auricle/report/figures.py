@@ -46,5 +46,5 @@ class FigureBook:
 
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
-    """Return an axis with a title."""
-    return {"title": {"text": title}, **more}
+    """Return an axis with a title, which stands clear of the labels."""
+    return {"title": {"text": title, "standoff": 12}, **more}

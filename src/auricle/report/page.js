@@ -51,25 +51,44 @@
     const clip = point.clip === null ? null : clips[place.dataset.clips][point.clip];
     panel.querySelector(".name").textContent = point.label;
     panel.querySelector(".file").textContent = point.file;
-    const image = panel.querySelector("img"), sound = panel.querySelector("audio"), hint = panel.querySelector(".hint");
-    image.hidden = sound.hidden = clip === null;
+    const seen = panel.querySelector(".seen"), sound = panel.querySelector("audio"), hint = panel.querySelector(".hint");
+    seen.hidden = sound.hidden = clip === null;
     hint.hidden = clip !== null;
     hint.textContent = "The audio of this clip is not in the page. Ringed points can be played.";
     sound.pause();
     if (clip === null) return;
-    image.hidden = !clip.image;
-    if (clip.image) image.src = clip.image;
+    const picture = document.querySelector(`.spectrogram img[data-clip="${place.dataset.clips}:${point.clip}"]`);
+    seen.hidden = !picture;
+    if (picture) seen.replaceChildren(picture.closest(".spectrogram").cloneNode(true));
     sound.src = clip.audio;
     sound.play().catch(() => { hint.hidden = false; hint.textContent = "Press play: the browser blocked automatic playback."; });
   };
 
-  // Figures are drawn when they come near the screen: a page with many of them opens at once.
+  // Figures near the screen are drawn first, the others while the page is idle: a page with many of them opens at once,
+  // and is whole for print. What is folded has no width yet, and is drawn when it is unfolded.
+  const missing = () => [...document.querySelectorAll(".figure:not([data-drawn])")].filter((place) => place.clientWidth);
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting && !entry.target.dataset.drawn) draw(entry.target);
     }
   }, { rootMargin: "600px" });
   document.querySelectorAll(".figure").forEach((place) => watcher.observe(place));
+  const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 20));
+  const drawNext = () => {
+    const [place] = missing();
+    if (!place) return;
+    draw(place);
+    idle(drawNext);
+  };
+  idle(drawNext);
+  // On paper nothing can be unfolded.
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open])")].filter((part) => part.querySelector(".figure"));
+    unfolded.forEach((part) => { part.open = true; });
+    missing().forEach(draw);
+  });
+  window.addEventListener("afterprint", () => unfolded.forEach((part) => { part.open = false; }));
   dark.addEventListener("change", () => document.querySelectorAll(".figure[data-drawn]").forEach(draw));
 
   document.querySelectorAll("select.choose").forEach((menu) => menu.addEventListener("change", () => {

@@ -6,6 +6,7 @@ from auricle.report.clips_view import data_url
 from auricle.report.markup import Markup, element, readable
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
+from auricle.report.spectrogram_view import spectrogram, start_of
 
 BOXES = 5
 
@@ -44,7 +45,9 @@ def _clip(clip: Record) -> Markup:
     return element(
         "figure",
         element(
-            "figcaption", element("b", labels), element("span", readable(str(clip.get("file", ""))), class_="quiet")
+            "figcaption",
+            element("b", labels),
+            element("span", readable(str(clip.get("file", ""))) + start_of(clip), class_="quiet"),
         ),
         maps,
         element("audio", src=sound, controls=True, preload="none") if sound else None,
@@ -61,15 +64,9 @@ def _map(one: Record, clip: Record, seconds: float) -> Markup:
     probability = number(one.get("probability"))
     said = f"{100 * probability:.0f} %" if probability is not None else ""
     mark = "" if one.get("true") else ", not a label of this clip"
-    picture = element(
-        "div",
-        element("img", src=image, alt=f"spectrogram of {readable(str(clip.get('file', '')))}") if image else None,
-        element("img", src=overlay, alt="", class_="overlay", style=f"width:{100 * span / seconds:.3f}%")
-        if overlay
-        else None,
-        boxes,
-        class_="fired",
-    )
+    width = f"width:{100 * span / seconds:.3f}%"
+    layer = element("img", src=overlay, alt="", class_="overlay", style=width) if overlay else None
+    picture = spectrogram(clip, layer, *boxes, image=image) if image else None
     strengths = ", ".join(f"{number(f.get('strength')) or 0.0:+.2f}" for f in firings)
     none = "no prototype is in favour of it here" if not strengths else f"adds {strengths} to its logit"
     return element(

@@ -9,6 +9,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import Measure, number, short
 from auricle.report.provenance_view import badge
+from auricle.results.record import CONTROLS, ROLES
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -25,10 +26,15 @@ def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
     turned = " (positive is better, also where lower values are better)" if any(t.measure.lower for t in tasks) else ""
     note = element(
         "p",
-        f"In brackets: {covers} intervals. Below: gain over random weights with the same probe, in {counted}{turned}; ",
+        f"In brackets: {covers} intervals. Third line: gain over random weights with the same probe, "
+        f"in {counted}{turned}; ",
         element("b", "▲", class_="clear"),
         " where the two intervals do not overlap. Underlined: the best value of the task. "
-        "Click a number for its provenance.",
+        "Click a number for its provenance. ",
+        element("b", "seen"),
+        " or ",
+        element("b", "not seen"),
+        ": whether the pre-training corpus held the task's audio, without its labels.",
         class_="quiet",
     )
     return Markup("".join(element("div", part) for part in parts) + note)
@@ -106,12 +112,13 @@ def summary(task: TaskEvidence) -> Markup:
     measure = task.measure
     probe = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
     parts = [f"Best pre-trained: {best.row.label} with {probe}, {measure.full(best.value)}"]
-    for role, name in (("random", "random weights"), ("log-mel", "log-mel statistics")):
-        rival = task.best(role)
-        if rival is None:
-            parts.append(f"{name} were not evaluated on this task")
-        else:
+    rivals = [(CONTROLS[role], task.best(role)) for role in reversed(ROLES) if role in CONTROLS]
+    for name, rival in rivals:
+        if rival is not None:
             parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")
+    absent = " or ".join(name for name, rival in rivals if rival is None)
+    if absent:
+        parts.append(f"no result of {absent}")
     lower = " Lower is better." if measure.lower else ""
     return element("p", "; ".join(parts) + "." + lower, class_="verdict")
 

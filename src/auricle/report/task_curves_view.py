@@ -11,6 +11,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
+from auricle.words import counted
 
 DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
@@ -157,7 +158,7 @@ def _layers(task: TaskEvidence, found: list[tuple[Entry, list[Record]]], book: F
                     "color": entry.row.colour,
                     "line": {"width": 2},
                 },
-                "text": [f"chosen in {c:g} fold(s)" for c in chosen if c],
+                "text": [f"chosen in {counted(int(c), 'fold')}" for c in chosen if c],
                 "hovertemplate": f"layer %{{x}}: %{{text}}<extra>{name}</extra>",
                 "showlegend": False,
             }

@@ -10,6 +10,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, details, element, plot_text, readable
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
+from auricle.report.spectrogram_view import frequency_axis, start_of
 
 LEFT, RIGHT = 118, 14  # pixels beside the plot: the spectrogram above it keeps to the same
 LONGEST = 15  # letters of a class name that fit beside the plot
@@ -42,7 +43,9 @@ def timeline_section(task: TaskEvidence, found: list[Record], book: FigureBook) 
             line = _timelines(entry).get(name)
             if line is not None:
                 value = task.measure.full(entry.value)
-                choices.append((f"{entry.row.label}, {entry.probe} ({value} on all clips)", _figure(line, entry, book)))
+                offset = (number(clips.get(name, {}).get("start")) or 0.0) - (number(line.get("start")) or 0.0)
+                figure = _figure(line, entry, book, max(0.0, offset))
+                choices.append((f"{entry.row.label}, {entry.probe} ({value} on all clips)", figure))
         if choices:
             seconds = next(number(_timelines(e)[name].get("seconds")) or 0.0 for e in entries if name in _timelines(e))
             shown.append(_clip(name, clips.get(name, {}), choices, seconds, book, open_=place == 0))
@@ -69,7 +72,10 @@ def _clip(
 ) -> Markup:
     sound = data_url(clip.get("audio"), str(clip.get("mime", "")))
     image = data_url(clip.get("spectrogram"), "image/png")
-    picture = element("img", src=image, alt=f"spectrogram of {readable(name)}", class_="strip") if image else None
+    alt = f"spectrogram of {readable(name)}"
+    picture = (
+        element("div", element("img", src=image, alt=alt), frequency_axis(clip), class_="strip") if image else None
+    )
     player = (
         element("audio", src=sound, controls=True, preload="none")
         if sound
@@ -87,17 +93,19 @@ def _clip(
         style=f"--left:{LEFT}px;--right:{RIGHT}px",
     )
     title = str(clip.get("file") or name.rpartition("@")[0] or name)
-    return details(title, track, player, open=open_, class_="timeline")
+    return details(title + start_of(clip), track, player, open=open_, class_="timeline")
 
 
-def _figure(line: Record, entry: Entry, book: FigureBook) -> int:
+def _figure(line: Record, entry: Entry, book: FigureBook, offset: float) -> int:
+    """Draw one clip; `offset` is where the clip starts in its recording, in seconds."""
     classes = [str(c) for c in line.get("classes") or []]
     row = {name: len(classes) - 1 - place for place, name in enumerate(classes)}
     traces: list[Trace] = [
-        _bars(line.get("truth"), row, 0.22, TRUE, "annotated"),
-        _bars(line.get("said"), row, -0.22, entry.row.colour, "found"),
+        _bars(line.get("truth"), row, 0.22, TRUE, "annotated", offset),
+        _bars(line.get("said"), row, -0.22, entry.row.colour, "found", offset),
     ]
     step, scores = number(line.get("step")) or 0.0, line.get("scores") or {}
+    start, seconds = offset + (number(line.get("start")) or 0.0), number(line.get("seconds")) or 1.0
     for name in classes:
         values = [number(v) for v in scores.get(name) or []]
         traces.append(
@@ -105,7 +113,7 @@ def _figure(line: Record, entry: Entry, book: FigureBook) -> int:
                 "type": "scatter",
                 "mode": "lines",
                 "name": plot_text(name),
-                "x": [round(step * (i + 0.5), 4) for i in range(len(values))],
+                "x": [round(start + step * (i + 0.5), 4) for i in range(len(values))],
                 "y": [None if v is None else row[name] - 0.45 + 0.9 * v for v in values],
                 "customdata": values,
                 "line": {"color": entry.row.colour, "width": 1.2},
@@ -114,12 +122,11 @@ def _figure(line: Record, entry: Entry, book: FigureBook) -> int:
                 "showlegend": False,
             }
         )
-    seconds = number(line.get("seconds")) or 1.0
     return book.add(
         traces,
         height=70 + 40 * max(1, len(classes)),
         barmode="overlay",
-        xaxis=axis("seconds", range=[0, seconds], zeroline=False, automargin=False),
+        xaxis=axis("seconds in the recording", range=[start, start + seconds], zeroline=False, automargin=False),
         yaxis=axis(
             range=[-0.6, max(1, len(classes)) - 0.4],
             tickvals=[row[name] for name in classes],
@@ -136,17 +143,17 @@ def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def _bars(events: Any, row: dict[str, int], shift: float, colour: str, called: str) -> Trace:
+def _bars(events: Any, row: dict[str, int], shift: float, colour: str, called: str, offset: float) -> Trace:
     listed = [e for e in events or [] if isinstance(e, list) and len(e) == 3 and str(e[2]) in row]
     return {
         "type": "bar",
         "orientation": "h",
-        "base": [e[0] for e in listed],
+        "base": [offset + e[0] for e in listed],
         "x": [e[1] - e[0] for e in listed],
         "y": [row[str(e[2])] + shift for e in listed],
         "width": 0.36,
         "marker": {"color": colour, "opacity": 0.55, "line": {"color": colour, "width": 1}},
-        "customdata": [[e[0], e[1], plot_text(e[2])] for e in listed],
+        "customdata": [[offset + e[0], offset + e[1], plot_text(e[2])] for e in listed],
         "hovertemplate": called + ": %{customdata[2]}, %{customdata[0]:.2f} to %{customdata[1]:.2f} s<extra></extra>",
         "showlegend": False,
     }

@@ -19,6 +19,7 @@ from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
 from auricle.results.record import CONTROLS, Result, read_results
+from auricle.words import counted
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -144,7 +145,7 @@ class ResultBook:
         files: list[Path] = []
         for path in map(Path, paths):
             if not path.exists():
-                raise CorpusError(f"there is no {path}; give run folders, or folders that hold a {FILE}")
+                raise CorpusError(f"there is no {path}; name run folders, or folders that hold a {FILE}")
             here = [path] if path.is_file() else _below(path)
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
@@ -158,8 +159,8 @@ class ResultBook:
                 if key not in once or once[key].result.made < result.made:
                     once[key] = Found(result, file.parent)
         if not once:
-            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; give folders of `auricle probe`")
-        notes = [f"{repeated} records are repetitions of the same experiment and are shown once"] if repeated else []
+            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; name folders of `auricle probe`")
+        notes = [f"shown once: {counted(repeated, 'repetition')} of the same experiment"] if repeated else []
         return cls(tuple(once.values()), tuple(notes))
 
     def where(
@@ -305,14 +306,13 @@ def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
 def _block(condition: Condition, found: Sequence[Found]) -> Block:
     cells, older = newest(found, lambda f: (f.result.encoder_fingerprint, f.result.probe), lambda f: f.result.made)
     results = [f.result for f in cells.values()]
-    shared = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
-    notes = list(shared)
-    for note in dict.fromkeys(n for r in results for n in r.notes if n not in shared):
-        notes.append(f"{_whose(note, results)}: {note}")
+    notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    own = dict.fromkeys(n for r in results for n in r.notes if n not in notes)
+    notes += [f"{_whose(note, results)}: {note}" for note in own]
     for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
         notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
     if older:
-        notes.append(f"{len(older)} older records of the same encoder and probe, with other settings, are not shown")
+        notes.append(f"not shown: {counted(len(older), 'older record')} of encoder and probe with other settings")
     notes += _uneven(results)
     if any(r.seen for r in results):
         names = ", ".join(dict.fromkeys(r.encoder for r in results if r.seen))
@@ -320,7 +320,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     missing = max((r.missing for r in results), key=len)
     if missing:
         file, reason = next(iter(missing.items()))
-        notes.append(f"{len(missing)} clips could not be read, the first {file!r}: {reason}")
+        notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
 
 

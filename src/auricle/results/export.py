@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich import box
+from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -40,15 +41,59 @@ def render_results(results: Sequence[Result]) -> Group:
 
 def render_sheets(sheets: Sequence[Sheet]) -> Group:
     """Return the sheets for a terminal, the best cells bold, notes below each."""
-    shown: list[Table | Text] = []
+    shown: list[_Fitted | Text] = []
     for sheet in sheets:
-        table = Table(title=Text(sheet.title), title_justify="left")
-        for place, name in enumerate(sheet.head):
-            table.add_column(Text(name), justify="left" if place == 0 else "right", overflow="fold")
-        for y, row in enumerate(sheet.rows):
-            table.add_row(*(Text(cell, style="bold" if (y, x) in sheet.best else "") for x, cell in enumerate(row)))
-        shown += [table, Text("".join(f"{note}.\n" for note in sheet.notes), style="dim")]
+        shown += [_Fitted(sheet), Text("".join(f"{note}.\n" for note in sheet.notes), style="dim")]
     return Group(*shown)
+
+
+class _Fitted:
+    """A sheet as a table of the terminal's width; columns that do not fit follow in further parts with the row's names.
+
+    Numbers and words are not broken: only a single word that is longer than the terminal is wide.
+    """
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.sheet = sheet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
+        sheet = self.sheet
+        # Two spaces between columns.
+        least = [2 + self._least(column) for column in range(len(sheet.head))]
+        keys = list(range(sheet.keys))
+        parts: list[list[int]] = [[]]
+        for column in range(sheet.keys, len(sheet.head)):
+            if parts[-1] and sum(least[x] for x in (*keys, *parts[-1], column)) > options.max_width:
+                parts.append([])
+            parts[-1].append(column)
+        yield Text(sheet.title, style="italic")
+        for number, part in enumerate(parts):
+            if number:
+                yield Text()
+            yield self._table([*keys, *part])
+
+    def _least(self, column: int) -> int:
+        cells = [row[column] for row in self.sheet.rows]
+        words = [word for cell in cells for word in ([cell] if _is_number(cell) else cell.split())]
+        return max((len(word) for word in (*words, *self.sheet.head[column].split())), default=0)
+
+    def _table(self, columns: Sequence[int]) -> Table:
+        sheet = self.sheet
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+        for x in columns:
+            table.add_column(
+                Text(sheet.head[x]),
+                justify="left" if x < sheet.keys else "right",
+                overflow="fold",
+                min_width=None if x < sheet.keys else self._least(x),
+            )
+        for y, row in enumerate(sheet.rows):
+            table.add_row(*(Text(row[x], style="bold" if (y, x) in sheet.best else "") for x in columns))
+        return table
+
+
+def _is_number(cell: str) -> bool:
+    return cell.lstrip("<+-[ ")[:1].isdigit()
 
 
 def to_markdown(sheets: Sequence[Sheet]) -> str:

@@ -16,6 +16,7 @@ from scipy.stats import kendalltau, rankdata, studentized_range
 
 from auricle.errors import ConfigError
 from auricle.results.book import Condition, ResultBook
+from auricle.words import counted
 
 Axis = Literal["encoder", "probe"]
 
@@ -252,11 +253,14 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
         notes.append(f"nothing to rank: no two {axis}s share a task")
     else:
         if ranking.p is None:
-            notes.append(f"{ranking.tasks} task(s) of {len(kept)} {axis}s are too few for Friedman's test: no p-value")
+            notes.append(
+                f"no p-value: too few tasks ({ranking.tasks}) of {counted(len(kept), axis)} for Friedman's test"
+            )
         if ranking.hopeless:
             notes.append(
-                f"with {ranking.tasks} task(s) the critical difference {ranking.difference:.2f} is no less than the "
-                f"largest difference of {len(kept)} ranks ({len(kept) - 1}): no two ranks can differ significantly"
+                f"with {counted(ranking.tasks, 'task')} the critical difference {ranking.difference:.2f} is no less "
+                f"than the largest difference of {counted(len(kept), 'rank')} ({len(kept) - 1}): no two ranks can "
+                "differ significantly"
             )
         corpora = len({conditions[i].corpus_fingerprint for i in rows})
         if corpora < len(rows):

@@ -13,6 +13,7 @@ from auricle.results.book import Block, Condition, Found, ResultBook
 from auricle.results.comparison import Comparison, OverTasks, Pair
 from auricle.results.ranks import LEVEL, RankTable
 from auricle.results.record import ROLES, Result
+from auricle.words import counted
 
 NONE = "-"
 
@@ -23,11 +24,12 @@ class Sheet:
 
     Attributes:
         title: of the table.
-        head: names of the columns; the first holds the rows' names.
+        head: names of the columns.
         rows: cells as text.
         best: `(row, column)` of the cells in bold.
         notes: caveats.
         records: the same in full precision, one flat record a line, for machines.
+        keys: how many leading columns name a row; a terminal repeats them where it shows the columns in parts.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Sheet:
     best: frozenset[tuple[int, int]] = frozenset()
     notes: tuple[str, ...] = ()
     records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    keys: int = 1
 
 
 def list_sheets(book: ResultBook) -> list[Sheet]:
@@ -88,9 +91,10 @@ def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:
     listed = list(results)
     first = listed[0]
     seeds = sorted({len(r.seeds) for r in listed})
-    count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    units = "clips" if first.type_name == "clips" else f"units of {first.type_name}"
-    lines = [f"{first.clips} of {first.clips_total} test {units}; {first.split}; mean over {count} seed(s)"]
+    count = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    test = "test clip" if first.type_name == "clips" else "test unit"
+    kind = "" if first.type_name == "clips" else f" of {first.type_name}"
+    lines = [f"{first.clips} of {counted(first.clips_total, test)}{kind}; {first.split}; mean over {count}"]
     if all(math.isnan(r.low) for r in listed):
         lines.append("no intervals: they are kept for the headline metric only; --compare computes them")
     else:
@@ -153,6 +157,7 @@ def compare_sheets(found: Comparison) -> list[Sheet]:
         frozenset(best),
         tuple(dict.fromkeys(notes)),
         tuple(_pair_record(pair, found) for pair in found.pairs),
+        keys=2,
     )
     return [pairs, _test_sheet(found)]
 
@@ -250,14 +255,15 @@ def _average_ranks(table: RankTable) -> Sheet:
         if ranking.p is not None:
             test += f", p = {p_text(ranking.p)} (permutations within tasks)"
         notes = [
-            f"{ranking.tasks} task(s): {', '.join(table.tasks)}",
+            f"{counted(ranking.tasks, 'task')}: {', '.join(table.tasks)}",
             *([test] if test else []),
             f"Nemenyi's critical difference of two mean ranks at {LEVEL}: {ranking.difference:.2f}",
+            "behind the first: by more than the critical difference",
             *notes,
         ]
     return Sheet(
         f"Average ranks of {table.axis}s (1 is best)",
-        (table.axis, "mean rank", "behind the first by more than the critical difference"),
+        (table.axis, "mean rank", "behind the first"),
         tuple(rows),
         frozenset(),
         tuple(notes),

@@ -9,7 +9,7 @@ from auricle.config import Config
 
 
 @dataclass(frozen=True)
-class TaskRule(Config):
+class TaskRule(Config, section="rule"):
     """Settings of a task. The class of a card's rule decides the type of the task and so the code that evaluates it.
 
     Attributes:

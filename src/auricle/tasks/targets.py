@@ -14,6 +14,7 @@ from auricle.config import nearest
 from auricle.corpus.table import Corpus, split_labels
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
+from auricle.words import counted, was
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def make_targets(card: TaskCard, cells: Sequence[object]) -> Targets:
             f"but task {card.name!r} expects one each; use labels='multi', or a column with one label"
         )
     keep = [i for i, labels in enumerate(sets) if labels or card.labels == "multi"]
-    notes = [] if len(keep) == len(sets) else [f"{len(sets) - len(keep)} clips without a label were excluded"]
+    count = len(sets) - len(keep)
+    notes = [] if len(keep) == len(sets) else [f"{counted(count, 'clip')} without a label {was(count)} excluded"]
     place = {name: c for c, name in enumerate(classes)}
     truth = np.zeros((len(keep), len(classes)), dtype=bool)
     for row, i in enumerate(keep):

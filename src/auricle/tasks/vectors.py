@@ -13,6 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from auricle.config import Config
 from auricle.errors import ConfigError, CorpusError
+from auricle.words import counted
 
 Floats = NDArray[np.float64]
 Prepare = Callable[[NDArray[np.float32]], Floats]
@@ -75,7 +76,10 @@ class CosineConfig(Config):
         """Return a note where a covariance was learnt from fewer clips than it has dimensions."""
         if self.prepare not in ("whiten", "lda") or len(known) >= known.shape[1]:
             return []
-        return [f"the covariance of {known.shape[1]} dimensions rests on {len(known)} clips: shrinkage dominates"]
+        return [
+            f"the covariance of {counted(known.shape[1], 'dimension')} rests on "
+            f"{counted(len(known), 'clip')}: shrinkage dominates"
+        ]
 
 
 COSINES: dict[str, Config] = {

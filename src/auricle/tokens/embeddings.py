@@ -77,10 +77,10 @@ def embed_corpus(
             vectors[rows], done[rows] = found, finite
             for row, good in zip(rows, finite.tolist(), strict=True):
                 if not good:
-                    broken[_clip_name(corpus, row)] = "its embedding is not finite"
+                    broken[_clip_name(corpus, row)] = "the embedding is not finite"
             bar.update(task, completed=int(done.sum()) + len(broken))
     if not done.any():
-        first = next((f"the first, {file!r}: {reason}" for file, reason in broken.items()), "it holds no clips")
+        first = next((f"the first, {file!r}: {reason}" for file, reason in broken.items()), "the corpus holds no clips")
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
     kept = corpus.select(done)
     table = kept.table.select(kept.columns)
@@ -120,13 +120,13 @@ def _vectors(
         tokens, pooled = encoder.encode(audio)
     except AudioError as error:
         if len(rows) == 1:
-            broken[_clip_name(corpus, rows[0])] = str(error)
+            broken[_clip_name(corpus, rows[0])] = error.reason
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
         # The clip vector of no token is zero: finite, and yet meaningless.
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         for row in np.asarray(rows)[~seen].tolist():
-            broken[_clip_name(corpus, row)] = "it has no valid token: it is shorter than the encoder needs"
+            broken[_clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
         return np.asarray(rows)[seen].tolist(), pooled.float().cpu().numpy()[seen]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -146,14 +146,14 @@ def _batches(
         try:
             clip = corpus.audio(index, rate)
         except AudioError as error:
-            broken[_clip_name(corpus, index)] = str(error)
+            broken[_clip_name(corpus, index)] = error.reason
             continue
         # Checked for each clip: its batch must not decide whether it has a row.
         frames = encoder.frontend.frames(len(clip))
         if frames < least:
             seconds_needed = least / encoder.encoder.input_rate
             broken[_clip_name(corpus, index)] = (
-                f"it is shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
+                f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
             )
             continue
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.

@@ -152,7 +152,7 @@ def _unreadable(corpus: Corpus, row: int) -> str:
     try:
         corpus.audio(row)
     except AudioError as error:
-        return str(error)
+        return error.reason
     return f"{corpus[row].file} could not be read when its content was looked up; run the same command again"
 
 
@@ -223,7 +223,7 @@ def _batches(
             try:
                 clips[row] = corpus.audio(row, encoder.rate)
             except AudioError as error:
-                broken[row] = str(error)
+                broken[row] = error.reason
         return clips, broken
 
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -246,14 +246,14 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
     """Yield each clip's tokens, or the reason why there are none."""
     frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
     if frames < least:
-        yield from [f"it is shorter than the encoder needs: at most {frames} frames of {least}"] * len(audio)
+        yield from [f"shorter than the encoder needs: at most {frames} frames of {least}"] * len(audio)
         return
     try:
         tokens, pooled = encoder.encode(audio, layers or ())
     except AudioError as error:
         # Encoding each clip alone shows which one fails.
         if len(audio) == 1:
-            yield str(error)
+            yield error.reason
         else:
             for b in range(len(audio)):
                 yield from _encode(encoder, alone(audio, b), layers)
@@ -269,9 +269,9 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
             time = int(columns[-1]) + 1 if columns.size else 0
             cut.append((x[b, : time * grid.freq], v[b, : time * grid.freq], time))
         if any(time == 0 for _, _, time in cut):
-            yield "it has no valid token: it is shorter than the encoder needs"
+            yield "no valid token: shorter than the encoder needs"
         elif not all(np.isfinite(x[v]).all() for x, v, _ in cut) or not np.isfinite(vectors[b]).all():
-            yield "its tokens are not finite, or too large for fp16"
+            yield "tokens are not finite, or too large for fp16"
         else:
             yield ClipTokens(
                 tokens=tuple(x for x, _, _ in cut),

@@ -129,13 +129,13 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 def _misfits(state: Any) -> str | None:
     """Return which entry of `training.json` has another type than it was written with."""
     if not isinstance(state, dict):
-        return f"it holds a {type(state).__name__} where an object was written"
+        return f"holds a {type(state).__name__} where an object was written"
     for name, kind in (("format", int), ("step", int), ("files", dict), ("progress", dict), ("recipe", dict)):
         value = state.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             return f"{name!r} is {str(value)[:40]!r} where {kind.__name__} was written"
     if state["step"] < 0:
-        return f"its step is {state['step']}"
+        return f"the step is {state['step']}"
     for name, entry in state["files"].items():
         if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)):
             return f"the size and SHA-256 of {name!r} are {str(entry)[:40]!r}"

@@ -27,6 +27,7 @@ from auricle.training.saving import Saver
 from auricle.training.step import Augmenter, TrainingStep
 from auricle.training.threads import step_threads, threads
 from auricle.training.train_config import TrainConfig
+from auricle.words import counted
 
 Ending = Literal["complete", "out of time", "interrupted"]
 Prepare = Callable[[Callable[[str], None]], None]
@@ -280,7 +281,7 @@ class _Session:
         broken = dict(self.loader.broken)  # a copy: the loader's threads add to it
         for file in sorted(broken.keys() - self.known_broken):
             self.known_broken.add(file)
-            self._note(line, f"skipped a broken file: {file}: {broken[file]}", "yellow")
+            self._note(line, f"skipped a corrupt file: {file}: {broken[file]}", "yellow")
         warning = self.alarm(self.step, metrics)
         if warning:
             self._note(line, warning, "bold red")
@@ -289,9 +290,13 @@ class _Session:
         precision = "fp32" if self.update.dtype is None else "bf16 autocast"
         place = str(self.ranks.device)
         if self.ranks.device.type == "cpu":
-            place += f", {torch.get_num_threads()} threads"
+            place += f", {counted(torch.get_num_threads(), 'thread')}"
         verb = f"resumed at step {self.step}" if self.step else "started"
-        self._note(line, f"{verb}: {self.config.steps} steps on {place}, {precision}, {self.ranks.world} rank(s)")
+        self._note(
+            line,
+            f"{verb}: {counted(self.config.steps, 'step')} on {place}, {precision}, "
+            f"{counted(self.ranks.world, 'rank')}",
+        )
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
             self._note(line, "this processor emulates bfloat16: --train.precision fp32 is faster here", "yellow")
 

@@ -106,7 +106,7 @@ _REMEDIES = {
     "collapse": (
         "Check the data first: clips that are mostly padding or silence make views that differ in nothing "
         "(--window.short repeat). Then lower --train.lr or lengthen --train.warmup-steps, raise --loader.batch (more "
-        "negatives), and weaken --objective.mask or --augment until accuracy leaves chance"
+        "negatives), and weaken --objective.mask.* or --augment.* until accuracy leaves chance"
     ),
     "teacher": (
         "A teacher that follows too fast makes its targets constant: raise --objective.teacher.decay towards 1, lower "

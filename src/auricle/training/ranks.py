@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +17,7 @@ import torch.distributed.nn.functional
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from auricle.errors import ConfigError
+from auricle.devices import Device, find_device
 
 # Large enough that latency does not count, small enough that the copy stays cheap in memory.
 BUCKET_BYTES = 32 * 1024 * 1024
@@ -40,22 +40,23 @@ class Ranks:
     local_world: int = 1
 
     @classmethod
-    def start(cls, device: Literal["auto", "cpu", "cuda"] = "auto") -> Ranks:
+    def start(cls, device: Device = "auto") -> Ranks:
         """Join the other processes of this launch (none: a world of one).
 
         Raises:
-            ConfigError: `cuda` is asked for and not available.
+            ConfigError: `cuda` or `mps` is asked for and not available.
         """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("train.device is cuda, but torch finds no CUDA device; use auto or cpu")
-        on_cpu = device == "cpu" or not torch.cuda.is_available()
+        if device != "auto":
+            find_device(device)
+        on_cpu = device == "cpu" or (device != "mps" and not torch.cuda.is_available())
         joined = dist.is_available() and dist.is_initialized()
         state = PartialState(cpu=on_cpu)
         if dist.is_available() and dist.is_initialized() and not joined:
             # The group's threads must have ended before the interpreter does.
             atexit.register(_leave)
         # The state is made once a process: an earlier run on another device must not decide for this one.
-        place = torch.device("cpu") if on_cpu else torch.device("cuda", state.local_process_index)
+        kind = "cpu" if on_cpu else "mps" if device == "mps" else "cuda"
+        place = torch.device(kind, state.local_process_index) if kind == "cuda" else torch.device(kind)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
         return cls(state.process_index, state.num_processes, place, local)
 

@@ -167,7 +167,7 @@ class RunFolder:
         if changed:
             # A stage is continued with or without --resume.
             idle = self.path == self.home and _without_steps(self.path)
-            anew = "leave --resume out: it made no step" if idle else "choose another --out"
+            anew = "leave --resume out: the run made no step" if idle else "choose another --out"
             raise CheckpointError(
                 f"{self.path} was started with another recipe: {'; '.join(changed[:6])}"
                 f"{f'; and {len(changed) - 6} more' if len(changed) > 6 else ''}. Resume with the same settings, or "

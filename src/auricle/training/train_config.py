@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from auricle.config import Config, Count, Natural, NonNegative, Positive, ShareBelowOne
+from auricle.devices import Device, Precision
 from auricle.errors import ConfigError
 
 
@@ -35,7 +36,7 @@ class TrainConfig(Config):
         save_every: steps between checkpoints; there is always one at the end.
         keep: latest checkpoints to keep; 0: all.
         seed: seed of the run: weights, order of clips, augmentation, masks.
-        device: `auto` is a CUDA device if there is one.
+        device: `auto` is a CUDA device if there is one, else the CPU; `mps` only where it is named.
         minutes: stop with a checkpoint after so many minutes (of each stage, if there are several); None: never.
         skip_limit: consecutive steps without a finite loss and gradient that end the run.
         tensorboard: also write the metrics for TensorBoard (extra `auricle[tensorboard]`).
@@ -51,13 +52,13 @@ class TrainConfig(Config):
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     eps: Positive = 1e-8
     clip_norm: Positive | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     threads: Annotated[int, Ge(-1)] = -1
     log_every: Count = 10
     save_every: Count = 500
     keep: Natural = 2
     seed: Natural = 42
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     minutes: Positive | None = None
     skip_limit: Count = 50
     tensorboard: bool = False

@@ -321,11 +321,11 @@ def test_stem_penalty_is_zero_without_a_stem() -> None:
         (lambda: QuantisedContrastConfig(temperature=0.0), "temperature is 0.0; expected a finite number above 0"),
         (lambda: QuantisedContrastConfig(source="layer"), "layer 9"),
         (lambda: CODES.replace(uses=()), "at least one"),
-        (lambda: CODES.replace(where="clip"), "LearnedCodesConfig.where is 'clip'"),
+        (lambda: CODES.replace(where="clip"), "learned_codes.where is 'clip'"),
         (lambda: CODES.replace(dropout=1.0), "dropout"),
         (lambda: CODES.replace(source="encoder"), "set the source of learned codes to tokens"),
         (lambda: learned_codes.TemperatureConfig(first=0.1, end=0.5), "expected end <= first"),
-        (lambda: StemPenaltyConfig(weight=-1.0), "StemPenaltyConfig.weight is -1.0"),
+        (lambda: StemPenaltyConfig(weight=-1.0), "stem_penalty.weight is -1.0"),
     ],
 )
 def test_settings_that_contradict_are_refused(make: Any, message: str) -> None:

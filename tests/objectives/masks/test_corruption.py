@@ -172,7 +172,7 @@ def test_samples_are_refused() -> None:
     [
         (lambda: DiceSpansConfig(share=0.0), "share is 0.0"),
         (lambda: DiceSpansConfig(span=0), "span is 0"),
-        (lambda: DiceSpansConfig(zero=0.9, swap=0.2), "add up to at most 1"),
+        (lambda: DiceSpansConfig(zero=0.9, swap=0.2), "sum of at most 1"),
         (lambda: ChannelBandConfig(widest=1.0), "widest is 1.0"),
         (lambda: MagnitudeNoiseConfig(probability=1.1), "probability is 1.1"),
         (lambda: MagnitudeNoiseConfig(std=0.0), "std is 0.0"),

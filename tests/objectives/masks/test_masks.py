@@ -108,11 +108,11 @@ def test_draws_come_from_the_generator_only() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"MaskConfig\.mode is 'fft'"):
+    with pytest.raises(ConfigError, match=r"mask\.mode is 'fft'"):
         MaskConfig(mode="fft")
-    with pytest.raises(ConfigError, match=r"MaskConfig\.grid is"):
+    with pytest.raises(ConfigError, match=r"mask\.grid is"):
         MaskConfig(grid="falsch")
-    with pytest.raises(ConfigError, match=r"MaskConfig\.time is 1\.0"):
+    with pytest.raises(ConfigError, match=r"mask\.time is 1\.0"):
         MaskConfig(time=1.0)
     with pytest.raises(ConfigError, match="one per line"):
         unstructured_mask(GRID, 0.5, torch.rand(2, 8))

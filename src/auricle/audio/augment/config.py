@@ -123,8 +123,8 @@ class Augment(ViewMaker):
     def __init__(self, config: AugmentConfig, frontend: FrontEnd) -> None:
         if not isinstance(frontend, SpectralFrontEnd):
             raise ConfigError(
-                "augmentation needs a front end of power spectra (KaldiFbankConfig, LogMelConfig), "
-                f"found {type(frontend).__name__}"
+                "the augmentation needs a front end of power spectra (KaldiFbankConfig, LogMelConfig), "
+                f"found {type(frontend).__name__}; use one of these"
             )
         super().__init__(config, frontend)
         self._chain = SpectralChain(frontend) if config.method == "spectral" else WaveformChain(frontend)

@@ -17,7 +17,7 @@ from auricle.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class FrontEndConfig(Config):
+class FrontEndConfig(Config, section="frontend"):
     """Settings of a front end.
 
     Attributes:

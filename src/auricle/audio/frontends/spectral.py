@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -102,6 +103,13 @@ class SpectralFrontEnd(FrontEnd):
         self.filters = filters
         self._mel = MelBank(filters)
         self.statistics = statistics
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """Centre frequency of each mel band in Hz, `(F,)`; NaN for a band narrower than one bin."""
+        hertz = np.arange(self.bins) * self.rate / self.n_fft
+        total = self.filters.sum(0)
+        return (self.filters * hertz[:, None]).sum(0) / np.where(total > 0, total, np.nan)
 
     @abstractmethod
     def condition(self, wave: Tensor, lengths: Tensor | None) -> Tensor:

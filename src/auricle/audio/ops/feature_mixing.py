@@ -74,7 +74,7 @@ class LogMixupExp(FeatureOp):
         if self.bank.shape[1] != x.shape[1]:
             raise ConfigError(
                 f"log-mixup's bank holds clips of {self.bank.shape[1]} frames and met clips of {x.shape[1]}; "
-                "crop all clips to the same length (CropConfig.seconds)"
+                "crop all clips to the same length (crop.seconds)"
             )
         # `filled` stays on the device, so that picking an entry does not block the host.
         entry = (pick.to(x.device) * self.filled).long().minimum(self.filled - 1)
@@ -127,7 +127,7 @@ class PartialMaxMixConfig(FeatureOpConfig):
     def __post_init__(self) -> None:
         if self.protected * self.fraction >= 1:
             raise ConfigError(
-                f"PartialMaxMixConfig protects {self.protected} spans of {self.fraction:g} of the clip; "
+                f"partial_max_mix.protected is {self.protected} spans of {self.fraction:g} of the clip; "
                 "expected less than the whole clip together"
             )
 

@@ -52,7 +52,7 @@ class PassFilterConfig(WaveOpConfig):
     def __post_init__(self) -> None:
         check_ranges(self, "low_pass_hz", "high_pass_hz")
         if self.low_pass_hz is None and self.high_pass_hz is None:
-            raise ConfigError("PassFilterConfig has neither low_pass_hz nor high_pass_hz; set at least one")
+            raise ConfigError("pass_filter has neither low_pass_hz nor high_pass_hz; set at least one")
 
 
 class PassFilter(WaveOp):
@@ -151,7 +151,7 @@ class Narrowband(WaveOp):
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
         if audio.rate <= self.config.to_hz:
             raise ConfigError(
-                f"NarrowbandConfig.to_hz is {self.config.to_hz} and the audio has {audio.rate} Hz; "
+                f"narrowband.to_hz is {self.config.to_hz} and the audio has {audio.rate} Hz; "
                 f"set to_hz below {audio.rate}"
             )
         return {"narrowband": torch.ones(len(audio), dtype=torch.bool)}

@@ -116,7 +116,7 @@ class HopMask(WaveOp):
     def _hop(self, audio: Audio) -> int:
         hop = round(self.config.hop_seconds * audio.rate)
         if hop < 1:
-            raise ConfigError(f"HopMaskConfig.hop_seconds is {self.config.hop_seconds}, less than a sample")
+            raise ConfigError(f"hop_mask.hop_seconds is {self.config.hop_seconds}, less than a sample; raise it")
         return hop
 
 

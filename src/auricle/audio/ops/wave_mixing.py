@@ -44,7 +44,7 @@ class OverlapConfig(WaveOpConfig):
 
     def __post_init__(self) -> None:
         if not self.choices_db:
-            raise ConfigError("OverlapConfig.choices_db is empty; expected at least one ratio in dB")
+            raise ConfigError("overlap.choices_db is empty; expected at least one ratio in dB")
 
 
 class Overlap(WaveOp):

@@ -48,7 +48,7 @@ class WaveNoiseConfig(WaveOpConfig):
     def __post_init__(self) -> None:
         check_ranges(self, "snr_db", "sigma")
         if self.sigma is not None and self.choices_db:
-            raise ConfigError("WaveNoiseConfig has choices_db and sigma; set one of them")
+            raise ConfigError("wave_noise has choices_db and sigma; set one of them")
 
 
 class WaveNoise(WaveOp):
@@ -135,7 +135,7 @@ class ClippingConfig(WaveOpConfig):
 
     def __post_init__(self) -> None:
         if not self.factors:
-            raise ConfigError("ClippingConfig.factors is empty; expected at least one share of the peak")
+            raise ConfigError("clipping.factors is empty; expected at least one share of the peak")
 
 
 class Clipping(WaveOp):

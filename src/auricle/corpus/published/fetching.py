@@ -17,6 +17,7 @@ from typing import IO
 from auricle.corpus.published.archive import Archive
 from auricle.errors import DownloadError, StorageError
 from auricle.storage import FULL
+from auricle.words import counted
 
 CHUNK = 1 << 20
 _AGENT = {"User-Agent": "auricle", "Accept-Encoding": "identity"}
@@ -248,4 +249,4 @@ def _number(text: str | None) -> int | None:
 
 
 def _bytes(count: int | None) -> str:
-    return "an unknown number of bytes" if count is None else f"{count} bytes"
+    return "an unknown number of bytes" if count is None else counted(count, "byte")

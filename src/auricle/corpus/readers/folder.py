@@ -110,7 +110,7 @@ def open_label_table(
     if listing is not None:
         extra = len(listing.audio.keys() - set(keys))
         if extra:
-            notes = (f"{extra} of {len(listing.audio)} audio files are not in {table.name} and were left out",)
+            notes = (f"{extra} of {len(listing.audio)} audio files are not in {table.name} and were skipped",)
     events = _read_events(table.with_name(EVENT_TABLE), locator, set(keys))
     return check_events(make_corpus(kept, root, name, events=events, problems=problems, notes=notes))
 

@@ -26,7 +26,7 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
         CorpusError: there is nothing to join.
     """
     if not corpora:
-        raise CorpusError("no corpora to join; give at least one")
+        raise CorpusError("no corpora to join; pass at least one")
     names = _distinct([corpus.name for corpus in corpora])
     tables, events = [], []
     stores: list[Store] = []

@@ -51,7 +51,7 @@ def read_label_table(path: Path) -> dict[str, list[Any]]:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
+            raise CorpusError(f"{path} is no readable Parquet file ({error}); write it again") from error
         return tidy_columns(table.to_pydict(), str(path))
     return tidy_columns(read_csv(path), str(path))
 
@@ -85,7 +85,7 @@ def read_csv(path: Path) -> dict[str, list[Any]]:
         raise CorpusError(f"{path} lists nothing; expected a header such as file,label and one line per clip")
     header = [name.strip() for name in rows[0]]
     if len(set(header)) < len(header):
-        raise CorpusError(f"{path} names a column twice: {', '.join(header)}")
+        raise CorpusError(f"{path} names a column twice: {', '.join(header)}; rename one")
     return {name: [row[i] if row[i] != "" else None for row in rows[1:]] for i, name in enumerate(header)}
 
 
@@ -165,7 +165,7 @@ def _numbers(values: Sequence[Any], kind: type, name: str, where: str) -> list[A
         try:
             number = kind(value.strip()) if isinstance(value, str) else kind(value)
             if math.isinf(number) or (not isinstance(value, str) and number != value):
-                raise ValueError("it can't be kept as it is")
+                raise ValueError("not a finite number of this kind")
         except (TypeError, ValueError, OverflowError) as error:
             wanted = "a whole number" if kind is int else "seconds"
             raise CorpusError(f"{where}, row {row + 1}: {name} is {value!r}; expected {wanted} or nothing") from error

@@ -85,7 +85,7 @@ def list_folder(root: Path) -> Listing:
     try:
         next(os.scandir(root), None)
     except OSError as error:
-        raise CorpusError(f"the folder {root} can't be read: {error.strerror}") from error
+        raise CorpusError(f"the folder {root} can't be read ({error.strerror}); check its permissions") from error
     seen: set[tuple[int, int]] = set()
 
     def unreadable(error: OSError) -> None:
@@ -126,9 +126,9 @@ def _add(listing: Listing, path: Path) -> None:
         group[name] = path.stat().st_size
     except UnicodeEncodeError:
         printable = name.encode("utf-8", "backslashreplace").decode()
-        listing.problems[printable] = "its name is no valid UTF-8; rename it"
+        listing.problems[printable] = "the name is not valid UTF-8; rename the file"
     except OSError as error:
-        listing.problems[name] = f"it can't be read: {error.strerror}"
+        listing.problems[name] = f"can't be read: {error.strerror}"
 
 
 def _name(path: Path, root: Path) -> str:

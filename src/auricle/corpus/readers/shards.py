@@ -251,7 +251,7 @@ def _row(sample: dict[str, Any], key: str, tar: str, problems: dict[str, str]) -
             said = json.loads(sample["json"])
             row |= {k: v for k, v in said.items() if k != "file"} if isinstance(said, dict) else {"label": said}
         except ValueError as error:
-            problems[f"{tar}/{key}.json"] = f"no valid JSON ({error}); its recording is kept without labels"
+            problems[f"{tar}/{key}.json"] = f"no valid JSON ({error}); the recording is kept without labels"
     if "txt" in sample:
         row["text"] = sample["txt"].decode("utf-8", "replace").strip()
     if "cls" in sample:

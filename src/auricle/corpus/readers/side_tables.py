@@ -15,6 +15,7 @@ from auricle.config import nearest
 from auricle.corpus.readers.label_table import read_csv
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 # Tables round to milliseconds and codecs to frames: an event may end this many seconds after its recording.
 END_TOLERANCE = 0.05
@@ -140,12 +141,12 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
     repeated[first] = False
     notes = []
     for count, why in (
-        (int(gone.sum()), "a recording of theirs could not be opened"),
+        (int(gone.sum()), "one of the two recordings could not be opened"),
         (int((itself & ~gone).sum()), "a clip with itself"),
         (int((repeated & ~gone & ~itself).sum()), "they occur twice"),
     ):
         if count:
-            notes.append(f"{count} of {len(target)} trials of {path.name} were left out: {why}")
+            notes.append(f"skipped {count} of {counted(len(target), 'trial')} of {path.name}: {why}")
     keep = ~(gone | itself | repeated)
     contrary = {(a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if t} & {
         (a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if not t
@@ -203,9 +204,9 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
     kept = [(row, text.strip()) for row, text in pairs if text and text.strip()]
     notes = []
     if gone:
-        notes.append(f"captions of {gone} recordings that could not be opened were left out")
+        notes.append(f"captions of {counted(gone, 'recording')} that could not be opened were skipped")
     if len(kept) < len(pairs):
-        notes.append(f"{len(pairs) - len(kept)} empty captions of {path.name} were left out")
+        notes.append(f"skipped {counted(len(pairs) - len(kept), 'empty caption')} of {path.name}")
     if not kept:
         raise CorpusError(f"{path} has no caption for any clip of corpus {corpus.name}")
     return Captions(np.array([row for row, _ in kept], dtype=np.int64), tuple(t for _, t in kept), tuple(notes))
@@ -238,11 +239,11 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
         (outside, "an onset after the recording's end"),
     ):
         if fault.any():
-            notes.append(f"{int(fault.sum())} of {len(out)} events were left out: {why} ({_first(table, fault)})")
+            notes.append(f"skipped {int(fault.sum())} of {counted(len(out), 'event')}: {why} ({_first(table, fault)})")
     long = ~out & (offset > ends)
     if (long & (offset > ends + END_TOLERANCE)).any():
         far = long & (offset > ends + END_TOLERANCE)
-        notes.append(f"{int(far.sum())} events end after their recording and were cut there ({_first(table, far)})")
+        notes.append(f"cut at the end of the recording: {counted(int(far.sum()), 'event')} ({_first(table, far)})")
     offset = np.where(long, ends, offset)
     kept = table.set_column(table.column_names.index("offset"), "offset", pa.array(offset, type=pa.float64()))
     kept = kept.filter(pa.array(~out))

@@ -60,13 +60,13 @@ def make_corpus(
             seconds[i] = found - (starts[i] or 0.0)
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
-            skipped[full["file"][i]] = f"its range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
+            skipped[full["file"][i]] = f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
             bad.add(i)
     full["_whole"] = [start is None for start in starts]
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad]
     if not good:
-        first = next(iter(skipped.items()), ("", "it lists no clips"))
+        first = next(iter(skipped.items()), ("", "the table lists no clips"))
         raise CorpusError(
             f"no recording of {name} ({root}) can be used: {len(skipped)} skipped, the first: {': '.join(first)}"
         )

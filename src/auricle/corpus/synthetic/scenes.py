@@ -191,7 +191,7 @@ def parse_builtin(spec: str) -> ScenesConfig:
         if key not in known:
             raise ConfigError(f"{spec!r}: unknown setting {key!r}{nearest(key, known)}")
         if key in values:
-            raise ConfigError(f"{spec!r}: {key!r} is given twice")
+            raise ConfigError(f"{spec!r}: {key!r} is set twice; set it once")
         try:
             values[key] = hints[key](text)
         except ValueError as error:

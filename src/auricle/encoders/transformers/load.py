@@ -85,7 +85,7 @@ def explained(error: Exception, model: str) -> AuricleError:
         cause = cause.__cause__ or cause.__context__
     names = {kind.__name__ for link in chain for kind in type(link).__mro__}
     text = " ".join(str(link) for link in chain)
-    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    first = (str(error).strip().splitlines() or ["no reason is stated"])[0]
     if "trust_remote_code" in text:
         return ConfigError(
             f"{model} contains Python code, which would run here; read it on the Hub, and if you trust it, "
@@ -110,7 +110,7 @@ def explained(error: Exception, model: str) -> AuricleError:
     if names & offline and not Path(model).exists():
         return DownloadError(
             f"{model} is not on this machine and the Hub can't be reached (or offline mode is on); download it where "
-            f"there is a network, or give a local folder ({first})"
+            f"there is a network, or name a local folder ({first})"
         )
     if Path(model).is_dir():
         return ConfigError(f"{model} can't be opened as a model of transformers: {first}")

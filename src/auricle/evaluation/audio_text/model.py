@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from auricle.corpus.table import Corpus
-from auricle.devices import find_device
+from auricle.devices import Precision, find_device, find_precision
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.text.clap import Clap, ClapConfig
@@ -161,7 +161,7 @@ class AudioText:
             file = corpus[row].file
             # Ranges of a recording are listed as `FILE [start + seconds]`.
             reasons = (said for name, said in done.broken.items() if name == file or name.startswith(f"{file} ["))
-            missing[row] = next(reasons, "it could not be read")
+            missing[row] = next(reasons, "could not be read")
         vectors = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
         return EmbeddedClips(present, missing, self._place(vectors))
 
@@ -170,17 +170,20 @@ class AudioText:
         return _rows([self.objective.place_audio(vectors)])
 
 
-def open_audio_text(run: str | Path, step: int | None = None, *, device: str = "auto") -> AudioText:
+def open_audio_text(
+    run: str | Path, step: int | None = None, *, device: str = "auto", precision: Precision = "fp32"
+) -> AudioText:
     """Open a run that was trained on captions.
 
     Args:
         run: a run folder, or one of its checkpoints.
         step: which checkpoint of a run folder; None: the latest.
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
+        precision: of the audio encoder: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
 
     Raises:
         CheckpointError: there is no such run, it is damaged, or it was not trained on captions.
-        ConfigError: its text encoder can't be opened.
+        ConfigError: its text encoder can't be opened, or there is no such device here.
     """
     recipe = load_recipe(run)
     if not isinstance(recipe.objective, ClapConfig):
@@ -194,6 +197,7 @@ def open_audio_text(run: str | Path, step: int | None = None, *, device: str = "
     objective = Clap(recipe.objective, encoder.encoder, generator(recipe.train.seed, "objective"))
     load_weights(objective, verify_file(checkpoint, "objective.safetensors", read_state(checkpoint)))
     place = find_device(device)
+    encoder.precision = find_precision(precision, place)
     return AudioText(encoder.to(place), objective.to(place), checkpoint.resolve().parent.parent)
 
 
@@ -211,6 +215,7 @@ def untrained_audio_text(run: str | Path, towers: AudioText, seed: int = 0) -> A
     objective = Clap(towers.objective.config, encoder.encoder, generator(seed, "objective"))
     objective.text.load_state_dict(dict(towers.objective.text.named_buffers()), strict=False)
     place = towers.encoder.device
+    encoder.precision = towers.encoder.precision
     return AudioText(encoder.to(place), objective.to(place))
 
 

@@ -16,6 +16,7 @@ from auricle.config import Config
 from auricle.corpus.readers.side_tables import CAPTIONS, Captions, read_captions
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.devices import Precision
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import AudioText, EmbeddedClips, open_audio_text, untrained_audio_text
 from auricle.evaluation.audio_text.scores import Score, TextResults, TextScores
@@ -62,6 +63,7 @@ def zero_shot(
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
     command: str | None = None,
     progress: bool = True,
 ) -> TextResults:
@@ -84,6 +86,7 @@ def zero_shot(
         out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
             (`CORPUS-COLUMN.json` for another column than `label`).
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
+        precision: of the audio encoder: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -104,7 +107,7 @@ def zero_shot(
     return _evaluate(
         ZERO_SHOT, model, data, make, named=() if labels == "label" else (labels,), label=labels, source=source,
         controls=controls, resamples=resamples, confidence=confidence, seed=seed, out=out, device=device,
-        command=command, progress=progress,
+        precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -121,6 +124,7 @@ def text_retrieval(
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
+    precision: Precision = "fp32",
     command: str | None = None,
     progress: bool = True,
 ) -> TextResults:
@@ -142,6 +146,7 @@ def text_retrieval(
         seed: as for `zero_shot`.
         out: as for `zero_shot`; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
         device: as for `zero_shot`.
+        precision: as for `zero_shot`.
         command: as for `zero_shot`.
         progress: show progress bars.
 
@@ -164,8 +169,8 @@ def text_retrieval(
 
     return _evaluate(
         TEXT_RETRIEVAL, model, data, make, named=columns, label="caption", source=source, controls=controls,
-        resamples=resamples, confidence=confidence, seed=seed, out=out, device=device, command=command,
-        progress=progress,
+        resamples=resamples, confidence=confidence, seed=seed, out=out, device=device, precision=precision,
+        command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -184,6 +189,7 @@ def _evaluate(
     seed: int,
     out: str | Path | None,
     device: str,
+    precision: Precision,
     command: str | None,
     progress: bool,
 ) -> TextResults:
@@ -192,7 +198,7 @@ def _evaluate(
             f"found resamples {resamples} and confidence {confidence}; expected at least one resample, and a "
             "confidence between 0 and 1"
         )
-    towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device)
+    towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device, precision=precision)
     corpus = data if isinstance(data, Corpus) else open_corpus(data)
     pairs: list[tuple[AudioText, Role]] = [(towers, "pretrained")]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join([corpus.name, *named]))

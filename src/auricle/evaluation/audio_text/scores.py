@@ -18,6 +18,7 @@ from auricle.evaluation.audio_text.predictions import ZeroShotPredictions
 from auricle.metrics.intervals import Interval, percentile_interval
 from auricle.results.predictions import load_predictions
 from auricle.results.record import Result
+from auricle.words import counted
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class TextResults:
             control = () if self.control is None else (_cell(self.control.scores[place]),)
             table.add_row(measure, Text(_cell(score), style="bold"), *control, _percent(score.chance))
         interval = self.found.scores[0].interval
-        lines = [f"{self.found.clips} clips. Intervals: {interval.confidence:.0%}, {interval.method}."]
+        lines = [f"{counted(self.found.clips, 'clip')}. Intervals: {interval.confidence:.0%}, {interval.method}."]
         if self.control is not None:
             lines.append("Random weights: a single draw, which can lie on either side of chance.")
         lines += [f"Note: {note}." for note in self.found.notes]
@@ -142,7 +143,7 @@ class TextResults:
 
 def centred_interval(drawn: NDArray[np.float64], over: str, confidence: float, value: float) -> Interval:
     """Return the interval of bootstrap values, centred on the score and clipped to the range of all measures here."""
-    method = f"bootstrap over {over}, {len(drawn)} resamples, centred on the score"
+    method = f"bootstrap over {over}, {counted(len(drawn), 'resample')}, centred on the score"
     found = percentile_interval(drawn, method, confidence, value)
     return replace(found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
 

@@ -34,12 +34,13 @@ from auricle.objectives.text.captions import CaptionTable, caption_table, check_
 from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
+from auricle.words import counted, was
 
 Direction = Literal["audio_to_text", "text_to_audio"]
 
 
 @dataclass(frozen=True)
-class ZeroShotConfig(Config):
+class ZeroShotConfig(Config, section=""):
     """Zero-shot classification.
 
     Attributes:
@@ -50,13 +51,13 @@ class ZeroShotConfig(Config):
 
     def __post_init__(self) -> None:
         if not self.templates:
-            raise ConfigError("no template was given; expected at least one, such as 'a sound of {}'")
+            raise ConfigError("no template is set; expected at least one, such as 'a sound of {}'")
         for template in self.templates:
             check_template(template)
 
 
 @dataclass(frozen=True)
-class TextRetrievalConfig(Config):
+class TextRetrievalConfig(Config, section=""):
     """Retrieval between clips and captions.
 
     Attributes:
@@ -90,11 +91,12 @@ class TextTask(TaskType):
         if towers.run is not None and seen(towers.run, corpus):
             notes.append(f"clips of {corpus.name} were seen in training, with their captions: these are not new clips")
         if without:
-            notes.append(f"{without} clips have neither label nor caption and were skipped")
+            notes.append(f"{counted(without, 'clip')} without label and caption {was(without)} skipped")
         if corpus.problems:
-            notes.append(f"{len(corpus.problems)} recordings could not be opened with the corpus and were skipped")
+            count = len(corpus.problems)
+            notes.append(f"{counted(count, 'recording')} could not be opened with the corpus and {was(count)} skipped")
         if unread:
-            notes.append(f"{unread} clips could not be read and were skipped")
+            notes.append(f"{counted(unread, 'clip')} could not be read and {was(unread)} skipped")
         return notes
 
 
@@ -253,7 +255,7 @@ class TextRetrievalTask(TextTask):
                 values=np.stack([values[name] for name in MEASURES], axis=1)[None],
             ),
             found,
-            title=f"retrieval in {corpus.name} by {towers.name}, {len(texts)} different captions",
+            title=f"retrieval in {corpus.name} by {towers.name}, {counted(len(texts), 'different caption')}",
             clips=int(here.sum()),
             settings={
                 "columns": list(self.columns) if self.captions is None else "a table",

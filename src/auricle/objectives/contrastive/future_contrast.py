@@ -247,7 +247,7 @@ class FutureContrast(Objective):
             return torch.zeros(clips, dtype=torch.int64)
         if self._groups is None:
             raise ConfigError(
-                f"negatives are drawn by the column {self.config.column!r}, whose values were not given; call "
+                f"negatives are drawn by the column {self.config.column!r}, whose values are not known; call "
                 "take_columns before the first step, or set pool to batch"
             )
         return self._groups[gather_rows(view.clip).cpu()]

@@ -13,7 +13,7 @@ from auricle.encoders.conv_encoder import draw_weights
 
 
 @dataclass(frozen=True)
-class ProjectorConfig(Config):
+class ProjectorConfig(Config, section="projector"):
     """Settings of a projector; the defaults are AudioMosaic's (arXiv 2605.14231).
 
     Others: BYOL's projector and predictor (arXiv 2006.07733) are `hidden=(4096,), out=256, end="none", bias=True,

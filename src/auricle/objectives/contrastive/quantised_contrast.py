@@ -1,4 +1,4 @@
-"""Contrast of the code of a masked step with those of other masked steps of the same clip: wav2vec 2.0's loss."""
+"""Contrast of the code of a masked frame with those of other masked frames of the same clip: wav2vec 2.0's loss."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ClusterMask(TokenMaskConfig):
     def __post_init__(self) -> None:
         if self.smallest > self.largest:
             raise ConfigError(
-                f"ClusterMask: found smallest={self.smallest} and largest={self.largest}, expected smallest <= largest"
+                f"mask.smallest is {self.smallest} and mask.largest is {self.largest}; expected smallest <= largest"
             )
 
     def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:

@@ -34,7 +34,7 @@ class Corrupted:
 
 
 @dataclass(frozen=True)
-class CorruptionConfig(Config, ABC):
+class CorruptionConfig(Config, ABC, section="corruption"):
     """Base of the settings of corruptions; they have no state, so the settings apply themselves."""
 
     def apply(self, features: Features, generator: torch.Generator) -> Corrupted:
@@ -85,8 +85,7 @@ class DiceSpansConfig(CorruptionConfig):
     def __post_init__(self) -> None:
         if self.zero + self.swap > 1:
             raise ConfigError(
-                f"DiceSpansConfig: found zero={self.zero} and swap={self.swap}, expected probabilities that add up to "
-                "at most 1"
+                f"corruption.zero is {self.zero} and corruption.swap is {self.swap}; expected a sum of at most 1"
             )
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
@@ -200,7 +199,7 @@ class CorruptionChainConfig(CorruptionConfig):
 
     def __post_init__(self) -> None:
         if not self.parts:
-            raise ConfigError("CorruptionChainConfig: found no parts, expected at least one corruption")
+            raise ConfigError("corruption.parts is empty; expected at least one corruption")
 
     def alter(self, features: Features, valid: Tensor, generator: torch.Generator) -> Corrupted:
         made = self.parts[0].alter(features, valid, generator)

@@ -64,8 +64,8 @@ class JepaMask(TokenMaskConfig):
     def __post_init__(self) -> None:
         if self.least > self.most or self.flattest > self.tallest:
             raise ConfigError(
-                f"JepaMask: found least={self.least}, most={self.most}, flattest={self.flattest}, "
-                f"tallest={self.tallest}; expected least <= most and flattest <= tallest"
+                f"mask.least is {self.least}, most {self.most}, flattest {self.flattest}, "
+                f"tallest {self.tallest}; expected least <= most and flattest <= tallest"
             )
 
     def draw(

@@ -116,7 +116,7 @@ class HalvesMask(TokenMaskConfig):
 
     def sample(self, grid: Grid, rows: int, generator: torch.Generator, valid: Tensor | None) -> Tensor:
         if rows % 2:
-            raise ConfigError(f"HalvesMask works on pairs of rows, found {rows}; give each clip twice, copies adjacent")
+            raise ConfigError(f"HalvesMask works on pairs of rows, found {rows}; pass each clip twice, copies adjacent")
         wide = widest_grid(grid).tokens
         visible = wide // 2
         check_count(visible, wide, "tokens", "use longer clips")

@@ -47,7 +47,7 @@ class SpanMask(TokenMaskConfig):
     very last possible span is never drawn, as in the original); spans may overlap, and never reach into padding. A clip
     hardly longer than a span may be masked entirely.
 
-    With `same_count`, single masked steps are shown again at random until clips of equal length have equally many
+    With `same_count`, single masked frames are shown again at random until clips of equal length have equally many
     masked ones, over the batches of all ranks: spans get holes. Clips of other lengths keep their own number, so that
     padded ones take nothing from the others; a number is lowered only where lengths differ by less than numbers do
     (`exact_choice.even_counts`). fairseq trims all clips to the least number, after cropping them to one length, which
@@ -61,8 +61,8 @@ class SpanMask(TokenMaskConfig):
         p: nominal share of the steps in spans, overlaps counted twice.
         length: time steps in a span.
         min_spans: least number of spans in a clip.
-        same_count: whether clips of equal length have equally many masked steps, and all rows show equally many tokens,
-            padding included; False: spans as they fall.
+        same_count: whether clips of equal length have equally many masked frames, and all rows show equally many
+            tokens, padding included; False: spans as they fall.
     """
 
     p: ShareAboveZero = 0.65
@@ -79,7 +79,7 @@ class SpanMask(TokenMaskConfig):
         if wide.time <= self.length:
             raise ConfigError(_too_short("SpanMask", wide.time, self.length))
         first, every = distributed.rank() * rows, distributed.world() * rows
-        # Numbers of masked steps are made equal in the global batch, so every rank draws the masks of all.
+        # Numbers of masked frames are made equal in the global batch, so every rank draws the masks of all.
         steps = columns(padding_everywhere(padding_on(wide, valid, rows, grid), rows, wide), wide)
         length = torch.full((every,), wide.time) if steps is None else steps.sum(1)
         rounding = torch.rand(1 if steps is None else every, generator=generator)

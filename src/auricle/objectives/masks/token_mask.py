@@ -39,7 +39,7 @@ class MaskedPositions:
 
 
 @dataclass(frozen=True)
-class TokenMaskConfig(Config, ABC):
+class TokenMaskConfig(Config, ABC, section="mask"):
     """Base of the settings of mask samplers; a sampler has no state, so its settings draw.
 
     All draws are those of `auricle.objectives.distributed`, so that two ranks mask the same tokens as one process.

@@ -18,7 +18,7 @@ from auricle.objectives.targets.target import MaskedBatch
 
 
 @dataclass(frozen=True)
-class DecoderConfig(Config, ABC):
+class DecoderConfig(Config, ABC, section="decoder"):
     """Base of the settings of decoders."""
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> Decoder:
@@ -178,6 +178,6 @@ def full_grid(tokens: Tokens) -> Tokens:
     if tokens.index is not None:
         raise ConfigError(
             "the encoder saw the visible tokens only and there is no decoder to put the masked ones back; choose a "
-            "decoder, or replace masked tokens by a vector (objective.hide token)"
+            "decoder, or replace masked tokens by a vector (set objective.hide to token)"
         )
     return replace(tokens)

@@ -74,10 +74,10 @@ class MaskedPredictionConfig(ObjectiveConfig):
             if not self.mask.equal_count:
                 raise ConfigError(
                     f"{type(self.mask).__name__} masks different numbers of tokens in different clips, and dropped "
-                    "tokens must leave rows of equal length; choose another mask, or hide token"
+                    "tokens must leave rows of equal length; choose another mask, or set hide to token"
                 )
         if self.hide == "none" and self.mask is not None:
-            raise ConfigError("a mask is set and hide is none: nothing would be masked; set hide token or drop")
+            raise ConfigError("a mask is set and hide is none: nothing would be masked; set hide to token or drop")
 
 
 class MaskedPrediction(Objective):

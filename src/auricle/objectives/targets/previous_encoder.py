@@ -90,7 +90,7 @@ class PreviousEncoder(nn.Module):
         if previous is None:
             raise ConfigError(
                 f"{owner} takes its targets from the encoder of a previous stage, and there is none; choose a recipe "
-                "with a previous stage, or give the run folder of such a stage (--previous)"
+                "with a previous stage, or set --previous to the run folder of such a stage"
             )
         found: Config | None = getattr(previous.encoder, "config", None)
         if found is not None:
@@ -157,6 +157,6 @@ def _compare(what: str, owner: str, found: Config, expected: Config) -> None:
     its, mine = found.to_json(), expected.to_json()
     differing = [f"{k}: found {its.get(k)}, expected {mine.get(k)}" for k in its | mine if its.get(k) != mine.get(k)]
     raise ConfigError(
-        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); give another run, "
-        "or set the target's `previous` to that stage's settings"
+        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); set --previous to "
+        "another run, or set the target's `previous` to that stage's settings"
     )

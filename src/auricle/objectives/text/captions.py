@@ -39,7 +39,7 @@ class CaptionTable:
         """
         if len(clip) and int(clip.max()) >= len(self.count):
             raise ConfigError(
-                f"clip {int(clip.max())} has no caption: captions of {len(self.count)} clips were given; give the "
+                f"clip {int(clip.max())} has no caption: captions of {len(self.count)} clips are known; pass the "
                 "columns of the corpus in training"
             )
         return self.numbers[self.first[clip] + (uniform * self.count[clip]).long()]

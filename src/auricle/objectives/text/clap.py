@@ -101,8 +101,8 @@ class Clap(BatchCoupled):
         """
         if self._captions is None:
             raise ConfigError(
-                f"no captions were given; call take_columns() with the columns {', '.join(self.columns)} of the corpus "
-                "before the first step"
+                f"the captions are not known; call take_columns() with the columns {', '.join(self.columns)} of the "
+                "corpus before the first step"
             )
         return self._captions
 

@@ -28,7 +28,7 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class TextTowerConfig(Config, ABC):
+class TextTowerConfig(Config, ABC, section="text"):
     """Base of the settings of text towers."""
 
     def build(self, generator: torch.Generator) -> TextTower:
@@ -210,7 +210,7 @@ class WordTower(TextTower):
         places, most = self.places, self.config.tokens
         if not places:
             raise ConfigError(
-                "the text tower has no words yet; give the captions of a corpus (take_columns), or load a checkpoint"
+                "the text tower has no words yet; pass the captions of a corpus (take_columns), or load a checkpoint"
             )
         rows = [[_START, *(places.get(self._cut(w), _UNKNOWN) for w in split_words(text))][:most] for text in texts]
         ids = torch.full((len(rows), max(map(len, rows), default=1)), _PAD)

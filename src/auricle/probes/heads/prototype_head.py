@@ -94,7 +94,7 @@ class PrototypeHead(ProbeHead):
         x, valid = inputs.x, inputs.valid
         B, N, D = x.shape
         if grid.tokens != N:
-            raise ConfigError(f"found {N} tokens a clip, expected {grid.time} x {grid.freq}; give the batch's own grid")
+            raise ConfigError(f"found {N} tokens a clip, expected {grid.time} x {grid.freq}; pass the batch's own grid")
         S, P, _ = units.shape
         x = x.reshape(B * grid.time, grid.freq, D)
         valid = None if valid is None else valid.reshape(B * grid.time, grid.freq)

@@ -22,7 +22,8 @@ _MARGIN = 0.05
 class SearchConfig(Config):
     """How a probe is trained and its setting chosen. Defaults follow arXiv 2509.24901 unless stated otherwise.
 
-    The default is a grid that trains in one pass; `SearchConfig.published()` is the search of that paper.
+    The default is a grid that trains in one pass; `--published-search` (in Python `SearchConfig.published()`)
+    is the search of that paper.
 
     Attributes:
         epochs: passes over the training clips.

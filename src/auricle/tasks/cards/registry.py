@@ -33,7 +33,7 @@ def register_task(card: TaskCard) -> None:
         ConfigError: another card has this name.
     """
     if CARDS.setdefault(card.name, card) != card:
-        raise ConfigError(f"two task cards are named {card.name!r}; give one of them another name")
+        raise ConfigError(f"two task cards are named {card.name!r}; rename one")
 
 
 for _card in (

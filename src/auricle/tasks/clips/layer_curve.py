@@ -44,7 +44,7 @@ class LayerCurveConfig(Config):
         known |= {name for name, config in SHALLOW_CLASSIFIERS.items() if config.settings()}
         if self.probe not in known:
             raise ConfigError(
-                f"LayerCurveConfig.probe is {self.probe!r}; expected a probe that reads one layer and is validated"
+                f"layer_curve.probe is {self.probe!r}; expected a probe that reads one layer and is validated"
                 f"{nearest(self.probe, known)}"
             )
 

@@ -18,6 +18,7 @@ from auricle.tasks.clustering.rule import ClusteringRule
 from auricle.tasks.targets import labels_of, make_targets, source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
 from auricle.tasks.vectors import CosineConfig
+from auricle.words import counted
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ClusteringTask(TaskType):
                 f"{len(targets.rows)} labelled clips for {count} clusters; expected at least as many clips"
             )
         groups = source_groups(card, corpus, targets.rows)
-        description = f"all clips in {count} clusters, without labels"
+        description = f"all clips in {counted(count, 'cluster')}, without labels"
         return TaskPlan(targets.rows, "clustering", description, groups, targets.notes, (targets, count))
 
     def run(self, job: Job) -> Outcome:

@@ -111,7 +111,10 @@ class _Run:
         shown_rows = job.plan.rows[job.present][rows[shown]]
         # In the folder of results, two levels above the unfinished parts.
         path = job.folder.parent.parent / "events.json"
-        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, predictions.names[shown], shown_rows)
+        lines = timelines(predictions, [first[i] for i in shown], shown)
+        starts = [line["start"] for line in lines]
+        names = predictions.names[shown]
+        write_examples(path, job.encoder.frontend, job.corpus, job.card.name, names, shown_rows, starts)
         return fold_outcome(
             predictions,
             folds,
@@ -122,7 +125,7 @@ class _Run:
             details={
                 "frame_seconds": round(1 / self.rate, 6),
                 "baselines": self._baselines(predictions),
-                "timelines": timelines(predictions, [first[i] for i in shown], shown),
+                "timelines": lines,
             },
         )
 

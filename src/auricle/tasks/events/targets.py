@@ -17,6 +17,7 @@ from auricle.metrics.events import Event, join_overlapping
 from auricle.tasks.card import TaskCard
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.targets import Targets
+from auricle.words import counted, was
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     blank = [i for i, label in enumerate(table.column("label").to_pylist()) if not label or not label.strip()]
     if blank:
         table = table.take(pa.array(np.setdiff1d(np.arange(len(table)), blank)))
-        notes.append(f"{len(blank)} events without a label were excluded")
+        notes.append(f"{counted(len(blank), 'event')} without a label {was(len(blank))} excluded")
     listed, classes = _by_clip(replace(corpus, event_table=table)), {str(x) for x in table.column("label").to_pylist()}
     rare = {name: count for name, count in _counted(listed, classes).items() if count < rule.least}
     if rare:
@@ -94,7 +95,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     listed, note = _apart(listed, rule)
     silent = sum(not events for events in listed)
     if silent:
-        notes.append(f"{silent} of {len(listed)} clips have no events")
+        notes.append(f"no events in {silent} of {counted(len(listed), 'clip')}")
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
     unique = tuple(dict.fromkeys([*notes, *note]))
     return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, unique)
@@ -152,7 +153,9 @@ def _apart(listed: list[list[Event]], rule: EventsRule) -> tuple[list[list[Event
     """Separate the events of each class in each clip, and count those that were not separate."""
     if rule.sounds == "lasting":
         joined, count = join_overlapping({str(i): events for i, events in enumerate(listed)})
-        notes = [f"{count} events were joined to an earlier one of their class that they overlap or touch"]
+        notes = [
+            f"{counted(count, 'event')} {was(count)} joined to an earlier one of its class that overlaps or touches"
+        ]
         return [list(joined[str(i)]) for i in range(len(listed))], notes if count else []
     kept = [list({(e[0], e[2]): e for e in sorted(events)}.values()) for events in listed]
     count = sum(map(len, listed)) - sum(map(len, kept))

@@ -79,7 +79,7 @@ def draw_episodes(
         some += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise CorpusError(
             f"{len(able)} classes have {rule.shots} + {rule.queries} clips from at least 2 sources, expected at least "
-            f"{rule.ways} ({some or 'there are no others'}); ask for less with --rule.ways, --rule.shots or "
+            f"{rule.ways} ({some or 'there are no others'}); lower --rule.ways, --rule.shots or "
             "--rule.queries, or add clips"
         )
     known = np.array([c for c, _, _ in able])
@@ -105,7 +105,7 @@ def _draw(
             return classes, sides[0], sides[1]
     raise CorpusError(
         f"no {rule.ways} classes with {rule.shots} shots and {rule.queries} queries of each could be drawn so that no "
-        f"source stands on both sides ({_TRIES} tries); ask for less with --rule.shots or --rule.queries, or add "
+        f"source stands on both sides ({_TRIES} tries); lower --rule.shots or --rule.queries, or add "
         "sources"
     )
 

@@ -26,6 +26,7 @@ from auricle.tasks.shallow import (
 )
 from auricle.tasks.targets import Targets, cells, labels_of, make_targets, source_groups
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
+from auricle.words import counted, was
 
 
 class FewShotTask(TaskType):
@@ -88,7 +89,8 @@ class FewShotTask(TaskType):
         if not whole.any():
             raise CorpusError(f"each of {len(drawn)} episodes needs a clip that can't be read; repair the corpus")
         episodes = drawn.select(whole)
-        notes = [] if whole.all() else [f"{int((~whole).sum())} episodes were excluded: a clip could not be read"]
+        lost = int((~whole).sum())
+        notes = [] if whole.all() else [f"{counted(lost, 'episode')} {was(lost)} excluded: a clip could not be read"]
         tokens = job.tokens()
         vectors = np.full((len(present), tokens.shape.pooled_width), np.nan, dtype=np.float32)
         vectors[present] = tokens.pooled

@@ -202,7 +202,7 @@ def useful_budgets(budgets: Sequence[int], counts: Sequence[int]) -> tuple[tuple
     notes = []
     if len(kept) < len(budgets):
         left = ", ".join(str(b) for b in budgets[len(kept) :])
-        notes.append(f"budgets {left} are left out: no class has more than {most} training clips in every fold")
+        notes.append(f"budgets {left} are skipped: no class has more than {most} training clips in every fold")
     if any(b > fewest for b in kept):
         notes.append(f"a class with fewer training clips than the budget gives all it has (the fewest: {fewest})")
     return tuple(kept), notes

@@ -28,6 +28,7 @@ from auricle.tasks.targets import Targets, labels_of
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 from auricle.tasks.vectors import check_finite
 from auricle.tokens.token_set import TokenSet
+from auricle.words import counted, was
 
 QUIETEST = -120.0  # dB re full scale; digital silence has no level
 LEVEL_RATE = 16000
@@ -179,7 +180,14 @@ def _written(card: TaskCard, corpus: Corpus) -> tuple[NDArray[np.int64], NDArray
         raise CorpusError(
             f"column {card.label!r} of corpus {corpus.name} holds no number (found {found}); name another with --label"
         )
-    notes = [f"{len(odd)} clips without a number in {card.label!r} were excluded (the first: {odd[0]})"] if odd else []
+    notes = (
+        [
+            f"{counted(len(odd), 'clip')} without a number in {card.label!r} {was(len(odd))} excluded "
+            f"(the first: {odd[0]})"
+        ]
+        if odd
+        else []
+    )
     return np.array(rows, dtype=np.int64), np.array(values, dtype=np.float64), notes
 
 

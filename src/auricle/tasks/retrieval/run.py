@@ -18,6 +18,7 @@ from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.targets import cells, labels_of, make_targets, source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
 from auricle.tasks.vectors import COSINES, CosineConfig
+from auricle.words import counted
 
 
 class RetrievalTask(TaskType):
@@ -71,7 +72,7 @@ class RetrievalTask(TaskType):
             values=values[None],
         )
         job.progress(1.0)
-        notes = [f"{lone} clips share their labels with no other source and are no queries"] if lone else []
+        notes = [f"no queries: {counted(lone, 'clip')} whose labels no other source has"] if lone else []
         return Outcome(
             predictions=predictions,
             fold_names=["queries"],

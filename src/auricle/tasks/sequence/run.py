@@ -23,6 +23,7 @@ from auricle.tasks.sequence.fits import Speech, fit_sequence_fold
 from auricle.tasks.sequence.rule import SequenceRule
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
+from auricle.words import counted, was
 
 _NAMED = 10  # utterances or symbols that a note names
 
@@ -79,7 +80,8 @@ class SequenceTask(TaskType):
         plan, groups = plan_corpus(card, everyone, corpus, seed)
         notes = list(plan.notes)
         if len(rows) < len(all_texts):
-            notes.append(f"{len(all_texts) - len(rows)} clips without a transcript were excluded")
+            count = len(all_texts) - len(rows)
+            notes.append(f"{counted(count, 'clip')} without a transcript {was(count)} excluded")
         script = Script(np.array(texts, dtype=np.str_), symbols, labels, plan)
         notes += _overlaps(script)
         description = f"{plan.description}; {len(symbols)} {rule.unit}"

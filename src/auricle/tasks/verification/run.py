@@ -18,6 +18,7 @@ from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
 from auricle.tasks.vectors import COSINES, CosineConfig
 from auricle.tasks.verification.answers import VerificationPredictions
 from auricle.tasks.verification.rule import VerificationRule
+from auricle.words import counted
 
 
 class VerificationTask(TaskType):
@@ -44,7 +45,9 @@ class VerificationTask(TaskType):
                 drawn = drawn[np.isin(identities[drawn], names)]
             trials = make_trials(drawn, identities, rule.made, seed)
             count = len(trials.target)
-            description = f"{count} trials drawn with seed {seed} from the test clips by column {rule.identity!r}"
+            description = (
+                f"{counted(count, 'trial')} drawn with seed {seed} from the test clips by column {rule.identity!r}"
+            )
         tested = np.unique(np.concatenate([trials.enroll, trials.test]))
         known = np.flatnonzero(~np.isin(identities, identities[tested]))
         rows = np.concatenate([tested, known])

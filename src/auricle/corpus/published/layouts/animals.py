@@ -13,6 +13,7 @@ from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, index_audio
 from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 BIRD_SECONDS = 5.0
 
@@ -48,7 +49,7 @@ def _birdset(root: Path) -> Content:
         raise CorpusError(
             f"{root} has BirdSet's tables but none of its recordings; unpack its archives (*_shard_*.tar.gz) there"
         )
-    notes = (f"{absent} of {len(train) + len(test)} recordings are not there",) if absent else ()
+    notes = (f"{absent} of {counted(len(train) + len(test), 'recording')} not there",) if absent else ()
     return Content(columns_of(_within_recordings(root, made)), notes=notes, counted=True)
 
 
@@ -57,7 +58,7 @@ def _metadata(root: Path, kind: str) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise CorpusError(f"{path} is no readable Parquet file: {error}") from error
+        raise CorpusError(f"{path} is no readable Parquet file ({error}); download it again") from error
     if "filepath" not in table.column_names and "__index_level_0__" in table.column_names:
         table = table.rename_columns(["filepath" if n == "__index_level_0__" else n for n in table.column_names])
     for needed in ("filepath", "ebird_code_multilabel"):

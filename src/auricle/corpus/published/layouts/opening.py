@@ -33,6 +33,7 @@ from auricle.corpus.readers.side_tables import ClipNames, check_events
 from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted, was
 
 _FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
@@ -96,7 +97,7 @@ def find_root(layout: Layout, folder: Path) -> Path:
         CorpusError: no folder has all marks; says what was expected where.
     """
     if not folder.is_dir():
-        raise CorpusError(f"there is no folder {folder}; give the one that {layout.title} was unpacked in")
+        raise CorpusError(f"there is no folder {folder}; name the one that {layout.title} was unpacked in")
     if layout.fits(folder):
         return folder
     below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -105,7 +106,7 @@ def find_root(layout: Layout, folder: Path) -> Path:
         return fitting[0]
     if fitting:
         names = ", ".join(path.name for path in fitting)
-        raise CorpusError(f"{folder} holds {layout.title} {len(fitting)} times ({names}); give one of these folders")
+        raise CorpusError(f"{folder} holds {layout.title} {len(fitting)} times ({names}); name one of these folders")
     best = min([folder, *below], key=lambda path: len(layout.missing(path)))
     lacking = layout.missing(best)
     there = sorted(path.name for path in best.iterdir() if not path.name.startswith("."))[:8]
@@ -144,9 +145,10 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
         divided = divided.with_column(kind, values)
     notes = [f"divided by {table.name}"]
     if len(rows) < len(corpus):
-        notes.append(f"{len(corpus) - len(rows)} clips that {table.name} does not name were skipped")
+        count = len(corpus) - len(rows)
+        notes.append(f"{counted(count, 'clip')} that {table.name} does not name {was(count)} skipped")
     if unknown:
-        notes.append(f"{unknown} clips that {table.name} names are not here")
+        notes.append(f"not here: {counted(unknown, 'clip')} that {table.name} names")
     return replace(divided, notes=(*corpus.notes, *notes))
 
 
@@ -174,7 +176,7 @@ def _make(layout: Layout, root: Path, content: Content) -> Corpus:
     kept["_size"] = [at[1] for at in places if at is not None]
     notes = [f"read as {layout.title} is published", *content.notes]
     if problems:
-        notes.append(f"{len(problems)} of {len(files)} recordings are not there")
+        notes.append(f"{len(problems)} of {counted(len(files), 'recording')} not there")
     events = None if content.events is None else _event_table(content.events, files)
     corpus = make_corpus(kept, root, layout.name, events=events, problems=problems, notes=tuple(notes))
     return check_events(corpus)

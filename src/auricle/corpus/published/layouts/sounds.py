@@ -9,6 +9,7 @@ from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import column_of, columns_of, index_audio, number, read_lines, read_rows
 from auricle.corpus.readers.label_table import tidy_split
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 
 def _esc50(root: Path) -> Content:
@@ -133,7 +134,7 @@ def _tau(root: Path) -> Content:
             "device": [row["source_label"] for row in rows],
             "city": [row["identifier"].partition("-")[0] for row in rows],
         },
-        notes=(f"{unused} clips are in neither part of the publisher's split",) if unused else (),
+        notes=(f"{counted(unused, 'clip')} in neither part of the publisher's split",) if unused else (),
     )
 
 

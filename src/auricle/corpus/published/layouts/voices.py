@@ -17,6 +17,7 @@ from auricle.corpus.published.layouts.tables import (
     read_text,
 )
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 
 def _vocalsound(root: Path) -> Content:
@@ -72,7 +73,7 @@ def _coughvid(root: Path) -> Content:
             f"{root} has COUGHVID's table but none of its {len(kept)} usable recordings as .wav, .ogg or .flac; "
             "recordings in .webm have to be converted first"
         )
-    notes = (f"{len(kept) - len(here)} of {len(kept)} recordings are not here in a format that can be read",)
+    notes = (f"{len(kept) - len(here)} of {counted(len(kept), 'recording')} not here in a format that can be read",)
     columns = {
         "file": [have[row["uuid"]] for row in here],
         "label": [row["status"] for row in here],

@@ -1,4 +1,4 @@
-"""wav2vec 2.0: a contrast of hidden steps against codes that are learned along (arXiv 2006.11477, NeurIPS 2020)."""
+"""wav2vec 2.0: a contrast of masked frames against codes that are learned along (arXiv 2006.11477, NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auricle.training.train_config import TrainConfig
 WAV2VEC2 = Method(
     name="wav2vec2",
     paradigm="contrastive",
-    summary="wav2vec 2.0: pick the learned code of a hidden step out of those of other hidden steps of the clip.",
+    summary="wav2vec 2.0: pick the learned code of a masked frame out of those of other masked frames of the clip.",
     learns="tests/learning/test_learn_wav2vec2.py",
 )
 NOTES = Notes(
@@ -45,17 +45,17 @@ NOTES = Notes(
         "not see their scale)",
         "in evaluation the diversity goes by the softmax as in training, not by the likeliest codes",
         "clips keep their own length up to 15.6 s, in batches of about one length; the remaining padding takes part in "
-        "the statistics of the stem's first norm, and has no hidden steps; published: batches cropped to their "
+        "the statistics of the stem's first norm, and has no masked frames; published: batches cropped to their "
         "shortest clip",
-        "the number of hidden steps is equalised over the whole batch; published: over each device's few clips, which "
-        "hides more (base: 0.46 of the steps; here 0.42)",
+        "the number of masked frames is equalised over the whole batch; published: over each device's few clips, which "
+        "masks more (base: 0.46 of the frames; here 0.42)",
     ),
     not_specified=(
         "batches are given as samples for 64 devices (1.4 million each): here 5600 s of clips (paper)",
         "the learning rate falls linearly to 0 (the released schedule; paper)",
     ),
     cost="A step encodes each clip once; the stem takes about half of a small model's time. Codes and distractors are "
-    "cheap: similarities are computed once for all pairs of hidden steps of a clip.",
+    "cheap: similarities are computed once for all pairs of masked frames of a clip.",
     when_to_use="For speech, and where the sound of interest changes within a fraction of a second. It learns late: "
     "for thousands of steps little moves; watch contrast/position_ratio and quantiser/perplexity.",
 )

@@ -58,7 +58,7 @@ NOTES = FIRST_NOTES.replace(
     method="beats",
     faithful=(
         MASKED,
-        "codes of the previous stage's tokenizer; cross-entropy on hidden patches; every stage begins with fresh "
+        "codes of the previous stage's tokenizer; cross-entropy on masked patches; every stage begins with fresh "
         "weights",
         INPUT,
     ),

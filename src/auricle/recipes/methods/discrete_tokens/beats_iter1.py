@@ -18,11 +18,11 @@ from auricle.training.train_config import TrainConfig
 ITER1 = Method(
     name="beats-iter1",
     paradigm="discrete tokens",
-    summary="BEATs, first iteration: predict codes that a random projection assigns to hidden patches.",
+    summary="BEATs, first iteration: predict codes that a random projection assigns to masked patches.",
     learns="tests/learning/test_learn_beats.py",
 )
 # Of all stages, or of the two that predict codes.
-MASKED = "75 % of the 16 x 16 patches hidden at random, only the others encoded; a predictor with mask tokens"
+MASKED = "75 % of the 16 x 16 patches masked at random, only the others encoded; a predictor with mask tokens"
 INPUT = "Kaldi's 128 log-mel bins of the waveform times 2^15; gated relative bias, DeepNorm"
 _POSITIONS = (
     "positions: visible patches enter the position convolution with zeros in the gaps, and relative distances are "
@@ -49,7 +49,7 @@ NOTES = Notes(
     ),
     faithful=(
         MASKED,
-        "a random projection to 256 dimensions and 1024 random codes, never trained; cross-entropy on hidden patches",
+        "a random projection to 256 dimensions and 1024 random codes, never trained; cross-entropy on masked patches",
         INPUT,
     ),
     deviations=(_POSITIONS,),

@@ -1,4 +1,4 @@
-"""BEST-RQ: predict the codes that a random projection assigns to hidden speech (arXiv 2202.01855, ICML 2022)."""
+"""BEST-RQ: predict the codes that a random projection assigns to masked speech (arXiv 2202.01855, ICML 2022)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auricle.training.train_config import TrainConfig
 BEST_RQ = Method(
     name="best-rq",
     paradigm="discrete tokens",
-    summary="BEST-RQ: predict the code that a fixed random projection assigns to speech hidden behind noise.",
+    summary="BEST-RQ: predict the code that a fixed random projection assigns to speech masked by noise.",
     learns="tests/learning/test_learn_best_rq.py",
 )
 NOTES = Notes(
@@ -32,12 +32,12 @@ NOTES = Notes(
     faithful=(
         "80 log-mel bins, each standardised over the utterance; four frames side by side share one code",
         "a projection to 16 dimensions drawn as Xavier's, codes from N(0, 1), both of length 1, never trained",
-        "each frame starts a hidden span of 400 ms with probability 0.01; hidden frames become N(0, 0.1) noise",
-        "cross-entropy on hidden tokens only, by one linear layer; a Conformer behind fourfold subsampling",
+        "each frame starts a masked span of 400 ms with probability 0.01; masked frames become N(0, 0.1) noise",
+        "cross-entropy on masked tokens only, by one linear layer; a Conformer behind fourfold subsampling",
     ),
     deviations=(
-        "a clip that draws no span to hide gets one (one clip in 20,000 at the published lengths)",
-        "a token counts as hidden where at least half of its four frames are; re-implementation in NeMo: 0.8 of them",
+        "a clip that draws no span to mask gets one (one clip in 20,000 at the published lengths)",
+        "a token counts as masked where at least half of its four frames are; re-implementation in NeMo: 0.8 of them",
         "the convolutions that subsample are padded, so that token t stands for frames 4t ... 4t + 3, as its code does",
         "gradients are not clipped; re-implementation: at a norm of 10",
     ),

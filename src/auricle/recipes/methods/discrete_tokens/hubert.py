@@ -1,4 +1,4 @@
-"""HuBERT: cluster numbers of hidden steps, first of cepstral coefficients, then of its own layer (arXiv 2106.07447)."""
+"""HuBERT: clusters of masked frames, first of cepstral coefficients, then of its own layer (arXiv 2106.07447)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from auricle.training.train_config import TrainConfig
 HUBERT = Method(
     name="hubert",
     paradigm="discrete tokens",
-    summary="HuBERT: behind a span mask, predict the clusters of hidden steps; the second time its own clusters.",
+    summary="HuBERT: behind a span mask, predict the clusters of masked frames; the second time its own clusters.",
     learns="tests/learning/test_learn_hubert.py",
 )
 # Of HuBERT and of the methods that change its input or its corpus.
@@ -34,7 +34,7 @@ FAITHFUL = (
     "two iterations: clusters of 39 cepstral values (100 per second, every second one taken), then of a middle layer "
     "of the encoder trained on these; the second begins with fresh weights",
     "spans of 10 steps, a nominal 80 % of them, equally many in clips of equal length; a learned mask vector",
-    "a projection and the cosine to learned vectors, over 0.1; cross-entropy on hidden steps only; a penalty on the "
+    "a projection and the cosine to learned vectors, over 0.1; cross-entropy on masked frames only; a penalty on the "
     "stem's mean square",
     "clusters from a tenth of the clips, in mini-batches of 10,000 vectors, begun by k-means++",
 )
@@ -46,9 +46,9 @@ DEVIATIONS = (
     "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean square",
     "AdamW without clipping; HuBERT's released settings: Adam, gradients clipped at 10",
     "clips keep their own length up to 15.6 s, in batches of about one length; the remaining padding takes part in the "
-    "statistics of the stem's first norm, and has no hidden steps; published: batches cropped to their shortest clip",
-    "the number of hidden steps is equalised over the whole batch; published: over each device's few clips, which "
-    "hides more (base: 0.53 of the steps; here 0.51)",
+    "statistics of the stem's first norm, and has no masked frames; published: batches cropped to their shortest clip",
+    "the number of masked frames is equalised over the whole batch; published: over each device's few clips, which "
+    "masks more (base: 0.53 of the frames; here 0.51)",
 )
 TINY = (
     *small_scale.DEVIATIONS,

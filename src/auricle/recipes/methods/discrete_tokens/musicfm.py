@@ -18,7 +18,7 @@ from auricle.recipes.methods.discrete_tokens.best_rq import best_rq_paper, best_
 MUSICFM = Method(
     name="musicfm",
     paradigm="discrete tokens",
-    summary="MusicFM: BEST-RQ on longer stretches of music, hidden before the front end, with rotary positions.",
+    summary="MusicFM: BEST-RQ on longer stretches of music, masked before the front end, with rotary positions.",
 )
 NOTES = Notes(
     method="musicfm",
@@ -32,11 +32,11 @@ NOTES = Notes(
         "128 log-mel bins of audio at 24 kHz, 100 frames per second, standardised by the corpus (paper)",
         "hops of 0.4 s of the waveform are replaced by N(0, 0.1) noise with probability 0.6 each",
         "codes of the clean clip: 4 frames side by side, projected to 16 dimensions, seed 142, 4096 codes (paper)",
-        "cross-entropy on the tokens of 25 Hz whose time was hidden; a Conformer with rotary positions",
+        "cross-entropy on the tokens of 25 Hz whose time was masked; a Conformer with rotary positions",
     ),
     deviations=(
         "natural logarithms where the original has decibels: the same after standardising",
-        "noise that hides the waveform comes from one drawn noise for all clips of a batch, each from its own offset",
+        "noise that masks the waveform comes from one drawn noise for all clips of a batch, each from its own offset",
         "seed 142 draws other numbers in another generator: a projection of the same kind, not the same one",
     ),
     not_specified=(
@@ -45,7 +45,7 @@ NOTES = Notes(
     ),
     cost="As BEST-RQ, and the front end twice: of the masked and of the clean waveform. Thirty seconds of context are "
     "750 tokens.",
-    when_to_use="For music, where the hidden part should span beats. Hops hidden before the front end leave no trace "
+    when_to_use="For music, where the masked part should span beats. Hops masked before the front end leave no trace "
     "in the frames that reach into them, unlike a mask on features with windows of 85 ms.",
 )
 

@@ -19,7 +19,7 @@ from auricle.training.train_config import TrainConfig
 W2V_BERT = Method(
     name="w2v-bert",
     paradigm="discrete tokens",
-    summary="w2v-BERT: middle layers contrast learned codes of hidden steps, the top layers predict the same codes.",
+    summary="w2v-BERT: middle layers contrast learned codes of masked frames, the top layers predict the same codes.",
 )
 NOTES = Notes(
     method="w2v-bert",
@@ -33,7 +33,7 @@ NOTES = Notes(
     faithful=(
         "one quantiser of the unmasked subsampled features, shared: its codes are contrasted at the middle layer and "
         "predicted, as labels without gradient, at the top",
-        "spans of 10 tokens that start with probability 0.065; hidden tokens are normal noise of std 0.1",
+        "spans of 10 tokens that start with probability 0.065; masked tokens are normal noise of std 0.1",
         "both losses and the diversity of 0.1 with equal weights (beta = gamma = 1)",
     ),
     deviations=(
@@ -47,7 +47,7 @@ NOTES = Notes(
         "relative positions in attention: none, as in BigSSL's XL size",
     ),
     cost="One pass of the encoder for both losses; the quantiser works on a quarter of the frames. Predicting codes "
-    "costs one linear layer of the hidden steps.",
+    "costs one linear layer of the masked frames.",
     when_to_use="For speech with a Conformer, when one stage of training must suffice and codes are wanted as well. "
     "Watch both losses: labels follow the codes, which move as long as the subsampling learns.",
 )

@@ -33,9 +33,9 @@ NOTES = Notes(
         section="3 (method), 4.1 (set-up), and numbers of the released code",
     ),
     faithful=(
-        "80 % of the patches hidden at random, dropped before the encoder",
+        "80 % of the patches masked at random, dropped before the encoder",
         "decoder of window attention, 4 x 4 patches, shifted by two time steps in every second block",
-        "squared error of patches that are standardised one by one, on hidden patches only",
+        "squared error of patches that are standardised one by one, on masked patches only",
         "circular roll and gain Beta(10, 10) + 0.5 on the waveform; fixed sin-cos positions; class token",
     ),
     deviations=(

@@ -16,7 +16,7 @@ from auricle.training.train_config import TrainConfig
 DASHENG = Method(
     name="dasheng",
     paradigm="reconstruction",
-    summary="Dasheng: hide tokens of 40 ms over all frequencies in pairs; a plain decoder reconstructs three quarters.",
+    summary="Dasheng: mask tokens of 40 ms over all frequencies in pairs; a plain decoder reconstructs three quarters.",
 )
 NOTES = Notes(
     method="dasheng",
@@ -27,7 +27,7 @@ NOTES = Notes(
         section="2 (method), 3, and numbers of the released code",
     ),
     faithful=(
-        "64 mel bins, tokens of 4 frames over all bins, 25 a second; 75 % hidden in groups of two neighbours",
+        "64 mel bins, tokens of 4 frames over all bins, 25 a second; 75 % masked in groups of two neighbours",
         "batch normalisation of each mel bin as the encoder's first layer; times and frequencies learned apart",
         "squared error of tokens that are standardised one by one; plain decoder over all tokens",
     ),

@@ -1,4 +1,4 @@
-"""DeCoAR 2.0: hidden frames reconstructed from codes that stand between encoder and decoder (arXiv 2012.06659)."""
+"""DeCoAR 2.0: masked frames reconstructed from codes that stand between encoder and decoder (arXiv 2012.06659)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auricle.training.train_config import TrainConfig
 DECOAR2 = Method(
     name="decoar2",
     paradigm="reconstruction",
-    summary="DeCoAR 2.0: reconstruct hidden frames from a few learned codes of the encoder's output.",
+    summary="DeCoAR 2.0: reconstruct masked frames from a few learned codes of the encoder's output.",
 )
 NOTES = Notes(
     method="decoar2",
@@ -33,15 +33,15 @@ NOTES = Notes(
     faithful=(
         "frames of 80 log-mel bins, each utterance standardised; a transformer with convolutional positions",
         "a Gumbel product quantiser of two codebooks between encoder and reconstruction; diversity 0.1",
-        "a feed-forward network reconstructs the hidden frames from their codes alone, mean absolute difference",
+        "a feed-forward network reconstructs the masked frames from their codes alone, mean absolute difference",
     ),
     deviations=(
-        "hidden frames are replaced behind the linear projection of the frames: for a learned vector the same as "
+        "masked frames are replaced behind the linear projection of the frames: for a learned vector the same as "
         "before it",
     ),
     not_specified=(
         "the mask: wav2vec 2.0's, at the same length in seconds (spans of 20 frames, a nominal 65 %), equally many "
-        "hidden frames in clips of equal length; padded clips keep their own number",
+        "masked frames in clips of equal length; padded clips keep their own number",
         "which of two reconstruction losses the released model had: the mean absolute difference",
         "the temperatures: those of wav2vec 2.0; width of the codes and of the network: the encoder's",
         "optimiser, batch and steps: AdamW at 5e-4 after 32,000 steps of warm-up, 128 utterances, 400,000 steps",

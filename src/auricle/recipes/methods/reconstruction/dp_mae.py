@@ -31,7 +31,7 @@ NOTES = Notes(
     ),
     deviations=("no classifier of machines: that is fine-tuning",),
     not_specified=(
-        "the regulariser: 2 - 2 cos to a slow teacher's output on the hidden half, weight 0.1",
+        "the regulariser: 2 - 2 cos to a slow teacher's output on the masked half, weight 0.1",
         "encoder: a ViT-B without class token; decoder: Audio-MAE's width 512, 8 layers; decay, optimiser, batch: "
         "those of A-JEPA's recipe",
     ),

@@ -23,7 +23,7 @@ NOTES = Notes(
         section="the abstract; the training code is not public",
     ),
     faithful=(
-        "masked autoencoding with 75 % hidden, an encoder of large size, a plain decoder of 8 blocks (paper)",
+        "masked autoencoding with 75 % masked, an encoder of large size, a plain decoder of 8 blocks (paper)",
         "clips of two seconds at 16 kHz, patches of 16 x 16",
     ),
     deviations=("clip vectors have the encoder's width, averaged over patches; published: 512",),

@@ -12,7 +12,7 @@ from auricle.recipes.notes import PADDED
 MAE_AST = Method(
     name="mae-ast",
     paradigm="reconstruction",
-    summary="MAE-AST: drop hidden patches before the encoder; a short decoder discriminates and reconstructs them.",
+    summary="MAE-AST: drop masked patches before the encoder; a short decoder discriminates and reconstructs them.",
 )
 NOTES = Notes(
     method="mae-ast",
@@ -23,11 +23,11 @@ NOTES = Notes(
         section="3, and numbers of the released code",
     ),
     faithful=(
-        "75 % of the patches hidden, dropped before an encoder of 12 layers; a decoder of 2 layers over all (paper)",
-        "contrast between the hidden patches of a clip (weight 1), their reconstruction (weight 10), raw patches",
+        "75 % of the patches masked, dropped before an encoder of 12 layers; a decoder of 2 layers over all (paper)",
+        "contrast between the masked patches of a clip (weight 1), their reconstruction (weight 10), raw patches",
     ),
     deviations=(
-        "hidden in squares as in SSAST; released code: single random patches (mask=RandomMask)",
+        "masked in squares as in SSAST; released code: single random patches (mask=RandomMask)",
         "heads of two layers (ReLU); released code: one linear layer each",
         "InfoNCE normalised over the predictions; released code: over the true patches",
         "sin-cos positions of two dimensions and a class token, as in Audio-MAE; released code: one-dimensional "

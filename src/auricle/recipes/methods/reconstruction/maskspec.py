@@ -25,8 +25,8 @@ NOTES = Notes(
         section="2 (method), 3.1, and numbers of the released code",
     ),
     faithful=(
-        "32 kHz, 128 mel bins of 25 ms every 10 ms; 75 % of the patches of 16 x 16 hidden, dropped before the encoder",
-        "plain transformer decoder over all patches; squared error of standardised hidden patches",
+        "32 kHz, 128 mel bins of 25 ms every 10 ms; 75 % of the patches of 16 x 16 masked, dropped before the encoder",
+        "plain transformer decoder over all patches; squared error of standardised masked patches",
         "normalisation (x + 4.5) / 5 (paper size)",
     ),
     deviations=(

@@ -24,8 +24,8 @@ NOTES = Notes(
         section="3 (method), 4.1, and numbers of the released code",
     ),
     faithful=(
-        "80 mel bins on 208 frames, patches of 16 x 16, 75 % hidden at random and dropped before the encoder",
-        "squared error of standardised hidden patches; statistics of the corpus",
+        "80 mel bins on 208 frames, patches of 16 x 16, 75 % masked at random and dropped before the encoder",
+        "squared error of standardised masked patches; statistics of the corpus",
         "clip vector: the 5 frequency tokens of a time step side by side, averaged over time",
         "learning rate 1.5e-4 for every 128 clips of a batch (paper size)",
     ),

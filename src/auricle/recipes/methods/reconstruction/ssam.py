@@ -18,7 +18,7 @@ from auricle.training.train_config import TrainConfig
 SSAM = Method(
     name="ssam",
     paradigm="reconstruction",
-    summary="SSAM: hide half of the patches of two seconds; a one-directional state space encoder reconstructs them.",
+    summary="SSAM: mask half of the patches of two seconds; a one-directional state space encoder reconstructs them.",
 )
 NOTES = Notes(
     method="ssam",
@@ -29,9 +29,9 @@ NOTES = Notes(
         section="3, 4, and numbers of the released code",
     ),
     faithful=(
-        "patches of 4 frames x 16 bins, half of them hidden at random by a learned vector inside the encoder (the "
+        "patches of 4 frames x 16 bins, half of them masked at random by a learned vector inside the encoder (the "
         "configuration's 0.8 is overridden)",
-        "squared error of raw hidden patches, by one linear layer; each clip normalised by its own mean and deviation",
+        "squared error of raw masked patches, by one linear layer; each clip normalised by its own mean and deviation",
     ),
     deviations=(
         "no class token: published as the first of the sequence, where a recurrence has no input to summarise",

@@ -30,7 +30,7 @@ NOTES = Notes(
     ),
     faithful=(
         "blocks that scan from both ends, in pairs of which the second reads the reversed sequence",
-        "400 of 512 patches hidden in squares, one of the three published numbers; both of SSAST's terms, weights 1 "
+        "400 of 512 patches masked in squares, one of the three published numbers; both of SSAST's terms, weights 1 "
         "and 10",
         "batch 64, learning rate 1e-4 (paper size)",
     ),
@@ -39,7 +39,7 @@ NOTES = Notes(
         SQUARES,
         "weight decay of 5e-7 and a constant learning rate, as in SSAST; released code: AdamW with 5e-8",
         "the last norm is applied once (encoder.norm_twice); released code: twice",
-        "400 patches are hidden; the released script hides 300",
+        "400 patches are masked; the released script masks 300",
     ),
     not_specified=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
     cost="linear in the number of patches; on a CPU the recurrence is slow: several times a transformer's step",

@@ -22,7 +22,7 @@ from auricle.training.train_config import TrainConfig
 SSAST = Method(
     name="ssast",
     paradigm="reconstruction",
-    summary="SSAST: discriminate hidden patches from the clip's other hidden patches, and reconstruct them.",
+    summary="SSAST: discriminate masked patches from the clip's other masked patches, and reconstruct them.",
     learns="tests/learning/test_learn_ssast.py",
 )
 # Of methods with SSAST's squares and SSAST's terms at a small scale.
@@ -38,8 +38,8 @@ NOTES = Notes(
         section="2.3 (equations 1 and 2), 3.1, and numbers of the released code",
     ),
     faithful=(
-        "400 of 512 patches (78 %) hidden in squares of 3 to 5 patches a side, by a learned vector in the encoder",
-        "InfoNCE over the hidden patches of the same clip, raw dot products, normalised over the predictions (the "
+        "400 of 512 patches (78 %) masked in squares of 3 to 5 patches a side, by a learned vector in the encoder",
+        "InfoNCE over the masked patches of the same clip, raw dot products, normalised over the predictions (the "
         "released code; `over='patches'` is the paper's formula)",
         "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
         "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",

@@ -32,19 +32,19 @@ NOTES = Notes(
     ),
     faithful=(
         "one crop for both; only the student's view is mixed up, resized in frequency, and masked",
-        "a nominal 65 % of the tokens hidden in blocks of 5 by a mask vector in the encoder",
-        "2 - 2 cos between predictor and the teacher's projector, on hidden tokens",
+        "a nominal 65 % of the tokens masked in blocks of 5 by a mask vector in the encoder",
+        "2 - 2 cos between predictor and the teacher's projector, on masked tokens",
     ),
     deviations=(
         "one direction: the published loss lets both views take both parts",
-        "64.8 % of the tokens are hidden, many in runs shorter than 5; released code: 50.3 %, no run shorter than 5",
+        "64.8 % of the tokens are masked, many in runs shorter than 5; released code: 50.3 %, no run shorter than 5",
         "mixup up to 0.5; released code: 0.4",
         "the teacher's decay is constant; released code: it rises to 1 along a cosine",
         "linear layers of the heads with biases, no stochastic depth; released code: no biases, 0.1",
     ),
     not_specified=(
         "weight decay: 0.04, where ATST-Clip's begins",
-        "norm of the heads: BatchNorm after the first layer, over the hidden tokens of all ranks",
+        "norm of the heads: BatchNorm after the first layer, over the masked tokens of all ranks",
     ),
     cost="a step runs the whole encoder twice, once without gradient; no token is dropped",
     when_to_use="sound events in time: tokens of 40 ms that cover all bands",

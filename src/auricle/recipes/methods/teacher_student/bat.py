@@ -1,4 +1,4 @@
-"""BAT: EAT with a transformer decoder, patches hidden at random, and means in both terms (ICML 2026)."""
+"""BAT: EAT with a transformer decoder, patches masked at random, and means in both terms (ICML 2026)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from auricle.recipes.methods.teacher_student.eat import (
 BAT = Method(
     name="bat",
     paradigm="teacher-student",
-    summary="BAT: EAT with a transformer decoder, patches hidden at random, and means in both terms.",
+    summary="BAT: EAT with a transformer decoder, patches masked at random, and means in both terms.",
 )
 NOTES = Notes(
     method="bat",
@@ -35,10 +35,10 @@ NOTES = Notes(
         *TARGETS,
         TEACHER,
         "a transformer of 6 layers as decoder (paper); plain means of both terms, weighted equally",
-        "0.8 of the patches hidden; 16 clones of each clip (paper)",
+        "0.8 of the patches masked; 16 clones of each clip (paper)",
     ),
     deviations=(
-        "patches hidden at random; released code: inverse blocks of 5 x 5, adjusted by 0.07",
+        "patches masked at random; released code: inverse blocks of 5 x 5, adjusted by 0.07",
         "blocks without gates; released code: the output of attention is gated by a sigmoid of a linear layer",
         "pre-norm decoder with fixed positions; released code: a gated post-norm decoder with learned positions",
         "targets are feed-forward outputs, their squared error summed over channels, times 1 / sqrt(D), gradients "

@@ -31,8 +31,8 @@ ADAM = "AdamW with decay 0.01; published: Adam"
 DITHERED = "noise at -80 dB of full scale is added, against digital silence, where the stem's norms have no gradient"
 POSITIONS = "the teacher averages the position convolutions; released code: it shares the student's (ema_layers_only)"
 SPANS = (
-    "padded clips keep their own number of hidden steps; published: batches cropped to their shortest clip",
-    "these numbers are made equal over the whole batch; published: over each device's few clips, which hides a little "
+    "padded clips keep their own number of masked frames; published: batches cropped to their shortest clip",
+    "these numbers are made equal over the whole batch; published: over each device's few clips, which masks a little "
     "more",
 )
 SMALL = (
@@ -53,9 +53,9 @@ NOTES = Notes(
     faithful=(
         TARGET,
         "the teacher averages the layers behind the stem; the stem is the student's own",
-        "squared error summed over channels, times 1 / sqrt(D), on hidden tokens; one linear layer as head",
-        "spans of 10 tokens, p 0.65, equally many hidden ones in clips of equal length",
-        "positions from five convolutions, which no hidden token leaks through (paper)",
+        "squared error summed over channels, times 1 / sqrt(D), on masked tokens; one linear layer as head",
+        "spans of 10 tokens, p 0.65, equally many masked ones in clips of equal length",
+        "positions from five convolutions, which no masked token leaks through (paper)",
         "each clip normalised to mean 0 and variance 1, clips of up to 20 s (paper)",
     ),
     deviations=(

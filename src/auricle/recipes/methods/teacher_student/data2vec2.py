@@ -37,7 +37,7 @@ NOTES = Notes(
         TARGET,
         "inverse spans: blocks of 5 tokens stay visible, half of all (the paper's); 8 clones of a clip and one pass of "
         "the teacher",
-        "noise of 0.01 in hidden positions, four convolutions of kernel 7 as decoder; ALiBi with a learned scale",
+        "noise of 0.01 in masked positions, four convolutions of kernel 7 as decoder; ALiBi with a learned scale",
     ),
     deviations=(
         ADAM,

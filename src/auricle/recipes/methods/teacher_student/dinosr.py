@@ -32,7 +32,7 @@ NOTES = Notes(
     faithful=(
         "a codebook for each of the teacher's top 8 layers (paper); sums and numbers of its centres decay by 0.9 a "
         "step",
-        "spans of 10 tokens, p 0.8; cross-entropy on hidden tokens, one linear layer a codebook, averaged over the "
+        "spans of 10 tokens, p 0.8; cross-entropy on masked tokens, one linear layer a codebook, averaged over the "
         "layers",
         "the teacher averages the layers behind the stem; its decay rises from 0.999 to 0.9999 in 30,000 steps (paper)",
     ),
@@ -40,7 +40,7 @@ NOTES = Notes(
         DITHERED,
         POSITIONS,
         "the mask vector starts from small normal values; released code: uniform in [0, 1)",
-        "all valid tokens of the batch move the centres; released code: hidden ones only",
+        "all valid tokens of the batch move the centres; released code: masked ones only",
         "sums and numbers of idle centres decay, too; released code: they are kept",
     ),
     not_specified=(

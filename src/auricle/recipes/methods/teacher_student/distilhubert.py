@@ -29,7 +29,7 @@ NOTES = Notes(
     faithful=(
         "the student begins with the teacher's stem and first two layers, and keeps two layers",
         "one head for each predicted layer; mean absolute difference minus log sigmoid of the cosine, added over the "
-        "layers; every token counts, nothing is hidden",
+        "layers; every token counts, nothing is masked",
     ),
     deviations=(
         "AdamW's decay 0.01 and default betas; released configuration: decay 1e-6, second beta 0.98, epsilon 1e-6, "

@@ -55,7 +55,7 @@ NOTES = Notes(
         *TARGETS,
         DIRECT_CLIP,
         TEACHER,
-        "decoder of two-dimensional convolutions behind noise of 0.01 in hidden positions",
+        "decoder of two-dimensional convolutions behind noise of 0.01 in masked positions",
     ),
     deviations=(WAVE,),
     cost="a step encodes each clip once whole, without gradient, and its clones at a fifth of their patches each",
@@ -69,10 +69,10 @@ _DEVICE, _BATCH = 12, 48
 
 
 def latent_terms(reduction: Literal["released", "means"]) -> tuple[TermConfig, ...]:
-    """Return EAT's two terms: hidden patches, and the clip's class token.
+    """Return EAT's two terms: masked patches, and the clip's class token.
 
     Args:
-        reduction: `released`: the patch term is a mean over hidden patches and the clip term a sum over the clips and
+        reduction: `released`: the patch term is a mean over masked patches and the clip term a sum over the clips and
             clones of one device, 192 times its mean, as in EAT's code; `means`: means of both, as in BAT.
     """
     sums = reduction == "released"

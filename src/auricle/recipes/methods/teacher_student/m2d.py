@@ -1,4 +1,4 @@
-"""M2D: a teacher that sees the hidden patches only (arXiv 2210.14648)."""
+"""M2D: a teacher that sees the masked patches only (arXiv 2210.14648)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auricle.training.train_config import TrainConfig
 M2D = Method(
     name="m2d",
     paradigm="teacher-student",
-    summary="M2D: from the visible patches, predict a slow teacher's output for the hidden patches alone.",
+    summary="M2D: from the visible patches, predict a slow teacher's output for the masked patches alone.",
 )
 NOTES = Notes(
     method="m2d",
@@ -31,8 +31,8 @@ NOTES = Notes(
         section="3, 4.1 and the released settings",
     ),
     faithful=(
-        "70 % of the patches hidden at random; the student sees the others, the teacher these only",
-        "target: the teacher's output, each token standardised; 2 - 2 cos on hidden patches",
+        "70 % of the patches masked at random; the student sees the others, the teacher these only",
+        "target: the teacher's output, each token standardised; 2 - 2 cos on masked patches",
         "clip vectors: the frequency tokens of a time step side by side",
         "predictor of 16 heads, weight decay 0.05 (paper)",
     ),

@@ -39,7 +39,7 @@ NOTES = Notes(
         "fresh",
         "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further pass, "
         "on the second clip's mixed stretch",
-        "retention compares hidden tokens with at least half of their frames mixed; released code: all hidden patches "
+        "retention compares masked tokens with at least half of their frames mixed; released code: all masked patches "
         "of the mixed half",
         "the clip term is a mean; released code: a sum, as in EAT",
         "no roll and no gain of the waveform before mixing",
