@@ -2,9 +2,9 @@
 
     python benchmarks/foundation.py RUN [RUN ...]
 
-One table per task: {log-mel statistics, random weights, each run} x {probes}, with 95 % intervals; below it the paired
-differences (same test clips, bootstrap over source recordings) of each run from both controls and of tokens from the
-pooled vector.
+One table per task: {log-mel statistics, MFCC statistics, random weights, each run} x {probes}, with 95 % intervals;
+below it the paired differences (same test clips, bootstrap over source recordings) of each run from its controls and of
+tokens from the pooled vector.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auricle.results.record import Result, read_results
+from auricle.results.record import CONTROL_NAMES, ROLES, Result, read_results, without_stale
 from auricle.results.scoring import compare
 from auricle.results.tables import interval_text
 
 PROBES = ("linear", "mhca", "protobin")
-ORDER = {"log-mel": 0, "random": 1, "pretrained": 2}
+ORDER = {role: place for place, role in enumerate(ROLES)}
 
 
 def load(runs: list[Path], task: str) -> list[tuple[Path, Result]]:
@@ -26,7 +26,7 @@ def load(runs: list[Path], task: str) -> list[tuple[Path, Result]]:
     for run in runs:
         folder = run / "probes" / task
         if (folder / "results.jsonl").is_file():
-            for result in read_results(folder):
+            for result in without_stale(read_results(folder), vars)[0]:
                 own = run.name if result.role == "pretrained" else ""
                 found.setdefault((own, result.encoder_fingerprint, result.probe), (folder, result))
     return sorted(found.values(), key=lambda item: (ORDER[item[1].role], name_of(item)))
@@ -60,7 +60,7 @@ def differences(results: list[tuple[Path, Result]]) -> None:
     print("|---|---|")
     trained = [item for item in results if item[1].role == "pretrained"]
     for item in trained:
-        for role in ("random", "log-mel"):
+        for role in CONTROL_NAMES:
             beside = [c for c in results if c[1].role == role and c[1].probe == item[1].probe]
             # Each run against the control of its own architecture, where it was probed with one.
             for control in [c for c in beside if c[0] == item[0]] or beside[-1:]:

@@ -8,8 +8,8 @@
 `train` measures how long a step takes, sets the schedule to the steps that fit into the time (equal shares for methods
 of several stages), and pre-trains on all corpora but those kept for the test; clap on the one whose clips have titles.
 `signal` reads its own loss on what was kept, beside what it must beat.
-`probe` reads the frozen encoder and its random-weight control, and log-mel statistics. `table` prints what is there as
-Markdown. What is there is not done again.
+`probe` reads the frozen encoder and its random-weight control, and the fixed baselines (log-mel and MFCC statistics).
+`table` prints what is there as Markdown. What is there is not done again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from pathlib import Path
 
 import torch
 
-from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
-from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.evaluation.controls import baseline
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.probing import evaluated_on
@@ -38,7 +36,7 @@ from auricle.probes import SearchConfig
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.recipes.building import build
 from auricle.recipes.matrix import make_ready
-from auricle.results.record import Result, Role, read_results
+from auricle.results.record import Control, Result, Role, read_results
 from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
@@ -52,7 +50,7 @@ METHODS = (
     "byol-a", "cola", "wav2vec2", "cpc", "apc", "audio-mae", "hubert", "best-rq", "beats", "eat", "ssamba", "clap",
     "permutation",
 )  # fmt: skip
-STATISTICS = "log-mel"
+BASELINES: tuple[Control, ...] = ("log-mel", "mfcc")
 # Kept for the test: no method sees them. fsdd, nemo_pl and medley_solos_mini are seen, without labels, and marked.
 KEPT = ("esc10", "sed_synth")
 TITLED = "esc50_dev20"  # its clips have the titles that their uploaders gave them: captions that are no labels
@@ -205,14 +203,12 @@ def judged_by(task: str, data: Path) -> tuple[TaskCard, Corpus]:
 
 
 def read(name: str, args: argparse.Namespace) -> None:
-    """Probe a method's encoder and its random-weight control on every task; log-mel statistics are one row more."""
+    """Probe a method's encoder and its random-weight control on every task; the baselines are one row each."""
     for task in args.tasks:
         began = time.perf_counter()
         card, corpus = judged_by(task, args.data)
-        if name == STATISTICS:
-            frontend = KaldiFbankConfig().build()
-            encoder = FrozenEncoder(frontend, LogMelStatisticsConfig().build(), name=STATISTICS)
-            mine = [EvaluatedEncoder(encoder, "log-mel", False)]
+        if name in BASELINES:
+            mine = [baseline(name)]
         else:
             evaluated = evaluated_on(load(args.out / name), corpus)
             mine = [evaluated, EvaluatedEncoder(evaluated.encoder.randomised(0), "random", False)]
@@ -245,7 +241,7 @@ def table(args: argparse.Namespace) -> None:
     for task in args.tasks:
         results = [
             (name, result)
-            for name in (*names, STATISTICS)
+            for name in (*names, *BASELINES)
             if (args.out / name / "probes" / task / "results.jsonl").exists()
             for result in read_results(args.out / name / "probes" / task)
         ]
@@ -255,7 +251,7 @@ def table(args: argparse.Namespace) -> None:
         print(f"\n**{task}** ({results[0][1].metric}{'; seen without labels: ' + ', '.join(seen) if seen else ''})\n")
         print("| encoder | " + " | ".join(f"{probe} | random" for probe in PROBES) + " |")
         print("|---" * (1 + 2 * len(PROBES)) + "|")
-        for name in (*names, STATISTICS):
+        for name in (*names, *BASELINES):
             cells = {(r.probe, r.role): r for whose, r in results if whose == name}
             if cells:
                 row = [_cell(cells, probe, role) for probe in PROBES for role in ROLES]
@@ -274,7 +270,9 @@ def _signals(args: argparse.Namespace) -> None:
 
 
 def _cell(cells: dict[tuple[str, Role], Result], probe: str, role: Role) -> str:
-    found = cells.get((probe, role)) or (cells.get((probe, "log-mel")) if role == "pretrained" else None)
+    found = cells.get((probe, role))
+    if found is None and role == "pretrained":
+        found = next((cells[probe, control] for control in BASELINES if (probe, control) in cells), None)
     return "" if found is None else interval_text(found)
 
 
@@ -297,7 +295,7 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data is needed: the folder of the corpora")
-    for name in args.methods or ((*METHODS, STATISTICS) if args.what == "probe" else METHODS):
+    for name in args.methods or ((*METHODS, *BASELINES) if args.what == "probe" else METHODS):
         {"train": train, "signal": signal, "probe": read}[args.what](name, args)
 
 

@@ -1,4 +1,4 @@
-"""The pooling study in small: every probe, on random weights, log-mel statistics and a pre-trained encoder.
+"""The pooling study in small: every probe, on random weights, log-mel and MFCC statistics and a pre-trained encoder.
 
     python benchmarks/pooling.py RUN --data CORPORA --out FOLDER [--tasks sed_synth scenes] [--seeds 2]
 
@@ -21,18 +21,19 @@ from scipy.stats import kendalltau
 
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.evaluation.controls import controls
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
-from auricle.evaluation.evaluate import controls, evaluate
+from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.seen import seen
 from auricle.probes import SearchConfig
 from auricle.recipes.loading import load
-from auricle.results.record import Result
+from auricle.results.record import CONTROL_NAMES, CONTROLS, Result
 from auricle.results.scoring import compare
 from auricle.results.tables import interval_text
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
 
-ROLES = {"pretrained": "AudioMosaic-tiny", "random": "random weights", "log-mel": "log-mel statistics"}
+ROLES = {"pretrained": "AudioMosaic-tiny", **{role: CONTROLS[role] for role in CONTROL_NAMES}}
 
 
 def table(results: list[Result]) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/task_types.py RUN --data CORPORA --out FOLDER
 
 Runs `auricle probe` once for each task below, as a user would, and prints one table: the encoder, random weights and
-log-mel statistics with 95 % intervals, and the command. What is there already is not computed again.
+log-mel and MFCC statistics with 95 % intervals, and the command. What is there already is not computed again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from auricle.results.record import Result, read_results
+from auricle.results.record import CONTROL_NAMES, Result, read_results
 from auricle.results.tables import interval_text
 from auricle.tasks.cards.registry import get_task
 
@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for results and token caches")
     parser.add_argument("--tasks", nargs="+", default=[task for task, _, _ in RUNS])
     args = parser.parse_args()
-    print("| type | task | probe | metric | pre-trained | random weights | log-mel | seconds |")
-    print("|---|---|---|---|---|---|---|---:|")
+    print("| type | task | probe | metric | pre-trained | random weights | log-mel | MFCC | seconds |")
+    print("|---|---|---|---|---|---|---|---|---:|")
     commands, failed = [], []
     for task, probes, flags in RUNS:
         if task not in args.tasks:
@@ -79,7 +79,7 @@ def rows(kind: str, results: list[Result], seconds: float) -> None:
         mine = {r.role: r for r in results if r.probe == probe}
         first = next(iter(mine.values()))
         arrow = " ↓" if first.better == "lower" else ""
-        shown = [interval_text(mine[role]) if role in mine else "-" for role in ("pretrained", "random", "log-mel")]
+        shown = [interval_text(mine[role]) if role in mine else "-" for role in ("pretrained", *CONTROL_NAMES)]
         unit = f", {first.unit}" if first.unit else ""
         print(
             f"| {kind} | {first.task} | {probe} | {first.metric}{unit}{arrow} | {' | '.join(shown)} | {seconds:.0f} |",

@@ -57,7 +57,7 @@ def test_the_five_commands_go_from_a_folder_to_a_report(
     arguments = ["probe", str(run), "--task", "folder", "--data", str(labelled), "--probes", "linear", "--seeds", "1"]
     assert main(arguments) == 0
     results = [json.loads(line) for line in (run / "probes/folder/results.jsonl").read_text().splitlines()]
-    assert {r["role"] for r in results} == {"pretrained", "random", "log-mel"}
+    assert {r["role"] for r in results} == {"pretrained", "random", "log-mel", "mfcc"}
     assert all(r["low"] <= r["value"] <= r["high"] for r in results)
     # Two pitches an order of magnitude apart: anything that reads the spectrum tells them apart.
     assert next(r["value"] for r in results if r["role"] == "log-mel") > 0.9
@@ -78,7 +78,7 @@ def test_the_five_commands_go_from_a_folder_to_a_report(
         (["pretrain", "audiomosaic", "--data", "/nowhere", "--out", "y"], "/nowhere"),
         (["probe", "/nowhere", "--task", "esc11"], "esc10"),
         (["probe", "/nowhere", "--task", "scenes", "--data", "/nowhere"], "/nowhere"),
-        (["embed", "/nowhere", "--data", "/nowhere", "--out", "y"], "/nowhere"),
+        (["embed", "/nowhere", "--data", "/nowhere", "--out", "y.parquet"], "/nowhere"),
         (["report"], "run folder"),
         (["report", "/nowhere"], "/nowhere"),
     ],

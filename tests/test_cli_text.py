@@ -96,13 +96,13 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
     run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    words = ["zero-shot", run, "--data", labelled, "--labels", "label", "--resamples", "40"]
+    words = ["zero-shot", run, "--data", labelled, "--labels", "label"]
     page = said(capsys, *words, "--template", "a {}", "the sound of a {}")
     path = run / "zero-shot" / "labelled.json"
     assert str(path.resolve()) in page
     record = json.loads(path.read_text())
     towers = open_audio_text(run)
-    expected = zero_shot(towers, labelled, templates=("a {}", "the sound of a {}"), resamples=40, progress=False).found
+    expected = zero_shot(towers, labelled, templates=("a {}", "the sound of a {}"), progress=False).found
     assert {name: record[name] for name in expected.to_json()} == json.loads(json.dumps(expected.to_json()))
     assert [score["name"] for score in record["scores"]] == ["accuracy", "macro_f1"]
     assert record["scores"][0]["chance"] == 0.5
@@ -129,7 +129,7 @@ def test_a_checkpoint_another_column_and_no_control(
     run: Path, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = max((run / "checkpoints").iterdir())
-    common = ["--data", described, "--labels", "pitch", "--no-controls", "--resamples", "10"]
+    common = ["--data", described, "--labels", "pitch", "--no-controls"]
     page = said(capsys, "zero-shot", last, *common)
     assert "random weights" not in page
     record = json.loads((run / "zero-shot" / "described-pitch.json").read_text())
@@ -142,10 +142,10 @@ def test_a_checkpoint_another_column_and_no_control(
 def test_retrieval_by_a_column_and_by_a_table(
     run: Path, labelled: Path, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["text-retrieval", run, "--resamples", "20", "--data"]
+    words = ["text-retrieval", run, "--data"]
     page = said(capsys, *words, described)
     record = json.loads((run / "text-retrieval" / "described.json").read_text())
-    expected = text_retrieval(open_audio_text(run), described, resamples=20, progress=False).found.to_json()
+    expected = text_retrieval(open_audio_text(run), described, progress=False).found.to_json()
     assert record["scores"] == json.loads(json.dumps(expected["scores"]))
     assert {score["name"].split(":")[0] for score in record["scores"]} == {"audio to text", "text to audio"}
     assert "12 different captions" in page
@@ -172,7 +172,7 @@ def test_records_are_listed_compared_and_found_again(
     run: Path, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    options = {"resamples": 20, "progress": False}
+    options = {"progress": False}
     out = tmp_path / "text"
     first = zero_shot(run, described, labels="pitch", out=out / "zero.json", **options)
     second = text_retrieval(run, described, out=out / "retrieval.json", **options)
@@ -255,7 +255,6 @@ def test_the_audio_encoder_alone_needs_no_text_model(
         (["zero-shot", "RUN", "--data", "DESCRIBED"], r"'label' of corpus described has 0 classes.*pitch"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--template", "a sound"], r"one place for the label"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--template"], r"no template is set"),
-        (["zero-shot", "RUN", "--data", "LABELLED", "--resamples", "0"], r"resamples 0.*at least one"),
         (["zero-shot", "RUN", "--data", "LABELLED", "--confidence", "95"], r"between 0 and 1"),
         (["text-retrieval", "RUN", "--data", "LABELLED/low_tone"], r"no column 'caption'.*captions.csv.*--columns"),
         (["text-retrieval", "RUN", "--data", "LABELLED", "--columns", "said"], r"no column 'said'; it has"),

@@ -12,7 +12,8 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.probes import SearchConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe
-from auricle.training.run_folder import read_metrics
+from auricle.results.record import CONTROLS, ROLES
+from auricle.training.journal import read_metrics
 
 
 @pytest.fixture
@@ -45,13 +46,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_the_demonstration_ends_in_results_and_a_report_and_goes_on_when_called_again(tiny: Path) -> None:
     results, page = module.demo(tiny)
     found = {(result.task, result.role) for result in results}
-    assert found == {(task, role) for task in module.TASKS for role in ("pretrained", "random", "log-mel")}
+    assert found == {(task, role) for task in module.TASKS for role in ROLES}
     assert all(result.low <= result.value <= result.high for result in results)
     assert not any(result.seen for result in results)
     assert page == tiny / "report.html"
     text = page.read_text()
     assert all(task in text for task in module.TASKS)
-    assert all(role in text for role in ("random", "log-mel"))
+    assert all(name in text for name in CONTROLS.values())
     lines = read_metrics(tiny)
     weights = sorted((tiny / "checkpoints").rglob("encoder.safetensors"))
     times = [path.stat().st_mtime_ns for path in weights]

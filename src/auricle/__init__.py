@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from auricle.models import Model, load
     from auricle.models.embedding import embed
     from auricle.plugins import load_plugins
-    from auricle.recipes.pretraining import pretrain
+    from auricle.recipes.pretraining import pretrain, resume
     from auricle.recipes.registry import get_recipe
     from auricle.recipes.registry import recipes as list_recipes
     from auricle.report import write_report
@@ -60,6 +60,7 @@ _WHERE = {
     "open_corpus": "auricle.corpus.sources",
     "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
+    "resume": "auricle.recipes.pretraining",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
     "text_retrieval": "auricle.evaluation.audio_text.run",
@@ -86,6 +87,7 @@ __all__ = [
     "open_corpus",
     "pretrain",
     "probe",
+    "resume",
     "run_suite",
     "scan",
     "text_retrieval",

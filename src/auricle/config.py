@@ -155,7 +155,7 @@ class Config:
             if name == "kind":
                 continue
             if name not in names:
-                raise ConfigError(f"{kind} has no setting {name!r}{nearest(name, names)}")
+                raise ConfigError(f"{found.prefix()[:-1] or kind} has no setting {name!r}{nearest(name, names)}")
             values[name] = _typed(value, hints[name])
         return found(**values)
 

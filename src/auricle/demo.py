@@ -69,8 +69,4 @@ def _finished(out: Path, recipe: Recipe) -> bool:
     run = RunFolder.open(out)
     # But for the statistics that were measured: another run must not pass for the demonstration.
     run.check_recipe(recipe.replace(frontend=load_recipe(out).frontend).to_json())
-    if not run.checkpoints:
-        return False
-    events = out / "events.log"
-    late = events.is_file() and "train.minutes" in events.read_text(encoding="utf-8", errors="replace")
-    return late or max(run.checkpoints) >= recipe.train.steps
+    return run.finished(over=True)

@@ -65,3 +65,7 @@ class TrainingError(AuricleError):
 
 class MissingExtraError(AuricleError):
     """A part of auricle needs a library that is not installed with it by default."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to stop by SIGTERM, and has saved what it did: it ends as one that the signal ended."""

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import hashlib
+import io
+import itertools
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from auricle.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # a system without it has no lock between processes
+    fcntl = None  # type: ignore[assignment]
 
 # No space on the device, quota used up, largest file size reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDY = "free some space or choose another folder"
+# The last entry of a sealed record: a sum of everything before and after its 16 digits.
+_SUM = re.compile(r'"sum": "([0-9a-f]{16})"\s*\}\s*\Z')
 # What numpy raises where an `.npz` is missing, cut or changed.
 NPZ_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -93,6 +105,15 @@ def write_atomic(path: Path, data: bytes, remedy: str = REMEDY) -> None:
         temporary.write_bytes(data)
 
 
+def write_record(path: Path, data: Mapping[str, Any], remedy: str = REMEDY) -> None:
+    """Replace a JSON file by a record with its sum (see `sealed`) in one step.
+
+    Raises:
+        StorageError: the disk is full, or the path can't be written.
+    """
+    write_atomic(path, (sealed(data, indent=2) + "\n").encode(), remedy)
+
+
 def write_json(path: Path, data: Any, remedy: str = REMEDY) -> None:
     """Replace a JSON file in one step (see `replacing`).
 
@@ -100,6 +121,51 @@ def write_json(path: Path, data: Any, remedy: str = REMEDY) -> None:
         StorageError: the disk is full, or the path can't be written.
     """
     write_atomic(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode(), remedy)
+
+
+def sealed(data: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return a record as JSON with its own sum as the last entry, so that any changed byte is found (`unseal`).
+
+    Examples:
+        >>> unseal(sealed({"step": 3}))
+        {'step': 3}
+    """
+    text = json.dumps({**data, "sum": "0" * 16}, indent=indent)
+    begin = text.rindex("0" * 16)
+    return text[:begin] + _digest(text) + text[begin + 16 :]
+
+
+def unseal(text: str, *, required: bool = True) -> dict[str, Any]:
+    """Return the data of a record that `sealed` wrote, without its sum.
+
+    Args:
+        text: of the record.
+        required: refuse a record without a sum, which an earlier version of auricle wrote.
+
+    Raises:
+        ValueError: it is no JSON object, or not what was written.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"it holds a {type(data).__name__} where an object was written")
+    found = _SUM.search(text)
+    if found is None:
+        if required or "sum" in data:
+            raise ValueError("its sum is missing")
+        return data
+    begin = found.start(1)
+    # The line end of a file is no part of what was summed.
+    if _digest(text[:begin] + "0" * 16 + text[begin + 16 :].rstrip("\n")) != found[1]:
+        raise ValueError("its content is not what was written")
+    del data["sum"]
+    return data
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_bytes(path: Path, data: bytes, remedy: str = REMEDY) -> None:
@@ -112,6 +178,76 @@ def write_bytes(path: Path, data: bytes, remedy: str = REMEDY) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_line(path: Path, line: bytes, whole: Callable[[bytes], bool], remedy: str = REMEDY) -> None:
+    """Add a line to a file and force it to the disk; only the end of the file is read, under a lock.
+
+    Args:
+        path: the file; missing folders are made.
+        line: with its line end.
+        whole: whether a last line without a line end is whole; else a kill cut it off, and it is dropped.
+        remedy: what to do where the disk is full.
+
+    Raises:
+        StorageError: the disk is full, or the path can't be written.
+    """
+    with disk_errors(path, remedy, size=len(line)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            rest = _unended(file)
+            end = file.seek(0, os.SEEK_END)
+            kept = end if whole(rest) else end - len(rest)
+            file.truncate(kept)
+            try:
+                file.write((b"\n" if kept == end and rest else b"") + line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(kept)
+                raise
+
+
+def _unended(file: IO[bytes]) -> bytes:
+    """What stands behind the last line end of a file."""
+    begin, rest = file.seek(0, os.SEEK_END), b""
+    while begin and b"\n" not in rest:
+        step = min(begin, 4096)
+        begin -= step
+        file.seek(begin)
+        rest = file.read(step) + rest
+    return rest.rpartition(b"\n")[2]
+
+
+def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the lines of a CSV file that is safe to open in a spreadsheet.
+
+    A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula: such text
+    gets a leading apostrophe (as OWASP advises on CSV injection). Numbers stay numbers.
+
+    Args:
+        head: names of the columns.
+        rows: cells; None is an empty cell.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # so that a carriage return inside a cell is quoted, too
+    for row in itertools.chain([head], rows):
+        writer.writerow([_safe_cell(cell) for cell in row])
+        yield text.getvalue().removesuffix("\r\n") + "\n"
+        text.seek(0)
+        text.truncate()
+
+
+def _safe_cell(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def sync_folder(folder: Path, remedy: str = REMEDY) -> None:

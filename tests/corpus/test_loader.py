@@ -214,7 +214,8 @@ def test_silent_clips_can_be_kept(tmp_path, record):
     corpus = open_corpus(tmp_path)
     assert not next(loader(corpus, batch=1, skip_silent=False).iterate()).audio.wave.any()
     with pytest.raises(
-        CorpusError, match="1 recordings can't be used, and none was found for a window; the last one: silent"
+        CorpusError,
+        match=r"1 recordings can't be used, and no other was found for a window; the last one: a.wav: silent",
     ):
         next(loader(corpus, batch=1).iterate())
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from toy_pretraining import write_corpus
 
-from auricle.training.run_folder import read_metrics
+from auricle.training.journal import read_metrics
 from auricle.training.threads import cores
 
 pytestmark = pytest.mark.distributed

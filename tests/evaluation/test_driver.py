@@ -26,7 +26,7 @@ from auricle.evaluation.driver import (
 from auricle.evaluation.token_store import TokenStore
 from auricle.probes import SearchConfig, get_loss
 from auricle.probes.heads.linear import LinearConfig
-from auricle.results.record import Result, read_results
+from auricle.results.record import CONTROL_NAMES, Result, read_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.shallow import KnnConfig
@@ -34,7 +34,7 @@ from auricle.tasks.task_type import Protocol
 from auricle.tasks.types import task_type
 
 CARD = TaskCard(name="toys", folds=3)
-PROTOCOL = Protocol((0,), SearchConfig(), None, True, 10, 0.95, 0)
+PROTOCOL = Protocol((0,), SearchConfig(), None, True, 0.95, 0)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,6 @@ def test_whatever_decides_a_number_decides_the_key(
         of_protocol(search=SearchConfig(epochs=3)),
         of_protocol(loss=get_loss("bce")),
         of_protocol(refit=False),
-        of_protocol(resamples=11),
         of_protocol(confidence=0.9),
         of_protocol(split_seed=1),
     ]
@@ -230,11 +229,10 @@ SEARCHES = st.builds(
     config=st.builds(
         EvaluationConfig,
         seeds=st.integers(1, 50),
-        controls=st.booleans(),
+        controls=st.booleans() | st.lists(st.sampled_from(CONTROL_NAMES), unique=True).map(tuple),
         search=SEARCHES,
         loss=st.none() | st.sampled_from(["ce", "bce", "asl"]) | st.just(get_loss("asl")),
         refit=st.booleans(),
-        resamples=st.integers(1, 10_000),
         confidence=st.floats(0.01, 0.99),
         split_seed=st.integers(0, 2**31),
         batch=st.integers(1, 512),

@@ -13,8 +13,9 @@ from rich.console import Console
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError, CorpusError
+from auricle.evaluation.controls import evaluated_encoders
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
-from auricle.evaluation.evaluate import evaluate, evaluated_encoders
+from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.seen import seen
 from auricle.probes import SearchConfig
 from auricle.results.export import render_results
@@ -44,10 +45,10 @@ def test_results_of_a_labelled_folder(encoder: FrozenEncoder, tones: Callable[..
     corpus = tones(clips=30, source=[f"s{i // 6}-{i % 3}" for i in range(30)])
     results = evaluate([EvaluatedEncoder(encoder, seen=True)], CARD, corpus, **quick)
     assert [(r.role, r.probe) for r in results] == [
-        (role, probe) for role in ("pretrained", "random", "log-mel") for probe in ("linear", "knn")
+        (role, probe) for role in ("pretrained", "random", "log-mel", "mfcc") for probe in ("linear", "knn")
     ]
     assert results == read_results(quick["out"])
-    assert [r.seen for r in results] == [True, True, False, False, False, False]
+    assert [r.seen for r in results] == [True, True, *[False] * 6]
     first = results[0]
     assert (first.kind, first.metric, first.protocol) == ("single", "accuracy", "folds")
     assert (first.clips, first.tried) == (30, 2)
@@ -154,7 +155,7 @@ def test_nothing_to_evaluate_is_refused(encoder: FrozenEncoder, tones: Callable[
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seeds": (0, 1)}, {"resamples": 0}, {"confidence": 1.0}, {"split_seed": -1}, {"batch": 0}, {"search": "grid"}],
+    [{"seeds": (0, 1)}, {"confidence": 1.0}, {"split_seed": -1}, {"batch": 0}, {"search": "grid"}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
@@ -166,7 +167,7 @@ def test_encoders_of_one_architecture_share_their_controls(encoder: FrozenEncode
     evaluated = evaluated_encoders(
         [encoder, encoder.randomised(5), EvaluatedEncoder(encoder.randomised(9), "random")], True
     )
-    assert [s.role for s in evaluated] == ["pretrained", "pretrained", "random", "random", "log-mel"]
+    assert [s.role for s in evaluated] == ["pretrained", "pretrained", "random", "random", "log-mel", "mfcc"]
 
 
 def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_long_clips_are_compared_piece_by_piece(tmp_path: Path, monkeypatch: pyt
 
 
 CARD = TaskCard(name="split", corpus="c")
-QUICK: dict[str, Any] = {"seeds": 1, "controls": False, "resamples": 20, "device": "cpu"}
+QUICK: dict[str, Any] = {"seeds": 1, "controls": (), "device": "cpu"}
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_copies_are_refused_or_dropped_by_every_verb(
             more: dict[str, Any] = {"probes": ["knn"], "config": config}
             return evaluate([encoder], CARD, corpus, out=tmp_path / out, progress=False, **more)
         if verb == "kit":
-            kit = EvaluationConfig(controls=False, resamples=20, device="cpu", on_leak=on_leak)
+            kit = EvaluationConfig(controls=(), device="cpu", on_leak=on_leak)
             more = {"protocol": "xares", "config": kit}
             return evaluate_by_protocol([encoder], CARD, corpus, out=tmp_path / out, progress=False, **more)
         tune = FinetuneConfig(mode="head", epochs=1)

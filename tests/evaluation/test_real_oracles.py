@@ -46,7 +46,7 @@ from auricle.tasks.retrieval.rule import RetrievalRule
 from auricle.tasks.verification.rule import VerificationRule
 
 pytestmark = pytest.mark.real
-CONFIG = EvaluationConfig(controls=False, resamples=50, seeds=1)
+CONFIG = EvaluationConfig(controls=False, seeds=1)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ FAST = FinetuneConfig(epochs=4, batch=6, lr=1e-3, head_lr=1e-2, spec_time=0.0, s
 
 
 def run(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: Any) -> list[Result]:
-    given: dict[str, Any] = {"config": FAST, "seeds": 1, "resamples": 50, "progress": False, **settings}
+    given: dict[str, Any] = {"config": FAST, "seeds": 1, "progress": False, **settings}
     card = given.pop("card", CARD)
     return finetune_encoder(encoder, card, corpus, out=out, **given)
 
@@ -94,18 +94,24 @@ def test_the_record_is_whole_and_compares_with_a_probe(
     assert tuned.macs is not None
     assert tuned.macs > 3 * 32
     assert not tuned.refit
+    (saved,) = (note for note in tuned.notes if "saved" in note)
+    held = read_card(next((tmp_path / "finetuned").iterdir()))
+    assert held is not None
+    assert f"one of 6 trainings (fold {held['fold']}, seed {held['seed']})" in saved
+    assert not any("saved" in note for note in control.notes)
+    assert tuned.constant_metrics["accuracy"] == pytest.approx(1 / 3, abs=0.05)
     assert tuned.clips == tuned.clips_total == 30
     assert Result.from_json(json.loads(json.dumps(tuned.to_json()))).chosen == tuned.chosen
     for name, tensor in encoder.encoder.state_dict().items():
         assert torch.equal(tensor, before[name])
     # The same folds and clips as a probe of the frozen encoder: a paired comparison is possible.
     search = SearchConfig(epochs=3, batch=8, lr=(1e-2,), weight_decay=(0.0,))
-    config = EvaluationConfig(seeds=2, controls=False, search=search, resamples=50)
+    config = EvaluationConfig(seeds=2, controls=False, search=search)
     (probe,) = evaluate([encoder], CARD, corpus, out=tmp_path, probes=["linear"], config=config, progress=False)
     assert probe.sizes == tuned.sizes
     answers = [load_predictions(tmp_path / r.predictions) for r in (tuned, probe) if r.predictions]
     assert answers[0].names.tolist() == answers[1].names.tolist()
-    difference = compare_predictions(answers[0], answers[1], "accuracy", resamples=50)
+    difference = compare_predictions(answers[0], answers[1], "accuracy")
     assert difference.value == pytest.approx(tuned.value - probe.value)
     assert {r.key for r in read_results(tmp_path)} == {tuned.key, control.key, probe.key}
 

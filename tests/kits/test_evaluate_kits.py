@@ -32,7 +32,7 @@ from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
 CARD = TaskCard(name="toys", labels="single", protocol="folds")
-CONFIG = EvaluationConfig(resamples=200)
+CONFIG = EvaluationConfig()
 ALONE = CONFIG.replace(controls=False)
 FOLDS = {"fold": [1 + i // 10 for i in range(30)]}
 
@@ -54,7 +54,7 @@ def test_hear_on_folds(encoder: FrozenEncoder, tones: Callable[..., Corpus], qui
     corpus = tones(clips=30, **FOLDS)
     protocol = short(HEAR, epochs=30, patience=4)
     results = evaluate_by_protocol([encoder], CARD, corpus, protocol=protocol, workers=2, **quick)
-    assert [r.role for r in results] == ["pretrained", "random", "log-mel"]
+    assert [r.role for r in results] == ["pretrained", "random", "log-mel", "mfcc"]
     first, logmel = results[0], results[2]
     assert (first.protocol_name, first.probe, first.protocol) == ("hear", "hear_mlp", "folds")
     assert (first.tried, first.sizes, first.seeds) == (8, [[10, 10, 10]] * 3, [42])
@@ -156,7 +156,7 @@ def test_several_labels_a_clip(encoder: FrozenEncoder, tones: Callable[..., Corp
 @pytest.mark.real
 def test_real_scenes_by_evar(encoder: FrozenEncoder, shared_audio: Path, quick: dict) -> None:
     from auricle.corpus.sources import open_corpus
-    from auricle.evaluation.evaluate import controls
+    from auricle.evaluation.controls import controls
     from auricle.tasks.cards.registry import get_task
 
     card = get_task("sed_synth")

@@ -20,7 +20,7 @@ from auricle.results.record import read_results
 from auricle.tasks.cards.registry import CARDS
 
 SEARCH = SearchConfig(epochs=4, lr=(3e-2,), weight_decay=(1e-4,), halving=(), min_batches=2)
-CONFIG = EvaluationConfig(seeds=1, search=SEARCH, controls=False, resamples=50)
+CONFIG = EvaluationConfig(seeds=1, search=SEARCH, controls=False)
 SUITE = (
     SuiteTask("esc", "esc50"),
     SuiteTask("urban", "us8k"),

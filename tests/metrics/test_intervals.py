@@ -1,4 +1,4 @@
-"""Intervals against closed forms and their own promise: coverage."""
+"""Intervals and paired tests against closed forms, exact tests, and their own promise: coverage."""
 
 from __future__ import annotations
 
@@ -6,160 +6,146 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, t
 
 from auricle.errors import ConfigError
-from auricle.metrics.classification import accuracy, mean_average_precision
-from auricle.metrics.intervals import bootstrap_weights, paired_difference, percentile_interval, sign_flip_p
-
-
-def test_clips_of_a_group_are_drawn_together() -> None:
-    groups = ["a", "b", "a", "c", "c"]
-    weights = bootstrap_weights(5, 400, np.random.default_rng(0), groups)
-    assert weights.shape == (400, 5)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
-    np.testing.assert_array_equal(weights[:, 3], weights[:, 4])
-    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(1), np.full(400, 3))
-    assert weights.mean() == pytest.approx(1.0, abs=0.05)
-
-
-def test_same_generator_same_draws() -> None:
-    one, two = (bootstrap_weights(9, 5, np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-
-
-def test_bootstrap_of_accuracy_agrees_with_the_binomial_error() -> None:
-    truth = np.zeros(400, dtype=int)
-    said = (np.arange(400) < 80).astype(int)
-    weights = bootstrap_weights(400, 4000, np.random.default_rng(0))
-    interval = percentile_interval(accuracy(truth, said, weights), "clips")
-    half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
-    assert interval.low == pytest.approx(0.8 - half, abs=0.004)
-    assert interval.high == pytest.approx(0.8 + half, abs=0.004)
-
-
-def test_groups_widen_the_interval_when_their_clips_agree() -> None:
-    truth = np.zeros(400, dtype=int)
-    said = np.repeat(np.random.default_rng(0).random(100) < 0.3, 4).astype(int)
-    widths = []
-    for groups in (None, np.repeat(np.arange(100), 4)):
-        weights = bootstrap_weights(400, 2000, np.random.default_rng(1), groups)
-        interval = percentile_interval(accuracy(truth, said, weights), "")
-        widths.append(interval.high - interval.low)
-    assert widths[1] / widths[0] == pytest.approx(2.0, rel=0.15)
-
-
-def test_coverage_of_the_bootstrap_interval() -> None:
-    generator = np.random.default_rng(5)
-    hits = 0
-    for _ in range(200):
-        said = (generator.random(150) < 0.25).astype(int)
-        weights = bootstrap_weights(150, 400, generator)
-        interval = percentile_interval(accuracy(np.zeros(150, int), said, weights), "")
-        hits += interval.low <= 0.75 <= interval.high
-    assert hits / 200 > 0.88
-
-
-def test_undefined_resamples_are_left_out() -> None:
-    interval = percentile_interval(np.array([0.1, math.nan, 0.3, 0.2]), "")
-    assert 0.1 <= interval.low < interval.high <= 0.3
-    assert math.isnan(percentile_interval(np.array([math.nan]), "").low)
-
-
-def test_paired_difference_sees_what_separate_intervals_do_not() -> None:
-    generator = np.random.default_rng(0)
-    truth = np.zeros(300, dtype=int)
-    second = (generator.random(300) < 0.30).astype(int)
-    first = second.copy()
-    first[np.flatnonzero(second)[:15]] = 0
-    weights = bootstrap_weights(300, 2000, generator)
-    a, b = (accuracy(truth, said, weights) for said in (first, second))
-    difference = paired_difference(1 - first.mean(), 1 - second.mean(), a, b)
-    assert difference.value == pytest.approx(0.05)
-    assert difference.clear
-    assert difference.p < 0.01
-    one, two = percentile_interval(a, ""), percentile_interval(b, "")
-    assert one.low < two.high
-    same = paired_difference(0.7, 0.7, b, b)
-    assert not same.clear
-    assert same.p == 1.0
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: bootstrap_weights(0, 5, np.random.default_rng(0)),
-        lambda: bootstrap_weights(5, 0, np.random.default_rng(0)),
-        lambda: bootstrap_weights(3, 5, np.random.default_rng(0), ["a"]),
-        lambda: percentile_interval(np.ones(3), "", 1.5),
-        lambda: paired_difference(1.0, 1.0, np.ones(3), np.ones(4)),
-    ],
+from auricle.metrics.catalogue import METRICS, MetricInfo
+from auricle.metrics.intervals import (
+    PARTS,
+    Interval,
+    least_units,
+    number_parts,
+    paired_difference,
+    score_interval,
 )
-def test_wrong_input_is_refused(call) -> None:
-    with pytest.raises(ConfigError):
-        call()
+
+ACCURACY = METRICS["accuracy"]
 
 
-def test_interval_of_map_covers_what_other_test_sets_of_the_same_size_score() -> None:
-    """Plain percentiles sit too high where positives are few; centred ones do not."""
-    generator = np.random.default_rng(0)
-
-    def draw() -> tuple[np.ndarray, np.ndarray]:
-        positive = generator.random((200, 15)) < 0.1
-        positive[0] = True
-        return positive, positive + generator.normal(size=(200, 15))
-
-    ones = np.ones((1, 200))
-    expected = np.mean([mean_average_precision(*draw(), ones)[0] for _ in range(400)])
-    hits = {"plain": 0, "centred": 0}
-    for _ in range(100):
-        positive, scores = draw()
-        samples = mean_average_precision(positive, scores, bootstrap_weights(200, 150, generator))
-        here = mean_average_precision(positive, scores, ones)[0]
-        for name, centre in (("plain", None), ("centred", here)):
-            interval = percentile_interval(samples, "", centre=centre)
-            hits[name] += bool(interval.low <= expected <= interval.high)
-    assert hits["centred"] >= 88
-    assert hits["centred"] > hits["plain"]
+def of_shares(hits: np.ndarray, groups: np.ndarray | None = None, info: MetricInfo = ACCURACY) -> Interval:
+    """The interval of a mean over units."""
+    groups = np.arange(len(hits)) if groups is None else groups
+    parts = number_parts(groups)
+    left_out = np.array([hits[parts != part].mean() for part in range(parts.max() + 1)])
+    return score_interval(float(hits.mean()), left_out, info, np.ones(len(hits)), groups, "clips")
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_one_clip_that_differs_proves_nothing(seed: int) -> None:
-    weights = bootstrap_weights(30, 2000, np.random.default_rng(seed))
-    right = np.zeros(30)
-    right[:20] = 1
-    other = right.copy()
-    other[20] = 1
-    samples = [(weights @ x) / 30 for x in (other, right)]
-    found = paired_difference(21 / 30, 20 / 30, *samples)
-    assert not found.clear
-    assert found.p > 0.2
-    assert found.interval.low == 0
+@pytest.mark.parametrize(("right", "clips"), [(20, 20), (19, 20), (13, 20), (0, 20), (49, 50), (388, 400), (400, 400)])
+def test_accuracy_of_independent_clips_has_exact_limits(right: int, clips: int) -> None:
+    found = of_shares((np.arange(clips) < right).astype(float))
+    exact = binomtest(right, clips).proportion_ci(method="exact")
+    # The jackknife's variance has n - 1 where the binomial's has n.
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.6 / clips)
+    if right in (0, clips):
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
-def test_flipped_signs_are_the_exact_test() -> None:
-    generator = np.random.default_rng(0)
-    # Six clips in favour of one, none of the other: McNemar's exact test gives 2 / 2^6.
-    few = np.r_[np.ones(6), np.zeros(40)]
-    assert sign_flip_p(few, generator) == pytest.approx(2 / 2**6)
-    assert sign_flip_p(few, generator) == pytest.approx(binomtest(6, 6).pvalue)
-    assert sign_flip_p(np.zeros(9), generator) == 1
-    assert sign_flip_p(np.r_[np.ones(3), -np.ones(3)], generator) == 1
-    many = np.r_[np.ones(60), -np.ones(40)]
-    assert sign_flip_p(many, generator) == pytest.approx(binomtest(60, 100).pvalue, abs=0.01)
+def test_a_perfect_score_counts_sources_not_clips() -> None:
+    found = of_shares(np.ones(200), np.arange(200) % 8)
+    assert found.low == pytest.approx(binomtest(8, 8).proportion_ci(method="exact").low)
+    # One source holds nearly all clips: eight unequal sources are worth little more than one.
+    found = of_shares(np.ones(200), np.minimum(np.arange(200), 7))
+    assert found.low < 0.1
 
 
-def test_infinite_values_have_no_mean_and_are_not_averaged(recwarn: pytest.WarningsRecorder) -> None:
-    """A draw that separates two classes has an infinite d': the ends are values that were drawn, or infinity."""
-    some = np.array([1.0, 1.5, 2.0, 2.5, math.inf, math.inf])
-    found = percentile_interval(some, "b", 0.5, centre=2.0)
-    assert found.low in some
-    assert (found.low <= 2.0, found.high) == (True, math.inf)
-    assert percentile_interval(np.full(9, math.inf), "b", centre=math.inf).low == math.inf
-    # Infinity minus infinity is undefined, and so is the interval of such a difference.
-    difference = paired_difference(2.0, 1.5, some, some[::-1])
-    assert difference.value == 0.5
-    assert math.isnan(difference.interval.low)
+def test_equal_sources_that_agree_within_count_as_one_unit_each() -> None:
+    each = (np.random.default_rng(0).random(100) < 0.7).astype(float)
+    alone, fourfold = of_shares(each), of_shares(np.repeat(each, 4), np.repeat(np.arange(100), 4))
+    assert (fourfold.low, fourfold.high) == pytest.approx((alone.low, alone.high), abs=0.005)
+    assert of_shares(np.repeat(each, 4)).low > fourfold.low + 0.02
+
+
+def test_metrics_without_two_ends_have_t_limits() -> None:
+    errors = np.random.default_rng(0).gamma(2.0, size=30)
+    half = t.ppf(0.975, 29) * errors.std(ddof=1) / math.sqrt(30)
+    mean = errors.mean()
+    found = of_shares(errors, info=METRICS["mae"])
+    assert (found.low, found.high) == pytest.approx((mean * math.exp(-half / mean), mean * math.exp(half / mean)))
+    found = of_shares(errors, info=METRICS["d_prime"])
+    assert (found.low, found.high) == pytest.approx((mean - half, mean + half))
+    below = of_shares(1 - errors, info=METRICS["r2"])
+    assert below.high == pytest.approx(1 - mean * math.exp(-half / mean))
+    assert below.high < 1
+
+
+def test_no_error_at_all_has_a_bound_where_there_is_one() -> None:
+    found = of_shares(np.zeros(20), info=METRICS["wer"])
+    assert (found.low, found.high) == pytest.approx((0, binomtest(0, 20).proportion_ci(method="exact").high))
+    found = of_shares(np.zeros(20), info=METRICS["mae"])
+    assert not found.known
+    assert found.method == "none: the score does not vary between the 20 test clips"
+
+
+@pytest.mark.parametrize("left_out", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [1.0, math.inf])
+def test_a_metric_that_is_undefined_without_a_source_has_no_interval(left_out: float, value: float) -> None:
+    each = np.r_[left_out, np.ones(6)]
+    found = score_interval(value, each, METRICS["d_prime"], np.ones(7), np.arange(7), "sources")
+    assert not found.known
+    assert "undefined without some of the 7 test sources" in found.method
+    difference = paired_difference(value, each, 7, "sources")
+    assert not any([difference.clear, difference.interval.known])
     assert math.isnan(difference.p)
-    assert not difference.clear
-    assert not recwarn.list
+
+
+def test_parts_hold_whole_groups_and_many_groups_share_parts() -> None:
+    groups = np.repeat(np.arange(3 * PARTS), 2)
+    parts = number_parts(groups)
+    assert (parts[::2] == parts[1::2]).all()
+    assert set(np.bincount(parts)) == {6}
+    order = np.random.default_rng(0).permutation(len(groups))
+    np.testing.assert_array_equal(number_parts(groups[order]), parts[order])
+
+
+@pytest.mark.parametrize(("one", "other", "equal"), [(6, 0, 40), (7, 2, 0), (1, 0, 30), (3, 3, 9), (12, 0, 60)])
+def test_p_of_independent_clips_is_that_of_the_exact_mcnemar_test(one: int, other: int, equal: int) -> None:
+    gains = np.r_[np.ones(one), -np.ones(other), np.zeros(equal)]
+    found = paired_difference(gains.mean(), gains, len(gains), "clips")
+    assert found.p == pytest.approx(binomtest(one, one + other).pvalue, abs=0.01)
+    assert found.clear == (found.p <= 0.05)
+
+
+def test_an_interval_of_few_sources_is_that_of_all_flips() -> None:
+    gains = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    found = paired_difference(3.5, gains, 6, "sources")
+    assert (found.p, found.interval.low, found.interval.high) == (2 / 64, 1.0, 6.0)
+    assert found.clear
+    assert paired_difference(2.5, gains - 1, 6, "sources").p == 4 / 64
+
+
+def test_equal_gains_have_no_interval_of_zero_width() -> None:
+    equal = paired_difference(0.0, np.zeros(30), 30, "clips")
+    assert (equal.p, equal.clear, equal.interval.known) == (1.0, False, False)
+    assert "do not differ on any of the 30" in equal.interval.method
+    assert not paired_difference(0.25, np.full(30, 0.25), 30, "clips").interval.known
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    gains=st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), min_size=6, max_size=30),
+    confidence=st.sampled_from([0.8, 0.9, 0.95]),
+)
+def test_the_interval_excludes_zero_exactly_where_p_is_small(gains: list[float], confidence: float) -> None:
+    array = np.array(gains)
+    found, back = (paired_difference(x.mean(), x, len(x), "clips", confidence) for x in (array, -array))
+    assert found.clear == (found.p <= 1 - confidence + 1e-12)
+    assert back.p == found.p or math.isnan(found.p)
+    if found.interval.known:
+        assert found.interval.low <= found.value <= found.interval.high
+        assert found.interval.low < found.interval.high
+        assert (back.interval.low, back.interval.high) == pytest.approx((-found.interval.high, -found.interval.low))
+
+
+def test_least_units_are_those_of_which_a_test_can_tell() -> None:
+    for confidence in (0.8, 0.9, 0.95, 0.99):
+        least = least_units(confidence)
+        assert 2 / 2**least <= 1 - confidence + 1e-12 < 2 / 2 ** (least - 1)
+        assert not paired_difference(1.0, np.arange(least - 1.0) + 1, least - 1, "clips", confidence).interval.known
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 1.5])
+def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        least_units(confidence)

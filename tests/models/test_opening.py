@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from tiny_transformers import folder as saved
 from toy_pretraining import toy_recipe, write_corpus
 
 import auricle
 from auricle.cli import main
-from auricle.config import Config
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError, ConfigError
@@ -148,36 +144,6 @@ def test_a_run_stays_a_run_where_something_was_fine_tuned_below_it(run: Path, tm
     tuned(model.encoder, copy / "finetuned" / "0123456789abcdef")
     assert load(copy).classes == ()
     assert load(copy / "finetuned").classes == ("a", "b", "c")
-
-
-def test_saved_settings_never_run_code_of_a_repository(run: Path, tmp_path: Path) -> None:
-    evil = {"kind": "TransformersEncoderConfig", "model": str(tmp_path), "trust_remote_code": True}
-    copy = Path(shutil.copytree(run, tmp_path / "copy"))
-    # A run, a checkpoint of it, and a fine-tuned file.
-    for file in (copy / "recipe.json", copy / "checkpoints" / "step-00000010" / "training.json"):
-        held = json.loads(file.read_text())
-        (held if file.name == "recipe.json" else held["recipe"])["encoder"] = evil
-        file.write_text(json.dumps(held))
-        with pytest.raises(CheckpointError, match="data does not decide whose Python code runs"):
-            load(file.parent)
-    model = load(run, device="cpu")
-    folder = tuned(model.encoder, tmp_path / "tuned")
-    file = folder / "finetuned.safetensors"
-    with safe_open(file, framework="pt") as opened:
-        record = json.loads(opened.metadata()["auricle.finetuned"])
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-    save_file(tensors, file, metadata={"auricle.finetuned": json.dumps({**record, "encoder": evil})})
-    with pytest.raises(CheckpointError, match="data does not decide whose Python code runs"):
-        load(folder)
-    assert main(["embed", str(folder), "--data", str(tmp_path), "--out", str(tmp_path / "v.parquet")]) == 2
-
-
-def test_no_kind_of_settings_takes_trust_from_data() -> None:
-    for name in sorted(
-        kind for kind, config in Config._known.items() if "trust_remote_code" in config.__dataclass_fields__
-    ):
-        with pytest.raises(ConfigError, match="data does not decide"):
-            Config.from_json({"kind": name, "trust_remote_code": True})
 
 
 def test_the_public_name(run: Path, tmp_path: Path) -> None:

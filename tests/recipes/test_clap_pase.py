@@ -100,7 +100,7 @@ def test_scores_of_a_run(run: tuple[Path, Corpus], tmp_path: Path) -> None:
     assert two.shape == (3, 8)
     np.testing.assert_allclose(np.linalg.norm(np.concatenate([one, two]), axis=1), 1, rtol=1e-5)
     out = tmp_path / "zero" / "shot.json"
-    answers = zero_shot(towers, corpus, templates=("a tone of {}", "{}"), resamples=50, out=out, progress=False).found
+    answers = zero_shot(towers, corpus, templates=("a tone of {}", "{}"), out=out, progress=False).found
     names = [score.name for score in answers.scores]
     assert names == ["accuracy", "macro_f1"]
     assert answers.scores[0].chance == 0.25
@@ -115,7 +115,7 @@ def test_scores_of_a_run(run: tuple[Path, Corpus], tmp_path: Path) -> None:
     )
     assert answers.scores[0].value == pytest.approx(expected)
     assert any("were seen in training" in note for note in answers.notes)
-    found = text_retrieval(towers, corpus, resamples=50, progress=False).found
+    found = text_retrieval(towers, corpus, progress=False).found
     assert len(found.scores) == 10
     first = {score.name: score for score in found.scores}["text to audio: recall_at_1"]
     assert first.chance == pytest.approx(1 / len(corpus))
@@ -131,19 +131,19 @@ def test_several_labels_and_several_captions(run: tuple[Path, Corpus]) -> None:
     path, corpus = run
     labels = [None if i == 0 else "kind 0;kind 1" if i % 2 else "kind 1" for i in range(len(corpus))]
     towers = open_audio_text(path)
-    answers = zero_shot(towers, corpus.with_column("label", labels), resamples=20, progress=False).found
+    answers = zero_shot(towers, corpus.with_column("label", labels), progress=False).found
     assert [score.name for score in answers.scores] == ["mAP"]
     assert answers.clips == len(corpus) - 1
     assert any("without label and caption" in note for note in answers.notes)
     more = corpus.with_column("other", [f"number {i}" for i in range(len(corpus))])
-    found = text_retrieval(towers, more, columns=("caption", "other"), resamples=20, progress=False).found
+    found = text_retrieval(towers, more, columns=("caption", "other"), progress=False).found
     assert f"{2 * len(corpus)} different captions" in found.task
 
 
 def test_unknown_words_are_noted_and_equal_classes_refused(run: tuple[Path, Corpus]) -> None:
     """Its captions are `a steady tone of kind K, number N`."""
     towers, corpus = open_audio_text(run[0]), run[1]
-    ask = {"resamples": 10, "progress": False}
+    ask = {"progress": False}
     known = zero_shot(towers, corpus, templates=("a tone of {}",), **ask).found
     assert not any("unknown to the text tower" in note for note in known.notes)
     half = corpus.with_column("label", ["siren" if i % 2 else "tone_kind" for i in range(len(corpus))])
@@ -180,7 +180,7 @@ def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_pat
         writer.writerows([name, f"take {i % 3}"] for i, name in enumerate(corpus.column("file")))
     captions = read_captions(table, corpus)
     towers = open_audio_text(path)
-    found = text_retrieval(towers, corpus, captions=captions, resamples=20, progress=False).found
+    found = text_retrieval(towers, corpus, captions=captions, progress=False).found
     assert "3 different captions" in found.task
 
 

@@ -13,7 +13,7 @@ import pytest
 from auricle.corpus.sources import open_corpus
 from auricle.errors import ConfigError
 from auricle.objectives.text.captions import caption_table
-from auricle.recipes.pretraining import read_columns
+from auricle.recipes.columns import read_columns
 
 
 def beside(toy_corpus: Path, out: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:

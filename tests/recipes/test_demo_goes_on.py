@@ -9,6 +9,7 @@ import pytest
 from auricle import demo as module
 from auricle.demo import STEPS, demo
 from auricle.errors import CheckpointError
+from auricle.storage import write_record
 from auricle.training.run_folder import RunFolder
 
 
@@ -39,22 +40,19 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[b
 
 
 @pytest.mark.parametrize(
-    ("step", "events", "resumes"),
+    ("step", "ending", "resumes"),
     [
         (None, None, True),
-        (None, "complete: 130 steps", True),
-        (25, "started", True),
-        (25, "train.minutes (3) are over: saved step 25", False),
-        (STEPS, "killed before the last line", False),
+        (25, None, True),
+        (25, "over", False),
         (STEPS, None, False),
     ],
 )
-def test_it_goes_on(begun, step: int | None, events: str | None, resumes: bool) -> None:
+def test_it_goes_on(begun, step: int | None, ending: str | None, resumes: bool) -> None:
     out, calls = begun
     if step is not None:
-        (out / "checkpoints" / f"step-{step:08d}").mkdir()
-    if events is not None:
-        (out / "events.log").write_text(events + "\n")
+        state = {"format": 2, "step": step, "files": {}, "recipe": {}, "progress": {"over": ending == "over"}}
+        write_record(out / "checkpoints" / f"step-{step:08d}" / "training.json", state)
     with pytest.raises(StoppedError):
         demo(out)
     assert calls == ([False, True] if resumes else [False])

@@ -22,7 +22,7 @@ from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.loading import load_recipe
-from auricle.training.run_folder import read_metrics
+from auricle.training.journal import read_metrics
 
 NAMES = ("hubert", "wavlm", "aves", "distilhubert", "dinosr")
 ENCODER = WaveformTransformerConfig.size(

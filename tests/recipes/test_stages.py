@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from auricle.errors import CheckpointError, ConfigError
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.recipe import pass_down
 from auricle.training.checkpoint import find_checkpoints
-from auricle.training.run_folder import read_metrics
+from auricle.training.journal import read_metrics
 
 
 @pytest.fixture
@@ -40,7 +40,6 @@ def test_the_second_stage_begins_with_the_weights_of_the_first(
     assert all(torch.equal(first[name], begun[name]) for name in first)
     assert any(not torch.equal(first[name], value) for name, value in weights(out).items())
     assert len(read_metrics(out / "previous")) == len(read_metrics(out)) == 3
-    assert json.loads((out / "previous" / "stage.json").read_text())["finished"]
     assert "began with the weights of" in (out / "events.log").read_text()
 
 
@@ -50,13 +49,21 @@ def test_a_stage_that_was_stopped_goes_on(staged: Recipe, toy_corpus: Path, tmp_
     previous = staged.previous
     assert previous is not None
     # As a kill leaves it: the previous stage is half done, the run itself has not begun.
-    pretrain(
-        previous.replace(train=previous.train.replace(minutes=1e-9)), toy_corpus, part / "previous", progress=False
-    )
-    assert max(find_checkpoints(part / "previous" / "checkpoints")) < 3
+    pretrain(previous, toy_corpus, part / "previous", progress=False)
+    shutil.rmtree(part / "previous" / "checkpoints" / "step-00000003")
     pretrain(staged, toy_corpus, part, resume=True, progress=False)
     one, two = weights(whole), weights(part)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_stage_whose_minutes_are_over_is_finished(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:
+    previous = staged.previous
+    assert previous is not None
+    hasty = staged.replace(previous=previous.replace(train=previous.train.replace(minutes=1e-9)))
+    out = pretrain(hasty, toy_corpus, tmp_path / "run", progress=False)
+    assert list(find_checkpoints(out / "previous" / "checkpoints")) == [1]
+    assert "minutes at step 1; the next stage builds on that" in (out / "previous" / "events.log").read_text()
+    assert max(find_checkpoints(out / "checkpoints")) == 3
 
 
 def test_a_finished_stage_of_other_settings_is_refused(staged: Recipe, toy_corpus: Path, tmp_path: Path) -> None:

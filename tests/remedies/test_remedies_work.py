@@ -126,15 +126,16 @@ def changed(words: Sequence[str], flag: str, value: str) -> list[str]:
 def test_a_run_that_exists_is_continued_or_another_folder_chosen(auricle: Command, run: Path) -> None:
     shutil.rmtree(max((run / "checkpoints").glob("step-*")))
     message = auricle.refused(*pretrain(run))
-    assert "continue it (--resume), or choose another --out" in message
-    auricle.works(*pretrain(run), "--resume")
+    assert message.rstrip().endswith("or choose another --out")
+    auricle.works(*shlex.split(after(message, "Continue the run (auricle ", r"(.+?)\)")))
+    auricle.works(*pretrain(run), "--resume")  # complete by now, which is no mistake
     auricle.works(*pretrain("other"))
 
 
-def test_a_complete_run_is_probed(auricle: Command, run: Path) -> None:
-    message = auricle.refused(*pretrain(run), "--resume")
-    assert "Probe it, or start a longer run in another --out" in message
-    auricle.works("probe", run, "--task", "folder", "--data", "data", *QUICK)
+def test_a_run_is_continued_with_its_own_settings(auricle: Command, run: Path) -> None:
+    message = auricle.refused(*pretrain(run), "--resume", "--train.lr", "0.1")
+    assert "now. Resume with the settings of the run" in message
+    auricle.works(*shlex.split(after(message, "of the run (auricle ", r"(.+?)\)")))
 
 
 def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command, run: Path) -> None:

@@ -18,6 +18,7 @@ from made_pages import Page, run_of
 
 from auricle.report.page import build_page
 from auricle.report.run_data import read_runs
+from auricle.results.record import SCHEME
 
 CLASSES = ["bell", "dog", "rain", "siren", '<b>loud</b> & "odd"', "vowel", "wind", "drum", "clicks", "alarm"]
 
@@ -51,6 +52,7 @@ def record(task: str, kind: str, role: str, probe: str, value: float, **more: An
     }
     return {
         "task": task,
+        "scheme": SCHEME,
         "kind": kind,
         "encoder": "audiomosaic-tiny" if role == "pretrained" else role,
         "encoder_fingerprint": f"{role}-0123456789ab",
@@ -196,7 +198,7 @@ def make_run(map_data: dict[str, Any]) -> Callable[..., Path]:
                 )
             (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         if probes:
-            base = {"log-mel": 0.62, "random": 0.49, "pretrained": 0.78 + shift}
+            base = {"log-mel": 0.62, "mfcc": 0.55, "random": 0.49, "pretrained": 0.78 + shift}
             for task, kind in (("esc10", "single"), ("sed_synth", "multi"), ("heard20", "single")):
                 lines = [
                     record(task, kind, role, probe, value + 0.03 * place - 0.05 * (task != "esc10"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.report import write_report
+from auricle.results.record import SCHEME
 
 # What a record of `Result` has beside the fields of `line`.
 EVERY_FIELD: dict[str, Any] = {
@@ -23,7 +24,8 @@ def line(task: str, role: str, probe: str, value: float, **more: Any) -> dict[st
         "task": task, "role": role, "encoder": {"pretrained": "mosaic"}.get(role, role), "encoder_fingerprint": role,
         "probe": probe, "metric": "accuracy", "value": value, "low": value - 0.01, "high": value + 0.01, "clips": 9,
         "clips_total": 9, "confidence": 0.95, "key": f"{task} {role} {probe} {more.get('corpus_fingerprint')}",
-        "corpus_fingerprint": f"corpus of {task}", "protocol": "split", "type_name": "clips", **more,
+        "corpus_fingerprint": f"corpus of {task}", "protocol": "split", "type_name": "clips",
+        "scheme": SCHEME, **more,
     }  # fmt: skip
 
 

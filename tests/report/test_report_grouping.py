@@ -16,7 +16,8 @@ from auricle.report.page import build_page
 from auricle.report.ranks_view import alike, average_ranks
 from auricle.report.run_data import RunData, read_runs
 from auricle.results.book import ResultBook
-from auricle.results.ranks import rank_systems
+from auricle.results.comparison import compare_results
+from auricle.results.ranks import rank_results, rank_systems
 
 Read = Callable[..., Any]
 
@@ -49,6 +50,10 @@ def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> No
     assert [(b.condition.name, [(f.result.role, f.result.value) for f in b.cells.values()]) for b in blocks] == expected
     assert [(p.name, [(e.row.role, e.value) for e in p.entries]) for p in pages] == expected
     assert [p.condition for p in pages] == [b.condition for b in blocks]
+    # The pair of both, and the ranks, are of the folds alone.
+    compared = compare_results(ResultBook.collect([run]), "pretrained", "random")
+    assert [(pair.condition.name, round(pair.gain, 3)) for pair in compared.pairs] == [("t, folds", 0.3)]
+    assert rank_results(ResultBook.collect([run]), "encoder").tasks == ("t, folds",)
     text = build_page(read_runs([run]))
     first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
     assert "no result of random weights" in text[first:second]

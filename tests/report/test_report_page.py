@@ -63,7 +63,7 @@ def test_results_table_has_every_number_with_interval_control_and_mark(full: Pag
 def test_verdict_compares_with_the_best_of_each_control(make_run: MakeRun, tmp_path: Path, full: Page) -> None:
     assert (
         "Best pre-trained: audiomosaic-tiny with the protobin probe, 84.0 %; above random weights (55.0 %, protobin); "
-        "above log-mel statistics (68.0 %, protobin)." in full.text
+        "above log-mel statistics (68.0 %, protobin); above MFCC statistics (61.0 %, protobin)." in full.text
     )
     weak = written(tmp_path, make_run(tmp_path / "weak", shift=-0.28))
     assert "56.0 %; above, with overlapping intervals, random weights (55.0 %, protobin); below log-mel" in weak.text
@@ -101,7 +101,7 @@ def test_every_curve_is_drawn_with_its_values(full: Page) -> None:
 
 def test_confusion_rows_sum_to_hundred_and_all_results_can_be_chosen(full: Page) -> None:
     maps = [t for f in full.figures for t in f["data"] if t["type"] == "heatmap" and t.get("meta") != "values"]
-    assert len(maps) == 2 * 9  # two single-label tasks, three encoders, three probes
+    assert len(maps) == 2 * 12  # two single-label tasks, four encoders, three probes
     for trace in maps:
         assert [sum(row) for row in trace["z"]] == pytest.approx([100.0] * 10)
     assert "there is no confusion matrix" in full.text  # of the multi-label task
@@ -213,7 +213,7 @@ def test_undefined_numbers_are_dashes_and_odd_records_do_not_stop_the_page(make_
 def test_a_newer_record_displaces_an_older_one_which_stays_in_the_provenance(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     results = run / "probes" / "esc10" / "results.jsonl"
-    newer = json.loads(results.read_text().split("\n")[6])
+    newer = json.loads(results.read_text().split("\n")[9])
     assert newer["role"] == "pretrained"
     newer |= {"value": 0.912, "key": "another", "made": "2026-02-02T00:00:00+00:00"}
     results.write_text(results.read_text() + json.dumps(newer) + "\n")

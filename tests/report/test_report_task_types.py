@@ -31,7 +31,8 @@ def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
     assert "1.25 [1.1, 1.4] ▲ +1.25" in words
     assert (
         "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, linear); "
-        "worse than, with overlapping intervals, log-mel statistics (1 semitones, linear). Lower is better." in words
+        "worse than, with overlapping intervals, log-mel statistics (1 semitones, linear); "
+        "no result of MFCC statistics. Lower is better." in words
     )
     assert "in semitones (positive is better, also where lower values are better)" in words
     (values,) = [f for f in figures if f["data"] and f["data"][0].get("error_x")]

@@ -158,7 +158,7 @@ def made(name: str, noise: float = 1.0, seed: int = 0) -> TaskPredictions:
 def saved(folder: Path, name: str, encoder: str, predictions: TaskPredictions, **more: Any) -> Result:
     """Write predictions as an evaluation would, and return their record."""
     metric = predictions.metrics[0]
-    found, place = score(predictions, metric, resamples=50), f"predictions/{name}-{encoder}.npz"
+    found, place = score(predictions, metric), f"predictions/{name}-{encoder}.npz"
     save_predictions(folder / place, predictions)
     detail = {"kind": "", "classes": [], "per_class": {}, "confusion": None, "details": {}, **found.detail}
     about = METRICS[metric]

@@ -71,7 +71,7 @@ def test_every_type_opens_in_a_process_that_has_imported_none(folder: Path) -> N
 
 def test_the_command_compares_and_ranks_every_type_in_a_fresh_process(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "pairs.csv"
-    words = ["results", folder, "--compare", "good", "bad", "--resamples", "200", "--format", "csv", "--out", out]
+    words = ["results", folder, "--compare", "good", "bad", "--format", "csv", "--out", out]
     command = [sys.executable, "-m", "auricle.cli", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -79,12 +79,16 @@ def test_the_command_compares_and_ranks_every_type_in_a_fresh_process(folder: Pa
     assert set(rows) == {f"{name} task" for name in MAKE}
     for name in MAKE:
         row = rows[f"{name} task"]
-        assert row["trouble"] == ""
-        # The gain is that of the two predictions, with its sign changed where lower is better, and it is significant.
-        values = [score(made(name, *which), row["metric"], resamples=1).value for which in ((0.2, 0), (2.0, 1))]
+        # The gain is that of the two predictions, with its sign changed where lower is better.
+        values = [score(made(name, *which), row["metric"]).value for which in ((0.2, 0), (2.0, 1))]
         sign = -1 if METRICS[row["metric"]].better == "lower" else 1
         assert float(row["gain"]) == pytest.approx(sign * (values[0] - values[1]))
-        assert 0 < float(row["low"]) <= float(row["gain"]) <= float(row["high"])
+        # Of 24 scored trials, some metrics that rank them can't tell.
+        if METRICS[row["metric"]].pooled:
+            assert 0 < float(row["low"]) <= float(row["gain"]) <= float(row["high"])
+            assert float(row["p"]) <= 0.05
+            assert row["trouble"] == ""
+    assert rows["verification task"]["trouble"] == "the gain does not vary between the 8 test sources"
     words = ["results", folder, "--ranks", "--format", "csv"]
     done = subprocess.run([sys.executable, "-m", "auricle.cli", *map(str, words)], capture_output=True, text=True)
     ranks = {row["encoder"]: row["mean_rank"] for row in csv.DictReader(io.StringIO(done.stdout)) if row["encoder"]}
@@ -116,8 +120,9 @@ def test_the_order_of_units_decides_nothing(name: str) -> None:
         np.testing.assert_allclose(
             mixed.measure(metric, weights[:, order]), predictions.measure(metric, weights), atol=1e-9, err_msg=metric
         )
-    difference = compare_predictions(predictions, mixed, predictions.metrics[0], resamples=20)
-    assert (difference.value, difference.interval.low, difference.interval.high) == pytest.approx((0, 0, 0))
+    difference = compare_predictions(predictions, mixed, predictions.metrics[0])
+    assert difference.value == pytest.approx(0)
+    assert "do not differ on any of the 8 test sources" in difference.interval.method
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -145,9 +150,10 @@ def test_without_any_weight_nothing_is_defined(name: str) -> None:
 def test_comparisons_are_antisymmetric(name: str) -> None:
     good, bad = made(name, 0.2), made(name, 2.0, 1)
     metric = good.metrics[0]
-    there, back = (compare_predictions(*pair, metric, resamples=200) for pair in ((good, bad), (bad, good)))
+    there, back = (compare_predictions(*pair, metric) for pair in ((good, bad), (bad, good)))
     assert there.value == pytest.approx(-back.value)
-    assert (there.interval.low, there.interval.high) == pytest.approx((-back.interval.high, -back.interval.low))
+    expected = pytest.approx((-back.interval.high, -back.interval.low), nan_ok=True)
+    assert (there.interval.low, there.interval.high) == expected
     assert there.p == pytest.approx(back.p)
     sign = -1 if METRICS[metric].better == "lower" else 1
     assert sign * there.value > 0
@@ -158,7 +164,7 @@ def test_scores_lie_in_the_range_of_their_metric(name: str) -> None:
     predictions = made(name, 1.5)
     for metric in predictions.metrics:
         about = METRICS[metric]
-        found = score(predictions, metric, resamples=100)
+        found = score(predictions, metric)
         for value in (found.value, found.interval.low, found.interval.high, *found.per_seed):
             assert about.low - 1e-9 <= value <= about.high + 1e-9 or math.isnan(value), (metric, value)
         # d' of a perfect ranking is infinite: where a draw has one, there is no interval.

@@ -22,7 +22,8 @@ def record(**changes) -> Result:
         "fold_names": ["test"], "sizes": [[1, 1, 1]], "refit": True, "clips": 1, "clips_total": 1,
         "chosen": [{"lr": 0.1}],
         "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "seen": None, "versions": {},
-        "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {},
+        "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {}, "constant": "",
+        "constant_metrics": {},
     }  # fmt: skip
     return Result(**(values | changes))
 

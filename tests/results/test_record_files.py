@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_line_of_version_0_1_is_read(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_folder_of_version_0_1_goes_on_in_this_one(tmp_path: Path) -> None:
-    """What is added or replaced leaves the old lines as they are, with the present names."""
+    """What is added or replaced leaves the old lines as they are."""
     path = tmp_path / "results.jsonl"
     path.write_text("".join(json.dumps({**FIRST_VERSION, "key": key, "heard": key == "b"}) + "\n" for key in "abc"))
     before = {found.key: found for found in read_results(path)}
@@ -60,8 +61,48 @@ def test_a_folder_of_version_0_1_goes_on_in_this_one(tmp_path: Path) -> None:
     assert list(now) == ["a", "c", "b", "new"]
     assert (now["a"], now["c"]) == (before["a"], before["c"])
     assert now["b"].seen is None
-    written = [json.loads(line) for line in path.read_text().splitlines()]
-    assert all("heard" not in line and "seen" in line for line in written)
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").is_file(), reason="counts the bytes that Linux has read")
+def test_appending_reads_the_end_of_the_file_only(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    line = json.dumps(record().to_json())
+    path.write_text("".join(f"{line}\n" for _ in range(20_000)))
+
+    def count() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = count()
+    append_result(path, record(key="new"))
+    assert count() - before < 20_000 < path.stat().st_size / 100
+    assert [found.key for found in read_results(path)] == [record().key, "new"]
+
+
+@pytest.mark.parametrize("cut", [1, 5000, 10**6])
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "results.jsonl"
+    write_results(path, [record(key="1"), record(key="2", notes=["x" * 20_000])])
+    whole = path.read_bytes()
+    # As much of the second line as is asked for, but never its end.
+    path.write_bytes(whole[: min(whole.index(b"\n") + 1 + cut, len(whole) - 2)])
+    assert [found.key for found in read_results(path)] == ["1"]
+    append_result(path, record(key="3"))
+    assert [found.key for found in read_results(path)] == ["1", "3"]
+
+
+def test_a_whole_line_without_an_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write_results(path, [record(key="1"), record(key="2")])
+    path.write_bytes(path.read_bytes().rstrip())
+    append_result(path, record(key="3"))
+    assert [found.key for found in read_results(path)] == ["1", "2", "3"]
+
+
+def test_writers_at_the_same_time_lose_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: append_result(path, record(key=str(key))), range(100)))
+    assert sorted(int(found.key) for found in read_results(path)) == list(range(100))
 
 
 def test_the_present_name_wins_where_a_line_has_both() -> None:
@@ -145,7 +186,7 @@ def test_every_field_without_a_default_is_needed() -> None:
         with pytest.raises(CorpusError, match=f"lacks {name}; another version.*: run the probe again"):
             Result.from_json({key: value for key, value in data.items() if key != name})
     optional = [f.name for f in dataclasses.fields(Result) if f.default is not dataclasses.MISSING]
-    assert set(optional) == {"type_name", "better", "unit", "protocol_name", "macs"}
+    assert set(optional) == {"type_name", "better", "unit", "protocol_name", "macs", "constant", "scheme"}
     assert Result.from_json({key: value for key, value in data.items() if key not in optional}).unit == "%"
 
 

@@ -43,7 +43,7 @@ def made(
 
 def test_single_label_numbers_match_sklearn() -> None:
     p = made()
-    found = score(p, "accuracy", resamples=50)
+    found = score(p, "accuracy")
     each = [accuracy_score(p.numbers, said) for said in p.said]
     assert found.per_seed == pytest.approx(each)
     assert found.value == pytest.approx(np.mean(each))
@@ -62,7 +62,7 @@ def test_single_label_numbers_match_sklearn() -> None:
 
 def test_multi_label_numbers_are_means_over_folds() -> None:
     p = made("multi")
-    found = score(p, "mAP", resamples=50)
+    found = score(p, "mAP")
     by_hand = [
         [
             np.mean([average_precision_score(p.truth[p.fold == f, c], s[p.fold == f, c]) for c in range(4)])
@@ -88,33 +88,43 @@ def test_class_without_positives_is_told_and_does_not_count() -> None:
     p = made("multi")
     truth = p.truth.copy()
     truth[:, 2] = False
-    found = score(replace(p, truth=truth), "mAP", resamples=20)
+    found = score(replace(p, truth=truth), "mAP")
     assert found.detail["per_class"]["c"] == {"ap": None, "positives": 0.0}
     assert math.isfinite(found.value)
 
 
-def test_few_sources_are_not_resampled() -> None:
-    p = made()
-    one = replace(p, group=np.full(60, "the only source"))
-    assert "60 test clips (they name only 1 sources)" in score(one, "accuracy", resamples=20).interval.method
+@pytest.mark.parametrize("sources", [1, 5])
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_few_sources_have_no_interval_and_no_p_value(kind: str, sources: int) -> None:
+    """The unit of inference is the source in both: neither falls back to clips."""
+    group = np.array([f"source {i % sources}" for i in range(60)])
+    good, bad = (replace(made(kind, noise=noise), group=group) for noise in (0.1, 3.0))
+    metric = good.metrics[0]
+    found, difference = score(good, metric).interval, compare_predictions(good, bad, metric)
+    words = f"too few sources to tell: {sources} of at least 6"
+    assert (found.method, difference.interval.method) == (words, words)
+    assert not any([found.known, difference.interval.known, difference.clear])
+    assert math.isnan(difference.p)
+    six = np.array([f"source {i % 6}" for i in range(60)])
+    assert score(replace(bad, group=six), metric).interval.known
+    # With six sources a test at 99 % could not tell, whatever the outcome.
+    assert "6 of at least 8" in score(replace(bad, group=six), metric, confidence=0.99).interval.method
 
 
 def test_scores_do_not_depend_on_how_draws_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = score(made(), "accuracy", resamples=40).interval
+    whole = score(made(), "accuracy").interval
     monkeypatch.setattr("auricle.results.scoring.BLOCK", 60 * 7)
-    assert score(made(), "accuracy", resamples=40).interval == whole
+    assert score(made(), "accuracy").interval == whole
 
 
 def test_comparison_is_paired_and_orders_clips() -> None:
     good, bad = made(noise=0.4), made(noise=1.5, draw=1)
-    clear = compare_predictions(good, bad, "accuracy", resamples=500)
+    clear = compare_predictions(good, bad, "accuracy")
     assert clear.clear
-    assert clear.value == pytest.approx(
-        score(good, "accuracy", resamples=1).value - score(bad, "accuracy", resamples=1).value
-    )
+    assert clear.value == pytest.approx(score(good, "accuracy").value - score(bad, "accuracy").value)
     mixed = bad.reorder(bad.names[np.random.default_rng(0).permutation(60)])
-    assert compare_predictions(good, mixed, "accuracy", resamples=500) == clear
-    same = compare_predictions(good, good, "macro_f1", resamples=50)
+    assert compare_predictions(good, mixed, "accuracy") == clear
+    same = compare_predictions(good, good, "macro_f1")
     assert (same.value, same.clear) == (0.0, False)
 
 

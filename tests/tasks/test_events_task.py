@@ -253,7 +253,7 @@ def test_real_events_are_found(card: TaskCard, shared_audio: Path, tmp_path: Pat
         corpus,
         out=tmp_path / "out",
         probes=(probe,),
-        config=QUICK.replace(search=SearchConfig(epochs=10, lr=(lr,), weight_decay=(1e-5,), halving=()), resamples=100),
+        config=QUICK.replace(search=SearchConfig(epochs=10, lr=(lr,), weight_decay=(1e-5,), halving=())),
         progress=False,
     )[0]
     print(card.name, result.metric, result.value, result.metrics, result.details["baselines"])

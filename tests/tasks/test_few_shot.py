@@ -91,7 +91,7 @@ def test_accuracy_and_its_interval_over_episodes(tmp_path: Path) -> None:
     truth = np.tile([0, 0, 1, 1], (200, 1))
     right = generator.random((1, 200, 4)) < 0.7
     found = answers(np.where(right, truth, 1 - truth), truth)
-    scores = score(found, "accuracy", resamples=2000)
+    scores = score(found, "accuracy")
     each = right[0].mean(1)
     assert scores.value == pytest.approx(each.mean())
     half = 1.96 * each.std() / np.sqrt(200)

@@ -97,7 +97,7 @@ def test_pitch_of_tones(log_mel: FrozenEncoder, tones: Callable[..., Corpus], tm
     corpus = tones(clips=30)
     corpus = corpus.with_column("midi", [pitch[label[0]] for label in corpus.labels[:-1]] + [None])
     card = TaskCard(name="toys", folds=3, label="midi", rule=RegressionRule(unit="semitones"))
-    config = EvaluationConfig(seeds=2, search=SEARCH, controls=False, resamples=50)
+    config = EvaluationConfig(seeds=2, search=SEARCH, controls=False)
     results = evaluate(
         [log_mel],
         card,
@@ -151,7 +151,7 @@ def test_what_is_no_number_is_refused(tones: Callable[..., Corpus]) -> None:
 def test_pitch_of_real_piano_notes(log_mel: FrozenEncoder, shared_audio: Path, tmp_path: Path) -> None:
     card = get_task("piano_pitch")
     corpus = open_corpus(shared_audio / card.corpus)
-    config = EvaluationConfig(controls=False, resamples=100)
+    config = EvaluationConfig(controls=False)
     result = evaluate([log_mel], card, corpus, out=tmp_path, probes=("ridge",), config=config, progress=False)[0]
     assert result.low > 0.5
     assert result.metrics["pearson"] > 0.7

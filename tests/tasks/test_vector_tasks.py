@@ -43,7 +43,7 @@ def card(rule, **more) -> TaskCard:
 
 
 def run(encoder: FrozenEncoder, corpus: Corpus, task: TaskCard, out: Path, **more):
-    config = EvaluationConfig(controls=False, resamples=100, **more.pop("config", {}))
+    config = EvaluationConfig(controls=False, **more.pop("config", {}))
     return evaluate([encoder], task, corpus, out=out, config=config, progress=False, **more)
 
 
@@ -55,6 +55,9 @@ def test_tones_are_found_clustered_and_told_from_strange_ones(
     assert [r.probe for r in found] == ["cosine", "cosine_centred", "cosine_whitened"]
     assert found[0].value > 0.95
     assert (found[0].type_name, found[0].metric, found[0].unit) == ("retrieval", "map_retrieval", "%")
+    # A third of the clips are relevant.
+    assert found[0].constant == "random order"
+    assert found[0].constant_metrics["map_retrieval"] == pytest.approx(0.38, abs=0.08)
     grouped = run(log_mel, corpus, card(ClusteringRule()), tmp_path / "c", config={"seeds": 2})
     assert grouped[0].value == pytest.approx(1.0)
     assert [len(r.seeds) for r in grouped] == [2, 1]

@@ -23,7 +23,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError, CorpusError, StorageError
-from auricle.tokens import embeddings
+from auricle.tokens import embedding_files
 from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
 
 RATE = 16000
@@ -126,7 +126,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(
     assert not seen
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_part(
+def test_a_full_disk_leaves_the_old_file_and_the_work(
     encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out" / "e.parquet"
@@ -137,11 +137,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(
         file.write(b"half")  # type: ignore[attr-defined]
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(embeddings.pq, "write_table", full)
+    whole = embedding_files.pq.write_table
+    monkeypatch.setattr(embedding_files.pq, "write_table", full)
     with pytest.raises(StorageError, match=r"no space left to write .*e\.parquet .*free some space or write elsewhere"):
         embed(encoder, corpus, out)
-    assert [p.name for p in out.parent.iterdir()] == ["e.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [".e.parquet.unfinished", "e.parquet"]
     assert out.read_bytes() == before
+    monkeypatch.setattr(embedding_files.pq, "write_table", whole)
+    seen = spied(encoder, monkeypatch)
+    embed_corpus(encoder, corpus, out, resume=True, progress=False)
+    assert (seen, out.read_bytes()) == ([], before)
+    assert [p.name for p in out.parent.iterdir()] == ["e.parquet"]
 
 
 def test_broken_clips_and_vectors_have_no_row(

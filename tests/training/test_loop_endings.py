@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auricle.errors import CheckpointError, ConfigError, TrainingError
+from auricle.storage import sealed
 from auricle.training.checkpoint import find_checkpoints, read_tensors
-from auricle.training.loop import stop_signals, train
+from auricle.training.journal import read_metrics
+from auricle.training.loop import train
 from auricle.training.monitors import Interval, SkipCounter
 from auricle.training.ranks import Ranks
-from auricle.training.run_folder import RunFolder, read_metrics
+from auricle.training.run_folder import RunFolder
+from auricle.training.signals import stop_signals
 
 CPU = torch.device("cpu")
 
@@ -146,7 +149,7 @@ def test_damaged_counts_of_skipped_steps_are_named(toy, skips: list) -> None:
     file = toy.path / "checkpoints" / "step-00000003" / "training.json"
     state = json.loads(file.read_text())
     state["progress"]["skips"] = skips
-    file.write_text(json.dumps(state))
+    file.write_text(sealed(state))
     with pytest.raises(CheckpointError, match=r"progress in .*training.json is damaged.*delete that folder"):
         toy.go(resume=True)
 
@@ -154,7 +157,7 @@ def test_damaged_counts_of_skipped_steps_are_named(toy, skips: list) -> None:
 def test_a_run_folder_that_is_damaged_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no run folder .*auricle pretrain"):
         RunFolder.open(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"has no recipe.json; start the run again without --resume"):
+    with pytest.raises(CheckpointError, match=r"has no recipe.json; start the run with auricle pretrain"):
         RunFolder.open(tmp_path)
     (tmp_path / "recipe.json").write_text('{"kind": ')
     with pytest.raises(CheckpointError, match=r"recipe.json is damaged .*copy the run folder again"):

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from auricle.errors import CheckpointError
-from auricle.training.run_folder import RunFolder, read_metrics
+from auricle.errors import CheckpointError, StorageError
+from auricle.training.journal import read_metrics
+from auricle.training.lock import RunLock, refuse_in_use
+from auricle.training.run_folder import RunFolder
 
 RECIPE = {"kind": "Toy", "train": {"steps": 10, "lr": 0.1, "keep": 2}, "betas": [0.9, 0.99]}
 
@@ -32,13 +38,13 @@ def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -
     run = RunFolder.create(tmp_path / "run", RECIPE)
     run.log("the old run was refused")
     run.rewind(0)
-    for name in ("corpus.json", "environment.json", ".writing-environment.json", "recordings.parquet"):
+    for name in ("corpus.json", "environment.json", ".environment.json.1.writing", "recordings.parquet"):
         (run.path / name).write_text("{}")
     (run.path / "metrics.jsonl").write_text("")
     (run.path / "checkpoints" / ".writing-step-00000000").mkdir()
     (run.path / "previous").mkdir()
     other = RECIPE | {"betas": [0.9, 0.95]}
-    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: it made no step\)"):
+    with pytest.raises(CheckpointError, match=r"betas.*start a new run \(leave --resume out: the run made no step\)"):
         RunFolder.open(run.path).check_recipe(other)
     stage = RunFolder.create(run.path / "previous", RECIPE)
     with pytest.raises(CheckpointError, match=r"betas.*start a new run \(choose another --out\)"):
@@ -47,7 +53,7 @@ def test_a_run_that_made_no_step_gives_its_folder_to_a_new_one(tmp_path: Path) -
     assert RunFolder.open(run.path).recipe == RECIPE  # to look changes nothing
     new = RunFolder.create(run.path, other)
     assert RunFolder.open(new.path).recipe == other
-    assert {p.name for p in new.path.iterdir()} == {"recipe.json", "checkpoints", "events.log", "previous"}
+    assert {p.name for p in new.path.iterdir()} == {"recipe.json", "run.json", "checkpoints", "events.log", "previous"}
     assert list((new.path / "checkpoints").iterdir()) == []
     events = (new.path / "events.log").read_text()
     assert "the old run was refused" in events
@@ -64,10 +70,32 @@ def test_a_folder_with_more_than_such_a_run_is_not_taken_over(tmp_path: Path, ot
 
 
 def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -> None:
+    path = RunFolder.create(tmp_path / "run", RECIPE).path
+    refuse_in_use(path)  # nobody does
+    with RunLock(path) as lock:
+        lock.check()
+        for attempt in (refuse_in_use, RunLock):
+            with pytest.raises(
+                CheckpointError, match=rf"another process is training \(process {os.getpid()} on .*Wait"
+            ):
+                attempt(path)
+    with RunLock(path):
+        pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_deleted_while_it_is_trained_stays_deleted(tmp_path: Path, again: bool) -> None:
     run = RunFolder.create(tmp_path / "run", RECIPE)
-    with run.held(), pytest.raises(CheckpointError, match="another process is training; choose another --out"):
-        RunFolder.create(run.path, RECIPE)
-    RunFolder.create(run.path, RECIPE)
+    with RunLock(run.path) as run.lock:
+        run.metrics({"step": 1})
+        shutil.rmtree(run.path)
+        if again:  # another run took its place
+            RunLock(RunFolder.create(run.path, RECIPE).path)
+        before = sorted(run.path.rglob("*"))
+        for write in (lambda: run.metrics({"step": 2}), lambda: run.log("x"), lambda: run.write("corpus.json", {})):
+            with pytest.raises(StorageError, match=r"was deleted, moved or replaced .* Nothing more was written"):
+                write()
+        assert sorted(run.path.rglob("*")) == before
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
@@ -95,7 +123,7 @@ def test_what_a_start_killed_at_once_leaves_is_a_new_folder(tmp_path: Path) -> N
     path = tmp_path / "run"
     (path / "checkpoints").mkdir(parents=True)
     (path / ".recipe.json.123.writing").write_text("{")
-    with pytest.raises(CheckpointError, match="without --resume"):
+    with pytest.raises(CheckpointError, match="start the run with auricle pretrain"):
         RunFolder.open(path)
     assert RunFolder.open(RunFolder.create(path, RECIPE).path).recipe == RECIPE
     (path / "recipe.json").unlink()
@@ -141,9 +169,12 @@ def test_metrics_are_whole_lines_and_valid_json(tmp_path: Path) -> None:
     run.metrics({"step": 1, "loss": float("nan")})
     run.metrics({"step": 2, "loss": 0.5})
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[0], parse_constant=pytest.fail) == {"step": 1, "loss": None}
+    assert json.loads(lines[0], parse_constant=pytest.fail).items() >= {"step": 1, "loss": None}.items()
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "lo')
+    assert run.rewind(9) == [
+        f"the last line of {run.path / 'metrics.jsonl'} was cut off when the run was killed; it was dropped"
+    ]
     assert [line["step"] for line in read_metrics(run.path)] == [1, 2]
 
 
@@ -158,6 +189,35 @@ def test_rewinding_drops_later_and_half_written_lines_and_leftovers(tmp_path: Pa
     run.metrics({"step": 4})
     assert [line["step"] for line in read_metrics(run.path)] == [1, 2, 3, 4]
     assert list((run.path / "checkpoints").iterdir()) == []
+
+
+def test_every_changed_byte_of_the_journal_and_of_the_records_is_told(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", RECIPE)
+    run.write("corpus.json", {"name": "ü", "clips": 3})
+    for step in (1, 2, 3):
+        run.metrics({"step": step, "loss": step / 3})
+    journal, record, corpus = (run.path / name for name in ("metrics.jsonl", "run.json", "corpus.json"))
+    draw = random.Random(0)
+    for file in (journal, record, corpus, run.path / "recipe.json"):
+        whole = file.read_bytes()
+        for _ in range(60):
+            place = draw.randrange(len(whole.splitlines(keepends=True)[0]) if file == journal else len(whole))
+            changed = bytearray(whole)
+            changed[place] = draw.choice([byte for byte in range(256) if byte != whole[place]])
+            file.write_bytes(changed)
+            with pytest.raises(CheckpointError, match=rf"{file.name} is damaged"):
+                read_metrics(run.path) if file == journal else RunFolder.open(run.path).read(file.name)
+        file.write_bytes(whole)
+    assert run.read("corpus.json") == {"name": "ü", "clips": 3}
+    # What can be repaired is, and it is told; lines that are gone are told, too.
+    journal.write_bytes(journal.read_bytes().replace(b'"step": 2', b'"step": 7'))
+    first, second = run.rewind(3, 3)
+    assert re.search(r"line 2 of .* is damaged \(its content is not what was written\); it was dropped", first)
+    assert re.search(r"holds 2 whole lines up to step 3, 3 were written", second)
+    assert [line["step"] for line in read_metrics(run.path)] == [1, 3]
+    assert run.rewind(3, 2) == []
+    journal.unlink()
+    assert run.rewind(3, 2) == [f"{journal} is missing: 2 lines were lost"]
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Audio, Features
 from auricle.audio.views import MadeView
 from auricle.errors import CheckpointError, TrainingError
+from auricle.storage import sealed
 from auricle.training.checkpoint import (
     checkpoint_name,
     find_checkpoints,
@@ -22,8 +23,8 @@ from auricle.training.checkpoint import (
     save_checkpoint,
     verify_file,
 )
+from auricle.training.journal import read_metrics
 from auricle.training.optimiser import build_optimiser
-from auricle.training.run_folder import read_metrics
 from auricle.training.train_config import TrainConfig
 
 TIMES = {"clips_per_second", "wait_share", "memory_gb", "seconds"}
@@ -79,7 +80,7 @@ def test_a_rank_that_is_new_begins_with_an_empty_bank_and_says_so(toy) -> None:
     assert read_views(folder, 1) == {}
     state = json.loads((folder / "training.json").read_text())
     del state["files"]["views.safetensors"]
-    (folder / "training.json").write_text(json.dumps(state))
+    (folder / "training.json").write_text(sealed(state))
     toy.augment, toy.loader.end = Remembering(), None
     toy.go(resume=True)
     assert "this rank's memory of earlier views begins empty" in (toy.path / "events.log").read_text()

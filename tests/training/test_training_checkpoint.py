@@ -13,6 +13,7 @@ import torch
 
 from auricle import storage
 from auricle.errors import CheckpointError, StorageError
+from auricle.storage import sealed
 from auricle.training.checkpoint import (
     checkpoint_bytes,
     find_checkpoints,
@@ -142,7 +143,7 @@ def test_a_damaged_training_state_is_named(toy, tmp_path: Path) -> None:
 def test_a_value_of_another_type_in_the_training_state_is_damage(toy, tmp_path: Path, change: dict) -> None:
     folder = Parts(toy).save(tmp_path, 1)
     state = json.loads((folder / "training.json").read_text())
-    (folder / "training.json").write_text(json.dumps(state | change))
+    (folder / "training.json").write_text(sealed(state | change))
     with pytest.raises(CheckpointError, match=r"training.json is damaged"):
         read_state(folder)
 
@@ -152,7 +153,7 @@ def test_a_file_that_the_training_state_does_not_list_is_not_trusted(toy, tmp_pa
     folder = parts.save(tmp_path, 1)
     state = json.loads((folder / "training.json").read_text())
     del state["files"]["objective.safetensors"]
-    (folder / "training.json").write_text(json.dumps(state))
+    (folder / "training.json").write_text(sealed(state))
     with pytest.raises(CheckpointError, match=r"does not list objective.safetensors"):
         parts.restore(folder)
 

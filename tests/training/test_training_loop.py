@@ -15,7 +15,8 @@ from torch import nn
 from auricle import storage
 from auricle.errors import CheckpointError, ConfigError, NeedError, StorageError, TrainingError
 from auricle.objectives.contract import Loss
-from auricle.training.run_folder import read_metrics
+from auricle.storage import sealed, unseal
+from auricle.training.journal import read_metrics
 
 EXPECTED = {
     "step", "epoch", "loss", "accuracy", "alignment", "uniformity", "rank_z", "rank_f", "grad_norm", "lr",
@@ -142,7 +143,7 @@ def test_damaged_progress_is_named(toy, progress: dict) -> None:
         toy.go()
     toy.loader.end = None
     file = toy.path / "checkpoints" / "step-00000003" / "training.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"progress": progress}))
+    file.write_text(sealed(unseal(file.read_text()) | {"progress": progress}))
     with pytest.raises(CheckpointError, match=r"progress in .*training.json is damaged"):
         toy.go(resume=True)
 
@@ -169,10 +170,10 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(toy, number: int) -> None:
     toy.wrap = Stopping
     before = signal.getsignal(number)
     ending, _, _ = toy.go()
-    assert ending == "interrupted"
+    assert ending == {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert signal.getsignal(number) is before
     assert (toy.path / "checkpoints" / "step-00000002").is_dir()
-    assert "saved step 2 of 8; continue with --resume" in (toy.path / "events.log").read_text()
+    assert "saved step 2 of 8; continue with: the same call with resume=True" in (toy.path / "events.log").read_text()
     assert toy.loader.closed
     toy.wrap = Wrapped
     assert toy.go(resume=True)[0] == "complete"
@@ -286,7 +287,7 @@ def test_a_full_disk_at_a_checkpoint(toy, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_too_little_space_is_refused_before_the_first_step(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auricle.training.saving.free_bytes", lambda path: 1000)
-    with pytest.raises(StorageError, match=r"a checkpoint takes .* MB and 0 MB are free"):
+    with pytest.raises(StorageError, match=r"checkpoints of this run take .* MB and 0 MB are free.*--train.keep"):
         toy.go()
 
 

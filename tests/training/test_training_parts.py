@@ -57,7 +57,7 @@ def test_the_processor_is_asked_as_torch_asks_it() -> None:
 def test_cuda_that_is_not_there_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(ConfigError, match="no CUDA device"):
+    with pytest.raises(ConfigError, match="no cuda device here"):
         Ranks.start("cuda")
 
 

@@ -1,68 +1,289 @@
-"""Detection of truncated files that their decoder would accept as shorter whole ones.
+"""What a file really holds, whatever its header says: the streams in it, and notes on what is missing or left over.
 
-libsndfile corrects the length of WAV, RF64 and AIFF files that end before their data does, and takes the last page
-found in an Ogg stream for the final one. FLAC and MP3 files keep the length in their header and need no check here.
+Recorders that lose power, pipes and copies that break off leave headers with a size of 0, of all ones, or of more than
+there is. One rule for all containers: what is there is read, and what is missing is said.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
+
+from auricle.audio.mpeg import id3_size, mpeg_layout
+from auricle.audio.spliced import STRAY, Layout, Stream
 
 # Recorders and encoders that write to a pipe can't know the size; they write values of at least this.
 _UNKNOWN_SIZE = 0x7FFFF000
-_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+_FLAC = b"fLaC\x00\x00\x00\x22"
+_W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_MPEG_TAGS = (0x50, 0x55)
 
 
-def missing_bytes(stream: io.BytesIO | io.FileIO) -> int:
-    """Return the bytes of audio that the container promises beyond the end of the stream: 0 for a whole file.
+@dataclass(frozen=True)
+class _Data:
+    """The samples of a container: their place, the size it states, and the field that states it (place, width).
 
-    Formats other than WAV, RF64, AIFF and Ogg count as whole. The stream's position changes.
+    `before` counts the bytes of their chunk before them, which its size includes.
+    """
+
+    start: int
+    stated: int
+    field: tuple[int, int]
+    order: Literal["little", "big"]
+    chunks: bool = True
+    unknown: bool = False
+    mpeg: bool = False
+    before: int = 0
+
+
+def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
+    """Return what a stream holds. Its position changes.
+
+    A container that is not known here is one stream, as it is.
+
+    Examples:
+        >>> lay_out(io.BytesIO(b"no audio")).streams
+        (Stream(spans=(), claimed=0, frames=-1, rate=0, promised=1.0),)
     """
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    head = stream.read(12)
-    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-        return _missing_in_chunks(stream, size, "little", b"data")
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return _missing_in_chunks(stream, size, "big", b"SSND")
+    head = _at(stream, 0, 64)
     if head[:4] == b"OggS":
-        return _missing_in_last_page(stream, size)
-    return 0
+        with _content(stream) as data:
+            return _links(data)
+    data_chunk = _find_data(stream, head, size)
+    if data_chunk is not None:
+        if data_chunk.mpeg:
+            with _content(stream) as data:
+                end = min(size, data_chunk.start + data_chunk.stated) if data_chunk.stated else size
+                return mpeg_layout(data, data_chunk.start, end) or Layout()
+        return _by_size(stream, data_chunk, size)
+    if head[:3] == b"ID3" or not _has_magic(head):
+        with _content(stream) as data:
+            tag = id3_size(head)
+            if bytes(data[tag : tag + 4]) != b"fLaC":
+                return mpeg_layout(data, 0, size) or Layout()
+    return Layout()
 
 
-def _missing_in_chunks(
-    stream: io.BytesIO | io.FileIO, size: int, order: Literal["little", "big"], wanted: bytes
-) -> int:
-    place = 12
+def joined_flac(stream: io.BytesIO | io.FileIO) -> int:
+    """Return how many FLAC streams follow the first one, which no decoder reaches; reads the whole file."""
+    if _at(stream, 0, 4) != _FLAC[:4]:
+        return 0
+    with _content(stream) as data:
+        count, place = 0, data.find(_FLAC, 4)
+        while place >= 0:
+            count, place = count + 1, data.find(_FLAC, place + 4)
+        return count
+
+
+class _content:  # noqa: N801 - reads as a function
+    """The whole content of a stream, in memory or mapped."""
+
+    def __init__(self, stream: io.BytesIO | io.FileIO) -> None:
+        self._stream = stream
+        self._map: mmap.mmap | None = None
+
+    def __enter__(self) -> bytes | mmap.mmap:
+        if isinstance(self._stream, io.BytesIO):
+            return self._stream.getvalue()
+        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def __exit__(self, *_: object) -> None:
+        if self._map is not None:
+            self._map.close()
+
+
+def _at(stream: io.BytesIO | io.FileIO, place: int, count: int) -> bytes:
+    stream.seek(place)
+    return stream.read(count)
+
+
+def _has_magic(head: bytes) -> bool:
+    """Return whether the first bytes are those of a container, so that the rest is no bare stream of MPEG frames."""
+    known = (b"fLaC", b"RIFF", b"RF64", b"FORM", b"caff", b"riff", b".snd", b"dns.", b"NIST", b"wvpk", b"\x1aE\xdf\xa3")
+    return head.startswith(known) or head[4:8] == b"ftyp" or head[:5] in (b"#!AMR", b"MThd\x00")
+
+
+def _find_data(stream: io.BytesIO | io.FileIO, head: bytes, size: int) -> _Data | None:
+    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX") and head[8:12] == b"WAVE":
+        return _chunk(stream, size, "big" if head[:4] == b"RIFX" else "little", b"data")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _chunk(stream, size, "big", b"SSND")
+    if head[:4] == b"caff":
+        return _caf(stream, size)
+    if head[:4] == b"riff" and head[24:28] == b"wave":
+        return _wave64(stream, size)
+    if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
+        order: Literal["little", "big"] = "big" if head[:1] == b"." else "little"
+        stated = int.from_bytes(head[8:12], order)
+        return _Data(int.from_bytes(head[4:8], order), stated, (8, 4), order, False, stated == 0xFFFFFFFF)
+    if head[:7] == b"NIST_1A":
+        return _sphere(stream)
+    return None
+
+
+def _chunk(stream: io.BytesIO | io.FileIO, size: int, order: Literal["little", "big"], wanted: bytes) -> _Data | None:
+    place, mpeg = 12, False
     long_size: int | None = None
-    while place + 8 <= size:
-        stream.seek(place)
-        head = stream.read(8)
-        length = int.from_bytes(head[4:], order)
+    for _ in range(10000):  # A damaged file may hold millions of empty chunks.
+        if place + 8 > size:
+            return None
+        head = _at(stream, place, 24)
+        length = int.from_bytes(head[4:8], order)
         if head[:4] == b"ds64":
-            long_size = int.from_bytes(stream.read(16)[8:], "little")
+            long_size, long_place = int.from_bytes(head[16:24], "little"), place + 16
+        if head[:4] == b"fmt ":
+            mpeg = int.from_bytes(head[8:10], order) in _MPEG_TAGS
         if head[:4] == wanted:
             if long_size is not None and length == 0xFFFFFFFF:
-                length = long_size
-            elif length >= _UNKNOWN_SIZE and place + 8 + length > size:
-                return 0
-            return max(0, place + 8 + length - size)
+                return _Data(place + 8, long_size, (long_place, 8), "little", mpeg=mpeg)
+            unknown = length >= _UNKNOWN_SIZE and place + 8 + length > size
+            before = 8 if wanted == b"SSND" else 0
+            stated = max(0, length - before)
+            return _Data(place + 8 + before, stated, (place + 4, 4), order, unknown=unknown, mpeg=mpeg, before=before)
         place += 8 + length + length % 2
-    return 0
+    return None
 
 
-def _missing_in_last_page(stream: io.BytesIO | io.FileIO, size: int) -> int:
-    start = max(0, size - 2 * _LARGEST_OGG_PAGE)
-    stream.seek(start)
-    tail = stream.read()
-    page = tail.rfind(b"OggS")
-    if page < 0:
-        return 0
-    head = tail[page : page + 27]
-    segments = head[26] if len(head) == 27 else 0
-    table = tail[page + 27 : page + 27 + segments]
-    if len(head) < 27 or len(table) < segments:
-        return 27 + segments - len(head) - len(table)
-    return max(0, page + 27 + segments + sum(table) - len(tail))
+def _caf(stream: io.BytesIO | io.FileIO, size: int) -> _Data | None:
+    place = 8
+    for _ in range(10000):
+        if place + 12 > size:
+            return None
+        head = _at(stream, place, 12)
+        length = int.from_bytes(head[4:], "big")
+        if head[:4] == b"data":
+            unknown = length == (1 << 64) - 1
+            return _Data(place + 16, max(0, length - 4), (place + 4, 8), "big", unknown=unknown, before=4)
+        place += 12 + length
+    return None
+
+
+def _wave64(stream: io.BytesIO | io.FileIO, size: int) -> _Data | None:
+    place = 40
+    for _ in range(10000):
+        if place + 24 > size:
+            return None
+        head = _at(stream, place, 24)
+        length = int.from_bytes(head[16:], "little")
+        if head[:16] == _W64_DATA:
+            # Chunks of this container include their own header.
+            return _Data(place + 24, max(0, length - 24), (-1, 0), "little", False, length >= (1 << 63) - 1)
+        place += max(24, length + -length % 8)
+    return None
+
+
+def _sphere(stream: io.BytesIO | io.FileIO) -> _Data | None:
+    lines = _at(stream, 0, 1024).split(b"\n")
+    fields = {parts[0]: parts[2] for line in lines if len(parts := line.split(None, 2)) == 3}
+    try:
+        start = int(lines[1])
+        width = int(fields[b"sample_n_bytes"]) * int(fields.get(b"channel_count", b"1"))
+        return _Data(start, int(fields[b"sample_count"]) * width, (-1, 0), "little", chunks=False)
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _by_size(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> Layout:
+    """Compare what the container states with what is there."""
+    there = size - found.start
+    if found.unknown:
+        # Most decoders read to the end; this one refuses such a CAF.
+        return Layout((_patched(stream, found, there, size, 1.0),)) if found.before == 4 and there > 0 else Layout()
+    if found.stated >= there:
+        # A size that counts the header, too, is that of a whole file.
+        counted = found.stated in (size, size - 8, there) or there <= 0
+        promised = 1.0 if counted else found.stated / there
+        patch = found.stated > there > 0 and found.before == 4
+        return Layout((_patched(stream, found, there, size, promised) if patch else Stream(promised=promised),))
+    left = there - found.stated
+    if (found.chunks and _are_chunks(stream, found, size)) or left < STRAY:
+        return Layout()
+    if left > found.stated and not _is_zero(stream, found.start + found.stated, size):
+        said = f"its header states {found.stated:,} bytes of samples and {left:,} more follow, which are no chunk"
+        return Layout((_patched(stream, found, there, size, 1.0),), (f"read to the end of the file: {said}",))
+    return Layout(notes=(f"{left:,} bytes behind its samples are no chunk and were not read",))
+
+
+def _patched(stream: io.BytesIO | io.FileIO, found: _Data, there: int, size: int, promised: float) -> Stream:
+    """Return the stream with its true size in the header, as far as its field can hold it."""
+    place, width = found.field
+    if place < 0:
+        return Stream(promised=promised)
+    value = min(there + found.before, (1 << 8 * width) - 1)
+    # libsndfile refuses a CAF whose size is not exact, and reads the others to their end.
+    return Stream((_at(stream, 0, place), value.to_bytes(width, found.order), (place + width, size)), promised=promised)
+
+
+def _are_chunks(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> bool:
+    """Return whether chunks follow the samples up to the end, with or without a byte of padding before the first."""
+    wide = found.before == 4
+    for padding in (0, 1):
+        place, count = found.start + found.stated + padding, 0
+        while place + 8 <= size and count < 10000:
+            head = _at(stream, place, 12)
+            if not all(32 <= byte < 127 for byte in head[:4]):
+                break
+            length = int.from_bytes(head[4:12] if wide else head[4:8], found.order)
+            place += (12 if wide else 8) + length + (0 if wide else length % 2)
+            count += 1
+        # The last one may be cut, or lack its padding.
+        if count and size - 8 < place <= size + 1:
+            return True
+    return False
+
+
+def _is_zero(stream: io.BytesIO | io.FileIO, begin: int, end: int) -> bool:
+    """Return whether pieces of a range are zeros: space that a recorder reserved and never wrote."""
+    piece = 1 << 16
+    return not any(
+        any(_at(stream, place, min(piece, end - place)))
+        for place in {begin, (begin + end) // 2, max(begin, end - piece)}
+    )
+
+
+def _links(data: bytes | mmap.mmap) -> Layout:
+    """Divide an Ogg file into the links of a chain, each with its own beginning."""
+    starts, place, inside, junk, missing = [0], 0, False, 0, 0
+    end = len(data)
+    for place, size, first in _pages(data):
+        if size < 0:
+            junk += -size
+            continue
+        if first and inside:
+            starts.append(place)
+        inside = not first
+        missing = max(0, place + size - end)
+    notes = []
+    if missing:
+        notes.append(f"partly read: it ends inside an Ogg page, {missing:,} bytes before the end of that page")
+    if junk > STRAY:
+        notes.append(f"{junk:,} bytes between its Ogg pages are no audio and were skipped")
+    if len(starts) == 1:
+        return Layout(notes=tuple(notes))
+    notes.append(f"{len(starts)} Ogg streams follow each other in it")
+    spans = zip(starts, [*starts[1:], end], strict=True)
+    return Layout(tuple(Stream(((begin, stop),)) for begin, stop in spans), tuple(notes))
+
+
+def _pages(data: bytes | mmap.mmap) -> Iterator[tuple[int, int, bool]]:
+    """Yield each page's place, its bytes (negative: bytes that are no page) and whether it begins a stream."""
+    place, end = 0, len(data)
+    while place < end:
+        if data[place : place + 4] != b"OggS":
+            found = data.find(b"OggS", place)
+            found = end if found < 0 else found
+            yield place, place - found, False
+            place = found
+            continue
+        head = data[place : place + 27]
+        segments = head[26] if len(head) == 27 else 0
+        table = data[place + 27 : place + 27 + segments]
+        size = 27 + segments + sum(table)
+        yield place, size, len(head) == 27 and bool(head[5] & 2)
+        place += size

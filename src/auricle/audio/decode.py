@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import soundfile
+import psutil
 import soxr
 
-from auricle.audio.container import missing_bytes
-from auricle.errors import AudioError, ConfigError
+from auricle.audio.container import joined_flac
+from auricle.audio.recording import Recording, Source, name_of
+from auricle.audio.sndfile import open_stream, opened
+from auricle.errors import AudioError, AuricleError, ConfigError
+from auricle.words import counted
 
-Source = str | os.PathLike[str] | bytes
+# The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
+Channel = Literal["mix", "loudest"] | int
 
 # Samples (at the lower of the two rates) read on each side of a range for the resampling filter: beyond 256 its taps
 # are below float32's resolution (measured with soxr HQ).
 _MARGIN = 256
-# An MP3 without a length in its header has an estimated one, up to two codec frames too long.
-_MP3_SLACK = 2 * 1152
-_BLOCK = 1 << 18
-_UNKNOWN_FRAMES = 1 << 62
-# Shortest encodings of a length: MP3 begins at 8 kbit/s, and the emptiest block of FLAC, Vorbis or Opus (no format
-# has longer ones than FLAC's 65535 samples in 11 bytes) stays below this many samples a byte.
-_MP3_LEAST_BYTES_PER_SECOND = 500
-_MOST_SAMPLES_PER_BYTE = 8192
 # Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
 _LOUDEST = 1e4
+# Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
+# has a half).
+_CANCELLED = 1 / 400
+# Power below which channels are silent, whatever their mean.
+_SILENT_POWER = 1e-8
+# Results below this many samples are decoded without asking for the memory there is.
+_SMALL = 1 << 26
+# Formats whose last sample is looked for: their header states a length that only decoding shows to be wrong.
+_UNSURE = ("FLAC", "OGG")
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """The header of a file.
+    """What is known of a file before its samples are decoded.
 
     Attributes:
-        frames: samples per channel.
+        frames: samples per channel that can be read.
         rate: sample rate in Hz.
         channels: number of channels.
         format: container, such as WAV, FLAC, OGG or MP3.
+        notes: what is missing or unusual, in words: `partly read: 24,000 of 48,000 frames ...`; empty for most files.
     """
 
     frames: int
     rate: int
     channels: int
     format: str
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -55,73 +63,159 @@ class FileInfo:
         return self.frames / self.rate
 
 
-def probe(source: Source) -> FileInfo:
-    """Read a file's header; its samples are not decoded, unless the header has no length.
+def probe(source: Source, *, thorough: bool = False) -> FileInfo:
+    """Read what a file holds; its samples are not decoded unless its header can't be trusted.
+
+    Where the header promises more than there is, `frames` is what can be read, and `notes` say what is missing. The
+    frames of an MP3 are counted, which reads the file.
 
     Args:
         source: path of a file, or its content.
+        thorough: search the whole file for further FLAC streams that no decoder reaches, and note them.
 
     Raises:
-        AudioError: missing, unreadable, truncated (as far as the container shows), without samples, or with a length
-            that a file of its size can't hold.
+        AudioError: missing, no regular file, unreadable, without samples, or with an impossible rate.
     """
-    with _opened(source) as file:
-        return FileInfo(_length(file), file.samplerate, file.channels, file.format)
+    with _guarded(source), opened(source) as recording:
+        frames, notes = recording.frames, list(recording.notes)
+        if recording.format in _UNSURE and not recording.reaches(frames - 1):
+            frames = recording.count()
+            if not frames:
+                raise _nothing(recording)
+        if recording.promised - frames > recording.slack:
+            notes.insert(0, f"partly read: {frames:,} of {recording.promised:,} frames that its header promises")
+        if thorough:
+            with open_stream(source) as stream:
+                more = joined_flac(stream)
+            if more:
+                notes.append(f"{counted(more, 'FLAC stream')} after the first one not read: divide the file")
+        return FileInfo(frames, recording.rate, recording.channels, recording.format, tuple(notes))
 
 
-def decode(source: Source, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000) -> np.ndarray:
+def decode(
+    source: Source, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000, channel: Channel = "mix"
+) -> np.ndarray:
     """Decode a file, or a range of it, to mono at `rate`.
 
     Channels are averaged, then resampled by soxr (HQ). A range equals the same range of the whole decoded file (to
     float32 rounding), but only the range and a few milliseconds around it are read. A range past the end of the file
-    ends there. Every result has at least one sample.
+    ends there, also where the header promises more than there is (see `probe`). Every result has at least one sample.
 
     Args:
         source: path of a file, or its content.
         start: start of the range in seconds.
         seconds: length of the range; None: to the end.
         rate: sample rate of the result in Hz.
+        channel: `mix` (their mean), `loudest` (the one with most power in the whole recording), or a number from 0.
 
     Returns:
         `(S,)` float32; integer formats are scaled to [-1, 1), float formats are as stored.
 
     Raises:
-        AudioError: missing, unreadable, truncated or damaged, without samples, with samples that are NaN, infinite or
-            beyond 10000 times full scale, too long for the memory, or the range begins after the end.
-        ConfigError: `start` is negative, or `seconds` or `rate` is not positive.
+        AudioError: missing, unreadable, damaged in its middle, without samples, with samples that are NaN, infinite,
+            integers or beyond 10000 times full scale, with channels that cancel each other or without the one asked
+            for, too long for the memory, or the range begins after the end.
+        ConfigError: `start` is negative, `seconds` or `rate` is not positive, or `channel` is unknown.
     """
     if not (math.isfinite(start) and start >= 0) or (seconds is not None and not seconds > 0) or rate <= 0:
         raise ConfigError(
             f"decode from {start} s for {seconds} s at {rate} Hz; expected a start from 0, a positive length and rate"
         )
+    channel = parse_channel(channel)
+    with _guarded(source):
+        return _decode(source, start, seconds, rate, channel)
+
+
+def parse_channel(channel: Channel | str) -> Channel:
+    """Return a choice of a channel, also from text.
+
+    Raises:
+        ConfigError: it is neither `mix`, `loudest` nor a number from 0.
+
+    Examples:
+        >>> parse_channel("mix"), parse_channel("1")
+        ('mix', 1)
+    """
+    if channel == "mix":
+        return "mix"
+    if channel == "loudest":
+        return "loudest"
+    if str(channel).isdecimal():
+        return int(channel)
+    raise ConfigError(f"channel is {channel!r}; expected mix, loudest, or a number from 0")
+
+
+@contextmanager
+def _guarded(source: Source) -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file into an error with the file's name."""
     try:
-        return _decode(source, start, seconds, rate)
+        yield
+    except AuricleError:
+        raise
     except MemoryError as error:
-        raise AudioError("too long to decode into memory; cut it into shorter clips", _name(source)) from error
+        raise _too_long(source) from error
+    except Exception as error:
+        raise AudioError(
+            f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
+            "drop it from the corpus",
+            name_of(source),
+        ) from error
 
 
-def _decode(source: Source, start: float, seconds: float | None, rate: int) -> np.ndarray:
-    with _opened(source) as file:
-        length, native = _length(file), file.samplerate
-        total = max(1, (2 * length * rate + native) // (2 * native))
+def _too_long(source: Source) -> AudioError:
+    return AudioError("too long to decode into memory; cut it into shorter clips", name_of(source))
+
+
+def _damaged(recording: Recording, place: int) -> AudioError:
+    return AudioError(
+        f"damaged at {place / recording.rate:.3f} s: decoding ended after {place} of "
+        f"{recording.frames} samples; copy it again from its source",
+        recording.name,
+    )
+
+
+def _nothing(recording: Recording) -> AudioError:
+    return AudioError(
+        f"truncated or damaged: none of the {recording.promised} samples that its header promises "
+        "can be decoded; copy it again from its source",
+        recording.name,
+    )
+
+
+def _decode(source: Source, start: float, seconds: float | None, rate: int, channel: Channel) -> np.ndarray:
+    with opened(source) as recording:
+        length, native = recording.frames, recording.rate
+        one = _one_channel(source, recording, channel)
+
+        def at_rate(frames: int) -> int:
+            return max(1, (2 * frames * rate + native) // (2 * native))
+
         first = round(start * rate)
-        if first >= total:
-            raise AudioError(
-                f"a clip starts at {start:g} s, the recording ends at {length / native:.3f} s; "
-                "correct the start in the corpus table",
-                _name(source),
-            )
-        last = total if seconds is None else min(total, max(first + 1, round((start + seconds) * rate)))
-        if rate == native:
-            return _read(file, source, first, last, length)
+        if first >= at_rate(length):
+            raise _after_the_end(recording, start, length)
+        last = at_rate(length)
+        if seconds is not None:
+            last = min(last, max(first + 1, round((start + seconds) * rate)))
         # Ranges begin at samples that both rates share, so the resampler's phase is that of the whole file.
         shared = math.gcd(rate, native)
         step_in, step_out = native // shared, rate // shared
-        margin = math.ceil(_MARGIN * max(1.0, native / rate))
+        margin = 0 if rate == native else math.ceil(_MARGIN * max(1.0, native / rate))
         block = max(0, first * step_in // step_out - margin) // step_in
         begin = block * step_in
         end = min(length, -(-last * step_in // step_out) + margin)
-        wave = _read(file, source, begin, end, length)
+        wanted = last - first + end - begin
+        if wanted > _SMALL and 12 * wanted > psutil.virtual_memory().available:
+            raise _too_long(source)
+        wave = _read(recording, begin, end, one)
+        if len(wave) < end - begin:
+            length = begin + len(wave) if len(wave) else recording.count()
+            if not length:
+                raise _nothing(recording)
+            if first >= at_rate(length) or not len(wave):
+                raise _after_the_end(recording, start, length)
+            last = min(last, at_rate(length))
+    if rate == native:
+        return wave
     skip = block * step_out
     out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
     if out.shape[0] < last - first:
@@ -131,120 +225,107 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int) -> n
     return np.ascontiguousarray(out)
 
 
-def _read(file: soundfile.SoundFile, source: Source, begin: int, end: int, length: int) -> np.ndarray:
-    """Read frames [begin, end) of a file of `length`, mixed down; check that all are there and valid."""
+def _after_the_end(recording: Recording, start: float, length: int) -> AudioError:
+    return AudioError(
+        f"a clip starts at {start:g} s, the recording ends at {length / recording.rate:.3f} s; "
+        "correct the start in the corpus table",
+        recording.name,
+    )
+
+
+def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np.ndarray:
+    """Read frames [begin, end) as one channel; check that all are there and valid."""
     parts: list[np.ndarray] = []
     got = bad = 0
-    try:
-        file.seek(begin)
-        # Memory grows with the data read: a damaged header may promise any length.
-        while got < end - begin:
-            wanted = min(_BLOCK, end - begin - got)
-            frames = file.read(wanted, dtype="float32", always_2d=True)
-            got += len(frames)
-            with np.errstate(over="ignore"):  # An infinite mean is refused below.
-                parts.append(frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1))
+    integers = recording.floats
+    powers = np.zeros(2)
+    for frames in recording.blocks(begin, end):
+        got += len(frames)
+        with np.errstate(over="ignore", invalid="ignore"):  # An infinite mean is refused below.
+            parts.append(_mixed(frames, channel))
             if not np.isfinite(parts[-1]).all():
                 bad += int(np.count_nonzero(~np.isfinite(frames).all(axis=1)))
-            if len(frames) < wanted:
-                break
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"truncated or damaged ({error.error_string.strip()}); copy it again from its source",
-            _name(source),
-        ) from error
-    missing = end - begin - got
-    if missing > (_MP3_SLACK if file.format == "MP3" and end == length else 0) or not got:
-        raise AudioError(
-            f"truncated: its header promises {length} samples, decoding ended after "
-            f"{begin + got}; copy it again from its source",
-            _name(source),
-        )
+            elif channel is None and recording.channels > 1:
+                powers += np.vdot(parts[-1], parts[-1]), np.vdot(frames, frames) / recording.channels
+        integers = integers and bool((parts[-1] == np.rint(parts[-1])).all())
+    ended = recording.ended
+    if ended is not None and recording.frames - ended > recording.slack and recording.reaches(recording.frames - 1):
+        # More follows what can't be decoded: this is no file that just ends early.
+        raise _damaged(recording, ended)
+    if not got:
+        return np.zeros(0, np.float32)
     if bad:
         raise AudioError(
             f"{bad} of the {got} samples read are NaN or infinite; export it again, or drop it from the corpus",
-            _name(source),
+            recording.name,
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    peak = float(max(wave.max(), -wave.min()))
-    if peak > _LOUDEST:
+    _check_level(recording, wave, integers)
+    if powers[1] > _SILENT_POWER * got and powers[0] < _CANCELLED * powers[1]:
         raise AudioError(
-            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
-            "export it again at full scale 1, or drop it from the corpus",
-            _name(source),
+            f"its {recording.channels} channels cancel each other: their mean has "
+            f"{10 * math.log10(powers[1] / max(powers[0], 1e-30)):.0f} dB less power than they have; read one of them: "
+            "--channel 0 (or --channel loudest)",
+            recording.name,
         )
     return wave
 
 
-class _File(soundfile.SoundFile):
-    """Not seekable: soundfile would seek after each read, which fails at the end of a file of unknown length."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-@contextmanager
-def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
-    """Open a file or its content; refuse missing, truncated and non-audio files."""
-    try:
-        stream = _stream(source)
-    except FileNotFoundError as error:
-        raise AudioError("no such file; check the path, or scan the corpus again", _name(source)) from error
-    except IsADirectoryError as error:
-        raise AudioError("a folder; expected an audio file; name the files in it", _name(source)) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise AudioError(f"can't be opened ({reason}); check its permissions", _name(source)) from error
-    with stream:
-        size = stream.seek(0, os.SEEK_END)
-        if not size:
-            raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", _name(source))
-        missing = missing_bytes(stream)
-        if missing:
-            raise AudioError(
-                f"truncated: the container promises {missing} more bytes than there are; "
-                "copy it again from its source, or re-export the rest of it",
-                _name(source),
-            )
-        stream.seek(0)
-        try:
-            # Given a descriptor, libsndfile reads without calling back into Python.
-            file = _File(stream if isinstance(stream, io.BytesIO) else stream.fileno(), closefd=False)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"not readable as audio ({error.error_string.strip()}); "
-                "expected wav, flac, ogg, opus, mp3 or aiff: convert it first, for example with ffmpeg",
-                _name(source),
-            ) from error
-        with file:
-            if not file.frames:
-                raise AudioError("no samples (zero length); drop it from the corpus", _name(source))
-            if _MOST_SAMPLES_PER_BYTE * size < file.frames < _UNKNOWN_FRAMES or (
-                file.format == "MP3" and file.frames * _MP3_LEAST_BYTES_PER_SECOND > size * file.samplerate
-            ):
-                raise AudioError(
-                    f"damaged: its header promises {file.frames / file.samplerate:.0f} s, which "
-                    f"{size} bytes can't hold; copy it again from its source, or re-encode it",
-                    _name(source),
-                )
-            yield file
+def _mixed(frames: np.ndarray, channel: int | None) -> np.ndarray:
+    if frames.shape[1] == 1:
+        return frames[:, 0]
+    return frames.mean(axis=1) if channel is None else np.ascontiguousarray(frames[:, channel])
 
 
-def _stream(source: Source) -> io.BytesIO | io.FileIO:
-    # Unbuffered: libsndfile reads from the descriptor's position.
-    return io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
+def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None:
+    peak = float(max(wave.max(), -wave.min()))
+    if integers and peak >= 2:
+        raise AudioError(
+            f"its samples are integers (up to {peak:g}) stored as floats, expected full scale 1; "
+            "divide them by 32768 (16 bit) when you export it",
+            recording.name,
+        )
+    if peak > _LOUDEST:
+        raise AudioError(
+            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            "export it again at full scale 1, or drop it from the corpus",
+            recording.name,
+        )
 
 
-def _length(file: soundfile.SoundFile) -> int:
-    """Return the samples per channel, counted by decoding if the header has none (FLAC written to a pipe)."""
-    if file.frames < _UNKNOWN_FRAMES:
-        return file.frames
-    counted, got = 0, _BLOCK
-    while got == _BLOCK:
-        got = len(file.read(_BLOCK, dtype="int16", always_2d=True))
-        counted += got
-    return counted
+def _one_channel(source: Source, recording: Recording, channel: Channel) -> int | None:
+    """Return the channel to read; None: the mean of all."""
+    if channel == "mix" or recording.channels == 1:
+        if isinstance(channel, int) and channel:
+            raise _no_channel(recording, channel)
+        return None
+    if channel == "loudest":
+        if isinstance(source, bytes):
+            return _loudest(source)
+        path = Path(source)
+        found = path.stat()
+        return _kept_loudest(path.absolute(), found.st_mtime_ns, found.st_size)
+    if channel >= recording.channels:
+        raise _no_channel(recording, channel)
+    return channel
 
 
-def _name(source: Source) -> str:
-    return "audio given as bytes" if isinstance(source, bytes) else repr(os.fspath(source))
+def _no_channel(recording: Recording, channel: int) -> AudioError:
+    return AudioError(
+        f"no channel {channel}: it has {recording.channels}, numbered from 0; "
+        "set --channel mix, loudest or one that there is",
+        recording.name,
+    )
+
+
+def _loudest(source: Source) -> int:
+    with opened(source) as recording:
+        power = np.zeros(recording.channels)
+        for frames in recording.blocks(0, recording.frames):
+            power += np.einsum("nc,nc->c", frames, frames, dtype=np.float64)
+    return int(np.argmax(np.nan_to_num(power)))
+
+
+@lru_cache(maxsize=1 << 14)
+def _kept_loudest(path: Path, _changed: int, _size: int) -> int:
+    return _loudest(path)

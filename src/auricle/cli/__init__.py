@@ -16,13 +16,15 @@ from importlib import import_module
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from auricle.config import nearest
-from auricle.errors import AuricleError
+from auricle.errors import AuricleError, Terminated
 from auricle.storage import FULL
 
 # Verbs with verbs of their own.
 _GROUPS = ("corpus", "data", "check")
 # 128 + 13, the number of SIGPIPE: the exit code of a program that a closed pipe ends.
 _PIPE_CLOSED = 141
+# 128 + 15, likewise of SIGTERM.
+_TERMINATED = 143
 
 # verb -> (module of auricle.cli, function, summary); in the order of the overview.
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -62,8 +64,8 @@ def _overview() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; 2 for a mistake that the user can fix; 130 when interrupted; 141 where the output's pipe was closed
-    (`auricle recipes | head`), as for any program that a closed pipe ends.
+    0; 2 for a mistake that the user can fix; 130 when interrupted; 143 where SIGTERM stopped a training; 141 where the
+    output's pipe was closed (`auricle recipes | head`), as for any program that a closed pipe ends.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -108,6 +110,9 @@ def _run(words: list[str]) -> int:
         remedy = "free some space or write elsewhere" if error.errno in FULL else "check the path"
         print(f"auricle: {error.strerror or error}{where}: {remedy}", file=sys.stderr)
         return 2
+    except Terminated:
+        print("auricle: stopped by SIGTERM", file=sys.stderr)
+        return _TERMINATED
     except KeyboardInterrupt:
         print("auricle: interrupted", file=sys.stderr)
         return 130

@@ -55,6 +55,17 @@ class ComputeArguments(DeviceArguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadingArguments(FileArguments):
+    """How recordings are read; for every verb that opens some."""
+
+    channel: str | None = None
+    """Channel that is read: `mix` (the mean of all, the default), `loudest`, or a number from 0."""
+    time_expansion: float | None = None
+    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz); times
+    in results stay the recordings' own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrustArguments(FileArguments):
     """What every verb that opens models of the Hub takes."""
 
@@ -108,8 +119,6 @@ def parse(
         if short:
             print(f"`auricle {verb} --help-all` shows all settings.")
         raise
-    except ConfigError as error:
-        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
     return found
 
 
@@ -119,7 +128,7 @@ def _check_file(file: Path, arguments: type, verb: str) -> None:
     Raises:
         ConfigError: naming the file, the setting, and what was expected.
     """
-    known = {setting.name.replace("-", "_"): setting.hint for setting in grammar.settings_of(arguments)}
+    known = {name.replace("-", "_"): hint for name, hint in grammar.settings_of(arguments)}
     for name, value in flatten(read_settings(file)).items():
         key = name.replace("-", "_")
         if key.rpartition(".")[2] == "kind":

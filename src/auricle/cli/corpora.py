@@ -10,13 +10,13 @@ from typing import Annotated
 
 import tyro
 
-from auricle.cli.arguments import MODEL, ComputeArguments, FileArguments, TrustArguments, parse
+from auricle.cli.arguments import MODEL, ComputeArguments, ReadingArguments, TrustArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScanArguments(FileArguments):
+class ScanArguments(ReadingArguments):
     """Arguments of `auricle corpus scan`."""
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]
@@ -25,6 +25,8 @@ class ScanArguments(FileArguments):
     """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
     exclude: tuple[str, ...] = ()
     """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
+    rate: int = 16000
+    """Sample rate in Hz of the encoder that the corpus is for: recordings far from it are noted."""
 
 
 def corpus(argv: Sequence[str]) -> None:
@@ -47,45 +49,59 @@ def corpus(argv: Sequence[str]) -> None:
 
     from auricle.corpus.scan import scan
 
-    report = scan(args.path, out=args.out, exclude=args.exclude)
+    report = scan(
+        args.path,
+        out=args.out,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        rate=args.rate,
+    )
     report.render(Console())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedArguments(ComputeArguments, TrustArguments):
+class EmbedArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Arguments of `auricle embed`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
     data: str
     """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
     out: Path
-    """Parquet file to write: one row per clip with its table columns and `embedding`, a list of floats."""
+    """File to write; its ending decides the format: .parquet, .csv, .jsonl or .npz. One row per clip: the columns of
+    its table and `embedding`, the vector (in a CSV, one column per number)."""
     batch: int = 16
     """Clips encoded at once, at most."""
     segment: float | None = None
     """Cut longer recordings into segments of this many seconds: one row per segment, with its `start` and `seconds`."""
     hop: float | None = None
     """Seconds between the starts of two segments; by default --segment, without overlap."""
+    resume: bool = False
+    """Continue a call that was killed, with the same arguments: the same file comes out."""
 
 
 def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
+    from auricle.corpus.sources import open_corpus
     from auricle.models.embedding import embed as run
     from auricle.words import counted
 
     table = run(
         args.model,
-        args.data,
+        open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion),
         args.out,
         segment=args.segment,
         hop=args.hop,
         batch=args.batch,
+        resume=args.resume,
         device=args.device,
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,
     )
     print(f"{counted(table.clips, 'clip')}, {counted(table.width, 'number')} each: {args.out}")
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     for file, reason in table.broken.items():
         print(f"skipped {file!r}: {reason}", file=sys.stderr)

@@ -14,16 +14,18 @@ from auricle.cli.arguments import (
     ComputeArguments,
     DeviceArguments,
     FileArguments,
+    ReadingArguments,
     TrustArguments,
     command,
     parse,
     value_of,
 )
 from auricle.errors import AuricleError
+from auricle.results.record import CONTROL_NAMES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbeArguments(ComputeArguments, TrustArguments):
+class ProbeArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Arguments of `auricle probe`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -47,8 +49,11 @@ class ProbeArguments(ComputeArguments, TrustArguments):
     kit's protocol, with its own probes, seeds and quirks; what makes its scores optimistic is printed beside them."""
     published_search: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
-    controls: bool = True
-    """Evaluate the random-weight control and the log-mel statistics as well."""
+    controls: tuple[Literal["random", "log-mel", "mfcc"], ...] = CONTROL_NAMES
+    """Controls to evaluate as well: the same architecture with `random` weights, `log-mel` statistics, `mfcc`
+    statistics."""
+    no_controls: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Evaluate the model alone."""
     on_leak: Literal["warn", "refuse", "drop"] = "warn"
     """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
     on the result, an error, or they are removed."""
@@ -61,7 +66,7 @@ class ProbeArguments(ComputeArguments, TrustArguments):
 def probe(argv: Sequence[str]) -> None:
     """Evaluate a frozen encoder on a task."""
     about = (
-        "Evaluate a frozen encoder on a task, beside its random-weight control and log-mel statistics. Settings are "
+        "Evaluate a frozen encoder on a task, beside random weights, log-mel and MFCC statistics. Settings are "
         "chosen on validation data inside the training part; the test part is scored once per seed. --rule.* are the "
         "settings of the task's type, --search.* those of the probes' search."
     )
@@ -84,8 +89,11 @@ def probe(argv: Sequence[str]) -> None:
         given = [flag for flag in argv if flag.startswith(("--seeds", "--published-search", "--search.", "--maps"))]
         if given:
             raise AuricleError(f"protocol {args.protocol!r} has its own seeds and search; leave {given[0]} out")
+    if not args.controls:
+        raise AuricleError("--controls names no control; name some of random, log-mel and mfcc, or set --no-controls")
+    chosen = () if args.no_controls else args.controls
     config = EvaluationConfig(
-        seeds=args.seeds, search=args.search, controls=args.controls, device=args.device, on_leak=args.on_leak
+        seeds=args.seeds, search=args.search, controls=chosen, device=args.device, on_leak=args.on_leak
     )
     opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
     if args.suite:
@@ -93,8 +101,11 @@ def probe(argv: Sequence[str]) -> None:
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
-        if args.segment is not None or args.hop is not None or args.maps:
-            raise AuricleError("--segment, --hop and --maps are for one task; name it with --task instead of --suite")
+        if args.segment is not None or args.hop is not None or args.maps or args.channel or args.time_expansion:
+            raise AuricleError(
+                "--segment, --hop, --maps, --channel and --time-expansion are for one task; name it with --task "
+                "instead of --suite"
+            )
         found = run_suite(
             args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
             command=command(), **opening,
@@ -124,7 +135,7 @@ _FINETUNE = tuple(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneArguments(DeviceArguments, TrustArguments):
+class FinetuneArguments(ReadingArguments, DeviceArguments, TrustArguments):
     """Arguments of `auricle finetune`."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=MODEL, metavar="MODEL")]
@@ -165,7 +176,7 @@ def finetune(argv: Sequence[str]) -> None:
     results = run(
         args.model,
         task=_card(args),
-        data=args.data,
+        data=_audio(args),
         out=args.out,
         config=args.settings,
         seeds=args.seeds,
@@ -202,16 +213,23 @@ def _card(args: Any) -> Any:
 
 
 def _audio(args: Any) -> Any:
-    """Return the data of a verb, cut into segments where they are asked for."""
-    if args.segment is None:
-        if args.hop is not None:
-            raise AuricleError("--hop needs --segment: the length of the segments")
+    """Return the data of a verb, read and cut into segments as it is asked for."""
+    segment, hop = getattr(args, "segment", None), getattr(args, "hop", None)
+    if segment is None and hop is not None:
+        raise AuricleError("--hop needs --segment: the length of the segments")
+    if segment is None and args.channel is None and args.time_expansion is None:
         return args.data
     if args.data is None:
-        raise AuricleError("--segment needs --data: the recordings to cut")
+        asked = "--segment" if segment is not None else "--channel and --time-expansion"
+        raise AuricleError(f"{asked} needs --data: the recordings that it changes")
+    from auricle.corpus.reading import read_as
     from auricle.corpus.sources import open_corpus
+    from auricle.evaluation.probing import open_task_corpus
 
-    return open_corpus(args.data).segments(args.segment, args.hop)
+    if segment is not None:
+        corpus = open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion)
+        return corpus.segments(segment, hop)
+    return read_as(open_task_corpus(_card(args), args.data), args.channel, args.time_expansion)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

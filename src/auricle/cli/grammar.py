@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -139,70 +138,30 @@ def _some(value: Any, names: Sequence[str]) -> type:
     return made
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """A setting of a dataclass of arguments.
-
-    Attributes:
-        name: of its flag, without the leading dashes and with underscores: `train.warmup_steps`.
-        hint: its annotation.
-        owner: class and field: `TrainConfig.warmup_steps`.
-    """
-
-    name: str
-    hint: Any
-    owner: str
-
-
-def settings_of(arguments: Any, prefix: str = "") -> Iterator[Setting]:
+def settings_of(arguments: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Return the settings of a dataclass of arguments, those of its groups included.
 
     Args:
         arguments: the dataclass, or the settings of a group.
         prefix: of the names.
+
+    Returns:
+        Names of flags without the leading dashes and with underscores (`train.warmup_steps`), and annotations.
     """
-    kind = arguments if isinstance(arguments, type) else type(arguments)
-    hints = typing.get_type_hints(kind, include_extras=True)
-    for field in dataclasses.fields(kind):
+    hints = typing.get_type_hints(arguments if isinstance(arguments, type) else type(arguments), include_extras=True)
+    for field in dataclasses.fields(arguments):
         value = _default(field) if isinstance(arguments, type) else getattr(arguments, field.name)
         notes = getattr(hints[field.name], "__metadata__", ())
         # An empty name: the fields of the group are flags of the level above.
         own = next((note.name for note in notes if getattr(note, "name", None) is not None), field.name)
-        name = prefix + own
-        inside = (name and own and f"{name}.") or prefix
+        inside = f"{prefix}{own}." if own else prefix
         if dataclasses.is_dataclass(value):
             yield from settings_of(value, inside)
         elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
             for number, part in enumerate(value):
                 yield from settings_of(part, f"{inside}{number}.")
         else:
-            yield Setting(name, hints[field.name], f"{kind.__name__}.{field.name}")
-
-
-def with_flags(message: str, arguments: type, *, dashes: str = "--") -> str:
-    """Return a message with flags in place of classes: `TrainConfig.steps is 0` becomes `--train.steps is 0`.
-
-    Args:
-        message: of an error.
-        arguments: dataclass of a verb, whose settings are named as its flags are.
-        dashes: before each name; empty for a message about a file of settings.
-    """
-    names: dict[str, list[str]] = {}
-    groups: dict[str, list[str]] = {}
-    for setting in settings_of(arguments):
-        shown = dashes + (setting.name.replace("_", "-") if dashes else setting.name)
-        names.setdefault(setting.owner, []).append(shown)
-        group = setting.name.rpartition(".")[0]
-        if group and group not in groups.setdefault(setting.owner.partition(".")[0], []):
-            groups[setting.owner.partition(".")[0]].append(group)
-
-    def named(match: re.Match[str]) -> str:
-        return " or ".join(names.get(match[0], [match[0]]))
-
-    message = re.sub(r"\b[A-Z]\w*\.[a-z]\w*", named, message)
-    return re.sub(
-        r"\b([A-Z]\w*)(?= has no setting)", lambda match: " or ".join(groups.get(match[1], [match[1]])), message
-    )
+            yield prefix + own, hints[field.name]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -27,10 +27,10 @@ class ResultsArguments(FileArguments):
     task: tuple[str, ...] = ()
     """Tasks to show, by name or pattern (`esc*`)."""
     encoder: tuple[str, ...] = ()
-    """Encoders, by name, pattern or fingerprint, or `random` and `log-mel`."""
+    """Encoders, by name, pattern or fingerprint, or `random`, `log-mel` and `mfcc`."""
     probe: tuple[str, ...] = ()
     """Probes, by name or pattern."""
-    role: tuple[Literal["pretrained", "random", "log-mel"], ...] = ()
+    role: tuple[Literal["pretrained", "random", "log-mel", "mfcc"], ...] = ()
     """Only pretrained encoders, or only controls."""
     type_: Annotated[tuple[str, ...], tyro.conf.arg(name="type")] = ()
     """Types of tasks: clips, events, regression ..."""
@@ -39,19 +39,17 @@ class ResultsArguments(FileArguments):
     metric: str | None = None
     """Another metric than each task's headline."""
     compare: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIRST SECOND")] = ()
-    """Two encoders (or two probes): paired bootstrap of their difference, and Wilcoxon over tasks."""
+    """Two encoders (or two probes): a paired test of their difference with its interval, and Wilcoxon over tasks."""
     ranks: bool = False
     """Average ranks with critical differences, and how stable ranks are (Kendall's tau)."""
     format: Literal["table", "markdown", "csv", "latex"] = "table"
     """Format of the output."""
     out: Path | None = None
     """File to write; by default the output goes to the screen."""
-    resamples: int = 2000
-    """Bootstrap samples of each comparison."""
     confidence: float = 0.95
     """Coverage of the intervals of comparisons."""
     seed: int = 0
-    """Seed of bootstrap and permutations."""
+    """Seed of the permutations of ranks."""
 
 
 def results(argv: Sequence[str]) -> None:
@@ -70,11 +68,8 @@ def results(argv: Sequence[str]) -> None:
     from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
     from auricle.storage import write_atomic
 
-    if args.resamples < 1 or not 0 < args.confidence < 1:
-        raise AuricleError(
-            f"{args.resamples} resamples at confidence {args.confidence}: expected at least one, and a number "
-            "between 0 and 1"
-        )
+    if not 0 < args.confidence < 1:
+        raise AuricleError(f"confidence is {args.confidence}; expected a number between 0 and 1: set --confidence 0.95")
     book = ResultBook.collect(args.paths).where(
         task=args.task,
         encoder=args.encoder,
@@ -87,10 +82,7 @@ def results(argv: Sequence[str]) -> None:
     sheets = []
     if args.compare:
         first, second = _two(args.compare, book)
-        found = compare_results(
-            book, first, second, resamples=args.resamples, confidence=args.confidence, seed=args.seed
-        )
-        sheets += compare_sheets(found)
+        sheets += compare_sheets(compare_results(book, first, second, confidence=args.confidence))
     if args.ranks:
         sheets += rank_sheets([rank_results(book, axis, seed=args.seed) for axis in ("encoder", "probe")])
     sheets = sheets or list_sheets(book)

@@ -22,11 +22,9 @@ class _TextArguments(ComputeArguments):
     data: str
     """Folder of audio, table or shards: whatever `auricle corpus scan` reads."""
     source: str = "source"
-    """Column that names what a clip was recorded from: the bootstrap draws clips of one source together."""
+    """Column that names what a clip was recorded from: intervals count sources, not clips."""
     controls: bool = True
     """Evaluate the same towers with random weights as well."""
-    resamples: int = 1000
-    """Bootstrap samples of the intervals."""
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
@@ -62,7 +60,6 @@ def zero_shot(argv: Sequence[str]) -> None:
             templates=args.template,
             source=args.source,
             controls=args.controls,
-            resamples=args.resamples,
             confidence=args.confidence,
             seed=args.seed,
             out=args.out,
@@ -104,7 +101,6 @@ def text_retrieval(argv: Sequence[str]) -> None:
             captions=args.captions,
             source=args.source,
             controls=args.controls,
-            resamples=args.resamples,
             confidence=args.confidence,
             seed=args.seed,
             out=args.out,

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli import grammar
 from auricle.cli.arguments import ComputeArguments, parse, read_settings, value_of, without
 from auricle.devices import Device, Precision
 from auricle.errors import AuricleError, ConfigError
@@ -27,44 +26,65 @@ _BRIEF = tuple(
     )
 )  # fmt: skip
 # Arguments of the command that a settings file may hold beside those of the recipe.
-_ARGUMENTS = ("data", "out", "exclude", "previous", "resume", "device", "precision")
+_ARGUMENTS = ("data", "out", "exclude", "channel", "time_expansion", "previous", "resume", "device", "precision")
 
 
 def pretrain(argv: Sequence[str]) -> None:
     """Pre-train an encoder."""
     from auricle.recipes.registry import get_recipe
 
-    file = value_of("--config", argv)
+    words, out = _resumed(argv)
+    file = value_of("--config", words)
     held = {} if file is None else _nested(read_settings(Path(file)))
-    words = list(argv) if file is None else without("--config", argv)
+    words = words if file is None else without("--config", words)
+    given = {key: held[key] for key in _ARGUMENTS if held.get(key) is not None and not isinstance(held[key], dict)}
     # The recipe's fields are flags with its values as defaults, so the recipe has to be known before the rest is read.
     name = words[0] if words and not words[0].startswith("-") else str(held.get("recipe") or held.get("name") or "")
-    if not name:
-        if {"-h", "--help"} & set(words):
-            _list_recipes()
-            return
-        raise AuricleError(
-            "no recipe is named; expected auricle pretrain RECIPE --data ... --out ... (auricle recipes)"
-        )
-    if not words or words[0] != name:
-        words = [name, *words]
-    size = value_of("--size", words) or str(held.get("size", "tiny"))
-    recipe = get_recipe(name, size)
-    family = value_of("--encoder", words) or (held["encoder"] if isinstance(held.get("encoder"), str) else _OWN)
-    if family != _OWN:
-        from auricle.recipes.families import get_family, on_family
+    if out is not None:
+        given |= {"out": out, "resume": True}
+    size, family = "", _OWN
+    if out is not None and not name:
+        from auricle.recipes.request import requested
 
-        recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
+        request = requested(out, value_of("--data", words) or given.get("data"))
+        recipe = request.recipe
+        given = {"data": request.data, "exclude": request.exclude, "previous": request.previous} | given
+        about = (
+            f"Continue the run in {out}: recipe {recipe.name}, on {request.data}. The defaults shown are the settings "
+            "that it was started with; those that change no number may differ (--train.minutes, --loader.workers ...)."
+        )
+    else:
+        if not name:
+            if {"-h", "--help"} & set(words):
+                _list_recipes()
+                return
+            raise AuricleError(
+                "no recipe is named; expected auricle pretrain RECIPE --data ... --out ... (auricle recipes), or "
+                "auricle pretrain --resume OUT"
+            )
+        if not words or words[0] != name:
+            words = [name, *words]
+        if out is not None:
+            from auricle.recipes.request import read_request
+
+            kept = read_request(out)
+            given = ({} if kept is None or kept.data is None else {"data": kept.data}) | given
+        size = value_of("--size", words) or str(held.get("size", "tiny"))
+        recipe = get_recipe(name, size)
+        family = value_of("--encoder", words) or (held["encoder"] if isinstance(held.get("encoder"), str) else _OWN)
+        if family != _OWN:
+            from auricle.recipes.families import get_family, on_family
+
+            recipe = on_family(recipe, get_family(family), _ENCODER_SIZES.get(size, size))
+        about = (
+            "Pre-train an encoder on audio without labels. Every field of the recipe is a flag; the defaults shown are "
+            f"those of {recipe.name}, size {size}. --config takes a recipe.json that a run wrote, or part of one (JSON "
+            "or YAML). A run that was stopped continues with `auricle pretrain --resume OUT`."
+            + (" Changes of window, loader and training hold for the previous stages, too." if recipe.previous else "")
+        )
     default, recipe = recipe, _with_settings(recipe, held, file)
-    given = {key: held[key] for key in _ARGUMENTS if held.get(key) is not None and not isinstance(held[key], dict)}
     arguments = _pretrain_arguments(recipe, name, size, family, given)
-    about = (
-        "Pre-train an encoder on audio without labels. Every field of the recipe is a flag; the defaults shown are "
-        f"those of {recipe.name}, size {size}. --config takes a recipe.json that a run wrote, or part of one (JSON or "
-        "YAML). A killed run continues with --resume."
-        + (" Changes of window, loader and training hold for the previous stages, too." if recipe.previous else "")
-    )
-    args: Any = parse(arguments, words, "pretrain", about, leading=name, brief=_BRIEF)
+    args: Any = parse(arguments, words, "pretrain", about, leading=name or None, brief=_BRIEF)
     from auricle.recipes.pretraining import pretrain as run
     from auricle.recipes.recipe import pass_down
 
@@ -72,17 +92,42 @@ def pretrain(argv: Sequence[str]) -> None:
     for field in ("device", "precision"):
         if getattr(args, field) is not None:
             changed = changed.replace(train=changed.train.replace(**{field: getattr(args, field)}))
-    try:
-        run(
-            pass_down(changed, default),
-            args.data,
-            args.out,
-            resume=args.resume,
-            exclude=args.exclude,
-            previous=args.previous,
-        )
-    except ConfigError as error:
-        raise ConfigError(grammar.with_flags(str(error), arguments)) from error
+    run(
+        pass_down(changed, default),
+        args.data,
+        args.out,
+        resume=args.resume,
+        exclude=args.exclude,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
+        previous=args.previous,
+    )
+
+
+def _resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Return the words without `--resume OUT`, and its folder; None where no run is resumed by its folder.
+
+    `--resume` alone is the flag beside `--out`.
+
+    Raises:
+        ConfigError: `--out` names another folder.
+    """
+    words = list(argv)
+    named = value_of("--resume", words) if any(word.startswith("--resume=") for word in words) else None
+    if named is not None:
+        words = [word for word in words if not word.startswith("--resume=")]
+    elif "--resume" in words:
+        place = words.index("--resume")
+        if place + 1 < len(words) and not words[place + 1].startswith("-"):
+            named = words[place + 1]
+            del words[place : place + 2]
+        elif words[0].startswith("-") and "--config" not in words:
+            named = value_of("--out", words)
+            del words[place]
+    other = value_of("--out", words)
+    if named is not None and other is not None and Path(other) != Path(named):
+        raise ConfigError(f"--resume names {named}, and --out {other}; expected one folder. Leave --out out")
+    return words, None if named is None else Path(named)
 
 
 def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
@@ -103,8 +148,7 @@ def _with_settings(recipe: Any, held: dict[str, Any], file: str | None) -> Any:
     try:
         return Recipe.from_json(_merged(own, settings))
     except ConfigError as error:
-        said = grammar.with_flags(str(error), type(recipe), dashes="")
-        raise ConfigError(f"--config {file}: {said}; correct the file") from error
+        raise ConfigError(f"--config {file}: {error}; correct the file") from error
 
 
 def _nested(held: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +182,7 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
 
     def argument(key: str, kind: Any, text: str, default: Any = dataclasses.MISSING, **conf: Any) -> tuple[Any, ...]:
         default = given.get(key, default)
-        if kind is Path and isinstance(default, str):
+        if kind in (Path, Path | None) and isinstance(default, str):
             default = Path(default)
         argued = Annotated[kind, tyro.conf.arg(help=text, **conf)]
         return (key, argued) if default is dataclasses.MISSING else (key, argued, dataclasses.field(default=default))
@@ -151,18 +195,18 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
             "Folder of audio, table (CSV, Parquet), shards, `hub:user/name` or `builtin:scenes`; `a+b` joins several.",
         ),
         argument("out", Path, "Run folder to write."),
-        argument("size", str, f"Size of the recipe, with its schedule: {', '.join(get_method(name).sizes)}.", size),
-        argument(
-            "family",
-            str,
-            f"Train an encoder of another family of similar size instead of the recipe's own: {others}. "
-            f"`auricle matrix {name}` shows which fit; --encoder.* are then its settings.",
-            family,
-            name="encoder",
-            metavar="FAMILY",
-        ),
         argument("exclude", tuple[str, ...], "Corpora (sub-folders of the data) to exclude.", ()),
-        argument("resume", bool, "Continue the run in --out; the result is that of an uninterrupted run.", False),
+        argument(
+            "channel", str | None, "Channel that is read: `mix` (the default), `loudest`, or a number from 0.", None
+        ),
+        argument("time_expansion", float | None, "How many times slower recordings are played, for ultrasound.", None),
+        argument(
+            "resume",
+            bool,
+            "Continue the run in --out, or start it where there is none; the result is that of an uninterrupted run. "
+            "`--resume OUT` alone needs nothing else.",
+            False,
+        ),
         argument("previous", Path | None, "Run folder to take as the previous stage, for recipes with stages.", None),
         argument("config", Path | None, "JSON or YAML file of settings; flags override it.", None),
         argument(
@@ -180,6 +224,21 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
             help_behavior_hint=f"(default: {recipe.train.precision})",
         ),
     ]
+    if name:  # a run that is continued has its size and family
+        fields.insert(
+            2,
+            argument("size", str, f"Size of the recipe, with its schedule: {', '.join(get_method(name).sizes)}.", size),
+        )
+        family_argument = argument(
+            "family",
+            str,
+            f"Train an encoder of another family of similar size instead of the recipe's own: {others}. "
+            f"`auricle matrix {name}` shows which fit; --encoder.* are then its settings.",
+            family,
+            name="encoder",
+            metavar="FAMILY",
+        )
+        fields.insert(3, family_argument)
     # Arguments without a default come first; the recipe has no prefix, so that its fields are flags of the first level.
     fields.sort(key=lambda field: len(field))
     fields.append(("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], dataclasses.field(default=recipe)))
@@ -196,7 +255,8 @@ def _list_recipes() -> None:
     console = Console()
     console.print(
         "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [--encoder FAMILY]\n"
-        "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n\n"
+        "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n"
+        "       auricle pretrain --resume RUN\n\n"
         "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
         "`auricle pretrain RECIPE --help` lists them; `auricle recipes RECIPE` describes the method.\n",
         markup=False,

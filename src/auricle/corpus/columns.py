@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from auricle.audio.decode import Channel, parse_channel
 from auricle.errors import CorpusError
 
 COLUMNS = {
@@ -25,8 +27,22 @@ HIDDEN = {
     "_whole": pa.bool_(),
 }
 EVENT_COLUMNS = {"file": pa.string(), "onset": pa.float64(), "offset": pa.float64(), "label": pa.string()}
+# How a clip is read, where that is not the usual way: part of the fingerprint, so that nothing is mixed up.
+READ_CHANNEL = "read_channel"
+READ_EXPANSION = "read_expansion"
 # Columns of a scan are not part of the fingerprint: they do not identify clips.
 SCAN_PREFIX = "scan_"
+
+
+def reading_of(row: Mapping[str, Any]) -> tuple[Channel, float]:
+    """Return the channel and the time expansion that a row of a corpus is read with.
+
+    Examples:
+        >>> reading_of({"file": "a.wav", "read_channel": "1"})
+        (1, 1.0)
+    """
+    channel = row.get(READ_CHANNEL) or "mix"
+    return parse_channel(str(channel)), float(row.get(READ_EXPANSION) or 1.0)
 
 
 def split_labels(text: str | None) -> tuple[str, ...]:

@@ -23,9 +23,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import track
 
+from auricle.corpus.columns import READ_CHANNEL, READ_EXPANSION, SCAN_PREFIX, reading_of
 from auricle.corpus.stores import Place, Store
 from auricle.errors import AudioError
 from auricle.storage import user_cache
@@ -59,11 +62,15 @@ def content_ids(corpus: Corpus) -> list[bytes]:
 
 
 def clip_keys(corpus: Corpus) -> list[bytes]:
-    """Identify each clip by its recording's content and its range: 16 bytes each; none where it can't be read."""
+    """Identify each clip by its recording's content, range and channel: 16 bytes each; none where it can't be read."""
     keys = []
-    ranges = zip(*(corpus.table.column(name).to_pylist() for name in ("_whole", "start", "seconds")), strict=True)
-    for content, (whole, start, seconds) in zip(content_ids(corpus), ranges, strict=True):
+    names = [n for n in ("_whole", "start", "seconds", READ_CHANNEL, READ_EXPANSION) if n in corpus.table.column_names]
+    rows = zip(*(corpus.table.column(name).to_pylist() for name in names), strict=True)
+    for content, row in zip(content_ids(corpus), rows, strict=True):
+        whole, start, seconds, *_ = row
         span = struct.pack("<Bdd", DECODING, *((start, -1.0) if whole else (start, seconds)))
+        read = reading_of(dict(zip(names, row, strict=True)))
+        span += b"" if read == ("mix", 1.0) else str(read).encode()
         keys.append(hashlib.blake2b(content + span, digest_size=16).digest() if content else b"")
     return keys
 
@@ -95,6 +102,25 @@ def kept_facts(kind: str, keys: Sequence[bytes], make: Callable[[list[bytes]], S
                 rows = [(kind, key, fact) for key, fact in made.items() if fact]
                 index.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)
     return found | made
+
+
+def hash_table(table: pa.Table, columns: Sequence[str]) -> str:
+    """Return 16 hexadecimal digits of these columns, in order, without those of a scan.
+
+    The rounding of whole recordings' durations does not count.
+    """
+    digest = hashlib.sha256()
+    for name in columns:
+        if name.startswith(SCAN_PREFIX):
+            continue
+        column = table.column(name)
+        if name == "seconds":
+            column = pc.if_else(table.column("_whole"), pa.scalar(None, pa.float64()), column)
+        if column.null_count == len(column):
+            continue
+        texts = ["\x00" if value is None else str(value) for value in column.to_pylist()]
+        digest.update(f"{name}\x1e".encode() + "\x1f".join(texts).encode() + b"\x1e")
+    return digest.hexdigest()[:16]
 
 
 def hash_content(file: BinaryIO, start: int, size: int) -> bytes:

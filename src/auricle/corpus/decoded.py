@@ -20,20 +20,23 @@ class Quantised:
         samples: `(S,)` int16.
         scale: value of a full-scale sample.
         peak: largest magnitude of the clip before quantising.
+        spread: half the range between its lowest and highest sample: 0 for a constant, which is silence, too.
     """
 
     samples: np.ndarray
     scale: float
     peak: float
+    spread: float
 
     @classmethod
     def of(cls, wave: np.ndarray) -> Quantised:
         """Quantise a float32 clip `(S,)`."""
-        peak = float(np.abs(wave).max()) if len(wave) else 0.0
+        lowest, highest = (float(wave.min()), float(wave.max())) if len(wave) else (0.0, 0.0)
+        peak = max(highest, -lowest)
         scale = 2.0 ** math.ceil(math.log2(peak)) if peak > 1e-30 else 1.0
         if round(peak / scale * 32768) > 32767:
             scale *= 2
-        return cls(np.rint(wave * np.float32(32768 / scale)).astype(np.int16), scale, peak)
+        return cls(np.rint(wave * np.float32(32768 / scale)).astype(np.int16), scale, peak, (highest - lowest) / 2)
 
     def restore(self, begin: int = 0, end: int | None = None) -> np.ndarray:
         """Return the clip, or a range of its samples, as float32."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from auricle.audio.batch import Audio
 from auricle.corpus.decoded import DecodedCache, Quantised
 from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, make_plan
+from auricle.corpus.reading import expansions, share_notes
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
 from auricle.errors import AudioError, ConfigError, CorpusError
@@ -95,7 +96,9 @@ class Loader:
         self._unusable: set[int] = set()
         self._lock = threading.Lock()
         self._samples = window.samples(rate)
-        self._seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
+        # As played: a clip whose time is expanded fills more windows.
+        self._expansion = expansions(corpus)
+        self._seconds = np.asarray(corpus.column("seconds"), dtype=np.float64) * self._expansion
         self._plan = make_plan(self._seconds, window, config, world)
         self._epochs: dict[int, Epoch] = {}
         self._cache = DecodedCache(config.cache_mb * 2**20)
@@ -134,6 +137,10 @@ class Loader:
         """Recordings that could not be used so far -> the reason; others replaced them."""
         with self._lock:
             return dict(self._broken)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is wrong with the draws of an epoch: one recording that fills much of it."""
+        return share_notes(self.corpus, self._seconds if self.config.sampling == "duration" else None)
 
     def padding(self) -> float:
         """Return the share (0 ... 1) of the first epoch's batches that is padding, from the table's durations."""
@@ -223,8 +230,8 @@ class Loader:
             self._cache.put(index, clip)
         if len(clip.samples) < self.config.shortest * self.rate:
             raise AudioError(f"too short: {len(clip.samples)} samples at {self.rate} Hz")
-        if self.config.skip_silent and clip.peak < 10 ** (SILENCE_DB / 20):
-            raise AudioError(f"silent: its peak is {clip.peak:.1e} of full scale")
+        if self.config.skip_silent and clip.spread < 10 ** (SILENCE_DB / 20):
+            raise AudioError(f"silent: its samples vary by {clip.spread:.1e} of full scale")
         return fill(clip.restore(), self._samples, self.window, generator)
 
     def _window_of_long(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -235,10 +242,14 @@ class Loader:
         room = self._seconds[index] - span - 0.01
         fixed = {"start": 0.0, "centre": room / 2}.get(window.crop)
         starts = generator.uniform(0, room, size=window.tries) if fixed is None else np.array([fixed])
-        ranges = (Quantised.of(self.corpus.audio(index, self.rate, start=float(s), seconds=span)) for s in starts)
+        factor = float(self._expansion[index])
+        ranges = (
+            Quantised.of(self.corpus.audio(index, self.rate, start=float(s) / factor, seconds=span / factor))
+            for s in starts
+        )
         first = next(ranges)
         floor = 10 ** (SILENCE_DB / 20)
-        chosen = first if first.peak > floor else next((r for r in ranges if r.peak > floor), first)
+        chosen = first if first.spread > floor else next((r for r in ranges if r.spread > floor), first)
         return fill(chosen.restore(), self._samples, window, generator)
 
 

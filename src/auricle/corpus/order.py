@@ -35,8 +35,8 @@ class LoaderConfig(Config):
         buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none.
         drop_last: drop an epoch's last incomplete batch.
         shortest: replace clips of fewer seconds: repeated, these are only a tone or a constant.
-        skip_silent: replace clips that are digitally silent (peak below -80 dB of full scale): all views of all silent
-            clips are equal, so that no contrast can separate them.
+        skip_silent: replace clips that are digitally silent (constant to within -80 dB of full scale): all views of all
+            silent clips are equal, so that no contrast can separate them.
         pin_memory: keep batches in page-locked memory if there is a GPU.
     """
 

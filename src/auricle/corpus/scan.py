@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auricle.audio.decode import FileInfo
+from auricle.corpus.columns import reading_of
 from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
 from auricle.corpus.readers.table_file import write_table
+from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.scan_report import ScanReport
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import Place
@@ -25,8 +28,11 @@ from auricle.errors import AudioError, CorpusError
 
 # Long recordings are read in pieces of this many seconds.
 _PIECE = 120.0
-# Above this share of samples at full scale a clip counts as clipped.
+# Above this share of clipped samples a clip counts as clipped. Clipped samples are runs of at least some at one level,
+# not below this one: float files may exceed full scale without being clipped.
 _CLIPPED_SHARE = 1e-3
+_CLIPPED_RUN = 3
+_CLIPPED_LEVEL = 0.99
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,22 @@ class Sound:
         info: header of the recording.
         digest: of the decoded samples (mono, 16 bit, at the recording's own rate).
         peak: largest magnitude.
+        spread: half the range between the lowest and the highest sample.
         level_db: root mean square in dB of full scale.
-        clipped: share of samples at full scale.
+        clipped: share of samples in runs at one level, the highest or the lowest, from about full scale on.
     """
 
     info: FileInfo
     digest: str
     peak: float
+    spread: float
     level_db: float
     clipped: float
 
     @property
     def silent(self) -> bool:
-        """Whether all samples are below -80 dB of full scale."""
-        return self.peak < 10 ** (SILENCE_DB / 20)
+        """Whether all samples are constant to within -80 dB of full scale."""
+        return self.spread < 10 ** (SILENCE_DB / 20)
 
 
 def scan(
@@ -62,6 +70,9 @@ def scan(
     workers: int | None = None,
     write: bool = True,
     progress: bool = False,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
+    rate: int = 16000,
 ) -> ScanReport:
     """Decode every clip of a corpus once and write its table.
 
@@ -76,6 +87,9 @@ def scan(
         workers: decoding threads; by default one per core, at most eight.
         write: write the table.
         progress: show a progress bar.
+        channel: channel that is read, see `read_as`.
+        time_expansion: how many times slower recordings are played, see `read_as`.
+        rate: sample rate in Hz of the encoders that the corpus is for: rates far from it are noted.
 
     Raises:
         CorpusError: there is no corpus, or none of its recordings can be used.
@@ -86,6 +100,7 @@ def scan(
         >>> report = auricle.scan("recordings")  # doctest: +SKIP
     """
     corpus = path if isinstance(path, Corpus) else open_corpus(path, split=split, exclude=exclude)
+    corpus = read_as(corpus, channel, time_expansion)
     sounds = _measure(corpus, workers or min(8, os.cpu_count() or 1), progress)
     broken = dict(corpus.problems)
     files = corpus.column("file")
@@ -103,7 +118,7 @@ def scan(
     for name, sound in zip(names, seen, strict=True):
         if not sound.silent:
             same.setdefault(sound.digest, []).append(name)
-    notes = list(corpus.notes)
+    notes = [*corpus.notes, *band_notes(usable, rate)]
     table = None
     if write:
         whole = isinstance(path, str | Path) and split is None and not exclude
@@ -116,6 +131,7 @@ def scan(
         tuple(n for n, s in zip(names, seen, strict=True) if s.clipped > _CLIPPED_SHARE),
         table,
         tuple(notes),
+        {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes},
     )
 
 
@@ -135,24 +151,37 @@ def _sound(corpus: Corpus, index: int) -> Sound | str:
     row = corpus.table.slice(index, 1).to_pylist()[0]
     store = corpus.stores[row["_store"]]
     try:
-        info = store.probe(Place(row["_key"], row["_offset"], row["_size"]))
+        info = store.probe(Place(row["_key"], row["_offset"], row["_size"]), thorough=True)
         length = info.seconds if row["_whole"] else row["seconds"]
         digest = hashlib.blake2b(digest_size=12)
-        count, square, peak, full = 0, 0.0, 0.0, 0
+        count, square, full = 0, 0.0, 0
+        lowest, highest = math.inf, -math.inf
+        # At the recording's own speed, whatever an encoder is played.
+        rate = info.rate / reading_of(row)[1]
         # Short recordings are read at once: in formats that can't seek exactly only a whole read is exact.
         pieces = [(0.0, None)] if length <= 2 * _PIECE else _pieces(length)
         for start, seconds in pieces:
-            wave = corpus.audio(index, info.rate, start=start, seconds=seconds)
+            wave = corpus.audio(index, rate, start=start, seconds=seconds)
             digest.update(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
-            magnitude = np.abs(wave)
             count += len(wave)
             square += float(np.square(wave, dtype=np.float64).sum())
-            peak = max(peak, float(magnitude.max(initial=0.0)))
-            full += int((magnitude > 0.9999).sum())
+            lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
+            full += _clipped(wave) + _clipped(-wave)
     except AudioError as error:
         return error.reason
     level = 10 * np.log10(max(square / max(count, 1), 1e-20))
-    return Sound(info, digest.hexdigest(), peak, float(level), full / max(count, 1))
+    peak, spread = max(highest, -lowest), (highest - lowest) / 2
+    return Sound(info, digest.hexdigest(), peak, spread, float(level), full / max(count, 1))
+
+
+def _clipped(wave: np.ndarray) -> int:
+    """Count the samples in runs at the highest level."""
+    level = float(wave.max())
+    if level < _CLIPPED_LEVEL:
+        return 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wave > level * (1 - 1e-4), [False]])))
+    lengths = edges[1::2] - edges[::2]
+    return int(lengths[lengths >= _CLIPPED_RUN].sum())
 
 
 def _pieces(length: float) -> list[tuple[float, float | None]]:

@@ -28,7 +28,8 @@ class ScanReport:
         silent: silent clips.
         clipped: clips with many samples at full scale.
         table: path of the written table, or None.
-        notes: remarks.
+        notes: remarks on the corpus.
+        remarks: recordings that are read in part, or whose headers are wrong -> what was read.
     """
 
     corpus: Corpus
@@ -38,6 +39,7 @@ class ScanReport:
     clipped: tuple[str, ...]
     table: Path | None
     notes: tuple[str, ...] = field(default=())
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
     def hours(self) -> float:
@@ -100,6 +102,8 @@ class ScanReport:
             if len(self.broken) > longest:
                 table.add_row(f"... and {len(self.broken) - longest} more", "see ScanReport.broken")
             console.print(table)
+        lines = (f"{_one_line(file)}: {escape(said)}" for file, said in self.remarks.items())
+        _list(console, "read in part, or with a wrong header", lines, longest)
         _list(console, "duplicates", ("  =  ".join(_one_line(f) for f in g) for g in self.duplicates), longest)
         _list(console, "silent", (_one_line(file) for file in self.silent), longest)
         _list(console, "clipped", (_one_line(file) for file in self.clipped), longest)

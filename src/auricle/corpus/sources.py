@@ -31,6 +31,7 @@ from auricle.corpus.readers.shards import (
 )
 from auricle.corpus.readers.table_file import is_table, read_table, table_listing
 from auricle.corpus.readers.whole import make_corpus
+from auricle.corpus.reading import read_as
 from auricle.corpus.synthetic.scenes import PREFIX as BUILTIN
 from auricle.corpus.synthetic.scenes import render_builtin
 from auricle.corpus.table import Corpus
@@ -43,6 +44,8 @@ def open_corpus(
     split: str | None = None,
     name: str | None = None,
     exclude: Sequence[str] = (),
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
 ) -> Corpus:
     """Open a corpus.
 
@@ -62,9 +65,12 @@ def open_corpus(
         split: keep only this split.
         name: name in reports.
         exclude: sub-folders to skip in a folder of corpora.
+        channel: channel that is read, see `read_as`.
+        time_expansion: how many times slower recordings are played, see `read_as`.
 
     Raises:
         CorpusError: there is no corpus, no usable recording, or a file can't be read.
+        ConfigError: `channel` or `time_expansion` is out of range.
 
     Examples:
         >>> import auricle
@@ -73,6 +79,7 @@ def open_corpus(
     corpus = _open(path_or_id, split, tuple(exclude))
     if split is not None:
         corpus = _only_split(corpus, split)
+    corpus = read_as(corpus, channel, time_expansion)
     return replace(corpus, name=name) if name is not None else corpus
 
 

@@ -11,6 +11,7 @@ from rich.progress import track
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.corpus.decoded import Quantised
+from auricle.corpus.reading import expansions
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill
 from auricle.errors import AudioError, CorpusError
@@ -95,15 +96,16 @@ def _clip(
     corpus: Corpus, index: int, rate: int, samples: int, window: WindowConfig, seed: int
 ) -> tuple[np.ndarray, int]:
     generator = np.random.default_rng([_STREAM, seed, index + 1])
-    length = corpus[index].seconds
+    factor = float(expansions(corpus.select([index]))[0])
+    length = corpus[index].seconds * factor
     start = 0.0
     if length > 4 * window.seconds:
         # Long recordings are not decoded whole for one window.
         start = float(generator.uniform(0, length - 4 * window.seconds))
-        clip = Quantised.of(corpus.audio(index, rate, start=start, seconds=3.9 * window.seconds))
+        clip = Quantised.of(corpus.audio(index, rate, start=start / factor, seconds=3.9 * window.seconds / factor))
     else:
         clip = Quantised.of(corpus.audio(index, rate))
-    if clip.peak < 10 ** (SILENCE_DB / 20):
+    if clip.spread < 10 ** (SILENCE_DB / 20):
         raise AudioError(f"{corpus[index].file}: silent")
     return fill(clip.restore(), samples, window, generator)
 

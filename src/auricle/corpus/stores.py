@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from auricle.audio.decode import FileInfo, decode, probe
+from auricle.audio.decode import Channel, FileInfo, decode, probe
 from auricle.config import nearest
 from auricle.errors import AudioError, CorpusError
 
@@ -79,7 +79,13 @@ class Store(ABC):
         return None if path is None else (path, 0, -1)
 
     def decode(
-        self, place: Place, *, start: float = 0.0, seconds: float | None = None, rate: int = 16000
+        self,
+        place: Place,
+        *,
+        start: float = 0.0,
+        seconds: float | None = None,
+        rate: int = 16000,
+        channel: Channel = "mix",
     ) -> np.ndarray:
         """Decode a range to float32 `(S,)`, mono, at `rate` Hz; `seconds=None` reads to the end.
 
@@ -88,19 +94,19 @@ class Store(ABC):
         """
         source = self.read(place)
         try:
-            return decode(source, start=start, seconds=seconds, rate=rate)
+            return decode(source, start=start, seconds=seconds, rate=rate, channel=channel)
         except AudioError as error:
             raise _named(error, source, place) from error
 
-    def probe(self, place: Place) -> FileInfo:
-        """Read the header only.
+    def probe(self, place: Place, *, thorough: bool = False) -> FileInfo:
+        """Read what a recording holds, without its samples; see `auricle.audio.decode.probe`.
 
         Raises:
             AudioError: the recording is missing or its header can't be read.
         """
         source = self.read(place)
         try:
-            return probe(source)
+            return probe(source, thorough=thorough)
         except AudioError as error:
             raise _named(error, source, place) from error
 
@@ -176,14 +182,19 @@ class TarStore(Store):
         return cls(Path(data["root"]))
 
 
-def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | str]:
-    """Return the seconds of each recording, or the reason why its header can't be read."""
+def probe_headers(store: Store, places: Sequence[Place]) -> list[FileInfo | str]:
+    """Return what each recording holds, or the reason why it can't be read."""
 
-    def one(place: Place) -> float | str:
+    def one(place: Place) -> FileInfo | str:
         try:
-            return store.probe(place).seconds
+            return store.probe(place)
         except AudioError as error:
             return error.reason
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(one, places, chunksize=32))
+
+
+def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | str]:
+    """Return the seconds of each recording, or the reason why it can't be read."""
+    return [found if isinstance(found, str) else found.seconds for found in probe_headers(store, places)]

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auricle.config import nearest
-from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, split_labels, typed, untyped
-from auricle.corpus.content import content_ids
+from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, reading_of, split_labels, typed, untyped
+from auricle.corpus.content import content_ids, hash_table
 from auricle.corpus.segments import Remainder, segment_ranges
 from auricle.corpus.stores import FolderStore, Place, Store
 from auricle.errors import CorpusError
@@ -187,8 +187,10 @@ class Corpus:
         """Return whether a clip is its whole recording."""
         return bool(self.table.column("_whole")[index].as_py())
 
-    def audio(self, index: int, rate: int = 16000, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    def audio(self, index: int, rate: float = 16000, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
         """Decode a clip, or a range of it, to float32 `(S,)` in [-1, 1], mono, at `rate` Hz.
+
+        `auricle.corpus.reading.read_as` sets the channel and the time expansion that it is read with.
 
         Args:
             index: row of the clip.
@@ -205,7 +207,11 @@ class Corpus:
         if not row["_whole"]:
             left = row["seconds"] - start
             seconds = left if seconds is None else min(seconds, left)
-        return self.stores[row["_store"]].decode(place, start=row["start"] + start, seconds=seconds, rate=rate)
+        channel, expansion = reading_of(row)
+        store = self.stores[row["_store"]]
+        return store.decode(
+            place, start=row["start"] + start, seconds=seconds, rate=round(rate * expansion), channel=channel
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -264,19 +270,7 @@ class Corpus:
     @cached_property
     def table_fingerprint(self) -> str:
         """The same of the table alone: names, sizes, ranges, labels, other columns, in order; no audio is read."""
-        digest = hashlib.sha256()
-        whole = self.table.column("_whole")
-        for name in ["_size", *self.columns]:
-            if name.startswith(SCAN_PREFIX):
-                continue
-            column = self.table.column(name)
-            if name == "seconds":
-                column = pc.if_else(whole, pa.scalar(None, pa.float64()), column)
-            if column.null_count == len(column):
-                continue
-            texts = ["\x00" if value is None else str(value) for value in column.to_pylist()]
-            digest.update(f"{name}\x1e".encode() + "\x1f".join(texts).encode() + b"\x1e")
-        return digest.hexdigest()[:16]
+        return hash_table(self.table, ["_size", *self.columns])
 
     @property
     def events(self) -> list[Event]:

@@ -69,7 +69,8 @@ def crop_start(wave: np.ndarray, samples: int, window: WindowConfig, generator: 
     floor = 10 ** (SILENCE_DB / 10)
     for start in starts:
         part = wave[start : start + samples]
-        if float(np.dot(part, part)) > floor * samples:
+        # Without its mean: a dead microphone's constant is silence.
+        if float(np.dot(part, part)) - samples * float(part.mean()) ** 2 > floor * samples:
             return int(start)
     return int(starts[0])
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
+from auricle.audio.arrays import mono_clips, resampled
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
@@ -132,24 +132,47 @@ class FrozenEncoder:
 
         Args:
             wave: `(S,)` one clip, `(B, S)` clips of one length, `(B, C, S)` clips of several channels (mixed to mono),
-                or a list of `(S,)` clips of any lengths. Floats in [-1, 1]; signed integers are scaled.
+                or a list of `(S,)` clips of any lengths. Floats in [-1, 1]; int8, int16, int32 and uint8 are scaled.
             rate: sample rate in Hz; other rates than the encoder's are resampled.
             batch: clips encoded at once.
 
         Returns:
-            `(D',)` for one clip, else `(B, D')`.
+            `(D,)` for one clip, else `(B, D)`.
 
         Raises:
-            AudioError: empty or not finite, or possibly of shape (samples, channels).
+            AudioError: not samples, empty, not finite, integers of unknown full scale, possibly of shape (samples,
+                channels), or too short for the encoder.
+            ConfigError: `batch` is out of range.
         """
-        single = isinstance(wave, np.ndarray | Tensor) and wave.ndim == 1
-        clips = [_resample(clip, rate, self.rate) for clip in _clips(wave)]
+        if batch < 1:
+            raise ConfigError(f"found batches of {batch} clips, expected at least 1")
+        single = np.ndim(wave[0]) == 0 if isinstance(wave, list | tuple) and wave else np.ndim(wave) == 1
+        clips = [resampled(clip, rate, self.rate) for clip in mono_clips(wave)]
+        for place, clip in enumerate(clips):
+            short = self.shortfall(len(clip))
+            if short is not None:
+                raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros")
         rows = [
             self.pooled(Audio.stack(clips[start : start + batch], self.rate)).float().cpu().numpy()
             for start in range(0, len(clips), batch)
         ]
         vectors = np.concatenate(rows)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if bad.size:
+            raise AudioError(
+                f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); "
+                "pass samples in [-1, 1], or open the model with precision='fp32'"
+            )
         return vectors[0] if single else vectors
+
+    def shortfall(self, samples: int) -> str | None:
+        """Return why a clip of `samples` at the encoder's rate is too short for a token; None where it is not."""
+        frames, least = self.frontend.frames(samples), self.encoder.least_frames
+        if frames >= least:
+            return None
+        unit = "samples" if self.encoder.bands is None else "frames"
+        seconds = least / self.encoder.input_rate
+        return f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds:.2g} s)"
 
     @property
     def randomisable(self) -> bool:
@@ -245,45 +268,3 @@ def _join(parts: Sequence[tuple[Tokens, Tensor]]) -> tuple[Tokens, Tensor]:
         layers=layers,
     )
     return joined, mean([pooled for _, pooled in parts])
-
-
-def _clips(wave: np.ndarray | Tensor | Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return checked mono clips as float32."""
-    if isinstance(wave, list | tuple):
-        each = [np.asarray(clip) for clip in wave]
-    else:
-        array = np.asarray(wave)
-        if array.ndim == 2 and array.shape[1] <= 8 < array.shape[0]:
-            raise AudioError(
-                f"found an array of shape {array.shape}, which looks like (samples, channels); pass `wave.mean(1)` for "
-                "one clip, or (clips, samples) or (clips, channels, samples)"
-            )
-        if array.ndim not in (1, 2, 3):
-            raise AudioError(f"found an array of shape {array.shape}, expected (S,), (B, S) or (B, C, S)")
-        each = [array] if array.ndim == 1 else list(array)
-    if not each:
-        raise AudioError("found no clips to embed, expected at least one")
-    return [_mono(clip, place) for place, clip in enumerate(each)]
-
-
-def _mono(clip: np.ndarray, place: int) -> np.ndarray:
-    if np.issubdtype(clip.dtype, np.signedinteger):
-        clip = clip / -float(np.iinfo(clip.dtype).min)
-    elif not np.issubdtype(clip.dtype, np.floating):
-        raise AudioError(f"clip {place} holds {clip.dtype}, expected floats in [-1, 1] or signed integers")
-    clip = clip.mean(0) if clip.ndim == 2 else clip
-    if clip.ndim != 1 or clip.size == 0:
-        raise AudioError(f"clip {place} has shape {clip.shape}, expected at least one sample on one axis")
-    if not np.isfinite(clip).all():
-        raise AudioError(f"clip {place} holds values that are not finite; repair or exclude the recording")
-    return clip.astype(np.float32)
-
-
-def _resample(clip: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    if rate <= 0:
-        raise AudioError(f"found a sample rate of {rate} Hz, expected a positive number")
-    if rate == wanted:
-        return clip
-    resampled = soxr.resample(clip, rate, wanted, quality="HQ")
-    # Too short for an output sample: one sample of silence.
-    return resampled if resampled.size else np.zeros(1, np.float32)

@@ -15,29 +15,29 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.reading import band_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.evaluation.leaks import OnLeak
+from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.results.predictions import save_predictions
-from auricle.results.record import Result, Role, append_result, read_results
-from auricle.results.scoring import Scores, score
+from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
+from auricle.results.scoring import Scores
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.tokens.cache import TokenCache
 
-SCHEME = 3  # raise when a change here changes numbers, so that older results are not taken for new ones
 FILE = "results.jsonl"
 # Fields of a card that decide no number: they may be reworded.
 PROSE = ("title", "made", "licence", "citation", "notes")
-Layers = Literal["blocks", "states"] | None
-"""What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class EvaluationConfig(Config, section=""):
 
     Attributes:
         seeds: number of seeds (0, 1, 2, ...) of each probe.
-        controls: evaluate random weights and log-mel statistics as well (once each, however many encoders share them).
+        controls: what to evaluate as well (once each, however many encoders share it): `random` weights, `log-mel`
+            statistics, `mfcc` statistics. True: all three; False: none.
         search: grid and training of the probes; the default is the published one.
         loss: of the probes; None: the card's.
         refit: train again on training and validation clips with the chosen settings.
-        resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        split_seed: of folds and validation clips where the corpus has none.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
         on_leak: what happens where test clips are copies of training clips: `warn` (a note on the result), `refuse` (an
@@ -60,11 +60,10 @@ class EvaluationConfig(Config, section=""):
     """
 
     seeds: Count = 3
-    controls: bool = True
+    controls: bool | tuple[Control, ...] = True
     search: SearchConfig = field(default_factory=SearchConfig)
     loss: str | LossConfig | None = None
     refit: bool = True
-    resamples: Count = 1000
     confidence: InnerShare = 0.95
     split_seed: Natural = 0
     batch: Count = 16
@@ -154,7 +153,7 @@ class Evaluation:
             "seeds": protocol.seeds,
             "search": protocol.search.to_json(),
             "loss": None if protocol.loss is None else protocol.loss.to_json(),
-            "rest": [protocol.refit, protocol.resamples, protocol.confidence, protocol.split_seed],
+            "rest": [protocol.refit, protocol.confidence, protocol.split_seed],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -178,20 +177,25 @@ class Evaluation:
         # Files that could not be opened with the corpus have no row, and are missing all the same.
         missing = dict(task.corpus.problems)
         missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
+        constant = constant_note(cache) if isinstance(cache, TokenCache) else None
+        if constant is not None:
+            outcome = replace(outcome, notes=[*outcome.notes, constant])
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
 
     def scores(self, outcome: Outcome, metric: str) -> Scores:
         """Return the numbers of the record that follow from the predictions."""
-        p = self.task.protocol
-        return score(outcome.predictions, metric, resamples=p.resamples, confidence=p.confidence, seed=p.split_seed)
+        return self.task.protocol.score(outcome.predictions, metric)
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
-        metric = task.task_type.headline(task.card, predictions)
+        metric = task.task_type.headline(task.card, task.plan, predictions)
         scores = self.scores(outcome, metric)
         detail = scores.detail
+        constant, ignoring = outcome.constant or predictions.constant() or ("", None)
+        ones = np.ones((1, len(predictions.names)))
+        floor = {} if ignoring is None else {m: float(ignoring.measure(m, ones).mean()) for m in ignoring.metrics}
         return Result(
             task=task.card.name,
             kind=detail.get("kind", ""),
@@ -220,7 +224,17 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(dict.fromkeys([*task.plan.notes, *task.copies.get("said", ()), *outcome.notes, *encoder.notes])),
+            notes=list(
+                dict.fromkeys(
+                    [
+                        *task.plan.notes,
+                        *task.copies.get("said", ()),
+                        *outcome.notes,
+                        *encoder.notes,
+                        *band_notes(task.corpus, encoder.rate),
+                    ]
+                )
+            ),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,
@@ -247,6 +261,9 @@ class Evaluation:
                 **outcome.details,
                 **({"copies": task.copies} if task.copies else {}),
             },
+            constant=constant,
+            constant_metrics=floor,
+            scheme=SCHEME,
         )
 
 

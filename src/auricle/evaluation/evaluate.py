@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auricle.audio.frontends.frontend import FrontEnd
-from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
-from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
-from auricle.errors import ConfigError
+from auricle.evaluation.controls import evaluated_encoders
 from auricle.evaluation.driver import (
     DEFAULTS,
     EvaluatedEncoder,
@@ -89,7 +85,6 @@ def evaluate(
         config.search,
         None if config.loss is None else get_loss(config.loss),
         config.refit,
-        config.resamples,
         config.confidence,
         config.split_seed,
     )
@@ -101,36 +96,3 @@ def evaluate(
     ]
     store = TokenStore(corpus, Path(tokens or out / "tokens"), config.batch, device, progress)
     return drive(evaluations, store.opener(), progress=progress)
-
-
-def controls(encoder: FrozenEncoder, *, seed: int = 0) -> list[EvaluatedEncoder]:
-    """Return the controls of an encoder: the same architecture with random weights, and log-mel statistics.
-
-    Args:
-        encoder: the evaluated encoder; both controls use its front end (a Kaldi fbank where that is no spectrum).
-        seed: of the random weights.
-    """
-    frontend: FrontEnd = encoder.frontend
-    if not isinstance(frontend, SpectralFrontEnd):
-        frontend = KaldiFbankConfig(rate=encoder.rate).build()
-    plain = LogMelStatisticsConfig(mels=frontend.width, frame_rate=frontend.frame_rate).build()
-    made = [EvaluatedEncoder(FrozenEncoder(frontend, plain, name="log-mel statistics"), "log-mel", False)]
-    # An encoder whose weights can't be drawn anew says so in its notes.
-    return [EvaluatedEncoder(encoder.randomised(seed), "random", False), *made] if encoder.randomisable else made
-
-
-def evaluated_encoders(
-    encoders: Sequence[FrozenEncoder | EvaluatedEncoder], add_controls: bool
-) -> list[EvaluatedEncoder]:
-    """Return the encoders to evaluate and their controls, each once.
-
-    Raises:
-        ConfigError: there is no encoder.
-    """
-    if not encoders:
-        raise ConfigError("no encoder to evaluate; expected at least one: pass a run or an encoder")
-    given = [e if isinstance(e, EvaluatedEncoder) else EvaluatedEncoder(e) for e in encoders]
-    made = [c for e in given if e.role == "pretrained" for c in controls(e.encoder)] if add_controls else []
-    # Encoders of one architecture share their controls. A stable order: encoders, random weights, log-mel.
-    made.sort(key=lambda control: control.role != "random")
-    return list({e.encoder.fingerprint: e for e in [*made[::-1], *given[::-1]]}.values())[::-1]

@@ -1,17 +1,27 @@
-"""Tokens for evaluations: one folder of caches for all encoders and layers that read a corpus."""
+"""Token caches of a corpus, each extracted once and shared by all probes that read it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.evaluation.driver import Evaluation, Layers
 from auricle.tokens.cache import TokenCache
 from auricle.tokens.clip_store import say
 from auricle.tokens.extract import extract
+
+if TYPE_CHECKING:
+    from auricle.evaluation.driver import Evaluation
+
+Layers = Literal["blocks", "states"] | None
+"""What a probe reads of an encoder: its output (None), the output of each block, or all hidden states."""
+_COMPARED = 1000  # clips whose vectors are compared
+_CONSTANT = 1e-3  # of their size
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,10 @@ class TokenStore:
     progress: bool = True
 
     def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
-        """Return the tokens of an encoder; what the folder does not hold is extracted."""
+        """Return the tokens of an encoder; what the folder does not hold is extracted.
+
+        The encoder runs on this store's device, and returns to its own.
+        """
         wanted = {
             None: None,
             "blocks": tuple(range(1, encoder.depth + 1)) or (0,),
@@ -45,8 +58,12 @@ class TokenStore:
                 f"{len(old)} token caches of an earlier version in {self.folder} are not read; delete their folders to "
                 f"free the disk: {', '.join(path.name for path in old[:3])}"
             )
-        encoder = encoder.to(self.device)
-        return extract(encoder, self.corpus, self.folder, layers=wanted, batch=self.batch, progress=self.progress)
+        home = encoder.device
+        try:
+            encoder.to(self.device)
+            return extract(encoder, self.corpus, self.folder, layers=wanted, batch=self.batch, progress=self.progress)
+        finally:
+            encoder.to(home)
 
     def opener(self) -> Callable[[Evaluation], TokenCache]:
         """Return `drive`'s `open_cache` that opens each cache once."""
@@ -59,3 +76,18 @@ class TokenStore:
             return opened[encoder.fingerprint, one.layers]
 
         return open_cache
+
+
+def constant_note(cache: TokenCache) -> str | None:
+    """Return a note where the clip vectors of a cache hardly differ; None where they do, or there is one clip."""
+    rows = cache.present
+    if len(rows) < 2:
+        return None
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _COMPARED)).astype(int)]
+    vectors = np.asarray(cache.select(np.unique(rows)).pooled, dtype=np.float64)
+    if vectors.var(0).mean() > _CONSTANT**2 * np.square(vectors).mean():
+        return None
+    return (
+        "its vectors are the same for every clip (to 1 part in 1,000), so that scores of clip vectors mean nothing: "
+        "the recordings are equal, or the encoder has collapsed"
+    )

@@ -35,6 +35,7 @@ from auricle.tasks.cards.registry import get_task
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import ClipsTask
+from auricle.tasks.folds import training_means
 from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
 
@@ -51,7 +52,6 @@ def finetune_encoder(
     seeds: int = 1,
     controls: bool = True,
     save: bool = True,
-    resamples: int = 1000,
     confidence: float = 0.95,
     split_seed: int = 0,
     cache_mb: int = 1024,
@@ -77,9 +77,8 @@ def finetune_encoder(
         controls: fine-tune the same architecture from random weights, too.
         save: keep the encoder with the best validation score of all folds and seeds and its classifier, for
             `auricle.load` (in `out/finetuned/`; not the control's).
-        resamples: bootstrap samples of the interval.
         confidence: coverage of the interval.
-        split_seed: of folds and validation clips where the corpus has none, and of the bootstrap.
+        split_seed: of folds and validation clips where the corpus has none.
         cache_mb: memory for decoded clips.
         checkpoint_minutes: minutes between checkpoints; at most this much work is lost when the process is killed.
         device: where to train: `auto`, `cpu`, `cuda` or `mps`.
@@ -116,7 +115,7 @@ def finetune_encoder(
     clips = Clips(corpus, pretrained.encoder.rate, cache_mb)
     kind = FinetuneTask(clips, checkpoint_minutes, pretrained.encoder.fingerprint if save else "")
     # The search is no part of this protocol: one setting is trained, validation chooses its epoch.
-    protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, resamples, confidence, split_seed)
+    protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, confidence, split_seed)
     planned = PlannedTask(card, corpus, kind, plan, protocol, Path(out), device, command, copies=copies)
     name = f"finetune_{config.mode}"
     evaluations = [Evaluation(planned, evaluated, name, config) for evaluated in candidates]
@@ -181,7 +180,10 @@ def _read_clips(clips: Clips, rows: NDArray[np.int64], progress: bool) -> _Reada
         present = clips.read_all(rows.tolist(), lambda done: bar.update(line, completed=done))
     if not len(present):
         row, reason = min(clips.missing.items())
-        raise CorpusError(f"not one of {len(rows)} clips of {clips.corpus.name} can be read; row {row}: {reason}")
+        raise CorpusError(
+            f"not one of {len(rows)} clips of {clips.corpus.name} can be read; the first, {clips.corpus[row].file}: "
+            f"{reason}"
+        )
     return _Readable(present, clips.missing)
 
 
@@ -273,14 +275,24 @@ class FinetuneTask(ClipsTask):
             macs=encoder_macs(job.encoder, float(np.median(seconds))) + head_macs,
             settings={"finetune": config.to_json(), "loss": loss.to_json(), "metric": metric, "epochs": config.epochs},
             refit=False,
-            notes=_notes(job.encoder, config, heads, seconds),
+            notes=[*_notes(job.encoder, config, heads, seconds), *self._saved_note(job, len(heads))],
+            constant=predictions.constant(training_means(known.truth, folds)),
             details={"training": [{**h["chosen"], "history": h["history"]} for h in heads]},
         )
+
+    def _saved_note(self, job: Job, trainings: int) -> list[str]:
+        held = read_card(_place(job)) if self.keep == job.encoder.fingerprint else None
+        if held is None or trainings == 1:
+            return []
+        return [
+            f"the saved model is one of {trainings} trainings (fold {held['fold']}, seed {held['seed']}); the score is "
+            "of all of them, each on the test clips of its own fold"
+        ]
 
     def _keep_best(
         self, job: Job, config: FinetuneConfig, targets: Targets, loss: LossConfig, model: Any, chosen: dict[str, Any]
     ) -> None:
-        folder = job.folder.parent.parent / "finetuned" / job.folder.name
+        folder = _place(job)
         held = read_card(folder)
         if held is not None and held["rank"] >= chosen["rank"]:
             return
@@ -296,6 +308,10 @@ class FinetuneTask(ClipsTask):
             loss=loss,
             card=card,
         )
+
+
+def _place(job: Job) -> Path:
+    return job.folder.parent.parent / "finetuned" / job.folder.name
 
 
 def _metric(config: FinetuneConfig, targets: Targets, loss: LossConfig) -> str:

@@ -9,6 +9,7 @@ from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
+from auricle.evaluation.controls import evaluated_encoders
 from auricle.evaluation.driver import (
     DEFAULTS,
     EvaluatedEncoder,
@@ -17,7 +18,6 @@ from auricle.evaluation.driver import (
     PlannedTask,
     drive,
 )
-from auricle.evaluation.evaluate import evaluated_encoders
 from auricle.evaluation.leaks import check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.evaluation.token_store import TokenStore
@@ -97,7 +97,7 @@ def evaluate_by_protocol(
     def planned(kit: ProtocolConfig) -> PlannedTask:
         kind = KitTask(kit, memory_mb=memory_mb, workers=workers)
         plan = kind.plan(card, corpus, config.split_seed)
-        rest = Protocol(kit.seeds, SearchConfig(), None, False, config.resamples, config.confidence, config.split_seed)
+        rest = Protocol(kit.seeds, SearchConfig(), None, False, config.confidence, config.split_seed)
         leaks = tuple(kind.leaks(plan))
         return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks, copies)
 

@@ -26,8 +26,8 @@ from auricle.probes.search.feed import Feed
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.rule import ClipsRule
-from auricle.tasks.clips.run import plan_clips
-from auricle.tasks.folds import Fold
+from auricle.tasks.clips.run import fair_metric, plan_clips
+from auricle.tasks.folds import Fold, training_means
 from auricle.tasks.targets import Targets, cells, source_groups
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType
 from auricle.tokens.token_set import TokenSet
@@ -67,8 +67,11 @@ class KitTask(TaskType):
         plans = tuple(kit_plan(self.protocol, official, targets, splits, s) for s in self.protocol.seeds)
         groups = source_groups(card, corpus, targets.rows)
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
-        description, payload = plans[0].description, (targets, plans)
-        return TaskPlan(targets.rows, official.protocol, description, groups, notes, payload, plans[0].folds)
+        metric, why = fair_metric(card, targets, official.folds)
+        description, payload, all_notes = plans[0].description, (targets, plans), (*notes, *why)
+        return TaskPlan(
+            targets.rows, official.protocol, description, groups, all_notes, payload, metric, plans[0].folds
+        )
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if self.protocol.layers else None
@@ -109,7 +112,8 @@ class KitTask(TaskType):
             params=heads[0]["params"],
             macs=heads[0]["macs"],
             settings={"protocol": protocol.to_json()},
-            details={"kit": _kit_scores(job.card, predictions, self)},
+            constant=predictions.constant(training_means(known.truth, folds)),
+            details={"kit": _kit_scores(self.headline(job.card, job.plan, predictions), predictions)},
         )
 
     def _seed(self, job: Job, side: _Side, folds: list[Fold], seed: int, before: float) -> list[Kept]:
@@ -240,9 +244,8 @@ def _record(fit: KitFit) -> dict[str, Any]:
     return {"lr": fit.lr, "validation": validation, "epoch": fit.at, "epochs": fit.trained, "raced_out": fit.raced_out}
 
 
-def _kit_scores(card: TaskCard, predictions: ClipPredictions, kind: KitTask) -> dict[str, Any]:
+def _kit_scores(metric: str, predictions: ClipPredictions) -> dict[str, Any]:
     """Return the score as the kit prints it: the mean over folds and seeds, and their deviations."""
-    metric = kind.headline(card, predictions)
     folds = np.unique(predictions.fold)
     weights = np.stack([predictions.fold == f for f in folds]).astype(np.float64)
     values = predictions.measure(metric, weights)

@@ -26,6 +26,8 @@ class MetricInfo:
         unit: `%` (stored as a share), a unit such as `dB`, or empty.
         low: the smallest value it can take, `-inf` where there is none.
         high: the largest, `inf` where there is none.
+        pooled: whether units that two systems predicted can be scored together: no unit is ranked or clustered with
+            others.
     """
 
     name: str
@@ -34,6 +36,7 @@ class MetricInfo:
     unit: str = "%"
     low: float = 0.0
     high: float = 1.0
+    pooled: bool = False
 
     @property
     def factor(self) -> float:
@@ -134,7 +137,12 @@ _ALL = (
     MetricInfo("chroma_accuracy", "chroma accuracy"),
 )
 
-METRICS: dict[str, MetricInfo] = {info.name: info for info in _ALL}
+_RANKED = {
+    *("mAP", "macro_auc", "d_prime", "auc", "pauc", "eer", "min_dcf", "psds1", "psds2", "abx_error"),
+    *("ari", "nmi", "purity"),
+}
+
+METRICS: dict[str, MetricInfo] = {info.name: replace(info, pooled=info.name not in _RANKED) for info in _ALL}
 
 
 def described(name: str, unit: str | None = None, better: str | None = None) -> MetricInfo:

@@ -1,4 +1,10 @@
-"""Intervals: bootstrap over clips, Student's t over folds or seeds, paired differences."""
+"""Confidence intervals of a score, and of the difference of two, over independent units.
+
+The unit of inference is the source (recording, speaker, day ...) where a corpus states one, else the clip; every
+interval and p-value of the house counts these units. Choices and their coverage: `benchmarks/reliability/intervals.md`.
+
+Letters in shapes: n units, G parts.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +13,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+from scipy.stats import t as student
 
 from auricle.errors import ConfigError
+from auricle.metrics.catalogue import MetricInfo
 from auricle.metrics.weights import Floats
+
+PARTS = 500  # more units than this are left out in random parts
+FLIPS = 9999  # random flips of signs; all 2^G where these are fewer
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval `[low, high]` of some confidence, and its method in words."""
+    """An interval `[low, high]` of some confidence and its method in words; NaN and the reason where there is none."""
 
     low: float
     high: float
     confidence: float
     method: str
 
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
 
 @dataclass(frozen=True)
 class Difference:
-    """`first - second` of one metric on the same clips, with its interval.
+    """`first - second` of one metric on the same units.
 
     Attributes:
         value: the difference.
-        interval: bootstrap interval of the difference.
-        p: two-sided p-value: of `sign_flip_p` where the metric is a mean over units; else of the bootstrap, twice the
-            smaller share of resamples on one side of zero (ties count half), at least 1 / R.
+        interval: all differences that flipping signs does not reject (see `paired_difference`).
+        p: two-sided p-value of the same test: `p <= 1 - confidence` exactly where the interval excludes zero.
     """
 
     value: float
@@ -39,129 +56,179 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """True where the interval excludes zero and the p-value agrees."""
-        apart = self.interval.low > 0 or self.interval.high < 0
-        return apart and self.p <= 1 - self.interval.confidence
+        """True where the interval excludes zero."""
+        return self.interval.low > 0 or self.interval.high < 0
 
 
-def bootstrap_weights(
-    clips: int, resamples: int, generator: np.random.Generator, groups: Sequence[object] | np.ndarray | None = None
-) -> Floats:
-    """Draw how often each clip occurs in each bootstrap sample.
+def least_units(confidence: float = 0.95) -> int:
+    """Return how many independent units an interval takes: with fewer, no outcome has `p <= 1 - confidence`.
 
-    Clips of one group (the same recording) are drawn together: they are not independent evidence.
-
-    Args:
-        clips: n.
-        resamples: R.
-        generator: source of all randomness.
-        groups: `(n,)` group of each clip; None: each clip on its own.
-
-    Returns:
-        `(R, n)` counts; groups have expected count 1.
-
-    Raises:
-        ConfigError: no clips, no resamples, or not one group per clip.
-    """
-    if clips < 1 or resamples < 1:
-        raise ConfigError(f"a bootstrap of {clips} clips with {resamples} resamples; expected at least 1 of each")
-    if groups is not None and len(groups) != clips:
-        raise ConfigError(f"{len(groups)} groups for {clips} clips; expected one per clip")
-    names = np.arange(clips) if groups is None else np.asarray([str(g) for g in groups])
-    _, member = np.unique(names, return_inverse=True)
-    count = int(member.max()) + 1
-    drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=resamples)
-    return drawn[:, member].astype(np.float64)
-
-
-def percentile_interval(
-    samples: np.ndarray, method: str, confidence: float = 0.95, centre: float | None = None
-) -> Interval:
-    """Return the central interval of bootstrap values `(R,)`; undefined (NaN) values are skipped.
-
-    Args:
-        samples: bootstrap values.
-        method: of the interval, in words.
-        confidence: coverage.
-        centre: the score itself. Some metrics rise when clips are drawn twice (average precision: a clip's copies
-            stand next to each other in the ranking), and with few clips by points: the values are then moved so that
-            their mean is the score.
+    Examples:
+        >>> least_units(0.95), least_units(0.99)
+        (6, 8)
 
     Raises:
         ConfigError: the confidence does not lie between 0 and 1.
     """
     _check_confidence(confidence)
-    samples = np.asarray(samples, dtype=np.float64)
-    defined = samples[~np.isnan(samples)]
-    if not defined.size:
-        return Interval(math.nan, math.nan, confidence, method)
-    # Some metrics are infinite where a draw separates the classes (d'): such values have no mean, nor any between them.
-    finite = bool(np.isfinite(defined).all())
-    if centre is not None and finite:
-        defined = defined + (centre - defined.mean())
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(defined, ends, method="linear" if finite else "nearest")
-    return Interval(float(low), float(high), confidence, method)
+    return math.ceil(1 + math.log2(1 / (1 - confidence)) - 1e-9)
 
 
-def paired_difference(
-    first: float, second: float, first_samples: np.ndarray, second_samples: np.ndarray, confidence: float = 0.95
-) -> Difference:
-    """Return `first - second`, from bootstrap values of both under the *same* weights.
+def number_parts(groups: Sequence[object] | np.ndarray) -> NDArray[np.int64]:
+    """Return the part 0 ... G - 1 of each unit `(n,)`: one part a group, or random parts where groups are many.
 
     Args:
-        first: the first one's score.
-        second: the second one's score.
-        first_samples: `(R,)` its bootstrap values.
-        second_samples: `(R,)` of the second, row by row from the same drawn clips.
-        confidence: coverage of the interval.
+        groups: `(n,)` group of each unit; units of one group are no independent evidence and share a part.
+    """
+    _, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
+    count = int(member.max()) + 1
+    if count > PARTS:
+        # Seeded, and dealt in equal numbers: the same predictions have the same interval in any order.
+        member = (np.random.default_rng(0).permutation(count) % PARTS)[member]
+    numbers: NDArray[np.int64] = member.astype(np.int64)
+    return numbers
+
+
+def score_interval(
+    value: float,
+    left_out: np.ndarray,
+    info: MetricInfo,
+    evidence: np.ndarray,
+    groups: np.ndarray,
+    named: str,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the interval of a score: jackknife over parts, Student's t, on a scale that keeps to the metric's range.
+
+    Metrics with two ends (shares, correlations): Clopper-Pearson's exact limits for as many trials as the jackknife's
+    variance is worth, fewer by the t-quantiles' ratio (Korn and Graubard, Survey Methodology 24, 1998). For accuracy
+    over independent clips these are the exact limits; a perfect score has exact limits for as many trials as there
+    are independent units, by their weight (Kish, 1965). Metrics with one end: t limits of the logarithm of the
+    distance to that end. Others: t limits (Tukey's jackknife).
+
+    Args:
+        value: the score.
+        left_out: `(G,)` the score without each part of `number_parts`.
+        info: the metric.
+        evidence: `(n,)` how much each unit counts in the metric, in any unit of measure.
+        groups: `(n,)` group of each unit.
+        named: what the groups are (`sources`, `clips`).
+        confidence: coverage.
 
     Raises:
-        ConfigError: the samples differ in number.
+        ConfigError: the confidence does not lie between 0 and 1.
     """
-    first_samples, second_samples = np.asarray(first_samples), np.asarray(second_samples)
-    if first_samples.shape != second_samples.shape:
-        raise ConfigError(
-            f"{first_samples.shape} and {second_samples.shape} bootstrap values; expected the same resamples of both"
-        )
-    method = "paired bootstrap over the same test clips"
-    with np.errstate(invalid="ignore"):
-        gap = first_samples - second_samples
-    gap = gap[~np.isnan(gap)]
-    if not (gap.size and np.isfinite(gap).all() and math.isfinite(first - second)):
-        return Difference(first - second, Interval(math.nan, math.nan, confidence, method), math.nan)
-    # Resamples in which both are equal say `equal`: they must not be moved to one side with the others.
-    gap = np.where(gap == 0, 0.0, gap + (first - second - gap.mean()))
-    interval = percentile_interval(gap, method, confidence)
-    # Ties count half, so that two equal systems get p = 1.
-    share = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
-    return Difference(first - second, interval, float(np.clip(2 * min(share, 1 - share), 1 / gap.size, 1.0)))
+    _, member = np.unique(groups, return_inverse=True)
+    units, clips, parts = int(member.max()) + 1, len(member), len(left_out)
+
+    def none(reason: str) -> Interval:
+        return Interval(math.nan, math.nan, confidence, reason)
+
+    if units < least_units(confidence):
+        return none(too_few(units, named, confidence))
+    if not (math.isfinite(value) and np.isfinite(left_out).all()):
+        return none(f"none: the metric is undefined without some of the {units} test {named}")
+    error = math.sqrt((parts - 1) / parts * float(((left_out - left_out.mean()) ** 2).sum()))
+    error = 0.0 if error < 1e-12 * max(1.0, abs(value)) else error
+    tail = (1 - confidence) / 2
+    quantile = float(student.ppf(1 - tail, min(units, parts) - 1))
+    words = f"jackknife over the {units} test {named}"
+    ends = math.isfinite(info.low), math.isfinite(info.high)
+    if all(ends):
+        span = info.high - info.low
+        share = min(max((value - info.low) / span, 0.0), 1.0)
+        worth = _kish(np.bincount(member, weights=evidence))
+        if error:
+            worth = min(share * (1 - share) * span**2 / error**2, _kish(evidence))
+            worth *= (float(student.ppf(1 - tail, clips - 1)) / quantile) ** 2
+        low, high = _exact(share, worth, tail)
+        return Interval(info.low + span * low, info.low + span * high, confidence, f"exact limits, {words}")
+    if not error and info.unit == "%" and value == info.low:
+        # No error at all: as for a share of units with an error, since each of these would add at most one or so.
+        return Interval(value, _exact(0.0, float(units), tail)[1], confidence, f"exact limits over {units} {named}")
+    if not error:
+        return none(f"none: the score does not vary between the {units} test {named}")
+    half = quantile * error
+    if not any(ends):
+        return Interval(value - half, value + half, confidence, f"t limits, {words}")
+    end = info.low if ends[0] else info.high
+    ratio = math.exp(half / abs(value - end))
+    low, high = sorted((end + (value - end) / ratio, end + (value - end) * ratio))
+    return Interval(low, high, confidence, f"t limits of the logarithm, {words}")
 
 
-def sign_flip_p(differences: np.ndarray, generator: np.random.Generator, draws: int = 10_000) -> float:
-    """Return the two-sided p-value of a mean of paired differences, by a randomisation test.
+def too_few(units: int, named: str, confidence: float = 0.95) -> str:
+    """Say that there are too few independent units for an interval."""
+    return f"too few {named} to tell: {units} of at least {least_units(confidence)}"
 
-    If neither system is better, the sign of each difference is random. Few differences are flipped in all 2^m ways;
-    many at random (Fisher, 1935; Good, 2005).
+
+def paired_difference(value: float, gains: np.ndarray, units: int, named: str, confidence: float = 0.95) -> Difference:
+    """Return a difference with its interval and p-value, both of one randomisation test: flipping signs.
+
+    If the true difference is d, the sign of each part's `gain - d` is random (Fisher, 1935; Good, "Permutation,
+    Parametric and Bootstrap Tests", 2005). The interval holds every d that this test does not reject; its ends are
+    quantiles of the mean gains of subsets of the parts (Hartigan, "Using subsample values as typical values", JASA 64,
+    1969). For accuracy on independent clips the p-value is that of McNemar's exact test.
 
     Args:
-        differences: `(m,)` of independent groups of units; zeros are dropped.
-        generator: of the random flips.
-        draws: number of random flips.
+        value: the difference.
+        gains: `(G,)` of each part; their mean is the difference, or nearly.
+        units: number of independent units.
+        named: what they are (`sources`, `clips`).
+        confidence: coverage.
+
+    Raises:
+        ConfigError: the confidence does not lie between 0 and 1.
     """
-    d = np.asarray(differences, dtype=np.float64)
-    d = d[d != 0]
-    if not d.size:
-        return 1.0
-    limit = abs(d.sum()) * (1 - 1e-12)
-    if 2**d.size <= draws:
-        flips = 1 - 2 * ((np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1)
-        return float((np.abs(flips @ d) >= limit).mean())
-    found = sum(
-        int((np.abs(generator.choice([-1.0, 1.0], (block, d.size)) @ d) >= limit).sum())
-        for block in np.full(max(1, draws // 500), 500)
-    )
-    return (1 + found) / (1 + max(1, draws // 500) * 500)
+    alpha, gains = 1 - confidence, np.asarray(gains, dtype=np.float64)
+
+    def none(reason: str, p: float = math.nan) -> Difference:
+        return Difference(value, Interval(math.nan, math.nan, confidence, reason), p)
+
+    if units < least_units(confidence):
+        return none(too_few(units, named, confidence))
+    if not (math.isfinite(value) and np.isfinite(gains).all()):
+        return none(f"the metric is undefined on some of the {units} test {named}")
+    if not gains.any():
+        return none(f"the two do not differ on any of the {units} test {named}", 1.0)
+    tiny = 1e-9 * float(np.abs(gains).max())
+    if np.ptp(gains) <= tiny:
+        return none(f"the gain does not vary between the {units} test {named}")
+    below, above = _subset_means(gains)
+    # The mean of a subset that should be zero is not, by rounding.
+    below, above = (np.sort(np.where(np.abs(each) < tiny, 0.0, each)) for each in (below, above))
+    skipped = math.floor(alpha / 2 * len(below) + 1e-9)
+    low, high = float(below[skipped]), float(above[-1 - skipped])
+    if not low <= value <= high:
+        return none(f"the gain is not a sum of gains of the {units} test {named}: some classes are too rare to tell")
+    p = 2 * min(int((below <= 0).sum()), int((above >= 0).sum())) / len(below)
+    return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), min(1.0, p))
+
+
+def _subset_means(gains: Floats) -> tuple[Floats, Floats]:
+    """Means of the gains of all subsets, or of random ones; empty subsets are -inf in the first, inf in the second."""
+    parts = len(gains)
+    if 2**parts <= FLIPS + 1:
+        chosen = ((np.arange(2**parts)[:, None] >> np.arange(parts)) & 1).astype(np.float64)
+    else:
+        chosen = np.random.default_rng(0).integers(0, 2, (FLIPS + 1, parts)).astype(np.float64)
+        chosen[0] = 0  # the outcome itself is one of the flips
+    count = chosen.sum(1)
+    means = chosen @ gains / np.maximum(count, 1)
+    return np.where(count, means, -math.inf), np.where(count, means, math.inf)
+
+
+def _exact(share: float, trials: float, tail: float) -> tuple[float, float]:
+    """Clopper and Pearson's limits of a share, for any number of trials, whole or not."""
+    hits, misses = share * trials, (1 - share) * trials
+    low = float(beta.ppf(tail, hits, misses + 1)) if hits > 1e-9 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, misses)) if misses > 1e-9 else 1.0
+    return low, high
+
+
+def _kish(weights: np.ndarray) -> float:
+    """Number of units of equal weight that are worth as much as these."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def _check_confidence(confidence: float) -> None:

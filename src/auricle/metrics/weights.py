@@ -100,3 +100,10 @@ def nan_mean(values: Floats, axis: int = 0) -> Floats:
     """Return the mean of the values that are defined, NaN where there is none (numpy's own warns there)."""
     defined = ~np.isnan(values)
     return divide(np.where(defined, values, 0.0).sum(axis), defined.sum(axis).astype(np.float64))
+
+
+def class_evidence(classes: np.ndarray) -> Floats:
+    """Return how much each unit `(n,)` counts in a mean over classes: 1 / the size of its class."""
+    _, member, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    evidence: Floats = 1 / sizes[member]
+    return evidence

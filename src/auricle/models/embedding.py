@@ -8,6 +8,7 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 from auricle.models.opening import Model, load
+from auricle.tokens.embedding_files import check_ending
 from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
 
 
@@ -19,20 +20,22 @@ def embed(
     segment: float | None = None,
     hop: float | None = None,
     batch: int = 16,
+    resume: bool = False,
     device: str = "auto",
     precision: str = "fp32",
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> EmbeddedCorpus:
-    """Encode every clip once and write a Parquet table with its columns and `embedding`, `(D,)` float32.
+    """Encode every clip once and write a table of its columns and `embedding`, `(D,)` float32.
 
     Args:
         model: a model, or what `load` opens.
         data: a corpus, or what `open_corpus` opens.
-        out: file to write.
+        out: file to write: `.parquet`, `.csv`, `.jsonl` or `.npz`; see `auricle.tokens.embedding_files.write_table`.
         segment: cut recordings into segments of this many seconds: one row per segment.
         hop: seconds between the starts of two segments; None: `segment`.
         batch: clips encoded at once, at most.
+        resume: continue a killed call with the same arguments, to the same bytes; start where there is none.
         device: see `load`; ignored for a `Model`, like the next two.
         precision: see `load`.
         trust_remote_code: see `load`.
@@ -41,13 +44,14 @@ def embed(
     Raises:
         CheckpointError: there is no such model.
         CorpusError: there is no such data, or no clip could be embedded.
-        ConfigError: a setting is out of range.
-        StorageError: `out` can't be written.
+        ConfigError: a setting is out of range, or the ending of `out` is of no format.
+        StorageError: `out` can't be written, or unfinished work is there and `resume` is not set.
 
     Examples:
         >>> import auricle
         >>> auricle.embed("runs/mine", "recordings", "vectors.parquet", segment=5)  # doctest: +SKIP
     """
+    check_ending(Path(out))
     if hop is not None and segment is None:
         raise ConfigError("hop needs segment: the length of the segments")
     clips = data if isinstance(data, Corpus) else open_corpus(data)
@@ -55,4 +59,4 @@ def embed(
         clips = clips.segments(segment, hop)
     if not isinstance(model, Model):
         model = load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
-    return embed_corpus(model.encoder, clips, out, batch=batch, progress=progress)
+    return embed_corpus(model.encoder, clips, out, batch=batch, resume=resume, progress=progress)

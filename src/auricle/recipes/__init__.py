@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.recipes.loading import load, load_recipe, random_control
     from auricle.recipes.notes import Notes, Reference
-    from auricle.recipes.pretraining import pretrain
+    from auricle.recipes.pretraining import pretrain, resume
     from auricle.recipes.recipe import Recipe
     from auricle.recipes.registry import Method, get_recipe, recipes
 
@@ -26,6 +26,7 @@ _WHERE = {
     "pretrain": "pretraining",
     "random_control": "loading",
     "recipes": "registry",
+    "resume": "pretraining",
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "pretrain",
     "random_control",
     "recipes",
+    "resume",
 ]
 
 

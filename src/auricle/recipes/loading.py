@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from auricle.audio.frontends.frontend import FrontEnd
+from auricle.encoders.callables import guarded
+from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import CheckpointError, ConfigError
+from auricle.errors import AuricleError, CheckpointError
 from auricle.recipes.building import build_encoder
 from auricle.recipes.recipe import Recipe
 from auricle.training.checkpoint import load_weights, read_state, verify_file
@@ -24,10 +27,12 @@ def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
         CheckpointError: there is no run or no such checkpoint, it is damaged, or its weights do not fit its recipe.
     """
     recipe, checkpoint, name = _find(Path(run), step)
-    frontend, encoder = build_encoder(recipe, recipe.train.seed)
+    frontend, encoder = _built(recipe, recipe.train.seed, Path(run))
     state = read_state(checkpoint)
     load_weights(encoder, verify_file(checkpoint, "encoder.safetensors", state))
-    notes = (f"{recipe.name} {recipe.size}, step {state['step']} of {recipe.train.steps}",)
+    notes = (
+        f"{recipe.name} {recipe.size}, step {state['step']} of {state['progress'].get('steps', recipe.train.steps)}",
+    )
     return FrozenEncoder(frontend, encoder, name=name, notes=notes)
 
 
@@ -38,7 +43,7 @@ def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
         CheckpointError: there is no run.
     """
     recipe, _, name = _find(Path(run), None)
-    frontend, encoder = build_encoder(recipe, seed)
+    frontend, encoder = _built(recipe, seed, Path(run))
     return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=(f"random weights, seed {seed}",))
 
 
@@ -50,8 +55,13 @@ def load_recipe(run: str | Path) -> Recipe:
     """
     path = Path(run)
     if (path / "training.json").is_file():
-        return _parse(read_state(path).get("recipe"), path)
-    return _parse(RunFolder.open(path).recipe, path)
+        return parse_recipe(read_state(path).get("recipe"), path)
+    return parse_recipe(RunFolder.open(path).recipe, path)
+
+
+def _built(recipe: Recipe, seed: int, run: Path) -> tuple[FrontEnd, Encoder]:
+    with guarded(f"the recipe in {run} can't be built: it", CheckpointError, "; it is damaged or was edited"):
+        return build_encoder(recipe, seed)
 
 
 def _find(path: Path, step: int | None) -> tuple[Recipe, Path, str]:
@@ -65,11 +75,26 @@ def _find(path: Path, step: int | None) -> tuple[Recipe, Path, str]:
     return load_recipe(path), folder.checkpoint(step), folder.path.resolve().name
 
 
-def _parse(data: Any, path: Path) -> Recipe:
+def parse_recipe(data: Any, path: Path, modules: Any = ()) -> Recipe:
+    """Return the recipe that a run folder or a checkpoint holds as JSON data.
+
+    Args:
+        data: of the recipe.
+        path: where it was found, for messages.
+        modules: of plug-ins that the run used, for messages: data does not decide which code runs.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
     try:
         return Recipe.from_json(data)
-    except (ConfigError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the recipe in {path} can't be read: {error}; it is damaged, or of another version of auricle, or uses a "
-            "plug-in: import its module first (auricle --plugin MODULE ...)"
-        ) from error
+    except AuricleError as error:
+        why = str(error)
+    # Whatever is wrong with data that somebody edited, it is no defect of ours.
+    except (TypeError, AttributeError, ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+    named = " ".join(f"--plugin {module}" for module in modules or ()) if isinstance(modules, list | tuple) else ""
+    raise CheckpointError(
+        f"the recipe in {path} can't be read: {why}; it is damaged, or of another version of auricle, or uses a "
+        f"plug-in: import its module first (auricle {named or '--plugin MODULE'} ...)"
+    )

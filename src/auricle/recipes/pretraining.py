@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from auricle.corpus.loader import Loader
-from auricle.corpus.readers.label_table import read_csv
-from auricle.corpus.readers.side_tables import CAPTIONS, read_captions
+from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
-from auricle.errors import CheckpointError, ConfigError
+from auricle.errors import CheckpointError, ConfigError, Terminated
 from auricle.recipes.building import build, check_fit
+from auricle.recipes.columns import read_columns
 from auricle.recipes.environment import note_session
 from auricle.recipes.recipe import Recipe, previous_encoders
-from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, write_recordings
+from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, opening_notes, write_recordings
+from auricle.recipes.request import Request, read_request, requested
 from auricle.recipes.stages import as_begun, on_previous, preparing
-from auricle.storage import write_json
+from auricle.training.checkpoint import find_checkpoints, read_state
+from auricle.training.lock import RunLock, refuse_in_use
 from auricle.training.loop import train
+from auricle.training.progress import check_tensorboard
 from auricle.training.randomness import derive_seed
 from auricle.training.ranks import Ranks
-from auricle.training.run_folder import STAGE, RunFolder
+from auricle.training.run_folder import RunFolder
+from auricle.training.run_record import STAGE, resume_command
+from auricle.training.saving import check_free, space_needed
+from auricle.training.signals import Ending
 from auricle.training.threads import step_threads, threads
 
 
@@ -35,6 +42,8 @@ def pretrain(
     *,
     resume: bool = False,
     exclude: Sequence[str] = (),
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     progress: bool = True,
     previous: str | Path | None = None,
 ) -> Path:
@@ -42,52 +51,152 @@ def pretrain(
 
     The previous stages of a recipe are trained first, in the folder `previous` of `out`, `previous/previous` ...
 
-    The folder receives `recipe.json` (resolved: with the measured statistics), `corpus.json`, `recordings.parquet` (see
-    `recordings.recording_ids`), `environment.json`, metrics, events and checkpoints: everything needed to repeat the
-    run.
+    The folder receives `run.json` (what was asked for), `recipe.json` (resolved: with the measured statistics),
+    `corpus.json`, `recordings.parquet` (see `recordings.recording_ids`), `environment.json`, metrics, events and
+    checkpoints: everything needed to repeat and to continue the run.
 
     Args:
         recipe: method and settings.
         data: a corpus, or anything that `open_corpus` takes.
         out: the run folder; it must not hold a run that made a step, unless `resume`. Finished stages in it are used.
         resume: continue from the latest checkpoint in `out`, with the same recipe and corpus; a run that was killed
-            before its first checkpoint begins again at step 0, with the statistics that it had measured.
+            before its first checkpoint begins again at step 0, with the statistics that it had measured. Where there is
+            no run yet, it starts, and a finished one is left as it is. `resume(out)` needs nothing else.
         exclude: sub-corpora to exclude.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         progress: show a progress line.
         previous: run folder to use as the previous stage, instead of training one.
 
     Raises:
-        CheckpointError: `out` holds a run already, there is no run to resume, or recipe or corpus have changed.
+        CheckpointError: `out` holds a run already, recipe or corpus have changed, or another process trains it.
         CorpusError: the corpus can't be opened, or is empty.
         ConfigError: settings contradict each other.
         TrainingError: training can't continue (see `training.loop.train`).
-        KeyboardInterrupt: stopped by Ctrl-C, after writing a checkpoint.
+        KeyboardInterrupt: stopped by Ctrl-C (`errors.Terminated`: by SIGTERM), after writing a checkpoint.
 
     Examples:
         >>> import auricle
         >>> run = auricle.pretrain(auricle.get_recipe("cola"), "recordings", "runs/mine")  # doctest: +SKIP
     """
-    ranks = Ranks.start(recipe.train.device)
+    ranks, out = Ranks.start(recipe.train.device), Path(out)
     show = progress and ranks.main
-    begun = None
-    if resume and ((Path(out) / "recipe.json").exists() or not (Path(out) / STAGE).is_dir()):
-        begun = RunFolder.open(out, writes=ranks.main)
-    elif ranks.main:
-        RunFolder.check_new(Path(out))
-    corpus = _open(data, exclude, ranks)
+    request = Request.of(recipe, data, tuple(exclude), previous, channel, time_expansion)
+    begun = _begun(request, out, resume, ranks)
+    # Every rank has looked before rank 0 writes.
+    ranks.wait()
+    if begun is not None and begun.finished():
+        kept = read_request(out)
+        if kept is None or kept.data != request.data:
+            check_corpus(begun, read_as(_open(data, exclude, ranks), channel, time_expansion))
+        return _already_done(begun, show)
+    if resume and begun is None and show:
+        _say(f"{out} holds no step yet: the run starts at step 0")
+    corpus = read_as(_open(data, exclude, ranks), channel, time_expansion)
     if begun is not None:
         check_corpus(begun, corpus)
-    _check_early(recipe, corpus, previous)
+    _check_early(recipe, corpus, previous, out, ranks)
+    if show and out.name != STAGE:
+        for line in opening_notes(corpus, out):
+            _say(line)
+    with RunLock(out) if ranks.main else nullcontext() as lock:
+        # Another process may have trained here since.
+        begun = _begun(request, out, resume, ranks, own=True)
+        if begun is None and ranks.main:
+            request.write(out)
+        try:
+            ending = _train(request, corpus, out, begun, lock, progress, ranks)
+        except KeyboardInterrupt as stop:
+            # Where a checkpoint was written, the loop said so.
+            if show and not stop.args and out.name != STAGE:
+                _say(f"stopped before a step was made; continue with: {resume_command(out)}")
+            raise
+    if ending in ("interrupted", "terminated"):
+        raise (Terminated if ending == "terminated" else KeyboardInterrupt)("saved")
+    return out
+
+
+def resume(out: str | Path, *, data: str | Path | None = None, progress: bool = True) -> Path:
+    """Continue a run, which knows its recipe and data; return its folder. A finished one is left as it is.
+
+    Args:
+        out: the run folder.
+        data: where the data lie now, if they were moved; None: where they lay.
+        progress: show a progress line.
+
+    Raises:
+        CheckpointError: there is no run, it is damaged, another process trains it, or the data have changed.
+        CorpusError: the corpus can't be opened.
+        TrainingError: training can't continue (see `training.loop.train`).
+        KeyboardInterrupt: stopped by Ctrl-C, after writing a checkpoint.
+
+    Examples:
+        >>> import auricle
+        >>> run = auricle.resume("runs/mine")  # doctest: +SKIP
+    """
+    found = requested(out, data)
+    return pretrain(
+        found.recipe, str(found.data), out, resume=True, exclude=found.exclude, progress=progress,
+        previous=found.previous, channel=found.channel, time_expansion=found.time_expansion,
+    )  # fmt: skip
+
+
+def _begun(request: Request, out: Path, resume: bool, ranks: Ranks, own: bool = False) -> RunFolder | None:
+    """Return the run to continue, or None for a new one; refuse folders that another run uses.
+
+    Args:
+        request: what is asked for now.
+        out: the run folder.
+        resume: whether a run there may be continued.
+        ranks: the processes that train together.
+        own: whether this process holds the folder.
+    """
+    if ranks.main and not own:
+        refuse_in_use(out)
+    kept = read_request(out) if resume else None  # None for a run that auricle 0.2 began, too
+    if kept is not None:
+        kept.check(request, out)
+    begun = RunFolder.begun(out, writes=ranks.main) if resume else None
+    if begun is None and ranks.main:
+        RunFolder.check_new(out)
+    return begun
+
+
+def _already_done(run: RunFolder, show: bool) -> Path:
+    """Leave a finished run as it is, but for lines of its journal that are damaged."""
+    step = max(run.checkpoints)
+    with RunLock(run.path) if run.writes else nullcontext():
+        told = run.rewind(step, read_state(run.checkpoint())["progress"].get("lines"))
+    for line in told:
+        run.log(line)
+    if show:
+        for line in (*told, f"{run.path} is complete: all its {step} steps are done, and nothing is left to do"):
+            _say(line)
+    return run.path
+
+
+def _train(
+    request: Request,
+    corpus: Corpus,
+    out: Path,
+    begun: RunFolder | None,
+    lock: RunLock | None,
+    progress: bool,
+    ranks: Ranks,
+) -> Ending:
+    """Train a run and its previous stages, in a folder that this process holds."""
+    recipe, show = request.recipe, progress and ranks.main
+    previous: str | Path | None = request.previous
     if begun is not None and begun.checkpoints:
         recipe = as_begun(recipe, begun)
     else:
         if previous is None and recipe.previous is not None:
-            if show and Path(out).name != STAGE:
-                _announce_stages(recipe, Path(out))
-            previous = _train_stage(recipe.previous, corpus, Path(out) / STAGE, progress, ranks)
+            if show and out.name != STAGE:
+                _announce_stages(recipe, out)
+            previous = _train_stage(recipe.previous, corpus, out / STAGE, progress, ranks)
         if previous is not None:
             recipe = on_previous(recipe, previous)
-    if show and (recipe.previous is not None or Path(out).name == STAGE):
+    if show and (recipe.previous is not None or out.name == STAGE):
         _say(f"{recipe.name}, in {out}")
     recipe = _resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
@@ -102,7 +211,7 @@ def pretrain(
         world=ranks.world,
     )
     check_fit(recipe, frontend, encoder)
-    noted: list[str] = []
+    noted = opening_notes(corpus, out)
     if objective.columns:
         objective.take_columns(read_columns(corpus, objective.columns, noted.append))
     if begun is not None:
@@ -110,10 +219,11 @@ def pretrain(
         run = begun
     else:
         run = RunFolder.create(out, recipe.to_json(), writes=ranks.main)
+    run.lock = lock
     # Each file is checked by itself: a run may have been killed between any two of them.
     if ranks.main and not (run.path / "corpus.json").exists():
-        run.write("corpus.json", describe_corpus(corpus, exclude, {}))
-    if ranks.main and not (run.path / RECORDINGS).exists():
+        run.write("corpus.json", describe_corpus(corpus, request.exclude, {}))
+    if ranks.main and not run.has(RECORDINGS):
         write_recordings(run, corpus)
     note_session(run, recipe, ranks)
     for line in noted:
@@ -130,63 +240,34 @@ def pretrain(
         resume=begun is not None,
         progress=progress,
         ranks=ranks,
-        warnings=[] if padding is None else [padding],
+        warnings=[
+            *([] if padding is None else [padding]),
+            *loader.warnings(),
+            *band_notes(corpus, frontend.rate),
+        ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
-    run.write("corpus.json", describe_corpus(corpus, exclude, broken))
-    if ending == "interrupted":
-        raise KeyboardInterrupt
-    return run.path
+    run.write("corpus.json", describe_corpus(corpus, request.exclude, broken))
+    return ending
 
 
-def read_columns(
-    corpus: Corpus, names: Sequence[str], note: Callable[[str], None] = lambda line: None
-) -> Mapping[str, Sequence[object]]:
-    """Return the columns that an objective reads besides the audio, one value per clip.
-
-    A column that the corpus lacks is read from the table `captions.csv` in its folder, where there is one: `caption`
-    stands for all caption columns of that table (see `read_captions`), another name for the column of that name. The
-    column `file` comes with them, so that an error about a value can name the clip.
-
-    Args:
-        corpus: the clips.
-        names: the columns.
-        note: receives a line about the source of a column.
-
-    Raises:
-        ConfigError: there is no such column; those that exist are named.
-        CorpusError: the table of captions can't be read, or has none for these clips.
-    """
-    asked = dict.fromkeys((*names, "file"))
-    return {name: corpus.column(name) if name in corpus.columns else _captions(corpus, name, note) for name in asked}
-
-
-def _captions(corpus: Corpus, name: str, note: Callable[[str], None]) -> list[object]:
-    path = corpus.root / CAPTIONS
-    there = [column for column in read_csv(path) if column != "file"] if path.is_file() else []
-    chosen = [c for c in there if c.startswith("caption") or c.endswith("caption")] if name == "caption" else [name]
-    if not chosen or not set(chosen) <= set(there):
-        table = f", its {CAPTIONS} has {', '.join(there)}" if there else f", and there is no {CAPTIONS} in its folder"
-        raise ConfigError(
-            f"the objective reads the column {name!r} and the corpus {corpus.name} has none (it has "
-            f"{', '.join(sorted(corpus.columns))}{table}); set --data to a table with that column, or name the column "
-            "that holds it: --objective.columns NAME"
-        )
-    captions = read_captions(path, corpus, chosen)
-    texts: list[list[str]] = [[] for _ in range(len(corpus))]
-    for row, text in zip(captions.rows.tolist(), captions.texts, strict=True):
-        texts[row].append(text)
-    note(f"column {name!r} was read from {CAPTIONS} ({', '.join(chosen)})" + "".join(f"; {n}" for n in captions.notes))
-    return list(texts)
-
-
-def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None) -> None:
-    """Refuse parts that don't fit before statistics are measured and stages trained."""
-    frontend, encoder, objective = build(recipe, recipe.train.seed)
-    check_fit(recipe, frontend, encoder)
-    if objective.columns:
-        objective.take_columns(read_columns(corpus, objective.columns))
+def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None, out: Path, ranks: Ranks) -> None:
+    """Refuse what can't work, in any stage, before statistics are measured and stages trained."""
+    if recipe.train.tensorboard:
+        check_tensorboard()
+    needed, folder, stage = 0, out, recipe
+    while True:
+        frontend, encoder, objective = build(stage, stage.train.seed)
+        check_fit(stage, frontend, encoder)
+        if objective.columns:
+            objective.take_columns(read_columns(corpus, objective.columns))
+        needed += space_needed(encoder, objective, stage.train, len(find_checkpoints(folder / "checkpoints")))
+        if previous is not None or stage.previous is None:
+            break
+        folder, stage = folder / STAGE, stage.previous
+    if ranks.main:
+        check_free(out, needed)
     if (
         previous is not None
         and recipe.previous is None
@@ -214,27 +295,25 @@ def _say(text: str) -> None:
 
 def _train_stage(recipe: Recipe, corpus: Corpus, out: Path, progress: bool, ranks: Ranks) -> Path:
     """Train the previous stage (or continue it), and return its run folder; a finished one is used as it is."""
-    done = out / "stage.json"
     # Only rank 0 checks: another rank may see a file that rank 0 is still writing.
-    finished, begun = ranks.share((done.exists(), (out / "recipe.json").exists() and not RunFolder.idle(out)))
-    if not finished:
-        pretrain(recipe, corpus, out, resume=begun, progress=progress)
-        if ranks.main:
-            run = RunFolder.open(out)
-            step = max(run.checkpoints, default=0)
-            if step < recipe.train.steps:
-                run.log(
-                    f"stopped by train.minutes at step {step} of {recipe.train.steps}; the next stage builds on that"
-                )
-            write_json(done, {"finished": True, "step": step, "recipe": recipe.fingerprint()})
-        ranks.wait()
-        return out
-    kept = RunFolder.open(out, writes=False).read("stage.json")
-    if kept.get("recipe") != recipe.fingerprint():
-        raise CheckpointError(
-            f"{out} holds a previous stage that was trained by other settings than the recipe's now; set another "
-            "--out, or name the run to use by --previous"
-        )
+    begun = ranks.share((out / "recipe.json").exists() and not RunFolder.idle(out))
+    if begun:
+        kept = read_request(out)
+        if kept is not None and kept.recipe.fingerprint() != recipe.fingerprint():
+            try:
+                kept.check(Request(recipe), out)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{out} holds a previous stage that was trained by other settings than the recipe's now ({error}); "
+                    "expected the same. Set another --out, or name the run to use by --previous"
+                ) from error
+    pretrain(recipe, corpus, out, resume=begun, progress=progress)
+    if ranks.main:
+        run = RunFolder.open(out)
+        step = max(run.checkpoints)
+        if read_state(run.checkpoint())["progress"].get("over"):
+            run.log(f"stopped by train.minutes at step {step}; the next stage builds on that")
+    ranks.wait()
     return out
 
 

@@ -17,6 +17,8 @@ from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
+from auricle.training.run_record import check_sum
+from auricle.words import counted, was
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -52,7 +54,7 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
     raise CheckpointError(
         f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
         f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
-        "--exclude), or start a new run in another --out"
+        "--exclude, --channel, --time-expansion), or start a new run in another --out"
     )
 
 
@@ -72,6 +74,18 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
     return described
+
+
+def opening_notes(corpus: Corpus, out: Path) -> list[str]:
+    """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
+    lines, count = list(corpus.notes), len(corpus.problems)
+    if count:
+        file, why = next(iter(corpus.problems.items()))
+        lines.append(
+            f"{counted(count, 'recording')} {was(count)} skipped, such as {file} ({why}); all are "
+            f"listed, with the reason, under 'broken' in {out / 'corpus.json'}"
+        )
+    return lines
 
 
 def recording_ids(corpus: Corpus) -> np.ndarray:
@@ -108,6 +122,7 @@ def write_recordings(run: RunFolder, corpus: Corpus) -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.table({"recording": recording_ids(corpus)}), buffer)
     write_atomic(run.path / RECORDINGS, buffer.getvalue())
+    run.seal(RECORDINGS)
 
 
 def read_recordings(run: Path) -> np.ndarray | None:
@@ -119,6 +134,7 @@ def read_recordings(run: Path) -> np.ndarray | None:
     path = run / RECORDINGS
     if not path.is_file():
         return None
+    check_sum(run, RECORDINGS)
     try:
         return np.asarray(pq.read_table(path).column("recording").to_numpy(), dtype=np.uint64)
     except (OSError, KeyError, ValueError, TypeError) as error:

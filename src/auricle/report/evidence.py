@@ -9,7 +9,7 @@ from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
 from auricle.results.book import Condition, group_by_condition, newest
-from auricle.results.record import CONTROLS, ROLES
+from auricle.results.record import CONTROLS, ROLES, constant_value
 
 PROBE_ORDER = (
     "centroid",
@@ -117,6 +117,16 @@ class TaskEvidence:
     def first(self) -> Record:
         """A record, for what all records share (kind, confidence)."""
         return next(iter(self.cells.values())).record
+
+    @property
+    def constants(self) -> dict[str, dict[str, float]]:
+        """Name of what ignores the sound (a majority class ...) -> probe -> its value."""
+        found: dict[str, dict[str, float]] = {}
+        for entry in self.entries:
+            constant = constant_value(entry.record)
+            if constant is not None:
+                found.setdefault(constant[0], {})[entry.probe] = constant[1]
+        return found
 
     def best(self, role: str) -> Entry | None:
         """Return the entry of best value among the rows of a role."""

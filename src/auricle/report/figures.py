@@ -9,7 +9,7 @@ from typing import Any
 from auricle.report.markup import Markup, element
 
 COLOURS = ("#4c78d8", "#e8833a", "#37a06f", "#b65fc9", "#d9506a", "#3aa6b9", "#a98b2d", "#8a77e0", "#6f9a3b", "#c46a9b")
-CONTROL_COLOURS = {"random": "#8c95a3", "log-mel": "#b8a27a"}
+CONTROL_COLOURS = {"random": "#8c95a3", "log-mel": "#b8a27a", "mfcc": "#93a88b"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon")
 
 Trace = dict[str, Any]

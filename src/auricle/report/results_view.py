@@ -9,7 +9,7 @@ from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import Measure, number, short
 from auricle.report.provenance_view import badge
-from auricle.results.record import CONTROLS, ROLES
+from auricle.results.record import CONTROL_NAMES, CONTROLS
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -49,6 +49,9 @@ def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
         parts.append(
             element("tr", element("th", title, " ", about, colspan=len(probes) + 1, scope="rowgroup"), class_="group")
         )
+        for name, values in task.constants.items():
+            cells = [element("td", task.measure.text(values.get(probe)), class_="value") for probe in probes]
+            parts.append(element("tr", element("th", name, class_="quiet", scope="row"), cells))
         top = max((task.merit(e) for e in task.cells.values() if e.value is not None), default=None)
         for row in task.rows:
             cells = [_cell(task, task.cells.get((row, probe)), top) for probe in probes]
@@ -84,7 +87,9 @@ def _cell(task: TaskEvidence, entry: Entry | None, top: float | None) -> Markup:
     measure = task.measure
     best = entry.value is not None and task.merit(entry) == top
     shown = element("a", measure.text(entry.value), href=f"#{entry.anchor}", class_="number best" if best else "number")
-    spread = element("span", f"[{measure.text(entry.low)}, {measure.text(entry.high)}]", class_="interval")
+    spread = None
+    if entry.low is not None and entry.high is not None:
+        spread = element("span", f"[{measure.text(entry.low)}, {measure.text(entry.high)}]", class_="interval")
     return element("td", shown, spread, _gain(task, entry), class_="value")
 
 
@@ -112,7 +117,7 @@ def summary(task: TaskEvidence) -> Markup:
     measure = task.measure
     probe = f"the {best.probe} probe" if task.type_name == "clips" else best.probe
     parts = [f"Best pre-trained: {best.row.label} with {probe}, {measure.full(best.value)}"]
-    rivals = [(CONTROLS[role], task.best(role)) for role in reversed(ROLES) if role in CONTROLS]
+    rivals = [(CONTROLS[role], task.best(role)) for role in CONTROL_NAMES]
     for name, rival in rivals:
         if rival is not None:
             parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")
@@ -131,7 +136,9 @@ def _standing(entry: Entry, rival: Entry, measure: Measure) -> str:
         return "equal to"
     # Above or below would mislead where lower values are better.
     words = ("worse than", "better than") if measure.lower else ("above", "below")
-    return f"{words[0] if ahead > 0 else words[1]}{'' if apart else ', with overlapping intervals,'}"
+    known = None not in (high.low, low.high)
+    caveat = "" if apart else ", with overlapping intervals," if known else ", with too few test units for intervals,"
+    return f"{words[0] if ahead > 0 else words[1]}{caveat}"
 
 
 def leak_section(task: TaskEvidence) -> Markup | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from auricle.errors import CheckpointError
 from auricle.report.numbers import number
-from auricle.results.record import upgraded
+from auricle.results.record import upgraded, without_stale
 
 Record = dict[str, Any]
 
@@ -107,6 +107,8 @@ def _read_run(path: Path, name: str) -> RunData:
         for file in probes
         for record in _json_lines(file, problems)
     ]
+    results, stale = without_stale(results, lambda record: record)
+    problems += stale
     beside = {name: _beside(path, name, problems) for name in ("map", "events", "prototypes")}
     texts = [_json_object(file, problems) for at in _AUDIO_TEXT for file in sorted(path.glob(f"{at}/*.json"))]
     steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]

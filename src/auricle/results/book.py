@@ -18,13 +18,14 @@ from typing import Any, Self, TypeVar
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
-from auricle.results.record import CONTROLS, Result, read_results
+from auricle.results.record import CONTROLS, Result, read_results, without_stale
 from auricle.words import counted
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 FILE = "results.jsonl"
+KEPT = "kept for the headline metric only; --compare computes them"
 _SKIPPED = {"tokens", "fits", "predictions", "checkpoints"}
 
 
@@ -150,18 +151,18 @@ class ResultBook:
             if not here:
                 raise CorpusError(f"no {FILE} in or below {path}; `auricle probe` writes them: run it first")
             files += [file for file in here if file.resolve() not in {f.resolve() for f in files}]
-        once: dict[tuple[str, str], Found] = {}
-        repeated = 0
+        found, notes = list[Found](), list[str]()
         for file in files:
-            for result in read_results(file):
-                key = (result.key, result.protocol_name)
-                repeated += key in once
-                if key not in once or once[key].result.made < result.made:
-                    once[key] = Found(result, file.parent)
+            kept, stale = without_stale(read_results(file), vars)
+            found += [Found(result, file.parent) for result in kept]
+            notes += stale
+        once, older = newest(found, lambda f: (f.result.key, f.result.protocol_name), lambda f: f.result.made)
         if not once:
-            raise CorpusError(f"no result in {files[0] if files else 'no folder'}; name folders of `auricle probe`")
-        notes = [f"shown once: {counted(repeated, 'repetition')} of the same experiment"] if repeated else []
-        return cls(tuple(once.values()), tuple(notes))
+            where = f"no result in {[*files, 'no folder'][0]}; name folders of `auricle probe`"
+            raise CorpusError("; ".join([where, *notes]))
+        if older:
+            notes.append(f"shown once: {counted(len(older), 'repetition')} of the same experiment")
+        return cls(tuple(once.values()), tuple(dict.fromkeys(notes)))
 
     def where(
         self,
@@ -178,9 +179,9 @@ class ResultBook:
 
         Args:
             task: names or patterns (`esc*`); none: all. So for the others.
-            encoder: names, patterns, fingerprints (or how they begin), or the roles `random` and `log-mel`.
+            encoder: names, patterns, fingerprints (or how they begin), or the roles `random`, `log-mel`, `mfcc`.
             probe: names or patterns.
-            role: `pretrained`, `random`, `log-mel`.
+            role: `pretrained`, `random`, `log-mel`, `mfcc`.
             type_name: types of tasks: `clips`, `events` ...
             protocol: `strict`, `hear` ...
             metric: read this metric instead of each task's headline; results without it are skipped.
@@ -279,10 +280,10 @@ def _measured(found: Found, metric: str) -> Found:
     result, info = found.result, METRICS[metric]
     if result.metric == metric:
         return found
-    value = result.metrics[metric]
     # A metric that was undefined is None in the file.
-    value = math.nan if value is None else float(value)
-    other = replace(result, metric=metric, value=value, low=math.nan, high=math.nan, better=info.better, unit=info.unit)
+    value = math.nan if result.metrics[metric] is None else float(result.metrics[metric])
+    ends: dict[str, Any] = {"low": math.nan, "high": math.nan, "interval": KEPT}
+    other = replace(result, metric=metric, value=value, better=info.better, unit=info.unit, **ends)
     return Found(other, found.folder)
 
 

@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def clear(self) -> bool:
-        """True where the interval excludes zero."""
+        """True where the interval excludes zero: exactly where p is at most 1 - confidence."""
         return self.low > 0 or self.high < 0
 
 
@@ -103,9 +103,7 @@ def compare_results(
     first: str,
     second: str,
     *,
-    resamples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two encoders by every probe that both have, or two probes by every encoder that both have.
 
@@ -113,9 +111,7 @@ def compare_results(
         book: the results.
         first: name, fingerprint, role or pattern of an encoder; or name of a probe.
         second: of the other.
-        resamples: bootstrap samples of each pair.
         confidence: coverage of the intervals.
-        seed: of the bootstrap.
 
     Raises:
         ConfigError: a name fits nothing or several encoders, or both are the same.
@@ -145,7 +141,7 @@ def compare_results(
             cells = [block.cells.get(key) for key in keys]
             if cells[0] is not None and cells[1] is not None:
                 shared = labels[other] if axis == "probe" else other
-                pairs.append(_pair(block.condition, shared, cells[0], cells[1], resamples, confidence, seed))
+                pairs.append(_pair(block.condition, shared, cells[0], cells[1], confidence))
     if not pairs:
         raise CorpusError(
             f"{names[0]} and {names[1]} share no task with the same metric, corpus and protocol (and the same "
@@ -155,34 +151,25 @@ def compare_results(
     pairs = [replace(p, p_holm=next(adjusted)) if math.isfinite(p.p) else p for p in pairs]
     notes = [
         f"gain: {names[0]} minus {names[1]}, with the sign changed where lower is better: positive is better",
-        f"intervals: {confidence:.0%}, paired bootstrap with {resamples} draws of the same test units; they do not "
-        "cover other training clips",
+        f"intervals ({confidence:.0%}) and p: flipped signs of the gains of test sources, or of clips where the corpus "
+        "states no sources; they do not cover other training clips",
     ]
     if len(pairs) > 1:
         notes.append(f"p (Holm) is adjusted for {len(pairs)} comparisons")
     return Comparison(axis, *names, tuple(pairs), tuple(_over_tasks(pairs)), tuple(notes), confidence)
 
 
-def _pair(
-    condition: Condition, shared: str, first: Found, second: Found, resamples: int, confidence: float, seed: int
-) -> Pair:
+def _pair(condition: Condition, shared: str, first: Found, second: Found, confidence: float) -> Pair:
     a, b = first.result.value, second.result.value
     plain = Pair(condition, shared, a, b, condition.info.sign * (a - b))
     try:
-        found = compare(
-            first.result,
-            second.result,
-            first.folder,
-            second.folder,
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-        )
+        found = compare(first.result, second.result, first.folder, second.folder, confidence=confidence)
     except (CorpusError, ConfigError) as error:
         # The other pairs are compared all the same; this one says what is missing.
         return replace(plain, trouble=str(error))
     low, high = sorted((condition.info.sign * found.interval.low, condition.info.sign * found.interval.high))
-    return replace(plain, low=low, high=high, p=found.p)
+    trouble = "" if found.interval.known else found.interval.method
+    return replace(plain, low=low, high=high, p=found.p, trouble=trouble)
 
 
 def _share(condition: Condition, gain: float) -> float:

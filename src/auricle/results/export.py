@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.text import Text
 from auricle.results.book import Found, ResultBook
 from auricle.results.record import Result
 from auricle.results.tables import Sheet, list_sheets
+from auricle.storage import csv_lines
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -114,13 +113,10 @@ def to_csv(sheets: Sequence[Sheet]) -> str:
     Undefined numbers are empty. Columns that only some sheets have are empty in the others' lines.
     """
     columns = list(dict.fromkeys(key for sheet in sheets for record in sheet.records for key in record))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, ["table", *columns], lineterminator="\n")
-    writer.writeheader()
-    for sheet in sheets:
-        for record in sheet.records:
-            writer.writerow({"table": sheet.title, **{key: _plain(value) for key, value in record.items()}})
-    return out.getvalue()
+    rows = (
+        [sheet.title, *(_plain(record.get(name)) for name in columns)] for sheet in sheets for record in sheet.records
+    )
+    return "".join(csv_lines(["table", *columns], rows))
 
 
 def to_latex(sheets: Sequence[Sheet]) -> str:

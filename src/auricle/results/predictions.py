@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -51,7 +52,8 @@ class TaskPredictions(ABC):
         fold: `(n,)` number of the fold that tested each unit.
         seeds: S seeds of what was trained.
         type_name: of the type of task (class attribute); each has one subclass.
-        unit_axes: array field -> its axis of units; arrays that are not named here have none (class attribute).
+        unit_axes: array field -> its axis of units, that of seeds before it; arrays that are not named here have none
+            (class attribute).
         truth_fields: the fields that predictions of the same truth share (class attribute).
         renamed: former name of a key in files -> its name now (class attribute).
         may_repeat: whether two units may have the same name (class attribute).
@@ -116,6 +118,39 @@ class TaskPredictions(ABC):
     @abstractmethod
     def measure(self, metric: str, weights: np.ndarray) -> NDArray[np.float64]:
         """Return `(S, R)`: the metric of each seed if unit i counted `weights[r, i]` times; NaN where undefined."""
+
+    def constant(self) -> tuple[str, TaskPredictions] | None:
+        """Return predictions that ignore the sound, and their name in tables; None: the type has none."""
+        return None
+
+    def evidence(self, metric: str) -> NDArray[np.float64]:
+        """Return how much each unit `(n,)` counts in a metric: all the same, or in a class mean one by its class."""
+        return np.ones(len(self.names))
+
+    def joined(self, other: Self) -> Self:
+        """Return the units of both in a row, those of `other` last, for metrics that can be pooled."""
+        seeds = math.lcm(len(self.seeds), len(other.seeds))
+
+        def in_row(mine: np.ndarray, theirs: np.ndarray, axis: int) -> np.ndarray:
+            if axis:  # the axis of seeds comes before that of units
+                mine, theirs = (np.concatenate([a] * (seeds // a.shape[axis - 1]), axis - 1) for a in (mine, theirs))
+            return np.concatenate([mine, theirs], axis)
+
+        changes: dict[str, Any] = {}
+        for name, axis in self._axes().items():
+            mine, theirs = getattr(self, name), getattr(other, name)
+            changes[name] = (
+                {key: in_row(mine[key], theirs[key], axis) for key in mine}
+                if isinstance(mine, dict)
+                else in_row(mine, theirs, axis)
+            )
+        n = len(changes["names"])
+        changes |= {"names": np.arange(n).astype(np.str_), "seeds": tuple(range(seeds))}
+        return dataclasses.replace(self, **{**changes, **self._when_joined(n, seeds)})
+
+    def _when_joined(self, units: int, seeds: int) -> dict[str, Any]:
+        """Return the fields that have no plain axis of units, for predictions of this many units and seeds."""
+        return {}
 
     def detail(self) -> dict[str, Any]:
         """Return what else a record shall hold, JSON-ready: `kind`, `classes`, `per_class`, `confusion`, `details`."""

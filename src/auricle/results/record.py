@@ -9,18 +9,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from auricle.errors import CorpusError
-from auricle.storage import write_atomic
+from auricle.storage import append_line, write_atomic
 
-Role = Literal["pretrained", "random", "log-mel"]
+T = TypeVar("T")
+
+SCHEME = 4  # raise when a change of the evaluation changes numbers, so that older results are not taken for new ones
+Control = Literal["random", "log-mel", "mfcc"]
+Role = Literal["pretrained", Control]
+# In the order of evaluation.
+CONTROL_NAMES: tuple[Control, ...] = ("random", "log-mel", "mfcc")
 # In the order of tables: controls first.
-ROLES: tuple[Role, ...] = ("log-mel", "random", "pretrained")
-CONTROLS: dict[str, str] = {"log-mel": "log-mel statistics", "random": "random weights"}
+ROLES: tuple[Role, ...] = ("log-mel", "mfcc", "random", "pretrained")
+CONTROLS: dict[str, str] = {
+    "log-mel": "log-mel statistics",
+    "mfcc": "MFCC statistics",
+    "random": "random weights",
+}
 _SEEN_BEFORE = "\x68eard"  # the name of the field `seen` before 0.2
 
 
@@ -35,7 +45,7 @@ class Result:
         kind: `single` (one label a clip) or `multi` (any number of labels a clip); "" for other types of task.
         encoder: name of the encoder.
         encoder_fingerprint: of its weights and front end.
-        role: `pretrained`, or the control that it is: `random` weights, `log-mel` statistics.
+        role: `pretrained`, or the control that it is: `random` weights, `log-mel` or `mfcc` statistics.
         probe: name of the probe.
         metric: name of the headline metric (`accuracy`, `macro_f1`, `mAP`).
         value: the headline metric: mean over seeds; a metric in % is a share in [0, 1].
@@ -82,6 +92,9 @@ class Result:
         leaks: what in that protocol makes the value optimistic, in words.
         macs: multiply-adds of the probe per clip; None: not counted.
         details: other data of this type of task (curves, timelines), JSON-ready.
+        constant: predictions that ignore the sound, in words (`majority class (rain)`); "": the type has none.
+        constant_metrics: their metrics, on the same test units.
+        scheme: the `SCHEME` that it was evaluated by; 0: before 0.3.
     """
 
     task: str
@@ -134,6 +147,9 @@ class Result:
     leaks: list[str] = field(default_factory=list)
     macs: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    constant: str = ""
+    constant_metrics: dict[str, float] = field(default_factory=dict)
+    scheme: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-ready data; what is not a finite number becomes None."""
@@ -163,6 +179,52 @@ class Result:
         return cls(**values)
 
 
+def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and headline value of predictions that ignore the sound; None where a record has none.
+
+    Args:
+        record: the fields of a `Result`, or JSON data that may lack some of them.
+    """
+    held = record.get("constant_metrics")
+    value = held.get(record.get("metric")) if isinstance(held, dict) else None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(record.get("constant")), float(value)
+
+
+def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) -> tuple[list[T], list[str]]:
+    """Return the records comparable with those of this version, and notes on the stale ones.
+
+    A stale record that a newer one of the same task, probe and control replaces is dropped without a note.
+
+    Args:
+        items: records of one folder.
+        record: of an item: the fields of a `Result`, or JSON data that may lack some of them.
+    """
+
+    def place(item: T) -> tuple[Any, ...]:
+        return tuple(record(item).get(name) for name in ("task", "probe", "role", "protocol_name"))
+
+    kept = [item for item in items if not _is_stale(record(item))]
+    fresh = set(map(place, kept))
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        data = record(item)
+        if _is_stale(data) and place(item) not in fresh:
+            key = CONTROLS[str(data["role"])], str(data.get("command") or "the command that made them")
+            groups.setdefault(key, []).append(f"{data.get('task')} with {data.get('probe')}")
+    return kept, [
+        f"stale results of {name} are not shown ({', '.join(dict.fromkeys(which))}): they were computed from the front "
+        f"end of the encoder beside them, not from the fixed one; run again: {again}"
+        for (name, again), which in groups.items()
+    ]
+
+
+def _is_stale(record: Mapping[str, Any]) -> bool:
+    """Return whether a control was made before scheme 4, on the front end of the encoder that it was compared with."""
+    return record.get("role") == "log-mel" and (record.get("scheme") or 0) < 4
+
+
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:
     """Return the data of a record of any version with the field names of this one."""
     return {"seen": data[_SEEN_BEFORE], **data} if _SEEN_BEFORE in data else data
@@ -179,12 +241,24 @@ def _finite(value: Any) -> Any:
 
 
 def append_result(path: Path, result: Result) -> None:
-    """Add a record to a `results.jsonl`; an older record with the same key is replaced.
+    """Add a record to a `results.jsonl`, without reading the others; of equal keys, readers take the last.
 
-    The file is written beside itself and moved into place, so a reader (or a kill) never meets half a line.
+    Raises:
+        StorageError: the disk is full, or the place can't be written.
     """
-    kept = [r for r in read_results(path) if r.key != result.key] if path.exists() else []
-    write_results(path, [*kept, result])
+    append_line(path, _line(result), _is_json)
+
+
+def _line(result: Result) -> bytes:
+    return (json.dumps(result.to_json(), ensure_ascii=False) + "\n").encode()
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
@@ -193,12 +267,13 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     Raises:
         StorageError: the disk is full, or the place can't be written.
     """
-    text = "".join(json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in results)
-    write_atomic(path, text.encode())
+    write_atomic(path, b"".join(map(_line, results)))
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read the records of a `results.jsonl` (or of the folder that holds one), oldest first.
+    """Read the records of a `results.jsonl` (or of the folder that holds one), oldest first; of equal keys the last.
+
+    A last line that a kill cut off is skipped: its result is not known, and is computed again.
 
     Raises:
         CorpusError: there is no such file, or a line is not a record.
@@ -208,9 +283,12 @@ def read_results(path: Path) -> list[Result]:
         path = path / "results.jsonl"
     if not path.is_file():
         raise CorpusError(f"no results at {path}; expected the file that `auricle probe` writes: run it first")
-    results = []
+    results: dict[str, Result] = {}
     # Not splitlines(): names may hold other line separators, which JSON leaves as they are.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    lines = path.read_bytes().split(b"\n")
+    if not _is_json(lines[-1]):
+        lines.pop()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -221,5 +299,7 @@ def read_results(path: Path) -> list[Result]:
             ) from error
         if not isinstance(data, dict):
             raise CorpusError(f"line {number} of {path} is not a result record; delete it and run the probe again")
-        results.append(Result.from_json(data))
-    return results
+        result = Result.from_json(data)
+        results.pop(result.key, None)
+        results[result.key] = result
+    return list(results.values())

@@ -1,51 +1,27 @@
 """From predictions to scores with intervals, and paired comparisons, for every type of task.
 
-A score is the mean over seeds. The interval is a bootstrap over test units: units of one source are drawn together
-where sources are known. The interval covers other test units of the same kind, not other training clips.
+A score is the mean over seeds. The unit of inference is `TaskPredictions.group`: the source of a clip where a corpus
+states one, else the clip itself. Intervals cover other units of the same kind, not other training clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
-from auricle.metrics.intervals import (
-    Difference,
-    Interval,
-    bootstrap_weights,
-    paired_difference,
-    percentile_interval,
-    sign_flip_p,
-)
+from auricle.metrics.intervals import Difference, Interval, number_parts, paired_difference, score_interval
 from auricle.metrics.weights import Floats
 from auricle.results.predictions import TaskPredictions, load_predictions
 from auricle.results.record import Result
 
-LEAST_SOURCES = 5  # below this many test sources, units are drawn instead of sources
 BLOCK = 4_000_000  # weights held at once
-# Metrics that are means over units (of single-label clips, queries, numbers): tested by flipping signs.
-MEANS = {
-    "accuracy",
-    "map_retrieval",
-    "recall_at_1",
-    "recall_at_5",
-    "recall_at_10",
-    "mrr",
-    "ndcg",
-    "mae",
-    "mae_semitones",
-    "mae_db",
-    "pitch_accuracy",
-    "chroma_accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -61,17 +37,13 @@ class Scores:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def score(
-    predictions: TaskPredictions, metric: str, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Scores:
+def score(predictions: TaskPredictions, metric: str, *, confidence: float = 0.95) -> Scores:
     """Score predictions.
 
     Args:
         predictions: of the test units, with their truth.
         metric: the headline metric.
-        resamples: bootstrap samples.
         confidence: coverage of the interval.
-        seed: of the bootstrap.
 
     Raises:
         ConfigError: the metric does not fit the task.
@@ -79,22 +51,31 @@ def score(
     _check_metric(predictions, metric)
     ones = np.ones((1, len(predictions.names)))
     by_seed = {name: predictions.measure(name, ones)[:, 0] for name in predictions.metrics}
-    (samples,), drawn = _bootstrap([predictions], metric, resamples, seed)
     folds = predictions.fold
     values = predictions.measure(metric, np.stack([folds == f for f in np.unique(folds)]).astype(np.float64))
-    value = float(by_seed[metric].mean())
-    words = f"bootstrap, {resamples} draws of {drawn}, centred on the score"
-    interval = percentile_interval(samples, words, confidence, centre=value)
-    about = METRICS[metric]
-    low, high = np.clip([interval.low, interval.high], about.low, about.high).tolist()
     return Scores(
-        value=value,
-        interval=replace(interval, low=low, high=high),
+        value=float(by_seed[metric].mean()),
+        interval=interval_of(predictions, metric, confidence=confidence),
         metrics={name: float(found.mean()) for name, found in by_seed.items()},
         per_fold=[float(v) for v in values.mean(0)],
         per_seed=[float(v) for v in by_seed[metric]],
         values=values.tolist(),
         detail=predictions.detail(),
+    )
+
+
+def interval_of(predictions: TaskPredictions, metric: str, *, confidence: float = 0.95) -> Interval:
+    """Return the interval of a score (see `auricle.metrics.intervals.score_interval`)."""
+    parts = number_parts(predictions.group)
+    (whole,) = _measure(predictions, metric, lambda _: np.ones((1, len(parts))), 1)
+    return score_interval(
+        float(whole),
+        _left_out(predictions, metric, parts),
+        METRICS[metric],
+        predictions.evidence(metric),
+        predictions.group,
+        _named(predictions),
+        confidence,
     )
 
 
@@ -104,9 +85,7 @@ def compare(
     folder: Path | str,
     second_folder: Path | str | None = None,
     *,
-    resamples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Difference:
     """Return how much higher the first result's headline is than the second's, paired on the same test units.
 
@@ -115,9 +94,7 @@ def compare(
         second: another one on the same task and corpus.
         folder: of the first's `results.jsonl`, with its predictions.
         second_folder: of the second's; None: the same.
-        resamples: bootstrap samples.
         confidence: coverage of the interval.
-        seed: of the bootstrap.
 
     Raises:
         CorpusError: the two are not of the same task and metric, or predictions are missing or of other clips.
@@ -134,9 +111,7 @@ def compare(
                 f"the result of {result.encoder} on {result.task} kept no predictions; run the probe again"
             )
         loaded.append(load_predictions(Path(place) / result.predictions))
-    return compare_predictions(
-        loaded[0], loaded[1], first.metric, resamples=resamples, confidence=confidence, seed=seed
-    )
+    return compare_predictions(loaded[0], loaded[1], first.metric, confidence=confidence)
 
 
 def compare_predictions(
@@ -144,13 +119,14 @@ def compare_predictions(
     second: TaskPredictions,
     metric: str,
     *,
-    resamples: int = 2000,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Difference:
     """Return how much higher the first one scores than the second on the same test units.
 
-    Both are scored on the same bootstrap draws, so what makes a unit hard for both cancels out.
+    The gain of a part (a source) is what the score gains if its predictions are the first one's instead of the
+    second's, where those of all other parts are half of one and half of the other: what makes a unit hard for both
+    cancels out, and the gains of a mean are the differences of its units. Scores of metrics that rank units against
+    each other can't be mixed; there, the gain of a part is the jackknife's.
 
     Raises:
         CorpusError: the two are of different units, labels or classes.
@@ -166,25 +142,19 @@ def compare_predictions(
     _check_metric(first, metric)
     ones = np.ones((1, len(first.names)))
     one, two = (float(predictions.measure(metric, ones).mean()) for predictions in (first, second))
-    (a, b), _ = _bootstrap([first, second], metric, resamples, seed)
-    found = paired_difference(one, two, a, b, confidence)
-    values = [_unit_values(predictions, metric) for predictions in (first, second)]
-    if values[0] is None or values[1] is None:
-        return found
-    # A bootstrap is overconfident where few units differ; for means there is an exact test.
-    gaps = np.bincount(np.unique(first.group, return_inverse=True)[1], weights=values[0] - values[1])
-    return replace(found, p=sign_flip_p(gaps, np.random.default_rng(seed)))
-
-
-def _unit_values(predictions: TaskPredictions, metric: str) -> Floats | None:
-    """Value `(n,)` of each unit alone, mean over seeds, if the metric is their mean; else None."""
-    if metric not in MEANS:
-        return None
-    n = len(predictions.names)
-    alone = [predictions.measure(metric, np.eye(n)[start : start + 500]).mean(0) for start in range(0, n, 500)]
-    values: Floats = np.concatenate(alone)
-    whole = float(predictions.measure(metric, np.ones((1, n))).mean())
-    return values if np.isfinite(values).all() and abs(values.mean() - whole) < 1e-9 else None
+    value = one - two
+    parts = number_parts(first.group)
+    if METRICS[metric].pooled:
+        gains = _swapped(first.joined(second), metric, parts)
+        gains = len(gains) * gains
+    else:
+        with np.errstate(invalid="ignore"):
+            left = _left_out(first, metric, parts) - _left_out(second, metric, parts)
+            gains = value + (len(left) - 1) * (left.mean() - left)
+    # Equal predictions in another order differ by rounding.
+    gains = np.where(np.abs(gains) < 1e-12 * max(1.0, abs(one), abs(two)), 0.0, gains)
+    units = len(np.unique(first.group))
+    return paired_difference(value, gains, units, _named(first), confidence)
 
 
 def _check_metric(predictions: TaskPredictions, metric: str) -> None:
@@ -192,25 +162,35 @@ def _check_metric(predictions: TaskPredictions, metric: str) -> None:
         raise ConfigError(f"metric {metric!r} does not fit {predictions.title}{nearest(metric, predictions.metrics)}")
 
 
-def _bootstrap(
-    systems: Sequence[TaskPredictions], metric: str, resamples: int, seed: int
-) -> tuple[list[NDArray[np.float64]], str]:
-    """Bootstrap values `(R,)` of each system, mean over its seeds, all from the same draws; and what was drawn."""
-    groups = systems[0].group
-    sources, units = len(np.unique(groups)), len(groups)
-    by_source = LEAST_SOURCES <= sources < units
-    named = "clips" if systems[0].type_name == "clips" else "units"
-    if by_source:
-        drawn = f"the {sources} test sources"
-    else:
-        drawn = f"the {units} test {named}" + (f" (they name only {sources} sources)" if sources < units else "")
-    generator = np.random.default_rng(seed)
-    found: list[list[Floats]] = [[] for _ in systems]
-    left = resamples
-    while left:
-        block = min(left, max(1, BLOCK // units))
-        weights = bootstrap_weights(units, block, generator, groups if by_source else None)
-        for system, values in zip(systems, found, strict=True):
-            values.append(system.measure(metric, weights).mean(0))
-        left -= block
-    return [np.concatenate(values) for values in found], drawn
+def _named(predictions: TaskPredictions) -> str:
+    if len(np.unique(predictions.group)) < len(predictions.group):
+        return "sources"
+    return "clips" if predictions.type_name == "clips" else "units"
+
+
+def _left_out(predictions: TaskPredictions, metric: str, parts: np.ndarray) -> Floats:
+    """Score `(G,)` without each part."""
+    return _measure(predictions, metric, lambda p: (parts != p[:, None]).astype(np.float64), int(parts.max()) + 1)
+
+
+def _swapped(both: TaskPredictions, metric: str, parts: np.ndarray) -> Floats:
+    """Gain `(G,)` of each part by the predictions of the first; `both` holds the first's units, then the second's."""
+
+    def weights(number: np.ndarray, whose: int) -> Floats:
+        mine = parts == number[:, None]
+        sides = [np.where(mine, float(side == whose), 0.5) for side in (0, 1)]
+        return np.concatenate(sides, axis=1)
+
+    count = int(parts.max()) + 1
+    up, down = (_measure(both, metric, lambda p, side=side: weights(p, side), count) for side in (0, 1))  # type: ignore[misc]
+    return up - down
+
+
+def _measure(predictions: TaskPredictions, metric: str, weights: Callable[[np.ndarray], Floats], count: int) -> Floats:
+    """Measure under `count` weightings, mean over seeds, a block at a time: `weights` makes those of some numbers."""
+    block = max(1, BLOCK // len(predictions.names))
+    found = [
+        predictions.measure(metric, weights(np.arange(begin, min(begin + block, count)))).mean(0)
+        for begin in range(0, count, block)
+    ]
+    return np.concatenate(found)

@@ -12,10 +12,15 @@ from auricle.metrics.catalogue import described
 from auricle.results.book import Block, Condition, Found, ResultBook
 from auricle.results.comparison import Comparison, OverTasks, Pair
 from auricle.results.ranks import LEVEL, RankTable
-from auricle.results.record import ROLES, Result
+from auricle.results.record import ROLES, Result, constant_value
 from auricle.words import counted
 
 NONE = "-"
+# What the record of a constant prediction does not share with the result that holds it.
+_CONSTANT: dict[str, Any] = {
+    **{"role": "constant", "encoder_fingerprint": "", "seen": None, "low": math.nan, "high": math.nan, "seeds": 1},
+    **{"tried": 0, "params": 0, "macs": 0, "seconds": 0.0, "leaks": "", "notes": "", "key": ""},
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Sheet:
 
 
 def list_sheets(book: ResultBook) -> list[Sheet]:
-    """Return one sheet a condition: encoders by probes, controls first, the best value in bold."""
+    """Return one sheet a condition: encoders by probes, what ignores the sound and controls first, the best in bold."""
     labels = book.labels()
     sheets = [_block_sheet(block, labels) for block in book.blocks()]
     if not sheets:
@@ -60,8 +65,12 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
     info = condition.info
     values = {key: info.sign * r.value for key, r in results.items() if math.isfinite(r.value)}
     top = max(values.values(), default=math.nan)
-    rows, best = [], set()
-    for y, encoder in enumerate(encoders):
+    constants = _constants(block)
+    rows: list[tuple[str, ...]] = []
+    for name, held in constants.items():
+        rows.append((name, *(info.text(held[p][1]) if p in held else NONE for p in probes)))
+    best = set()
+    for y, encoder in enumerate(encoders, len(rows)):
         cells = []
         for x, probe in enumerate(probes, 1):
             key = (encoder, probe)
@@ -69,10 +78,30 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
             if values.get(key) == top:
                 best.add((y, x))
         rows.append((labels[encoder], *cells))
-    records = tuple(_record(block.cells[e, p], condition) for e in encoders for p in probes if (e, p) in results)
+    records = [
+        _record(cell, condition) | {"encoder": name, "value": value, **_CONSTANT}
+        for name, held in constants.items()
+        for cell, value in held.values()
+    ]
+    records += [_record(block.cells[e, p], condition) for e in encoders for p in probes if (e, p) in results]
     return Sheet(
-        _title(condition), ("encoder", *probes), tuple(rows), frozenset(best), _about(block, results.values()), records
+        _title(condition),
+        ("encoder", *probes),
+        tuple(rows),
+        frozenset(best),
+        _about(block, results.values()),
+        tuple(records),
     )
+
+
+def _constants(block: Block) -> dict[str, dict[str, tuple[Found, float]]]:
+    """Name of what ignores the sound -> probe -> a result that holds its value, and the value."""
+    found: dict[str, dict[str, tuple[Found, float]]] = {}
+    for (_, probe), cell in block.cells.items():
+        constant = constant_value(vars(cell.result))
+        if constant is not None:
+            found.setdefault(constant[0], {}).setdefault(probe, (cell, constant[1]))
+    return found
 
 
 def _title(condition: Condition) -> str:
@@ -95,10 +124,11 @@ def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:
     test = "test clip" if first.type_name == "clips" else "test unit"
     kind = "" if first.type_name == "clips" else f" of {first.type_name}"
     lines = [f"{first.clips} of {counted(first.clips_total, test)}{kind}; {first.split}; mean over {count}"]
-    if all(math.isnan(r.low) for r in listed):
-        lines.append("no intervals: they are kept for the headline metric only; --compare computes them")
-    else:
-        lines.append(f"intervals: {first.confidence:.0%}, {first.interval}")
+    known = [r for r in listed if not math.isnan(r.low)]
+    if known:
+        lines.append(f"intervals: {first.confidence:.0%}, {known[0].interval}")
+    for reason in dict.fromkeys(r.interval for r in listed if math.isnan(r.low)):
+        lines.append(f"{'some have no interval' if known else 'no intervals'}: {reason}")
     return (*lines, *block.notes)
 
 

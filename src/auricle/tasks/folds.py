@@ -175,6 +175,20 @@ def assign_folds(
     return result
 
 
+def training_means(truth: np.ndarray, folds: Sequence[Fold]) -> NDArray[np.float64]:
+    """Return for each test clip of all folds in a row the mean target of its fold's training and validation clips.
+
+    Args:
+        truth: `(n, ...)` targets of the clips.
+        folds: with indices into `truth`.
+
+    Returns:
+        `(m, ...)` for m test clips.
+    """
+    means = [truth[np.concatenate([fold.train, fold.valid])].mean(0) for fold in folds]
+    return np.repeat(np.asarray(means, dtype=np.float64), [len(fold.test) for fold in folds], axis=0)
+
+
 def readable_folds(folds: Sequence[Fold], present: NDArray[np.bool_]) -> list[Fold]:
     """Return the folds without unreadable clips; indices are into the readable clips.
 

@@ -40,13 +40,12 @@ class Protocol:
     search: SearchConfig
     loss: LossConfig | None
     refit: bool
-    resamples: int
     confidence: float
     split_seed: int
 
     def score(self, predictions: TaskPredictions, metric: str) -> Scores:
-        """Score predictions with this protocol's bootstrap."""
-        return score(predictions, metric, resamples=self.resamples, confidence=self.confidence, seed=self.split_seed)
+        """Score predictions with this protocol's confidence."""
+        return score(predictions, metric, confidence=self.confidence)
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class TaskPlan:
         description: how training, validation and test units were chosen.
         groups: `(n,)` source of each clip: clips of one source are no independent evidence.
         notes: caveats for whoever reads the scores.
+        metric: the headline that the labels ask for; "": the first of the type.
         payload: data of the type itself (targets, folds, trials ...).
         folds: its divisions into training, validation and test clips, as indices into `rows`; empty where it has none.
     """
@@ -69,6 +69,7 @@ class TaskPlan:
     groups: NDArray[np.str_]
     notes: tuple[str, ...] = ()
     payload: Any = None
+    metric: str = ""
     folds: tuple[Fold, ...] = ()
 
 
@@ -89,6 +90,7 @@ class Outcome:
         refit: trained again on training and validation clips at the chosen settings.
         notes: caveats for whoever reads the score.
         details: JSON-ready extras, added to those of `TaskPredictions.detail`.
+        constant: predictions that ignore the sound, and their name; None: those of `TaskPredictions.constant`.
     """
 
     predictions: TaskPredictions
@@ -103,6 +105,7 @@ class Outcome:
     refit: bool = False
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    constant: tuple[str, TaskPredictions] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Job:
         name: of the probe.
         probe: its settings.
         cache: the encoder's tokens of the corpus.
-        protocol: seeds, search, bootstrap.
+        protocol: seeds, search, confidence.
         device: where probes are trained.
         folder: holds finished parts until the whole is done.
         progress: called with the share of the work that is done, 0 ... 1.
@@ -155,8 +158,7 @@ class Job:
     @property
     def present(self) -> NDArray[np.bool_]:
         """`(n,)` over `plan.rows`: whether each clip could be read and encoded."""
-        present: NDArray[np.bool_] = np.isin(self.plan.rows, self.cache.present)
-        return present
+        return np.asarray(np.isin(self.plan.rows, self.cache.present))
 
     @property
     def clip_names(self) -> NDArray[np.str_]:
@@ -292,9 +294,9 @@ class TaskType(ABC):
     def run(self, job: Job) -> Outcome:
         """Evaluate one probe of one encoder."""
 
-    def headline(self, card: TaskCard, predictions: TaskPredictions) -> str:
-        """Return the name of the headline metric."""
-        return card.metric or predictions.metrics[0]
+    def headline(self, card: TaskCard, plan: TaskPlan, predictions: TaskPredictions) -> str:
+        """Return the name of the headline metric: the card's, else the one that the plan asks for, else the first."""
+        return card.metric or plan.metric or predictions.metrics[0]
 
 
 def fold_outcome(
@@ -307,6 +309,7 @@ def fold_outcome(
     refit: bool,
     notes: Sequence[str] = (),
     details: dict[str, Any] | None = None,
+    constant: tuple[str, TaskPredictions] | None = None,
 ) -> Outcome:
     """Return the outcome of a probe that was fitted fold by fold.
 
@@ -319,6 +322,7 @@ def fold_outcome(
         refit: as in `Outcome`.
         notes: in front of those of the parts.
         details: as in `Outcome`.
+        constant: as in `Outcome`.
     """
     return Outcome(
         predictions=predictions,
@@ -333,12 +337,11 @@ def fold_outcome(
         refit=refit,
         notes=list(dict.fromkeys([*notes, *(note for part in parts for note in part["notes"])])),
         details=details or {},
+        constant=constant,
     )
 
 
 def _load_part(path: Path) -> Kept | None:
-    if not path.is_file():
-        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name[2:]: file[name] for name in file.files if name.startswith("a.")}

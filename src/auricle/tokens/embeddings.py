@@ -1,96 +1,147 @@
-"""One vector per clip, in a Parquet file."""
+"""One vector per clip, in a table."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from auricle.audio.batch import Audio
+from auricle.corpus.reading import band_notes
+from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
-from auricle.storage import disk_errors, replacing
+from auricle.storage import disk_errors, free_bytes
+from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
+from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding
 from auricle.tokens.extract import alone, clip_progress
 
-_REMEDY = "free some space or write elsewhere"
+_COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
 
 
 @dataclass(frozen=True)
 class EmbeddedCorpus:
-    """Result of `embed_corpus`: file, number of clips, width of a vector, and skipped clips with the reason."""
+    """Result of `embed_corpus`: file, clips, width of a vector, skipped clips with the reason, and remarks."""
 
     path: Path
     clips: int
     width: int
     broken: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def embed_corpus(
     encoder: FrozenEncoder,
-    corpus: Corpus,
+    corpus: Corpus | Path | str,
     out: Path | str,
     *,
     batch: int = 16,
     batch_seconds: float = 160.0,
+    resume: bool = False,
     progress: bool = True,
 ) -> EmbeddedCorpus:
-    """Encode every clip once and write a Parquet table.
+    """Encode every clip once and write a table: Parquet, CSV, JSON lines or npz, as the file's ending says.
+
+    What is encoded is kept beside the file until it is written: a killed call is continued with `resume`, and ends in
+    the same bytes.
 
     Args:
         encoder: the frozen encoder.
-        corpus: the clips.
-        out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32). Clips that
-            can't be decoded, that are too short for one token, or whose vector is not finite have no row and are listed
-            in `EmbeddedCorpus.broken`.
+        corpus: the clips, or what `open_corpus` opens.
+        out: file to write, atomically; one row per clip: the corpus's columns and `embedding` (D float32; see
+            `write_table`). Clips that can't be decoded, that are too short for one token, or whose vector is not finite
+            have no row and are listed in `EmbeddedCorpus.broken`. A column of the corpus that is called `embedding` is
+            renamed, which `EmbeddedCorpus.notes` says.
         batch: most clips encoded at once. Clips of similar length are batched; rows keep the corpus's order.
         batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
+        resume: continue an unfinished call with the same arguments; start where there is none.
         progress: show a progress bar with an estimate.
 
     Raises:
-        ConfigError: `batch` or `batch_seconds` is out of range.
+        ConfigError: `batch` or `batch_seconds` is out of range, or the ending of `out` is of no format.
         CorpusError: not one clip could be embedded.
-        StorageError: `out` can't be written (checked before any clip is encoded), or the disk is full.
+        StorageError: `out` can't be written or the disk has too little room (both checked before any clip is encoded),
+            unfinished work is there and `resume` is not set, or the disk is full.
     """
     if batch < 1 or not batch_seconds > 0:
         raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
     out = Path(out)
     _check_writable(out)
-    vectors = np.zeros((len(corpus), 0), dtype=np.float32)
-    done = np.zeros(len(corpus), dtype=bool)
-    broken: dict[str, str] = {}
+    ending = check_ending(out)
+    corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
+    renamed = free_names(corpus.columns, ending)
+    notes = tuple(
+        f"the column {old!r} of the table is written as {new!r}: its name is that of the vectors"
+        for old, new in renamed.items()
+    )
+    _check_room(out, ending, len(corpus), encoder.pooled_width)
+    facts = {
+        "model": encoder.fingerprint,
+        "corpus": corpus.fingerprint,
+        "number of clips": len(corpus),
+        "batch": [batch, batch_seconds],
+    }
+    work = UnfinishedEmbedding(out, facts, resume=resume)
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
-        task = bar.add_task("", total=len(corpus))
-        for rows, audio in _batches(encoder, corpus, order, batch, batch_seconds, broken):
-            rows, found = _vectors(encoder, corpus, rows, audio, broken)
-            if not rows:
-                continue
-            if vectors.shape[1] == 0:
-                vectors = np.zeros((len(corpus), found.shape[1]), dtype=np.float32)
-            finite = np.isfinite(found).all(1)
-            vectors[rows], done[rows] = found, finite
-            for row, good in zip(rows, finite.tolist(), strict=True):
-                if not good:
-                    broken[_clip_name(corpus, row)] = "the embedding is not finite"
-            bar.update(task, completed=int(done.sum()) + len(broken))
-    if not done.any():
-        first = next((f"the first, {file!r}: {reason}" for file, reason in broken.items()), "the corpus holds no clips")
+        task = bar.add_task("", total=len(corpus), completed=work.position)
+        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, str]()
+        for rows, audio, position in _batches(encoder, corpus, order, work.position, batch, batch_seconds, broken):
+            if rows:
+                waiting.append(_vectors(encoder, corpus, rows, audio, broken))
+            bar.update(task, completed=position)
+            if position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS:
+                work.commit(_part(waiting, dict(broken), position))
+                began, waiting = time.monotonic(), []
+                broken.clear()
+    present, vectors, skipped = _joined(work.parts)
+    if not len(present):
+        first = next(
+            (f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "the corpus holds no clips"
+        )
+        work.remove()
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
+    done = np.zeros(len(corpus), dtype=bool)
+    done[present] = True
     kept = corpus.select(done)
-    table = kept.table.select(kept.columns)
-    flat = pa.array(vectors[done].reshape(-1))
-    table = table.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
-    table = table.replace_schema_metadata({"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint})
-    # Errors of Python's file keep their number, which identifies a full disk.
-    with replacing(out, _REMEDY) as partial, partial.open("wb") as file:
-        pq.write_table(table, file)
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **broken})
+    table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
+    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
+    origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
+    write_table(out, table, vectors[np.argsort(present)], origin)
+    work.remove()
+    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **skipped}, notes)
+
+
+def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], position: int) -> Part:
+    """Join what was encoded since the last commit."""
+    kept = [(rows, vectors) for rows, vectors in found if rows]
+    if not kept:
+        return Part(np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped, position)
+    rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in kept])
+    return Part(rows, np.concatenate([vectors for _, vectors in kept]), skipped, position)
+
+
+def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    kept = [part for part in parts if len(part.rows)]
+    skipped = {file: reason for part in parts for file, reason in part.skipped.items()}
+    if not kept:
+        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped
+    return np.concatenate([part.rows for part in kept]), np.concatenate([part.vectors for part in kept]), skipped
+
+
+def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
+    """Refuse a disk that can't hold the table and the unfinished work beside it."""
+    needed, free = bytes_needed(ending, clips, width) + bytes_needed(".npz", clips, width), free_bytes(out)
+    if needed > free:
+        raise StorageError(
+            f"{out} and the unfinished work beside it need about {needed / 1e6:,.0f} MB, and the disk has "
+            f"{free / 1e6:,.0f} MB free; {REMEDY}"
+        )
 
 
 def _check_writable(out: Path) -> None:
@@ -101,7 +152,7 @@ def _check_writable(out: Path) -> None:
     if above is not None and not above.is_dir():
         raise StorageError(f"can't write {out}: {above} is a file, not a folder; choose another path")
     partial = out.with_name(out.name + ".partial")
-    with disk_errors(out, _REMEDY):
+    with disk_errors(out, REMEDY):
         out.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
         partial.unlink()
@@ -123,11 +174,15 @@ def _vectors(
             broken[_clip_name(corpus, rows[0])] = error.reason
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
+        vectors = pooled.float().cpu().numpy()
         # The clip vector of no token is zero: finite, and yet meaningless.
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
+        finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
             broken[_clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
-        return np.asarray(rows)[seen].tolist(), pooled.float().cpu().numpy()[seen]
+        for row in np.asarray(rows)[seen & ~finite].tolist():
+            broken[_clip_name(corpus, row)] = "the embedding is not finite"
+        return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
     if not kept:
@@ -136,34 +191,40 @@ def _vectors(
 
 
 def _batches(
-    encoder: FrozenEncoder, corpus: Corpus, order: np.ndarray, size: int, seconds: float, broken: dict[str, str]
-) -> Iterator[tuple[list[int], Audio]]:
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    order: np.ndarray,
+    first: int,
+    size: int,
+    seconds: float,
+    broken: dict[str, str],
+) -> Iterator[tuple[list[int], Audio, int]]:
+    """Yield rows, their audio, and how many clips of the order are then done.
+
+    A batch never depends on those before it: from any of these positions on, the same batches follow.
+    """
     rate, exact = encoder.rate, Ability.EXACT_PADDING in encoder.encoder.abilities
-    least, unit = encoder.encoder.least_frames, "samples" if encoder.encoder.bands is None else "frames"
     rows: list[int] = []
     clips: list[np.ndarray] = []
-    for index in order.tolist():
+    for position, index in enumerate(order[first:].tolist(), first):
+        # What is skipped belongs to the batch that is yielded next, with which it is committed.
+        reason: str | None = None
         try:
             clip = corpus.audio(index, rate)
+            # Checked for each clip: its batch must not decide whether it has a row.
+            reason = encoder.shortfall(len(clip))
         except AudioError as error:
-            broken[_clip_name(corpus, index)] = error.reason
-            continue
-        # Checked for each clip: its batch must not decide whether it has a row.
-        frames = encoder.frontend.frames(len(clip))
-        if frames < least:
-            seconds_needed = least / encoder.encoder.input_rate
-            broken[_clip_name(corpus, index)] = (
-                f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds_needed:.2g} s)"
-            )
+            reason = error.reason
+        if reason is not None:
+            broken[_clip_name(corpus, index)] = reason
             continue
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
         # An encoder whose output depends on padding gets clips of one length only.
         unlike = not exact and bool(clips) and len(clips[0]) != len(clip)
         if rows and (unlike or len(rows) == size or (len(rows) + 1) * longest > seconds * rate):
-            yield rows, Audio.stack(clips, rate)
+            yield rows, Audio.stack(clips, rate), position
             rows, clips = [], []
         rows.append(index)
         clips.append(clip)
-    if rows:
-        yield rows, Audio.stack(clips, rate)
+    yield rows, Audio.stack(clips or [np.zeros(1, np.float32)], rate), len(order)

@@ -101,7 +101,10 @@ def extract(
     missing |= {row: store.refused[key] for row, key in enumerate(keys) if key in store.refused}
     if len(missing) == len(corpus):
         row, reason = min(missing.items())
-        raise CorpusError(f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; clip {row}: {reason}")
+        raise CorpusError(
+            f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; the first, "
+            f"{corpus[row].file}: {reason}"
+        )
     cache = TokenCache(store, keys, dict(sorted(missing.items())), corpus.fingerprint)
     unused = store.nbytes - cache.nbytes
     if unused > max(_MANY_BYTES, cache.nbytes):

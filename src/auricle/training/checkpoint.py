@@ -1,8 +1,8 @@
 """Checkpoints: weights and training state as safetensors and JSON. Nothing is pickled and nothing is unpickled.
 
 A checkpoint is a folder `step-00001000` with `encoder.safetensors`, `objective.safetensors`,
-`optimiser.safetensors` and `training.json` (step, progress, size and SHA-256 of each file). It is written under
-another name and renamed, so a folder of that name is always complete.
+`optimiser.safetensors` and `training.json` (step, progress, size and SHA-256 of each file, and a sum of its own). It is
+written, and deleted, under another name (`HALF`), so a folder of that name is always complete.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from auricle.errors import CheckpointError
-from auricle.storage import disk_errors, sync_folder, write_bytes
+from auricle.storage import disk_errors, sealed, sync_folder, unseal, write_bytes
 from auricle.tensor_files import differences, read_tensor_file, tensor_bytes
 from auricle.training.optimiser import named_parameters, optimiser_tensors, restore_optimiser
 
-FORMAT = 1
+# 2: `training.json` holds a sum of itself.
+FORMAT = 2
 # What to do where a run fills the disk.
 CONTINUE = "earlier files are complete: free some space (or lower train.keep) and continue with --resume"
+HALF = ".writing-"
+"""Begin of the name of a checkpoint that is being written or deleted; what a killed run leaves of it is removed."""
+
 _PREFIX = "step-"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
@@ -69,10 +73,12 @@ def save_checkpoint(
     Raises:
         StorageError: the disk is full, or the folder can't be written; the earlier checkpoints are untouched.
     """
-    final, temporary = folder / checkpoint_name(step), folder / f".writing-{checkpoint_name(step)}"
+    final, temporary = folder / checkpoint_name(step), folder / f"{HALF}{checkpoint_name(step)}"
     with disk_errors(folder, CONTINUE):
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        # Not the run folder itself: one that was deleted in the meantime must not come back with a checkpoint alone.
+        folder.mkdir(exist_ok=True)
+        temporary.mkdir()
     card = {"recipe": json.dumps(recipe), "step": str(step), "format": str(FORMAT)}
     try:
         files = {}
@@ -86,18 +92,28 @@ def save_checkpoint(
             write_bytes(temporary / f"{name}.safetensors", data, CONTINUE)
             files[f"{name}.safetensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         state = {"format": FORMAT, "step": step, "progress": dict(progress), "files": files, "recipe": dict(recipe)}
-        write_bytes(temporary / "training.json", json.dumps(state, indent=2).encode(), CONTINUE)
+        write_bytes(temporary / "training.json", sealed(state, indent=2).encode(), CONTINUE)
         sync_folder(temporary, CONTINUE)
         with disk_errors(final, CONTINUE):
-            shutil.rmtree(final, ignore_errors=True)
+            _delete(final)
             temporary.replace(final)
         sync_folder(folder, CONTINUE)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if keep:
         for old in list(find_checkpoints(folder).values())[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            with disk_errors(old, CONTINUE):
+                _delete(old)
     return final
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint in one step: one that is half deleted would look like a damaged one."""
+    if checkpoint.is_dir():
+        doomed = checkpoint.with_name(f"{HALF}{checkpoint.name}-deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        checkpoint.replace(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -108,14 +124,17 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / "training.json"
     try:
-        state = json.loads(path.read_text())
+        text = path.read_text()
+        state = unseal(text, required=False)
+        form = state.get("format")
+        if type(form) is not int or form == FORMAT:
+            unseal(text)
     except FileNotFoundError:
         raise CheckpointError(
             f"{checkpoint} is not a checkpoint of auricle: it has no training.json{_pickle_note(checkpoint)}"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); {_remedy(checkpoint)}") from error
-    form = state.get("format") if isinstance(state, dict) else None
     if isinstance(form, int) and form > FORMAT:
         raise CheckpointError(
             f"{path} is of format {form}, this auricle reads up to {FORMAT}; update auricle, or {_remedy(checkpoint)}"
@@ -123,13 +142,11 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     wrong = _misfits(state)
     if wrong:
         raise CheckpointError(f"{path} is damaged: {wrong}; {_remedy(checkpoint)}")
-    return dict(state)
+    return state
 
 
-def _misfits(state: Any) -> str | None:
+def _misfits(state: Mapping[str, Any]) -> str | None:
     """Return which entry of `training.json` has another type than it was written with."""
-    if not isinstance(state, dict):
-        return f"holds a {type(state).__name__} where an object was written"
     for name, kind in (("format", int), ("step", int), ("files", dict), ("progress", dict), ("recipe", dict)):
         value = state.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from types import FrameType
-from typing import Any, Literal, Protocol
+from contextlib import ExitStack, nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +14,7 @@ from auricle.corpus.loader import Batch
 from auricle.encoders.contract import Encoder
 from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
+from auricle.training.budget import Budget, warm_up_warning
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
 from auricle.training.optimiser import learning_rate
 from auricle.training.precision import has_bf16
@@ -24,12 +22,12 @@ from auricle.training.progress import ProgressLine, TensorBoardTracker
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
 from auricle.training.saving import Saver
+from auricle.training.signals import Ending, Stop, stop_signals
 from auricle.training.step import Augmenter, TrainingStep
 from auricle.training.threads import step_threads, threads
 from auricle.training.train_config import TrainConfig
 from auricle.words import counted
 
-Ending = Literal["complete", "out of time", "interrupted"]
 Prepare = Callable[[Callable[[str], None]], None]
 
 
@@ -78,8 +76,8 @@ def train(
             line. Rank 0 runs it; the result is the checkpoint of step 0.
 
     Returns:
-        How the run ended: all steps are done, `config.minutes` are over, or it was asked to stop (Ctrl-C, SIGTERM). A
-        checkpoint is written in each case.
+        How the run ended: all steps are done, `config.minutes` are over, or it was asked to stop (`interrupted` by
+        Ctrl-C, `terminated` by SIGTERM). A checkpoint is written in each case.
 
     Raises:
         TrainingError: too many steps in a row were not finite, the encoder's weights are not, or the run is complete
@@ -92,33 +90,9 @@ def train(
     ranks = Ranks.start(config.device) if ranks is None else ranks
     run.writes = run.writes and ranks.main
     count = step_threads(config.threads, local_world=ranks.local_world)
-    with run.held(), threads(count) if ranks.device.type == "cpu" else nullcontext():
+    with threads(count) if ranks.device.type == "cpu" else nullcontext():
         update = TrainingStep(encoder, objective, augment, config, ranks)
         return _Session(run, loader, update, progress and ranks.main).go(resume, warnings, prepare)
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Set an event at the first Ctrl-C or SIGTERM, so that the running step can end; the second Ctrl-C interrupts.
-
-    Outside the main thread, where Python takes no signals, the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Session:
@@ -134,6 +108,12 @@ class _Session:
         self.skips = SkipCounter(self.ranks.device, self.config.skip_limit)
         self.alarm = CollapseAlarm(patience=max(200, 2 * self.config.warmup_steps))
         self.known_broken: set[str] = set()
+        # What was wrong with the journal of the run that is resumed.
+        self.told: list[str] = []
+        # A run that auricle 0.2 began keeps no record, so that its number of steps stays.
+        self.recorded, plan = self.ranks.share((run.recorded, run.plan) if self.ranks.main else None)
+        self.budget = Budget(self.config, plan)
+        update.plan = self.budget.plan
 
     def go(self, resume: bool, warnings: Sequence[str], prepare: Prepare | None) -> Ending:
         """Run the session."""
@@ -142,22 +122,23 @@ class _Session:
             self._restore()
         else:
             if resume:
-                self.run.rewind(0)
+                self.told = self.run.rewind(0)
             self._prepare(prepare)
             for module in (self.update.encoder, self.update.objective):
                 self.ranks.broadcast(module)
             if prepare is not None:
                 self._save()
         with ExitStack() as stack:
-            line = stack.enter_context(ProgressLine(self.config.steps, self.step, enabled=self.show))
+            line = stack.enter_context(ProgressLine(self.budget.steps, self.step, enabled=self.show))
             tracker = None
             if self.config.tensorboard and self.run.writes:
                 tracker = TensorBoardTracker(self.run.path, self.step)
                 stack.callback(tracker.close)
             stop = stack.enter_context(stop_signals())
             self._announce(line)
-            for warning in warnings:
+            for warning in (*self.told, *warnings):
                 self._note(line, warning, "bold yellow")
+            self._warn_of_warm_up(line)
             # Closing it ends the loader's own threads, also when a step raises.
             batches = self.loader.iterate(self.step)
             stack.callback(getattr(batches, "close", lambda: None))
@@ -189,10 +170,13 @@ class _Session:
         batches: Iterator[Batch],
         line: ProgressLine,
         tracker: TensorBoardTracker | None,
-        stop: threading.Event,
+        stop: Stop,
     ) -> Ending:
         config = self.config
-        begin = mark = time.perf_counter()
+        # The minutes begin here: what is prepared before does not count.
+        self.budget = Budget(config, self.budget.plan)
+        line.deadline = self.budget.deadline
+        mark = time.perf_counter()
         waited, clips = 0.0, 0
         ending: Ending | None = None
         while ending is None:
@@ -200,7 +184,7 @@ class _Session:
             batch = next(batches, None)
             if batch is None:
                 raise TrainingError(
-                    f"the loader ended after step {self.step} of {config.steps}; a loader must yield without end"
+                    f"the loader ended after step {self.step} of {self.budget.steps}; a loader must yield without end"
                 )
             waited += time.perf_counter() - asked
             result = self.update(self.step, self.update.views(self.step, batch.audio, batch.clip))
@@ -208,7 +192,7 @@ class _Session:
             self.skips.add(result.skipped)
             self.step += 1
             clips += len(batch.clip) * self.ranks.world
-            due = self.step % config.log_every == 0 or self.step == config.steps
+            due = self.step % config.log_every == 0 or self.step >= self.budget.steps
             metrics = None
             if due:
                 metrics = self._metrics(batch, result.watch)
@@ -220,30 +204,55 @@ class _Session:
                 mark, waited, clips = now, 0.0, 0
                 self._report(metrics, line, tracker)
             line.update(self.step, metrics)
-            if self.step == config.steps:
+            if self.step >= self.budget.steps:
                 ending = "complete"
             elif self.ranks.world == 1 or due:
                 # Ranks must agree, and asking them waits for the device: they do it when a line is due.
-                late = config.minutes is not None and time.perf_counter() - begin >= 60 * config.minutes
                 if self.ranks.any(stop.is_set()):
-                    ending = "interrupted"
-                elif self.ranks.any(late):
+                    ending = stop.ending
+                elif self.ranks.any(self.budget.over):
                     ending = "out of time"
+                else:
+                    self._fit(line)
             # Watched values hold tensors of this step; the next one needs their memory.
             del result
             if ending or self.step % config.save_every == 0:
-                self._save()
+                self._save(over=ending == "out of time")
         skipped = self._skipped()
         if ending == "complete":
             self._note(line, f"complete: {self.step} steps{skipped}", "bold yellow" if skipped else None)
         else:
             why = f"train.minutes ({config.minutes:g}) are over" if ending == "out of time" else "asked to stop"
+            launcher = "" if self.ranks.world == 1 else " under the same launcher (-m auricle.cli for auricle)"
             self._note(
                 line,
-                f"{why}: saved step {self.step} of {config.steps}; continue with --resume --out {self.run.home}"
-                f"{skipped}",
+                f"{why}: saved step {self.step} of {self.budget.steps}{skipped}; continue{launcher} with: "
+                f"{self.run.resume_command}",
             )
         return ending
+
+    def _fit(self, line: ProgressLine) -> None:
+        """Fit the number of steps to `train.minutes`, and write it down before a step is made by it."""
+        if self.config.minutes is None or not self.recorded:
+            return
+        changed = self.budget.fit(self.step)
+        plan = self.ranks.share(self.budget.plan)
+        if not self.ranks.any(changed and self.ranks.main):
+            return
+        self.budget.plan = self.update.plan = plan
+        self.run.record(plan=plan)
+        line.steps = self.budget.steps
+        self._note(
+            line,
+            f"after step {self.step}: {self.budget.steps} steps fit into train.minutes ({self.config.minutes:g}); the "
+            "learning rate ends there",
+        )
+        self._warn_of_warm_up(line)
+
+    def _warn_of_warm_up(self, line: ProgressLine) -> None:
+        warning = warm_up_warning(self.config, self.budget.steps)
+        if warning:
+            self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:
         """Return the end of the last line, on steps that changed nothing; empty where there were none."""
@@ -267,7 +276,7 @@ class _Session:
             "step": self.step,
             "epoch": batch.epoch,
             **self.interval.means(),
-            "lr": learning_rate(self.step - 1, self.config),
+            "lr": learning_rate(self.step - 1, self.config, self.update.plan),
             "skipped": self.skips.check(),
             "batch": len(batch.clip) * self.ranks.world,
             "padding": 1 - int(lengths.sum()) / max(1, wave.numel()),
@@ -294,7 +303,7 @@ class _Session:
         verb = f"resumed at step {self.step}" if self.step else "started"
         self._note(
             line,
-            f"{verb}: {counted(self.config.steps, 'step')} on {place}, {precision}, "
+            f"{verb}: {counted(self.budget.steps, 'step')} on {place}, {precision}, "
             f"{counted(self.ranks.world, 'rank')}",
         )
         if self.update.dtype is not None and not has_bf16(self.ranks.device):
@@ -304,16 +313,24 @@ class _Session:
         self.run.log(text)
         line.note(text, style)
 
-    def _save(self) -> None:
+    def _save(self, over: bool = False) -> None:
         if self.saver.saved != self.step:
             self.skips.check()
-            state = {"seconds": self.seconds, "interval": self.interval.state(), "skips": self.skips.state()}
-            self.saver.save(self.step, state)
+            self.saver.save(
+                self.step,
+                {
+                    "seconds": self.seconds,
+                    "interval": self.interval.state(),
+                    "skips": self.skips.state(),
+                    "steps": self.budget.steps,
+                    "over": over,
+                },
+            )
 
     def _restore(self) -> None:
         checkpoint, state = self.saver.restore()
         self.step = self.saver.saved
-        if self.step >= self.config.steps:
+        if self.step >= self.budget.steps:
             raise TrainingError(
                 f"{self.run.path} is complete: all its {self.step} steps are done; nothing is left to resume. Probe "
                 "it, or start a longer run in another --out"
@@ -327,4 +344,4 @@ class _Session:
                 f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to "
                 "continue from the checkpoint before it, or from step 0"
             ) from error
-        self.run.rewind(self.step)
+        self.told = self.run.rewind(self.step, state["progress"].get("lines"))

@@ -11,27 +11,54 @@ from torch import Tensor, nn
 from auricle.errors import CheckpointError
 from auricle.training.train_config import TrainConfig
 
+Plan = tuple[tuple[int, int], ...]
+"""Numbers of steps that were fitted to `train.minutes`: `(from which step, counted from 0; steps of the whole run)`."""
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+
+def planned_steps(step: int, config: TrainConfig, plan: Plan = ()) -> int:
+    """Return the steps of the whole run, as known at a step."""
+    return next((steps for begin, steps in reversed(plan) if begin <= step), config.steps)
+
+
+def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
     """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then `schedule`.
 
     `cosine` and `linear` go down to `min_lr` at the last step, `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is
     `lr * sqrt(warmup_steps / step)`, but at least `min_lr` (Noam's). All are pure functions of the step, so that a
     resumed run needs no scheduler state. The cosine is AudioMosaic's released schedule (arXiv 2605.14231).
+
+    Where the number of steps is fitted to the time (`plan`), the schedule goes on from where it is, without a jump.
     """
     if step < config.warmup_steps:
         return config.lr * step / config.warmup_steps
-    span = config.steps - 1 - config.warmup_steps
-    progress = min(1.0, (step - config.warmup_steps) / span) if span > 0 else 1.0
-    if span <= 0:
+    if planned_steps(step, config, plan) - 1 <= config.warmup_steps:
         # A run that ends with its warm-up has no room for a cosine.
         return config.lr
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "inverse_sqrt":
         return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
+    progress = _progress(step, config, plan)
     share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.min_lr + (config.lr - config.min_lr) * share
+
+
+def _progress(step: int, config: TrainConfig, plan: Plan) -> float:
+    """Return how far the schedule after the warm-up is: 0 at its begin, 1 at the last step."""
+    begin, steps, done = config.warmup_steps, config.steps, 0.0
+    for place, fitted in plan:
+        if place > step:
+            break
+        if place > begin:
+            done += (1.0 - done) * _share(place, begin, steps)
+            begin = place
+        steps = fitted
+    return done + (1.0 - done) * _share(step, begin, steps)
+
+
+def _share(step: int, begin: int, steps: int) -> float:
+    span = steps - 1 - begin
+    return min(1.0, (step - begin) / span) if span > 0 else 1.0
 
 
 def named_parameters(encoder: nn.Module, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from auricle.errors import ConfigError
 
@@ -18,6 +18,10 @@ class ProgressLine:
     """Shows step/steps, loss, accuracy, clips per second, share of time waiting for data, skipped steps, time left.
 
     Without a terminal, prints a line at most every `quiet_seconds`.
+
+    Attributes:
+        steps: the last step, as known now.
+        deadline: end of the run's time by `time.perf_counter`, None: no limit; the time left is that to the nearer end.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class ProgressLine:
     ) -> None:
         self.steps, self.start, self.enabled, self.quiet_seconds = steps, start, enabled, quiet_seconds
         self.console = console or Console(stderr=True)
+        self.deadline: float | None = None
         self._begin = self._last = time.perf_counter()
         self._text = ""
         self._bar: Progress | None = None
@@ -38,13 +43,12 @@ class ProgressLine:
             self._bar = Progress(
                 TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=20),
-                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[left]}"),
                 # Last: a narrow terminal cuts off the values, not the estimate.
                 TextColumn("{task.fields[values]}"),
                 console=self.console,
             )
-            # The steps of an earlier session took no time in this one: the estimate must not count them.
-            self._task = self._bar.add_task("train", total=steps, completed=start, values="")
+            self._task = self._bar.add_task("train", total=steps, completed=start, values="", left="")
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -62,20 +66,43 @@ class ProgressLine:
         if line is not None:
             self._text = describe(line)
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, values=self._text)
+            left = duration(self.left(step)) if step > self.start else ""
+            self._bar.update(self._task, total=self.steps, completed=step, values=self._text, left=left)
         elif self.enabled and line is not None:
             now = time.perf_counter()
             if now - self._last >= self.quiet_seconds or step >= self.steps:
                 self._last = now
-                left = (now - self._begin) / max(1, step - self.start) * (self.steps - step)
+                left = duration(self.left(step))
                 self.console.print(
-                    f"step {step}/{self.steps} {self._text}, {duration(left)} left", highlight=False, soft_wrap=True
+                    f"step {step}/{self.steps} {self._text}, {left} left", highlight=False, soft_wrap=True
                 )
+
+    def left(self, step: int) -> float:
+        """Return the seconds to the nearer end, of the steps or of the time, after `step` steps."""
+        now = time.perf_counter()
+        # The steps of an earlier session took no time in this one: the estimate does not count them.
+        by_speed = (now - self._begin) / max(1, step - self.start) * max(0, self.steps - step)
+        return by_speed if self.deadline is None else max(0.0, min(by_speed, self.deadline - now))
 
     def note(self, text: str, style: str | None = None) -> None:
         """Print a message above the line."""
         if self.enabled:
             self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_tensorboard() -> None:
+    """Refuse `train.tensorboard` where its package is missing.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "train.tensorboard needs the tensorboard package: pip install 'auricle[tensorboard]', or switch it off "
+            "(metrics.jsonl is written always)"
+        ) from error
 
 
 class TensorBoardTracker:
@@ -91,13 +118,9 @@ class TensorBoardTracker:
         Raises:
             ConfigError: tensorboard is not installed.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "train.tensorboard needs the tensorboard package: pip install 'auricle[tensorboard]', or switch it off "
-                "(metrics.jsonl is written always)"
-            ) from error
+        check_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(folder / "tensorboard", purge_step=purge_step or None)
 
     def write(self, line: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,47 @@ from auricle.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from auricle.training.journal import force
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
 from auricle.training.step import TrainingStep
+from auricle.training.train_config import TrainConfig
+
+
+def space_needed(encoder: nn.Module, objective: nn.Module, config: TrainConfig, there: int = 0) -> int:
+    """Return the bytes of all checkpoints of a run that will lie on the disk at once, beyond those that do already.
+
+    The one that is being written lies beside the `keep` before it. There is one at step 0 where an objective prepares,
+    one each `save_every` steps, and one at the end.
+
+    Args:
+        encoder: to train.
+        objective: to train it by.
+        config: steps and checkpoints.
+        there: checkpoints of the run on the disk.
+    """
+    all_of_them = 1 + math.ceil(config.steps / config.save_every)
+    most = min(all_of_them, config.keep + 1) if config.keep else all_of_them
+    return max(1, most - there) * checkpoint_bytes(encoder, objective)
+
+
+def check_free(path: Path, needed: int) -> None:
+    """Refuse a disk without room for checkpoints.
+
+    Args:
+        path: the run folder, which may be missing yet.
+        needed: bytes of the checkpoints.
+
+    Raises:
+        StorageError: naming the bytes needed and free.
+    """
+    free = free_bytes(path)
+    if free < 1.1 * needed:
+        raise StorageError(
+            f"the checkpoints of this run take {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {path}; "
+            "expected room for all that lie there at once. Free some space, lower --train.keep (0 keeps all), or "
+            "choose another --out"
+        )
 
 
 class Saver:
@@ -35,19 +74,15 @@ class Saver:
         self.saved = -1
 
     def check_space(self) -> None:
-        """Refuse to train where not even one checkpoint fits on the disk.
+        """Refuse to train where the checkpoints do not fit on the disk.
 
         Raises:
             StorageError: naming the bytes needed and free.
         """
-        if not self.run.writes:
-            return
-        size, free = checkpoint_bytes(self.update.encoder, self.update.objective), free_bytes(self.run.path)
-        if free < 1.1 * size:
-            raise StorageError(
-                f"a checkpoint takes {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {self.run.path}: free "
-                "some space, or choose another --out"
-            )
+        if self.run.writes:
+            update = self.update
+            needed = space_needed(update.encoder, update.objective, update.config, len(self.run.checkpoints))
+            check_free(self.run.path, needed)
 
     def save(self, step: int, progress: Mapping[str, Any]) -> None:
         """Write the checkpoint of a step, once.
@@ -65,6 +100,9 @@ class Saver:
         self._check_weights(step)
         views = self._gather_views()
         if self.run.writes:
+            if self.run.lock is not None:
+                self.run.lock.check()
+            progress = {**progress, "lines": force(self.run.path)}
             save_checkpoint(
                 self.run.path / "checkpoints",
                 step=step,

@@ -17,7 +17,7 @@ from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
-from auricle.training.optimiser import build_optimiser, learning_rate, named_parameters
+from auricle.training.optimiser import Plan, build_optimiser, learning_rate, named_parameters, planned_steps
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
@@ -52,6 +52,7 @@ class TrainingStep:
     Attributes:
         optimiser: AdamW over encoder and objective.
         dtype: what autocast computes in; None: float32.
+        plan: numbers of steps fitted to the time, for schedules.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class TrainingStep:
         self.encoder, self.objective = encoder.to(ranks.device).train(), objective.to(ranks.device).train()
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
+        self.plan: Plan = ()
         self.objective.total_steps = config.steps
         # What works on gathered rows (projectors) sees the global batch already; encoders and their copies do not.
         for module in (encoder, *(m for m in objective.modules() if isinstance(m, MovingAverage))):
@@ -81,6 +83,7 @@ class TrainingStep:
     def __call__(self, step: int, views: list[View]) -> StepResult:
         """Do step number `step` (from 0) on this rank's views of the batch."""
         config, rank = self.config, self.ranks.rank
+        self.objective.total_steps = planned_steps(step, config, self.plan)
         seed_layers(config.seed, step, rank)
         before = [buffer.clone() for buffer in self._buffers]
         self.optimiser.zero_grad(set_to_none=True)
@@ -104,7 +107,7 @@ class TrainingStep:
 
     def _update(self, step: int, skipped: Tensor, before: list[Tensor]) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, self.config)
+            group["lr"] = learning_rate(step, self.config, self.plan)
         # The fused kernel reads `found_inf` on the device and changes nothing where it is 1: no step waits for the
         # host. Buffers (BatchNorm's statistics) are restored likewise.
         self.optimiser.found_inf = skipped  # type: ignore[attr-defined]

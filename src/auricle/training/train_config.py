@@ -17,7 +17,7 @@ class TrainConfig(Config):
     """Settings of a training run. Defaults: AudioMosaic's released config (arXiv 2605.14231).
 
     Attributes:
-        steps: total optimiser steps.
+        steps: total optimiser steps; with `minutes`: at most.
         micro_batch: clips in memory at once, per process; None: all. Objectives that couple a batch use gradient
             caching, which keeps the gradient of the full batch; the others accumulate gradients.
         lr: peak learning rate, reached after `warmup_steps`.
@@ -37,7 +37,9 @@ class TrainConfig(Config):
         keep: latest checkpoints to keep; 0: all.
         seed: seed of the run: weights, order of clips, augmentation, masks.
         device: `auto` is a CUDA device if there is one, else the CPU; `mps` only where it is named.
-        minutes: stop with a checkpoint after so many minutes (of each stage, if there are several); None: never.
+        minutes: time of the run (of each stage, if there are several); None: no limit. After the first steps, and again
+            later, `steps` is lowered to what fits into it at the measured speed, so that the learning rate comes to its
+            end; what is later than that all the same stops with a checkpoint.
         skip_limit: consecutive steps without a finite loss and gradient that end the run.
         tensorboard: also write the metrics for TensorBoard (extra `auricle[tensorboard]`).
     """

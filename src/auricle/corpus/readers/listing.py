@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TypeVar
 
 from auricle.errors import CorpusError
 
-# libsndfile can't read the last four; a scan lists them with the reason.
+# Those from .m4a on need the extra `av`; without it they are listed with the reason.
 AUDIO_SUFFIXES = frozenset(
     (
-        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
-        *(".w64", ".rf64", ".m4a", ".aac", ".wma", ".mp4"),
+        *(".wav", ".wave", ".bwf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mp1", ".mpga", ".aif", ".aiff"),
+        *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".bw64", ".sph", ".nist", ".voc"),
+        *(".m4a", ".m4b", ".aac", ".adts", ".wma", ".mp4", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".webm", ".weba"),
+        *(".mka", ".wv", ".ape", ".tta", ".mpc", ".ac3", ".eac3", ".dts", ".spx", ".ra", ".dsf", ".dff"),
     )
 )
 AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
@@ -92,11 +95,11 @@ def list_folder(root: Path) -> Listing:
         listing.problems[_name(Path(error.filename), root)] = f"this folder can't be read: {error.strerror}"
 
     for here, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
-        stat = Path(here).stat()
-        if (stat.st_dev, stat.st_ino) in seen:
+        found = Path(here).stat()
+        if (found.st_dev, found.st_ino) in seen:
             folders.clear()
             continue
-        seen.add((stat.st_dev, stat.st_ino))
+        seen.add((found.st_dev, found.st_ino))
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         for file in sorted(files):
             if not file.startswith("."):
@@ -123,7 +126,12 @@ def _add(listing: Listing, path: Path) -> None:
         return
     try:
         name.encode()
-        group[name] = path.stat().st_size
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # Reading a pipe would wait for a writer.
+            listing.problems[name] = "it is a pipe, socket or device, no file"
+            return
+        group[name] = found.st_size
     except UnicodeEncodeError:
         printable = name.encode("utf-8", "backslashreplace").decode()
         listing.problems[printable] = "the name is not valid UTF-8; rename the file"

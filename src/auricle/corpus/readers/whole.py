@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from auricle.corpus.stores import FolderStore, Place, Store, probe_seconds
+from auricle.corpus.stores import FolderStore, Place, Store, probe_headers
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 
 def make_corpus(
@@ -52,16 +53,25 @@ def make_corpus(
     unknown = [i for i, value in enumerate(seconds) if value is None]
     places = [Place(keys[i], offsets[i], sizes[i]) for i in unknown]
     bad = set()
-    for i, found in zip(unknown, probe_seconds(store, places), strict=True):
+    remarks: dict[str, str] = {}
+    for i, found in zip(unknown, probe_headers(store, places), strict=True):
         if isinstance(found, str):
             skipped[full["file"][i]] = found
             bad.add(i)
         else:
-            seconds[i] = found - (starts[i] or 0.0)
+            seconds[i] = found.seconds - (starts[i] or 0.0)
+            if found.notes:
+                remarks[full["file"][i]] = "; ".join(found.notes)
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
             skipped[full["file"][i]] = f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on"
             bad.add(i)
+    if remarks:
+        file, said = next(iter(remarks.items()))
+        notes = (
+            *notes,
+            f"read in part, or with a wrong header: {counted(len(remarks), 'recording')}, such as {file!r}: {said}",
+        )
     full["_whole"] = [start is None for start in starts]
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad]

@@ -11,6 +11,7 @@ samples).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,11 +20,12 @@ from torch import Tensor
 
 from auricle.audio.batch import Features
 from auricle.audio.frontends.waveform import WaveformConfig
+from auricle.encoders.callables import guarded
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Stem, Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.load import load_parts
 from auricle.encoders.transformers.wrappers import Encoded, ModelWrapper, WaveWrapper, wrap_model
-from auricle.errors import ConfigError
+from auricle.errors import AudioError, ConfigError
 
 PREFIX = "hf:"
 
@@ -93,7 +95,8 @@ class TransformersEncoder(Encoder):
             trust_remote_code=config.trust_remote_code,
             local_only=config.local_only,
         )
-        self.wrapper: ModelWrapper = wrap_model(*parts)
+        with guarded(f"reading the model {config.model}"):
+            self.wrapper: ModelWrapper = wrap_model(*parts)
         self.model = self.wrapper.model
         self.width, self.depth = self.wrapper.width, self.wrapper.depth
         if config.layer is not None:
@@ -117,7 +120,8 @@ class TransformersEncoder(Encoder):
         lengths = features.lengths.tolist()
         counts = torch.tensor([self.wrapper.steps(n) if n >= self.least_frames else 0 for n in lengths])
         if isinstance(self.wrapper, WaveWrapper) and self.wrapper.splits:
-            started = _by_length(lengths, counts, grid.time, lambda rows, n: self._start(wave[rows, :n]))
+            with self._guarded(wave):
+                started = _by_length(lengths, counts, grid.time, lambda rows, n: self._start(wave[rows, :n]))
             x, raw, normed = (part.squeeze(2) for part in started)
             tokens = Tokens(x, grid, stem=Stem(raw, normed))
         else:
@@ -127,12 +131,17 @@ class TransformersEncoder(Encoder):
                 parts.append(self.wrapper.encode(wave[rows, :length]))
                 return (parts[-1].x, *parts[-1].layers, *parts[-1].cls)
 
-            found = _by_length(lengths, counts, grid.time, encode)
+            with self._guarded(wave):
+                found = _by_length(lengths, counts, grid.time, encode)
             tokens = self._whole(found, grid, len(parts[0].layers))
         columns = torch.arange(grid.time) < counts.unsqueeze(1)
         if bool(columns.all()):
             return tokens
         return replace(tokens, valid=columns.repeat_interleave(grid.freq, 1).to(wave.device))
+
+    def _guarded(self, x: Tensor) -> AbstractContextManager[None]:
+        """Turn whatever the model or its extractor raises on a batch into an error of its clips."""
+        return guarded(f"{self.config.model} failed on a batch of shape {tuple(x.shape)}: it", AudioError)
 
     def _start(self, wave: Tensor) -> tuple[Tensor, ...]:
         wrapper = self.wrapper
@@ -156,7 +165,8 @@ class TransformersEncoder(Encoder):
         self.check_all_tokens(tokens)
         wrapper = self.wrapper
         if isinstance(wrapper, WaveWrapper) and wrapper.splits:
-            output, found = self._finish(wrapper, tokens)
+            with self._guarded(tokens.x):
+                output, found = self._finish(wrapper, tokens)
         elif tokens.layers is None:
             raise ConfigError("found tokens without layers, expected what tokenize() returned")
         else:

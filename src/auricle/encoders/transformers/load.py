@@ -51,6 +51,7 @@ def load_parts(
     with torch.random.fork_rng(devices=[]):
         # transformers draws from torch's global generator only.
         torch.manual_seed(seed)
+        settings = None
         try:
             settings = library.AutoConfig.from_pretrained(name, **where)
             extractor = library.AutoFeatureExtractor.from_pretrained(name, **where)
@@ -64,16 +65,34 @@ def load_parts(
                     name, config=settings, use_safetensors=True, output_loading_info=True, **where
                 )
                 missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except Exception as error:
+            # Whatever the library, or code of the repository, raises about files that are not ours.
+            if settings is not None and _reads_no_audio(settings.model_type):
+                raise ConfigError(
+                    f"{name} is a model of type {settings.model_type!r}, which reads no audio; name an audio encoder, "
+                    "such as a wav2vec 2.0, HuBERT, WavLM, AST, CLAP or Whisper model"
+                ) from error
             raise explained(error, name) from error
     if missing:
         raise ConfigError(
             f"the checkpoint of {name} lacks the weights {', '.join(missing[:3])} ({len(missing)} in all), "
             "which would be random; use a complete checkpoint"
         )
-    if not hasattr(extractor, "sampling_rate"):
-        raise ConfigError(f"{name} has no sample rate in its preprocessor_config.json: it is no audio model")
+    rate = getattr(extractor, "sampling_rate", None)
+    if not isinstance(rate, int) or rate < 1:
+        raise ConfigError(
+            f"the preprocessor_config.json of {name} has the sample rate {rate!r}; expected a positive number of an "
+            "audio model: save its feature extractor again (extractor.save_pretrained(folder))"
+        )
     return model.float(), extractor
+
+
+def _reads_no_audio(kind: str) -> bool:
+    """Return whether the library has no feature extractor for a type of model that it knows."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+
+    return kind in CONFIG_MAPPING_NAMES and kind not in FEATURE_EXTRACTOR_MAPPING_NAMES
 
 
 def explained(error: Exception, model: str) -> AuricleError:
@@ -105,6 +124,11 @@ def explained(error: Exception, model: str) -> AuricleError:
         return ConfigError(
             f"{model} has no preprocessor_config.json, which holds its sample rate; save its feature extractor with "
             "the weights (extractor.save_pretrained(folder))"
+        )
+    if "ignore_mismatched_sizes" in text:
+        return ConfigError(
+            f"the weights of {model} have other sizes than its config.json says; use the one that was saved with "
+            "the weights"
         )
     offline = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "Timeout"}
     if names & offline and not Path(model).exists():

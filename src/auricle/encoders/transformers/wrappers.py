@@ -159,6 +159,13 @@ class PatchWrapper(ModelWrapper):
     def __init__(self, model: nn.Module, extractor: Any) -> None:
         super().__init__(model, extractor)
         settings: Any = model.config
+        for name in ("max_length", "num_mel_bins"):
+            own, found = getattr(settings, name), getattr(extractor, name, None)
+            if own != found:
+                raise ConfigError(
+                    f"the model reads {own} and its feature extractor makes {found} ({name}, frames or bands); save "
+                    "the model's own extractor in its folder (extractor.save_pretrained(folder))"
+                )
         self.frames, self.stride = settings.max_length, settings.time_stride
         self.total = (settings.max_length - settings.patch_size) // settings.time_stride + 1
         self.freq = (settings.num_mel_bins - settings.patch_size) // settings.frequency_stride + 1

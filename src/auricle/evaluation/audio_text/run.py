@@ -58,7 +58,6 @@ def zero_shot(
     templates: Sequence[str] = ("a sound of {}",),
     source: str = "source",
     controls: bool = True,
-    resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     out: str | Path | None = None,
@@ -80,7 +79,6 @@ def zero_shot(
         source: column that names what a clip was recorded from: the bootstrap draws clips of one source together;
             without it, clips of one file.
         controls: evaluate the same towers with random weights as well; not for opened towers.
-        resamples: bootstrap samples of the intervals.
         confidence: coverage of the intervals.
         seed: of the bootstrap and of the control's weights.
         out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
@@ -106,7 +104,7 @@ def zero_shot(
 
     return _evaluate(
         ZERO_SHOT, model, data, make, named=() if labels == "label" else (labels,), label=labels, source=source,
-        controls=controls, resamples=resamples, confidence=confidence, seed=seed, out=out, device=device,
+        controls=controls, confidence=confidence, seed=seed, out=out, device=device,
         precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
@@ -119,7 +117,6 @@ def text_retrieval(
     captions: str | Path | Captions | None = None,
     source: str = "source",
     controls: bool = True,
-    resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     out: str | Path | None = None,
@@ -141,7 +138,6 @@ def text_retrieval(
             folder where neither columns are named nor the corpus has a column `caption`.
         source: as for `zero_shot`; captions are drawn one by one.
         controls: as for `zero_shot`.
-        resamples: as for `zero_shot`.
         confidence: as for `zero_shot`.
         seed: as for `zero_shot`.
         out: as for `zero_shot`; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
@@ -169,7 +165,7 @@ def text_retrieval(
 
     return _evaluate(
         TEXT_RETRIEVAL, model, data, make, named=columns, label="caption", source=source, controls=controls,
-        resamples=resamples, confidence=confidence, seed=seed, out=out, device=device, precision=precision,
+        confidence=confidence, seed=seed, out=out, device=device, precision=precision,
         command=command, progress=progress,
     )  # fmt: skip
 
@@ -184,7 +180,6 @@ def _evaluate(
     label: str,
     source: str,
     controls: bool,
-    resamples: int,
     confidence: float,
     seed: int,
     out: str | Path | None,
@@ -193,11 +188,8 @@ def _evaluate(
     command: str | None,
     progress: bool,
 ) -> TextResults:
-    if resamples < 1 or not 0 < confidence < 1:
-        raise ConfigError(
-            f"found resamples {resamples} and confidence {confidence}; expected at least one resample, and a "
-            "confidence between 0 and 1"
-        )
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence is {confidence}; expected a number between 0 and 1, such as 0.95")
     towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device, precision=precision)
     corpus = data if isinstance(data, Corpus) else open_corpus(data)
     pairs: list[tuple[AudioText, Role]] = [(towers, "pretrained")]
@@ -208,7 +200,7 @@ def _evaluate(
         if controls:
             pairs.append((untrained_audio_text(model, towers, seed), "random"))
     card = TaskCard(name=f"{kind}-{name}", corpus=corpus.name, label=label, source=source)
-    protocol = Protocol((seed,), SearchConfig(), None, False, resamples, confidence, seed)
+    protocol = Protocol((seed,), SearchConfig(), None, False, confidence, seed)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Path(nowhere) if path is None else path.parent
         evaluations: list[Evaluation] = []

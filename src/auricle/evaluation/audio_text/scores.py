@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auricle.evaluation.audio_text.predictions import ZeroShotPredictions
-from auricle.metrics.intervals import Interval, percentile_interval
+from auricle.metrics.intervals import Interval
 from auricle.results.predictions import load_predictions
 from auricle.results.record import Result
 from auricle.words import counted
@@ -141,13 +141,6 @@ class TextResults:
         return Group(table, Text("\n".join(lines), style="dim"))
 
 
-def centred_interval(drawn: NDArray[np.float64], over: str, confidence: float, value: float) -> Interval:
-    """Return the interval of bootstrap values, centred on the score and clipped to the range of all measures here."""
-    method = f"bootstrap over {over}, {counted(len(drawn), 'resample')}, centred on the score"
-    found = percentile_interval(drawn, method, confidence, value)
-    return replace(found, low=float(np.clip(found.low, 0, 1)), high=float(np.clip(found.high, 0, 1)))
-
-
 def chance_level(measure: str, relevant: NDArray[np.bool_]) -> float:
     """Return the expected recall at k of a random ranking; NaN for other measures, which have no simple value."""
     if not measure.startswith("recall_at_"):
@@ -161,7 +154,8 @@ def chance_level(measure: str, relevant: NDArray[np.bool_]) -> float:
 
 
 def _cell(score: Score) -> str:
-    return f"{_percent(score.value)} [{_percent(score.interval.low)}, {_percent(score.interval.high)}]"
+    ends = f" [{_percent(score.interval.low)}, {_percent(score.interval.high)}]" if score.interval.known else ""
+    return _percent(score.value) + ends
 
 
 def _percent(share: float) -> str:

@@ -1,7 +1,7 @@
 """Zero-shot classification and text retrieval as types of tasks.
 
 Zero-shot classification: each class is a text, and a clip gets the class with the nearest text. Text retrieval:
-captions search clips, and clips search captions. Intervals are bootstraps over sources, and over captions.
+captions search clips, and clips search captions. Intervals count sources, and captions.
 
 Sources: CLIP, arXiv 2103.00020, section 3.1 (templates, averaged); CLAP, arXiv 2206.04769, section 3 (zero-shot
 classification of sounds); retrieval measures as usual for captioned audio (R@K, and mAP of the whole ranking).
@@ -24,15 +24,13 @@ from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import AudioText
 from auricle.evaluation.audio_text.predictions import MEASURES, TextRetrievalPredictions, ZeroShotPredictions
-from auricle.evaluation.audio_text.scores import Score, centred_interval, chance_level
+from auricle.evaluation.audio_text.scores import Score, chance_level
 from auricle.evaluation.seen import seen
-from auricle.metrics.classification import accuracy, macro_f1, mean_average_precision
-from auricle.metrics.intervals import bootstrap_weights
 from auricle.metrics.retrieval import retrieval_of_queries
-from auricle.metrics.weights import unit_mean
 from auricle.objectives.text.captions import CaptionTable, caption_table, check_template
 from auricle.results.predictions import TaskPredictions
 from auricle.tasks.card import TaskCard
+from auricle.tasks.targets import source_groups
 from auricle.tasks.task_type import Job, Outcome, Protocol, TaskPlan, TaskType
 from auricle.words import counted, was
 
@@ -129,7 +127,7 @@ class ZeroShotTask(TextTask):
         rows = np.flatnonzero([bool(clip) for clip in labels])
         truth = np.array([[name in labels[row] for name in classes] for row in rows])
         words = "all labelled clips are tested; none is trained on"
-        return TaskPlan(rows, self.name, words, _groups(corpus, rows, card.source), (), (classes, texts, truth))
+        return TaskPlan(rows, self.name, words, source_groups(card, corpus, rows), (), (classes, texts, truth))
 
     def run(self, job: Job) -> Outcome:
         classes, texts, truth = job.plan.payload
@@ -137,19 +135,19 @@ class ZeroShotTask(TextTask):
         truth, groups = truth[here], job.plan.groups[here]
         prompts = np.mean([towers.texts(each) for each in texts], axis=0)
         scores = _vectors(job) @ (prompts / np.linalg.norm(prompts, axis=1, keepdims=True)).T
-        predicted, single = scores.argmax(1), bool((truth.sum(1) == 1).all())
-        weights = bootstrap_weights(len(truth), job.protocol.resamples, _generator(job.protocol), groups)
-        if single:
-            right = truth.argmax(1)
-            drawn = accuracy(right, predicted, weights), macro_f1(right, predicted, weights)
-            made = [
-                ("accuracy", accuracy(right, predicted), drawn[0], 1 / len(classes)),
-                ("macro_f1", macro_f1(right, predicted), drawn[1], math.nan),
-            ]
-        else:
-            drawn_map = mean_average_precision(truth, scores, weights)
-            made = [("mAP", mean_average_precision(truth, scores), drawn_map, float(truth.mean(0).mean()))]
-        spoken, confidence = [name.replace("_", " ") for name in classes], job.protocol.confidence
+        single = bool((truth.sum(1) == 1).all())
+        predictions = ZeroShotPredictions(
+            kind="single" if single else "multi",
+            classes=tuple(classes),
+            names=job.clip_names[here],
+            fold=np.zeros(len(truth), dtype=np.int64),
+            group=groups,
+            truth=truth,
+            scores=scores[None],
+            seeds=(0,),
+        )
+        chance = {"accuracy": 1 / len(classes), "macro_f1": math.nan} if single else {"mAP": float(truth.mean())}
+        spoken = [name.replace("_", " ") for name in classes]
         templates = self.config.templates
         notes = [
             *towers.unknown_note(spoken, "classes", spell=True),
@@ -158,20 +156,8 @@ class ZeroShotTask(TextTask):
         ]
         title = f"zero-shot classification of {job.card.label!r} in {corpus.name} by {towers.name}"
         return _outcome(
-            ZeroShotPredictions(
-                kind="single" if single else "multi",
-                classes=tuple(classes),
-                names=job.clip_names[here],
-                fold=np.zeros(len(truth), dtype=np.int64),
-                group=groups,
-                truth=truth,
-                scores=scores[None],
-                seeds=(0,),
-            ),
-            [
-                Score(name, value, centred_interval(d, "sources", confidence, value), chance)
-                for name, value, d, chance in made
-            ],
+            predictions,
+            _scores(predictions, chance, job.protocol),
             title=f"{title}, {len(classes)} classes",
             clips=len(truth),
             settings={
@@ -217,7 +203,7 @@ class TextRetrievalTask(TextTask):
             )
         table = caption_table({"caption": [own[row] for row in rows]}, ("caption",))
         words = "all clips with captions are ranked; none is trained on"
-        return TaskPlan(rows, self.name, words, _groups(corpus, rows, card.source), (), table)
+        return TaskPlan(rows, self.name, words, source_groups(card, corpus, rows), (), table)
 
     def run(self, job: Job) -> Outcome:
         config, towers, corpus, here = job.probe, self.towers, job.corpus, job.present
@@ -231,14 +217,16 @@ class TextRetrievalTask(TextTask):
         if config.direction == "text_to_audio":
             scores, relevant = scores.T, relevant.T
             names = groups = np.array(texts, dtype=np.str_)
-        drawn = groups if config.direction == "audio_to_text" else None
-        weights = bootstrap_weights(len(names), job.protocol.resamples, _generator(job.protocol), drawn)
         values = retrieval_of_queries(scores, relevant)
-        found = []
-        for name in ("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "map_retrieval"):
-            value = float(np.nanmean(values[name]))
-            interval = centred_interval(unit_mean(values[name], weights), "queries", job.protocol.confidence, value)
-            found.append(Score(name, value, interval, chance_level(name, relevant)))
+        predictions = TextRetrievalPredictions(
+            names=names,
+            group=groups,
+            fold=np.zeros(len(names), dtype=np.int64),
+            seeds=(0,),
+            relevant=relevant.sum(1),
+            values=np.stack([values[name] for name in MEASURES], axis=1)[None],
+        )
+        measures = ("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "map_retrieval")
         notes = [
             *(() if self.captions is None else self.captions.notes),
             *towers.unknown_note(texts, "captions"),
@@ -246,15 +234,8 @@ class TextRetrievalTask(TextTask):
             *self.notes(corpus, len(corpus) - len(here), int((~here).sum())),
         ]
         return _outcome(
-            TextRetrievalPredictions(
-                names=names,
-                group=groups,
-                fold=np.zeros(len(names), dtype=np.int64),
-                seeds=(0,),
-                relevant=relevant.sum(1),
-                values=np.stack([values[name] for name in MEASURES], axis=1)[None],
-            ),
-            found,
+            predictions,
+            _scores(predictions, {name: chance_level(name, relevant) for name in measures}, job.protocol),
             title=f"retrieval in {corpus.name} by {towers.name}, {counted(len(texts), 'different caption')}",
             clips=int(here.sum()),
             settings={
@@ -263,7 +244,7 @@ class TextRetrievalTask(TextTask):
                 "seed": job.protocol.split_seed,
             },
             notes=notes,
-            total=len(here) if drawn is not None else len(job.plan.payload.texts),
+            total=len(here) if config.direction == "audio_to_text" else len(job.plan.payload.texts),
         )
 
 
@@ -321,6 +302,12 @@ def _outcome(
     )
 
 
+def _scores(predictions: TaskPredictions, chance: dict[str, float], protocol: Protocol) -> list[Score]:
+    """Return the score of each metric, with its interval and its chance level."""
+    found = {name: protocol.score(predictions, name) for name in chance}
+    return [Score(name, found[name].value, found[name].interval, level) for name, level in chance.items()]
+
+
 def _vectors(job: Job) -> NDArray[np.float64]:
     cache: Any = job.cache
     vectors: NDArray[np.float64] = cache.vectors
@@ -332,13 +319,3 @@ def _relevant(table: CaptionTable, clips: int) -> NDArray[np.bool_]:
     for clip, (first, count) in enumerate(zip(table.first.tolist(), table.count.tolist(), strict=True)):
         relevant[clip, table.numbers[first : first + count].numpy()] = True
     return relevant
-
-
-def _groups(corpus: Corpus, rows: NDArray[np.int64], source: str) -> NDArray[np.str_]:
-    files, sources = corpus.column("file"), corpus.column(source) if source in corpus.columns else None
-    named = [files[r] if sources is None or sources[r] in (None, "") else f"source {sources[r]}" for r in rows]
-    return np.array(named, dtype=np.str_)
-
-
-def _generator(protocol: Protocol) -> np.random.Generator:
-    return np.random.default_rng(protocol.split_seed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auricle.metrics.ranking import auc, partial_auc
-from auricle.metrics.weights import Floats, nan_mean
+from auricle.metrics.weights import Floats, class_evidence, nan_mean
 from auricle.results.predictions import TaskPredictions
 
 
@@ -44,6 +44,12 @@ class AnomalyPredictions(TaskPredictions):
     @property
     def title(self) -> str:
         return "normal and anomalous clips"
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        return "equal scores", replace(self, scores=np.zeros((1, len(self.names))), seeds=(0,))
+
+    def evidence(self, metric: str) -> Floats:
+        return class_evidence(self.anomalous)
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         return nan_mean(np.stack([self._areas(metric, weights, here) for here in self._parts()]))

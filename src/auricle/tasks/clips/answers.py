@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -110,6 +110,27 @@ class ClipPredictions(TaskPredictions):
             return np.stack([SINGLE[metric](self.numbers, said, weights) for said in self.said])
         each = [[MULTI[metric](self.truth[f], s[f], weights[:, f]) for f in self._folds()] for s in self.scores]
         return nan_mean(np.array(each), axis=1)
+
+    def constant(self, known: Floats | None = None) -> tuple[str, ClipPredictions]:
+        """Return predictions that are the labels' shares: of single-label clips, always the most frequent class.
+
+        Args:
+            known: `(n, C)` shares in the training clips of each unit's fold; None: those of the test clips.
+        """
+        shares = np.broadcast_to(self.truth.mean(0), self.truth.shape) if known is None else known
+        scores = np.broadcast_to(shares, (*self.scores.shape[:-3], 1, *shares.shape)).astype(self.scores.dtype)
+        name = "the labels' shares"
+        if self.kind == "single":
+            most = np.unique(shares.argmax(1))
+            name = f"majority class ({self.classes[most[0]]})" if len(most) == 1 else "majority class of training"
+        return name, replace(self, scores=scores, seeds=(0,))
+
+    def evidence(self, metric: str) -> Floats:
+        # Means over classes: a clip of a rare class counts for more.
+        if metric == "accuracy":
+            return super().evidence(metric)
+        size = np.maximum(self.truth.sum(0), 1)
+        return np.asarray((self.truth / size).sum(1))
 
     def _folds(self) -> list[NDArray[np.bool_]]:
         return [self.fold == f for f in np.unique(self.fold)]

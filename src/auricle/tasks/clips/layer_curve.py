@@ -18,7 +18,7 @@ from auricle.errors import ConfigError
 from auricle.probes import LossConfig
 from auricle.probes.registry import PROBES
 from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold
-from auricle.tasks.folds import Fold, Plan
+from auricle.tasks.folds import Fold, Plan, training_means
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
 from auricle.tasks.targets import Targets
 from auricle.tasks.task_type import Job, Kept, Outcome, fold_outcome
@@ -95,7 +95,7 @@ def run_layer_curve(
     validation = np.array([[_validation(head) for head, _ in row] for row in fits])
     best = [choose(row) for row in validation]
     predictions = clip_predictions(job, targets, folds, [row[b] for row, b in zip(fits, best, strict=True)], seeds)
-    metric = job.card.metric or predictions.metrics[0]
+    metric = job.card.metric or job.plan.metric or predictions.metrics[0]
     curve = []
     for place, tokens in enumerate(layers):
         found = protocol.score(clip_predictions(job, targets, folds, [row[place] for row in fits], seeds), metric)
@@ -117,7 +117,10 @@ def run_layer_curve(
         chosen = {**head["chosen"], "layer": number}
         heads.append({**head, "chosen": chosen, "tried": head["tried"] * len(layers), "notes": notes})
     details = {"layer_curve": curve, "layers_chosen": numbers}
-    return fold_outcome(predictions, folds, plan.folds, heads, settings, refit=protocol.refit, details=details)
+    constant = predictions.constant(training_means(targets.truth, folds))
+    return fold_outcome(
+        predictions, folds, plan.folds, heads, settings, refit=protocol.refit, details=details, constant=constant
+    )
 
 
 def choose(validation: Sequence[float] | np.ndarray) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +43,9 @@ class ClusteringPredictions(TaskPredictions):
     @property
     def title(self) -> str:
         return "clustered clips"
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        return "one cluster", replace(self, clusters=np.zeros((1, len(self.names)), dtype=np.int64), seeds=(0,))
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         return np.stack([MEASURES[metric](self.truth, row, weights) for row in self.clusters])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -202,6 +202,17 @@ class EventPredictions(TaskPredictions):
         """Return the annotated events of each clip."""
         return self.truth.lists(len(self.names), self.classes)
 
+    def constant(self) -> tuple[str, TaskPredictions]:
+        # Counts of clips in which nothing is found; there are no scores, and so no curves over thresholds.
+        tables = {name: table[:1] * np.array([0.0, 1.0, 0.0]) for name, table in self.tables.items()}
+        errors = {
+            name: np.stack([0 * table[..., 1], table[..., 1], 0 * table[..., 1]], axis=-1).sum(2)
+            for name, table in tables.items()
+        }
+        nothing = Listed.of([[[] for _ in self.names]], self.classes)
+        kept = {"rule": self.rule.replace(psds=False), "said": nothing, **self._when_joined(len(self.names), 1)}
+        return "no events", replace(self, tables=tables, errors=errors, seeds=(0,), **kept)
+
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         if metric in CURVES:
             return np.stack([self._psds(metric, s, weights) for s in range(len(self.seeds))])
@@ -231,6 +242,11 @@ class EventPredictions(TaskPredictions):
         frames = np.concatenate([np.arange(begin[i], begin[i + 1]) for i in rows]).astype(np.int64)
         truth, said = self.truth.moved(rows), self.said.moved(rows)
         return {"truth": truth, "said": said, "scores": self.scores[:, frames], "_curves": {}}
+
+    def _when_joined(self, units: int, seeds: int) -> dict[str, Any]:
+        # What can be pooled is counted: frame scores are not needed.
+        scores = np.zeros((seeds, 0, len(self.classes)), dtype=np.float32)
+        return {"frames": np.zeros(units, dtype=np.int64), "scores": scores, "_curves": {}}
 
     def same_truth(self, other: TaskPredictions) -> bool:
         if not isinstance(other, EventPredictions) or self.classes != other.classes:

@@ -23,8 +23,8 @@ from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.clips.fold_fits import clip_predictions, fit_fold, known_targets
-from auricle.tasks.clips.run import plan_clips, settings_of
-from auricle.tasks.folds import Fold, Plan
+from auricle.tasks.clips.run import fair_metric, plan_clips, settings_of
+from auricle.tasks.folds import Fold, Plan, training_means
 from auricle.tasks.label_budget.answers import BudgetPredictions
 from auricle.tasks.label_budget.rule import LabelBudgetRule
 from auricle.tasks.shallow import SHALLOW_CLASSIFIERS
@@ -76,8 +76,9 @@ class LabelBudgetTask(TaskType):
         notes += ["seeds are draws; an interval covers other test clips, `draws` of the curve other training clips"]
         payload = Budgets(targets, plan, budgets, folds)
         groups = source_groups(card, corpus, targets.rows)
-        all_notes = (*targets.notes, *plan.notes, *notes)
-        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, plan.folds)
+        metric, why = fair_metric(card, targets, plan.folds)
+        all_notes = (*targets.notes, *plan.notes, *notes, *why)
+        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, metric, plan.folds)
 
     def run(self, job: Job) -> Outcome:
         payload: Budgets = job.plan.payload
@@ -116,7 +117,8 @@ class LabelBudgetTask(TaskType):
             [_named(fits[f, d, b][0], d, payload.budgets[b]) for f, d, b in sorted(fits)],
             {**settings_of(job, loss), "budgets": list(payload.budgets), "draws": draws},
             refit=False,
-            details={"budget_curve": _curve(job, predictions, self.headline(job.card, predictions))},
+            constant=predictions.constant(training_means(targets.truth, folds)),
+            details={"budget_curve": _curve(job, predictions, self.headline(job.card, job.plan, predictions))},
         )
         return replace(outcome, notes=outcome.notes[:10])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,6 +59,15 @@ class RegressionPredictions(TaskPredictions):
     @property
     def title(self) -> str:
         return "clips with a number each"
+
+    def constant(self, known: Floats | None = None) -> tuple[str, RegressionPredictions]:
+        """Return predictions that are one number.
+
+        Args:
+            known: `(n,)` mean of the training clips of each unit's fold; None: the mean of the test clips.
+        """
+        means = np.full(len(self.truth), self.truth.mean()) if known is None else known
+        return "mean of the training clips", replace(self, predicted=means[None], seeds=(0,))
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         measured = MEASURES.get(metric, mean_error)

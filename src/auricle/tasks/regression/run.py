@@ -21,7 +21,7 @@ from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit
 from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
 from auricle.tasks.card import TaskCard
-from auricle.tasks.folds import Fold, plan_corpus
+from auricle.tasks.folds import Fold, plan_corpus, training_means
 from auricle.tasks.regression.answers import RegressionPredictions
 from auricle.tasks.regression.rule import RegressionRule
 from auricle.tasks.targets import Targets, labels_of
@@ -70,7 +70,7 @@ class RegressionTask(TaskType):
         targets = Targets("multi", (), rows, np.zeros((len(rows), 0), dtype=bool))
         plan, groups = plan_corpus(card, targets, corpus, seed)
         all_notes = (*notes, *plan.notes)
-        return TaskPlan(rows, plan.protocol, plan.description, groups, all_notes, (truth, plan), plan.folds)
+        return TaskPlan(rows, plan.protocol, plan.description, groups, all_notes, (truth, plan), folds=plan.folds)
 
     def run(self, job: Job) -> Outcome:
         truth, plan = job.plan.payload
@@ -86,8 +86,11 @@ class RegressionTask(TaskType):
             predicted=np.concatenate([arrays["predicted"] for _, arrays in parts], axis=1),
             unit=job.card.rule_as(RegressionRule).unit,
         )
+        constant = predictions.constant(training_means(known, folds))
         settings = {"probe": job.probe.to_json(), "loss": "mse", "search": job.protocol.search.to_json()}
-        return fold_outcome(predictions, folds, plan.folds, [head for head, _ in parts], settings, refit=True)
+        return fold_outcome(
+            predictions, folds, plan.folds, [head for head, _ in parts], settings, refit=True, constant=constant
+        )
 
 
 def _fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -62,6 +63,9 @@ class RetrievalTask(TaskType):
         if not len(queries):
             raise CorpusError("no query has a relevant clip among those that can be read; repair the corrupt files")
         values = np.stack([_score(vectors, groups, relevant[q], int(q), depth) for q in queries])
+        # A random order, by the same steps.
+        order = np.random.default_rng(0).normal(size=(len(vectors), 16))
+        random = np.stack([_score(order, groups, relevant[q], int(q), depth) for q in queries])
         lone = count - len(queries) - int((~present[:count]).sum())
         predictions = RetrievalPredictions(
             names=job.clip_names[tested][queries],
@@ -80,6 +84,7 @@ class RetrievalTask(TaskType):
             units_total=count,
             settings={"probe": probe.to_json(), "vectors": "pooled", "learnt_from": len(learnt), "depth": depth},
             notes=[*notes, *probe.notes(learnt)],
+            constant=("random order", replace(predictions, values=random[None])),
         )
 
 

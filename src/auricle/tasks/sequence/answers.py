@@ -7,7 +7,7 @@ Letters in shapes: n utterances, S seeds, R weightings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -53,6 +53,9 @@ class Transcripts(TaskPredictions):
         truth = self.truth.tolist()
         by = {"wer": word_errors, "cer": character_errors, "per": word_errors}
         return {metric: [by[metric](truth, said.tolist()) for said in self.said] for metric in self.metrics}
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        return "nothing recognised", replace(self, said=np.full((1, len(self.names)), ""), seeds=(0,))
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         if metric not in self.metrics:

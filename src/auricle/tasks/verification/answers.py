@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.metrics import roc_curve
 
 from auricle.metrics.ranking import auc
 from auricle.metrics.verification import DetectionCost, equal_error_rate, min_detection_cost
-from auricle.metrics.weights import Floats
+from auricle.metrics.weights import Floats, class_evidence
 from auricle.results.predictions import TaskPredictions
 
 CURVE_POINTS = 200
@@ -44,6 +44,12 @@ class VerificationPredictions(TaskPredictions):
     @property
     def title(self) -> str:
         return "verification trials"
+
+    def constant(self) -> tuple[str, TaskPredictions]:
+        return "equal scores", replace(self, scores=np.zeros((1, len(self.names))), seeds=(0,))
+
+    def evidence(self, metric: str) -> Floats:
+        return class_evidence(self.target)
 
     def measure(self, metric: str, weights: np.ndarray) -> Floats:
         measured = {"eer": equal_error_rate, "min_dcf": min_detection_cost, "auc": auc}[metric]

@@ -1,0 +1,93 @@
+"""A recording that is open for reading, whatever decodes it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+from auricle.errors import AudioError
+
+Source = str | os.PathLike[str] | bytes
+
+# Rates in Hz at which sound is recorded: infrasound to ultrasound. Others are damaged headers, which make resampling
+# allocate gigabytes.
+SLOWEST, FASTEST = 100, 1_000_000
+MOST_CHANNELS = 256
+# Values decoded at once, over all channels: memory grows with what is there, whatever a header promises.
+BLOCK = 1 << 18
+
+
+class Recording(ABC):
+    """Samples of a recording, read from any position on.
+
+    Attributes:
+        name: for messages.
+        rate: sample rate in Hz.
+        channels: number of channels.
+        format: container or codec, such as WAV, FLAC, OGG, MP3 or AAC.
+        floats: whether samples are stored as floats.
+        frames: samples per channel that the header promises and the container may hold.
+        promised: samples per channel that the header promises.
+        notes: what is unusual about the file.
+        ended: position where reading ended before it should have; None as long as it did not.
+        slack: missing samples at the end that are no loss: codecs state their length in whole frames.
+    """
+
+    name: str
+    rate: int
+    channels: int
+    format: str
+    floats: bool
+    frames: int
+    promised: int
+    notes: list[str]
+    ended: int | None = None
+    slack: int = 0
+
+    @abstractmethod
+    def blocks(self, begin: int, end: int) -> Iterator[np.ndarray]:
+        """Yield samples `(n, channels)`, float32, from `begin` up to `end`; fewer if the file ends before (`ended`).
+
+        Raises:
+            AudioError: the samples can't be decoded.
+        """
+
+    @abstractmethod
+    def reaches(self, frame: int) -> bool:
+        """Return whether a sample near the end can be read."""
+
+    def count(self) -> int:
+        """Return the samples per channel that there are, by decoding all."""
+        return sum(len(block) for block in self.blocks(0, self.frames))
+
+    def check(self) -> None:
+        """Refuse a rate that nobody records at, and an absurd number of channels.
+
+        Raises:
+            AudioError: saying which.
+        """
+        if not SLOWEST <= self.rate <= FASTEST:
+            raise AudioError(
+                f"its header states a rate of {self.rate:,} Hz; expected {SLOWEST} Hz to {FASTEST:,} Hz; "
+                "correct its header, or drop it from the corpus",
+                self.name,
+            )
+        if not 1 <= self.channels <= MOST_CHANNELS:
+            raise AudioError(
+                f"its header states {self.channels} channels; expected 1 to {MOST_CHANNELS}; "
+                "correct its header, or drop it from the corpus",
+                self.name,
+            )
+
+
+def name_of(source: Source) -> str:
+    """Return what messages call a source: its path in quotes.
+
+    Examples:
+        >>> name_of("a.wav")
+        "'a.wav'"
+    """
+    return "audio given as bytes" if isinstance(source, bytes) else repr(os.fspath(source))

@@ -1,0 +1,109 @@
+"""The vectors of an unfinished embedding, kept beside its file, so that a killed run continues."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auricle.errors import StorageError
+from auricle.storage import NPZ_ERRORS, write_atomic, write_json
+
+_FACTS = "facts.json"
+
+
+@dataclass
+class Part:
+    """Clips that were encoded between two commits.
+
+    Attributes:
+        rows: of the corpus, `(n,)`.
+        vectors: `(n, D)` float32.
+        skipped: clips without a vector: name -> reason.
+        position: clips encoded or skipped so far, in the order of encoding.
+    """
+
+    rows: np.ndarray
+    vectors: np.ndarray
+    skipped: dict[str, str]
+    position: int
+
+
+class UnfinishedEmbedding:
+    """A folder `.NAME.unfinished` beside the file that is to be written.
+
+    Args:
+        out: the file.
+        facts: all that decides the vectors and their order.
+        resume: continue what is there; else it is refused.
+
+    Raises:
+        StorageError: unfinished work is there and is not to be continued, is of other facts, or is damaged.
+    """
+
+    def __init__(self, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
+        self.folder = out.with_name(f".{out.name}.unfinished")
+        self._facts = json.loads(json.dumps(facts))
+        self.parts: list[Part] = []
+        files = sorted(self.folder.glob("part-*.npz"))
+        if not files:
+            return
+        if not resume:
+            raise StorageError(
+                f"{self.folder} holds unfinished work on {out.name}; continue it with --resume (Python: resume=True), "
+                "or delete that folder"
+            )
+        found = self._read_facts()
+        differing = [name for name in self._facts if found.get(name) != self._facts[name]]
+        if differing:
+            raise StorageError(
+                f"{self.folder} holds unfinished work of another {' and '.join(differing)}; delete that folder, or "
+                "choose another file to write"
+            )
+        self.parts = [_read(file) for file in files]
+
+    @property
+    def position(self) -> int:
+        """Clips that are encoded or skipped, in the order of encoding."""
+        return self.parts[-1].position if self.parts else 0
+
+    def commit(self, part: Part) -> None:
+        """Keep a part.
+
+        Raises:
+            StorageError: the disk is full, or the folder can't be written.
+        """
+        if not self.parts:
+            write_json(self.folder / _FACTS, self._facts)
+        content = io.BytesIO()
+        skipped = np.frombuffer(json.dumps(part.skipped).encode(), np.uint8)
+        np.savez(content, rows=part.rows, vectors=part.vectors, skipped=skipped, position=part.position)
+        write_atomic(self.folder / f"part-{part.position:012d}.npz", content.getvalue())
+        self.parts.append(part)
+
+    def remove(self) -> None:
+        """Delete the folder, once the file is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read_facts(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / _FACTS).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise StorageError(f"{self.folder / _FACTS} is missing or damaged; delete {self.folder}") from error
+
+
+def _read(file: Path) -> Part:
+    try:
+        with np.load(file, allow_pickle=False) as held, zipfile.ZipFile(file) as archive:
+            if archive.testzip() is not None:
+                raise ValueError("checksum differs")
+            skipped = dict(json.loads(held["skipped"].tobytes()))
+            return Part(held["rows"], held["vectors"], skipped, int(held["position"]))
+    except NPZ_ERRORS as error:
+        raise StorageError(f"{file} is damaged ({error}); delete {file.parent}") from error

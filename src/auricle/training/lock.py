@@ -1,0 +1,101 @@
+"""One process at a time in a run folder, and only in the folder that it began in."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from auricle.errors import CheckpointError, StorageError
+from auricle.storage import disk_errors
+
+NAME = ".lock"
+# A file system without locks says one of these; training does not depend on them.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+
+
+class RunLock:
+    """Holds a run folder while it is trained; the operating system lets go when the process ends, however it ends.
+
+    Args:
+        path: the run folder, which is made where it is missing.
+
+    Raises:
+        CheckpointError: another process trains there.
+        StorageError: the folder can't be written.
+
+    Examples:
+        >>> import tempfile
+        >>> with RunLock(Path(tempfile.mkdtemp())) as lock:
+        ...     lock.check()
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._file = (path / NAME).open("a+")
+        try:
+            _take(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
+        with disk_errors(path / NAME):
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {platform.node()}")
+            self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def check(self) -> None:
+        """Refuse to write where the folder is no longer the one that was locked.
+
+        Raises:
+            StorageError: it was deleted, moved or replaced in the meantime.
+        """
+        own = os.fstat(self._file.fileno())
+        try:
+            there = (self.path / NAME).stat()
+        except OSError:
+            there = None
+        if there is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
+            raise StorageError(
+                f"the run folder {self.path} was deleted, moved or replaced while the run was training; expected it to "
+                "stay where it is. Nothing more was written: move it back and continue with --resume, or start the run "
+                "again"
+            )
+
+
+def refuse_in_use(path: Path) -> None:
+    """Refuse a folder that a living process trains in.
+
+    Raises:
+        CheckpointError: naming the process.
+    """
+    if (path / NAME).is_file():
+        with disk_errors(path / NAME), (path / NAME).open("a+") as file:
+            _take(file, path)
+
+
+def _take(file: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise CheckpointError(
+            f"{path} holds a run that another process is training ({file.read() or 'starting'}); expected one process "
+            "at a time. Wait until it ends, stop it, or choose another --out"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

@@ -1,0 +1,110 @@
+"""`train.minutes` as a number of steps: a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from auricle.errors import TrainingError
+from auricle.storage import unseal
+from auricle.training import budget as module
+from auricle.training.budget import Budget, warm_up_warning
+from auricle.training.journal import read_metrics
+from auricle.training.optimiser import learning_rate, planned_steps
+from auricle.training.progress import ProgressLine
+from auricle.training.train_config import TrainConfig
+
+
+def spent(config: TrainConfig, seconds: list[float], plan: tuple = ()) -> tuple[Budget, int]:
+    """Make steps of these lengths until the run ends or the last is repeated; return the budget and the last step."""
+    now = [0.0]
+    budget, step = Budget(config, plan, lambda: now[0]), 0
+    while step < budget.steps and not budget.over:
+        now[0] += seconds[min(step, len(seconds) - 1)]
+        step += 1
+        budget.fit(step)
+    return budget, step
+
+
+@pytest.mark.parametrize("seconds", [[0.5], [30.0, 0.5], [0.25] * 200 + [0.5], [0.5] * 100 + [0.25]])
+def test_the_last_step_falls_on_the_end_of_the_time(seconds: list[float]) -> None:
+    config = TrainConfig(minutes=5, warmup_steps=20)
+    budget, step = spent(config, seconds)
+    total = sum(seconds[min(i, len(seconds) - 1)] for i in range(step))
+    assert step == budget.steps < config.steps
+    assert 0.9 * 300 <= total <= 300
+    # The learning rate has come to its end there, without a jump on the way.
+    rates = [learning_rate(i, config, budget.plan) for i in range(step)]
+    assert rates[-1] == pytest.approx(config.min_lr)
+    assert max(abs(b - a) for a, b in pairwise(rates)) < 0.051 * config.lr
+    assert all(planned_steps(i, config, budget.plan) == config.steps for i in range(budget.plan[0][0]))
+
+
+def test_a_number_of_steps_that_was_fitted_stays_when_the_run_is_resumed() -> None:
+    config = TrainConfig(minutes=5)
+    assert spent(config, [0.1], ((9, 700),))[0].plan == ((9, 700),)
+    # The steps of the recipe are the most there are; without minutes nothing is fitted.
+    assert spent(TrainConfig(steps=50, warmup_steps=3, minutes=5), [0.1])[0].plan == ()
+    assert spent(TrainConfig(steps=50, warmup_steps=3), [9.0])[0].plan == ()
+
+
+def test_the_schedule_without_a_plan_is_the_published_one() -> None:
+    config = TrainConfig(steps=100, warmup_steps=10)
+    assert [learning_rate(i, config, ((30, 100),)) for i in range(100)] == pytest.approx(
+        [learning_rate(i, config) for i in range(100)]
+    )
+
+
+def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
+    config = TrainConfig(minutes=3)
+    said = warm_up_warning(config, 250)
+    assert said is not None
+    assert "ends at step 250 (train.minutes is 3), inside its warm-up of 300 steps" in said
+    assert said.endswith("--train.warmup-steps 25")
+    assert warm_up_warning(config, 301) is None
+
+
+def test_the_time_left_is_that_to_the_nearer_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("auricle.training.progress.time.perf_counter", lambda: now[0])
+    line = ProgressLine(100, enabled=False)
+    now[0] = 10.0
+    assert line.left(10) == pytest.approx(90)
+    line.deadline = 25.0
+    assert line.left(10) == pytest.approx(15)
+    line.steps = 15
+    assert line.left(10) == pytest.approx(5)
+
+
+def test_a_run_writes_down_its_number_of_steps_and_resumes_by_it(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            now[0] += 0.5
+            return now[0]
+
+    monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(Budget.__init__, "__defaults__", ((), Clock.perf_counter))
+    toy.loader.end = 12
+    with pytest.raises(TrainingError, match="loader ended after step 12 of"):
+        toy.go(steps=1000, minutes=0.5)
+    record = unseal((toy.path / "run.json").read_text())
+    assert len(record["plan"]) > 0
+    total = record["plan"][-1][1]
+    assert 12 < total < 60
+    toy.loader.end = None
+    assert toy.go(resume=True, steps=1000, minutes=5)[0] == "complete"
+    lines = read_metrics(toy.path)
+    assert lines[-1]["step"] == total
+    assert lines[-1]["lr"] == pytest.approx(toy.config.min_lr)
+    state = unseal((toy.path / "checkpoints" / f"step-{total:08d}" / "training.json").read_text())
+    assert state["progress"]["steps"] == total
+    assert "steps fit into train.minutes (0.5)" in (toy.path / "events.log").read_text()
+
+
+def test_a_run_shorter_than_its_warm_up_is_warned_of_at_its_start(toy) -> None:
+    toy.go(steps=3, warmup_steps=5)
+    assert "inside its warm-up of 5 steps" in (toy.path / "events.log").read_text()
