@@ -139,7 +139,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     data = ["--data", str(clips), "--out", out]
     for words in (
         ["pretrain", "cola", *data],
-        ["embed", level, *data],
+        ["embed", level, *data[:-1], f"{out}.parquet"],
         ["probe", level, "--task", "folder", *data],
         ["finetune", level, "--task", "folder", *data],
         ["check", "encoder", level],
@@ -149,7 +149,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
         ["demo", "--out", out],
     ):
         assert "torch finds no cuda device here; set --device auto" in said(capsys, *words, "--device", "cuda"), words
-        assert not Path(out).exists()
+        assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,9 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_device_and_precision_reach_the_function(
-    words: list[str], function: str, monkeypatch: pytest.MonkeyPatch
+    words: list[str], function: str, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    words = [str(clips) if word == "d" else word for word in words]
     given: dict[str, Any] = {}
 
     def record(*args: Any, **settings: Any) -> None:
@@ -212,7 +213,7 @@ def test_steps_and_encoders_are_checked_in_bfloat16(level: str) -> None:
         (["embed", "m:E"], {"bacth": 3}, "the setting bacth, and `auricle embed` has none of that name; did you mean"),
         (["probe", "m:E"], {"search": {"epochs": "ten"}}, "search.epochs is 'ten'; expected a whole number"),
         (["finetune", "m:E"], {"epochs": "ten"}, "epochs is 'ten'; expected a whole number"),
-        (["results"], {"resamples": "all"}, "resamples is 'all'; expected a whole number"),
+        (["results"], {"seed": "all"}, "seed is 'all'; expected a whole number"),
         (["pretrain", "cola"], {"train": {"steps": "many"}}, "train.steps is 'many'; expected a whole number"),
         (["pretrain", "cola"], {"train.steps": 0}, "train.steps is 0; expected a whole number of at least 1"),
         (["pretrain", "cola"], {"train": {"stpes": 3}}, "train has no setting 'stpes'; did you mean 'steps'"),

@@ -41,14 +41,7 @@ DESIGNS = ((200, 6), (200, 12), (200, 20), (20, 20), (50, 50))
 
 @dataclass(frozen=True)
 class Population:
-    """A kind of test set: predictions of two equally good systems for `clips` clips of `sources` sources.
-
-    Attributes:
-        make: `(generator, clips, sources)` -> predictions of the two.
-        metrics: scored.
-        designs: pairs of clips and sources.
-        draws: at most this many.
-    """
+    """A kind of test set: `make(generator, clips, sources)` predicts it by two equally good systems."""
 
     make: Callable[[Draw, int, int], Pair]
     metrics: tuple[str, ...]
@@ -111,25 +104,16 @@ def labelled(clips: int, sources: int, truth: NDArray[np.int64], said: NDArray[n
     )  # fmt: skip
 
 
-def at_accuracy(share: float) -> Callable[[Draw, int, int], Pair]:
-    """Independent clips that each system gets right with one probability."""
+def of_accuracy(shares: Callable[[Draw, int], NDArray[np.float64] | float]) -> Callable[[Draw, int, int], Pair]:
+    """Clips that a system gets right with the accuracy of their source; `shares` draws those of some sources."""
 
     def make(draw: Draw, clips: int, sources: int) -> Pair:
         truth = draw.integers(0, 2, clips)
-        first, second = (labelled(clips, sources, truth, truth ^ (draw.random(clips) >= share), 2) for _ in "ab")
-        return first, second
-
-    return make
-
-
-def from_beta(a: float, b: float) -> Callable[[Draw, int, int], Pair]:
-    """Sources whose accuracies are drawn from a beta distribution."""
-
-    def make(draw: Draw, clips: int, sources: int) -> Pair:
-        truth = draw.integers(0, 2, clips)
-        right = [draw.random(clips) < draw.beta(a, b, sources)[np.arange(clips) % sources] for _ in "ab"]
-        first, second = (labelled(clips, sources, truth, truth ^ ~r, 2) for r in right)
-        return first, second
+        made = []
+        for _ in "ab":
+            accuracy = np.broadcast_to(shares(draw, sources), sources)[np.arange(clips) % sources]
+            made.append(labelled(clips, sources, truth, truth ^ (draw.random(clips) >= accuracy), 2))
+        return made[0], made[1]
 
     return make
 
@@ -185,24 +169,22 @@ def scored(draw: Draw, clips: int, sources: int) -> tuple[NDArray[np.bool_], lis
 def trials(draw: Draw, clips: int, sources: int) -> Pair:
     """Verification trials."""
     target, made = scored(draw, clips, sources)
-    first, second = (
+    return tuple(
         VerificationPredictions(**units(clips, sources), seeds=(0,), target=target, scores=s[None], target_prior=0.05)
         for s in made
-    )
-    return first, second
+    )  # type: ignore[return-value]
 
 
 def anomalies(draw: Draw, clips: int, sources: int) -> Pair:
     """Normal and anomalous clips of one machine."""
     strange, made = scored(draw, clips, sources)
-    first, second = (
+    return tuple(
         AnomalyPredictions(
             **units(clips, sources), seeds=(0,), anomalous=strange, scores=s[None], model=np.zeros(clips, np.int64),
             models=("fan",), max_false_positives=0.1,
         )
         for s in made
-    )  # fmt: skip
-    return first, second
+    )  # fmt: skip  # type: ignore[return-value]
 
 
 def clusters(draw: Draw, clips: int, sources: int) -> Pair:
@@ -315,12 +297,14 @@ def frames(draw: Draw, clips: int, sources: int) -> Pair:
 POPULATIONS: dict[str, Population] = {
     **{
         f"independent clips, accuracy {share:g}": Population(
-            at_accuracy(share), ("accuracy",), ((20, 20), (50, 50)), 1000
+            of_accuracy(lambda draw, sources, share=share: share), ("accuracy",), ((20, 20), (50, 50)), 1000
         )
         for share in (0.5, 0.8, 0.9, 0.95, 0.98)
     },
     **{
-        f"accuracies of sources: beta({a:g}, {b:g})": Population(from_beta(a, b), ("accuracy",), FEW, 1000)
+        f"accuracies of sources: beta({a:g}, {b:g})": Population(
+            of_accuracy(lambda draw, sources, a=a, b=b: draw.beta(a, b, sources)), ("accuracy",), FEW, 1000
+        )
         for a, b in ((4, 1), (2, 2), (9, 1), (20, 5))
     },
     "four unequal classes": Population(unbalanced, ("balanced_accuracy", "macro_f1")),

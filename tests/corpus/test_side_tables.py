@@ -58,7 +58,7 @@ def test_trials_that_make_no_sense_are_left_out_and_counted(corpus: Corpus) -> N
     trials = read_trials(path, corpus)
     assert trials.target.tolist() == [True, False]
     assert trials.notes == (
-        "skipped 1 of 5 trials of trials.csv: a recording of theirs could not be opened",
+        "skipped 1 of 5 trials of trials.csv: one of the two recordings could not be opened",
         "skipped 1 of 5 trials of trials.csv: a clip with itself",
         "skipped 1 of 5 trials of trials.csv: they occur twice",
     )

@@ -28,7 +28,7 @@ from auricle.results.record import Result, read_results, write_results
 from auricle.results.tables import list_sheets
 from auricle.tasks.card import TaskCard
 
-QUICK = EvaluationConfig(seeds=1, controls=False, resamples=50)
+QUICK = EvaluationConfig(seeds=1, controls=False)
 
 
 def of_front_end(name: str) -> FrozenEncoder:

@@ -20,6 +20,7 @@ from auricle.evaluation.seen import seen
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.recordings import recording_ids
+from auricle.storage import unseal
 
 
 def write(folder: Path, clips: int, seed: int) -> Path:
@@ -52,7 +53,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def old(run: Path, folder: Path, **told: object) -> Path:
     """Make a run folder as it was before recordings were listed."""
     folder.mkdir()
-    (folder / "corpus.json").write_text(json.dumps(json.loads((run / "corpus.json").read_text()) | told))
+    (folder / "corpus.json").write_text(json.dumps(unseal((run / "corpus.json").read_text()) | told))
     return folder
 
 

@@ -258,6 +258,10 @@ def test_grid_and_batch_follow_the_published_protocol() -> None:
     rates = sorted({lr for lr, _ in search.grid(PROBES["protobin"])})
     assert (rates[0], rates[-1]) == (pytest.approx(2e-3), pytest.approx(8e-2))
     assert len(search.grid(PROBES["linear"])) == 12
+    for normalise, high in (("train", 1e-1), ("none", 7e-3)):
+        probe = LinearConfig(normalise=normalise)
+        assert search.ranges(probe)[0] == (pytest.approx(1e-4), pytest.approx(high))
+        assert SearchConfig.published().ranges(probe)[0] == (pytest.approx(1e-4), pytest.approx(7e-3))
     assert [search.batch_size(n) for n in (10, 320, 1600, 40_000)] == [8, 26, 128, 128]
     assert SearchConfig(min_batches=1).batch_size(320) == 128
     assert Config.from_json(json.loads(json.dumps(search.to_json()))) == search

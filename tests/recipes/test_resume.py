@@ -278,6 +278,19 @@ def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, c
     assert said.index("was skipped") < said.index("started:")
 
 
+def test_what_the_recordings_are_read_as_belongs_to_the_run(toy_corpus: Path, tmp_path: Path, make_recipe) -> None:
+    """Slower, and by a channel that is named: by the call, the command and the folder alone."""
+    options = {"channel": 0, "time_expansion": 2.0}
+    run = pretrain(make_recipe(), toy_corpus, tmp_path / "run", progress=False, **options)
+    reference = Path(shutil.copytree(run, tmp_path / "whole"))
+    for again in (lambda: resume(run, progress=False), lambda: main(["pretrain", "--resume", str(run)])):
+        shutil.rmtree(run / "checkpoints" / "step-00000010")
+        again()
+        assert same(run, reference)
+    with pytest.raises(CheckpointError, match=r"--time-expansion 2.0, and this is --time-expansion \(none\)"):
+        pretrain(make_recipe(), toy_corpus, run, resume=True, channel=0)
+
+
 def test_recorded_data_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from auricle.recipes.request import Request
 

@@ -71,7 +71,7 @@ def flags(verb: str) -> frozenset[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
         patch.setenv("COLUMNS", "300")
-        main([*shlex.split(verb), "--help"])
+        main([*shlex.split(verb), "--help-all"])
     return frozenset(FLAG.findall(out.getvalue()))
 
 
@@ -107,7 +107,7 @@ def every_flag() -> frozenset[str]:
     verbs = [v for v in VERBS if v not in ("pretrain", *SUB_VERBS)]
     verbs += [f"{verb} {sub}" for verb, subs in SUB_VERBS.items() for sub in subs]
     verbs += ["pretrain audio-mae", "probe --task folder", "finetune --task folder"]
-    known = {"--plugin", "--help", "--version"}.union(*(flags(verb) for verb in verbs))
+    known = {"--plugin", "--help", "--help-all", "--version"}.union(*(flags(verb) for verb in verbs))
     known |= {f"--{name}" for name in settings()}
     for rule in (k for k in Config._known.values() if issubclass(k, TaskRule)):
         known |= {f"--rule.{name}".replace("_", "-") for name in rule.__dataclass_fields__}

@@ -237,10 +237,9 @@ def test_episodes_are_made_smaller(auricle: Command, tmp_path: Path) -> None:
     auricle.works(*words, *(word for pair in small.items() for word in pair))
 
 
-def test_a_folder_of_embeddings_becomes_a_file(auricle: Command, tmp_path: Path) -> None:
+def test_embeddings_get_an_ending_that_decides_their_format(auricle: Command, tmp_path: Path) -> None:
     words = ["embed", "remedy_encoders:Bands", "--data", str(tones(tmp_path / "data")), "--out"]
-    (tmp_path / "vectors").mkdir()
-    auricle.works(*words, after(auricle.refused(*words, "vectors"), "such as "))
+    auricle.works(*words, after(auricle.refused(*words, "vectors"), "decides the format: "))
 
 
 def test_damaged_tokens_are_deleted(auricle: Command, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_tables_are_readable_at_80_columns(
     more: list[str], folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["results", str(folder), *more, "--resamples", "20"]) == 0
+    assert main(["results", str(folder), *more]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     words = set(" ".join(lines).split())
@@ -55,4 +55,4 @@ def test_a_comparison_of_one_name_says_what_to_write(
     assert "expected two encoders or two probes" in message
     remedy = shlex.split(message.split("; write ")[1])
     assert names[0] in remedy
-    assert main(["results", str(folder), *remedy, "--resamples", "20"]) == 0
+    assert main(["results", str(folder), *remedy]) == 0

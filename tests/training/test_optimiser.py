@@ -77,7 +77,7 @@ def test_settings_out_of_range_are_refused_by_name(changes: dict[str, float]) ->
 
 @pytest.mark.parametrize("name", ["lr", "min_lr", "weight_decay", "eps", "clip_norm", "minutes"])
 def test_settings_that_are_not_a_number_are_refused_by_name(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"TrainConfig\.{name} is nan"):
+    with pytest.raises(ConfigError, match=rf"train\.{name} is nan"):
         TrainConfig(**{name: math.nan})
     with pytest.raises(ConfigError, match=r"train\.betas\.1 is nan"):
         TrainConfig(betas=(0.9, math.nan))

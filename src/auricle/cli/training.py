@@ -48,7 +48,8 @@ def pretrain(argv: Sequence[str]) -> None:
 
         request = requested(out, value_of("--data", words) or given.get("data"))
         recipe = request.recipe
-        given = {"data": request.data, "exclude": request.exclude, "previous": request.previous} | given
+        own = ("data", "exclude", "previous", "channel", "time_expansion")
+        given = {field: getattr(request, field) for field in own} | given
         about = (
             f"Continue the run in {out}: recipe {recipe.name}, on {request.data}. The defaults shown are the settings "
             "that it was started with; those that change no number may differ (--train.minutes, --loader.workers ...)."

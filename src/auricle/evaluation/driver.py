@@ -21,7 +21,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
-from auricle.corpus.reading import band_notes
+from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.evaluation.leaks import OnLeak
@@ -231,6 +231,7 @@ class Evaluation:
                         *task.copies.get("said", ()),
                         *outcome.notes,
                         *encoder.notes,
+                        *read_notes(task.corpus),
                         *band_notes(task.corpus, encoder.rate),
                     ]
                 )

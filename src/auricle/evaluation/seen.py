@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from auricle.corpus.table import Corpus
 from auricle.errors import CheckpointError
 from auricle.recipes.recordings import read_recordings, recording_ids
+from auricle.storage import unseal
+from auricle.training.run_record import RECORD
 
 
 def seen(run: Path, corpus: Corpus) -> bool | None:
@@ -36,7 +36,7 @@ def seen(run: Path, corpus: Corpus) -> bool | None:
     if not path.is_file():
         return None
     try:
-        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        recorded = unseal(path.read_text(encoding="utf-8"), required=(run / RECORD).exists())
         known = {str(recorded["name"]), *map(str, recorded.get("parts", {}))}
         same_table = recorded.get("table", recorded["fingerprint"]) == corpus.table_fingerprint
     except (ValueError, KeyError, TypeError, AttributeError) as error:

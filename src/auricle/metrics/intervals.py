@@ -83,7 +83,7 @@ def number_parts(groups: Sequence[object] | np.ndarray) -> NDArray[np.int64]:
     _, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     count = int(member.max()) + 1
     if count > PARTS:
-        # Seeded, and dealt in equal numbers: the same predictions have the same interval in any order.
+        # Seeded, and in equal numbers: the same predictions have the same interval in any order.
         member = (np.random.default_rng(0).permutation(count) % PARTS)[member]
     numbers: NDArray[np.int64] = member.astype(np.int64)
     return numbers
@@ -159,7 +159,7 @@ def score_interval(
 
 def too_few(units: int, named: str, confidence: float = 0.95) -> str:
     """Say that there are too few independent units for an interval."""
-    return f"too few {named} to tell: {units} of at least {least_units(confidence)}"
+    return f"too few {named} for an interval: {units} of at least {least_units(confidence)}"
 
 
 def paired_difference(value: float, gains: np.ndarray, units: int, named: str, confidence: float = 0.95) -> Difference:
@@ -200,7 +200,7 @@ def paired_difference(value: float, gains: np.ndarray, units: int, named: str, c
     skipped = math.floor(alpha / 2 * len(below) + 1e-9)
     low, high = float(below[skipped]), float(above[-1 - skipped])
     if not low <= value <= high:
-        return none(f"the gain is not a sum of gains of the {units} test {named}: some classes are too rare to tell")
+        return none(f"the gain is not a sum of gains of the {units} test {named}: some classes are too rare")
     p = 2 * min(int((below <= 0).sum()), int((above >= 0).sum())) / len(below)
     return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), min(1.0, p))
 

@@ -106,6 +106,11 @@ class ProbeConfig(Config):
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 7e-3)
     reads: ClassVar[Literal["tokens", "layers"]] = "tokens"
 
+    @property
+    def grid_range(self) -> tuple[float, float]:
+        """Ends of the learning rates of the default grid; those of the paper, unless a probe needs a wider range."""
+        return self.lr_range
+
     def build(self, shape: TokenShape, classes: int, *, settings: int, generator: torch.Generator) -> ProbeHead:
         """Build the head with `settings` equal copies of one random start.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from auricle.errors import CheckpointError
 from auricle.report.numbers import number
 from auricle.results.record import upgraded, without_stale
+from auricle.storage import unseal
 
 Record = dict[str, Any]
 
@@ -114,7 +115,9 @@ def _read_run(path: Path, name: str) -> RunData:
     steps = [p.name.removeprefix("step-") for p in path.glob("checkpoints/step-*") if p.is_dir()]
     # A resumed run may have repeated the steps after its last checkpoint: the last line of a step counts.
     metrics = {
-        int(m["step"]): m for m in _json_lines(path / "metrics.jsonl", problems) if number(m.get("step")) is not None
+        int(m["step"]): m
+        for m in _json_lines(path / "metrics.jsonl", problems, _unsealed)
+        if number(m.get("step")) is not None
     }
     return RunData(
         name=name,
@@ -164,8 +167,8 @@ def _json_object(path: Path, problems: list[str]) -> Record:
     if not text:
         return {}
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = _unsealed(text)
+    except ValueError as error:
         problems.append(f"{path.parent.name}/{path.name} is damaged and was skipped: {error}")
         return {}
     if not isinstance(data, dict):
@@ -174,15 +177,21 @@ def _json_object(path: Path, problems: list[str]) -> Record:
     return data
 
 
-def _json_lines(path: Path, problems: list[str]) -> list[Record]:
+def _unsealed(text: str) -> Any:
+    """Return JSON data; where they hold their own sum, it is compared and left out."""
+    data = json.loads(text)
+    return unseal(text) if isinstance(data, dict) and "sum" in data else data
+
+
+def _json_lines(path: Path, problems: list[str], read: Callable[[str], Any] = json.loads) -> list[Record]:
     records = []
     # Not splitlines(): JSON leaves other line separators in names as they are.
     for count, line in enumerate(_text(path, problems).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+            record = read(line)
+        except ValueError as error:
             problems.append(f"{path.parent.name}/{path.name}: line {count} is damaged and was skipped: {error}")
             continue
         if isinstance(record, dict):

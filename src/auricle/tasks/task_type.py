@@ -28,8 +28,7 @@ from auricle.tokens.cache import TokenCache
 from auricle.tokens.token_set import TokenSet
 
 Probe = TypeVar("Probe", bound=Config)
-Kept = tuple[dict[str, Any], dict[str, np.ndarray]]
-"""A finished part of an evaluation: JSON-ready data, and arrays."""
+Kept = tuple[dict[str, Any], dict[str, np.ndarray]]  # a finished part of an evaluation: JSON-ready data, and arrays
 
 
 @dataclass(frozen=True)

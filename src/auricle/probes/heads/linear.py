@@ -18,6 +18,12 @@ from auricle.tokens.token_set import TokenBatch, TokenShape
 Part = Literal[Source, "map"]
 
 
+# Of standardised vectors. Chosen among eight rates from 1e-4 to 0.3 on 600 clips of fsdd (folds by speaker; log-mel
+# statistics, MFCC statistics, a small transformer with random weights): the mean validation accuracy rises up to 3e-3
+# to 3e-2 and is level from there up to 0.1. The paper's range ends at 7e-3, which most searches chose.
+_STANDARDISED = (1e-4, 1e-1)
+
+
 @dataclass(frozen=True)
 class LinearConfig(ProbeConfig):
     """Settings of the linear probe.
@@ -29,11 +35,16 @@ class LinearConfig(ProbeConfig):
         normalise: `train` standardises each dimension by mean and standard deviation over the training clips before
             the linear layer, as the parameter-free batch norm of MAE's linear probe does in the limit; `none` is the
             plain `W g + b` of the paper. Features of different encoders differ in scale by orders of magnitude, and
-            the search range of learning rates is fixed, so the default is `train`.
+            the search range of learning rates is fixed, so the default is `train`, with a grid from 1e-4 to 0.1; the
+            paper's range, 1e-4 to 7e-3, is that of `none` and of `SearchConfig.published()`.
     """
 
     source: Source = "pooled"
     normalise: Literal["train", "none"] = "train"
+
+    @property
+    def grid_range(self) -> tuple[float, float]:
+        return _STANDARDISED if self.normalise == "train" else self.lr_range
 
 
 class Linear(VectorHead):
@@ -72,6 +83,10 @@ class LinearConcatConfig(ProbeConfig):
     def __post_init__(self) -> None:
         if self.parts == ():
             raise ConfigError("parts is empty; expected at least one, or nothing for the default")
+
+    @property
+    def grid_range(self) -> tuple[float, float]:
+        return _STANDARDISED if self.normalise == "train" else self.lr_range
 
 
 class LinearConcat(VectorHead):

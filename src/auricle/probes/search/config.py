@@ -31,8 +31,9 @@ class SearchConfig(Config):
         min_batches: steps per epoch, at least. The smallest data set of the paper (ESC-50, 1,600 clips) makes 12 steps;
             smaller ones get smaller batches, down to 8 clips, so that the number of updates suits the published
             learning rates. 1 switches this off.
-        lr: learning rates; None: `lr_count` of them, log-spaced over the probe's published range. `tpe` searches
-            between the smallest and the largest.
+        lr: learning rates; None: `lr_count` of them, log-spaced over the probe's range: the published one, and a wider
+            one for linear probes of standardised vectors. `tpe` searches between the smallest and the largest, or over
+            the published range.
         lr_count: number of learning rates of the default range.
         weight_decay: weight decays; by default both ends of the published range. `tpe` searches between them.
         halving: successive halving. `(fraction of epochs, share of settings kept)`: at that point only the settings
@@ -127,7 +128,7 @@ class SearchConfig(Config):
         return tuple(notes)
 
     def _rates(self, probe: ProbeConfig) -> tuple[float, ...]:
-        low, high = probe.lr_range
+        low, high = probe.lr_range if self.method == "tpe" else probe.grid_range
         return self.lr or tuple(float(x) for x in np.geomspace(low, high, self.lr_count))
 
 
