@@ -95,8 +95,8 @@ def test_accuracy_and_its_interval_over_episodes(tmp_path: Path) -> None:
     each = right[0].mean(1)
     assert scores.value == pytest.approx(each.mean())
     half = 1.96 * each.std() / np.sqrt(200)
-    assert scores.interval.low == pytest.approx(each.mean() - half, abs=0.006)
-    assert scores.interval.high == pytest.approx(each.mean() + half, abs=0.006)
+    assert scores.interval.low == pytest.approx(each.mean() - half, abs=0.008)
+    assert scores.interval.high == pytest.approx(each.mean() + half, abs=0.008)
     assert scores.detail["details"]["few_shot"]["chance"] == 0.5
     recall = scores.detail["per_class"]["a"]["recall"]
     assert recall == pytest.approx(right[0][:, :2].mean())

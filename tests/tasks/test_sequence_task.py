@@ -207,7 +207,8 @@ def test_real_words_are_spelt(shared_audio: Path, plain: FrozenEncoder, tmp_path
         progress=False,
     )
     assert result.metrics["cer"] < 0.6
-    assert result.high < 1
+    # Three speakers are in the test folds: too few for an interval.
+    assert "too few sources" in result.interval
     assert any("also occur in training" in note for note in result.notes)
 
 

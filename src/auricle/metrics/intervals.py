@@ -97,14 +97,16 @@ def score_interval(
     groups: np.ndarray,
     named: str,
     confidence: float = 0.95,
+    *,
+    trials: bool = False,
 ) -> Interval:
     """Return the interval of a score: jackknife over parts, Student's t, on a scale that keeps to the metric's range.
 
     Metrics with two ends (shares, correlations): Clopper-Pearson's exact limits for as many trials as the jackknife's
-    variance is worth, at most one a unit, and fewer by the ratio of the t-quantiles (Korn and Graubard, Survey
-    Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a perfect score has exact
-    limits for as many trials as there are independent units, by their weight (Kish, 1965). Metrics with one end: t
-    limits of the logarithm of the distance to that end. Others: t limits (Tukey's jackknife).
+    variance is worth (at most one a unit, where a unit is one answer), and fewer by the ratio of the t-quantiles (Korn
+    and Graubard, Survey Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a
+    perfect score has exact limits for as many trials as there are independent units, by their weight (Kish, 1965).
+    Metrics with one end: t limits of the logarithm of the distance to that end. Others: Tukey's t limits.
 
     Args:
         value: the score.
@@ -114,6 +116,8 @@ def score_interval(
         groups: `(n,)` group of each unit.
         named: what the groups are (`sources`, `clips`).
         confidence: coverage.
+        trials: whether each unit is one right or wrong answer, and so worth no more than one trial; means over the
+            parts of a unit, and what ranks units, vary less than that.
 
     Raises:
         ConfigError: the confidence does not lie between 0 and 1.
@@ -139,8 +143,7 @@ def score_interval(
         share = min(max((value - info.low) / span, 0.0), 1.0)
         worth = _kish(np.bincount(member, weights=evidence))
         if error:
-            # What ranks units varies less than a share of as many trials; else no unit is worth more than a trial.
-            most = _kish(evidence) if info.pooled else math.inf
+            most = _kish(evidence) if trials else math.inf
             worth = min(share * (1 - share) * span**2 / error**2, most)
             worth *= (float(student.ppf(1 - tail, clips - 1)) / quantile) ** 2
         low, high = _exact(share, worth, tail)

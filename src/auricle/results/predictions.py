@@ -57,6 +57,7 @@ class TaskPredictions(ABC):
         truth_fields: the fields that predictions of the same truth share (class attribute).
         renamed: former name of a key in files -> its name now (class attribute).
         may_repeat: whether two units may have the same name (class attribute).
+        trials: whether a unit is one answer, right or wrong (class attribute).
     """
 
     type_name: ClassVar[str] = ""
@@ -64,6 +65,7 @@ class TaskPredictions(ABC):
     truth_fields: ClassVar[tuple[str, ...]] = ()
     renamed: ClassVar[dict[str, str]] = {}
     may_repeat: ClassVar[bool] = False
+    trials: ClassVar[bool] = False
     _known: ClassVar[dict[str, type[TaskPredictions]]] = {}
     names: NDArray[np.str_]
     group: NDArray[np.str_]

@@ -76,6 +76,7 @@ def interval_of(predictions: TaskPredictions, metric: str, *, confidence: float 
         predictions.group,
         _named(predictions),
         confidence,
+        trials=predictions.trials and METRICS[metric].pooled,
     )
 
 

@@ -71,6 +71,7 @@ class ClipPredictions(TaskPredictions):
     truth_fields: ClassVar[tuple[str, ...]] = ("classes", "truth")
     renamed: ClassVar[dict[str, str]] = {"clips": "names"}
     may_repeat: ClassVar[bool] = True
+    trials: ClassVar[bool] = True
     kind: Literal["single", "multi"]
     classes: tuple[str, ...]
     truth: NDArray[np.bool_]
