@@ -70,7 +70,7 @@ def test_the_table_stands_for_the_folder_until_a_file_changes(messy, record):
     assert report.table == messy / "auricle-corpus.parquet"
     opened = open_corpus(messy)
     assert "scan_rate" in opened.columns
-    assert set(opened.problems) == BROKEN
+    assert set(opened.ledger.reasons()) == BROKEN
     assert len(opened) == 11
     assert opened.fingerprint == before.filter(lambda clip: clip.file in opened.column("file")).fingerprint
     record(messy / "new.wav", seed=9)
@@ -164,8 +164,8 @@ def test_the_report_is_printed_safely(messy):
         "messy folder",
         "11 (5 unlabelled)",
         "16000 Hz: 9",
-        "skipped (5)",
-        "and 2 more",
+        "skipped, or not used as it is (6)",
+        "and 3 more",
         "cat",
         "clipped (1)",
     ):

@@ -21,6 +21,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.ledger import Ledger, beside
+from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
@@ -169,14 +171,34 @@ class Evaluation:
         saved = Path("predictions") / f"{_slug(encoder.name)}-{self.name}-{self.key}.npz"
         save_predictions(task.out / saved, outcome.predictions)
         # Files that could not be opened with the corpus have no row, and are missing all the same.
-        missing = dict(task.corpus.problems)
+        missing = task.corpus.ledger.reasons()
         missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
         constant = constant_note(cache) if isinstance(cache, TokenCache) else None
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
+        ledger = self._ledger(cache, job)
+        if self.evaluated.role == "pretrained" or not beside(task.out).exists():
+            ledger.write(beside(task.out))
+        if not ledger.complete:
+            outcome = replace(outcome, notes=[ledger.sentence, *outcome.notes])
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
+
+    def _ledger(self, cache: TokenCache, job: Job) -> Ledger:
+        """Return the corpus's ledger without the clips that the task does not use and those that can't be read."""
+        task = self.task
+        part = set(task.plan.rows.tolist())
+        named = task.card.label in task.corpus.columns
+        labels = task.corpus.column(task.card.label) if named else [None] * len(task.corpus)
+        reasons = {
+            row: ("it has no label", "unlabelled") if label is None else ("the task does not use it", "not in the task")
+            for row, label in enumerate(labels)
+            if row not in part
+        }
+        for row in task.plan.rows[~job.present].tolist():
+            reasons[row] = (cache.missing[row], cause_of(cache.missing[row]))
+        return with_losses(task.corpus, reasons)
 
     def scores(self, outcome: Outcome, metric: str) -> Scores:
         """Return the numbers of the record that follow from the predictions."""
@@ -221,6 +243,7 @@ class Evaluation:
             notes=list(
                 dict.fromkeys(
                     [
+                        *task.corpus.notes,
                         *task.plan.notes,
                         *outcome.notes,
                         *encoder.notes,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.corpus.ledger import beside
 from auricle.corpus.loader import Loader
+from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
@@ -223,6 +225,7 @@ def _train(
     # Each file is checked by itself: a run may have been killed between any two of them.
     if ranks.main and not (run.path / "corpus.json").exists():
         run.write("corpus.json", describe_corpus(corpus, request.exclude, {}))
+        corpus.ledger.write(beside(run.path))
     if ranks.main and not run.has(RECORDINGS):
         write_recordings(run, corpus)
     note_session(run, recipe, ranks)
@@ -248,7 +251,13 @@ def _train(
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
     broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
-    run.write("corpus.json", describe_corpus(corpus, request.exclude, broken))
+    lost = {row: (why, cause_of(why)) for part in ranks.gather(loader.lost) for row, why in part.items()}
+    ledger = with_losses(corpus, lost)
+    run.write("corpus.json", describe_corpus(corpus, request.exclude, broken, ledger))
+    if ranks.main:
+        ledger.write(beside(run.path))
+    if progress and ranks.main:
+        _say(ledger.sentence)
     return ending
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auricle.corpus.ledger import Ledger
 from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import check_sum
-from auricle.words import counted, was
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -47,15 +47,25 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
         )
 
 
-def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, str]) -> dict[str, Any]:
-    """Return the content of `corpus.json`: name, fingerprint, clips, hours, parts, unusable files with the reason."""
+def describe_corpus(
+    corpus: Corpus, exclude: Sequence[str], broken: dict[str, str], ledger: Ledger | None = None
+) -> dict[str, Any]:
+    """Return the content of `corpus.json`: name, fingerprint, clips, hours, parts, unusable files with the reason.
+
+    Args:
+        corpus: the clips.
+        exclude: sub-folders that were excluded.
+        broken: clips that could not be read in training -> the reason.
+        ledger: what is used after training; None: the corpus's.
+    """
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
         "clips": len(corpus),
         "hours": round(corpus.seconds / 3600, 4),
         "exclude": list(exclude),
-        "broken": {**corpus.problems, **broken},
+        "ledger": (ledger or corpus.ledger).sentence,
+        "broken": {**corpus.ledger.reasons(), **broken},
     }
     if "corpus" in corpus.columns:
         # A later evaluation reads here which corpora were seen in pre-training.
@@ -66,12 +76,11 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
 
 def opening_notes(corpus: Corpus, out: Path) -> list[str]:
     """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
-    lines, count = list(corpus.notes), len(corpus.problems)
-    if count:
-        file, why = next(iter(corpus.problems.items()))
+    lines, skipped = list(corpus.notes), corpus.ledger.skipped("recording")
+    if skipped:
         lines.append(
-            f"{counted(count, 'recording')} {was(count)} skipped, such as {file} ({why}); all are "
-            f"listed, with the reason, under 'broken' in {out / 'corpus.json'}"
+            f"{corpus.ledger.sentence}. The first that was skipped: {skipped[0].name} ({skipped[0].reason}); all are "
+            f"listed, with the reason, in {out / 'ledger.jsonl'}"
         )
     return lines
 
