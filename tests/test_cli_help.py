@@ -155,7 +155,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
 @pytest.mark.parametrize(
     ("words", "function"),
     [
-        (["embed", "m:E", "--data", "d", "--out", "o"], "auricle.models.embedding.embed"),
+        (["embed", "m:E", "--data", "d", "--out", "o.parquet"], "auricle.models.embedding.embed"),
         (["probe", "m:E", "--task", "esc10", "--data", "d"], "auricle.evaluation.probing.probe"),
         (["finetune", "m:E", "--task", "esc10", "--data", "d"], "auricle.finetuning.run.finetune"),
         (["zero-shot", "r", "--data", "d"], "auricle.evaluation.audio_text.run.zero_shot"),

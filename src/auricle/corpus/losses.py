@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.table import Corpus
@@ -52,3 +52,22 @@ def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledge
         return ledger
     clips = [Entry("clip", clip_name(corpus, row), *why) for row, why in reasons.items()]
     return ledger.add("clip", used=len(files) - len(clips), skipped=clips)
+
+
+def with_unused(corpus: Corpus, label: str, rows: Iterable[int], lost: Mapping[int, str]) -> Ledger:
+    """Return a corpus's ledger without the clips that a task does not use.
+
+    Args:
+        corpus: the clips.
+        label: column of the labels; clips without a value in it are unlabelled.
+        rows: rows of the clips that take part.
+        lost: those of them that can't be read -> the reason.
+    """
+    part = set(rows)
+    labels = corpus.column(label) if label in corpus.columns else [""] * len(corpus)
+    reasons = {
+        row: ("it has no label", "unlabelled") if value is None else ("the task does not use it", "not in the task")
+        for row, value in enumerate(labels)
+        if row not in part
+    }
+    return with_losses(corpus, reasons | {row: (why, cause_of(why)) for row, why in lost.items()})

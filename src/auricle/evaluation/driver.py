@@ -21,11 +21,12 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
-from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, with_losses
+from auricle.corpus.ledger import beside
+from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.evaluation.leaks import OnLeak
 from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
@@ -56,6 +57,8 @@ class EvaluationConfig(Config, section=""):
         split_seed: of folds and validation clips where the corpus has none.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
+        on_leak: what happens where test clips are copies of training clips: `warn` (a note on the result), `refuse` (an
+            error), or `drop` (they are removed).
     """
 
     seeds: Count = 3
@@ -67,6 +70,7 @@ class EvaluationConfig(Config, section=""):
     split_seed: Natural = 0
     batch: Count = 16
     device: str = "auto"
+    on_leak: OnLeak = "warn"
 
 
 DEFAULTS = EvaluationConfig()
@@ -102,6 +106,7 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
+        copies: of training clips among the test clips (see `evaluation.leaks`).
     """
 
     card: TaskCard
@@ -114,6 +119,7 @@ class PlannedTask:
     command: str | None = None
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
+    copies: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,8 @@ class Evaluation:
         constant = constant_note(cache) if isinstance(cache, TokenCache) else None
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
-        ledger = self._ledger(cache, job)
+        lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
+        ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
         if self.evaluated.role == "pretrained" or not beside(task.out).exists():
             ledger.write(beside(task.out))
         if not ledger.complete:
@@ -184,21 +191,6 @@ class Evaluation:
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
-
-    def _ledger(self, cache: TokenCache, job: Job) -> Ledger:
-        """Return the corpus's ledger without the clips that the task does not use and those that can't be read."""
-        task = self.task
-        part = set(task.plan.rows.tolist())
-        named = task.card.label in task.corpus.columns
-        labels = task.corpus.column(task.card.label) if named else [None] * len(task.corpus)
-        reasons = {
-            row: ("it has no label", "unlabelled") if label is None else ("the task does not use it", "not in the task")
-            for row, label in enumerate(labels)
-            if row not in part
-        }
-        for row in task.plan.rows[~job.present].tolist():
-            reasons[row] = (cache.missing[row], cause_of(cache.missing[row]))
-        return with_losses(task.corpus, reasons)
 
     def scores(self, outcome: Outcome, metric: str) -> Scores:
         """Return the numbers of the record that follow from the predictions."""
@@ -245,6 +237,7 @@ class Evaluation:
                     [
                         *task.corpus.notes,
                         *task.plan.notes,
+                        *task.copies.get("said", ()),
                         *outcome.notes,
                         *encoder.notes,
                         *read_notes(task.corpus),
@@ -273,7 +266,11 @@ class Evaluation:
             protocol_name=task.protocol_name,
             leaks=list(task.leaks),
             macs=outcome.macs,
-            details={**detail.get("details", {}), **outcome.details},
+            details={
+                **detail.get("details", {}),
+                **outcome.details,
+                **({"copies": task.copies} if task.copies else {}),
+            },
             constant=constant,
             constant_metrics=floor,
             scheme=SCHEME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auricle.corpus.ledger import Ledger
+from auricle.corpus.ledger import beside
+from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
@@ -39,39 +40,64 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
             f"{run.path} has checkpoints and no readable corpus.json, so their corpus is not known; copy "
             "the run folder again from its source, or start a new run in another --out"
         )
-    if began.get("fingerprint") != corpus.fingerprint:
+    # A run of an earlier version knows its table alone.
+    mine = corpus.fingerprint if "table" in began else corpus.table_fingerprint
+    if began.get("fingerprint") == mine:
+        return
+    if began.get("table") == corpus.table_fingerprint:
+        ids, begun = recording_ids(corpus), read_recordings(run.path)
+        new = "some" if begun is None else f"{int((~np.isin(ids, begun)).sum())} of {len(ids)}"
         raise CheckpointError(
-            f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
-            "same --data (and --exclude, --channel, --time-expansion), or start a new run in another --out"
+            f"{run.path} was begun on the corpus {began.get('name')}, whose files have the same names and sizes, and "
+            f"other content now ({new} recordings have changed, or events were edited): restore them, or start a new "
+            "run in another --out"
         )
+    raise CheckpointError(
+        f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
+        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
+        "--exclude, --channel, --time-expansion), or start a new run in another --out"
+    )
 
 
-def describe_corpus(
-    corpus: Corpus, exclude: Sequence[str], broken: dict[str, str], ledger: Ledger | None = None
-) -> dict[str, Any]:
-    """Return the content of `corpus.json`: name, fingerprint, clips, hours, parts, unusable files with the reason.
+def write_ledger(
+    run: RunFolder,
+    corpus: Corpus,
+    exclude: Sequence[str],
+    broken: Sequence[Mapping[str, str]] = (),
+    lost: Sequence[Mapping[int, str]] = (),
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Write `corpus.json` (name, fingerprint, clips, hours, parts, unusable files) and `ledger.jsonl` of a run.
 
     Args:
+        run: the run's folder.
         corpus: the clips.
         exclude: sub-folders that were excluded.
-        broken: clips that could not be read in training -> the reason.
-        ledger: what is used after training; None: the corpus's.
+        broken: of each rank, the clips that could not be read in training -> the reason.
+        lost: of each rank, the rows of those that are not used any more -> the reason.
+        say: receives the ledger's sentence.
     """
+    if not run.writes:
+        return
+    ledger = with_losses(corpus, {row: (why, cause_of(why)) for part in lost for row, why in part.items()})
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
+        "table": corpus.table_fingerprint,
         "clips": len(corpus),
         "hours": round(corpus.seconds / 3600, 4),
         "exclude": list(exclude),
-        "ledger": (ledger or corpus.ledger).sentence,
-        "broken": {**corpus.ledger.reasons(), **broken},
+        "ledger": ledger.sentence,
+        "broken": corpus.ledger.reasons() | {file: why for part in broken for file, why in part.items()},
     }
     if "corpus" in corpus.columns:
         # A later evaluation reads here which corpora were seen in pre-training.
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
-    return described
+    run.write("corpus.json", described)
+    ledger.write(beside(run.path))
+    if say is not None:
+        say(ledger.sentence)
 
 
 def opening_notes(corpus: Corpus, out: Path) -> list[str]:
