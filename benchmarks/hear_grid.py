@@ -85,7 +85,7 @@ def read_clips(run: Path, data: Path, task: str, store: Path) -> Clips:
     corpus = open_corpus(data / card.corpus)
     targets, plan = plan_clips(card, corpus, 0)
     encoder = auricle.load(run)
-    tokens = extract(encoder, corpus, store / f"{task}-{encoder.fingerprint}").select(targets.rows)
+    tokens = extract(encoder, corpus, store).select(targets.rows)
     folds = np.zeros(len(targets.rows), dtype=np.int64)
     for number, fold in enumerate(plan.folds):
         folds[fold.test] = number

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -35,7 +36,8 @@ ROWS = {
 
 def make(folder: Path, gigabytes: float) -> int:
     """Write the cache; returns its clips."""
-    from auricle.tokens.cache import CLIPS, TOKENS, VALID, Manifest, file_checksum
+    from auricle.tokens.clip_store import CLASSES as CLASS_TOKENS
+    from auricle.tokens.clip_store import JOURNAL, ORIGIN, POOLED, TOKENS, VALID, Grids, Origin, journal_line
 
     folder.mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -48,28 +50,14 @@ def make(folder: Path, gigabytes: float) -> int:
             token = clip * TOKENS_A_CLIP + int(draw.integers(TOKENS_A_CLIP))
             os.pwrite(file.fileno(), signs[clip % CLASSES].tobytes(), token * WIDTH * 2)
     np.ones(rows, dtype=bool).tofile(folder / VALID)
-    np.savez(
-        folder / CLIPS,
-        start=np.arange(clips, dtype=np.int64)[:, None] * TOKENS_A_CLIP,
-        time=np.full((clips, 1), TIME, dtype=np.int64),
-        pooled=(signs[np.arange(clips) % CLASSES] / TOKENS_A_CLIP).astype(np.float32),
-        cls=np.zeros((clips, 1, 1, WIDTH), dtype=np.float16),
-    )
-    manifest = Manifest(
-        encoder="holes",
-        encoder_name="holes",
-        frontend={},
-        corpus="holes",
-        corpus_name="holes",
-        clips=clips,
-        layers=(12,),
-        width=WIDTH,
-        freq=(FREQ,),
-        rate=(6.25,),
-        rows=rows,
-        checksums={CLIPS: file_checksum(folder / CLIPS)},
-    )
-    (folder / "manifest.json").write_text(manifest.to_json())
+    (signs[np.arange(clips) % CLASSES] / TOKENS_A_CLIP).astype(np.float32).tofile(folder / POOLED)
+    np.zeros((clips, 1, 1, WIDTH), dtype=np.float16).tofile(folder / CLASS_TOKENS)
+    origin = Origin(encoder="holes", encoder_name="holes", frontend={}, layers=(12,), width=WIDTH)
+    (folder / ORIGIN).write_text(json.dumps(asdict(origin)))
+    grids = Grids(freq=(FREQ,), rate=(6.25,), pooled=WIDTH, classes=1)
+    clip_list = [[f"{clip:032x}", [TIME], 0] for clip in range(clips)]
+    record = {"row": 0, "slot": 0, "grids": asdict(grids), "clips": clip_list, "refused": {}}
+    (folder / JOURNAL).write_bytes(journal_line(record))
     return clips
 
 
@@ -88,9 +76,11 @@ def probe(folder: Path, name: str, share: float) -> None:
     from auricle.probes.search.config import SearchConfig
     from auricle.probes.search.search import fit_probe
     from auricle.tokens.cache import TokenCache
+    from auricle.tokens.clip_store import ClipStore
 
     before = resident(peak=False)
-    cache = TokenCache(folder)
+    store = ClipStore(folder)
+    cache = TokenCache(store, list(store.entries), {})
     kind, epochs, lr = ROWS[name]
     search = SearchConfig() if epochs is None else SearchConfig(epochs=epochs, lr=lr, weight_decay=(1e-5,))
     order = np.random.default_rng(0).permutation(len(cache))

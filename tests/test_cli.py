@@ -112,14 +112,14 @@ def test_unknown_fields_and_wrong_types_are_refused_with_the_nearest_name(
     assert said in captured.out + captured.err
 
 
-def test_a_run_is_not_overwritten_and_a_complete_one_not_resumed(
+def test_a_run_is_not_overwritten_and_a_complete_one_is_left_as_it_is(
     labelled: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["pretrain", "audiomosaic", "--data", str(labelled), "--out", str(run), *TINY]
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main([*arguments, "--resume"]) == 2
-    assert "complete" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert "is complete: all its 3 steps are done" in capsys.readouterr().err
 
 
 def test_a_folder_of_one_class_can_be_pretrained_on_but_not_probed(

@@ -139,7 +139,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     data = ["--data", str(clips), "--out", out]
     for words in (
         ["pretrain", "cola", *data],
-        ["embed", level, *data],
+        ["embed", level, *data[:-1], f"{out}.parquet"],
         ["probe", level, "--task", "folder", *data],
         ["finetune", level, "--task", "folder", *data],
         ["check", "encoder", level],
@@ -149,13 +149,13 @@ def test_cuda_is_refused_in_words_where_there_is_none(
         ["demo", "--out", out],
     ):
         assert "torch finds no cuda device here; set --device auto" in said(capsys, *words, "--device", "cuda"), words
-        assert not Path(out).exists()
+        assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(
     ("words", "function"),
     [
-        (["embed", "m:E", "--data", "d", "--out", "o"], "auricle.models.embedding.embed"),
+        (["embed", "m:E", "--data", "d", "--out", "o.parquet"], "auricle.models.embedding.embed"),
         (["probe", "m:E", "--task", "esc10", "--data", "d"], "auricle.evaluation.probing.probe"),
         (["finetune", "m:E", "--task", "esc10", "--data", "d"], "auricle.finetuning.run.finetune"),
         (["zero-shot", "r", "--data", "d"], "auricle.evaluation.audio_text.run.zero_shot"),
@@ -170,8 +170,9 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_device_and_precision_reach_the_function(
-    words: list[str], function: str, monkeypatch: pytest.MonkeyPatch
+    words: list[str], function: str, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    words = [str(clips) if word == "d" else word for word in words]
     given: dict[str, Any] = {}
 
     def record(*args: Any, **settings: Any) -> None:

@@ -48,7 +48,7 @@ class CheckpointError(AuricleError):
 
 
 class StaleCacheError(AuricleError):
-    """A token cache was made from other weights, another front end or another corpus."""
+    """A folder holds no token cache, or the cache was cut while it was read."""
 
 
 class StorageError(AuricleError):

@@ -66,6 +66,12 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in parents if p.exists())).free
 
 
+def user_cache() -> Path:
+    """Return auricle's folder for what can be made again; `XDG_CACHE_HOME` moves it."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "auricle"
+
+
 @contextmanager
 def replacing(path: Path, remedy: str = REMEDY, *, size: int = 0) -> Iterator[Path]:
     """Give a temporary path beside `path`, which takes its place when the block ends without an error.

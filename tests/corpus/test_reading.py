@@ -54,6 +54,7 @@ def test_channels_that_cancel_are_skipped_and_the_remedy_works(
     assert table.audio(0).any()
     assert table.fingerprint != corpus.fingerprint
     assert read_as(table, "mix").fingerprint == corpus.fingerprint
+    assert read_as(table, "mix").notes == tuple(note for note in table.notes if "--channel" not in note)
     assert read_as(corpus, "1").fingerprint != read_as(corpus, "0").fingerprint
     np.testing.assert_allclose(read_as(corpus, "1").audio(2), -read_as(corpus, 0).audio(2), atol=1e-4)
     assert next(Loader(read_as(corpus, 0), WindowConfig(), LoaderConfig(batch=2, workers=0)).iterate()).audio.wave.any()
@@ -98,6 +99,14 @@ def test_time_expansion_out_of_range_and_with_strong_labels(bats: Path) -> None:
     columns = {"file": corpus.column("file"), "seconds": corpus.column("seconds")}
     with pytest.raises(ConfigError, match="strong labels, whose times would no longer fit"):
         read_as(Corpus.from_columns(columns, root=bats, events=events), time_expansion=10)
+
+
+def test_a_run_keeps_its_channel_when_it_is_resumed(antiphase: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["pretrain", "audiomosaic", "--size", "tiny", "--data", str(antiphase), "--out", str(out), "--channel", "1"]
+    words += ["--train.steps", "1", "--train.warmup-steps", "1", "--loader.batch", "4", "--loader.workers", "0"]
+    assert main(words) in (0, None)
+    assert main(["pretrain", "--resume", str(out)]) in (0, None)
 
 
 def test_rates_below_the_encoders_are_said(tmp_path: Path, record) -> None:

@@ -280,10 +280,17 @@ def test_each_cache_is_opened_once_and_layers_have_their_own(
     assert of(encoder) is output
     assert of(encoder, "blocks") is blocks
     assert of(other) is not output
-    assert output.manifest.layers == (1,)
-    assert blocks.manifest.layers == (1,)
-    assert states.manifest.layers == (0, 1)
-    name = encoder.fingerprint
+    assert [cache.origin.layers for cache in (output, blocks, states)] == [(1,), (1,), (0, 1)]
     assert {path.name for path in (tmp_path / "tokens").iterdir()} == {
-        name, f"{name}-layers", f"{name}-states", other.fingerprint,
-    }  # fmt: skip
+        cache.origin.key for cache in (output, states, of(other))
+    }
+
+
+def test_caches_of_an_earlier_version_are_named_and_not_read(
+    planned: PlannedTask, encoder: FrozenEncoder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "tokens" / encoder.fingerprint
+    old.mkdir(parents=True)
+    (old / "manifest.json").write_text("{}")
+    assert len(TokenStore(planned.corpus, tmp_path / "tokens", progress=False).open(encoder).select())
+    assert f"1 token caches of an earlier version in {tmp_path / 'tokens'} are not read" in capfd.readouterr().err

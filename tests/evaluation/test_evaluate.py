@@ -180,7 +180,7 @@ def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], 
         (told, True),
         # Other names alone prove nothing: only the list of recordings (see test_seen.py) can say "never seen".
         ({**told, "parts": {"frogs": 3}}, None),
-        ({"name": "n", "fingerprint": corpus.fingerprint}, True),
+        ({"name": "n", "fingerprint": corpus.table_fingerprint}, True),
     ]
     for data, expected in cases:
         (run / "corpus.json").write_text(json.dumps(data))

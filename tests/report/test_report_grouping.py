@@ -28,8 +28,8 @@ def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(p
         line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
         line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
     )
-    for protocol, corpus in (("strict", "corpus o"), ("strict", "another"), ("hear", "corpus o")):
-        assert f"Task: esc10, protocol {protocol}, corpus {corpus}" in words
+    for protocol, corpus in (("strict", 1), ("strict", 2), ("hear", 1)):
+        assert f"Task: esc10, protocol {protocol}, corpus, content {corpus}" in words
     assert "no control" in words  # that of the other corpus is none
     assert "Why scores of the hear protocol are optimistic: the first split <chose>" in words
 

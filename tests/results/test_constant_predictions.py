@@ -113,16 +113,18 @@ def test_an_unbalanced_folder_says_so_in_every_table(
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render_results(results))
     text = " ".join(console.export_text().split())
-    assert "majority class (noise) │ 50.0" in text
+    assert "majority class (noise) 50.0" in text
     assert "the headline is balanced accuracy: class 'noise' has 85% of the training clips" in text
 
 
 def test_the_constant_stands_in_terminal_exports_and_report(tmp_path: Path) -> None:
-    shared = {"constant": "majority class (rain)", "constant_metrics": {"accuracy": 0.625, "macro_f1": 0.2}}
+    about = {"metric": "accuracy", "unit": "%", "better": "higher", "type_name": "clips", "protocol_name": "strict"}
+    held = {"constant": "majority class (rain)", "constant_metrics": {"accuracy": 0.625, "macro_f1": 0.2}}
+    both = {"metrics": {"accuracy": 0.9, "macro_f1": 0.8}}
     results: list[Result] = [
-        record(key="1", encoder="A", probe="linear", metrics={"accuracy": 0.9, "macro_f1": 0.8}, **shared),
-        record(key="2", encoder="A", probe="knn", metrics={"accuracy": 0.9, "macro_f1": 0.8}, **shared),
-        record(key="3", encoder="A", probe="old", metrics={"accuracy": 0.9}),
+        record(key="1", encoder="A", probe="linear", **both, **about, **held),
+        record(key="2", encoder="A", probe="knn", **both, **about, **held),
+        record(key="3", encoder="A", probe="old", metrics={"accuracy": 0.9}, **about),
     ]
     book = ResultBook(tuple(Found(r, tmp_path) for r in results))
     (sheet,) = list_sheets(book)

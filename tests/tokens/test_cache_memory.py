@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from auricle.tokens.cache import CLIPS, TOKENS, VALID, Manifest, file_checksum
+from auricle.tokens.clip_store import CLASSES as CLASS_TOKENS
+from auricle.tokens.clip_store import JOURNAL, ORIGIN, POOLED, TOKENS, VALID, Grids, Origin, journal_line
 
 WIDTH, FREQ, TIME, CLASSES = 192, 8, 64, 4
 TOKENS_A_CLIP = FREQ * TIME
@@ -25,13 +27,15 @@ from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.search.search import fit_probe
 from auricle.probes.search.config import SearchConfig
 from auricle.tokens.cache import TokenCache
+from auricle.tokens.clip_store import ClipStore
 
 def peak():
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
 
 torch.set_num_threads(1)
-cache = TokenCache(sys.argv[1])
+store = ClipStore(pathlib.Path(sys.argv[1]))
+cache = TokenCache(store, list(store.entries), {})
 before, n = peak(), len(cache)
 labels = torch.arange(n) % 4
 
@@ -65,28 +69,14 @@ def sparse_cache(folder: Path, clips: int) -> None:
             token = clip * TOKENS_A_CLIP + int(draw.integers(TOKENS_A_CLIP))
             os.pwrite(file.fileno(), signs[clip % CLASSES].tobytes(), token * WIDTH * 2)
     np.ones(rows, dtype=bool).tofile(folder / VALID)
-    np.savez(
-        folder / CLIPS,
-        start=np.arange(clips, dtype=np.int64)[:, None] * TOKENS_A_CLIP,
-        time=np.full((clips, 1), TIME, dtype=np.int64),
-        pooled=np.zeros((clips, WIDTH), dtype=np.float32),
-        cls=np.zeros((clips, 1, 1, WIDTH), dtype=np.float16),
-    )
-    manifest = Manifest(
-        encoder="e",
-        encoder_name="toy",
-        frontend={},
-        corpus="c",
-        corpus_name="holes",
-        clips=clips,
-        layers=(12,),
-        width=WIDTH,
-        freq=(FREQ,),
-        rate=(6.25,),
-        rows=rows,
-        checksums={CLIPS: file_checksum(folder / CLIPS)},
-    )
-    (folder / "manifest.json").write_text(manifest.to_json())
+    np.zeros((clips, WIDTH), dtype=np.float32).tofile(folder / POOLED)
+    np.zeros((clips, 1, 1, WIDTH), dtype=np.float16).tofile(folder / CLASS_TOKENS)
+    origin = Origin(encoder="holes", encoder_name="holes", frontend={}, layers=(12,), width=WIDTH)
+    (folder / ORIGIN).write_text(json.dumps(asdict(origin)))
+    grids = Grids(freq=(FREQ,), rate=(6.25,), pooled=WIDTH, classes=1)
+    clip_list = [[f"{clip:032x}", [TIME], 0] for clip in range(clips)]
+    record = {"row": 0, "slot": 0, "grids": asdict(grids), "clips": clip_list, "refused": {}}
+    (folder / JOURNAL).write_bytes(journal_line(record))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")

@@ -17,8 +17,9 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.errors import ConfigError
 from auricle.tokens.cache import TokenCache
+from auricle.tokens.clip_store import ClipStore
 from auricle.tokens.extract import extract
-from auricle.tokens.writer import CacheWriter, ClipTokens
+from auricle.tokens.writer import ClipTokens, ClipWriter
 
 RATE = 16000
 SECONDS = [0.5, 0.83, 0.4, 0.5, 0.03]
@@ -47,8 +48,8 @@ def run(encoder: FrozenEncoder, corpus: Corpus, folder: Path, layers: list[int] 
 def test_each_layer_keeps_its_own_grid_and_holds_no_padding(tmp_path: Path, corpus: Corpus) -> None:
     encoder = frozen()
     cache = run(encoder, corpus, tmp_path / "cache", [0, 1, 2])
-    assert cache.manifest.freq == (16, 8, 4)
-    assert cache.manifest.rate == (50.0, 25.0, 12.5)
+    assert cache.store.grids.freq == (16, 8, 4)
+    assert cache.store.grids.rate == (50.0, 25.0, 12.5)
     for layer in (0, 1, 2):
         kept = cache.select(layer=layer)
         for row in range(len(SECONDS)):
@@ -66,12 +67,12 @@ def test_layers_of_other_widths_are_refused_before_anything_is_written(tmp_path:
     with pytest.raises(ConfigError, match=r"layers of width 4 \(0\), 6 \(1\).*holds tokens of width 8"):
         run(encoder, corpus, tmp_path / "cache", [0, 1, 2])
     assert not (tmp_path / "cache").exists()
-    assert len(run(encoder, corpus, tmp_path / "cache", [2]).manifest.layers) == 1
+    assert len(run(encoder, corpus, tmp_path / "cache", [2]).origin.layers) == 1
 
 
 def test_a_writer_refuses_them_too(tmp_path: Path, corpus: Corpus) -> None:
     encoder = frozen()
-    plan = run(encoder, corpus, tmp_path / "cache", None).manifest
+    origin = run(encoder, corpus, tmp_path / "cache", None).origin
     clip = ClipTokens(
         tokens=(np.zeros((4, 6), np.float16),),
         valid=(np.ones(4, bool),),
@@ -81,8 +82,9 @@ def test_a_writer_refuses_them_too(tmp_path: Path, corpus: Corpus) -> None:
         pooled=np.zeros(8, np.float32),
         cls=np.zeros((1, 0, 8), np.float16),
     )
-    with CacheWriter(tmp_path / "other", plan) as writer, pytest.raises(ConfigError, match=r"width \[6\].*width 8"):
-        writer.add(0, clip)
+    store = ClipStore(tmp_path / "other", origin)
+    with ClipWriter(store) as writer, pytest.raises(ConfigError, match=r"width \[6\].*width 8"):
+        writer.add(b"clip", clip)
 
 
 def test_a_frozen_encoder_returns_layers_of_any_width(corpus: Corpus) -> None:

@@ -22,13 +22,17 @@ def table() -> np.ndarray:
 
 @pytest.fixture
 def path(table: np.ndarray, tmp_path: Path) -> Path:
-    path = tmp_path / "clips.npz"
-    np.savez(path, start=np.arange(7), cls=table, flags=np.arange(ROWS) % 3 == 0)
+    path = tmp_path / "classes.bin"
+    table.tofile(path)
     return path
 
 
-def test_arrays_are_read_where_they_lie_in_an_archive(path: Path, table: np.ndarray) -> None:
-    rows = RowFile.in_archive(path, "cls")
+def open_table(path: Path) -> RowFile:
+    return RowFile(path, np.float16, ROWS, (3, 2, 5))
+
+
+def test_rows_are_read_like_an_array(path: Path, table: np.ndarray) -> None:
+    rows = open_table(path)
     assert rows.shape == table.shape
     assert len(rows) == ROWS
     assert rows.dtype == np.float16
@@ -41,14 +45,13 @@ def test_arrays_are_read_where_they_lie_in_an_archive(path: Path, table: np.ndar
         np.testing.assert_array_equal(rows[places], table[places])
     for part in (slice(None), slice(3, 9), slice(39, None), slice(9, 3)):
         np.testing.assert_array_equal(rows[part], table[part])
-    np.testing.assert_array_equal(RowFile.in_archive(path, "flags")[:], np.arange(ROWS) % 3 == 0)
 
 
 def test_columns(path: Path, table: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small pieces, so that a run of rows takes several.
     monkeypatch.setattr(row_file, "_PIECE", 200)
     for place in range(3):
-        column = RowFile.in_archive(path, "cls").column(place)
+        column = open_table(path).column(place)
         assert column.shape == (ROWS, 2, 5)
         np.testing.assert_array_equal(column[:], table[:, place])
         np.testing.assert_array_equal(column[np.array([39, 2, 3, 4])], table[[39, 2, 3, 4], place])
@@ -56,24 +59,16 @@ def test_columns(path: Path, table: np.ndarray, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_table_goes_to_another_process(path: Path, table: np.ndarray) -> None:
-    column = pickle.loads(pickle.dumps(RowFile.in_archive(path, "cls").column(1)))  # noqa: S301 - made here
+    column = pickle.loads(pickle.dumps(open_table(path).column(1)))  # noqa: S301 - made here
     np.testing.assert_array_equal(column[7:20], table[7:20, 1])
 
 
-def test_refusals(path: Path, tmp_path: Path) -> None:
-    rows = RowFile.in_archive(path, "cls")
+def test_refusals(path: Path) -> None:
+    rows = open_table(path)
     with pytest.raises(IndexError, match="of a table of 40 rows"):
         rows[np.array([40])]
     with pytest.raises(IndexError, match="a step of 2"):
         rows[::2]
-    with pytest.raises(StaleCacheError, match="holds no array 'pooled'"):
-        RowFile.in_archive(path, "pooled")
-    np.savez_compressed(tmp_path / "small.npz", cls=np.zeros((4, 2)))
-    with pytest.raises(StaleCacheError, match="compressed"):
-        RowFile.in_archive(tmp_path / "small.npz", "cls")
-    (tmp_path / "none.npz").write_bytes(b"no archive")
-    with pytest.raises(StaleCacheError, match="no array"):
-        RowFile.in_archive(tmp_path / "none.npz", "cls")
 
 
 def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:

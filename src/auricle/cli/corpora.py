@@ -86,8 +86,10 @@ def embed(argv: Sequence[str]) -> None:
     args = parse(EmbedArguments, argv, "embed", about)
     from auricle.corpus.sources import open_corpus
     from auricle.models.embedding import embed as run
+    from auricle.tokens.embedding_files import check_ending
     from auricle.words import counted
 
+    check_ending(args.out)
     table = run(
         args.model,
         open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion),

@@ -54,6 +54,9 @@ class ProbeArguments(ReadingArguments, ComputeArguments, TrustArguments):
     statistics."""
     no_controls: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Evaluate the model alone."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
+    on the result, an error, or they are removed."""
     maps: bool = False
     """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
     out: Path | None = None
@@ -89,7 +92,9 @@ def probe(argv: Sequence[str]) -> None:
     if not args.controls:
         raise AuricleError("--controls names no control; name some of random, log-mel and mfcc, or set --no-controls")
     chosen = () if args.no_controls else args.controls
-    config = EvaluationConfig(seeds=args.seeds, search=args.search, controls=chosen, device=args.device)
+    config = EvaluationConfig(
+        seeds=args.seeds, search=args.search, controls=chosen, device=args.device, on_leak=args.on_leak
+    )
     opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
     if args.suite:
         from auricle.kits.suites import run_suite
@@ -142,6 +147,9 @@ class FinetuneArguments(ReadingArguments, DeviceArguments, TrustArguments):
     """Number of seeds (0, 1, 2, ...)."""
     controls: bool = True
     """Fine-tune the same architecture from random weights as well."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
+    on the result, an error, or they are removed."""
     save: bool = True
     """Keep the encoder and classifier with the best validation score in a folder below OUT/finetuned; every
     command takes it as MODEL."""
@@ -175,6 +183,7 @@ def finetune(argv: Sequence[str]) -> None:
         controls=args.controls,
         save=args.save,
         device=args.device,
+        on_leak=args.on_leak,
         trust_remote_code=args.trust_remote_code,
         command=command(),
     )

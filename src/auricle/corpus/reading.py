@@ -20,6 +20,7 @@ _LOOKED_AT = 200
 # Native rates this many times above or below the encoder's are said.
 _FAR = 2.0
 _MOST_EXPANSION = 1000.0
+_SLOWER = "played {} times slower (--time-expansion); times are the recordings' own"
 # From this rate on recordings are made for ultrasound.
 _ULTRASONIC = 96001
 # One recording should not fill more of an epoch.
@@ -43,12 +44,10 @@ def read_as(corpus: Corpus, channel: str | int | None = None, time_expansion: fl
         >>> read_as(corpus, "0").column("read_channel")
         ['0']
     """
-    notes = list(corpus.notes)
+    before = read_notes(corpus)
     if channel is not None:
         chosen = parse_channel(channel)
         corpus = _with_choice(corpus, READ_CHANNEL, None if chosen == "mix" else str(chosen))
-        if chosen != "mix":
-            notes.append(f"read from channel {chosen} (--channel)")
     if time_expansion is not None:
         if not 1 <= time_expansion <= _MOST_EXPANSION:
             raise ConfigError(f"time expansion is {time_expansion:g}; expected 1 (none) to {_MOST_EXPANSION:g}")
@@ -58,9 +57,22 @@ def read_as(corpus: Corpus, channel: str | int | None = None, time_expansion: fl
                 "expected clips with labels: leave --time-expansion out"
             )
         corpus = _with_choice(corpus, READ_EXPANSION, None if time_expansion == 1 else float(time_expansion))
-        if time_expansion != 1:
-            notes.append(f"played {time_expansion:g} times slower (--time-expansion); times are the recordings' own")
-    return replace(corpus, notes=tuple(notes))
+    return replace(corpus, notes=(*(n for n in corpus.notes if n not in before), *read_notes(corpus)))
+
+
+def read_notes(corpus: Corpus) -> tuple[str, ...]:
+    """Return how the clips are read, where that is not the usual way.
+
+    Examples:
+        >>> corpus = Corpus.from_columns({"file": ["bat.wav"], "seconds": [1.0]}, root="bats")
+        >>> read_notes(read_as(corpus, "0"))
+        ('read from channel 0 (--channel)',)
+    """
+    found = []
+    for name, text in ((READ_CHANNEL, "read from channel {} (--channel)"), (READ_EXPANSION, _SLOWER)):
+        values = sorted({v for v in corpus.column(name) if v is not None}) if name in corpus.columns else []
+        found += [text.format(f"{value:g}" if isinstance(value, float) else value) for value in values]
+    return tuple(found)
 
 
 def _with_choice(corpus: Corpus, name: str, value: str | float | None) -> Corpus:

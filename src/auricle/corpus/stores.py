@@ -70,6 +70,14 @@ class Store(ABC):
         """Return the recording's own file, or None if it has none."""
         return None
 
+    def span(self, place: Place) -> tuple[Path, int, int] | None:
+        """Return the file that holds the encoded recording, its first byte and its bytes (-1: to the end of the file).
+
+        None: it is no part of a file, and `read` returns it.
+        """
+        path = self.path(place)
+        return None if path is None else (path, 0, -1)
+
     def decode(
         self,
         place: Place,
@@ -148,6 +156,9 @@ class TarStore(Store):
 
     tar: Path
     kind: ClassVar[str] = "tar"
+
+    def span(self, place: Place) -> tuple[Path, int, int]:
+        return self.tar, place.offset, place.size
 
     def read(self, place: Place) -> bytes:
         try:

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auricle.config import nearest
-from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, SCAN_PREFIX, reading_of, split_labels, typed, untyped
+from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, reading_of, split_labels, typed, untyped
+from auricle.corpus.content import content_ids, hash_table
 from auricle.corpus.segments import Remainder, segment_ranges
 from auricle.corpus.stores import FolderStore, Place, Store
 from auricle.errors import CorpusError
@@ -256,23 +257,20 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the table's content: clips, sizes, ranges, labels and the other columns, in order.
+        """16 hexadecimal digits of everything that the corpus holds: its audio, ranges, labels, events, other columns.
 
-        The folder, the columns of a scan and the rounding of whole recordings' durations are not part of it.
+        The audio counts by its bytes (see `corpus.content`). The folder, the times of files, the columns of a scan and
+        the rounding of whole recordings' durations are no part of it.
         """
-        digest = hashlib.sha256()
-        whole = self.table.column("_whole")
-        for name in ["_size", *self.columns]:
-            if name.startswith(SCAN_PREFIX):
-                continue
-            column = self.table.column(name)
-            if name == "seconds":
-                column = pc.if_else(whole, pa.scalar(None, pa.float64()), column)
-            if column.null_count == len(column):
-                continue
-            texts = ["\x00" if value is None else str(value) for value in column.to_pylist()]
-            digest.update(f"{name}\x1e".encode() + "\x1f".join(texts).encode() + b"\x1e")
+        digest = hashlib.sha256(self.table_fingerprint.encode() + b"".join(content_ids(self)))
+        for event in self.events:
+            digest.update(f"{event}\x1e".encode())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def table_fingerprint(self) -> str:
+        """The same of the table alone: names, sizes, ranges, labels, other columns, in order; no audio is read."""
+        return hash_table(self.table, ["_size", *self.columns])
 
     @property
     def events(self) -> list[Event]:

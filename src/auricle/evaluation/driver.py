@@ -21,9 +21,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
-from auricle.corpus.reading import band_notes
+from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.evaluation.leaks import OnLeak
 from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
@@ -54,6 +55,8 @@ class EvaluationConfig(Config, section=""):
         split_seed: of folds and validation clips where the corpus has none.
         batch: clips encoded at once.
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
+        on_leak: what happens where test clips are copies of training clips: `warn` (a note on the result), `refuse` (an
+            error), or `drop` (they are removed).
     """
 
     seeds: Count = 3
@@ -65,6 +68,7 @@ class EvaluationConfig(Config, section=""):
     split_seed: Natural = 0
     batch: Count = 16
     device: str = "auto"
+    on_leak: OnLeak = "warn"
 
 
 DEFAULTS = EvaluationConfig()
@@ -100,6 +104,7 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
+        copies: of training clips among the test clips (see `evaluation.leaks`).
     """
 
     card: TaskCard
@@ -112,6 +117,7 @@ class PlannedTask:
     command: str | None = None
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
+    copies: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,14 @@ class Evaluation:
             missing=missing,
             notes=list(
                 dict.fromkeys(
-                    [*task.plan.notes, *outcome.notes, *encoder.notes, *band_notes(task.corpus, encoder.rate)]
+                    [
+                        *task.plan.notes,
+                        *task.copies.get("said", ()),
+                        *outcome.notes,
+                        *encoder.notes,
+                        *read_notes(task.corpus),
+                        *band_notes(task.corpus, encoder.rate),
+                    ]
                 )
             ),
             chosen=outcome.chosen,
@@ -244,7 +257,11 @@ class Evaluation:
             protocol_name=task.protocol_name,
             leaks=list(task.leaks),
             macs=outcome.macs,
-            details={**detail.get("details", {}), **outcome.details},
+            details={
+                **detail.get("details", {}),
+                **outcome.details,
+                **({"copies": task.copies} if task.copies else {}),
+            },
             constant=constant,
             constant_metrics=floor,
             scheme=SCHEME,

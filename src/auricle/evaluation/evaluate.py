@@ -18,6 +18,7 @@ from auricle.evaluation.driver import (
     PlannedTask,
     drive,
 )
+from auricle.evaluation.leaks import check_leaks
 from auricle.evaluation.token_store import TokenStore
 from auricle.probes import get_loss
 from auricle.results.record import Result
@@ -59,7 +60,8 @@ def evaluate(
         One result per encoder and probe: encoders first, then controls.
 
     Raises:
-        CorpusError: the corpus does not serve the task (no labels, one class only, fewer clips than folds ...).
+        CorpusError: the corpus does not serve the task (no labels, one class only, fewer clips than folds ...), or test
+            clips are copies of training clips and `config.on_leak` is `refuse`.
         ConfigError: no encoder, or a setting that does not fit.
 
     Examples:
@@ -75,6 +77,9 @@ def evaluate(
     chosen = asked or [kind.probe(name) for name in kind.usual(plan)]
     for _, probe in chosen:
         kind.check(probe, plan)
+    corpus, plan, copies = check_leaks(
+        kind, card, corpus, plan, config.on_leak, seed=config.split_seed, progress=progress
+    )
     protocol = Protocol(
         tuple(range(config.seeds)),
         config.search,
@@ -83,7 +88,7 @@ def evaluate(
         config.confidence,
         config.split_seed,
     )
-    planned = PlannedTask(card, corpus, kind, plan, protocol, out, device, command)
+    planned = PlannedTask(card, corpus, kind, plan, protocol, out, device, command, copies=copies)
     evaluations = [
         Evaluation(planned, evaluated, name, probe, "blocks" if kind.layers(probe) else None)
         for evaluated in candidates

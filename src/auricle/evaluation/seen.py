@@ -38,7 +38,7 @@ def seen(run: Path, corpus: Corpus) -> bool | None:
     try:
         recorded = unseal(path.read_text(encoding="utf-8"), required=(run / RECORD).exists())
         known = {str(recorded["name"]), *map(str, recorded.get("parts", {}))}
-        same_table = recorded["fingerprint"] == corpus.fingerprint
+        same_table = recorded.get("table", recorded["fingerprint"]) == corpus.table_fingerprint
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}); expected the name and the fingerprint of a corpus: restore the file"

@@ -12,6 +12,7 @@ import numpy as np
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.tokens.cache import TokenCache
+from auricle.tokens.clip_store import say
 from auricle.tokens.extract import extract
 
 if TYPE_CHECKING:
@@ -42,16 +43,25 @@ class TokenStore:
     progress: bool = True
 
     def open(self, encoder: FrozenEncoder, layers: Layers = None) -> TokenCache:
-        """Open the cache of an encoder, or extract it: on this store's device, then the encoder returns to its own."""
-        folder, wanted = self.folder / encoder.fingerprint, None
-        if layers == "blocks":
-            folder, wanted = folder.with_name(f"{folder.name}-layers"), tuple(range(1, encoder.depth + 1)) or (0,)
-        elif layers == "states":
-            folder, wanted = folder.with_name(f"{folder.name}-states"), tuple(range(encoder.depth + 1))
+        """Return the tokens of an encoder; what the folder does not hold is extracted.
+
+        The encoder runs on this store's device, and returns to its own.
+        """
+        wanted = {
+            None: None,
+            "blocks": tuple(range(1, encoder.depth + 1)) or (0,),
+            "states": tuple(range(encoder.depth + 1)),
+        }[layers]
+        old = [path.parent for path in self.folder.glob("*/manifest.json")]
+        if old:
+            say(
+                f"{len(old)} token caches of an earlier version in {self.folder} are not read; delete their folders to "
+                f"free the disk: {', '.join(path.name for path in old[:3])}"
+            )
         home = encoder.device
         try:
             encoder.to(self.device)
-            return extract(encoder, self.corpus, folder, layers=wanted, batch=self.batch, progress=self.progress)
+            return extract(encoder, self.corpus, self.folder, layers=wanted, batch=self.batch, progress=self.progress)
         finally:
             encoder.to(home)
 

@@ -18,6 +18,7 @@ from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive, progress_bar
+from auricle.evaluation.leaks import OnLeak, check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.finetuning.clips import Clips
 from auricle.finetuning.config import MODES, FinetuneConfig
@@ -56,6 +57,7 @@ def finetune_encoder(
     cache_mb: int = 1024,
     checkpoint_minutes: float = 1.0,
     device: str = "auto",
+    on_leak: OnLeak = "warn",
     command: str | None = None,
     progress: bool = True,
 ) -> list[Result]:
@@ -80,6 +82,7 @@ def finetune_encoder(
         cache_mb: memory for decoded clips.
         checkpoint_minutes: minutes between checkpoints; at most this much work is lost when the process is killed.
         device: where to train: `auto`, `cpu`, `cuda` or `mps`.
+        on_leak: what happens where test clips are copies of training clips, as in `EvaluationConfig`.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -106,12 +109,14 @@ def finetune_encoder(
     if save:
         check_savable(pretrained.encoder)
     device = str(find_device(device))
+    division = ClipsTask()
+    plan = division.plan(card, corpus, split_seed)
+    corpus, plan, copies = check_leaks(division, card, corpus, plan, on_leak, seed=split_seed, progress=progress)
     clips = Clips(corpus, pretrained.encoder.rate, cache_mb)
     kind = FinetuneTask(clips, checkpoint_minutes, pretrained.encoder.fingerprint if save else "")
-    plan = kind.plan(card, corpus, split_seed)
     # The search is no part of this protocol: one setting is trained, validation chooses its epoch.
     protocol = Protocol(tuple(range(seeds)), SearchConfig(), None, False, confidence, split_seed)
-    planned = PlannedTask(card, corpus, kind, plan, protocol, Path(out), device, command)
+    planned = PlannedTask(card, corpus, kind, plan, protocol, Path(out), device, command, copies=copies)
     name = f"finetune_{config.mode}"
     evaluations = [Evaluation(planned, evaluated, name, config) for evaluated in candidates]
     read: list[_Readable] = []

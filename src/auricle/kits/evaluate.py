@@ -18,6 +18,7 @@ from auricle.evaluation.driver import (
     PlannedTask,
     drive,
 )
+from auricle.evaluation.leaks import check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.evaluation.token_store import TokenStore
 from auricle.kits.protocol_tasks import for_task
@@ -28,6 +29,7 @@ from auricle.probes import SearchConfig
 from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
+from auricle.tasks.clips.run import ClipsTask
 from auricle.tasks.task_type import Protocol
 
 
@@ -86,13 +88,18 @@ def evaluate_by_protocol(
     else:
         kits = tuple(for_task(kit, card.name) for kit in get_protocol(protocol))
     out, device = Path(out), str(find_device(config.device))
+    official = ClipsTask()
+    plan = official.plan(card, corpus, config.split_seed)
+    corpus, _, copies = check_leaks(
+        official, card, corpus, plan, config.on_leak, seed=config.split_seed, progress=progress
+    )
 
     def planned(kit: ProtocolConfig) -> PlannedTask:
         kind = KitTask(kit, memory_mb=memory_mb, workers=workers)
         plan = kind.plan(card, corpus, config.split_seed)
         rest = Protocol(kit.seeds, SearchConfig(), None, False, config.confidence, config.split_seed)
         leaks = tuple(kind.leaks(plan))
-        return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks)
+        return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks, copies)
 
     tasks = [(kit, planned(kit)) for kit in kits]
     evaluations = [

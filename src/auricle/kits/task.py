@@ -68,8 +68,10 @@ class KitTask(TaskType):
         groups = source_groups(card, corpus, targets.rows)
         notes = (*targets.notes, *plans[0].notes, *self.protocol.notes, *self._crop_notes(corpus, targets.rows))
         metric, why = fair_metric(card, targets, official.folds)
-        payload = (targets, plans)
-        return TaskPlan(targets.rows, official.protocol, plans[0].description, groups, (*notes, *why), payload, metric)
+        description, payload, all_notes = plans[0].description, (targets, plans), (*notes, *why)
+        return TaskPlan(
+            targets.rows, official.protocol, description, groups, all_notes, payload, metric, plans[0].folds
+        )
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if self.protocol.layers else None

@@ -101,10 +101,10 @@ def score_interval(
     """Return the interval of a score: jackknife over parts, Student's t, on a scale that keeps to the metric's range.
 
     Metrics with two ends (shares, correlations): Clopper-Pearson's exact limits for as many trials as the jackknife's
-    variance is worth, fewer by the t-quantiles' ratio (Korn and Graubard, Survey Methodology 24, 1998). For accuracy
-    over independent clips these are the exact limits; a perfect score has exact limits for as many trials as there
-    are independent units, by their weight (Kish, 1965). Metrics with one end: t limits of the logarithm of the
-    distance to that end. Others: t limits (Tukey's jackknife).
+    variance is worth, at most one a unit, and fewer by the ratio of the t-quantiles (Korn and Graubard, Survey
+    Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a perfect score has exact
+    limits for as many trials as there are independent units, by their weight (Kish, 1965). Metrics with one end: t
+    limits of the logarithm of the distance to that end. Others: t limits (Tukey's jackknife).
 
     Args:
         value: the score.
@@ -139,7 +139,9 @@ def score_interval(
         share = min(max((value - info.low) / span, 0.0), 1.0)
         worth = _kish(np.bincount(member, weights=evidence))
         if error:
-            worth = min(share * (1 - share) * span**2 / error**2, _kish(evidence))
+            # What ranks units varies less than a share of as many trials; else no unit is worth more than a trial.
+            most = _kish(evidence) if info.pooled else math.inf
+            worth = min(share * (1 - share) * span**2 / error**2, most)
             worth *= (float(student.ppf(1 - tail, clips - 1)) / quantile) ** 2
         low, high = _exact(share, worth, tail)
         return Interval(info.low + span * low, info.low + span * high, confidence, f"exact limits, {words}")

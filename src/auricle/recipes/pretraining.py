@@ -166,11 +166,11 @@ def _already_done(run: RunFolder, show: bool) -> Path:
     """Leave a finished run as it is, but for lines of its journal that are damaged."""
     step = max(run.checkpoints)
     with RunLock(run.path) if run.writes else nullcontext():
-        faults = run.rewind(step, read_state(run.checkpoint())["progress"].get("lines"))
-    for line in faults:
+        damage = run.rewind(step, read_state(run.checkpoint())["progress"].get("lines"))
+    for line in damage:
         run.log(line)
     if show:
-        for line in (*faults, f"{run.path} is complete: all its {step} steps are done, and nothing is left to do"):
+        for line in (*damage, f"{run.path} is complete: all its {step} steps are done, and nothing is left to do"):
             _say(line)
     return run.path
 

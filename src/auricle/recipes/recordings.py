@@ -39,12 +39,23 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
             f"{run.path} has checkpoints and no readable corpus.json, so their corpus is not known; copy "
             "the run folder again from its source, or start a new run in another --out"
         )
-    if began.get("fingerprint") != corpus.fingerprint:
+    # A run of an earlier version knows its table alone.
+    mine = corpus.fingerprint if "table" in began else corpus.table_fingerprint
+    if began.get("fingerprint") == mine:
+        return
+    if began.get("table") == corpus.table_fingerprint:
+        ids, begun = recording_ids(corpus), read_recordings(run.path)
+        new = "some" if begun is None else f"{int((~np.isin(ids, begun)).sum())} of {len(ids)}"
         raise CheckpointError(
-            f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-            f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {corpus.fingerprint}): give the "
-            "same --data (and --exclude, --channel, --time-expansion), or start a new run in another --out"
+            f"{run.path} was begun on the corpus {began.get('name')}, whose files have the same names and sizes, and "
+            f"other content now ({new} recordings have changed, or events were edited): restore them, or start a new "
+            "run in another --out"
         )
+    raise CheckpointError(
+        f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
+        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
+        "--exclude, --channel, --time-expansion), or start a new run in another --out"
+    )
 
 
 def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, str]) -> dict[str, Any]:
@@ -52,6 +63,7 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
+        "table": corpus.table_fingerprint,
         "clips": len(corpus),
         "hours": round(corpus.seconds / 3600, 4),
         "exclude": list(exclude),

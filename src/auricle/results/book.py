@@ -290,17 +290,17 @@ def _measured(found: Found, metric: str) -> Found:
 def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
     """Name a condition by its task, and by what differs between the conditions of that task."""
     same = [c for c in every if c.task == condition.task]
-    corpus = ("corpus", condition.corpus, condition.corpus_fingerprint[:8])
+    contents = list(dict.fromkeys(c.corpus_fingerprint for c in same if c.corpus == condition.corpus))
     words = {
         "metric": condition.metric,
         "protocol_name": f"protocol {condition.protocol_name}",
-        "corpus_fingerprint": " ".join(filter(None, corpus)),
+        "corpus_fingerprint": f"corpus {condition.corpus}".rstrip()
+        + f", content {contents.index(condition.corpus_fingerprint) + 1}" * (len(contents) > 1),
         "protocol": condition.protocol or "division not recorded",
     }
     said = [condition.task, *(text for name, text in words.items() if len({getattr(c, name) for c in same}) > 1)]
     alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
-    if len(alike) > 1:
-        said.append(f"division {alike.index(condition) + 1}")
+    said += [f"division {alike.index(condition) + 1}"] * (len(alike) > 1)
     return replace(condition, name=", ".join(said))
 
 

@@ -19,7 +19,7 @@ from auricle.storage import append_line, write_atomic
 
 T = TypeVar("T")
 
-SCHEME = 4  # raise when a change of the evaluation changes numbers, so that older results are not taken for new ones
+SCHEME = 5  # raise when a change of the evaluation changes numbers, so that older results are not taken for new ones
 Control = Literal["random", "log-mel", "mfcc"]
 Role = Literal["pretrained", Control]
 # In the order of evaluation.

@@ -150,7 +150,8 @@ def compare_predictions(
     else:
         with np.errstate(invalid="ignore"):
             left = _left_out(first, metric, parts) - _left_out(second, metric, parts)
-            gains = value + (len(left) - 1) * (left.mean() - left)
+            # These metrics go by jumps where a part is left out, which a jackknife's len - 1 makes too little of.
+            gains = value + (len(left) + 1) * (left.mean() - left)
     # Equal predictions in another order differ by rounding.
     gains = np.where(np.abs(gains) < 1e-12 * max(1.0, abs(one), abs(two)), 0.0, gains)
     units = len(np.unique(first.group))

@@ -59,6 +59,7 @@ class TaskPlan:
         notes: caveats for whoever reads the scores.
         metric: the headline that the labels ask for; "": the first of the type.
         payload: data of the type itself (targets, folds, trials ...).
+        folds: its divisions into training, validation and test clips, as indices into `rows`; empty where it has none.
     """
 
     rows: NDArray[np.int64]
@@ -68,6 +69,7 @@ class TaskPlan:
     notes: tuple[str, ...] = ()
     payload: Any = None
     metric: str = ""
+    folds: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,7 @@ class Job:
     @property
     def present(self) -> NDArray[np.bool_]:
         """`(n,)` over `plan.rows`: whether each clip could be read and encoded."""
-        present: NDArray[np.bool_] = np.isin(self.plan.rows, self.cache.present)
-        return present
+        return np.asarray(np.isin(self.plan.rows, self.cache.present))
 
     @property
     def clip_names(self) -> NDArray[np.str_]:
@@ -340,8 +341,6 @@ def fold_outcome(
 
 
 def _load_part(path: Path) -> Kept | None:
-    if not path.is_file():
-        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name[2:]: file[name] for name in file.files if name.startswith("a.")}

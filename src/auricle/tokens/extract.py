@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,29 +12,42 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from auricle.audio.batch import Audio
+from auricle.corpus.content import clip_keys
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability, Grid, Tokens
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError, CorpusError, StaleCacheError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
 from auricle.storage import free_bytes
-from auricle.tokens.cache import MANIFEST, TokenCache, wanted_manifest
-from auricle.tokens.writer import CacheWriter, ClipTokens
+from auricle.tokens.cache import TokenCache, wanted_origin
+from auricle.tokens.clip_store import ClipStore, say
+from auricle.tokens.writer import ClipTokens, ClipWriter
 
 # Clips between two commits: each waits for the disk, and a kill loses at most these.
 _COMMIT_CLIPS = 128
 _COMMIT_BYTES = 2**26
+# Below this, clips that no corpus of the call holds are not worth a line.
+_MANY_BYTES = 2**28
 
 
-def estimate_size(encoder: FrozenEncoder, corpus: Corpus, *, layers: Sequence[int] | None = None) -> int:
-    """Estimate the bytes of a token cache before anything is encoded, from the clips' durations alone.
+def estimate_size(
+    encoder: FrozenEncoder, corpus: Corpus, *, layers: Sequence[int] | None = None, rows: Sequence[int] | None = None
+) -> int:
+    """Estimate the bytes of a corpus's tokens before anything is encoded, from the clips' durations alone.
 
-    Exact up to class tokens and the index, for whole windows of an encoder whose layers share one grid.
+    Exact up to class tokens and the journal, for whole windows of an encoder whose layers share one grid.
+
+    Args:
+        encoder: the frozen encoder.
+        corpus: the clips.
+        layers: as for `extract`.
+        rows: of the corpus; None: all.
     """
-    depth = len(wanted_manifest(encoder, corpus, layers).layers)
-    seconds, counts = np.unique(np.asarray(corpus.column("seconds"), dtype=np.float64), return_counts=True)
+    depth = len(wanted_origin(encoder, layers).layers)
+    lengths = np.asarray(corpus.column("seconds"), dtype=np.float64)
+    seconds, counts = np.unique(lengths if rows is None else lengths[list(rows)], return_counts=True)
     tokens = sum(_tokens(encoder, s) * int(n) for s, n in zip(seconds, counts, strict=True))
-    vector = encoder.pooled_width * 4 + depth * encoder.width * 2 + 16 * depth
-    return tokens * (encoder.width * 2 + 1) * depth + len(corpus) * vector
+    vector = encoder.pooled_width * 4 + depth * encoder.width * 2
+    return tokens * (encoder.width * 2 + 1) * depth + int(counts.sum()) * vector
 
 
 def extract(
@@ -45,72 +58,105 @@ def extract(
     layers: Sequence[int] | None = None,
     batch: int = 16,
     batch_seconds: float = 160.0,
-    replace: bool = False,
     progress: bool = True,
 ) -> TokenCache:
-    """Encode every clip once and keep its tokens; a finished cache that matches is opened instead.
+    """Return the tokens of a corpus: those in the folder, and the others encoded now and kept there.
 
-    A killed extraction continues at its last commit when called again. Corrupt clips are skipped, counted and listed in
-    `TokenCache.missing`.
+    Tokens are found by what a clip holds (`corpus.content.clip_keys`): renamed, moved or added recordings, another
+    corpus and another table of labels need only what is new; a recording that has changed is encoded again. Each clip's
+    checksum is compared before its tokens are used, and a damaged clip is encoded again. A killed extraction continues
+    at its last commit. Clips that can't be decoded or encoded are skipped, counted and listed in `TokenCache.missing`.
 
     Args:
         encoder: the frozen encoder.
         corpus: the clips.
-        folder: of the cache; one folder holds one cache.
+        folder: of caches of any encoders and corpora; each encoder and choice of layers has its own folder in it.
         layers: 0 ... depth; None: the encoder's output. All must be as wide as the output; with layers on other grids,
             whose validity is not known, clips of one length only are batched.
         batch: most clips encoded at once. Clips of similar length are batched; for an encoder whose tokens depend on
             padding, clips of one length only.
         batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
-        replace: overwrite a cache of another origin instead of refusing it.
         progress: show a progress bar with an estimate.
 
     Raises:
         ConfigError: a layer is not D wide.
-        StaleCacheError: the folder holds the cache (or unfinished work) of another encoder, corpus or other layers.
         StorageError: the disk is full, or too small by estimate.
         CorpusError: not one clip could be encoded.
     """
-    folder = Path(folder)
-    plan = wanted_manifest(encoder, corpus, layers)
-    if (folder / MANIFEST).is_file():
-        try:
-            return TokenCache.open(folder, encoder=encoder, corpus=corpus, layers=layers)
-        except StaleCacheError:
-            if not replace:
-                raise
+    origin = wanted_origin(encoder, layers)
     if len(corpus) == 0:
         raise CorpusError(f"corpus {corpus.name} holds no clips to extract tokens of")
+    store, keys = ClipStore(Path(folder) / origin.key, origin), clip_keys(corpus)
+    damaged = set(store.damaged(keys))
+    if damaged or store.damaged_lines:
+        say(
+            f"the token cache in {store.folder} is damaged ({len(damaged)} clips, {store.damaged_lines} lines of its "
+            "journal): damaged clips are encoded again"
+        )
+    wanted = {key: row for row, key in reversed(list(enumerate(keys))) if key}
+    missing = {row: _unreadable(corpus, row) for row, key in enumerate(keys) if not key}
+    if damaged or wanted.keys() - store.entries.keys() - store.refused.keys():
+        failed = _encode_missing(encoder, corpus, wanted, damaged, store, layers, (batch, batch_seconds), progress)
+        missing |= {row: failed[key] for row, key in enumerate(keys) if key in failed}
+    missing |= {row: store.refused[key] for row, key in enumerate(keys) if key in store.refused}
+    if len(missing) == len(corpus):
+        row, reason = min(missing.items())
+        raise CorpusError(
+            f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; the first, "
+            f"{corpus[row].file}: {reason}"
+        )
+    cache = TokenCache(store, keys, dict(sorted(missing.items())), corpus.fingerprint)
+    unused = store.nbytes - cache.nbytes
+    if unused > max(_MANY_BYTES, cache.nbytes):
+        say(
+            f"{unused / 1e6:,.0f} of {store.nbytes / 1e6:,.0f} MB in {store.folder} are of clips that {corpus.name} "
+            "does not hold; delete the folder to free the disk: what is needed is encoded again"
+        )
+    return cache
+
+
+def _encode_missing(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    wanted: dict[bytes, int],
+    damaged: set[bytes],
+    store: ClipStore,
+    layers: Sequence[int] | None,
+    most: tuple[int, float],
+    progress: bool,
+) -> dict[bytes, str]:
+    """Encode the clips that the store lacks; return those that could not be decoded, with the reason."""
     exact = Ability.EXACT_PADDING in encoder.encoder.abilities and _one_grid(encoder, layers)
-    with CacheWriter(folder, plan, replace_other=replace) as writer:
-        _check_room(encoder, corpus, folder, layers, done=len(writer.done) / len(corpus))
-        with clip_progress(f"tokens of {corpus.name}", progress) as bar:
-            task = bar.add_task("", total=len(corpus), completed=len(writer.done))
-            waiting = size = 0
-            for rows, audio, broken in _batches(encoder, corpus, writer.done, batch, batch_seconds, exact):
-                for row, reason in broken.items():
-                    writer.skip(row, reason)
-                for row, clip in zip(rows, _encode(encoder, audio, layers) if audio else [], strict=True):
-                    if isinstance(clip, str):
-                        writer.skip(row, clip)
-                    else:
-                        writer.add(row, clip)
-                        size += sum(t.nbytes for t in clip.tokens)
-                waiting += len(rows) + len(broken)
-                bar.update(task, advance=len(rows) + len(broken))
-                if waiting >= _COMMIT_CLIPS or size >= _COMMIT_BYTES:
-                    writer.commit()
-                    waiting = size = 0
-            writer.commit()
-        if len(writer.missing) == len(corpus):
-            row, reason = min(writer.missing.items())
-            writer.discard()
-            raise CorpusError(
-                f"not one of the {len(corpus)} clips of {corpus.name} could be encoded; the first, "
-                f"{corpus[row].file}: {reason}"
-            )
-        writer.finish()
-    return TokenCache(folder)
+    failed: dict[bytes, str] = {}
+    with ClipWriter(store) as writer, clip_progress(f"tokens of {corpus.name}", progress) as bar:
+        known = (store.entries.keys() - damaged) | store.refused.keys()
+        rows = {row: key for key, row in wanted.items() if key not in known}
+        _check_room(encoder, corpus, store.folder, layers, list(rows))
+        task = bar.add_task("", total=len(wanted), completed=len(wanted) - len(rows))
+        waiting = size = 0
+        for some, audio, broken in _batches(encoder, corpus, rows, *most, exact):
+            failed |= {rows[row]: reason for row, reason in broken.items()}
+            for row, clip in zip(some, _encode(encoder, audio, layers) if audio else [], strict=True):
+                if isinstance(clip, str):
+                    writer.refuse(rows[row], clip)
+                else:
+                    writer.add(rows[row], clip)
+                    size += sum(t.nbytes for t in clip.tokens)
+            waiting += len(some)
+            bar.update(task, advance=len(some) + len(broken))
+            if waiting >= _COMMIT_CLIPS or size >= _COMMIT_BYTES:
+                writer.commit()
+                waiting = size = 0
+        writer.commit()
+    return failed
+
+
+def _unreadable(corpus: Corpus, row: int) -> str:
+    try:
+        corpus.audio(row)
+    except AudioError as error:
+        return error.reason
+    return f"{corpus[row].file} could not be read when its content was looked up; run the same command again"
 
 
 def clip_progress(label: str, shown: bool) -> Progress:
@@ -125,10 +171,9 @@ def alone(audio: Audio, row: int) -> Audio:
 
 
 def _check_room(
-    encoder: FrozenEncoder, corpus: Corpus, folder: Path, layers: Sequence[int] | None, *, done: float
+    encoder: FrozenEncoder, corpus: Corpus, folder: Path, layers: Sequence[int] | None, rows: Sequence[int]
 ) -> None:
-    needed = int(estimate_size(encoder, corpus, layers=layers) * (1 - done))
-    free = free_bytes(folder)
+    needed, free = estimate_size(encoder, corpus, layers=layers, rows=rows), free_bytes(folder)
     if needed * 1.02 > free:
         raise StorageError(
             f"the token cache of {corpus.name} needs about {needed / 1e6:,.0f} MB, and the disk of {folder} has "
@@ -162,13 +207,13 @@ def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
 
 
 def _batches(
-    encoder: FrozenEncoder, corpus: Corpus, done: set[int], batch: int, batch_seconds: float, exact: bool
+    encoder: FrozenEncoder, corpus: Corpus, chosen: Collection[int], batch: int, batch_seconds: float, exact: bool
 ) -> Iterator[tuple[list[int], Audio | None, dict[int, str]]]:
     """Yield rows, their audio, and rows that could not be decoded; a thread decodes the next batch."""
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
     groups: list[list[int]] = []
     for row in np.argsort(seconds, kind="stable").tolist():
-        if row in done:
+        if row not in chosen:
             continue
         # Sorted by length: this clip is the longest, and pads the others.
         full = not groups or len(groups[-1]) >= batch or (len(groups[-1]) + 1) * seconds[row] > batch_seconds

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from auricle.errors import StaleCacheError
 
-# A zip file's local header, before each member: signature to CRC, then lengths of name and extra field.
-_LOCAL_HEADER = struct.Struct("<26xHH")
 # Bytes read at once where only a part of them is needed.
 _PIECE = 2**24
 
@@ -48,30 +44,6 @@ class RowFile:
         self._offset, self._size = offset, self.dtype.itemsize * math.prod(row_shape)
         self._stride = self._size if stride is None else stride
         self._file = path.open("rb", buffering=0)
-
-    @classmethod
-    def in_archive(cls, path: Path, name: str) -> RowFile:
-        """Open an array inside an uncompressed `.npz` archive.
-
-        Raises:
-            StaleCacheError: the archive has no such array, or not as `numpy.savez` writes it.
-        """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                info = archive.getinfo(f"{name}.npy")
-                with archive.open(info) as member:
-                    np.lib.format.read_magic(member)
-                    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-                    header = member.tell()
-        except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
-            raise StaleCacheError(f"{path} holds no array {name!r} ({error}); delete the folder") from error
-        if info.compress_type != zipfile.ZIP_STORED or fortran or not shape:
-            raise StaleCacheError(f"array {name!r} of {path} is compressed or of another layout; delete the folder")
-        with path.open("rb") as file:
-            file.seek(info.header_offset)
-            lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        offset = info.header_offset + _LOCAL_HEADER.size + sum(lengths) + header
-        return cls(path, dtype, shape[0], tuple(shape[1:]), offset=offset)
 
     def column(self, place: int) -> RowFile:
         """Return the table of one place of the rows' first axis: `(rows, K, ...)` -> `(rows, ...)`."""
@@ -132,7 +104,7 @@ class RowFile:
         while done < len(view):
             got = os.preadv(self._file.fileno(), [view[done:]], offset + done)
             if got == 0:
-                raise StaleCacheError(f"{self.path} has become shorter while it was read; delete the folder")
+                raise StaleCacheError(f"{self.path} has become shorter while it was read; run the same command again")
             done += got
         return out
 

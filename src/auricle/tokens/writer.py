@@ -1,26 +1,21 @@
-"""Writes a token cache clip by clip; a killed process continues at its last commit."""
+"""Appends clips to a store of tokens; a killed process continues at its last commit."""
 
 from __future__ import annotations
 
 import fcntl
-import io
-import json
 import os
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TextIO
+from typing import BinaryIO, Self
 
 import numpy as np
 
-from auricle.errors import ConfigError, StaleCacheError
-from auricle.storage import disk_errors, write_atomic
-from auricle.tokens.cache import CLIPS, MANIFEST, TOKENS, VALID, Manifest, file_checksum
+from auricle.errors import ConfigError
+from auricle.storage import disk_errors, write_json
+from auricle.tokens.clip_store import FILES, JOURNAL, LOCK, ORIGIN, TOKENS, ClipStore, Grids, journal_line, say
 
-JOURNAL = "journal.jsonl"
-PLAN = "plan.json"
-LOCK = ".lock"
-SIDE = "vectors.bin"
 _REMEDY = "free some space and start again: committed clips are kept"
 
 
@@ -36,89 +31,76 @@ class ClipTokens:
     pooled: np.ndarray
     cls: np.ndarray
 
+    def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """Return the bytes for each of `FILES`."""
+        return (
+            b"".join(x.tobytes() for x in self.tokens),
+            b"".join(v.tobytes() for v in self.valid),
+            self.pooled.astype(np.float32).tobytes(),
+            self.cls.astype(np.float16).tobytes(),
+        )
 
-class CacheWriter:
-    """Appends clips to an unfinished cache.
 
-    Every commit forces the data to the disk and then adds its clips to the journal. On opening, data after the last
-    journalled clip, which a killed process had not committed, is cut off.
+class ClipWriter:
+    """Appends clips to a store, whose entries grow with each commit.
 
-    Args:
-        folder: of the cache.
-        plan: manifest of the cache to write.
-        replace_other: discard a cache, or unfinished work, of another plan.
-
-    Attributes:
-        done: rows of the corpus that are written already.
-        missing: rows that can't be encoded, with the reason.
+    Every commit forces the data to the disk and then adds its clips to the journal.
 
     Raises:
-        StaleCacheError: the folder holds unfinished work of another plan, or another process writes here.
         StorageError: the disk is full or the folder can't be written.
     """
 
-    def __init__(self, folder: Path, plan: Manifest, *, replace_other: bool = False) -> None:
-        self.folder, self.plan = folder, plan
-        self.done: set[int] = set()
-        self.missing: dict[int, str] = {}
-        self._entries: list[tuple[int, list[int]]] = []
-        self._pending: list[dict[str, object]] = []
-        self._grids: tuple[tuple[int, ...], tuple[float, ...], int, int] | None = None
+    def __init__(self, store: ClipStore) -> None:
+        self.store = store
+        self._pending: list[tuple[bytes, ClipTokens]] = []
+        self._refused: dict[bytes, str] = {}
+
+    def __enter__(self) -> Self:
+        folder = self.store.folder
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder)
-            self._resume(replace_other)
-            self._tokens, self._valid, self._side = (self._append(name) for name in (TOKENS, VALID, SIDE))
-            self._journal: TextIO = (folder / JOURNAL).open("a", encoding="utf-8")
-
-    def __enter__(self) -> Self:
+            write_json(folder / ORIGIN, asdict(self.store.origin))
+            # Another process may have written since the store was opened.
+            self.store.read_journal()
+            rows, slots = self.store.rows, self.store.slots
+            token, valid, pooled, classes = self.store.sizes
+            ends = (rows * token, rows * valid, slots * pooled, slots * classes)
+            self._files = [_open_at(folder / name, end) for name, end in zip(FILES, ends, strict=True)]
+            self._journal = _open_at(folder / JOURNAL, self.store.journalled)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the files; uncommitted data is cut off at the next opening."""
-        for file in (self._tokens, self._valid, self._side, self._journal, self._lock):
+        for file in (*self._files, self._journal, self._lock):
             # A full disk fails again when buffers are flushed; the commit has raised the error that matters.
             try:
                 file.close()
             except OSError:
                 continue
 
-    def add(self, row: int, clip: ClipTokens) -> None:
+    def add(self, key: bytes, clip: ClipTokens) -> None:
         """Append a clip; it is safe once `commit` has returned.
 
         Raises:
-            ConfigError: its tokens have another width than the cache, or other grids than earlier clips.
-            StorageError: the disk is full.
+            ConfigError: its tokens have another width than the store, or other grids than earlier clips.
         """
         widths = [tokens.shape[1] for tokens in clip.tokens]
-        if set(widths) - {self.plan.width}:
+        if set(widths) - {self.store.origin.width}:
             raise ConfigError(
-                f"clip {row} has layers of width {widths}, the cache holds tokens of width {self.plan.width}; leave "
+                f"found layers of width {widths}; the cache holds tokens of width {self.store.origin.width}: leave "
                 "layers of other widths out"
             )
-        grids = (clip.freq, clip.rate, clip.pooled.size, clip.cls.shape[1])
-        if self._grids is None:
-            self._grids = grids
-        elif self._grids != grids:
-            raise ConfigError(
-                f"clip {row} has grids {grids}, earlier clips {self._grids}; expected one grid for all clips"
-            )
-        with disk_errors(self.folder / TOKENS, _REMEDY):
-            for tokens, valid in zip(clip.tokens, clip.valid, strict=True):
-                self._tokens.write(tokens.tobytes())
-                self._valid.write(valid.tobytes())
-            self._side.write(clip.pooled.astype(np.float32).tobytes())
-            self._side.write(clip.cls.astype(np.float16).tobytes())
-        self._pending.append({"row": row, "time": list(clip.time)})
+        grids = Grids(clip.freq, clip.rate, clip.pooled.size, clip.cls.shape[1])
+        known = self.store.grids = self.store.grids or grids
+        if known != grids:
+            raise ConfigError(f"a clip has grids {grids}, earlier clips {known}; expected one grid for all clips")
+        self._pending.append((key, clip))
 
-    def skip(self, row: int, reason: str) -> None:
-        """Record that a clip can't be encoded."""
-        self._pending.append({"row": row, "reason": reason})
+    def refuse(self, key: bytes, reason: str) -> None:
+        """Record that this encoder can't encode a clip."""
+        self._refused[key] = reason
 
     def commit(self) -> None:
         """Force all clips added so far to the disk.
@@ -126,122 +108,46 @@ class CacheWriter:
         Raises:
             StorageError: the disk is full.
         """
-        if not self._pending:
+        if not self._pending and not self._refused:
             return
-        with disk_errors(self.folder / TOKENS, _REMEDY):
-            for file in (self._tokens, self._valid, self._side):
+        store, clips = self.store, []
+        with disk_errors(store.folder / TOKENS, _REMEDY):
+            for key, clip in self._pending:
+                total = 0
+                for file, data in zip(self._files, clip.parts(), strict=True):
+                    file.write(data)
+                    total = zlib.crc32(data, total)
+                clips.append([key.hex(), list(clip.time), total])
+            for file in self._files:
                 file.flush()
                 os.fsync(file.fileno())
-            record: dict[str, object] = {"clips": self._pending, "grids": self._grids}
-            self._journal.write(json.dumps(record) + "\n")
+            record = {
+                "row": store.rows,
+                "slot": store.slots,
+                "grids": None if store.grids is None else asdict(store.grids),
+                "clips": clips,
+                "refused": {key.hex(): reason for key, reason in self._refused.items()},
+            }
+            self._journal.write(journal_line(record))
             self._journal.flush()
             os.fsync(self._journal.fileno())
-        self._take(record)
-        self._pending = []
+        store.take(record)
+        self._pending, self._refused = [], {}
 
-    def finish(self) -> None:
-        """Write index and manifest, which make the folder a cache.
 
-        Raises:
-            StorageError: the disk is full.
-        """
-        self.commit()
-        freq, rate, pooled_width, P = self._grids or ((), (), 0, 0)
-        n, L, D = self.plan.clips, len(self.plan.layers), self.plan.width
-        start, time = np.zeros((n, L), dtype=np.int64), np.zeros((n, L), dtype=np.int64)
-        pooled = np.zeros((n, pooled_width), dtype=np.float32)
-        cls = np.zeros((n, L, P, D), dtype=np.float16)
-        side = (self.folder / SIDE).read_bytes()
-        row_start, size = 0, pooled_width * 4 + L * P * D * 2
-        for i, (row, columns) in enumerate(self._entries):
-            counts = np.asarray(columns) * np.asarray(freq)
-            time[row], start[row] = columns, row_start + np.concatenate([[0], counts.cumsum()[:-1]])
-            row_start += int(counts.sum())
-            vector = side[i * size : i * size + pooled_width * 4]
-            pooled[row] = np.frombuffer(vector, dtype=np.float32)
-            cls[row] = np.frombuffer(side[i * size + len(vector) : (i + 1) * size], dtype=np.float16).reshape(L, P, D)
-        buffer = io.BytesIO()
-        np.savez(buffer, start=start, time=time, pooled=pooled, cls=cls)
-        write_atomic(self.folder / CLIPS, buffer.getvalue())
-        manifest = replace(
-            self.plan,
-            freq=freq,
-            rate=rate,
-            rows=row_start,
-            missing=dict(sorted(self.missing.items())),
-            checksums={name: file_checksum(self.folder / name) for name in (TOKENS, VALID, CLIPS)},
-        )
-        write_atomic(self.folder / MANIFEST, manifest.to_json().encode())
-        self.discard((JOURNAL, PLAN, SIDE))
-
-    def discard(self, names: tuple[str, ...] = (MANIFEST, JOURNAL, PLAN, TOKENS, VALID, SIDE, CLIPS)) -> None:
-        """Close and delete the files."""
-        self.close()
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
-
-    def _append(self, name: str) -> BinaryIO:
-        return (self.folder / name).open("ab")
-
-    def _resume(self, replace_other: bool) -> None:
-        plan = self.folder / PLAN
-        known = plan.read_text() if plan.is_file() else None
-        if known != self.plan.to_json():
-            if known is not None and not replace_other:
-                differing = _differences(known, self.plan)
-                self._lock.close()
-                raise StaleCacheError(
-                    f"{self.folder} holds an unfinished extraction of another origin ({differing}); delete it, or "
-                    "choose another folder"
-                )
-            for name in (MANIFEST, JOURNAL, TOKENS, VALID, SIDE, CLIPS):
-                (self.folder / name).unlink(missing_ok=True)
-            write_atomic(plan, self.plan.to_json().encode())
-        journal = self.folder / JOURNAL
-        whole = 0
-        for line in journal.read_bytes().splitlines(keepends=True) if journal.is_file() else []:
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._take(json.loads(line))
-        rows = sum(int(np.dot(columns, self._grids[0])) for _, columns in self._entries) if self._grids else 0
-        L, D = len(self.plan.layers), self.plan.width
-        side = (self._grids[2] * 4 + L * self._grids[3] * D * 2) * len(self._entries) if self._grids else 0
-        for name, size in ((JOURNAL, whole), (TOKENS, rows * D * 2), (VALID, rows), (SIDE, side)):
-            path = self.folder / name
-            if path.is_file():
-                os.truncate(path, size)
-
-    def _take(self, record: dict[str, object]) -> None:
-        grids = record["grids"]
-        if isinstance(grids, list | tuple):
-            freq, rate, pooled, P = grids
-            self._grids = (tuple(freq), tuple(rate), int(pooled), int(P))
-        clips = record["clips"]
-        for clip in clips if isinstance(clips, list) else []:
-            row = int(clip["row"])
-            self.done.add(row)
-            if "reason" in clip:
-                self.missing[row] = str(clip["reason"])
-            else:
-                self._entries.append((row, list(clip["time"])))
+def _open_at(path: Path, end: int) -> BinaryIO:
+    """Open a file for appending at `end`; what is behind is cut off, and what is missing becomes zeros (no clip's)."""
+    path.touch()
+    os.truncate(path, end)
+    return path.open("ab")
 
 
 def _lock(folder: Path) -> BinaryIO:
-    """Lock the folder for this process until the file is closed."""
+    """Lock the folder for this process until the file is closed, waiting for another process that writes."""
     file = (folder / LOCK).open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise StaleCacheError(
-            f"another process is extracting tokens to {folder}; wait for it, or choose another folder"
-        ) from error
+    except BlockingIOError:
+        say(f"another process writes tokens to {folder}: waiting for it to end")
+        fcntl.flock(file, fcntl.LOCK_EX)
     return file
-
-
-def _differences(known: str, plan: Manifest) -> str:
-    try:
-        return "; ".join(Manifest.from_json(known).differences(plan)) or "another version of auricle"
-    except ValueError:
-        return "the plan is damaged"

@@ -109,7 +109,7 @@ class _Session:
         self.alarm = CollapseAlarm(patience=max(200, 2 * self.config.warmup_steps))
         self.known_broken: set[str] = set()
         # What was wrong with the journal of the run that is resumed.
-        self.faults: list[str] = []
+        self.damage: list[str] = []
         # A run that auricle 0.2 began keeps no record, so that its number of steps stays.
         self.recorded, plan = self.ranks.share((run.recorded, run.plan) if self.ranks.main else None)
         self.budget = Budget(self.config, plan)
@@ -122,7 +122,7 @@ class _Session:
             self._restore()
         else:
             if resume:
-                self.faults = self.run.rewind(0)
+                self.damage = self.run.rewind(0)
             self._prepare(prepare)
             for module in (self.update.encoder, self.update.objective):
                 self.ranks.broadcast(module)
@@ -136,7 +136,7 @@ class _Session:
                 stack.callback(tracker.close)
             stop = stack.enter_context(stop_signals())
             self._announce(line)
-            for warning in (*self.faults, *warnings):
+            for warning in (*self.damage, *warnings):
                 self._note(line, warning, "bold yellow")
             self._warn_of_warm_up(line)
             # Closing it ends the loader's own threads, also when a step raises.
@@ -344,4 +344,4 @@ class _Session:
                 f"the progress in {checkpoint / 'training.json'} is damaged ({error!r}); delete that folder to "
                 "continue from the checkpoint before it, or from step 0"
             ) from error
-        self.faults = self.run.rewind(self.step, state["progress"].get("lines"))
+        self.damage = self.run.rewind(self.step, state["progress"].get("lines"))

@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import typing
 import urllib.parse
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ from rich.progress import track
 from auricle.config import nearest
 from auricle.corpus.synthetic.render import VERSION, Kind, Scene, ScenesConfig, render_scene
 from auricle.errors import ConfigError, CorpusError
-from auricle.storage import disk_errors, write_atomic
+from auricle.storage import disk_errors, user_cache, write_atomic
 
 _REMEDY = (
     "free some space or choose another folder (XDG_CACHE_HOME moves the cache); finished clips are kept, and the same "
@@ -201,11 +200,6 @@ def parse_builtin(spec: str) -> ScenesConfig:
     return ScenesConfig(**values)
 
 
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "auricle" / "builtin"
-
-
 def render_builtin(spec: str, cache: str | Path | None = None, *, progress: bool = False) -> tuple[Path, str]:
     """Render a built-in corpus once into a cache folder.
 
@@ -222,7 +216,7 @@ def render_builtin(spec: str, cache: str | Path | None = None, *, progress: bool
         StorageError: the folder can't be written.
     """
     config = parse_builtin(spec)
-    parent = Path(cache) if cache is not None else _cache_folder()
+    parent = Path(cache) if cache is not None else user_cache() / "builtin"
     folder = parent / f"{config.content}-v{VERSION}-{config.fingerprint()}"
     write_scenes(folder, config.clips, config.seconds, config.seed, config.content, config.rate, progress=progress)
     return folder, f"{config.content}-{config.clips}x{config.seconds:g}s-seed{config.seed}"

@@ -122,7 +122,8 @@ class AnomalyTask(TaskType):
         groups = source_groups(card, corpus, targets.rows)
         description = f"{plan.description}; models are fitted to normal clips of the training and validation parts"
         payload = models, [fold.name for fold in plan.folds]
-        return TaskPlan(targets.rows, plan.protocol, description, groups, (*targets.notes, *notes), payload)
+        all_notes = (*targets.notes, *notes)
+        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, folds=plan.folds)
 
     def run(self, job: Job) -> Outcome:
         models, fold_names = job.plan.payload

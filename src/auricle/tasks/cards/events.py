@@ -11,6 +11,7 @@ CARDS_EVENTS: tuple[TaskCard, ...] = (
         title="Synthetic soundscapes of real events: onset, offset and class",
         corpus="sed_synth",
         protocol="split",
+        source="file",  # its column `source` names the ESC folds of a split, not what a scene was mixed from
         rule=EventsRule(frame=0.08),
         made="splits use disjoint ESC-50 folds: no source recording is in two splits",
         licence="CC BY 3.0",

@@ -37,6 +37,7 @@ CARDS_SOUND: tuple[TaskCard, ...] = (
         labels="multi",
         corpus="sed_synth",
         protocol="split",
+        source="file",  # its column `source` names the ESC folds of a split, not what a scene was mixed from
         made="the official split: training, validation and test scenes are mixed from disjoint ESC folds",
         licence="CC BY 3.0",
         citation=ESC,

@@ -34,8 +34,8 @@ class ClipsTask(TaskType):
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
         targets, plan = plan_clips(card, corpus, seed)
         groups, (metric, why) = source_groups(card, corpus, targets.rows), fair_metric(card, targets, plan.folds)
-        notes = (*targets.notes, *plan.notes, *why)
-        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, (targets, plan), metric)
+        notes, payload = (*targets.notes, *plan.notes, *why), (targets, plan)
+        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, payload, metric, plan.folds)
 
     def layers(self, probe: Config) -> Literal["all"] | None:
         return "all" if isinstance(probe, LayerCurveConfig) else super().layers(probe)

@@ -63,7 +63,7 @@ class EventsTask(TaskType):
         targets = lists.targets()
         plan, groups = plan_corpus(card, targets, corpus, seed)
         notes = (*lists.notes, *plan.notes)
-        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, (lists, plan))
+        return TaskPlan(targets.rows, plan.protocol, plan.description, groups, notes, (lists, plan), folds=plan.folds)
 
     def run(self, job: Job) -> Outcome:
         return _Run(job).outcome()

@@ -78,7 +78,7 @@ class LabelBudgetTask(TaskType):
         groups = source_groups(card, corpus, targets.rows)
         metric, why = fair_metric(card, targets, plan.folds)
         all_notes = (*targets.notes, *plan.notes, *notes, *why)
-        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, metric)
+        return TaskPlan(targets.rows, plan.protocol, description, groups, all_notes, payload, metric, plan.folds)
 
     def run(self, job: Job) -> Outcome:
         payload: Budgets = job.plan.payload

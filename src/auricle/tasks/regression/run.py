@@ -69,7 +69,8 @@ class RegressionTask(TaskType):
         # Without classes there is nothing to stratify by, and no class can be absent.
         targets = Targets("multi", (), rows, np.zeros((len(rows), 0), dtype=bool))
         plan, groups = plan_corpus(card, targets, corpus, seed)
-        return TaskPlan(rows, plan.protocol, plan.description, groups, (*notes, *plan.notes), (truth, plan))
+        all_notes = (*notes, *plan.notes)
+        return TaskPlan(rows, plan.protocol, plan.description, groups, all_notes, (truth, plan), folds=plan.folds)
 
     def run(self, job: Job) -> Outcome:
         truth, plan = job.plan.payload

@@ -85,7 +85,7 @@ class SequenceTask(TaskType):
         script = Script(np.array(texts, dtype=np.str_), symbols, labels, plan)
         notes += _overlaps(script)
         description = f"{plan.description}; {len(symbols)} {rule.unit}"
-        return TaskPlan(rows, plan.protocol, description, groups, tuple(notes), script)
+        return TaskPlan(rows, plan.protocol, description, groups, tuple(notes), script, folds=plan.folds)
 
     def run(self, job: Job) -> Outcome:
         script: Script = job.plan.payload
