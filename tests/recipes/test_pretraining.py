@@ -177,8 +177,6 @@ def test_a_corpus_that_is_not_there(tmp_path: Path, make_recipe) -> None:
 
 def test_broken_files_are_skipped_and_listed(tmp_path: Path, make_recipe) -> None:
     folder = write_corpus(tmp_path / "data", clips=20)
-    victim = folder / "class 1" / "clip 05 ü.wav"
-    victim.write_bytes(victim.read_bytes()[:2000])
     (folder / "class 1" / "noise.wav").write_bytes(b"not audio at all")
     run = pretrain(make_recipe(steps=4), folder, tmp_path / "run", progress=False)
     broken = json.loads((run / "corpus.json").read_text())["broken"]
