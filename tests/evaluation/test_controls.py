@@ -24,7 +24,7 @@ from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.report.run_data import read_runs
 from auricle.results.book import ResultBook
-from auricle.results.record import Result, read_results, write_results
+from auricle.results.record import SCHEME, Result, read_results, write_results
 from auricle.results.tables import list_sheets
 from auricle.tasks.card import TaskCard
 
@@ -155,7 +155,7 @@ def test_controls_made_on_the_encoders_front_end_are_stale(tones: Callable[..., 
 
 def test_records_name_their_scheme_and_old_ones_have_none(tones: Callable[..., Corpus], tmp_path: Path) -> None:
     _, new = old_and_new(tones, tmp_path)
-    assert new.scheme == 4
+    assert new.scheme == SCHEME
     data = json.loads(json.dumps(new.to_json()))
     del data["scheme"]
     assert Result.from_json(data).scheme == 0
