@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.audio.decode import FileInfo
 from auricle.corpus.columns import reading_of
-from auricle.corpus.ledger import beside
+from auricle.corpus.ledger import Entry, beside
 from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
 from auricle.corpus.readers.table_file import write_table
@@ -114,8 +114,14 @@ def scan(
             f"no recording of {corpus.name} can be used: {len(set(files))} are corrupt, such as {file}: {reason}"
         )
     seen = [sound for sound in sounds if not isinstance(sound, str)]
-    usable = replace(_with_sounds(corpus.select(good), seen), ledger=ledger)
+    usable = _with_sounds(corpus.select(good), seen)
     names = usable.column("file")
+    # Opening has read the headers; decoding finds more, such as joined files.
+    said = {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes}
+    known = {(entry.name, entry.reason) for entry in ledger.entries if entry.used}
+    new = (pair for pair in said.items() if pair not in known)
+    ledger = ledger.drop(*(Entry("recording", *pair, "read in part", used=True) for pair in new))
+    usable = replace(usable, ledger=ledger)
     same: dict[str, list[str]] = {}
     for name, sound in zip(names, seen, strict=True):
         if not sound.silent:
@@ -133,7 +139,6 @@ def scan(
         tuple(n for n, s in zip(names, seen, strict=True) if s.clipped > _CLIPPED_SHARE),
         table,
         tuple(notes),
-        {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes},
     )
 
 

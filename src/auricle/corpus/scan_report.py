@@ -29,7 +29,6 @@ class ScanReport:
         clipped: clips with many samples at full scale.
         table: path of the written table, or None.
         notes: remarks on the corpus.
-        remarks: recordings that are read in part, or whose headers are wrong -> what was read.
     """
 
     corpus: Corpus
@@ -38,7 +37,6 @@ class ScanReport:
     clipped: tuple[str, ...]
     table: Path | None
     notes: tuple[str, ...] = field(default=())
-    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
     def ledger(self) -> Ledger:
@@ -104,8 +102,6 @@ class ScanReport:
             console.print(table)
         if self.ledger.entries:
             console.print(self.ledger.table(longest))
-        lines = (f"{one_line(file)}: {escape(said)}" for file, said in self.remarks.items())
-        _list(console, "read in part, or with a wrong header", lines, longest)
         _list(console, "duplicates", ("  =  ".join(one_line(f) for f in g) for g in self.duplicates), longest)
         _list(console, "silent", (one_line(file) for file in self.silent), longest)
         _list(console, "clipped", (one_line(file) for file in self.clipped), longest)
@@ -134,7 +130,8 @@ def _summary(report: ScanReport) -> Table:
     table.add_row("folds", str(len(folds)) if folds else "none")
     table.add_row("sources", str(len(sources)) if sources else "none")
     for kind, came in report.ledger.came.items():
-        table.add_row(f"{kind}s", f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
+        if came:
+            table.add_row(f"{kind}s", f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
     if corpus.event_table is not None:
         known = len(corpus.annotated & set(corpus.column("file")))
         table.add_row("events", f"{len(corpus.events):,}, in {known:,} annotated recordings; the others are unknown")

@@ -13,7 +13,6 @@ from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
 from auricle.corpus.stores import FolderStore, Place, Store, probe_headers
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
-from auricle.words import counted
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,6 @@ def make_corpus(
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
             bad[i] = (f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on", "empty range")
-    if remarks:
-        file, said = next(iter(remarks.items()))
-        notes = (
-            *notes,
-            f"read in part, or with a wrong header: {counted(len(remarks), 'recording')}, such as {file!r}: {said}",
-        )
     full["_whole"] = [start is None for start in starts]
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad] if bad else list(range(count))
