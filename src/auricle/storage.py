@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,10 @@ REMEDY = "free some space or choose another folder"
 # The last entry of a sealed record: a sum of everything before and after its 16 digits.
 _SUM = re.compile(r'"sum": "([0-9a-f]{16})"\s*\}\s*\Z')
 # What numpy raises where an `.npz` is missing, cut or changed.
-NPZ_ERRORS = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+NPZ_ERRORS = (
+    *(OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+    *(SyntaxError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 @contextmanager

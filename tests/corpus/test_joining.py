@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auricle.corpus.columns import typed, untyped
+from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.readers.joining import _distinct, join
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError
@@ -60,12 +61,14 @@ def test_audio_is_that_of_the_clip_in_a_join_of_joins(tmp_path: Path, record) ->
 def test_events_and_problems_carry_the_corpus_in_their_name(tmp_path: Path) -> None:
     heard = Corpus.from_columns(
         {"file": ["0.wav"], "seconds": [4.0]}, root=tmp_path, name="b",
-        events=[Event("0.wav", 1.0, 2.0, "dog")], problems={"9.wav": "is empty"}, notes=("old table",),
+        events=[Event("0.wav", 1.0, 2.0, "dog")], notes=("old table",),
+        ledger=Ledger().add("recording", used=1, skipped=[Entry("recording", "9.wav", "is empty")]),
     )  # fmt: skip
     joined = join([part(tmp_path, "a"), heard])
     assert joined.events_of(2) == [Event("b/0.wav", 1.0, 2.0, "dog")]
     assert joined.events_of(0) == []
-    assert joined.problems == {"b/9.wav": "is empty"}
+    assert joined.ledger.reasons() == {"b/9.wav": "is empty"}
+    assert joined.ledger.sentence == "3 of 4 recordings used; 1 skipped: 1 corrupt"
     assert joined.notes == ("b: old table",)
 
 

@@ -66,7 +66,7 @@ def test_machines_of_dcase(tmp_path: Path) -> None:
             "target",
         ),
     }
-    assert "1 recording without normal or anomaly in the name was excluded" in corpus.notes
+    assert {e.cause: e.count for e in corpus.ledger.skipped("recording")}["without normal or anomaly in the name"] == 1
 
 
 def test_mimii(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_birdset(tmp_path: Path) -> None:
             "HSN_001_20150708_061805",
         ),
     }
-    assert "1 of 4 recordings not there" in corpus.notes
+    assert corpus.ledger.sentence == "3 of 4 recordings used; 1 skipped: 1 missing"
 
 
 def test_beehives(tmp_path: Path) -> None:

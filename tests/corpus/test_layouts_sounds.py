@@ -61,10 +61,10 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "audio/fold5/100032-3-0-0.wav").unlink()
     some = open_corpus(tmp_path)
     assert some.column("file") == ["audio/fold10/100263-2-0-117.wav"]
-    assert some.problems == {
+    assert some.ledger.reasons() == {
         "audio/fold5/100032-3-0-0.wav": "UrbanSound8K names it, but there is no such file",
     }
-    assert "1 of 2 recordings not there" in some.notes
+    assert some.ledger.sentence == "1 of 2 recordings used; 1 skipped: 1 missing"
     (tmp_path / "audio/fold10/100263-2-0-117.wav").rename(tmp_path / "audio/fold10/other.wav")
     with pytest.raises(CorpusError, match="has the tables of UrbanSound8K but none of its 2 recordings"):
         open_corpus(tmp_path)
@@ -92,7 +92,7 @@ def test_recordings_converted_to_another_format_count_as_themselves(tmp_path: Pa
         path.unlink()
     corpus = open_corpus(tmp_path)
     assert corpus.column("file") == ["audio/fold5/100032-3-0-0.flac", "audio/fold10/100263-2-0-117.flac"]
-    assert not corpus.problems
+    assert not corpus.ledger.skipped("recording")
 
 
 def test_two_copies_are_not_guessed_between(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_another_publishers_division(tmp_path: Path) -> None:
     table.write_text("file_name,label,split\naudio/fold5/100032-3-0-0.wav,dog,valid\naudio/gone.wav,x,train\n")
     corpus = open_corpus(f"layout:us8k:{data}?split={table}")
     assert columns(corpus, "label", "split", "fold") == {"audio/fold5/100032-3-0-0.wav": ("dog_bark", "valid", None)}
-    assert corpus.notes[-3:] == (
-        "divided by division.csv",
-        "1 clip that division.csv does not name was skipped",
-        "not here: 1 clip that division.csv names",
+    assert corpus.notes[-1] == "divided by division.csv"
+    assert corpus.ledger.sentence == (
+        "1 of 2 recordings used; 1 skipped: 1 not in division.csv. "
+        "2 of 4 rows used; 2 skipped: 1 of skipped recordings, 1 of unknown clips"
     )
     table.write_text("file,label\naudio/fold5/100032-3-0-0.wav,x\n")
     with pytest.raises(CorpusError, match="has neither a column `split` nor `fold`"):
@@ -196,7 +196,7 @@ def test_audioset_with_some_of_its_recordings(tmp_path: Path) -> None:
         "audio/train/YabcdefghiJ.wav": ("Speech", "train", "YabcdefghiJ"),
         "audio/eval/007P6bFgRCU_10.000_20.000.wav": ("Male speech, man speaking", "test", "007P6bFgRCU"),
     }
-    assert not corpus.problems
+    assert corpus.ledger.sentence == "3 of 4 recordings used; 1 skipped: 1 missing"
     assert corpus.notes[1:] == (
         "2 of the 3 segments of balanced_train_segments are here",
         "1 of the 1 segments of eval_segments are here",
@@ -220,7 +220,7 @@ def test_events_of_urban_sed_come_with_their_faults_counted(tmp_path: Path) -> N
         Event("audio/train/soundscape_train0.wav", 0.5, 1.0, "dog_bark"),
         Event("audio/validate/soundscape_validate0.wav", 0.2, 0.3, "drilling"),
     ]
-    assert any("skipped 1 of 4 events: a negative onset" in note for note in corpus.notes)
+    assert corpus.ledger.sentence.endswith("3 of 4 events used; 1 skipped: 1 with a negative onset")
     assert any("cut at the end of the recording: 1 event" in note for note in corpus.notes)
 
 

@@ -55,7 +55,7 @@ def test_vocal_imitation_libricount_coughvid(tmp_path: Path) -> None:
     put(third, "a.wav", "b.wav", "c.wav")
     corpus = opened(third, "coughvid")
     assert columns(corpus, "label") == {"a.wav": ("healthy",)}
-    assert "1 of 2 recordings not here in a format that can be read" in corpus.notes
+    assert {e.cause: e.count for e in corpus.ledger.skipped("recording")}["missing or in another format"] == 1
 
 
 def test_speech_commands(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_languages_and_speakers(tmp_path: Path) -> None:
         "wav/id10001/v2/00001.wav": ("id10001", "valid", "id10001/v2"),
         "wav/id10270/v3/00001.wav": ("id10270", "test", "id10270/v3"),
     }
-    assert list(corpus.problems) == ["wav/id10270/v4/00001.wav"]
+    assert list(corpus.ledger.reasons()) == ["wav/id10270/v4/00001.wav"]
     text(vox, "iden_split.txt", "7 id10001/v1/00001.wav")
     with pytest.raises(CorpusError, match="expected lines such as `1 id10001"):
         open_corpus(vox)

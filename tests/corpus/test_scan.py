@@ -45,7 +45,8 @@ def test_scan_tells_what_is_there(messy):
     assert set(report.broken) == BROKEN
     assert "NaN" in report.broken["nan.wav"]
     assert "truncated" in report.broken["cut.flac"]
-    assert report.remarks == {"cut.wav": "partly read: 4,478 of 16,000 frames that its header promises"}
+    said = [(entry.name, entry.reason) for entry in report.ledger.entries if entry.used]
+    assert said == [("cut.wav", "partly read: 4,478 of 16,000 frames that its header promises")]
     assert len(report.corpus) == 11
     assert report.duplicates == (("dog/a.wav", "dog/same as a.flac"),)
     assert report.silent == ("cat/one.wav", "silent too.wav", "silent.wav")
@@ -70,7 +71,7 @@ def test_the_table_stands_for_the_folder_until_a_file_changes(messy, record):
     assert report.table == messy / "auricle-corpus.parquet"
     opened = open_corpus(messy)
     assert "scan_rate" in opened.columns
-    assert set(opened.problems) == BROKEN
+    assert set(opened.ledger.reasons()) == BROKEN
     assert len(opened) == 11
     assert opened.fingerprint == before.filter(lambda clip: clip.file in opened.column("file")).fingerprint
     record(messy / "new.wav", seed=9)
@@ -92,7 +93,7 @@ def test_where_the_table_goes(messy, tmp_path):
     assert scan(messy, out=tmp_path / "folder").table == tmp_path / "folder" / "auricle-corpus.parquet"
     assert len(open_corpus(tmp_path / "folder")) == 11
     assert scan(messy, out=messy).table == messy / "auricle-corpus.parquet"
-    assert [note[:30] for note in open_corpus(messy).notes] == ["read in part, or with a wrong "]
+    assert [entry.name for entry in open_corpus(messy).ledger.entries if entry.used] == ["cut.wav"]
     report = scan([messy / "dog", messy / "cat"])
     assert report.table is None
     assert "only a whole folder has a default table" in report.notes[-1]
@@ -164,8 +165,8 @@ def test_the_report_is_printed_safely(messy):
         "messy folder",
         "11 (5 unlabelled)",
         "16000 Hz: 9",
-        "skipped (5)",
-        "and 2 more",
+        "skipped, or not used as it is (6)",
+        "and 3 more",
         "cat",
         "clipped (1)",
     ):

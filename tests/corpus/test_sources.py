@@ -93,8 +93,8 @@ def test_a_name_that_is_no_text_is_reported(tmp_path, record):
     shutil.copy(tmp_path / "good.wav", os.fsencode(tmp_path) + b"/bad\xff.wav")
     corpus = open_corpus(tmp_path)
     assert corpus.column("file") == ["good.wav"]
-    assert list(corpus.problems.values()) == ["the name is not valid UTF-8; rename the file"]
-    json.dumps(dict(corpus.problems)).encode()
+    assert list(corpus.ledger.reasons().values()) == ["the name is not valid UTF-8; rename the file"]
+    json.dumps(corpus.ledger.to_json()).encode()
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path, record):
@@ -105,7 +105,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path, record):
     (tmp_path / "far" / "dead.wav").symlink_to(tmp_path / "nothing.wav")
     corpus = open_corpus(tmp_path / "here")
     assert corpus.column("file") == ["link/a.wav"]
-    assert list(corpus.problems) == ["link/dead.wav"]
+    assert list(corpus.ledger.reasons()) == ["link/dead.wav"]
 
 
 def test_label_table_in_the_folder(tmp_path, record):
@@ -131,8 +131,14 @@ def test_label_table_in_the_folder(tmp_path, record):
     assert corpus.column("midi") == [60, 61]
     assert corpus.column("gain") == [0.5, 1.25]
     assert corpus.column("seconds") == [0.5, 0.5]
-    assert corpus.problems == {"clips/gone.wav": "metadata.csv names it, but there is no such file"}
-    assert corpus.notes == ("1 of 3 audio files are not in metadata.csv and were skipped",)
+    assert corpus.ledger.reasons() == {
+        "clips/gone.wav": "metadata.csv names it, but there is no such file",
+        "clips/unlisted.wav": "metadata.csv does not name it",
+    }
+    assert corpus.ledger.sentence.startswith(
+        "2 of 4 recordings used; 2 skipped: 1 missing, 1 not in metadata.csv. 1 of 2 events used; 1 skipped"
+    )
+    assert corpus.notes == ()
     assert corpus.events == [Event("clips/1.wav", 0.1, 0.25, "dog")]
     inside = open_corpus(tmp_path / "clips")
     assert inside.column("file") == ["0.wav", "1.wav"]
@@ -171,8 +177,8 @@ def test_parquet_table_of_paths(tmp_path, record):
         ("name,label\na.wav,x\n", "no column for file names; found name, label, expected `file`"),
         ("file,label\na.wav,x,y\n", "line 2: 3 values, but the header names 2"),
         ("file,file\na.wav,x\n", "names a column twice"),
-        ("file,fold\na.wav,one\n", "row 1: fold is 'one'; expected a whole number"),
-        ("file,seconds\na.wav,long\n", "row 1: seconds is 'long'; expected seconds"),
+        ("file,fold\na.wav,one\n", "line 2: fold is 'one'; expected a whole number"),
+        ("file,seconds\na.wav,long\n", "line 2: seconds is 'long'; expected seconds"),
         ("file,start,seconds\na.wav,-1,1\n", "the range is empty"),
         ("file,label\nx.wav,a\ny.wav,b\n", "names 2 files and none of them is there .such as 'x.wav', 'y.wav'"),
     ],
@@ -229,7 +235,7 @@ def test_broken_headers_are_skipped(tmp_path, record):
     record(tmp_path / "zero.wav", np.zeros(0))
     corpus = open_corpus(tmp_path)
     assert corpus.column("file") == ["0.wav", "1.wav", "2.wav"]
-    assert sorted(corpus.problems) == ["empty.wav", "text.flac", "zero.wav"]
+    assert sorted(corpus.ledger.reasons()) == ["empty.wav", "text.flac", "zero.wav"]
     for i in range(3):
         (tmp_path / f"{i}.wav").unlink()
     with pytest.raises(CorpusError, match=r"no recording of .* can be used: 3 skipped, the first: empty\.wav"):
@@ -299,7 +305,7 @@ def test_real_corpora_open(shared_audio):
     assert len(esc10.audio(0, 16000)) == pytest.approx(5 * 16000, rel=0.01)
     everything = open_corpus(shared_audio, exclude=("esc10", "sed_synth"))
     assert len(everything) == 5750
-    assert not everything.problems
+    assert everything.ledger.came["recording"] >= 5750
     assert {"esc10", "sed_synth", "audiocaps_text"}.isdisjoint(everything.column("corpus"))
     assert len(set(everything.column("file"))) == 5750
     drums = open_corpus(shared_audio / "mdb_drums")

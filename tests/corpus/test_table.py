@@ -9,6 +9,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.table_file import read_table, write_table
 from auricle.corpus.table import Corpus, Event
@@ -169,7 +170,7 @@ def test_concat_keeps_names_apart(corpus, tmp_path, record):
         {"file": ["0.wav"], "seconds": [0.5], "midi": ["C4"]},
         root=tmp_path / "b",
         events=[Event("0.wav", 0.1, 0.2, "fox")],
-        problems={"x.wav": "why"},
+        ledger=Ledger().add("recording", used=1, skipped=[Entry("recording", "x.wav", "why")]),
     )
     both = join([corpus, other, other])
     assert both.column("file") == ["pets/0.wav", "pets/1.wav", "pets/2.wav", "b/0.wav", "b-2/0.wav"]
@@ -177,7 +178,7 @@ def test_concat_keeps_names_apart(corpus, tmp_path, record):
     assert both.column("midi") == ["60", "61", "62", "C4", "C4"]
     assert both.column("label") == ["dog", "cat; dog", None, None, None]
     assert both.events_of(3) == [Event("b/0.wav", 0.1, 0.2, "fox")]
-    assert both.problems == {"b/x.wav": "why", "b-2/x.wav": "why"}
+    assert both.ledger.reasons() == {"b/x.wav": "why", "b-2/x.wav": "why"}
     np.testing.assert_array_equal(both.audio(3), other.audio(0))
     np.testing.assert_array_equal(both.audio(1), corpus.audio(1))
     with pytest.raises(CorpusError, match="no corpora"):
@@ -194,7 +195,7 @@ def test_parquet_comes_back_also_after_a_move(corpus, tmp_path):
         {name: corpus.column(name) for name in corpus.columns if name != "start"},
         root=here,
         events=corpus.events,
-        problems={"bad\n.wav": "why"},
+        ledger=Ledger().add("recording", used=3, skipped=[Entry("recording", "bad\n.wav", "why")]),
         notes=("note",),
     )
     write_table(moved, here / "table.parquet")
@@ -204,7 +205,7 @@ def test_parquet_comes_back_also_after_a_move(corpus, tmp_path):
     assert back.table.equals(moved.table)
     assert back.fingerprint == before
     assert back.events == corpus.events
-    assert (dict(back.problems), back.notes, back.name) == ({"bad\n.wav": "why"}, ("note",), "here")
+    assert (back.ledger, back.notes, back.name) == (moved.ledger, ("note",), "here")
     assert back.root == tmp_path / "there"
     assert len(back.audio(2)) == 36000
     assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["0.wav", "1.wav", "2.wav", "table.parquet"]

@@ -12,7 +12,7 @@ import soundfile
 
 from auricle.corpus.sources import open_corpus
 from auricle.errors import CheckpointError
-from auricle.recipes.recordings import check_corpus, describe_corpus, write_recordings
+from auricle.recipes.recordings import check_corpus, write_ledger, write_recordings
 from auricle.training.run_folder import RunFolder
 
 
@@ -27,7 +27,7 @@ def write(folder: Path, seeds: range) -> Path:
 def run(tmp_path: Path) -> RunFolder:
     corpus = open_corpus(write(tmp_path / "data", range(4)))
     run = RunFolder.create(tmp_path / "run", {"name": "toy"})
-    run.write("corpus.json", describe_corpus(corpus, (), {}))
+    write_ledger(run, corpus, ())
     write_recordings(run, corpus)
     return run
 

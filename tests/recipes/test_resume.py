@@ -161,7 +161,7 @@ def test_data_may_have_moved_but_not_changed(toy_corpus: Path, whole: Path, tmp_
     moved = Path(shutil.copytree(toy_corpus, tmp_path / toy_corpus.name))
     other = write_corpus(tmp_path / "other", 5)
     for step in (8, 10):  # before its last step, and after
-        with pytest.raises(CheckpointError, match=r"24 clips.*5 clips.*give the same --data"):
+        with pytest.raises(CheckpointError, match=r"24 clips.*5 clips.*the same --data"):
             resume(run, data=other)
         assert max(RunFolder.open(run).checkpoints) == step
         assert main(["pretrain", "--resume", str(run), "--data", str(moved)]) == 0

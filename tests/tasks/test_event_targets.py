@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auricle.corpus.readers.side_tables import check_events
+from auricle.corpus.readers.event_tables import check_events
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import ConfigError, CorpusError
@@ -30,8 +31,6 @@ def corpus(events: list[tuple[str, float, float, str]], files: tuple[str, ...] =
 def read(events: list[tuple[str, float, float, str]], rule: EventsRule | None = None, **columns: list[str]):
     made = corpus(events)
     if columns:
-        from dataclasses import replace
-
         table = made.event_table
         for name, values in columns.items():
             table = table.append_column(name, pa.array(values))
@@ -49,15 +48,28 @@ def test_impossible_times_are_left_out_and_counted() -> None:
             ("b", 4.0, math.nan, "dog"),
             ("b", 11.0, 12.0, "dog"),
             ("b", 9.5, 12.0, "cat"),
-        ]
+        ],
+        EventsRule(complete_annotation=True),
     )
     assert lists.classes == ("cat", "dog")
     assert lists.events == (((1.0, 2.0, "dog"),), ((9.5, 10.0, "cat"),), ())
     text = "\n".join(lists.notes)
     for words in ("a negative onset", "an offset that is not after", "no number", "after the recording's end"):
-        assert f"skipped 1 of 6 events: {words}" in text or words in text
+        assert f"1 with {words}" in text or words in text
     assert "cut at the end of the recording: 1 event" in text
     assert "no events in 1 of 3 clips" in text
+
+
+def test_recordings_without_a_row_are_unknown_unless_the_annotation_is_complete() -> None:
+    """A recording that nobody annotated must not be scored as one without events."""
+    events = [("a", 1.0, 2.0, "dog"), ("c", 1.0, 2.0, "cat")]
+    lists = read(events)
+    assert lists.rows.tolist() == [0, 2]
+    assert len(lists.events) == 2
+    assert any("1 of 3 clips have no row in the table of events" in note for note in lists.notes)
+    complete = read(events, EventsRule(complete_annotation=True))
+    assert complete.rows.tolist() == [0, 1, 2]
+    assert complete.events[1] == ()
 
 
 def test_overlapping_events_of_a_class_are_joined_where_sounds_last() -> None:
@@ -74,11 +86,11 @@ def test_overlapping_events_of_a_class_are_joined_where_sounds_last() -> None:
 
 def test_rare_classes_and_other_columns() -> None:
     events = [("a", 1.0, 2.0, "dog"), ("a", 4.0, 5.0, "dog"), ("b", 1.0, 2.0, "cat")]
-    lists = read(events, EventsRule(least=2))
+    lists = read(events, EventsRule(least=2, complete_annotation=True))
     assert lists.classes == ("dog",)
     assert lists.events == (((1.0, 2.0, "dog"), (4.0, 5.0, "dog")), (), ())
     assert any("fewer than 2 events were excluded: cat (1)" in note for note in lists.notes)
-    named = read(events, breed=["terrier", "terrier", "tom"])
+    named = read(events, EventsRule(complete_annotation=True), breed=["terrier", "terrier", "tom"])
     assert named.classes == ("terrier", "tom")
     np.testing.assert_array_equal(named.targets().truth, [[1, 0], [0, 1], [0, 0]])
 
@@ -95,10 +107,11 @@ def test_what_can_not_serve_is_refused() -> None:
         make_events(CARD, EventsRule(), silent)
     with pytest.raises(CorpusError, match="no column 'species'; found file, onset, offset, label"):
         make_events(CARD.replace(label="species"), EventsRule(), corpus([("a", 0.0, 1.0, "x")]))
-    with pytest.raises(CorpusError, match="no usable event: skipped 1 of 1 event"):
+    with pytest.raises(CorpusError, match="no usable event: 0 of 1 events used; 1 skipped: 1 with a negative onset"):
         read([("a", -1.0, 1.0, "x")])
-    checked = check_events(corpus([("a", -1.0, 1.0, "x")]))
-    with pytest.raises(CorpusError, match="no usable event: skipped 1 of 1 event: a negative onset"):
+    made = corpus([("a", -1.0, 1.0, "x")])
+    checked = check_events(replace(made, ledger=made.ledger.add("event", used=1)))
+    with pytest.raises(CorpusError, match=r"no usable event: .*0 of 1 events used; 1 skipped: 1 with a negative onset"):
         make_events(CARD, EventsRule(), checked)
     with pytest.raises(CorpusError, match="fewer than 5 events"):
         read([("a", 0.0, 1.0, "x")], EventsRule(least=5))

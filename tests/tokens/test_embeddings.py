@@ -141,13 +141,13 @@ def test_a_full_disk_leaves_the_old_file_and_the_work(
     monkeypatch.setattr(embedding_files.pq, "write_table", full)
     with pytest.raises(StorageError, match=r"no space left to write .*e\.parquet .*free some space or write elsewhere"):
         embed(encoder, corpus, out)
-    assert sorted(p.name for p in out.parent.iterdir()) == [".e.parquet.unfinished", "e.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [".e.parquet.unfinished", "e.ledger.jsonl", "e.parquet"]
     assert out.read_bytes() == before
     monkeypatch.setattr(embedding_files.pq, "write_table", whole)
     seen = spied(encoder, monkeypatch)
     embed_corpus(encoder, corpus, out, resume=True, progress=False)
     assert (seen, out.read_bytes()) == ([], before)
-    assert [p.name for p in out.parent.iterdir()] == ["e.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["e.ledger.jsonl", "e.parquet"]
 
 
 def test_broken_clips_and_vectors_have_no_row(

@@ -103,6 +103,7 @@ def embed(argv: Sequence[str]) -> None:
         trust_remote_code=args.trust_remote_code,
     )
     print(f"{counted(table.clips, 'clip')}, {counted(table.width, 'number')} each: {args.out}")
+    print(table.ledger.sentence)
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)
     for file, reason in table.broken.items():

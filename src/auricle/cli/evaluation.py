@@ -193,6 +193,7 @@ def finetune(argv: Sequence[str]) -> None:
 def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]) -> type:
     """Add the flags that depend on the task: its label column and the settings of its type."""
     from auricle.tasks.cards.registry import CARDS, get_task
+    from auricle.tasks.events.rule import EventsRule
 
     named = value_of("--task", argv)
     fields: list[Any] = list(more)
@@ -200,6 +201,11 @@ def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]
         card = get_task(named)
         label = tyro.conf.arg(help="Column of the corpus that holds the labels (or what the task's type reads).")
         fields.append(("label", Annotated[str, label], card.label))
+        if isinstance(card.rule, EventsRule):
+            complete = "Recordings without a row in the table of events have no events; by default nothing is known of "
+            complete += "them, and they are excluded."
+            complete_flag = tyro.conf.arg(help=complete)
+            fields.append(("complete_annotation", Annotated[bool, complete_flag], card.rule.complete_annotation))
         if dataclasses.fields(card.rule):
             fields.append(("rule", type(card.rule), card.rule))
     return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True, kw_only=True)
@@ -209,7 +215,10 @@ def _card(args: Any) -> Any:
     from auricle.tasks.cards.registry import get_task
 
     card = get_task(args.task)
-    return card.replace(label=args.label, rule=getattr(args, "rule", card.rule))
+    rule = getattr(args, "rule", card.rule)
+    if getattr(args, "complete_annotation", False):
+        rule = rule.replace(complete_annotation=True)
+    return card.replace(label=args.label, rule=rule)
 
 
 def _audio(args: Any) -> Any:

@@ -60,7 +60,7 @@ def typed(name: str, values: Any, kind: pa.DataType) -> pa.Array:
         values = values.combine_chunks()
     try:
         return values.cast(kind) if isinstance(values, pa.Array) else pa.array(list(values), type=kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise CorpusError(f"column {name!r} can't be read as {kind}: {error}") from error
 
 
@@ -70,5 +70,5 @@ def untyped(values: Any) -> pa.Array:
         return values
     try:
         return pa.array(list(values))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from auricle.audio.batch import Audio
 from auricle.corpus.decoded import DecodedCache, Quantised
+from auricle.corpus.losses import clip_name
 from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, make_plan
 from auricle.corpus.reading import expansions, share_notes
 from auricle.corpus.table import Corpus
@@ -93,7 +94,7 @@ class Loader:
         self.corpus, self.window, self.config = corpus, window, config
         self.rate, self.seed, self.rank, self.world = rate, seed, rank, world
         self._broken: dict[str, str] = {}
-        self._unusable: set[int] = set()
+        self._unusable: dict[int, str] = {}
         self._lock = threading.Lock()
         self._samples = window.samples(rate)
         # As played: a clip whose time is expanded fills more windows.
@@ -137,6 +138,13 @@ class Loader:
         """Recordings that could not be used so far -> the reason; others replaced them."""
         with self._lock:
             return dict(self._broken)
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """Rows of the clips that are not used any more -> the reason (of long recordings, other windows are drawn)."""
+        short = np.flatnonzero(self._seconds < self.config.shortest).tolist()
+        with self._lock:
+            return {row: f"too short: {self._seconds[row]:.3g} s" for row in short} | self._unusable
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is wrong with the draws of an epoch: one recording that fills much of it."""
@@ -203,7 +211,7 @@ class Loader:
                 self._note(index, error.reason)
                 failed.add(index)
                 if not self._is_long(index):
-                    self._unusable.add(index)
+                    self._unusable[index] = reason
         broken = self.broken
         raise CorpusError(
             f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, and no other was found for a window; "
@@ -211,10 +219,8 @@ class Loader:
         )
 
     def _note(self, index: int, reason: str) -> None:
-        clip = self.corpus[index]
-        name = clip.file if self.corpus.is_whole(index) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
         with self._lock:
-            self._broken[name] = reason
+            self._broken[clip_name(self.corpus, index)] = reason
 
     def _is_long(self, index: int) -> bool:
         return bool(self._seconds[index] > _WHOLE_WINDOWS * self.window.seconds)

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.audio.decode import FileInfo
 from auricle.corpus.columns import reading_of
+from auricle.corpus.ledger import Entry, beside
+from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
 from auricle.corpus.readers.table_file import write_table
 from auricle.corpus.reading import band_notes, read_as
@@ -102,18 +104,24 @@ def scan(
     corpus = path if isinstance(path, Corpus) else open_corpus(path, split=split, exclude=exclude)
     corpus = read_as(corpus, channel, time_expansion)
     sounds = _measure(corpus, workers or min(8, os.cpu_count() or 1), progress)
-    broken = dict(corpus.problems)
     files = corpus.column("file")
-    broken |= {files[i]: sound for i, sound in enumerate(sounds) if isinstance(sound, str)}
     good = [i for i, sound in enumerate(sounds) if not isinstance(sound, str)]
+    broken = {i: (sound, cause_of(sound)) for i, sound in enumerate(sounds) if isinstance(sound, str)}
+    ledger = with_losses(corpus, broken)
     if not good:
-        file, reason = next(iter(broken.items()))
+        file, reason = next(iter(ledger.reasons().items()))
         raise CorpusError(
-            f"no recording of {corpus.name} can be used: {len(broken)} are corrupt, such as {file}: {reason}"
+            f"no recording of {corpus.name} can be used: {len(set(files))} are corrupt, such as {file}: {reason}"
         )
     seen = [sound for sound in sounds if not isinstance(sound, str)]
-    usable = replace(_with_sounds(corpus.select(good), seen), problems=broken)
+    usable = _with_sounds(corpus.select(good), seen)
     names = usable.column("file")
+    # Opening has read the headers; decoding finds more, such as joined files.
+    said = {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes}
+    known = {(entry.name, entry.reason) for entry in ledger.entries if entry.used}
+    new = (pair for pair in said.items() if pair not in known)
+    ledger = ledger.drop(*(Entry("recording", *pair, "read in part", used=True) for pair in new))
+    usable = replace(usable, ledger=ledger)
     same: dict[str, list[str]] = {}
     for name, sound in zip(names, seen, strict=True):
         if not sound.silent:
@@ -123,15 +131,14 @@ def scan(
     if write:
         whole = isinstance(path, str | Path) and split is None and not exclude
         table = _write(usable, Path(path) if whole and isinstance(path, str | Path) else None, out, notes)
+    ledger.write(beside(table)) if table is not None else None
     return ScanReport(
         usable,
-        broken,
         tuple(tuple(group) for group in same.values() if len(group) > 1),
         tuple(n for n, s in zip(names, seen, strict=True) if s.silent),
         tuple(n for n, s in zip(names, seen, strict=True) if s.clipped > _CLIPPED_SHARE),
         table,
         tuple(notes),
-        {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes},
     )
 
 

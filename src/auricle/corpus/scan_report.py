@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from auricle.corpus.ledger import Ledger, one_line
 from auricle.corpus.table import Corpus
 from auricle.words import counted
 
@@ -23,23 +24,29 @@ class ScanReport:
     Attributes:
         corpus: the usable clips, with the columns `scan_rate` (Hz), `scan_channels`, `scan_format`, `scan_peak`,
             `scan_level_db`, `scan_silent`, `scan_clipped` and `scan_digest`.
-        broken: recordings that were skipped -> the reason.
         duplicates: groups of clips with equal audio, by file names.
         silent: silent clips.
         clipped: clips with many samples at full scale.
         table: path of the written table, or None.
         notes: remarks on the corpus.
-        remarks: recordings that are read in part, or whose headers are wrong -> what was read.
     """
 
     corpus: Corpus
-    broken: dict[str, str]
     duplicates: tuple[tuple[str, ...], ...]
     silent: tuple[str, ...]
     clipped: tuple[str, ...]
     table: Path | None
     notes: tuple[str, ...] = field(default=())
-    remarks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What came in, what of it is used, and why the rest is not; `NAME.ledger.jsonl` beside the table lists it."""
+        return self.corpus.ledger
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Recordings that were skipped -> the reason."""
+        return self.ledger.reasons()
 
     @property
     def hours(self) -> float:
@@ -93,22 +100,14 @@ class ScanReport:
             if len(counts) > longest:
                 table.add_row(f"... and {len(counts) - longest} more", "", "")
             console.print(table)
-        if self.broken:
-            table = Table(title=f"skipped ({len(self.broken)})")
-            table.add_column("recording", overflow="fold")
-            table.add_column("reason", overflow="fold")
-            for file, reason in list(self.broken.items())[:longest]:
-                table.add_row(_one_line(file), escape(reason))
-            if len(self.broken) > longest:
-                table.add_row(f"... and {len(self.broken) - longest} more", "see ScanReport.broken")
-            console.print(table)
-        lines = (f"{_one_line(file)}: {escape(said)}" for file, said in self.remarks.items())
-        _list(console, "read in part, or with a wrong header", lines, longest)
-        _list(console, "duplicates", ("  =  ".join(_one_line(f) for f in g) for g in self.duplicates), longest)
-        _list(console, "silent", (_one_line(file) for file in self.silent), longest)
-        _list(console, "clipped", (_one_line(file) for file in self.clipped), longest)
+        if self.ledger.entries:
+            console.print(self.ledger.table(longest))
+        _list(console, "duplicates", ("  =  ".join(one_line(f) for f in g) for g in self.duplicates), longest)
+        _list(console, "silent", (one_line(file) for file in self.silent), longest)
+        _list(console, "clipped", (one_line(file) for file in self.clipped), longest)
         for note in self.notes:
             console.print(f"note: {escape(note)}")
+        console.print(escape(self.ledger.sentence), soft_wrap=True)
         if self.table is not None:
             console.print(f"table: {escape(str(self.table))}", soft_wrap=True)
 
@@ -130,7 +129,12 @@ def _summary(report: ScanReport) -> Table:
     table.add_row("splits", ", ".join(sorted(splits)) or "none")
     table.add_row("folds", str(len(folds)) if folds else "none")
     table.add_row("sources", str(len(sources)) if sources else "none")
-    table.add_row("skipped", str(len(report.broken)))
+    for kind, came in report.ledger.came.items():
+        if came:
+            table.add_row(f"{kind}s", f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
+    if corpus.event_table is not None:
+        known = len(corpus.annotated & set(corpus.column("file")))
+        table.add_row("events", f"{len(corpus.events):,}, in {known:,} annotated recordings; the others are unknown")
     table.add_row(
         "duplicates", f"{counted(len(report.duplicates), 'group')}, {counted(sum(map(len, report.duplicates)), 'clip')}"
     )
@@ -151,8 +155,3 @@ def _list(console: Console, title: str, lines: Iterable[str], longest: int) -> N
         console.print(f"  {line}", soft_wrap=True)
     if len(listed) > longest:
         console.print(f"  ... and {len(listed) - longest} more")
-
-
-def _one_line(name: str) -> str:
-    """Escape control characters, such as line breaks, in the name of a file."""
-    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,21 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.config import nearest
+from auricle.corpus.losses import with_losses
 from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts.opening import open_layout, open_named, recognise
-from auricle.corpus.readers.folder import open_label_table, open_loose_files, sub_corpora
+from auricle.corpus.readers.folder import PLAIN, has_table, open_label_table, open_loose_files, sub_corpora
 from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.label_table import tidy_split
-from auricle.corpus.readers.listing import AUDIO_NAMES, AUDIO_SUFFIXES, LABEL_TABLES, SCAN_TABLE, Listing, list_folder
+from auricle.corpus.readers.listing import (
+    AUDIO_NAMES,
+    AUDIO_SUFFIXES,
+    EVENT_TABLES,
+    LABEL_TABLES,
+    SCAN_TABLE,
+    Listing,
+    list_folder,
+)
 from auricle.corpus.readers.shards import (
     arrow_rows,
     download_folder,
@@ -30,6 +40,7 @@ from auricle.corpus.readers.shards import (
     splits_of,
 )
 from auricle.corpus.readers.table_file import is_table, read_table, table_listing
+from auricle.corpus.readers.text_table import reading
 from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.reading import read_as
 from auricle.corpus.synthetic.scenes import PREFIX as BUILTIN
@@ -103,13 +114,16 @@ def open_for(wanted: str, data: str | Path) -> Corpus:
 
 def _only_split(corpus: Corpus, split: str) -> Corpus:
     splits = corpus.column("split")
-    kept = np.array([s == tidy_split(split) for s in splits], dtype=bool)
+    wanted = (tidy_split(split) or "").lower()
+    kept = np.array([s is not None and s.lower() == wanted for s in splits], dtype=bool)
     if not kept.any():
         known = sorted({s for s in splits if s})
         raise CorpusError(
             f"corpus {corpus.name} has no split {split!r}; it has {', '.join(known) or 'none (no clip names one)'}"
         )
-    return corpus.select(kept)
+    why = (f"it is not in split {wanted}", f"not in split {wanted}")
+    ledger = with_losses(corpus, {int(row): why for row in np.flatnonzero(~kept)})
+    return replace(corpus.select(kept), ledger=ledger)
 
 
 def _open(what: str | Path | Sequence[str | Path], split: str | None, exclude: tuple[str, ...]) -> Corpus:
@@ -164,10 +178,8 @@ def _open_file(path: Path) -> Corpus:
     if suffix == ".parquet":
         if is_table(path):
             return read_table(path)
-        try:
+        with reading(path, "Parquet file"):
             names = pq.read_schema(path)
-        except (OSError, ValueError) as error:
-            raise CorpusError(f"{path} is no readable Parquet file ({error}); copy it again from its source") from error
         audio = next((f for f in names if f.name == "audio"), None)
         if audio is not None and str(audio.type) not in ("string", "large_string"):
             return open_parquets([path], path.parent, path.stem)
@@ -202,10 +214,33 @@ def _open_folder(folder: Path, exclude: tuple[str, ...]) -> Corpus:
         corpus = _refuse_exclude(open_layout(layout, folder), exclude)
     else:
         corpus = _open_listed(listing, folder.resolve().name, exclude)
-    return replace(corpus, notes=notes + corpus.notes, problems={**listing.problems, **corpus.problems})
+        corpus = replace(corpus, ledger=corpus.ledger.merge(listing.account()))
+    return replace(corpus, notes=notes + corpus.notes)
 
 
-def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpus:
+def _collection(listing: Listing, parts: Sequence[str], name: str) -> Corpus:
+    """Join the corpora in the sub-folders of a folder."""
+    splits = {tidy_split(part) for part in parts} & {"train", "valid", "test"}
+    opened, labelled = [], []
+    for part in parts:
+        below = listing.below(part)
+        flat = bool(below.audio) and not any("/" in file for file in below.audio)
+        # The folder of a class has its recordings and no table; that of a split beside others is no class.
+        is_split = len(splits) > 1 and tidy_split(part) in splits
+        is_class = flat and not has_table(below.root) and not is_split and part.lower() not in PLAIN
+        labelled += [part] if is_class else []
+        corpus = _open_listed(below, part, (), label=part if is_class else None)
+        opened.append(corpus if is_class else _with_split(corpus, part))
+        listing.used |= {f"{part}/{file}" for file in below.used}
+    joined = join(opened, name)
+    if not labelled:
+        return joined
+    shown = ", ".join(labelled[:5]) + (f" and {len(labelled) - 5} more" if len(labelled) > 5 else "")
+    note = f"recordings of folders without a table have their folder as label: {shown}"
+    return replace(joined, notes=(*joined.notes, note))
+
+
+def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...], label: str | None = None) -> Corpus:
     folder = listing.root
     inside = next((folder / t for t in LABEL_TABLES if t in listing.tables), None)
     if inside is None:
@@ -217,24 +252,28 @@ def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpu
             kept = [part for part in parts if part not in exclude]
             if not kept:
                 raise CorpusError(f"all {len(parts)} corpora of {folder} are excluded; keep at least one")
-            return join([_with_split(_open_listed(listing.below(part), part, ()), part) for part in kept], name)
+            return _collection(listing, kept, name)
     if exclude:
         raise CorpusError(f"{folder} is one corpus, not a folder of several: exclude {exclude} means nothing here")
     beside = next((folder.resolve().parent / t for t in LABEL_TABLES if (folder.resolve().parent / t).is_file()), None)
     if listing.audio:
+        listing.used |= {table for table in EVENT_TABLES if table in listing.tables}
         if inside is not None:
+            listing.used.add(inside.name)
             return open_label_table(inside, folder, name, listing)
         if beside is not None:
             corpus = open_label_table(beside, folder, name, listing, only_inside=True)
             if len(corpus):
                 return corpus
-        return open_loose_files(listing, name)
+        return open_loose_files(listing, name, label=label)
+    listing.used |= {*listing.tars} if listing.tars else {*listing.parquets}
     if listing.tars:
         return open_tars([folder / t for t in listing.tars], folder, name)
     if listing.parquets:
         paths = [folder / p for p in listing.parquets]
         return open_parquets(paths, folder, name)
-    found = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.most_common(5))
+    kinds = Counter(Path(name).suffix.lower() or "without an ending" for name in listing.others)
+    found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5))
     raise CorpusError(
         f"there is no audio in {folder}: found {found or 'no files'}; expected recordings ({AUDIO_NAMES}), "
         "tar shards or Parquet shards"
@@ -243,7 +282,7 @@ def _open_listed(listing: Listing, name: str, exclude: tuple[str, ...]) -> Corpu
 
 def _with_split(corpus: Corpus, folder: str) -> Corpus:
     """Take a folder `train` with its own table as a split, unless the table names splits."""
-    split = tidy_split(folder.lower())
+    split = tidy_split(folder)
     if split not in ("train", "valid", "test") or any(corpus.column("split")):
         return corpus
     return corpus.with_column("split", [split] * len(corpus))

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from auricle.config import nearest
 from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN, reading_of, split_labels, typed, untyped
 from auricle.corpus.content import content_ids, hash_table
+from auricle.corpus.ledger import Ledger
 from auricle.corpus.segments import Remainder, segment_ranges
 from auricle.corpus.stores import FolderStore, Place, Store
 from auricle.errors import CorpusError
@@ -77,8 +78,9 @@ class Corpus:
         stores: the audio; `table["_store"]` is an index of these.
         name: name in reports.
         root: folder of the corpus (for messages; not part of the fingerprint).
-        event_table: strong labels (`file`, `onset`, `offset`, `label`, others) or None.
-        problems: recordings that were skipped on opening -> the reason.
+        event_table: strong labels (`file`, `onset`, `offset`, `label`, others) or None. A row without times names a
+            recording that is annotated and has no events; a recording without a row is not annotated.
+        ledger: what came in when the corpus was opened, what of it is used, and why the rest is not.
         notes: remarks on how the corpus was opened.
     """
 
@@ -87,7 +89,7 @@ class Corpus:
     name: str
     root: Path
     event_table: pa.Table | None = None
-    problems: Mapping[str, str] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -99,7 +101,7 @@ class Corpus:
         name: str | None = None,
         store: Store | None = None,
         events: Iterable[Event] | pa.Table | None = None,
-        problems: Mapping[str, str] | None = None,
+        ledger: Ledger | None = None,
         notes: tuple[str, ...] = (),
     ) -> Corpus:
         """Make a corpus from columns of equal length; `file` and `seconds` are needed, the others have defaults.
@@ -116,7 +118,7 @@ class Corpus:
             name: name in reports; by default the root's.
             store: the audio; by default loose files below the root.
             events: strong labels.
-            problems: recordings that were skipped -> the reason.
+            ledger: of what came in; None: all recordings are used.
             notes: remarks.
 
         Raises:
@@ -154,7 +156,7 @@ class Corpus:
             name or root.resolve().name,
             root,
             events,
-            problems or {},
+            ledger or Ledger().add("recording", used=len(set(columns["file"]))),
             notes,
         )
 
@@ -279,7 +281,13 @@ class Corpus:
             return []
         files = pc.unique(self.table.column("file"))
         kept = self.event_table.filter(pc.is_in(self.event_table.column("file"), value_set=files))
+        kept = kept.filter(pc.is_valid(kept.column("onset")))
         return [Event(**row) for row in kept.select(list(EVENT_COLUMNS)).to_pylist()]
+
+    @cached_property
+    def annotated(self) -> frozenset[str]:
+        """Recordings whose events are annotated, those without any included; nothing is known of the others."""
+        return frozenset(() if self.event_table is None else pc.unique(self.event_table.column("file")).to_pylist())
 
     @cached_property
     def _events_by_file(self) -> dict[str, list[Event]]:

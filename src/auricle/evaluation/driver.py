@@ -21,6 +21,8 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.ledger import beside
+from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
@@ -175,11 +177,17 @@ class Evaluation:
         saved = Path("predictions") / f"{_slug(encoder.name)}-{self.name}-{self.key}.npz"
         save_predictions(task.out / saved, outcome.predictions)
         # Files that could not be opened with the corpus have no row, and are missing all the same.
-        missing = dict(task.corpus.problems)
+        missing = task.corpus.ledger.reasons()
         missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
         constant = constant_note(cache) if isinstance(cache, TokenCache) else None
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
+        lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
+        ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
+        if self.evaluated.role == "pretrained" or not beside(task.out).exists():
+            ledger.write(beside(task.out))
+        if not ledger.complete:
+            outcome = replace(outcome, notes=[ledger.sentence, *outcome.notes])
         result = self._record(outcome, saved.as_posix(), missing, began)
         shutil.rmtree(parts, ignore_errors=True)
         return result
@@ -227,6 +235,7 @@ class Evaluation:
             notes=list(
                 dict.fromkeys(
                     [
+                        *task.corpus.notes,
                         *task.plan.notes,
                         *task.copies.get("said", ()),
                         *outcome.notes,

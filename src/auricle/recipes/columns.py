@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from auricle.corpus.readers.label_table import read_csv
 from auricle.corpus.readers.side_tables import CAPTIONS, read_captions
+from auricle.corpus.readers.text_table import read_csv
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 

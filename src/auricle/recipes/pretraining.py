@@ -19,7 +19,7 @@ from auricle.recipes.building import build, check_fit
 from auricle.recipes.columns import read_columns
 from auricle.recipes.environment import note_session
 from auricle.recipes.recipe import Recipe, previous_encoders
-from auricle.recipes.recordings import RECORDINGS, check_corpus, describe_corpus, opening_notes, write_recordings
+from auricle.recipes.recordings import RECORDINGS, check_corpus, opening_notes, write_ledger, write_recordings
 from auricle.recipes.request import Request, read_request, requested
 from auricle.recipes.stages import as_begun, on_previous, preparing
 from auricle.training.checkpoint import find_checkpoints, read_state
@@ -222,7 +222,7 @@ def _train(
     run.lock = lock
     # Each file is checked by itself: a run may have been killed between any two of them.
     if ranks.main and not (run.path / "corpus.json").exists():
-        run.write("corpus.json", describe_corpus(corpus, request.exclude, {}))
+        write_ledger(run, corpus, request.exclude)
     if ranks.main and not run.has(RECORDINGS):
         write_recordings(run, corpus)
     note_session(run, recipe, ranks)
@@ -247,8 +247,8 @@ def _train(
         ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
-    broken = {file: why for part in ranks.gather(dict(loader.broken)) for file, why in part.items()}
-    run.write("corpus.json", describe_corpus(corpus, request.exclude, broken))
+    broken, lost = ranks.gather(dict(loader.broken)), ranks.gather(loader.lost)
+    write_ledger(run, corpus, request.exclude, broken, lost, _say if progress and ranks.main else None)
     return ending
 
 

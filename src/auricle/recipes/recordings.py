@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auricle.corpus.ledger import beside
+from auricle.corpus.losses import cause_of, with_losses
 from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, CheckpointError
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import check_sum
-from auricle.words import counted, was
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -58,8 +59,27 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
     )
 
 
-def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, str]) -> dict[str, Any]:
-    """Return the content of `corpus.json`: name, fingerprint, clips, hours, parts, unusable files with the reason."""
+def write_ledger(
+    run: RunFolder,
+    corpus: Corpus,
+    exclude: Sequence[str],
+    broken: Sequence[Mapping[str, str]] = (),
+    lost: Sequence[Mapping[int, str]] = (),
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Write `corpus.json` (name, fingerprint, clips, hours, parts, unusable files) and `ledger.jsonl` of a run.
+
+    Args:
+        run: the run's folder.
+        corpus: the clips.
+        exclude: sub-folders that were excluded.
+        broken: of each rank, the clips that could not be read in training -> the reason.
+        lost: of each rank, the rows of those that are not used any more -> the reason.
+        say: receives the ledger's sentence.
+    """
+    if not run.writes:
+        return
+    ledger = with_losses(corpus, {row: (why, cause_of(why)) for part in lost for row, why in part.items()})
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
@@ -67,23 +87,26 @@ def describe_corpus(corpus: Corpus, exclude: Sequence[str], broken: dict[str, st
         "clips": len(corpus),
         "hours": round(corpus.seconds / 3600, 4),
         "exclude": list(exclude),
-        "broken": {**corpus.problems, **broken},
+        "ledger": ledger.sentence,
+        "broken": corpus.ledger.reasons() | {file: why for part in broken for file, why in part.items()},
     }
     if "corpus" in corpus.columns:
         # A later evaluation reads here which corpora were seen in pre-training.
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
-    return described
+    run.write("corpus.json", described)
+    ledger.write(beside(run.path))
+    if say is not None:
+        say(ledger.sentence)
 
 
 def opening_notes(corpus: Corpus, out: Path) -> list[str]:
     """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
-    lines, count = list(corpus.notes), len(corpus.problems)
-    if count:
-        file, why = next(iter(corpus.problems.items()))
+    lines, skipped = list(corpus.notes), corpus.ledger.skipped("recording")
+    if skipped:
         lines.append(
-            f"{counted(count, 'recording')} {was(count)} skipped, such as {file} ({why}); all are "
-            f"listed, with the reason, under 'broken' in {out / 'corpus.json'}"
+            f"{corpus.ledger.sentence}. The first that was skipped: {skipped[0].name} ({skipped[0].reason}); all are "
+            f"listed, with the reason, in {out / 'ledger.jsonl'}"
         )
     return lines
 

@@ -86,7 +86,8 @@ class Request:
         RunFolder(out, {}).check_recipe(other.recipe.to_json(), self.recipe.to_json())
         for field in ("exclude", "previous", "channel", "time_expansion"):
             own, its, name = getattr(self, field), getattr(other, field), field.replace("_", "-")
-            if own != its:
+            # The previous stage is in the checkpoints by now: it may have moved.
+            if own != its and not (field == "previous" and own and its and RunFolder(out, {}).checkpoints):
                 raise CheckpointError(
                     f"{out} was started with --{name} {_said(own)}, and this is --{name} {_said(its)}; expected the "
                     f"same. Leave --{name} to the run (auricle pretrain --resume {shlex.quote(str(out))}), or choose "

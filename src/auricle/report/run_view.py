@@ -105,6 +105,7 @@ def _corpus(corpus: Record) -> Markup:
         [element("th", "clips", scope="row"), short(corpus.get("clips"))],
         [element("th", "hours", scope="row"), short(corpus.get("hours"))],
         [element("th", "fingerprint", scope="row"), element("code", corpus.get("fingerprint", "not recorded"))],
+        [element("th", "used", scope="row"), short(corpus.get("ledger", "not recorded"))],
         [element("th", "excluded", scope="row"), short(corpus.get("exclude") or [])],
     ]
     if corpus.get("parts"):

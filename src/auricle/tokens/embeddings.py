@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from auricle.audio.batch import Audio
+from auricle.corpus.ledger import Ledger, beside
+from auricle.corpus.losses import cause_of, clip_name, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
@@ -26,11 +28,21 @@ _COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
 
 @dataclass(frozen=True)
 class EmbeddedCorpus:
-    """Result of `embed_corpus`: file, clips, width of a vector, skipped clips with the reason, and remarks."""
+    """Result of `embed_corpus`.
+
+    Attributes:
+        path: the file.
+        clips: number of its rows.
+        width: of a vector.
+        ledger: what came in, what of it has a row, and why the rest has none; `NAME.ledger.jsonl` beside the file.
+        broken: clips and recordings without a row -> the reason.
+        notes: remarks.
+    """
 
     path: Path
     clips: int
     width: int
+    ledger: Ledger = field(default_factory=Ledger)
     broken: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -114,7 +126,11 @@ def embed_corpus(
     origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
     write_table(out, table, vectors[np.argsort(present)], origin)
     work.remove()
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], {**corpus.problems, **skipped}, notes)
+    why = {int(row): skipped.get(clip_name(corpus, int(row)), "it was not encoded") for row in np.flatnonzero(~done)}
+    ledger = with_losses(corpus, {row: (reason, cause_of(reason)) for row, reason in why.items()})
+    ledger.write(beside(out))
+    reasons = {**corpus.ledger.reasons(), **skipped}
+    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], ledger, reasons, notes)
 
 
 def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], position: int) -> Part:
@@ -158,11 +174,6 @@ def _check_writable(out: Path) -> None:
         partial.unlink()
 
 
-def _clip_name(corpus: Corpus, row: int) -> str:
-    clip = corpus[row]
-    return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
-
-
 def _vectors(
     encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
 ) -> tuple[list[int], np.ndarray]:
@@ -171,7 +182,7 @@ def _vectors(
         tokens, pooled = encoder.encode(audio)
     except AudioError as error:
         if len(rows) == 1:
-            broken[_clip_name(corpus, rows[0])] = error.reason
+            broken[clip_name(corpus, rows[0])] = error.reason
             return [], np.zeros((0, 0), dtype=np.float32)
     else:
         vectors = pooled.float().cpu().numpy()
@@ -179,9 +190,9 @@ def _vectors(
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
-            broken[_clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
+            broken[clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
         for row in np.asarray(rows)[seen & ~finite].tolist():
-            broken[_clip_name(corpus, row)] = "the embedding is not finite"
+            broken[clip_name(corpus, row)] = "the embedding is not finite"
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -216,7 +227,7 @@ def _batches(
         except AudioError as error:
             reason = error.reason
         if reason is not None:
-            broken[_clip_name(corpus, index)] = reason
+            broken[clip_name(corpus, index)] = reason
             continue
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)

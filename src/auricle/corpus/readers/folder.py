@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from auricle.corpus.columns import EVENT_COLUMNS
-from auricle.corpus.readers.label_table import read_csv, read_label_table, tidy_split
-from auricle.corpus.readers.listing import EVENT_TABLE, LABEL_TABLES, SCAN_TABLE, Listing
-from auricle.corpus.readers.side_tables import check_events
-from auricle.corpus.readers.whole import make_corpus
+from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
+from auricle.corpus.readers.event_tables import check_events, read_events
+from auricle.corpus.readers.label_table import LabelTable, read_label_table, tidy_split
+from auricle.corpus.readers.listing import LABEL_TABLES, SCAN_TABLE, Listing
+from auricle.corpus.readers.locating import Locator
+from auricle.corpus.readers.ranges import END_TOLERANCE, settle_unit
+from auricle.corpus.readers.repeated_rows import case_variants, merge_rows
+from auricle.corpus.readers.whole import TableRows, make_corpus
+from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
+from auricle.words import counted
 
 _SPLITS = ("train", "valid", "test")
 # Names of folders that are no labels.
-_PLAIN = frozenset(("clips", "audio", "wav", "wavs", "flac", "mp3", "sounds", "recordings", "data"))
-
-
-class Locator:
-    """Finds the files of a table, relative to the corpus's root or to the table's own folder.
-
-    Names that differ only in the encoding of accents (decomposed on macOS) are the same.
-    """
-
-    def __init__(self, root: Path, table_folder: Path) -> None:
-        """Search below `root` and `table_folder`."""
-        self.root = root
-        self.bases = [table_folder] if table_folder == root else [table_folder, root]
-        self._names: dict[Path, dict[str, str]] = {}
-
-    def find(self, name: str) -> tuple[str, int] | None:
-        """Return a file's name below the root (absolute if elsewhere) and its bytes, or None."""
-        # Tables made on Windows have backslashes.
-        spelled = [name, name.replace("\\", "/")] if "\\" in name else [name]
-        for path in (base / text for text in spelled for base in self.bases):
-            for candidate in (path, self._same(path)):
-                if candidate is not None and candidate.is_file():
-                    return self.name(candidate), candidate.stat().st_size
-        return None
-
-    def name(self, path: Path) -> str:
-        """Return a path as in the corpus's column `file`."""
-        full, root = os.path.normpath(path.absolute()), os.path.normpath(self.root.absolute())
-        inside = full.startswith(root.rstrip(os.sep) + os.sep)
-        return (os.path.relpath(full, root) if inside else full).replace(os.sep, "/")
-
-    def _same(self, path: Path) -> Path | None:
-        folder = path.parent
-        if folder not in self._names:
-            try:
-                self._names[folder] = {unicodedata.normalize("NFC", p.name): p.name for p in folder.iterdir()}
-            except OSError:
-                self._names[folder] = {}
-        found = self._names[folder].get(unicodedata.normalize("NFC", path.name))
-        return None if found is None else folder / found
+PLAIN = frozenset(("clips", "audio", "wav", "wavs", "flac", "mp3", "sounds", "recordings", "data"))
+# Times of a table are compared with all of its recordings up to this many, and else with a sample of them first.
+_ALL, _SAMPLE = 5000, 500
 
 
 def open_label_table(
@@ -67,11 +34,11 @@ def open_label_table(
 ) -> Corpus:
     """Open the recordings of a table.
 
-    Missing files are skipped and listed in `problems`; recordings of the folder that are not in the table are excluded
-    and counted in `notes`.
+    Missing files, rows that can't be used, and recordings of the folder that are not in the table are skipped and
+    listed in the corpus's ledger.
 
     Args:
-        table: CSV, TSV or Parquet.
+        table: CSV, TSV, JSON lines or Parquet.
         root: the corpus's folder.
         name: name in reports.
         listing: files of the root.
@@ -80,94 +47,220 @@ def open_label_table(
     Raises:
         CorpusError: the table can't be read, or all of its files are missing.
     """
-    columns = read_label_table(table)
-    locator = Locator(root, table.parent)
-    problems: dict[str, str] = {}
+    read = read_label_table(table)
+    locator = Locator(root, table.parent, None if listing is None else listing.audio)
+    rows, keys, sizes, lost = _locate(read, locator, table, only_inside)
+    if not rows and only_inside:
+        return Corpus.from_columns({"file": [], "seconds": []}, root=root, name=name)
+    missing = {entry.name: entry for entry in lost if entry.kind == "recording"}
+    if not rows:
+        shown = ", ".join(repr(file) for file in list(missing)[:3])
+        first = next(iter(missing.values())).reason if missing else "no row names a file"
+        raise CorpusError(
+            f"{table} names {len(missing)} files and none of them is there (such as {shown}): {first}; "
+            f"names are relative to {table.parent}"
+        )
+    known = set(keys)
+    left = [file for file in (() if listing is None else listing.audio) if file not in known]
+    skipped = [Entry("recording", file, f"{table.name} does not name it", f"not in {table.name}") for file in left]
+    ledger = Ledger().add("recording", skipped=[*missing.values(), *skipped])
+    ledger = ledger.add("row", skipped=[entry for entry in lost if entry.kind == "row"])
+    every = len(rows) == len(read.columns["file"])
+    kept: dict[str, list[Any]] = {
+        key: values if every else [values[row] for row in rows] for key, values in read.columns.items()
+    }
+    kept |= {"file": keys, "_key": keys, "_size": sizes}
+    timed = _Timed(kept, read, rows, root)
+    good = timed.good
+    merged, counts, repeated, remarks = merge_rows(
+        kept if len(good) == len(rows) else {key: [values[i] for i in good] for key, values in kept.items()},
+        [rows[i] for i in good],
+        read.at,
+    )
+    ledger = ledger.add("row", skipped=[*timed.skipped, *repeated.values()])
+    events = read_events(table.parent, locator, merged["file"], listing)
+    said = [f"found {how}: {counted(count, 'recording')} of {table.name}" for how, count in locator.changed.items()]
+    corpus = make_corpus(
+        merged,
+        root,
+        name,
+        events=events.table,
+        ledger=ledger.merge(events.ledger),
+        rows=TableRows(counts, lambda i: f"{table.name}: {merged['file'][i]}"),
+        lost=timed.lost | {keys[good[i]]: _of_recording(entry, keys[good[i]]) for i, entry in repeated.items()},
+        notes=(*read.notes, *said, *timed.notes, *remarks, *case_variants(merged.get("label", ())), *events.notes),
+    )  # fmt: skip
+    return check_events(corpus)
+
+
+def _of_recording(entry: Entry, file: str) -> Entry:
+    return replace(entry, kind="recording", name=file)
+
+
+def _locate(
+    read: LabelTable, locator: Locator, table: Path, only_inside: bool
+) -> tuple[list[int], list[str], list[int], list[Entry]]:
+    """Return the rows whose recording is there, its name and bytes, and what was skipped: rows and recordings."""
     rows: list[int] = []
     keys: list[str] = []
     sizes: list[int] = []
-    for row, file in enumerate(columns["file"]):
+    lost: list[Entry] = []
+    missing: set[str] = set()
+    for row, file in enumerate(read.columns["file"]):
         found = locator.find(file) if file else None
-        if found is None:
-            inside = locator.name(table.parent / (file or ""))
+        if not file:
+            lost.append(Entry("row", read.at(row), "it names no file", "without a file name"))
+        elif found is None:
+            inside = locator.name(table.parent / file)
             if not only_inside or not inside.startswith("/"):
-                problems[file or f"row {row + 1}"] = f"{table.name} names it, but there is no such file"
+                reason = f"{table.name} names it, but {locator.why_not(file)}"
+                lost.append(Entry("row", read.at(row), reason, FOLLOWS))
+                if file not in missing:
+                    missing.add(file)
+                    lost.append(Entry("recording", file, reason, "missing"))
         elif not only_inside or not found[0].startswith("/"):
             rows.append(row)
             keys.append(found[0])
             sizes.append(found[1])
-    if not rows and only_inside:
-        return Corpus.from_columns({"file": [], "seconds": []}, root=root, name=name)
-    if not rows:
-        shown = ", ".join(repr(file) for file in list(problems)[:3])
-        raise CorpusError(
-            f"{table} names {len(problems)} files and none of them is there (such as {shown}); "
-            f"names are relative to {table.parent}"
-        )
-    kept: dict[str, list[Any]] = {key: [values[row] for row in rows] for key, values in columns.items()}
-    kept |= {"file": keys, "_key": keys, "_size": sizes}
-    notes: tuple[str, ...] = ()
-    if listing is not None:
-        extra = len(listing.audio.keys() - set(keys))
-        if extra:
-            notes = (f"{extra} of {len(listing.audio)} audio files are not in {table.name} and were skipped",)
-    events = _read_events(table.with_name(EVENT_TABLE), locator, set(keys))
-    return check_events(make_corpus(kept, root, name, events=events, problems=problems, notes=notes))
+    return rows, keys, sizes, lost
 
 
-def _read_events(path: Path, locator: Locator, files: set[str]) -> pa.Table | None:
-    if not path.is_file():
-        return None
-    columns = read_csv(path)
-    missing = [column for column in EVENT_COLUMNS if column not in columns]
-    if missing:
-        raise CorpusError(
-            f"{path} has no column {missing[0]!r}; found {', '.join(columns)}, expected {', '.join(EVENT_COLUMNS)}"
-        )
-    known: dict[str, str | None] = {}
-    rows: list[int] = []
-    for row, file in enumerate(columns["file"]):
-        if file not in known:
-            found = locator.find(file) if file else None
-            known[file] = found[0] if found and found[0] in files else None
-        if known[file] is not None:
-            rows.append(row)
-    values = {name: [column[row] for row in rows] for name, column in columns.items()}
-    values["file"] = [known[file] for file in values["file"]]
-    try:
-        for name in ("onset", "offset"):
-            values[name] = [float(value) for value in values[name]]
-    except (TypeError, ValueError) as error:
-        raise CorpusError(f"{path}: an onset or offset is no number of seconds: {error}") from error
-    return pa.table(
-        {name: pa.array(column, type=EVENT_COLUMNS.get(name, pa.string())) for name, column in values.items()}
-    )
+class _Timed:
+    """Times of a table's rows, compared with the recordings' lengths and corrected in place.
+
+    Attributes:
+        good: rows that can be used.
+        skipped: the others.
+        lost: their recordings -> the reason.
+        notes: remarks.
+    """
+
+    def __init__(self, columns: dict[str, list[Any]], read: LabelTable, rows: Sequence[int], root: Path) -> None:
+        self.columns, self.read, self.rows = columns, read, rows
+        count = len(rows)
+        self.good = list(range(count))
+        self.skipped: list[Entry] = []
+        self.lost: dict[str, Entry] = {}
+        self.notes: list[str] = []
+        blank: list[float | None] = [None] * count
+        self.start, self.seconds = columns.get("start", blank), columns.get("seconds", blank)
+        timed = [i for i in range(count) if self.start[i] is not None or self.seconds[i] is not None]
+        if timed:
+            self._check(timed, root)
+
+    def _check(self, timed: list[int], root: Path) -> None:
+        files = self.columns["file"]
+        names = list(dict.fromkeys(files[i] for i in timed))
+        few = names if len(names) <= _ALL else [names[k * len(names) // _SAMPLE] for k in range(_SAMPLE)]
+        lengths = _lengths(root, few)
+        if len(few) < len(names) and not self._all_fit(timed, lengths):
+            lengths = _lengths(root, names)
+        known = [lengths.get(file, math.nan) for file in files]
+        numbers = [math.nan if isinstance(length, str) else length for length in known]
+        at = self._at
+        by, note = settle_unit(self.start, self.seconds, numbers, self.read.times, at)
+        if note is not None:
+            self.notes.append(note)
+            for column in (self.start, self.seconds):
+                column[:] = [None if value is None else value / by for value in column]
+        changed: Counter[str] = Counter()
+        bad = set()
+        for i in timed:
+            reason, cause = self._fit(i, known[i], changed)
+            if reason:
+                bad.add(i)
+                self.skipped.append(Entry("row", at(i), reason, cause))
+                self.lost.setdefault(files[i], Entry("recording", files[i], reason, cause))
+        self.good = [i for i in self.good if i not in bad]
+        left = {files[i] for i in self.good} if bad else set()
+        self.skipped = [
+            entry if files[i] in left else replace(entry, cause=FOLLOWS)
+            for i, entry in zip(sorted(bad), self.skipped, strict=True)
+        ]
+        self.notes += [f"{what}: {counted(count, 'row')} of the table" for what, count in changed.items()]
+
+    def _at(self, i: int) -> str:
+        return self.read.at(self.rows[i])
+
+    def _all_fit(self, timed: list[int], lengths: Mapping[str, float | str]) -> bool:
+        files = self.columns["file"]
+        for i in timed:
+            length = lengths.get(files[i])
+            end = (self.start[i] or 0.0) + (self.seconds[i] or 0.0)
+            if isinstance(length, str) or (length is not None and end > length + END_TOLERANCE):
+                return False
+        return True
+
+    def _fit(self, i: int, length: float | str, changed: Counter[str]) -> tuple[str, str]:
+        """Compare a row with its recording; return why it can't be used, and the cause in one or two words."""
+        start, seconds = self.start[i], self.seconds[i]
+        if isinstance(length, str):
+            return length, "corrupt"
+        if math.isnan(length):
+            return "", ""
+        if start is None:
+            if seconds is not None and abs(seconds - length) > max(0.1, 0.02 * length):
+                self.seconds[i] = length
+                changed["the duration differs from the recording's length, which was used"] += 1
+            return "", ""
+        if start >= length:
+            return f"it begins at {start:g} s, after the recording's end ({length:g} s)", "outside the recording"
+        if seconds is not None and start + seconds > length + END_TOLERANCE:
+            self.seconds[i] = length - start
+            changed["cut at the end of the recording"] += 1
+        return "", ""
 
 
-def open_loose_files(listing: Listing, name: str) -> Corpus:
+def _lengths(root: Path, files: Sequence[str]) -> dict[str, float | str]:
+    return dict(zip(files, probe_seconds(FolderStore(root), [Place(file) for file in files]), strict=True))
+
+
+def open_loose_files(listing: Listing, name: str, *, label: str | None = None) -> Corpus:
     """Open a folder of recordings without a table: a recording's folder is its label.
 
-    A first folder `train`, `valid` (`validation`, `val`, `dev`) or `test` is the split. Recordings at the top, or all
-    in one folder with a name such as `clips` or `audio`, are unlabelled.
+    First folders `train`, `valid` (`validation`, `val`, `dev`) and `test` are splits if at least two of these are
+    there; alone, such a name is a class. Recordings at the top, or all in one folder with a name such as `clips` or
+    `audio`, are unlabelled.
+
+    Args:
+        listing: files of the folder.
+        name: name in reports.
+        label: of recordings at the top; None: unlabelled.
     """
     files = list(listing.audio)
-    splits: list[str | None] = []
-    folders: list[str] = []
-    for file in files:
-        parts = file.split("/")[:-1]
-        split = tidy_split(parts[0].lower()) if parts else None
-        splits.append(split if split in _SPLITS else None)
-        folders.append("/".join(parts[1:] if split in _SPLITS else parts))
+    parents = [file.split("/")[:-1] for file in files]
+    wording = [tidy_split(parts[0]) if parts else None for parts in parents]
+    named = {split for split in wording if split in _SPLITS}
+    splits = [split if split in _SPLITS and len(named) > 1 else None for split in wording]
+    folders = ["/".join(parts[1:] if split else parts) for parts, split in zip(parents, splits, strict=True)]
+    notes = []
+    if named:
+        shown = ", ".join(sorted({parts[0] for parts, word in zip(parents, wording, strict=True) if word in _SPLITS}))
+        notes.append(
+            f"the folders {shown} were read as splits"
+            if len(named) > 1
+            else f"the folder {shown} was read as a class, not as a split: there is no second one, such as "
+            f"{'test' if named == {'train'} else 'train'}"
+        )
     only = set(folders)
-    unlabelled = len(only) == 1 and next(iter(only)).lower() in _PLAIN
+    unlabelled = len(only) == 1 and next(iter(only)).lower() in PLAIN
+    labels = [(folder.rpartition("/")[2] or label) if not unlabelled else label for folder in folders]
+    joined = sorted({text for text in labels if text and ";" in text})
+    if joined:
+        # A semicolon joins labels; a folder is one.
+        labels = [text.replace(";", ",") if text else text for text in labels]
+        notes.append(f"folders with a semicolon are one label each, written with a comma: {', '.join(joined[:5])}")
     columns: Mapping[str, list[Any]] = {
         "file": files,
-        "label": [None if unlabelled or not folder else folder.rpartition("/")[2] for folder in folders],
+        "label": labels,
         "split": splits,
         "_size": list(listing.audio.values()),
     }
-    events = _read_events(listing.root / EVENT_TABLE, Locator(listing.root, listing.root), set(files))
-    return check_events(make_corpus(columns, listing.root, name, events=events))
+    locator = Locator(listing.root, listing.root, listing.audio)
+    events = read_events(listing.root, locator, files, listing)
+    notes += [*case_variants(labels), *events.notes]
+    corpus = make_corpus(columns, listing.root, name, events=events.table, ledger=events.ledger, notes=tuple(notes))
+    return check_events(corpus)
 
 
 def sub_corpora(listing: Listing) -> list[str]:
@@ -180,6 +273,10 @@ def sub_corpora(listing: Listing) -> list[str]:
     if any("/" not in name for name in names):
         return []
     with_audio = sorted({name.partition("/")[0] for name in names})
-    tables = {*LABEL_TABLES, SCAN_TABLE}
-    marked = [part for part in with_audio if any((listing.root / part / table).is_file() for table in tables)]
+    marked = [part for part in with_audio if has_table(listing.root / part)]
     return with_audio if marked else []
+
+
+def has_table(folder: Path) -> bool:
+    """Return whether a folder has a label table or a scan's table."""
+    return any((folder / table).is_file() for table in (*LABEL_TABLES, SCAN_TABLE))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auricle.corpus.columns import COLUMNS, EVENT_COLUMNS, HIDDEN
+from auricle.corpus.ledger import Ledger
 from auricle.corpus.stores import Store
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
@@ -30,7 +31,7 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
     names = _distinct([corpus.name for corpus in corpora])
     tables, events = [], []
     stores: list[Store] = []
-    problems: dict[str, str] = {}
+    ledger = Ledger()
     notes: list[str] = []
     for corpus, title in zip(corpora, names, strict=True):
         table = _prefixed(corpus.table, title)
@@ -41,7 +42,7 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
         if corpus.event_table is not None:
             events.append(_prefixed(corpus.event_table, title))
         stores += corpus.stores
-        problems |= {f"{title}/{file}": reason for file, reason in corpus.problems.items()}
+        ledger = ledger.merge(corpus.ledger, f"{title}/")
         notes += [f"{title}: {note}" for note in corpus.notes]
     table = _stacked(tables)
     # Internal columns come last, so that two ways of joining the same corpora give the same columns.
@@ -52,7 +53,7 @@ def join(corpora: Sequence[Corpus], name: str | None = None) -> Corpus:
         name or "+".join(names),
         _common_root([corpus.root for corpus in corpora]),
         _stacked(events) if events else None,
-        problems,
+        ledger,
         tuple(notes),
     )
 

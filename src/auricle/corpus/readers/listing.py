@@ -7,9 +7,10 @@ import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from auricle.corpus.ledger import Entry, Ledger
 from auricle.errors import CorpusError
 
 # Those from .m4a on need the extra `av`; without it they are listed with the reason.
@@ -23,8 +24,23 @@ AUDIO_SUFFIXES = frozenset(
 )
 AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
 LABEL_TABLES = ("metadata.csv", "labels.csv", "metadata.jsonl")
-EVENT_TABLE = "events.csv"
+EVENT_TABLES = ("events.csv", "events.tsv")
 SCAN_TABLE = "auricle-corpus.parquet"
+
+# Folders of deleted files and thumbnails (Windows, Synology, QNAP, macOS), and files of the system.
+_BINS = frozenset(
+    (
+        "$recycle.bin",
+        "#recycle",
+        "@recycle",
+        "@eadir",
+        "__macosx",
+        "system volume information",
+        "lost+found",
+        "recycler",
+    )
+)
+_SYSTEM = frozenset(("desktop.ini", "thumbs.db"))
 
 _T = TypeVar("_T")
 
@@ -39,8 +55,10 @@ class Listing:
         tars: tar shards -> bytes.
         parquets: Parquet files -> bytes (without tables written by a scan).
         tables: label tables -> bytes.
-        others: number of other files by suffix.
+        others: other files -> bytes.
         problems: files and folders that could not be read -> the reason.
+        ignored: what kind of hidden files or folder of deleted files was passed over -> number of files.
+        used: tables, shards and label files that were read.
     """
 
     root: Path
@@ -48,8 +66,10 @@ class Listing:
     tars: dict[str, int] = field(default_factory=dict)
     parquets: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)
-    others: Counter[str] = field(default_factory=Counter)
+    others: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    used: set[str] = field(default_factory=set)
 
     def digest(self) -> str:
         """Return a digest of all names and sizes, and of the label tables' contents."""
@@ -74,8 +94,23 @@ class Listing:
             inside(self.tars),
             inside(self.parquets),
             inside(self.tables),
-            problems=inside(self.problems),
+            inside(self.others),
+            inside(self.problems),
         )
+
+    def account(self) -> Ledger:
+        """Return the ledger of files that are no recordings, and of those that could not be read."""
+        files = {**self.tars, **self.parquets, **self.tables, **self.others}
+        left = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name in files if name not in self.used)
+        why = "such files are not read, or not where recordings or another table are"
+        skipped = [Entry("file", kind, why, "not read", count) for kind, count in left.most_common()]
+        skipped += [
+            Entry("file", where, "hidden files and folders of deleted files are passed over", "ignored", count)
+            for where, count in self.ignored.items()
+        ]
+        broken = [Entry("recording", name, reason, "unreadable") for name, reason in self.problems.items()]
+        ledger = Ledger().add("file", used=len(self.used & files.keys()), skipped=skipped)
+        return ledger.add("recording", skipped=broken)
 
 
 def list_folder(root: Path) -> Listing:
@@ -100,11 +135,16 @@ def list_folder(root: Path) -> Listing:
             folders.clear()
             continue
         seen.add((found.st_dev, found.st_ino))
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for folder in [folder for folder in folders if folder.lower() in _BINS]:
+            where = _name(Path(here) / folder, root)
+            listing.ignored[f"{where}/"] += sum(len(below) for _, _, below in os.walk(Path(here) / folder))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in _BINS)
         for file in sorted(files):
-            if not file.startswith("."):
+            if file.startswith(".") or file.lower() in _SYSTEM:
+                listing.ignored["hidden files"] += 1
+            else:
                 _add(listing, Path(here) / file)
-    for group in (listing.audio, listing.tars, listing.parquets, listing.tables):
+    for group in (listing.audio, listing.tars, listing.parquets, listing.tables, listing.others):
         items = sorted(group.items())
         group.clear()
         group.update(items)
@@ -115,15 +155,16 @@ def _add(listing: Listing, path: Path) -> None:
     name = _name(path, listing.root)
     suffix = path.suffix.lower()
     groups = {".tar": listing.tars, ".parquet": listing.parquets}
-    if path.name in LABEL_TABLES or path.name == EVENT_TABLE:
+    if path.name in (*LABEL_TABLES, *EVENT_TABLES):
         group = listing.tables
     elif suffix in AUDIO_SUFFIXES:
         group = listing.audio
     elif suffix in groups and path.name != SCAN_TABLE:
         group = groups[suffix]
+    elif path.name.startswith(PurePosixPath(SCAN_TABLE).stem):
+        return  # written by a scan
     else:
-        listing.others[suffix or "no suffix"] += 1
-        return
+        group = listing.others
     try:
         name.encode()
         found = path.stat()

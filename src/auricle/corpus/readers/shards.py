@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
 
+from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.label_table import tidy_columns, tidy_split
 from auricle.corpus.readers.listing import AUDIO_NAMES, AUDIO_SUFFIXES
@@ -187,78 +188,118 @@ def _named(feature: Any, value: Any) -> Any:
     return value
 
 
-def index_tar(tar: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+def index_tar(tar: Path) -> tuple[dict[str, list[Any]], Ledger]:
     """Find the recordings in a tar by their offsets; nothing is unpacked.
 
-    In the webdataset layout files whose names agree up to the first dot of the base name are one sample. `.cls` holds
-    the label; `.json` holds columns; `.txt` becomes the column `text`, and the label if there is no other.
+    Every audio member is a clip. In the webdataset layout, side files belong to the recordings whose names agree with
+    theirs up to the ending, or up to the first dot of the base name: `.cls` holds the label; `.json` holds columns;
+    `.txt` becomes the column `text`, and the label if there is no other.
 
     Returns:
-        Columns, and skipped members -> the reason.
+        Columns, and the ledger of the members.
 
     Raises:
         CorpusError: the file is no uncompressed tar.
     """
-    samples: dict[str, dict[str, Any]] = {}
-    problems: dict[str, str] = {}
+    audio: dict[str, tuple[str, int, int]] = {}
+    sides: dict[str, dict[str, tuple[str, bytes]]] = {}
+    lost: list[Entry] = []
+    known = 0
     size = tar.stat().st_size
     try:
         with tarfile.open(tar, "r:") as archive:
-            for member in _members(archive, tar.name, problems):
-                folder, _, base = member.name.rpartition("/")
-                stem, _, suffix = base.partition(".")
-                if not member.isfile() or base.startswith("."):
+            for member in _members(archive, tar.name, lost):
+                if not member.isfile():
                     continue
-                sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, {})
-                if f".{suffix.rpartition('.')[2].lower()}" in AUDIO_SUFFIXES:
+                name, base = member.name, member.name.rpartition("/")[2]
+                stem, _, suffix = name.rpartition(".")
+                kind = suffix.lower()
+                if base.startswith("."):
+                    lost.append(_member(tar, name, "hidden members are passed over", "ignored"))
+                elif f".{kind}" in AUDIO_SUFFIXES:
                     if member.offset_data + member.size > size:
-                        problems[f"{tar.name}/{member.name}"] = "the tar ends inside it; copy the shard again"
+                        lost.append(_member(tar, name, "the tar ends inside it; copy the shard again", "cut off"))
+                    elif name in audio:
+                        lost.append(_member(tar, name, "two members have this name; the last is used", "repeated"))
+                        audio[name] = (name, member.offset_data, member.size)
                     else:
-                        sample["audio"] = (member.name, member.offset_data, member.size)
-                elif suffix in ("json", "cls", "txt") and member.size <= _SIDE_BYTES:
+                        audio[name] = (name, member.offset_data, member.size)
+                elif kind in ("json", "cls", "txt") and member.size <= _SIDE_BYTES:
                     handle = archive.extractfile(member)
-                    sample[suffix] = handle.read() if handle is not None else b""
+                    sides.setdefault(stem, {})[kind] = (name, handle.read() if handle is not None else b"")
+                    known += 1
+                else:
+                    lost.append(_member(tar, name, "it is no recording and no label file", "not read"))
     except (tarfile.ReadError, OSError) as error:
         remedy = "uncompress it: members of a compressed tar can't be read one by one"
         raise CorpusError(
             f"{tar} can't be opened as an uncompressed tar ({error}); copy it again, or {remedy}"
         ) from error
-    rows = [_row(sample, key, tar.name, problems) for key, sample in samples.items() if "audio" in sample]
+    used: set[str] = set()
+    labels: list[Entry] = []
+    rows = [_row(tar, place, sides, used, labels) for place in audio.values()]
+    read = {name for group in sides.values() for name, _ in group.values()}
+    lost += [_member(tar, name, "no recording has its name", "not read") for name in sorted(read - used)]
+    # A name that occurs twice is one side file, the last.
+    repeated = known - len(read)
+    lost += [Entry("member", tar.name, "side files whose names occur twice", "repeated", repeated)] if repeated else []
+    ledger = Ledger().add("member", used=len(audio) + len(used), skipped=lost)
+    ledger = ledger.add("label", used=len(used) - len(labels), skipped=labels)
+    if not rows:
+        return {}, ledger
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
-    if not rows:
-        return {}, problems
     machinery = {name: columns.pop(name) for name in ("_key", "_offset", "_size")}
     tidy = tidy_columns(columns, str(tar)) | machinery
     found = re.match(r"(train|training|valid|validation|val|dev|test|eval)(?![a-z])", tar.name.lower())
     if found and "split" not in tidy:
         tidy["split"] = [tidy_split(found[1])] * len(rows)
-    return tidy, problems
+    return tidy, ledger
 
 
-def _members(archive: tarfile.TarFile, name: str, problems: dict[str, str]) -> Any:
+def _member(tar: Path, name: str, reason: str, cause: str) -> Entry:
+    return Entry("member", f"{tar.name}/{name}", reason, cause)
+
+
+def _members(archive: tarfile.TarFile, name: str, lost: list[Entry]) -> Any:
     try:
         yield from archive
-    except tarfile.ReadError as error:
+    except (tarfile.ReadError, ValueError, OverflowError) as error:
         # Members before the damage are valid.
-        problems[name] = f"the tar is damaged or cut off ({error}); recordings after this point are missing"
+        reason = f"the tar is damaged or cut off ({error}); recordings after this point are missing"
+        lost.append(Entry("member", name, reason, "cut off"))
 
 
-def _row(sample: dict[str, Any], key: str, tar: str, problems: dict[str, str]) -> dict[str, Any]:
+def _row(
+    tar: Path,
+    place: tuple[str, int, int],
+    sides: Mapping[str, Mapping[str, tuple[str, bytes]]],
+    used: set[str],
+    labels: list[Entry],
+) -> dict[str, Any]:
+    name, offset, size = place
+    folder, slash, base = name.rpartition("/")
+    # The own side files of `a.1.wav` are `a.1.cls`; those of the sample `a` are of all its recordings.
+    sample = {**sides.get(f"{folder}{slash}{base.partition('.')[0]}", {}), **sides.get(name.rpartition(".")[0], {})}
     row: dict[str, Any] = {}
-    if "json" in sample:
+    texts = {kind: data.decode("utf-8", "replace").strip() for kind, (_, data) in sample.items()}
+    fresh = {side for side, _ in sample.values()} - used
+    used |= fresh
+    if "json" in texts:
         try:
-            said = json.loads(sample["json"])
+            said = json.loads(texts["json"])
             row |= {k: v for k, v in said.items() if k != "file"} if isinstance(said, dict) else {"label": said}
-        except ValueError as error:
-            problems[f"{tar}/{key}.json"] = f"no valid JSON ({error}); the recording is kept without labels"
-    if "txt" in sample:
-        row["text"] = sample["txt"].decode("utf-8", "replace").strip()
-    if "cls" in sample:
-        row["label"] = sample["cls"].decode("utf-8", "replace").strip()
+        except (ValueError, RecursionError) as error:
+            side = sample["json"][0]
+            if side in fresh:
+                reason = f"no valid JSON ({error}); its recording is kept without labels"
+                labels.append(Entry("label", f"{tar.name}/{side}", reason, "no valid JSON"))
+    if "txt" in texts:
+        row["text"] = texts["txt"]
+    if "cls" in texts:
+        row["label"] = texts["cls"]
     elif "text" in row and not any(name in row for name in ("label", "labels", "category", "class", "tags")):
         row["label"] = row["text"]
-    name, offset, size = sample["audio"]
     return row | {"file": name, "_key": name, "_offset": offset, "_size": size}
 
 
@@ -269,23 +310,24 @@ def open_tars(tars: Sequence[Path], root: Path, name: str) -> Corpus:
         CorpusError: no shard holds audio.
     """
     parts: list[Corpus] = []
-    problems: dict[str, str] = {}
+    ledger = Ledger()
     for tar in tars:
         try:
-            columns, skipped = index_tar(tar)
+            columns, members = index_tar(tar)
         except CorpusError as error:
             if len(tars) == 1:
                 raise
-            problems[tar.name] = str(error)
+            ledger = ledger.add("member", skipped=[Entry("member", tar.name, str(error), "unreadable")])
             continue
-        problems |= skipped
         if columns:
-            parts.append(make_corpus(columns, root, tar.stem, store=TarStore(tar)))
+            parts.append(make_corpus(columns, root, tar.stem, store=TarStore(tar), ledger=members))
+        else:
+            ledger = ledger.merge(members)
     if not parts:
-        reason = next(iter(problems.values()), f"no member is a recording ({AUDIO_NAMES})")
+        reason = next(iter(ledger.reasons("member").values()), f"no member is a recording ({AUDIO_NAMES})")
         raise CorpusError(f"there is no audio in the tar shards of {root}: {reason}")
     corpus = parts[0] if len(tars) == 1 else merged(parts, name)
-    return replace(corpus, name=name, problems={**problems, **corpus.problems})
+    return replace(corpus, name=name, ledger=corpus.ledger.merge(ledger))
 
 
 def open_parquets(paths: Sequence[Path], root: Path, name: str) -> Corpus:

@@ -1,24 +1,20 @@
-"""Tables beside a corpus: events, trials, captions. Invalid rows are refused, or skipped and counted."""
+"""Tables beside a corpus: trials, captions. Invalid rows are refused, or skipped and counted."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from auricle.config import nearest
-from auricle.corpus.readers.label_table import read_csv
+from auricle.corpus.readers.text_table import read_csv
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.words import counted
 
-# Tables round to milliseconds and codecs to frames: an event may end this many seconds after its recording.
-END_TOLERANCE = 0.05
 CAPTIONS = "captions.csv"
 _TRUE, _FALSE = ("1", "true", "target", "same", "yes"), ("0", "false", "nontarget", "non-target", "different", "no")
 
@@ -65,6 +61,7 @@ class ClipNames:
         """Index a corpus of whole recordings; of several clips of one recording, the first is found."""
         self.corpus = corpus
         self._rows: dict[str, int] = {}
+        self._skipped = corpus.ledger.reasons()
         for row, name in enumerate(corpus.column("file")):
             self._rows.setdefault(name, row)
         self._ends: dict[str, int | None] = {}
@@ -83,7 +80,7 @@ class ClipNames:
     def skipped(self, name: str) -> bool:
         """Return whether a recording of this name was skipped when the corpus was opened."""
         tidy = name.strip().replace("\\", "/").removeprefix("./")
-        return any(problem == tidy or problem.endswith(f"/{tidy}") for problem in self.corpus.problems)
+        return any(known == tidy or known.endswith(f"/{tidy}") for known in self._skipped)
 
     def rows(self, names: Sequence[str], table: Path) -> tuple[NDArray[np.int64], int]:
         """Find many clips.
@@ -172,10 +169,11 @@ def _trial_columns(path: Path) -> tuple[list[str], list[str], list[str]]:
     for needed in ("enroll", "test", "target"):
         if needed not in columns:
             raise CorpusError(f"{path} has no column {needed!r}; found {', '.join(columns)}")
-    blank = next((i for i in range(len(columns["enroll"])) if None in [columns[c][i] for c in columns]), None)
+    enroll, test, target = ([text or "" for text in columns[name]] for name in ("enroll", "test", "target"))
+    blank = next((i for i, trial in enumerate(zip(enroll, test, target, strict=True)) if "" in trial), None)
     if blank is not None:
         raise CorpusError(f"{path}, trial {blank + 1} has an empty value; expected enroll,test,target")
-    return columns["enroll"], columns["test"], columns["target"]
+    return enroll, test, target
 
 
 def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ()) -> Captions:
@@ -210,91 +208,3 @@ def read_captions(path: Path | str, corpus: Corpus, columns: Sequence[str] = ())
     if not kept:
         raise CorpusError(f"{path} has no caption for any clip of corpus {corpus.name}")
     return Captions(np.array([row for row, _ in kept], dtype=np.int64), tuple(t for _, t in kept), tuple(notes))
-
-
-def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table, tuple[str, ...]]:
-    """Drop invalid events, cut those that end after their recording, and note both.
-
-    Invalid: times that are no numbers, a negative onset, an offset that is not after its onset, an onset at or after
-    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted.
-
-    Args:
-        table: columns `file`, `onset`, `offset`, `label`, and any others.
-        seconds: length of recordings, as far as known.
-
-    Returns:
-        The valid events, and a note per kind of fault.
-    """
-    onset, offset, ends = _times(table, seconds)
-    bad_number = ~(np.isfinite(onset) & np.isfinite(offset))
-    negative = ~bad_number & (onset < 0)
-    empty = ~bad_number & ~negative & (offset <= onset)
-    outside = ~bad_number & ~negative & ~empty & (onset >= ends)
-    out = bad_number | negative | empty | outside
-    notes = []
-    for fault, why in (
-        (bad_number, "a time that is no number"),
-        (negative, "a negative onset"),
-        (empty, "an offset that is not after the onset"),
-        (outside, "an onset after the recording's end"),
-    ):
-        if fault.any():
-            notes.append(f"skipped {int(fault.sum())} of {counted(len(out), 'event')}: {why} ({_first(table, fault)})")
-    long = ~out & (offset > ends)
-    if (long & (offset > ends + END_TOLERANCE)).any():
-        far = long & (offset > ends + END_TOLERANCE)
-        notes.append(f"cut at the end of the recording: {counted(int(far.sum()), 'event')} ({_first(table, far)})")
-    offset = np.where(long, ends, offset)
-    kept = table.set_column(table.column_names.index("offset"), "offset", pa.array(offset, type=pa.float64()))
-    kept = kept.filter(pa.array(~out))
-    overlapping = int(_overlaps(kept).sum())
-    if overlapping:
-        notes.append(f"{overlapping} events begin before an earlier one of their class in the same recording has ended")
-    return kept, tuple(notes)
-
-
-def check_events(corpus: Corpus) -> Corpus:
-    """Return the corpus with its strong labels tidied (see `tidy_events`), with notes on their faults."""
-    if corpus.event_table is None:
-        return corpus
-    known = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
-    table, notes = tidy_events(corpus.event_table, {file: length for file, length, whole in known if whole})
-    return replace(corpus, event_table=table, notes=(*corpus.notes, *notes))
-
-
-def _times(
-    table: pa.Table, seconds: Mapping[str, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    def numbers(name: str) -> NDArray[np.float64]:
-        values = table.column(name).to_pylist()
-        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-    ends = np.array([seconds.get(file, math.inf) for file in table.column("file").to_pylist()], dtype=np.float64)
-    return numbers("onset"), numbers("offset"), ends
-
-
-def _first(table: pa.Table, fault: NDArray[np.bool_]) -> str:
-    row = table.slice(int(np.flatnonzero(fault)[0]), 1).to_pylist()[0]
-    return f"the first: {row['label']} in {row['file']}, {row['onset']} to {row['offset']} s"
-
-
-def _by_class(table: pa.Table) -> NDArray[np.int64]:
-    files, labels = (np.asarray(table.column(name).to_pylist(), dtype=str) for name in ("file", "label"))
-    onset = np.asarray(table.column("onset").to_pylist(), dtype=np.float64)
-    order: NDArray[np.int64] = np.lexsort((onset, labels, files)).astype(np.int64)
-    return order
-
-
-def _overlaps(table: pa.Table) -> NDArray[np.bool_]:
-    """Mark events that begin before an earlier one of their class and recording has ended."""
-    found = np.zeros(len(table), dtype=bool)
-    files, labels = table.column("file").to_pylist(), table.column("label").to_pylist()
-    onset, offset = table.column("onset").to_pylist(), table.column("offset").to_pylist()
-    key, end = None, 0.0
-    for i in _by_class(table):
-        if (files[i], labels[i]) != key:
-            key, end = (files[i], labels[i]), offset[i]
-            continue
-        found[i] = onset[i] < end - 1e-9
-        end = max(end, offset[i])
-    return found

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from auricle.corpus.columns import HIDDEN
+from auricle.corpus.columns import COLUMNS, HIDDEN, typed
+from auricle.corpus.ledger import Ledger
+from auricle.corpus.readers.text_table import reading
 from auricle.corpus.stores import Store
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
@@ -39,7 +42,7 @@ def write_table(corpus: Corpus, path: Path, *, listing: str | None = None) -> Pa
         "name": corpus.name,
         "root": _relative({"root": str(corpus.root)}, here)["root"],
         "stores": stores,
-        "problems": dict(corpus.problems),
+        "ledger": corpus.ledger.to_json(),
         "notes": list(corpus.notes),
         "listing": listing,
     }
@@ -59,7 +62,7 @@ def is_table(path: Path) -> bool:
     """Return whether a Parquet file is a corpus table written by `write_table`."""
     try:
         return _ABOUT in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowInvalid):
+    except Exception:  # a damaged file raises whatever its damage leads to
         return False
 
 
@@ -71,32 +74,38 @@ def read_table(path: Path) -> Corpus:
     """
     if not path.is_file():
         raise CorpusError(f"there is no corpus table {path}; make one with `auricle corpus scan FOLDER`")
-    try:
+    with reading(path, "Parquet file", "scan the folder again"):
         table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise CorpusError(f"{path} is no readable Parquet file ({error}); scan the folder again") from error
     metadata = table.schema.metadata or {}
-    if _ABOUT not in metadata or not set(HIDDEN) <= set(table.column_names):
+    if _ABOUT not in metadata or not {*COLUMNS, *HIDDEN} <= set(table.column_names):
         raise CorpusError(f"{path} was not written by `auricle corpus scan`; open it as a table of clips instead")
-    about = json.loads(metadata[_ABOUT])
     here = path.resolve().parent
-    events = None
-    if _EVENTS in metadata:
-        events = pa.ipc.open_stream(metadata[_EVENTS]).read_all()
-    return Corpus(
-        table.replace_schema_metadata(None).combine_chunks(),
-        tuple(Store.from_description(_absolute(data, here)) for data in about["stores"]),
-        about["name"],
-        Path(_absolute({"root": about["root"]}, here)["root"]),
-        events,
-        about["problems"],
-        tuple(about["notes"]),
-    )
+    with reading(path, "corpus table", "scan the folder again"):
+        about = json.loads(metadata[_ABOUT])
+        kinds = COLUMNS | HIDDEN
+        table = pa.table(
+            {n: typed(n, table.column(n), kinds[n]) if n in kinds else table.column(n) for n in table.column_names}
+        )
+        blank = [n for n in ("file", "start", "seconds", *HIDDEN) if table.column(n).null_count]
+        store = table.column("_store")
+        if blank or (len(table) and not 0 <= pc.min(store).as_py() <= pc.max(store).as_py() < len(about["stores"])):
+            raise ValueError(f"the column {blank[0] if blank else '_store'} has a value that can't be")
+        return Corpus(
+            table.replace_schema_metadata(None).combine_chunks(),
+            tuple(Store.from_description(_absolute(data, here)) for data in about["stores"]),
+            str(about["name"]),
+            Path(_absolute({"root": about["root"]}, here)["root"]),
+            pa.ipc.open_stream(metadata[_EVENTS]).read_all() if _EVENTS in metadata else None,
+            Ledger.from_json(about["ledger"]),
+            tuple(about["notes"]),
+        )
 
 
 def table_listing(path: Path) -> str | None:
     """Return the digest of files that was passed to `write_table`."""
-    return json.loads((pq.read_schema(path).metadata or {})[_ABOUT]).get("listing")
+    with reading(path, "corpus table", "scan the folder again"):
+        found = json.loads((pq.read_schema(path).metadata or {})[_ABOUT]).get("listing")
+    return found if isinstance(found, str) else None
 
 
 def _relative(data: dict[str, Any], here: Path) -> dict[str, Any]:

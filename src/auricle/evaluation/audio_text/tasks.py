@@ -90,9 +90,8 @@ class TextTask(TaskType):
             notes.append(f"clips of {corpus.name} were seen in training, with their captions: these are not new clips")
         if without:
             notes.append(f"{counted(without, 'clip')} without label and caption {was(without)} skipped")
-        if corpus.problems:
-            count = len(corpus.problems)
-            notes.append(f"{counted(count, 'recording')} could not be opened with the corpus and {was(count)} skipped")
+        if not corpus.ledger.complete:
+            notes.append(corpus.ledger.sentence)
         if unread:
             notes.append(f"{counted(unread, 'clip')} could not be read and {was(unread)} skipped")
         return notes

@@ -40,6 +40,8 @@ class EventsRule(TaskRule):
         smooth: lengths of the median filter to choose from, in seconds (lasting sounds).
         shortest: shortest events to choose from, or least time between two onsets of a class, in seconds.
         least: classes with fewer events than this in the whole corpus take no part.
+        complete_annotation: recordings without a row in the table of events have no events; False: nothing is known of
+            them, and they take no part.
         psds: score by PSDS too (lasting sounds); predictions then keep all frame scores.
     """
 
@@ -52,6 +54,7 @@ class EventsRule(TaskRule):
     smooth: tuple[NonNegative, ...] = (0.0, 0.25, 0.5, 1.0)
     shortest: tuple[NonNegative, ...] = (0.0, 0.1, 0.2, 0.4)
     least: Natural = 1
+    complete_annotation: bool = False
     psds: bool = True
 
     def __post_init__(self) -> None:

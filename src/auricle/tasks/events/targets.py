@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from auricle.corpus.readers.side_tables import tidy_events
+from auricle.corpus.ledger import Ledger
+from auricle.corpus.readers.event_tables import tidy_events
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.metrics.events import Event, join_overlapping
@@ -22,18 +24,20 @@ from auricle.words import counted, was
 
 @dataclass(frozen=True)
 class EventLists:
-    """The events of every clip of a corpus.
+    """The events of the n clips of a corpus whose events are annotated.
 
     Attributes:
         classes: C names, sorted.
         events: of each clip, in the clip's own time, by onset.
         seconds: `(n,)` length of each clip.
+        rows: `(n,)` rows of the corpus.
         notes: what was excluded, joined or cut, and why.
     """
 
     classes: tuple[str, ...]
     events: tuple[tuple[Event, ...], ...]
     seconds: NDArray[np.float64]
+    rows: NDArray[np.int64]
     notes: tuple[str, ...] = ()
 
     def targets(self) -> Targets:
@@ -41,13 +45,16 @@ class EventLists:
         truth = np.zeros((len(self.events), len(self.classes)), dtype=bool)
         for row, events in enumerate(self.events):
             truth[row, [self.classes.index(label) for label in {e[2] for e in events}]] = True
-        return Targets("multi", self.classes, np.arange(len(self.events), dtype=np.int64), truth)
+        return Targets("multi", self.classes, self.rows, truth)
 
 
 def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
-    """Read the events of every clip; impossible ones are excluded.
+    """Read the events of every annotated clip; impossible ones are excluded.
 
-    Events of impossible times are excluded and counted (`corpus.readers.side_tables.tidy_events`). Events of one class
+    A recording without a row in the table of events is not annotated: nothing is known of it, so that it is excluded
+    and counted, unless `rule.complete_annotation` says that it has no events.
+
+    Events of impossible times are excluded and counted (`corpus.readers.event_tables.tidy_events`). Events of one class
     that overlap in a clip are joined where sounds last: no frame can separate them. Where only onsets count, they
     are kept, and repeated onsets of one class are excluded. Classes with fewer events than `rule.least` are excluded.
 
@@ -62,7 +69,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     if corpus.event_table is None:
         raise CorpusError(
             f"corpus {corpus.name} has no events, so task {card.name!r} has nothing to detect; put an events.csv with "
-            "the columns file,onset,offset,label beside its recordings"
+            "the columns file,onset,offset,label beside its recordings, or Raven or Audacity files named as they are"
         )
     table = corpus.event_table
     if card.label not in table.column_names:
@@ -73,14 +80,27 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     labels = pa.array([None if v is None else str(v) for v in table.column(card.label).to_pylist()], type=pa.string())
     table = table.set_column(table.column_names.index("label"), "label", labels)
     whole = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
-    table, tidied = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
+    table, dropped, tidied = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
     # Overlaps are counted below, once it is known whether they are joined.
     notes = [note for note in (*corpus.notes, *tidied) if "begin before an earlier one" not in note]
-    blank = [i for i, label in enumerate(table.column("label").to_pylist()) if not label or not label.strip()]
+    if dropped:
+        notes.append(Ledger().add("event", used=len(table), skipped=dropped).sentence)
+    timed = table.filter(pc.is_valid(table.column("onset")))
+    blank = [i for i, label in enumerate(timed.column("label").to_pylist()) if not label or not label.strip()]
     if blank:
-        table = table.take(pa.array(np.setdiff1d(np.arange(len(table)), blank)))
+        timed = timed.take(pa.array(np.setdiff1d(np.arange(len(timed)), blank)))
         notes.append(f"{counted(len(blank), 'event')} without a label {was(len(blank))} excluded")
-    listed, classes = _by_clip(replace(corpus, event_table=table)), {str(x) for x in table.column("label").to_pylist()}
+    rows = np.arange(len(corpus), dtype=np.int64)
+    if not rule.complete_annotation:
+        annotated = corpus.annotated
+        rows = np.array([i for i, file in enumerate(corpus.column("file")) if file in annotated], dtype=np.int64)
+    if len(rows) < len(corpus):
+        notes.append(
+            f"{len(corpus) - len(rows)} of {len(corpus)} clips have no row in the table of events: their events are "
+            "unknown, and they were excluded; set --complete-annotation if they have none"
+        )
+    corpus = replace(corpus, event_table=timed).select(rows)
+    listed, classes = _by_clip(corpus), {str(x) for x in timed.column("label").to_pylist()}
     rare = {name: count for name, count in _counted(listed, classes).items() if count < rule.least}
     if rare:
         shown = ", ".join(f"{name} ({count})" for name, count in sorted(rare.items()))
@@ -88,8 +108,9 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
         listed = [[e for e in events if e[2] not in rare] for events in listed]
     names = tuple(sorted(classes - rare.keys()))
     if not names or not any(listed):
+        said = notes if corpus.ledger.complete else [corpus.ledger.sentence, *notes]
         raise CorpusError(
-            f"task {card.name!r} has no usable event: {'; '.join(dict.fromkeys(notes)) or 'the event table is empty'}; "
+            f"task {card.name!r} has no usable event: {'; '.join(dict.fromkeys(said)) or 'the event table is empty'}; "
             "correct the table"
         )
     listed, note = _apart(listed, rule)
@@ -98,7 +119,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
         notes.append(f"no events in {silent} of {counted(len(listed), 'clip')}")
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
     unique = tuple(dict.fromkeys([*notes, *note]))
-    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, unique)
+    return EventLists(names, tuple(tuple(sorted(e)) for e in listed), seconds, rows, unique)
 
 
 def frame_targets(

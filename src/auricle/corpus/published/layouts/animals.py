@@ -13,7 +13,6 @@ from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of, index_audio
 from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.errors import CorpusError
-from auricle.words import counted
 
 BIRD_SECONDS = 5.0
 
@@ -49,8 +48,7 @@ def _birdset(root: Path) -> Content:
         raise CorpusError(
             f"{root} has BirdSet's tables but none of its recordings; unpack its archives (*_shard_*.tar.gz) there"
         )
-    notes = (f"{absent} of {counted(len(train) + len(test), 'recording')} not there",) if absent else ()
-    return Content(columns_of(_within_recordings(root, made)), notes=notes, counted=True)
+    return Content(columns_of(_within_recordings(root, made)), left={"missing": absent})
 
 
 def _metadata(root: Path, kind: str) -> list[dict[str, Any]]:

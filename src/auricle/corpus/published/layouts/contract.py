@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ class Content:
         columns: of the corpus; `file` is relative to the data set's folder. Clips with a `start` are ranges.
         events: columns `file`, `onset`, `offset`, `label`, or None.
         notes: remarks for users of the data.
-        counted: the reader has counted missing files in its notes (for data sets of which no copy is complete);
-            otherwise each one is listed in the corpus's `problems`.
+        left: recordings that are not among the columns: cause in one or two words -> number.
     """
 
     columns: Mapping[str, Sequence[Any]]
     events: Mapping[str, Sequence[Any]] | None = None
     notes: tuple[str, ...] = ()
-    counted: bool = False
+    left: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.published.layouts.tables import audio_below, columns_of
 from auricle.errors import CorpusError
-from auricle.words import counted, was
 
 _IDS = re.compile(r"(?P<state>normal|anomaly)_(?P<unit>id_\d+)_\d+")
 _SECTIONS = re.compile(r"(?P<unit>section_\d+)_(?P<domain>source|target)_(?:train|test)_(?P<state>normal|anomaly)_.*")
@@ -33,8 +32,7 @@ def _dcase(root: Path, pattern: re.Pattern[str], title: str) -> Content:
         )
     if not made:
         raise CorpusError(f"no recording of {root} has a name as {title} gives them (state and machine in the name)")
-    notes = (f"{counted(unnamed, 'recording')} without normal or anomaly in the name {was(unnamed)} excluded",)
-    return Content(columns_of(made), notes=notes if unnamed else ())
+    return Content(columns_of(made), left={"without normal or anomaly in the name": unnamed})
 
 
 def _dcase2020(root: Path) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from auricle.config import nearest
 from auricle.corpus.columns import EVENT_COLUMNS
+from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
 from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts import (
     animals,
@@ -27,13 +28,14 @@ from auricle.corpus.published.layouts import (
     voices,
 )
 from auricle.corpus.published.layouts.contract import Content, Layout
+from auricle.corpus.readers.event_tables import check_events
 from auricle.corpus.readers.label_table import read_label_table
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES
-from auricle.corpus.readers.side_tables import ClipNames, check_events
-from auricle.corpus.readers.whole import make_corpus
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES, list_folder
+from auricle.corpus.readers.side_tables import ClipNames
+from auricle.corpus.readers.text_table import reading
+from auricle.corpus.readers.whole import TableRows, make_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
-from auricle.words import counted, was
 
 _FAMILIES = (animals, emotion, events, machines, music, music_tags, notes, sounds, speakers, speech, voices)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for family in _FAMILIES for layout in family.LAYOUTS}
@@ -86,7 +88,8 @@ def open_layout(layout: Layout, folder: Path) -> Corpus:
         CorpusError: a mark is missing, a table can't be read, or none of the recordings is there.
     """
     root = find_root(layout, folder)
-    content = layout.read(root)
+    with reading(root, f"copy of {layout.title}", "fetch its tables again"):
+        content = layout.read(root)
     return _make(layout, root, content)
 
 
@@ -123,17 +126,18 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
     Raises:
         CorpusError: the table can't be read, has neither split nor fold, or names none of the clips.
     """
-    columns = read_label_table(table)
+    read = read_label_table(table)
+    columns = read.columns
     kinds = [name for name in ("split", "fold") if name in columns]
     if not kinds:
         raise CorpusError(f"{table} has neither a column `split` nor `fold`; found {', '.join(columns)}")
     names = ClipNames(corpus)
     line_of: dict[int, int] = {}
-    unknown = 0
+    unknown: list[Entry] = []
     for line, file in enumerate(columns["file"]):
         row = names.find(file or "")
         if row is None:
-            unknown += 1
+            unknown.append(Entry("row", read.at(line), f"the clip {file!r} is not here", "of unknown clips"))
         else:
             line_of[row] = line
     if not line_of:
@@ -143,13 +147,14 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
     for kind in ("split", "fold"):
         values = [columns[kind][line_of[row]] for row in rows] if kind in kinds else [None] * len(rows)
         divided = divided.with_column(kind, values)
-    notes = [f"divided by {table.name}"]
+    gone = set(corpus.column("file")) - set(divided.column("file"))
+    why = f"{table.name} does not name it"
+    lost = [Entry("recording", file, why, f"not in {table.name}") for file in sorted(gone)]
     if len(rows) < len(corpus):
-        count = len(corpus) - len(rows)
-        notes.append(f"{counted(count, 'clip')} that {table.name} does not name {was(count)} skipped")
-    if unknown:
-        notes.append(f"not here: {counted(unknown, 'clip')} that {table.name} names")
-    return replace(divided, notes=(*corpus.notes, *notes))
+        lost.append(Entry("row", corpus.name, why, FOLLOWS, len(corpus) - len(rows)))
+    ledger = corpus.ledger.drop(*lost)
+    ledger = ledger.add("row", used=len(columns["file"]) - len(unknown), skipped=unknown)
+    return replace(divided, ledger=ledger, notes=(*corpus.notes, f"divided by {table.name}"))
 
 
 def _make(layout: Layout, root: Path, content: Content) -> Corpus:
@@ -159,11 +164,24 @@ def _make(layout: Layout, root: Path, content: Content) -> Corpus:
         if file not in files:
             files[file] = _locate(root, file)
     keep = [i for i, file in enumerate(columns["file"]) if files[file] is not None]
-    problems = (
-        {}
-        if content.counted
-        else {file: f"{layout.title} names it, but there is no such file" for file, at in files.items() if at is None}
-    )
+    reason = f"{layout.title} names it, but there is no such file"
+    skipped = [Entry("recording", file, reason, "missing") for file, at in files.items() if at is None]
+    # No copy of some data sets is complete: what their readers miss is counted, not named.
+    skipped += [
+        Entry("recording", layout.title, "its tables or names say so", cause, count)
+        for cause, count in content.left.items()
+        if count
+    ]
+    listing = list_folder(root)
+    known = {at[0] for at in files.values() if at is not None}
+    why = f"the tables of {layout.title} do not name it"
+    skipped += [Entry("recording", f, why, "not in the tables") for f in listing.audio if f not in known]
+    skipped += [Entry("recording", name, broken, "unreadable") for name, broken in listing.problems.items()]
+    ledger = Ledger().add("recording", skipped=skipped)
+    lost_rows = len(columns["file"]) - len(keep)
+    if lost_rows:
+        follow = Entry("row", layout.title, "their recordings are not there", FOLLOWS, lost_rows)
+        ledger = ledger.add("row", skipped=[follow])
     if not keep:
         shown = ", ".join(list(files)[:3])
         raise CorpusError(
@@ -175,22 +193,31 @@ def _make(layout: Layout, root: Path, content: Content) -> Corpus:
     kept["file"] = [at[0] for at in places if at is not None]
     kept["_size"] = [at[1] for at in places if at is not None]
     notes = [f"read as {layout.title} is published", *content.notes]
-    if problems:
-        notes.append(f"{len(problems)} of {counted(len(files), 'recording')} not there")
-    events = None if content.events is None else _event_table(content.events, files)
-    corpus = make_corpus(kept, root, layout.name, events=events, problems=problems, notes=tuple(notes))
+    events = None
+    if content.events is not None:
+        events = _event_table(content.events, files, kept["file"])
+        named = len(content.events["file"])
+        here = named - sum(files.get(file) is None for file in content.events["file"])
+        follow = Entry("event", layout.title, "their recordings are not there", FOLLOWS, named - here)
+        ledger = ledger.add("event", used=here, skipped=[follow] if named > here else [])
+    rows = TableRows([1] * len(keep), lambda i: f"{layout.title}: {kept['file'][i]}")
+    corpus = make_corpus(kept, root, layout.name, events=events, ledger=ledger, rows=rows, notes=tuple(notes))
     return check_events(corpus)
 
 
-def _event_table(events: Mapping[str, Any], files: Mapping[str, tuple[str, int] | None]) -> pa.Table:
+def _event_table(
+    events: Mapping[str, Any], files: Mapping[str, tuple[str, int] | None], clips: Sequence[str]
+) -> pa.Table:
+    """Return the events of recordings that are there; publishers annotate all clips, those without events included."""
     rows = [i for i, file in enumerate(events["file"]) if files.get(file) is not None]
-    columns: dict[str, pa.Array] = {}
-    for name, values in events.items():
-        kept = [values[i] for i in rows]
-        if name == "file":
-            kept = [at[0] for at in (files[file] for file in kept) if at is not None]
-        columns[name] = pa.array(kept, type=EVENT_COLUMNS.get(name))
-    return pa.table(columns)
+    columns = {name: [values[i] for i in rows] for name, values in events.items()}
+    columns["file"] = [at[0] for at in (files[file] for file in columns["file"]) if at is not None]
+    named = set(columns["file"])
+    silent = list(dict.fromkeys(file for file in clips if file not in named))
+    columns = {
+        name: [*values, *(silent if name == "file" else [None] * len(silent))] for name, values in columns.items()
+    }
+    return pa.table({name: pa.array(values, type=EVENT_COLUMNS.get(name)) for name, values in columns.items()})
 
 
 def _locate(root: Path, file: str) -> tuple[str, int] | None:

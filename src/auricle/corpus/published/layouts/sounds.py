@@ -79,7 +79,7 @@ def _audioset(root: Path) -> Content:
         if stem.startswith("Y") and len(stem) >= 12:
             by_video.setdefault(stem[1:12], file)
     made: list[dict[str, Any]] = []
-    notes = []
+    notes, missing = [], 0
     for table, split in _AUDIOSET.items():
         path = root / f"{table}.csv"
         if table.startswith("unbalanced") and not path.is_file():
@@ -103,13 +103,14 @@ def _audioset(root: Path) -> Content:
                 | {"subset": table.removesuffix("_segments"), "video_start": begin}
             )
         here = sum(row["subset"] == table.removesuffix("_segments") for row in made)
+        missing += listed - here
         notes.append(f"{here} of the {listed} segments of {table} are here")
     if not made:
         raise CorpusError(
             f"{root} has AudioSet's lists but no recording of them; put recordings there, named after their video "
             "(Yabcdefghijk.wav or abcdefghijk_30.000.wav)"
         )
-    return Content(columns_of(made), notes=tuple(notes), counted=True)
+    return Content(columns_of(made), notes=tuple(notes), left={"missing": missing})
 
 
 def _tau(root: Path) -> Content:

@@ -17,7 +17,6 @@ from auricle.corpus.published.layouts.tables import (
     read_text,
 )
 from auricle.errors import CorpusError
-from auricle.words import counted
 
 
 def _vocalsound(root: Path) -> Content:
@@ -73,13 +72,12 @@ def _coughvid(root: Path) -> Content:
             f"{root} has COUGHVID's table but none of its {len(kept)} usable recordings as .wav, .ogg or .flac; "
             "recordings in .webm have to be converted first"
         )
-    notes = (f"{len(kept) - len(here)} of {counted(len(kept), 'recording')} not here in a format that can be read",)
     columns = {
         "file": [have[row["uuid"]] for row in here],
         "label": [row["status"] for row in here],
         "source": [row["uuid"] for row in here],
     }
-    return Content(columns, notes=notes if len(here) < len(kept) else ())
+    return Content(columns, left={"missing or in another format": len(kept) - len(here)})
 
 
 LAYOUTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from auricle.corpus.readers.side_tables import check_events, read_captions, read_trials, tidy_events
+from auricle.corpus.readers.event_tables import check_events, tidy_events
+from auricle.corpus.readers.side_tables import read_captions, read_trials
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError
@@ -155,17 +157,17 @@ def test_events_that_can_not_be_are_left_out_and_counted() -> None:
         ("a", 9.5, 10.01, "cow"),
         ("b", 90.0, 120.0, "dog"),
     )
-    kept, notes = tidy_events(table, {"a": 10.0})
+    kept, dropped, notes = tidy_events(table, {"a": 10.0})
     rows = [tuple(row.values()) for row in kept.to_pylist()]
     assert rows == [("a", 0.0, 1.0, "dog"), ("a", 9.0, 10.0, "cat"), ("a", 9.5, 10.0, "cow"), ("b", 90.0, 120.0, "dog")]
-    assert [note.partition(" (")[0] for note in notes] == [
-        "skipped 2 of 10 events: a time that is no number",
-        "skipped 1 of 10 events: a negative onset",
-        "skipped 2 of 10 events: an offset that is not after the onset",
-        "skipped 1 of 10 events: an onset after the recording's end",
-        "cut at the end of the recording: 1 event",
-    ]
-    assert "the first: dog in a, -0.1 to 1.0 s" in notes[1]
+    assert Counter(entry.cause for entry in dropped) == {
+        "with a time that is no number": 2,
+        "with a negative onset": 1,
+        "with an offset that is not after the onset": 2,
+        "with an onset after the recording's end": 1,
+    }
+    assert "dog in a, -0.1 to 1.0 s" in [entry.name for entry in dropped]
+    assert notes == ("cut at the end of the recording: 1 event (the first: cat in a, 9.0 to 12.0 s)",)
 
 
 def test_overlaps_of_one_class_are_counted() -> None:
@@ -177,7 +179,8 @@ def test_overlaps_of_one_class_are_counted() -> None:
         ("a", 1.0, 4.0, "cat"),
         ("b", 0.0, 2.0, "dog"),
     )
-    kept, notes = tidy_events(table, {})
+    kept, dropped, notes = tidy_events(table, {})
+    assert dropped == ()
     assert kept.equals(table)
     assert notes == ("2 events begin before an earlier one of their class in the same recording has ended",)
 
@@ -188,12 +191,13 @@ def test_a_corpus_is_opened_with_its_events_checked(tmp_path: Path, record: Call
     (tmp_path / "events.csv").write_text("file,onset,offset,label\na.wav,0.2,0.5,x\na.wav,-1,0.5,x\na.wav,0.9,7,y\n")
     corpus = open_corpus(tmp_path)
     assert corpus.events == [Event("a.wav", 0.2, 0.5, "x"), Event("a.wav", 0.9, 1.0, "y")]
-    assert len(corpus.notes) == 2
-    assert check_events(corpus).notes == corpus.notes
+    assert len(corpus.notes) == 1
+    assert corpus.ledger.sentence.endswith("2 of 3 events used; 1 skipped: 1 with a negative onset")
+    assert check_events(corpus).ledger == corpus.ledger
     (tmp_path / "metadata.csv").unlink()
     loose = open_corpus(tmp_path)
     assert loose.events == corpus.events
-    assert len(loose.notes) == 2
+    assert loose.notes == corpus.notes
 
 
 @pytest.mark.real
@@ -210,4 +214,4 @@ def test_side_tables_of_real_corpora(shared_audio: Path) -> None:
     for name, count in (("sed_synth", 529), ("bengalese_finch", 3343), ("mdb_drums", 1715)):
         corpus = open_corpus(shared_audio / name)
         assert len(corpus.events) == count, corpus.notes
-        assert not any("left out" in note for note in corpus.notes)
+        assert not corpus.ledger.skipped("event")

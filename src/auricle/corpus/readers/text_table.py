@@ -1,0 +1,251 @@
+"""CSV and TSV files as people have them, as columns of text.
+
+A plain file is read by Arrow; one with quotes by Python's reader, which gives the same values and can be checked line
+by line.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from auricle.corpus.readers.listing import AUDIO_SUFFIXES
+from auricle.errors import AuricleError, CorpusError
+
+_BLOCK = 1 << 22
+_DELIMITERS = ",;\t|"
+# A cell that is quoted as a whole; in tables with tabs all other quotes are text.
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text.
+
+    Attributes:
+        path: the file.
+        columns: name -> values; None where a cell is blank.
+        line: returns the line of the file that a row (counted from 0) ends on.
+        delimiter: between values.
+    """
+
+    path: Path
+    columns: dict[str, list[str | None]]
+    line: Callable[[int], int]
+    delimiter: str
+
+
+@contextmanager
+def reading(path: Path, what: str, remedy: str = "write it again") -> Iterator[None]:
+    """Turn whatever a library raises on somebody else's file into an error that names the file.
+
+    Args:
+        path: the file.
+        what: kind of file, such as `Parquet file`.
+        remedy: what to do.
+
+    Raises:
+        CorpusError: the file can't be read.
+    """
+    try:
+        yield
+    except AuricleError:
+        raise
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CorpusError(f"{path} is no readable {what} ({reason}); {remedy}") from error
+
+
+def read_csv(path: Path) -> dict[str, list[str | None]]:
+    """Read a CSV or TSV with a header into columns of text; blanks become None (see `read_text_table`)."""
+    return read_text_table(path).columns
+
+
+def read_text_table(path: Path, known: Sequence[str] = ()) -> TextTable:
+    """Read a CSV or TSV with a header into columns of text.
+
+    Accepted: a byte order mark, a first line `sep=;`, blank lines, rows of separators only, separators at the end of
+    lines, columns without name and values, spaces around values. Between tabs, quotes are text unless a whole value is
+    quoted.
+
+    Args:
+        path: the file.
+        known: names that one column should have, by which the delimiter is found.
+
+    Raises:
+        CorpusError: the file can't be read, is empty or not UTF-8; a line has too many or too few values; a value
+            with a line break in it seems to swallow other lines, because a quote is not closed.
+    """
+    with reading(path, "table"):
+        skip, header, delimiter, quoted = _begin(path, known)
+        read = _read_slowly if quoted else _read_fast
+        columns, line = read(path, skip, header, delimiter)
+    count = max(map(len, columns.values()), default=0)
+    if not count:
+        raise CorpusError(f"{path} lists nothing; expected a header such as file,label and one line per clip")
+    return TextTable(path, columns, line, delimiter)
+
+
+def _begin(path: Path, known: Sequence[str]) -> tuple[int, list[str], str, bool]:
+    """Return the number of lines up to and with the header, the header, the delimiter, and if there are quotes."""
+    quoted, given, begin, skip = False, "", None, 0
+    with path.open("rb") as raw:
+        while block := raw.read(_BLOCK):
+            if b"\x00" in block or block[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise CorpusError(f"{path} is not UTF-8 (it looks like UTF-16, or is no text); save it as UTF-8")
+            quoted = quoted or b'"' in block
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for text in file:
+            line = text.rstrip("\r\n")
+            skip += 1
+            if skip == 1 and (found := re.fullmatch(r'"?sep=(.)"?', line.strip())):
+                given = found[1]
+            elif line.strip(f"{_DELIMITERS} "):
+                begin = line
+                break
+    if begin is None:
+        return skip, [], given or ",", quoted
+    delimiter = given or _delimiter(path, begin, known)
+    return skip, _cells(begin, delimiter), delimiter, quoted
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    if delimiter == "\t":
+        return [_bare(cell) for cell in line.rstrip("\r\n").split(delimiter)]
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+
+
+def _bare(cell: str) -> str:
+    found = _QUOTED.fullmatch(cell.strip())
+    return (found[1].replace('""', '"') if found else cell).strip()
+
+
+def _delimiter(path: Path, header: str, known: Sequence[str]) -> str:
+    # Only the header shows the delimiter: below it a semicolon joins labels.
+    order = "\t,;|" if path.suffix.lower() == ".tsv" else _DELIMITERS
+    names = {name.lower() for name in known}
+    fitting = [sign for sign in order if names & {cell.lower() for cell in _cells(header, sign)} and sign in header]
+    if fitting:
+        return fitting[0]
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return max(",;\t", key=header.count) if "," not in header else ","
+
+
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise CorpusError(f"{path} names a column twice: {', '.join(named)}; rename one")
+    nameless = [i for i, name in enumerate(header) if not name]
+    # An index written by pandas has no name; a second one needs some.
+    return [name or ("" if nameless[0] == i else f"column {i + 1}") for i, name in enumerate(header)]
+
+
+def _wrong_length(path: Path, line: int, found: int, expected: int, delimiter: str) -> CorpusError:
+    quotes = "between tabs no value may hold a tab or a line break"
+    rule = quotes if delimiter == "\t" else "quote values with a separator or a line break in them"
+    return CorpusError(f"{path}, line {line}: {found} values, but the header names {expected}; fix the line ({rule})")
+
+
+def _read_fast(
+    path: Path, skip: int, header: list[str], delimiter: str
+) -> tuple[dict[str, list[str | None]], Callable[[int], int]]:
+    """Read a file without quotes by Arrow; a file that Arrow refuses is read by the reader that names the line."""
+    names = [f"{i}" for i in range(len(header))]
+    options = {
+        "read_options": pa_csv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK),
+        "parse_options": pa_csv.ParseOptions(delimiter=delimiter, quote_char=False),
+        "convert_options": pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[]),
+    }
+    try:
+        table = pa_csv.read_csv(path, **options)
+    except pa.ArrowInvalid:
+        # A line that is too long or too short, a file of only a header, bytes that are no UTF-8.
+        return _read_slowly(path, skip, header, delimiter)
+    columns = [pc.utf8_trim_whitespace(table.column(name)) for name in names]
+    filled = None
+    for column in columns:
+        some = pc.not_equal(column, "")
+        filled = some if filled is None else pc.or_(filled, some)
+    columns = [column.filter(filled) for column in columns]
+    kept: dict[str, list[str | None]] = {}
+    for name, column, title in zip(_names(path, header), columns, header, strict=True):
+        blank = pc.equal(column, "")
+        if title or not pc.all(blank).as_py():
+            kept[name] = _shared(pc.if_else(blank, pa.scalar(None, pa.string()), column))
+
+    def line(row: int) -> int:
+        return _line_of(path, skip, header, delimiter, row)
+
+    return kept, line
+
+
+def _shared(column: pa.ChunkedArray) -> list[str | None]:
+    """Return the values as a list in which equal texts are one object: labels of millions of rows are few."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = [*encoded.dictionary.to_pylist(), None]
+    return [values[i] for i in encoded.indices.fill_null(len(values) - 1).to_numpy()]
+
+
+def _line_of(path: Path, skip: int, header: list[str], delimiter: str, row: int) -> int:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for place, (number, _) in enumerate(_rows(file, skip, len(header), delimiter, path)):
+            if place == row:
+                return number
+    raise IndexError(f"row {row} of {path}")
+
+
+def _read_slowly(
+    path: Path, skip: int, header: list[str], delimiter: str
+) -> tuple[dict[str, list[str | None]], Callable[[int], int]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(_rows(file, skip, len(header), delimiter, path))
+    columns: dict[str, list[str | None]] = {}
+    for i, name in enumerate(_names(path, header)):
+        values = [row[i] or None for _, row in rows]
+        if header[i] or any(values):
+            columns[name] = values
+    return columns, lambda row: rows[row][0]
+
+
+def _rows(file: Iterator[str], skip: int, width: int, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank with the line on which it ends."""
+    for _ in range(skip):
+        next(file)
+    if delimiter == "\t":
+        split = ((i, _cells(line, delimiter)) for i, line in enumerate(file, 1))
+    else:
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+        split = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+    for number, row in split:
+        if not any(row):
+            continue
+        if delimiter != "\t":
+            _refuse_swallowed(path, skip + number, row, delimiter)
+        if len(row) < width or any(row[width:]):
+            raise _wrong_length(path, skip + number, len(row), width, delimiter)
+        yield skip + number, row[:width]
+
+
+def _refuse_swallowed(path: Path, number: int, row: Sequence[str], delimiter: str) -> None:
+    """Refuse values with line breaks that hold other rows: a quote that is not closed takes the lines below it."""
+    for value in row:
+        for inner in re.split(r"\r\n|\r|\n", value)[1:]:
+            cells = [cell.strip(' "') for cell in inner.split(delimiter)]
+            audio = any(PurePosixPath(cell).suffix.lower() in AUDIO_SUFFIXES for cell in cells)
+            if (audio and len(cells) > 1) or len(cells) >= len(row) > 1:
+                begun = number - value.count("\n")
+                raise CorpusError(
+                    f"{path}, line {begun}: a quote opens here and closes on line {number}, so that the lines between "
+                    'would be one value; close the quote, or write "" for a quote in a value'
+                )
