@@ -57,7 +57,7 @@ def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., C
 
 
 def test_a_task_without_its_audio_is_refused(run: Path) -> None:
-    with pytest.raises(CorpusError, match="give --data with the folder of esc10"):
+    with pytest.raises(CorpusError, match="set --data to the folder of esc10"):
         probe(run, task="esc10", progress=False)
     with pytest.raises(ConfigError, match="did you mean 'scenes'"):
         probe(run, task="scene", progress=False)

@@ -87,7 +87,7 @@ def test_maps_are_of_test_clips_and_of_their_classes(
     )
     page = write_report([tmp_path / "run"], tmp_path / "page.html").read_text()
     assert "Activations of prototypes" in page
-    assert page.count('class="fired"') == sum(len(c["maps"]) for c in json.loads(path.read_text())["clips"])
+    assert page.count('class="spectrogram"') == sum(len(c["maps"]) for c in json.loads(path.read_text())["clips"])
 
 
 def test_only_prototypes_on_labelled_clips(

@@ -107,11 +107,11 @@ def test_a_full_disk_ends_the_suite_and_what_was_done_is_found_again(
     (tmp_path / "run" / "probes" / "esc50" / "results.jsonl").unlink()
     calls: list[str] = []
 
-    def refuse(path: Path, data: bytes, remedy: str = "") -> None:
+    def refuse(path: Path, line: bytes, whole: object) -> None:
         calls.append(path.name)
         raise StorageError(f"no space left to write {path}")
 
-    monkeypatch.setattr("auricle.results.record.write_atomic", refuse)
+    monkeypatch.setattr("auricle.results.record.append_line", refuse)
     with pytest.raises(StorageError, match="no space left"):
         run_suite(model, "toy", root, **run)
     assert calls == ["results.jsonl"]

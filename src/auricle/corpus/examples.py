@@ -53,7 +53,7 @@ def play_example(frontend: FrontEnd, corpus: Corpus, row: int, seconds: float, *
         "audio": base64.b64encode(file.getvalue()).decode(),
         "mime": "audio/mpeg",
         "spectrogram": base64.b64encode(picture).decode(),
-        "ticks": frequency_ticks(draws.centres),
+        "ticks": [list(tick) for tick in frequency_ticks(draws.centres)],
     }
 
 
