@@ -28,7 +28,7 @@ class _TextArguments(ComputeArguments):
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
-    """Seed of the bootstrap and of the control's weights."""
+    """Seed of the control's weights."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class ZeroShotArguments(_TextArguments):
 def zero_shot(argv: Sequence[str]) -> None:
     """Classify by the texts of the classes."""
     about = (
-        "Give each clip the class with the nearest text. Print the scores with bootstrap intervals, chance and the "
+        "Give each clip the class with the nearest text. Print the scores with intervals, chance and the "
         "same towers with random weights, and write them, with the class of each clip, into the run folder."
     )
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
@@ -87,7 +87,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
     """Search clips by captions, and captions by clips."""
     about = (
         "Rank all clips for each caption, and all captions for each clip: recall at 1, 5 and 10, mean reciprocal rank "
-        "and mean average precision, with bootstrap intervals, chance and the same towers with random weights. Write "
+        "and mean average precision, with intervals, chance and the same towers with random weights. Write "
         "them into the run folder."
     )
     args = parse(TextRetrievalArguments, argv, "text-retrieval", about)

@@ -76,11 +76,11 @@ def zero_shot(
         data: a corpus, or what `open_corpus` opens.
         labels: column of the labels, several of a clip joined by `;`. Clips without labels are skipped.
         templates: texts with one place `{}` for the class; the vectors of several are averaged.
-        source: column that names what a clip was recorded from: the bootstrap draws clips of one source together;
+        source: column that names what a clip was recorded from: clips of one source are no independent evidence;
             without it, clips of one file.
         controls: evaluate the same towers with random weights as well; not for opened towers.
         confidence: coverage of the intervals.
-        seed: of the bootstrap and of the control's weights.
+        seed: of the control's weights.
         out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
             (`CORPUS-COLUMN.json` for another column than `label`).
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
