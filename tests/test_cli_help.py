@@ -15,7 +15,13 @@ import pytest
 import yaml
 from toy_pretraining import write_corpus
 
+import auricle
 from auricle.cli import VERBS, main
+from auricle.evaluation.driver import EvaluationConfig
+from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.run import finetune_encoder
+from auricle.tasks.events.rule import EventsRule
+from auricle.training.train_config import TrainConfig
 
 # Verb -> words up to `--help`. Verbs that compute take --device and --precision.
 COMPUTES = {
@@ -186,6 +192,31 @@ def test_device_and_precision_reach_the_function(
     monkeypatch.setattr(function, record)
     assert main([*words, "--device", "cpu", "--precision", "bf16"]) == 130
     assert (given["device"], given["precision"]) == ("cpu", "bf16")
+
+
+# What verb and function share; a function holds some of it in its settings or in the task's card.
+SHARED = {"device", "precision", "channel", "time_expansion", "seeds", "controls", "on_leak", "complete_annotation"}
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "inside"),
+    [
+        (["corpus", "scan"], "scan", ()),
+        (["embed"], "embed", ()),
+        (["probe", "--task", "desed"], "probe", (EvaluationConfig, EventsRule)),
+        (["probe", "--task", "esc10"], "probe", (EvaluationConfig,)),
+        (["probe", "--suite", "hear"], "run_suite", (EvaluationConfig,)),
+        (["finetune", "--task", "esc10"], "finetune", (finetune_encoder, FinetuneConfig)),
+        (["zero-shot"], "zero_shot", ()),
+        (["text-retrieval"], "text_retrieval", ()),
+        (["pretrain", "cola"], "pretrain", (TrainConfig,)),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_verbs_and_functions_take_the_same(words: list[str], name: str, inside: tuple[Any, ...], shown: Any) -> None:
+    flags = re.findall(r"--(?:no-)?([\w-]+)", shown([*words, "--help"]))
+    taken = {key for one in (getattr(auricle, name), *inside) for key in inspect.signature(one).parameters}
+    assert SHARED & {flag.replace("-", "_") for flag in flags} == SHARED & taken
 
 
 def test_steps_and_encoders_are_checked_in_bfloat16(level: str) -> None:
