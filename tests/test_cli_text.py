@@ -262,7 +262,7 @@ def test_the_audio_encoder_alone_needs_no_text_model(
         (["text-retrieval", "RUN", "--data", "LABELLED", "--columns", "said"], r"no column 'said'; it has"),
         (["text-retrieval", "RUN", "--data", "DESCRIBED", "--columns", "said"], r"no clip .* has a caption in said"),
         (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "EMPTY"], r"has no caption for any clip"),
-        (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "WRONG"], r"1 clips that .* 'none.wav'"),
+        (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "WRONG"], r"1 clip that .* 'none.wav'"),
         (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "/nowhere.csv"], r"/nowhere.csv"),
     ],
 )
