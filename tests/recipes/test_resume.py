@@ -272,9 +272,10 @@ def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, c
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
     run = pretrain(make_recipe(steps=1), data, tmp_path / "run")
     said = capsys.readouterr().err
-    assert re.search(r"1 recording was skipped, such as \S*class 1/noise.wav \(.*under 'broken' in", said)
-    listed = json.loads((run / "corpus.json").read_text())["broken"]
-    assert len(listed) == 1
+    first = "8 of 9 recordings used; 1 skipped: 1 corrupt. The first that was skipped: class 1/noise.wav ("
+    assert first in said
+    assert f"listed, with the reason, in {run / 'ledger.jsonl'}" in said
+    assert "class 1/noise.wav" in (run / "ledger.jsonl").read_text()
     assert said.index("was skipped") < said.index("started:")
 
 
@@ -283,10 +284,19 @@ def test_what_the_recordings_are_read_as_belongs_to_the_run(toy_corpus: Path, tm
     options = {"channel": 0, "time_expansion": 2.0}
     run = pretrain(make_recipe(), toy_corpus, tmp_path / "run", progress=False, **options)
     reference = Path(shutil.copytree(run, tmp_path / "whole"))
-    for again in (lambda: resume(run, progress=False), lambda: main(["pretrain", "--resume", str(run)])):
+    file, named = tmp_path / "resume.json", tmp_path / "named.json"
+    file.write_text(json.dumps({"resume": True, "out": str(run)}))
+    named.write_text(json.dumps({"out": str(run)}))
+    for again in (
+        lambda: resume(run, progress=False),
+        lambda: main(["pretrain", "--resume", str(run)]),
+        lambda: main(["pretrain", "--config", str(file)]),
+        lambda: main(["pretrain", "--config", str(named), "--resume"]),
+    ):
         shutil.rmtree(run / "checkpoints" / "step-00000010")
         again()
         assert same(run, reference)
+    assert main(["pretrain", "--config", str(file), "--no-resume"]) == 2
     with pytest.raises(CheckpointError, match=r"--time-expansion 2.0, and this is --time-expansion \(none\)"):
         pretrain(make_recipe(), toy_corpus, run, resume=True, channel=0)
 

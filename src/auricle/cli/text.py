@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import ComputeArguments, command, parse
+from auricle.cli.arguments import ComputeArguments, ReadingArguments, command, parse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextArguments(ComputeArguments):
+class _TextArguments(ReadingArguments, ComputeArguments):
     """Arguments of both verbs."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -62,6 +62,8 @@ def zero_shot(argv: Sequence[str]) -> None:
             controls=args.controls,
             confidence=args.confidence,
             seed=args.seed,
+            channel=args.channel,
+            time_expansion=args.time_expansion,
             out=args.out,
             device=args.device,
             precision=args.precision,
@@ -103,6 +105,8 @@ def text_retrieval(argv: Sequence[str]) -> None:
             controls=args.controls,
             confidence=args.confidence,
             seed=args.seed,
+            channel=args.channel,
+            time_expansion=args.time_expansion,
             out=args.out,
             device=args.device,
             precision=args.precision,
