@@ -82,6 +82,26 @@ def test_what_follows_the_samples(tail: bytes, notes: tuple[str, ...]) -> None:
     check(WAV + tail, RATE, *(notes if len(notes) < 2 else ["bytes behind its samples"]))
 
 
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "CAF", "AIFF", "AU", "NIST"])
+@pytest.mark.parametrize("tail", [bytes(5), b"\x01\x02\x03" * 4, bytes(range(250)) * 9, bytes(4000)])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_bytes_behind_the_samples_are_no_sound(container: str, tail: bytes, subtype: str) -> None:
+    data = sound(container, subtype, WAVE[:8001])
+    info = probe(data + tail)
+    assert info.frames == 8001
+    assert len(info.notes) == (len(tail) > 100)
+    assert all("bytes behind its samples are no chunk and were not read" in note for note in info.notes)
+    np.testing.assert_array_equal(decode(data + tail), decode(data))
+
+
+def test_chunks_behind_the_samples_of_a_w64_are_not_remarked() -> None:
+    chunk = b"levl" + bytes(12) + struct.pack("<Q", 24 + 45) + bytes(range(45)) + bytes(3)
+    for odd in (sound("W64", "PCM_24", WAVE[:8001]), sound("W64")):
+        data = odd + bytes(-len(odd) % 8) + chunk + chunk
+        assert probe(data).notes == ()
+        np.testing.assert_array_equal(decode(data), decode(odd))
+
+
 @pytest.mark.parametrize("padding", [b"", b"\x00"])
 def test_odd_chunks_before_the_samples_with_and_without_padding(padding: bytes) -> None:
     odd = sound("WAV", "PCM_24", WAVE[:8001])
