@@ -28,7 +28,8 @@ class _Data:
     """The samples of a container: their place, the size it states, and the field that states it (place, width).
 
     `before` counts the bytes of their chunk before them, which its size includes; `header` those of the head of each
-    chunk, 0 where no chunks can follow.
+    chunk, 0 where no chunks can follow. `frames` are those that a table of packets states (0: none that is read), None
+    where their number follows from the bytes.
     """
 
     start: int
@@ -39,6 +40,7 @@ class _Data:
     unknown: bool = False
     mpeg: bool = False
     before: int = 0
+    frames: int | None = None
 
 
 def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
@@ -152,15 +154,19 @@ def _chunk(stream: io.BytesIO | io.FileIO, size: int, order: Literal["little", "
 
 
 def _caf(stream: io.BytesIO | io.FileIO, size: int) -> _Data | None:
-    place = 8
+    place, frames = 8, None
     for _ in range(10000):
         if place + 12 > size:
             return None
         head = _at(stream, place, 12)
         length = int.from_bytes(head[4:], "big")
+        if head[:4] == b"desc" and _at(stream, place + 20, 4) not in (b"lpcm", b"ulaw", b"alaw"):
+            frames = 0
+        if head[:4] == b"pakt" and frames is not None:
+            frames = int.from_bytes(_at(stream, place + 20, 8), "big")
         if head[:4] == b"data":
             unknown = length == (1 << 64) - 1
-            return _Data(place + 16, max(0, length - 4), (place + 4, 8), "big", 12, unknown, before=4)
+            return _Data(place + 16, max(0, length - 4), (place + 4, 8), "big", 12, unknown, before=4, frames=frames)
         place += 12 + length
     return None
 
@@ -220,7 +226,8 @@ def _patched(stream: io.BytesIO | io.FileIO, found: _Data, there: int, size: int
         return Stream(promised=promised)
     value = min(there + found.before, (1 << 8 * width) - 1)
     # libsndfile refuses a CAF whose size is not exact, and reads the others to their end.
-    return Stream((_at(stream, 0, place), value.to_bytes(width, found.order), (place + width, size)), promised=promised)
+    spans = (_at(stream, 0, place), value.to_bytes(width, found.order), (place + width, size))
+    return Stream(spans, promised=promised, stated=found.frames)
 
 
 def _are_chunks(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> bool:

@@ -77,11 +77,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
         AudioError: missing, no regular file, unreadable, without samples, or with an impossible rate.
     """
     with _guarded(source), opened(source) as recording:
-        frames, notes = recording.frames, list(recording.notes)
-        if recording.format in _UNSURE and not recording.reaches(frames - 1):
-            frames = recording.count()
-            if not frames:
-                raise _nothing(recording)
+        frames, notes = _there(recording), list(recording.notes)
         if recording.promised - frames > recording.slack:
             notes.insert(0, f"partly read: {frames:,} of {recording.promised:,} frames that its header promises")
         if thorough:
@@ -145,6 +141,16 @@ def parse_channel(channel: Channel | str) -> Channel:
     raise ConfigError(f"channel is {channel!r}; expected mix, loudest, or a number from 0")
 
 
+def _there(recording: Recording) -> int:
+    """Return the samples that can be read, counted where a header can't be trusted."""
+    if recording.format not in _UNSURE or recording.reaches(recording.frames - 1):
+        return recording.frames
+    frames = recording.count()
+    if not frames:
+        raise _nothing(recording)
+    return frames
+
+
 @contextmanager
 def _guarded(source: Source) -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into an error with the file's name."""
@@ -160,6 +166,10 @@ def _guarded(source: Source) -> Iterator[None]:
             "drop it from the corpus",
             name_of(source),
         ) from error
+
+
+def _too_much(samples: int) -> bool:
+    return samples > _SMALL and 12 * samples > psutil.virtual_memory().available
 
 
 def _too_long(source: Source) -> AudioError:
@@ -186,6 +196,8 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
     with opened(source) as recording:
         length, native = recording.frames, recording.rate
         one = _one_channel(source, recording, channel)
+        if _too_much(length):
+            length = _there(recording)
 
         def at_rate(frames: int) -> int:
             return max(1, (2 * frames * rate + native) // (2 * native))
@@ -203,8 +215,7 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
         block = max(0, first * step_in // step_out - margin) // step_in
         begin = block * step_in
         end = min(length, -(-last * step_in // step_out) + margin)
-        wanted = last - first + end - begin
-        if wanted > _SMALL and 12 * wanted > psutil.virtual_memory().available:
+        if _too_much(last - first + end - begin):
             raise _too_long(source)
         wave = _read(recording, begin, end, one)
         if len(wave) < end - begin:

@@ -153,11 +153,16 @@ class SndfileRecording(Recording):
         part, stated = self._streams[k], self._files[k].frames
         if part.frames >= 0:
             return part.frames, round(part.frames * part.promised)
-        if stated <= _MOST_SAMPLES_PER_BYTE * size:
+        if part.stated is None and stated <= _MOST_SAMPLES_PER_BYTE * size:
             return stated, round(stated * part.promised)
-        # FLAC written to a pipe has no length, and a damaged header any.
+        # FLAC written to a pipe has no length, and a damaged header any. Of a table of packets the samples of a cut one
+        # are counted, too, and a seek into it finds those of the one before.
         found = sum(len(block) for block in self._blocks(k, 0, stated))
-        self.ended = None
+        if self.ended is not None:
+            self._reopen(k)
+            self.ended = None
+        if part.stated is not None:
+            return found, max(found, part.stated if part.stated <= _MOST_SAMPLES_PER_BYTE * size else 0)
         return found, found if stated >= _UNKNOWN_FRAMES else stated
 
     def blocks(self, begin: int, end: int) -> Iterator[np.ndarray]:
@@ -226,6 +231,14 @@ class SndfileRecording(Recording):
             self.ended = None
         found = any(len(block) for block in self.blocks(frame, frame + 1))
         self.ended = None
+        return found
+
+    def count(self) -> int:
+        found = super().count()
+        if self.ended is not None:
+            for k in range(len(self._files)):
+                self._reopen(k)
+            self.ended = None
         return found
 
     def close(self) -> None:

@@ -94,6 +94,26 @@ def test_bytes_behind_the_samples_are_no_sound(container: str, tail: bytes, subt
     np.testing.assert_array_equal(decode(data + tail), decode(data))
 
 
+CUT = [*(("CAF", f"ALAC_{bits}") for bits in (16, 24)), ("CAF", "ULAW"), ("W64", "PCM_16"), ("AIFF", "PCM_24")]
+CUT += [("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+
+
+@pytest.mark.parametrize(("container", "subtype"), [*CUT, ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("kept", [1.0, 0.95, 0.9, 0.7, 0.5])
+def test_a_cut_file_is_as_long_as_it_is_said_to_be(container: str, subtype: str, kept: float) -> None:
+    whole = sound(container, subtype, np.tile(WAVE, 3))
+    data = whole[: round(kept * len(whole))]
+    info, found = probe(data), decode(data)
+    assert info.frames == len(found)
+    if subtype.startswith("ALAC"):
+        # Packets of 4096 samples; the bytes of one say nothing of the samples of another.
+        said = (PARTLY.format(info.frames, 3 * RATE),)
+        assert info.notes == (said if kept < 1 else ())
+        np.testing.assert_array_equal(found, decode(whole)[: len(found)])
+        np.testing.assert_array_equal(decode(data, start=(len(found) - 50) / RATE), found[-50:])
+        assert len(decode(whole + bytes(999))) == 3 * RATE
+
+
 def test_chunks_behind_the_samples_of_a_w64_are_not_remarked() -> None:
     chunk = b"levl" + bytes(12) + struct.pack("<Q", 24 + 45) + bytes(range(45)) + bytes(3)
     for odd in (sound("W64", "PCM_24", WAVE[:8001]), sound("W64")):
