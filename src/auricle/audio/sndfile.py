@@ -286,7 +286,7 @@ def _read_by_libsndfile(
         return SndfileRecording(name, stream, layout, size)
     except soundfile.LibsndfileError as error:
         if kind is not None:
-            return ForeignRecording(source, kind)
+            return ForeignRecording(source, kind, layout.notes)
         reason = error.error_string.strip().rstrip(".")
         if "possibly a pipe" in reason or "Format not recognised" in reason:
             reason = "its first bytes are those of no known format"
