@@ -15,7 +15,7 @@ import psutil
 import soxr
 
 from auricle.audio.container import joined_flac
-from auricle.audio.recording import Recording, Source, name_of
+from auricle.audio.recording import LOUDEST, Recording, Source, cancelled, name_of
 from auricle.audio.sndfile import open_stream, opened
 from auricle.errors import AudioError, AuricleError, ConfigError
 from auricle.words import counted
@@ -26,13 +26,6 @@ Channel = Literal["mix", "loudest"] | int
 # Samples (at the lower of the two rates) read on each side of a range for the resampling filter: beyond 256 its taps
 # are below float32's resolution (measured with soxr HQ).
 _MARGIN = 256
-# Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
-_LOUDEST = 1e4
-# Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
-# has a half).
-_CANCELLED = 1 / 400
-# Power below which channels are silent, whatever their mean.
-_SILENT_POWER = 1e-8
 # Results below this many samples are decoded without asking for the memory there is.
 _SMALL = 1 << 26
 # Formats whose last sample is looked for: their header states a length that only decoding shows to be wrong.
@@ -272,11 +265,10 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
     _check_level(recording, wave, integers)
-    if powers[1] > _SILENT_POWER * got and powers[0] < _CANCELLED * powers[1]:
+    said = cancelled(powers[0], powers[1], got)
+    if said is not None:
         raise AudioError(
-            f"its {recording.channels} channels cancel each other: their mean has "
-            f"{10 * math.log10(powers[1] / max(powers[0], 1e-30)):.0f} dB less power than they have; read one of them: "
-            "--channel 0 (or --channel loudest)",
+            f"its {recording.channels} channels {said}; read one of them: --channel 0 (or --channel loudest)",
             recording.name,
         )
     return wave
@@ -296,9 +288,9 @@ def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None
             "divide them by 32768 (16 bit) when you export it",
             recording.name,
         )
-    if peak > _LOUDEST:
+    if peak > LOUDEST:
         raise AudioError(
-            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            f"its samples reach {peak:.3g}, expected about 1 and at most {LOUDEST:g}; "
             "export it again at full scale 1, or drop it from the corpus",
             recording.name,
         )
