@@ -15,9 +15,9 @@ import psutil
 import soxr
 
 from auricle.audio.container import joined_flac
-from auricle.audio.recording import LOUDEST, Recording, Source, cancelled, name_of
+from auricle.audio.recording import LOUDEST, SCARCE, Recording, Source, cancelled, name_of
 from auricle.audio.sndfile import open_stream, opened
-from auricle.errors import AudioError, AuricleError, ConfigError
+from auricle.errors import AudioError, AuricleError, ConfigError, StorageError
 from auricle.words import counted
 
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
@@ -68,6 +68,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
 
     Raises:
         AudioError: missing, no regular file, unreadable, without samples, or with an impossible rate.
+        StorageError: the machine lacks disk space or file handles.
     """
     with _guarded(source), opened(source) as recording:
         frames, notes = _there(recording), list(recording.notes)
@@ -104,6 +105,7 @@ def decode(
         AudioError: missing, unreadable, damaged in its middle, without samples, with samples that are NaN, infinite,
             integers or beyond 10000 times full scale, with channels that cancel each other or without the one asked
             for, too long for the memory, or the range begins after the end.
+        StorageError: the machine lacks disk space or file handles.
         ConfigError: `start` is negative, `seconds` or `rate` is not positive, or `channel` is unknown.
     """
     if not (math.isfinite(start) and start >= 0) or (seconds is not None and not seconds > 0) or rate <= 0:
@@ -153,6 +155,16 @@ def _guarded(source: Source) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise _too_long(source) from error
+    except OSError as error:
+        if error.errno in SCARCE:
+            raise StorageError(
+                f"{name_of(source)}: can't be read now ({error.strerror}); expected disk space and handles for more "
+                "files; free some, then run it again"
+            ) from error
+        raise AudioError(
+            f"can't be read ({error.strerror or error}); check the disk that holds it, then run it again",
+            name_of(source),
+        ) from error
     except Exception as error:
         raise AudioError(
             f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auricle.audio.identify import EXTRA, conversion
-from auricle.audio.recording import BLOCK, FASTEST, MOST_CHANNELS, SLOWEST, Recording, Source, name_of
+from auricle.audio.recording import BLOCK, FASTEST, MOST_CHANNELS, SCARCE, SLOWEST, Recording, Source, name_of
 from auricle.errors import AudioError, MissingExtraError
 from auricle.extras import require
 from auricle.words import counted
@@ -135,11 +135,11 @@ class ForeignRecording(Recording):
                             due = 0.0
                         gap, due = _gap(frame, due)
                         yield frame, stream, gap
-        except AudioError:
-            raise
-        except MemoryError:
+        except (AudioError, MemoryError):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in SCARCE:
+                raise
             if shape is None:
                 raise AudioError(
                     f"damaged, or not readable as {self._kind} ({type(error).__name__}); copy it again from its source",

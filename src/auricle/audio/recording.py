@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from abc import ABC, abstractmethod
@@ -17,6 +18,8 @@ Source = str | os.PathLike[str] | bytes
 # allocate gigabytes.
 SLOWEST, FASTEST = 100, 1_000_000
 MOST_CHANNELS = 256
+# Errors of the machine, not of a recording: no space for a temporary file, no handle for another file.
+SCARCE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 # Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
 LOUDEST = 1e4
 # Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
