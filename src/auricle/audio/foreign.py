@@ -97,11 +97,13 @@ class ForeignRecording(Recording):
                 self.name,
             )
         # In MP4 the end of the last frame is padding, by the header's duration.
-        frames = min(there, stated) if stated and "mp4" in containers else there
+        frames = min(there, stated) if stated and ("mp4" in containers or hole is not None) else there
         if hole is not None:
             notes.insert(0, f"damaged at {hole / rate:.3f} s: {missing:,} of its samples are missing from there on")
             if frames - hole <= _CODEC_FRAME:
                 frames = hole
+            if not frames:
+                raise AudioError("damaged from its first sample on; copy it again from its source", self.name)
         return _Facts(rate, channels, codec.upper(), frames, max(frames, stated), hole, tuple(notes))
 
     def _frames(self, notes: list[str] | None = None) -> Iterator[tuple[Any, Any, int]]:
@@ -170,9 +172,8 @@ class ForeignRecording(Recording):
 
 def _stated(stream: Any, rate: int) -> int:
     """Return the samples of the duration that a header states; 0: none."""
-    if stream.duration:
-        return round(float(stream.duration * stream.time_base) * rate)
-    return round(stream.container.duration / 1e6 * rate) if stream.container.duration else 0
+    seconds = stream.duration * stream.time_base if stream.duration else (stream.container.duration or 0) / 1e6
+    return max(0, round(float(seconds) * rate))
 
 
 def _gap(frame: Any, due: float | None) -> tuple[int, float | None]:

@@ -116,6 +116,14 @@ def test_what_is_behind_a_hole_does_not_move_in_time(name: str) -> None:
     np.testing.assert_array_equal(decode(data, seconds=1.2, rate=rate), before)
 
 
+def test_damage_from_the_first_sample_on_leaves_nothing() -> None:
+    whole = encoded("ipod", "aac", 16000, tone(16000, 0.25))
+    begin = whole.index(b"mdat") + 4
+    for read in (probe, decode):
+        with pytest.raises(AudioError, match="damaged from its first sample on; copy it again"):
+            read(whole[:begin] + b"\xff" * 700 + whole[begin + 700 :])
+
+
 @pytest.mark.parametrize("name", ["a.webm", "a.mka", "a.aac", "a.wma", "a.amr"])
 def test_an_early_end_is_said(name: str) -> None:
     container, codec, rate, _ = FORMATS[name]
