@@ -57,6 +57,11 @@ def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
     if head[:4] == b"OggS":
         with _content(stream) as data:
             return _links(data)
+    if head[:8] == _FLAC:
+        with _content(stream) as data:
+            left = _behind_flac(data)
+        said = f"at least {left:,} bytes behind its last frame are no audio and were not read"
+        return Layout(notes=(said,) if left > STRAY else ())
     data_chunk = _find_data(stream, head, size)
     if data_chunk is not None:
         if data_chunk.mpeg:
@@ -81,6 +86,42 @@ def joined_flac(stream: io.BytesIO | io.FileIO) -> int:
         while place >= 0:
             count, place = count + 1, data.find(_FLAC, place + 4)
         return count
+
+
+def _behind_flac(data: bytes | mmap.mmap) -> int:
+    """Return how many bytes at least follow the last frame and are no tag; 0 where that is not known."""
+    longest, end = int.from_bytes(data[15:18], "big"), len(data)
+    if data[max(0, end - 128) : end - 125] == b"TAG":
+        end -= 128
+    if data[max(0, end - 32) : end - 24] == b"APETAGEX":
+        end -= 32 + int.from_bytes(data[end - 20 : end - 16], "little")
+    start, kind = 4, 0
+    while kind < 0x80 and start + 4 <= end:
+        kind, start = data[start], start + 4 + int.from_bytes(data[start + 1 : start + 4], "big")
+    mark, place = bytes(data[start : start + 2]), end - 16
+    if not longest or len(mark) < 2 or mark[0] != 0xFF:
+        return 0
+    # The mark and a sum of 8 bits: in junk one place in sixteen million looks like a frame.
+    for _ in range(1000):
+        place = data.rfind(mark, start, max(start, place))
+        if place < 0:
+            break
+        first = data[place + 4]
+        coded = next((n for n in range(8) if not first << n & 0x80), 8)
+        size = 4 + max(1, coded) + {6: 1, 7: 2}.get(data[place + 2] >> 4, 0)
+        size += {12: 1, 13: 2, 14: 2}.get(data[place + 2] & 15, 0)
+        if _sum8(data[place : place + size]) == data[place + size]:
+            return max(0, end - place - longest)
+    return 0
+
+
+def _sum8(head: bytes) -> int:
+    found = 0
+    for byte in head:
+        found ^= byte
+        for _ in range(8):
+            found = (found << 1 ^ 7 * (found >> 7)) & 0xFF
+    return found
 
 
 class _content:  # noqa: N801 - reads as a function

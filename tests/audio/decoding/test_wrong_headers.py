@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +191,18 @@ def test_flac_files_that_were_joined_are_said_by_a_thorough_look() -> None:
     joined = sound("FLAC") + sound("FLAC")
     assert probe(joined).notes == ()
     assert probe(joined, thorough=True).notes == ("1 FLAC stream after the first one not read: divide the file",)
+
+
+def test_bytes_behind_the_last_frame_of_a_flac_are_said() -> None:
+    for wave in (WAVE, 0.01 * WAVE, np.stack([WAVE, 0.1 * WAVE], 1)):
+        data = sound("FLAC", wave=wave)
+        tag = b"TAG" + bytes(125)
+        for cut in (data, data[:-1], data[: len(data) * 3 // 4], data + tag, sound("FLAC", wave=0 * WAVE[:5000])):
+            assert not any("behind its last frame" in note for note in probe(cut).notes)
+        for tail in (bytes(90_000), np.random.default_rng(0).bytes(90_000)):
+            (note,) = probe(data + tail + tag).notes
+            assert re.match(r"at least [\d,]+ bytes behind its last frame are no audio and were not read", note)
+            assert len(decode(data + tail + tag)) == len(wave)
 
 
 # Headers that nobody records with
