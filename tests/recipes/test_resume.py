@@ -187,6 +187,27 @@ def test_settings_that_change_no_number_may_differ(whole: Path, tmp_path: Path, 
     assert "expected one folder. Leave --out out" in capsys.readouterr().err
 
 
+def test_other_minutes_take_a_fitted_number_of_steps_back(toy_corpus: Path, tmp_path: Path, stopping, capsys) -> None:
+    run = tmp_path / "run"
+    stopping(3, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(toy_recipe(minutes=30), toy_corpus, run, progress=False)
+    RunFolder.open(run).record(plan=[[2, 5]], minutes=30)
+    stopping(7, signal.SIGINT)
+    longer = ["pretrain", "--resume", str(run), "--train.minutes", "60"]
+    assert main(longer) == 130
+    # The command that is printed then continues with these minutes.
+    request = read_request(run)
+    assert request is not None
+    assert request.recipe.train.minutes == 60
+    assert main(longer[:3]) == 0
+    assert max(RunFolder.open(run).checkpoints) == 10
+    RunFolder.open(run).record(plan=[[2, 10]], minutes=30)
+    capsys.readouterr()
+    assert main(longer) != 0
+    assert "made the 10 steps that fit into train.minutes 30" in capsys.readouterr().err
+
+
 def test_a_staged_run_is_resumed_by_its_folder_alone(make_recipe, toy_corpus: Path, tmp_path: Path, stopping) -> None:
     stage = make_recipe(steps=3, save_every=2)
     staged = stage.replace(previous=stage, begin="previous", measure_statistics=False)
@@ -272,7 +293,7 @@ def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, c
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
     run = pretrain(make_recipe(steps=1), data, tmp_path / "run")
     said = capsys.readouterr().err
-    assert re.search(r"1 recording was skipped, such as \S*class 1/noise.wav \(.*under 'broken' in", said)
+    assert re.search(r"1 corrupt. The first that was skipped: class 1/noise.wav \(.*in \S*ledger.jsonl", said)
     listed = json.loads((run / "corpus.json").read_text())["broken"]
     assert len(listed) == 1
     assert said.index("was skipped") < said.index("started:")

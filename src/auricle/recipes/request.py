@@ -60,12 +60,20 @@ class Request:
             None if time_expansion is None else float(time_expansion),
         )
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Path, begun: RunFolder | None = None) -> None:
         """Begin a run in a folder with its request; a run that made no step gives it up.
+
+        Args:
+            out: the folder.
+            begun: the run that is continued by this request: its settings are kept for the next continuation.
 
         Raises:
             StorageError: the folder can't be written.
         """
+        if begun is not None:
+            if begun.recorded:
+                begun.record(recipe=self.recipe.to_json())
+            return
         held = {
             "recipe": self.recipe.to_json(),
             "data": self.data,

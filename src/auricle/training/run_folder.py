@@ -70,7 +70,7 @@ class RunFolder:
             with disk_errors(run.path, CONTINUE):
                 (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             # The sums of files that are replaced go first, and the new one comes last: a recipe without counts as none.
-            run.record(files={}, plan=[])
+            run.record(**EMPTY)
             run._clear()
             write_json(run.path / "recipe.json", run.recipe, CONTINUE)
             run.seal("recipe.json")
@@ -257,6 +257,12 @@ class RunFolder:
     def plan(self) -> tuple[tuple[int, int], ...]:
         """Numbers of steps that were fitted to the time (see `training.budget`)."""
         return tuple((int(begin), int(steps)) for begin, steps in (read_record(self.path) or EMPTY)["plan"])
+
+    @property
+    def fitted(self) -> float | None:
+        """The minutes that the plan's last number of steps was fitted to; None: it is the recipe's."""
+        minutes = (read_record(self.path) or EMPTY).get("minutes")
+        return None if minutes is None else float(minutes)
 
     def log(self, text: str) -> None:
         """Append a line, with the time, to `events.log`."""

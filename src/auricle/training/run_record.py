@@ -35,7 +35,7 @@ FREE_TO_CHANGE = (
 # Longest value in a message.
 _SHOWN = 100
 AGAIN = "copy the run folder again from its source"
-EMPTY: dict[str, Any] = {"files": {}, "plan": []}
+EMPTY: dict[str, Any] = {"files": {}, "plan": [], "minutes": None}
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
