@@ -90,6 +90,19 @@ def test_killed_before_the_first_checkpoint_it_begins_again_with_the_same_number
     assert json.loads((run / "corpus.json").read_text()) == json.loads((uninterrupted / "corpus.json").read_text())
 
 
+def test_killed_after_its_ledger_it_gives_its_folder_to_another_recipe(
+    toy_corpus: Path, tmp_path: Path, make_recipe
+) -> None:
+    run = tmp_path / "run"
+    killed(toy_corpus, run, 0, "ledger")
+    half = run / ".ledger.jsonl.1.writing"
+    half.write_text("{")
+    assert (run / "ledger.jsonl").exists()
+    pretrain(make_recipe(lr=0.001, steps=1), toy_corpus, run, progress=False)
+    assert "took over the folder of a run that made no step" in (run / "events.log").read_text()
+    assert not half.exists()
+
+
 def test_checkpoints_without_what_they_heard_are_refused(
     toy_corpus: Path, uninterrupted: Path, tmp_path: Path, make_recipe
 ) -> None:

@@ -89,8 +89,10 @@ def test_python_gets_the_signal_as_an_exception(toy_corpus: Path, tmp_path: Path
     with pytest.raises(Terminated):
         pretrain(toy_recipe(), toy_corpus, tmp_path / "run", progress=False)
     assert resume(tmp_path / "run", progress=False) == tmp_path / "run"
-    with pytest.raises(CheckpointError, match=r"Python gave it an open corpus.*Add --data: auricle pretrain --resume"):
+    with pytest.raises(CheckpointError, match=r"Python gave it an open corpus.*Add --data: auricle") as refused:
         requested(pretrain(toy_recipe(steps=1), open_corpus(toy_corpus), tmp_path / "open", progress=False))
+    command = str(refused.value).partition("Add --data: auricle ")[2].partition(" FOLDER")[0]
+    assert main([*shlex.split(command), str(toy_corpus)]) == 0
 
 
 def test_sigterm_ends_the_process_with_its_code(toy_corpus: Path, tmp_path: Path) -> None:

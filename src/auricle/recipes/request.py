@@ -98,8 +98,7 @@ class Request:
             if own != its and not (field == "previous" and own and its and RunFolder(out, {}).checkpoints):
                 raise CheckpointError(
                     f"{out} was started with --{name} {_said(own)}, and this is --{name} {_said(its)}; expected the "
-                    f"same. Leave --{name} to the run (auricle pretrain --resume {shlex.quote(str(out))}), or choose "
-                    "another --out"
+                    f"same. Leave --{name} to the run ({resume_command(out)}), or choose another --out"
                 )
 
 
@@ -133,7 +132,6 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
         CheckpointError: there is no run, it is a stage of another one, or it does not know its data.
     """
     out = Path(out)
-    typed = f"auricle pretrain --resume {shlex.quote(str(out))}"
     if out.name == STAGE and (out.parent / RECORD).exists():
         raise CheckpointError(
             f"{out} is a previous stage of the run {out.parent}; expected the run itself: {resume_command(out.parent)}"
@@ -151,7 +149,7 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
     if found.data is None and data is None:
         raise CheckpointError(
             f"the run in {out} does not record where its data lie: Python gave it an open corpus, or auricle 0.2 began "
-            f"it. Add --data: {typed} --data FOLDER"
+            f"it. Add --data: {resume_command(out)}"
         )
     return found if data is None else replace(found, data=str(data))
 
