@@ -12,7 +12,7 @@ from auricle.storage import unseal
 from auricle.training import budget as module
 from auricle.training.budget import Budget, warm_up_warning
 from auricle.training.journal import read_metrics
-from auricle.training.optimiser import learning_rate, planned_steps
+from auricle.training.optimiser import learning_rate, planned_steps, training_progress
 from auricle.training.progress import ProgressLine
 from auricle.training.train_config import TrainConfig
 
@@ -58,6 +58,7 @@ def test_the_schedule_without_a_plan_is_the_published_one() -> None:
     assert [learning_rate(i, config, ((30, 100),)) for i in range(100)] == pytest.approx(
         [learning_rate(i, config) for i in range(100)]
     )
+    assert [training_progress(i, config) for i in range(101)] == [i / 100 for i in range(101)]
 
 
 def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
@@ -93,6 +94,10 @@ def test_other_minutes_are_fitted_again_from_the_step_that_is_resumed(minutes: f
     rates = [before, *(learning_rate(i, config, budget.plan) for i in range(step, last))]
     assert max(abs(b - a) for a, b in pairwise(rates)) < 0.02 * config.lr
     assert rates[-1] == pytest.approx(config.min_lr)
+    # The objective's schedules (decays, masks) go on likewise.
+    shares = [training_progress(i, config, budget.plan) for i in range(step, last + 1)]
+    assert all(0 <= b - a < 0.02 for a, b in pairwise(shares))
+    assert shares[-1] == 1
 
 
 def test_the_time_left_is_that_to_the_nearer_end(monkeypatch: pytest.MonkeyPatch) -> None:
