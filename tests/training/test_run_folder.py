@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from auricle.errors import CheckpointError, StorageError
+from auricle.training import lock
 from auricle.training.journal import read_metrics
 from auricle.training.lock import RunLock, refuse_in_use
 from auricle.training.run_folder import RunFolder
@@ -90,8 +95,8 @@ def test_a_folder_with_more_than_such_a_run_is_not_taken_over(tmp_path: Path, ot
 def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -> None:
     path = RunFolder.create(tmp_path / "run", RECIPE).path
     refuse_in_use(path)  # nobody does
-    with RunLock(path) as lock:
-        lock.check()
+    with RunLock(path) as held:
+        held.check()
         for attempt in (refuse_in_use, RunLock):
             with pytest.raises(
                 CheckpointError, match=rf"another process is training \(process {os.getpid()} on .*Wait"
@@ -99,6 +104,42 @@ def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -
                 attempt(path)
     with RunLock(path):
         pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match=r"can't be locked \(No locks available\).*Start no second process"):
+        RunLock(tmp_path)
+    monkeypatch.setattr(lock, "fcntl", None)
+    with pytest.warns(UserWarning, match=r"can't be locked \(this system has none\)"):
+        RunLock(tmp_path)
+
+
+def test_a_child_does_not_keep_the_lock_of_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = """
+import os, pathlib, signal, sys, time
+from auricle.training.lock import RunLock
+lock = RunLock(pathlib.Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+time.sleep(0.5)  # the child has closed its file by then
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.wait()
+    try:
+        with RunLock(tmp_path) as mine:
+            mine.check()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
 
 
 @pytest.mark.parametrize("again", [False, True])
