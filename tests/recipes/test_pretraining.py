@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import toy_recipe, write_corpus
 
 from auricle.corpus.sources import open_corpus
 from auricle.errors import AuricleError, CheckpointError, ConfigError, CorpusError
 from auricle.recipes import Recipe, load_recipe, pretrain
-from auricle.training.journal import read_metrics
 
 TIMES = {"clips_per_second", "wait_share", "memory_gb", "seconds"}
 

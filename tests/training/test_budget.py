@@ -6,12 +6,12 @@ import shutil
 from itertools import pairwise
 
 import pytest
+from metrics_lines import read_metrics
 
 from auricle.errors import TrainingError
 from auricle.storage import unseal
 from auricle.training import budget as module
 from auricle.training.budget import Budget, warm_up_warning
-from auricle.training.journal import read_metrics
 from auricle.training.optimiser import learning_rate, planned_steps, training_progress
 from auricle.training.progress import ProgressLine
 from auricle.training.train_config import TrainConfig

@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from metrics_lines import read_metrics
 
 from auricle.errors import CheckpointError, ConfigError, TrainingError
 from auricle.storage import sealed
 from auricle.training.checkpoint import checkpoint_bytes, find_checkpoints, read_tensors
-from auricle.training.journal import read_metrics
 from auricle.training.loop import train
 from auricle.training.monitors import Interval, SkipCounter
 from auricle.training.ranks import Ranks

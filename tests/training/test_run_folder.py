@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from metrics_lines import read_metrics
 
 from auricle.errors import CheckpointError, StorageError
 from auricle.training import lock
-from auricle.training.journal import read_metrics
 from auricle.training.lock import RunLock, refuse_in_use
 from auricle.training.run_folder import RunFolder
 
@@ -264,8 +264,11 @@ def test_every_changed_byte_of_the_journal_and_of_the_records_is_told(tmp_path: 
             changed = bytearray(whole)
             changed[place] = draw.choice([byte for byte in range(256) if byte != whole[place]])
             file.write_bytes(changed)
+            if file == journal:
+                assert "line 1 of" in run.rewind(3)[0]
+                continue
             with pytest.raises(CheckpointError, match=rf"{file.name} is damaged"):
-                read_metrics(run.path) if file == journal else RunFolder.open(run.path).read(file.name)
+                RunFolder.open(run.path).read(file.name)
         file.write_bytes(whole)
     assert run.read("corpus.json") == {"name": "ü", "clips": 3}
     # What can be repaired is, and it is told; lines that are gone are told, too.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,7 +17,6 @@ from auricle import storage
 from auricle.errors import CheckpointError, ConfigError, NeedError, StorageError, TrainingError
 from auricle.objectives.contract import Loss
 from auricle.storage import sealed, unseal
-from auricle.training.journal import read_metrics
 
 EXPECTED = {
     "step", "epoch", "loss", "accuracy", "alignment", "uniformity", "rank_z", "rank_f", "grad_norm", "lr",
