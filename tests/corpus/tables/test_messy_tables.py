@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from auricle.corpus.readers import text_table
 from auricle.corpus.readers.text_table import read_csv, read_text_table
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
@@ -273,3 +274,16 @@ def test_json_lines_may_hold_line_separators_in_a_text(table: Callable[..., Corp
     lines = [json.dumps({"file": file, "text": "a\u2028b"}, ensure_ascii=False) for file in FILES]
     (tmp_path / "metadata.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     assert open_corpus(tmp_path).column("text") == ["a\u2028b"] * 4
+
+
+def test_the_lines_of_many_skipped_rows_are_found_in_one_pass(
+    table: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    rows = text_table._rows
+    monkeypatch.setattr(text_table, "_rows", lambda *what: passes.append(what) or rows(*what))
+    corpus = table(PLAIN + "\n" + "".join(f"gone{i}.wav,x\n" for i in range(20_000)))
+    assert len(passes) == 1
+    assert [entry.name.rpartition(" ")[2] for entry in corpus.ledger.skipped("row")] == [
+        str(i + 7) for i in range(20_000)
+    ]
