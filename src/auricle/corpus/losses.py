@@ -33,7 +33,8 @@ def cause_of(reason: str) -> str:
 def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledger:
     """Return a corpus's ledger in which clips are skipped.
 
-    A recording is skipped if none of its clips is left. Where clips are ranges, they are counted too.
+    A recording is skipped if none of its clips is left. Where clips are ranges, they are counted too, once for all
+    steps that lose some.
 
     Args:
         corpus: the clips.
@@ -48,10 +49,12 @@ def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledge
     left = {file for row, file in enumerate(files) if row not in reasons} if reasons else set(files)
     lost = {files[row]: Entry("recording", files[row], *why) for row, why in reasons.items() if files[row] not in left}
     ledger = corpus.ledger.drop(*lost.values())
-    if len(set(files)) == len(files):
+    if len(set(files)) == len(files) and "clip" not in ledger.came:
         return ledger
     clips = [Entry("clip", clip_name(corpus, row), *why) for row, why in reasons.items()]
-    return ledger.add("clip", used=len(files) - len(clips), skipped=clips)
+    # An earlier step may have counted them; those that came since, by dividing or joining, are new.
+    new = max(0, len(files) - ledger.used.get("clip", 0))
+    return ledger.add("clip", used=new).drop(*clips)
 
 
 def with_unused(corpus: Corpus, label: str, rows: Iterable[int], lost: Mapping[int, str]) -> Ledger:
