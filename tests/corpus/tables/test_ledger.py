@@ -226,3 +226,22 @@ def test_ranges_are_counted_once_for_all_steps_that_lose_some(tmp_path: Path, re
     assert (pieces.came["clip"], pieces.used["clip"]) == (11, 5)
     only = again.select([0, 1])
     assert (with_losses(only, {0: ("it is silent", "silent")}).used["clip"]) == 2
+
+
+def test_rows_and_events_follow_recordings_that_are_lost_later(messy: Path) -> None:
+    rows = ["a.wav,x,train", "a.wav,y,train", "b.wav,x,test", "c.wav,x,train", "d.wav,y,train"]
+    (messy / "metadata.csv").write_text("file,label,split\n" + "\n".join(rows) + "\n")
+    events = ["a.wav,0.1,0.2,x", "a.wav,0.3,0.4,x", "b.wav,0.1,0.2,x", "c.wav,,,"]
+    (messy / "events.csv").write_text("file,onset,offset,label\n" + "\n".join(events) + "\n")
+    corpus = open_corpus(messy)
+    assert (corpus.ledger.used["row"], corpus.ledger.used["event"]) == (5, 3)
+    train = open_corpus(messy, split="train")
+    adds_up(train, {"row": 5, "event": 3})
+    assert (train.ledger.used["row"], train.ledger.used["event"]) == (4, 2)
+    scanned = open_corpus(scan(train, out=messy.parent / "out").table)
+    left = with_losses(scanned, {0: ("it is silent", "silent")})
+    assert (left.used["row"], left.used["event"]) == (2, 0)
+    # A row is used as long as a piece of its clip is.
+    pieces = scanned.segments(0.5)
+    assert with_losses(pieces, {0: ("it is silent", "silent")}).used["row"] == 4
+    assert with_losses(pieces, {0: ("", "silent"), 1: ("", "silent")}).used["row"] == 2
