@@ -287,3 +287,16 @@ def test_the_lines_of_many_skipped_rows_are_found_in_one_pass(
     assert [entry.name.rpartition(" ")[2] for entry in corpus.ledger.skipped("row")] == [
         str(i + 7) for i in range(20_000)
     ]
+
+
+def test_an_end_alone_is_that_of_a_range_from_the_recordings_begin(table: Callable[..., Corpus]) -> None:
+    corpus = table("file,label,end\na.wav,x,0.25\nb.wav,x,500e-3\nc.wav,y,\nd.wav,y,9\n")
+    assert corpus.column("start") == [0.0] * 4
+    assert corpus.column("seconds") == pytest.approx([0.25, 0.5, 1.0, 1.0])
+    assert [corpus.is_whole(i) for i in range(4)] == [False, False, True, False]
+    assert "clips are ranges from 0 s on: column 'end' is there without one of begins" in corpus.notes
+    both = table("file,label,duration,end\na.wav,x,1.0,0.25\n")
+    assert both.column("seconds") == [1.0]
+    assert "column 'end' was not read as a time, since no column of begins is there" in both.notes
+    words = table("file,label,end\na.wav,x,noon\n")
+    assert words.column("end") == ["noon"]
