@@ -74,7 +74,7 @@ def numbers(
                 continue
             hint = ""
             if isinstance(value, str) and re.fullmatch(r"-?\d+,\d+", value.strip()):
-                hint = "; a decimal comma is read only in tables with semicolons between values: write a point"
+                hint = "; a decimal comma is read only in tables with semicolons or tabs between values: write a point"
             raise CorpusError(f"{at(row)}: {name} is {value!r}; expected {wanted} or nothing{hint}") from error
         found.append(None if number is None or number != number else number)
     return found
