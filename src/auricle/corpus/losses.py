@@ -36,8 +36,8 @@ def cause_of(reason: str) -> str:
 def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledger:
     """Return a corpus's ledger in which clips are skipped.
 
-    A recording is skipped if none of its clips is left; its events and the rows of its label table follow. Where clips are ranges, they are counted too, once for all
-    steps that lose some.
+    A recording is skipped if none of its clips is left; its events and the rows of its label table follow. Where clips
+    are ranges, they are counted too, once for all steps that lose some.
 
     Args:
         corpus: the clips.

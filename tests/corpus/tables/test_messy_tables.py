@@ -140,9 +140,7 @@ def test_both_readers_give_the_same_values_and_lines(tmp_path: Path, quoted: boo
 
 
 @pytest.mark.parametrize("sign", [";", "\t"])
-def test_numbers_with_a_decimal_comma_are_read_where_no_comma_divides(
-    table: Callable[..., Corpus], sign: str
-) -> None:
+def test_numbers_with_a_decimal_comma_are_read_where_no_comma_divides(table: Callable[..., Corpus], sign: str) -> None:
     text = "file;start;seconds;label\na.wav;0,05;0,2;x\nb.wav;0,5;;y\n"
     corpus = table(text.replace(";", sign))
     assert (corpus.column("start"), corpus.column("seconds")) == ([0.05, 0.5], [0.2, 0.5])
