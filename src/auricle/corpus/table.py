@@ -337,7 +337,7 @@ class Corpus:
         starts, whole, lengths = self.column("start"), self.column("_whole"), self.column("seconds")
         made = self.select(rows).with_column("start", [starts[row] + offset for row, offset, _ in ranges])
         made = made.with_column("seconds", [length for _, _, length in ranges])
-        made = made.with_column("_rows", np.where(np.diff(rows, prepend=-1) != 0, made.column("_rows"), 0))
+        made = made.with_column("_rows", np.where(np.diff(rows, prepend=-1) != 0, made.column("_rows"), 0).tolist())
         return made.with_column("_whole", [whole[row] and lengths[row] <= seconds for row in rows])
 
 
