@@ -37,9 +37,9 @@ def test_scanning_on_a_full_disk(auricle: Command, good: Path, tmp_path: Path) -
 def test_embedding_on_a_full_disk(auricle: Command, run: Path, good: Path, tmp_path: Path) -> None:
     with full_disk(500):
         message = auricle.refused("embed", run, "--data", good, "--out", tmp_path / "v.parquet")
-    assert str(tmp_path / "v.parquet") in message
+    assert str(tmp_path / ".v.parquet.unfinished") in message
     assert "space" in message
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "v.parquet").exists()
 
 
 @needs_limits

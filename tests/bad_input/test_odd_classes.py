@@ -83,5 +83,5 @@ def test_a_split_whose_training_clips_are_of_one_class(auricle: Command, tmp_pat
     assert not (tmp_path / "out" / "folder" / "results.jsonl").exists()
     # A probe without a training loop may predict `a` always; the record names the class it has not seen.
     if auricle(*auricle.probe(data, "--probes", "knn")) == 0:
-        assert auricle.results()["knn"]["value"] == pytest.approx(3 / 5)
+        assert auricle.results()["knn"]["metrics"]["accuracy"] == pytest.approx(3 / 5)
         noted(auricle.results()["knn"], "never in training")

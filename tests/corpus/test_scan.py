@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -191,3 +193,39 @@ def test_a_real_corpus(shared_audio, tmp_path):
     assert (len(report.corpus), report.broken, report.rates) == (226, {}, {22050: 226})
     assert len(report.label_counts) == 16
     assert open_corpus(tmp_path / "auricle-corpus.parquet").classes == report.corpus.classes
+
+
+@pytest.mark.parametrize("change", ["recording", "shard", "label track", "table beside", "another table"])
+def test_a_table_is_older_than_any_file_that_changed_with_its_size(tmp_path, record, change):
+    folder = tmp_path / "set"
+    good = record(folder / "a.wav", seed=1).read_bytes()
+    if change == "shard":
+        (folder / "a.wav").unlink()
+        pq.write_table(pa.table({"audio": [good], "label": ["x"]}), folder / "s.parquet")
+    names = {
+        "recording": folder / "b.wav",
+        "shard": folder / "s.parquet",
+        "label track": folder / "a.txt",
+        "table beside": tmp_path / "metadata.csv",
+        "another table": folder / "sub" / "selection.csv",
+    }
+    old = {"recording": b"RIFF" + bytes(len(good) - 4), "label track": b"0.1\t0.2\tx\n"}.get(
+        change, b"file,label\nset/a.wav,x\n"
+    )
+    changed = names[change]
+    changed.parent.mkdir(exist_ok=True)
+    changed.write_bytes(changed.read_bytes() if change == "shard" else old)
+    scan(folder)
+    assert "scan_rate" in open_corpus(folder).columns
+    new = {"recording": good, "shard": changed.read_bytes()}.get(change, old.replace(b"x", b"y"))
+    assert len(new) == changed.stat().st_size
+    changed.write_bytes(new)
+    again = open_corpus(folder)
+    assert "scan_rate" not in again.columns
+    if change == "recording":
+        assert again.ledger.complete
+        assert again.column("file") == ["a.wav", "b.wav"]
+    elif change == "label track":
+        assert [event.label for event in again.events] == ["y"]
+    elif change == "table beside":
+        assert again.column("label") == ["y"]

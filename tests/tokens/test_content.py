@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from auricle.corpus import content
 from auricle.corpus.content import BLOCK, BLOCKS, WHOLE, clip_keys, content_ids
+from auricle.corpus.readers.shards import ArrowStore
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import TarStore
 from auricle.corpus.table import Corpus
@@ -149,3 +151,18 @@ def test_what_is_no_file_has_no_identity(tmp_path: Path) -> None:
 def test_real_recordings_have_different_contents(shared_audio: Path) -> None:
     corpus = open_corpus(shared_audio / "esc10")
     assert len(set(content_ids(corpus))) == len(corpus)
+
+
+@pytest.mark.parametrize("error", [IndexError("row 1 of 1"), pa.ArrowInvalid("not a buffer")])
+def test_rows_of_a_damaged_data_set_have_no_identity(error: Exception) -> None:
+    class Damaged:
+        def __getitem__(self, row: int) -> dict[str, bytes]:
+            if row:
+                raise error
+            return {"audio": b"bytes"}
+
+    store = ArrowStore(Damaged(), "audio", {})
+    columns = {"file": ["0", "1"], "seconds": [1.0, 1.0], "_offset": [0, 1]}
+    found = content_ids(Corpus.from_columns(columns, root="nowhere", store=store))
+    assert len(found[0]) == 16
+    assert found[1] == b""

@@ -25,6 +25,8 @@ HIDDEN = {
     "_offset": pa.int64(),
     "_size": pa.int64(),
     "_whole": pa.bool_(),
+    # Rows of a label table behind the clip, which a ledger loses with it; 0 for pieces after the first.
+    "_rows": pa.int64(),
 }
 EVENT_COLUMNS = {"file": pa.string(), "onset": pa.float64(), "offset": pa.float64(), "label": pa.string()}
 # How a clip is read, where that is not the usual way: part of the fingerprint, so that nothing is mixed up.

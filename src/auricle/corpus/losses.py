@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from auricle.corpus.ledger import Entry, Ledger
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from auricle.corpus.ledger import FOLLOWS, Entry, Kind, Ledger
 from auricle.corpus.table import Corpus
 
 # Readers and encoders give their reasons in sentences, which may hold any file's name: whole phrases name the cause.
@@ -34,7 +37,8 @@ def cause_of(reason: str) -> str:
 def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledger:
     """Return a corpus's ledger in which clips are skipped.
 
-    A recording is skipped if none of its clips is left. Where clips are ranges, they are counted too.
+    A recording is skipped if none of its clips is left; its events and the rows of its label table follow. Where clips
+    are ranges, they are counted too, once for all steps that lose some.
 
     Args:
         corpus: the clips.
@@ -48,11 +52,31 @@ def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledge
     files = corpus.column("file")
     left = {file for row, file in enumerate(files) if row not in reasons} if reasons else set(files)
     lost = {files[row]: Entry("recording", files[row], *why) for row, why in reasons.items() if files[row] not in left}
-    ledger = corpus.ledger.drop(*lost.values())
-    if len(set(files)) == len(files):
+    ledger = corpus.ledger.drop(*lost.values(), *_following(corpus, reasons, set(lost)))
+    if len(set(files)) == len(files) and "clip" not in ledger.came:
         return ledger
     clips = [Entry("clip", clip_name(corpus, row), *why) for row, why in reasons.items()]
-    return ledger.add("clip", used=len(files) - len(clips), skipped=clips)
+    # An earlier step may have counted them; those that came since, by dividing or joining, are new.
+    new = max(0, len(files) - ledger.used.get("clip", 0))
+    return ledger.add("clip", used=new).drop(*clips)
+
+
+def _following(corpus: Corpus, reasons: Mapping[int, tuple[str, str]], lost: set[str]) -> list[Entry]:
+    """Return the rows of a label table and the events that are skipped with clips and recordings."""
+    files, held = corpus.column("file"), corpus.column("_rows")
+    # The row of a divided clip is used as long as any of its pieces may be.
+    divided = {file for file, count in zip(files, held, strict=True) if not count}
+    rows = sum(held[row] for row in reasons if files[row] in lost or files[row] not in divided)
+    events = 0
+    if lost and corpus.event_table is not None:
+        there = pc.is_in(corpus.event_table.column("file"), value_set=pa.array(sorted(lost), type=pa.string()))
+        timed = pc.is_valid(corpus.event_table.column("onset"))
+        events = pc.sum(pc.and_(there, timed)).as_py() or 0
+    counts: dict[Kind, int] = {"row": rows, "event": events}
+    # Corpora made in memory may have events that no ledger has counted.
+    known = {kind: min(count, corpus.ledger.used.get(kind, 0)) for kind, count in counts.items()}
+    why = "their recordings or clips are skipped"
+    return [Entry(kind, corpus.name, why, FOLLOWS, count) for kind, count in known.items() if count]
 
 
 def with_unused(corpus: Corpus, label: str, rows: Iterable[int], lost: Mapping[int, str]) -> Ledger:

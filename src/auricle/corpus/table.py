@@ -5,7 +5,7 @@ slashes), `start` and `seconds` (the range), `label` (None: unlabelled; several 
 `source` (recordings of one source never belong on both sides of a split), and any others.
 
 Columns whose name begins with `_` are internal: `_store` (index of `Corpus.stores`), `_key`, `_offset` and `_size`
-(position in that store), `_whole` (the clip is the whole recording, and `seconds` is for information only).
+(position in that store), `_whole` (the clip is the whole recording, and `seconds` is for information only), `_rows`.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ class Corpus:
             "_offset": [-1] * count,
             "_size": [-1] * count,
             "_whole": ["start" not in columns] * count,
+            "_rows": [0] * count,
         }
         arrays: dict[str, pa.Array] = {}
         for column, kind in COLUMNS.items():
@@ -339,6 +340,7 @@ class Corpus:
         starts, whole, lengths = self.column("start"), self.column("_whole"), self.column("seconds")
         made = self.select(rows).with_column("start", [starts[row] + offset for row, offset, _ in ranges])
         made = made.with_column("seconds", [length for _, _, length in ranges])
+        made = made.with_column("_rows", np.where(np.diff(rows, prepend=-1) != 0, made.column("_rows"), 0).tolist())
         return made.with_column("_whole", [whole[row] and lengths[row] <= seconds for row in rows])
 
 

@@ -159,3 +159,14 @@ def test_crowsetta_reads_the_same(folder: Path) -> None:
     found = crowsetta.formats.seq.AudSeq.from_file(folder / "s0.txt")
     theirs = list(zip(found.start_times, found.end_times, found.labels, strict=True))
     assert [(e.onset, e.offset, e.label) for e in open_corpus(folder).events] == theirs
+
+
+def test_events_without_a_label_or_an_onset_are_skipped(tmp_path: Path, record: Callable[..., Path]) -> None:
+    for i, name in enumerate(("a.wav", "b.wav")):
+        record(tmp_path / name, seconds=1.0, seed=i)
+    lines = ["a.wav,0.1,0.2,x", "a.wav,0.3,0.4,", "a.wav,,0.4,", "b.wav,,,"]
+    (tmp_path / "events.csv").write_text("file,onset,offset,label\n" + "\n".join(lines) + "\n")
+    corpus = open_corpus(tmp_path)
+    assert [event.label for event in corpus.events] == ["x"]
+    assert corpus.annotated == {"a.wav", "b.wav"}
+    assert "1 of 3 events used; 2 skipped: 1 with a time that is no number, 1 with no label" in corpus.ledger.sentence

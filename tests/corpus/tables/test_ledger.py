@@ -203,3 +203,45 @@ def test_a_split_and_a_silent_recording_are_accounted_for(tmp_path: Path, record
     only = open_corpus(tmp_path, split="TEST")
     assert only.ledger.sentence == "1 of 3 recordings used; 2 skipped: 2 not in split test"
     assert sf.info(tmp_path / "test/x/a.wav").frames == 8000
+
+
+def test_ranges_are_counted_once_for_all_steps_that_lose_some(tmp_path: Path, record: Callable[..., Path]) -> None:
+    rows = []
+    for i, name in enumerate(NAMES):
+        wave = np.full(16000, 0.1)
+        wave[8000:] = np.nan if i == 0 else 0.1
+        record(tmp_path / name, wave, subtype="FLOAT")
+        split = "train" if i < 2 else "test"
+        rows += [f"{name},{start},0.5,{'abc'[i % 3]},{split}\n" for start in (0, 0.5)]
+    (tmp_path / "metadata.csv").write_text("file,start,seconds,label,split\n" + "".join(rows))
+    train = open_corpus(tmp_path, split="train")
+    assert (train.ledger.came["clip"], train.ledger.used["clip"]) == (8, 4)
+    scanned = scan(train, out=tmp_path / "out").corpus
+    assert (scanned.ledger.came["clip"], scanned.ledger.used["clip"]) == (8, 3)
+    again = open_corpus(tmp_path / "out")
+    left = with_losses(again, {1: ("it has no label", "unlabelled"), 2: ("it has no label", "unlabelled")})
+    assert "1 of 8 clips used; 7 skipped: 4 not in split train, 2 unlabelled, 1 not finite" in left.sentence
+    # Pieces of what is left are new clips.
+    pieces = with_losses(again.segments(0.25), {0: ("it is silent", "silent")})
+    assert (pieces.came["clip"], pieces.used["clip"]) == (11, 5)
+    only = again.select([0, 1])
+    assert (with_losses(only, {0: ("it is silent", "silent")}).used["clip"]) == 2
+
+
+def test_rows_and_events_follow_recordings_that_are_lost_later(messy: Path) -> None:
+    rows = ["a.wav,x,train", "a.wav,y,train", "b.wav,x,test", "c.wav,x,train", "d.wav,y,train"]
+    (messy / "metadata.csv").write_text("file,label,split\n" + "\n".join(rows) + "\n")
+    events = ["a.wav,0.1,0.2,x", "a.wav,0.3,0.4,x", "b.wav,0.1,0.2,x", "c.wav,,,"]
+    (messy / "events.csv").write_text("file,onset,offset,label\n" + "\n".join(events) + "\n")
+    corpus = open_corpus(messy)
+    assert (corpus.ledger.used["row"], corpus.ledger.used["event"]) == (5, 3)
+    train = open_corpus(messy, split="train")
+    adds_up(train, {"row": 5, "event": 3})
+    assert (train.ledger.used["row"], train.ledger.used["event"]) == (4, 2)
+    scanned = open_corpus(scan(train, out=messy.parent / "out").table)
+    left = with_losses(scanned, {0: ("it is silent", "silent")})
+    assert (left.used["row"], left.used["event"]) == (2, 0)
+    # A row is used as long as a piece of its clip is.
+    pieces = scanned.segments(0.5)
+    assert with_losses(pieces, {0: ("it is silent", "silent")}).used["row"] == 4
+    assert with_losses(pieces, {0: ("", "silent"), 1: ("", "silent")}).used["row"] == 2

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from auricle.corpus.readers import text_table
 from auricle.corpus.readers.text_table import read_csv, read_text_table
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
@@ -138,8 +139,10 @@ def test_both_readers_give_the_same_values_and_lines(tmp_path: Path, quoted: boo
     assert [read.line(i) for i in range(4)] == [2, 5, 6, 7]
 
 
-def test_numbers_with_a_decimal_comma_are_read_between_semicolons(table: Callable[..., Corpus]) -> None:
-    corpus = table("file;start;seconds;label\na.wav;0,05;0,2;x\nb.wav;0,5;;y\n")
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_numbers_with_a_decimal_comma_are_read_where_no_comma_divides(table: Callable[..., Corpus], sign: str) -> None:
+    text = "file;start;seconds;label\na.wav;0,05;0,2;x\nb.wav;0,5;;y\n"
+    corpus = table(text.replace(";", sign))
     assert (corpus.column("start"), corpus.column("seconds")) == ([0.05, 0.5], [0.2, 0.5])
 
 
@@ -273,3 +276,29 @@ def test_json_lines_may_hold_line_separators_in_a_text(table: Callable[..., Corp
     lines = [json.dumps({"file": file, "text": "a\u2028b"}, ensure_ascii=False) for file in FILES]
     (tmp_path / "metadata.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     assert open_corpus(tmp_path).column("text") == ["a\u2028b"] * 4
+
+
+def test_the_lines_of_many_skipped_rows_are_found_in_one_pass(
+    table: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    rows = text_table._rows
+    monkeypatch.setattr(text_table, "_rows", lambda *what: passes.append(what) or rows(*what))
+    corpus = table(PLAIN + "\n" + "".join(f"gone{i}.wav,x\n" for i in range(20_000)))
+    assert len(passes) == 1
+    assert [entry.name.rpartition(" ")[2] for entry in corpus.ledger.skipped("row")] == [
+        str(i + 7) for i in range(20_000)
+    ]
+
+
+def test_an_end_alone_is_that_of_a_range_from_the_recordings_begin(table: Callable[..., Corpus]) -> None:
+    corpus = table("file,label,end\na.wav,x,0.25\nb.wav,x,500e-3\nc.wav,y,\nd.wav,y,9\n")
+    assert corpus.column("start") == [0.0] * 4
+    assert corpus.column("seconds") == pytest.approx([0.25, 0.5, 1.0, 1.0])
+    assert [corpus.is_whole(i) for i in range(4)] == [False, False, True, False]
+    assert "clips are ranges from 0 s on: column 'end' is there without one of begins" in corpus.notes
+    both = table("file,label,duration,end\na.wav,x,1.0,0.25\n")
+    assert both.column("seconds") == [1.0]
+    assert "column 'end' was not read as a time, since no column of begins is there" in both.notes
+    words = table("file,label,end\na.wav,x,noon\n")
+    assert words.column("end") == ["noon"]

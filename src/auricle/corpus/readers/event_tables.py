@@ -154,7 +154,7 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
     """Drop invalid events, and cut those that end after their recording.
 
     Invalid: times that are no numbers, a negative onset, an offset that is not after its onset, an onset at or after
-    the recording's end. Events of one class that overlap are kept (two hits of a drum may) and counted.
+    the recording's end, no label. Events of one class that overlap are kept (two hits of a drum may) and counted.
 
     Args:
         table: columns `file`, `onset`, `offset`, `label`, and any others.
@@ -163,21 +163,24 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
     Returns:
         The valid events and the rows of recordings without any, what was dropped, and remarks.
     """
-    silent = table.filter(pc.is_null(table.column("label")))
-    silent = silent.filter(pc.is_null(silent.column("onset")))
-    table = table.filter(pc.or_kleene(pc.is_valid(table.column("label")), pc.is_valid(table.column("onset"))))
+    label, *times = (pc.is_valid(table.column(name)) for name in ("label", "onset", "offset"))
+    event = pc.or_(label, pc.or_(*times))
+    silent, table = table.filter(pc.invert(event)), table.filter(event)
     onset, offset, ends = _times(table, seconds)
     bad_number = ~(np.isfinite(onset) & np.isfinite(offset))
     negative = ~bad_number & (onset < 0)
     empty = ~bad_number & ~negative & (offset <= onset)
     outside = ~bad_number & ~negative & ~empty & (onset >= ends)
-    out = bad_number | negative | empty | outside
+    timed = ~(bad_number | negative | empty | outside)
+    unlabelled = timed & np.array([value is None for value in table.column("label").to_pylist()], dtype=bool)
+    out = ~timed | unlabelled
     entries, notes = [], []
     for fault, why in (
         (bad_number, "a time that is no number"),
         (negative, "a negative onset"),
         (empty, "an offset that is not after the onset"),
         (outside, "an onset after the recording's end"),
+        (unlabelled, "no label"),
     ):
         entries += [Entry("event", _shown(table, row), f"it has {why}", f"with {why}") for row in np.flatnonzero(fault)]
     long = ~out & (offset > ends)

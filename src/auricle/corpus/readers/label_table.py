@@ -78,7 +78,7 @@ def read_label_table(path: Path) -> LabelTable:
             raw = pq.read_table(path).to_pydict()
     else:
         table = read_text_table(path, ("file", *ALIASES["file"]))
-        raw, comma = table.columns, table.delimiter == ";"
+        raw, comma = table.columns, table.delimiter in ";\t"
 
         def at(row: int) -> str:
             return f"{path}, line {table.line(row)}"
@@ -112,7 +112,7 @@ def tidy_columns(
         where: name of the table in messages.
         needs_file: require a column of file names.
         at: names a row in messages.
-        comma: the table is divided by semicolons, so that a comma in a number is its decimal sign.
+        comma: the table is divided by semicolons or tabs, so that a comma in a number is its decimal sign.
 
     Raises:
         CorpusError: there is no column for the file names, or a value is of the wrong type.

@@ -59,6 +59,7 @@ class Listing:
         problems: files and folders that could not be read -> the reason.
         ignored: what kind of hidden files or folder of deleted files was passed over -> number of files.
         used: tables, shards and label files that were read.
+        times: each of these files -> nanosecond of its last change.
     """
 
     root: Path
@@ -70,15 +71,26 @@ class Listing:
     problems: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
+    times: dict[str, int] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Return a digest of all names and sizes, and of the label tables' contents."""
+        """Return a digest of what a corpus of this folder is made of.
+
+        Names, sizes and times of all files (some tables and label files have the names of other tools), the contents
+        of label tables, and size and time of those beside the folder, which are read where it has none.
+        """
         total = hashlib.sha256()
-        for group in (self.audio, self.tars, self.parquets):
+        for group in (self.audio, self.tars, self.parquets, self.others):
             for name, size in group.items():
-                total.update(f"{name}\x00{size}\x00".encode())
+                total.update(f"{name}\x00{size}\x00{self.times[name]}\x00".encode())
         for name in self.tables:
             total.update(name.encode() + b"\x00" + (self.root / name).read_bytes())
+        if not set(LABEL_TABLES) & set(self.tables):
+            for name in (*LABEL_TABLES, *EVENT_TABLES):
+                beside = self.root.resolve().parent / name
+                if beside.is_file():
+                    found = beside.stat()
+                    total.update(f"../{name}\x00{found.st_size}\x00{found.st_mtime_ns}\x00".encode())
         return total.hexdigest()[:32]
 
     def below(self, folder: str) -> Listing:
@@ -96,6 +108,7 @@ class Listing:
             inside(self.tables),
             inside(self.others),
             inside(self.problems),
+            times=inside(self.times),
         )
 
     def account(self) -> Ledger:
@@ -173,6 +186,7 @@ def _add(listing: Listing, path: Path) -> None:
             listing.problems[name] = "it is a pipe, socket or device, no file"
             return
         group[name] = found.st_size
+        listing.times[name] = found.st_mtime_ns
     except UnicodeEncodeError:
         printable = name.encode("utf-8", "backslashreplace").decode()
         listing.problems[printable] = "the name is not valid UTF-8; rename the file"

@@ -74,7 +74,7 @@ def numbers(
                 continue
             hint = ""
             if isinstance(value, str) and re.fullmatch(r"-?\d+,\d+", value.strip()):
-                hint = "; a decimal comma is read only in tables with semicolons between values: write a point"
+                hint = "; a decimal comma is read only in tables with semicolons or tabs between values: write a point"
             raise CorpusError(f"{at(row)}: {name} is {value!r}; expected {wanted} or nothing{hint}") from error
         found.append(None if number is None or number != number else number)
     return found
@@ -85,8 +85,8 @@ def find_times(
 ) -> tuple[dict[str, Sequence[Any]], Times, tuple[str, ...]]:
     """Find a table's begins, ends and lengths, and turn them into the columns `start` and `seconds`.
 
-    `start_time` and `end_time`, `begin` and `end`, `offset` and `duration`, and the like, with or without a unit. A
-    column of such a name without any number (a time of day) stays as it is.
+    `start_time` and `end_time`, `begin` and `end`, `offset` and `duration`, and the like, with or without a unit. An
+    end alone is that of a range from 0 on. A column of such a name without any number (a time of day) stays as it is.
 
     Args:
         columns: of the table.
@@ -101,14 +101,16 @@ def find_times(
     """
     names, unit, remarks = name_times(columns, comma)
     kept, notes, named = dict(columns), list(remarks), dict(names)
-    if "start" not in named:
-        named.pop("end", None)
     read = {role: numbers(kept.pop(name), "seconds", name, at, comma) for role, name in named.items()}
     if "end" in read:
         if "seconds" in read and named["seconds"] != "seconds":
             kept[named["seconds"]] = read["seconds"]
-        ends = zip(read["start"], read.pop("end"), strict=True)
-        read["seconds"] = [None if a is None or b is None else b - a for a, b in ends]
+        ends = read.pop("end")
+        if "start" not in read:
+            read["start"] = [None if end is None else 0.0 for end in ends]
+            notes.append(f"clips are ranges from 0 s on: column {named['end']!r} is there without one of begins")
+        spans = zip(read["start"], ends, strict=True)
+        read["seconds"] = [None if a is None or b is None else b - a for a, b in spans]
     if "start" in named and any(name != role for role, name in named.items()):
         notes.append(f"clips are ranges of recordings, by the columns {' and '.join(named.values())}")
     # Milliseconds by name are seconds from here on; others are compared with the recordings first.
@@ -138,9 +140,12 @@ def name_times(
     else:
         starts, ends = _STARTS if _first(_ONSETS, tidy) else (*_STARTS, *_OFFSETS), _ENDS
     roles = {"start": _first(starts, tidy), "end": _first(ends, tidy), "seconds": _first(_LENGTHS, tidy)}
-    if roles["start"] is None:
-        roles["end"] = None
     notes, named = [], {}
+    # Of what an end is the end is known if nothing else could be its begin or length.
+    if roles["start"] is None and (events or roles["seconds"] or _first(_ONSETS, tidy)):
+        if roles["end"] is not None:
+            notes.append(f"column {roles['end']!r} was not read as a time, since no column of begins is there")
+        roles["end"] = None
     for role, name in roles.items():
         if name is None:
             continue
@@ -148,6 +153,8 @@ def name_times(
             notes.append(f"column {name!r} holds no seconds and was not read as a time")
         else:
             named[role] = name
+    if not events and roles["start"] is not None and "start" not in named:
+        named.pop("end", None)
     units = {tidy[name][1] for name in named.values()} - {None}
     if len(units) > 1:
         raise CorpusError(f"the columns {', '.join(named.values())} have different units; write all times in seconds")

@@ -77,6 +77,8 @@ def read_table(path: Path) -> Corpus:
     with reading(path, "Parquet file", "scan the folder again"):
         table = pq.read_table(path)
     metadata = table.schema.metadata or {}
+    if "_rows" not in table.column_names:  # tables of earlier versions do not count them
+        table = table.append_column("_rows", pa.array([0] * len(table), type=pa.int64()))
     if _ABOUT not in metadata or not {*COLUMNS, *HIDDEN} <= set(table.column_names):
         raise CorpusError(f"{path} was not written by `auricle corpus scan`; open it as a table of clips instead")
     here = path.resolve().parent

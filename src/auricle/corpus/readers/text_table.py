@@ -11,11 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
 
 from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.errors import AuricleError, CorpusError
@@ -184,10 +187,11 @@ def _read_fast(
         if title or not pc.all(blank).as_py():
             kept[name] = _shared(pc.if_else(blank, pa.scalar(None, pa.string()), column))
 
-    def line(row: int) -> int:
-        return _line_of(path, skip, header, delimiter, row)
+    @cache
+    def lines() -> NDArray[np.int64]:
+        return _line_numbers(path, skip, header, delimiter)
 
-    return kept, line
+    return kept, lambda row: int(lines()[row])
 
 
 def _shared(column: pa.ChunkedArray) -> list[str | None]:
@@ -197,12 +201,11 @@ def _shared(column: pa.ChunkedArray) -> list[str | None]:
     return [values[i] for i in encoded.indices.fill_null(len(values) - 1).to_numpy()]
 
 
-def _line_of(path: Path, skip: int, header: list[str], delimiter: str, row: int) -> int:
+def _line_numbers(path: Path, skip: int, header: list[str], delimiter: str) -> NDArray[np.int64]:
+    # Arrow does not say where its rows come from: a second pass does, once and only where messages name rows.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for place, (number, _) in enumerate(_rows(file, skip, len(header), delimiter, path)):
-            if place == row:
-                return number
-    raise IndexError(f"row {row} of {path}")
+        numbers = (number for number, _ in _rows(file, skip, len(header), delimiter, path))
+        return np.fromiter(numbers, dtype=np.int64)
 
 
 def _read_slowly(

@@ -79,6 +79,7 @@ def make_corpus(
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
             bad[i] = (f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on", "empty range")
     full["_whole"] = [start is None for start in starts]
+    full["_rows"] = [0] * count if rows is None else list(rows.counts)
     full["start"] = [start or 0.0 for start in starts]
     good = [i for i in range(count) if i not in bad] if bad else list(range(count))
     used = set(files) if not bad else {files[i] for i in good}

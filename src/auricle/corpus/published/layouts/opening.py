@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,7 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
         raise CorpusError(f"{table} has neither a column `split` nor `fold`; found {', '.join(columns)}")
     names = ClipNames(corpus)
     line_of: dict[int, int] = {}
+    named: Counter[int] = Counter()
     unknown: list[Entry] = []
     for line, file in enumerate(columns["file"]):
         row = names.find(file or "")
@@ -140,6 +142,7 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
             unknown.append(Entry("row", read.at(line), f"the clip {file!r} is not here", "of unknown clips"))
         else:
             line_of[row] = line
+            named[row] += 1
     if not line_of:
         raise CorpusError(f"{table} names none of the clips of {corpus.name}; the first name is {columns['file'][0]!r}")
     rows = sorted(line_of)
@@ -150,8 +153,11 @@ def divide(corpus: Corpus, table: Path) -> Corpus:
     gone = set(corpus.column("file")) - set(divided.column("file"))
     why = f"{table.name} does not name it"
     lost = [Entry("recording", file, why, f"not in {table.name}") for file in sorted(gone)]
-    if len(rows) < len(corpus):
-        lost.append(Entry("row", corpus.name, why, FOLLOWS, len(corpus) - len(rows)))
+    held = corpus.column("_rows")
+    dropped = sum(count for row, count in enumerate(held) if row not in line_of)
+    if dropped:
+        lost.append(Entry("row", corpus.name, why, FOLLOWS, dropped))
+    divided = divided.with_column("_rows", [held[row] + named[row] for row in rows])
     ledger = corpus.ledger.drop(*lost)
     ledger = ledger.add("row", used=len(columns["file"]) - len(unknown), skipped=unknown)
     return replace(divided, ledger=ledger, notes=(*corpus.notes, f"divided by {table.name}"))
