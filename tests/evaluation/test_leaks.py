@@ -19,12 +19,14 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CorpusError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
+from auricle.evaluation.leaks import check_leaks, leaking_pairs
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.run import finetune_encoder
 from auricle.kits.evaluate import evaluate_by_protocol
 from auricle.results.export import render_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
+from auricle.tasks.types import task_type
 
 RATE = 16000
 
@@ -181,6 +183,19 @@ def test_in_folds_one_clip_of_each_group_stays(tmp_path: Path, encoder: FrozenEn
     )
     assert result.details["copies"]["clips"] == {"bytes": 6}
     assert (result.details["copies"]["dropped"], result.clips) == (3, 13)
+
+
+def test_folds_that_are_made_again_divide_no_copies(tmp_path: Path) -> None:
+    """Of 60 clips, 30 hold what the others hold: without some of them the folds are others."""
+    waves = {f"{i:02}.wav": (sound(i % 30, 0.2), RATE) for i in range(60)}
+    corpus = corpus_of(tmp_path / "clips", waves, label=["ab"[i % 30 % 2] for i in range(60)])
+    kind, card = task_type(get_task("folder")), get_task("folder")
+    for seed in range(3):
+        plan = kind.plan(card, corpus, seed)
+        assert leaking_pairs(plan, find_copies(corpus, plan.rows))
+        kept, new, facts = check_leaks(kind, card, corpus, plan, "drop", seed=seed)
+        assert leaking_pairs(new, find_copies(kept, range(len(kept)))) == []
+        assert len(kept) == 60 - facts["dropped"] >= 30
 
 
 @pytest.mark.real

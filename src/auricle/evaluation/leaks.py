@@ -43,7 +43,7 @@ def check_leaks(
         plan: of the task on this corpus.
         on_leak: `warn`: the result has a note; `refuse`: an error; `drop`: test clips that are copies are removed from
             the corpus, which is planned again (where each fold is the test part once, one clip of each group of copies
-            stays).
+            stays; where the new folds divide other copies, one clip of each group in the whole task).
         seed: of the plan.
         progress: show progress bars.
 
@@ -88,9 +88,15 @@ def check_leaks(
             )
         if on_leak == "drop":
             gone = _dropped(leaks)
-            corpus = corpus.select([row for row in range(len(corpus)) if row not in gone])
-            plan, facts["dropped"] = kind.plan(card, corpus, seed), len(gone)
-            facts["said"].append(f"{found}: {len(gone)} of them were removed")
+            kept, plan = _planned_without(gone, kind, card, corpus, seed)
+            # Folds made of fewer clips are others, and may divide pairs that the first plan kept together.
+            if leaking_pairs(plan, _among(copies, corpus, gone)):
+                gone |= _dropped(
+                    [(copy.second, copy.first, copy) for copy in copies if not {copy.first, copy.second} & gone]
+                )
+                kept, plan = _planned_without(gone, kind, card, corpus, seed)
+            corpus, facts["dropped"] = kept, len(gone)
+            facts["said"].append(f"{found}: {len(gone)} clips were removed")
         else:
             facts["said"].append(f"{found}: the score is optimistic; --on-leak drop removes them")
     if equal:
@@ -127,3 +133,17 @@ def _dropped(leaks: list[tuple[int, int, Copy]]) -> set[int]:
         if test not in gone and other not in gone:
             gone.add(test)
     return gone
+
+
+def _planned_without(
+    gone: set[int], kind: TaskType, card: TaskCard, corpus: Corpus, seed: int
+) -> tuple[Corpus, TaskPlan]:
+    kept = corpus.select([row for row in range(len(corpus)) if row not in gone])
+    return kept, kind.plan(card, kept, seed)
+
+
+def _among(copies: list[Copy], corpus: Corpus, gone: set[int]) -> list[Copy]:
+    """Return the copies that are left, by the rows of the corpus without these rows."""
+    place = {row: new for new, row in enumerate(row for row in range(len(corpus)) if row not in gone)}
+    left = [copy for copy in copies if copy.first in place and copy.second in place]
+    return [Copy(place[copy.first], place[copy.second], copy.kind) for copy in left]
