@@ -166,6 +166,8 @@ def test_copies_are_refused_or_dropped_by_every_verb(
     clean = run("refuse", leaky.select(range(20)), "clean")[0]
     assert (dropped.clips, warned.clips, clean.clips) == (4, 6, 4)
     assert dropped.details["copies"]["dropped"] == 2
+    assert any("2 skipped: 2 copy" in note for note in dropped.notes), dropped.notes
+    assert set(dropped.missing) >= {"20.flac", "21.wav"}
     assert dropped.value == clean.value
     assert dropped.key != warned.key
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from auricle.corpus.copies import Copy, find_copies
+from auricle.corpus.losses import with_losses
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
@@ -138,7 +140,8 @@ def _dropped(leaks: list[tuple[int, int, Copy]]) -> set[int]:
 def _planned_without(
     gone: set[int], kind: TaskType, card: TaskCard, corpus: Corpus, seed: int
 ) -> tuple[Corpus, TaskPlan]:
-    kept = corpus.select([row for row in range(len(corpus)) if row not in gone])
+    ledger = with_losses(corpus, {row: ("it is a copy of a training clip", "copy") for row in sorted(gone)})
+    kept = replace(corpus.select([row for row in range(len(corpus)) if row not in gone]), ledger=ledger)
     return kept, kind.plan(card, kept, seed)
 
 
