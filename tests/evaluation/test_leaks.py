@@ -103,6 +103,18 @@ def test_long_clips_are_compared_piece_by_piece(tmp_path: Path, monkeypatch: pyt
     assert kinds == {(0, 1): "samples", (0, 2): "near", (1, 2): "near"}
 
 
+@pytest.mark.parametrize("cells", [1, 40])
+def test_near_copies_are_found_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """Clips of 1 to 3 s in no order, each with a copy that is quieter and longer; in blocks of one and two clips."""
+    lengths = [1.5, 1.0, 3.0, 1.0, 2.0, 1.5, 2.5, 1.0]
+    waves = {f"{i}.wav": (sound(i, s), RATE) for i, s in enumerate(lengths)}
+    late = np.zeros(160, np.float32)
+    waves |= {f"{i}.flac": (np.concatenate([late, 0.3 * sound(i, s)]), RATE) for i, s in enumerate(lengths)}
+    monkeypatch.setattr("auricle.corpus.copies._CELLS", cells)
+    found = find_copies(corpus_of(tmp_path / "clips", waves), range(16))
+    assert [(copy.first, copy.second, copy.kind) for copy in found] == [(i, i + 8, "near") for i in range(8)]
+
+
 CARD = TaskCard(name="split", corpus="c")
 QUICK: dict[str, Any] = {"seeds": 1, "controls": (), "device": "cpu"}
 
@@ -138,6 +150,21 @@ def test_a_result_says_which_test_clips_are_copies(leaky: Corpus, encoder: Froze
     assert said in console.export_text()
     line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
     assert line["details"]["copies"]["pairs"] == copies["pairs"]
+
+
+def test_of_too_many_clips_only_equal_ones_are_searched(leaky: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("corpus.copies", "evaluation.leaks"):
+        monkeypatch.setattr(f"auricle.{module}.MOST_NEAR", 21)
+    kind = task_type(CARD)
+    facts = check_leaks(kind, CARD, leaky, kind.plan(CARD, leaky, 0), "warn", seed=0)[2]
+    assert facts["clips"] == {"samples": 1}
+    assert facts["said"][0].startswith(
+        "22 clips are more than 21: copies of equal bytes and samples were searched, not"
+    )
+    clean = leaky.select([row for row in range(22) if row != 20]).with_column("split", leaky.column("split")[:21])
+    monkeypatch.setattr("auricle.evaluation.leaks.MOST_NEAR", 20)
+    monkeypatch.setattr("auricle.corpus.copies.MOST_NEAR", 20)
+    assert list(check_leaks(kind, CARD, clean, kind.plan(CARD, clean, 0), "warn", seed=0)[2]) == ["said"]
 
 
 @pytest.mark.parametrize("verb", ["probe", "kit", "finetune"])

@@ -40,6 +40,8 @@ _EDGES, _COARSE = np.geomspace(100.0, 3700.0, _BANDS + 1), np.geomspace(100.0, 3
 NEAR_DB, CANDIDATES, COHERENT, TONAL, TONAL_COHERENT = 2.0, 5, 0.9, 80.0, 0.97
 _DELAY, _PART = 0.3, 1024
 _EQUAL = 50
+# Of more clips, near copies are not searched: the time grows with the square. Distances in memory at once.
+MOST_NEAR, _CELLS = 20_000, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     """Find the pairs of clips that are copies of each other.
 
     What is computed of a clip is remembered by the clip's content, so that only new clips are decoded. Clips that can't
-    be read are in no pair; silent clips are compared by bytes and samples only. Each of more than 50 equal clips is
-    paired with the first 50.
+    be read are in no pair; silent clips are compared by bytes and samples only, and so are more than 20,000 clips
+    (`MOST_NEAR`). Each of more than 50 equal clips is paired with the first 50.
 
     Args:
         corpus: the clips.
@@ -96,7 +98,7 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
             for first in group[: min(i, _EQUAL)]:
                 kind: Kind = "bytes" if keys[first] == keys[second] else "samples"
                 found.append(Copy(min(first, second), max(first, second), kind))
-    firsts = [group[0] for group in groups.values()]
+    firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
     for a, b in _near(corpus, firsts, [known[row] for row in firsts], progress):
         found += [Copy(min(x, y), max(x, y), "near") for x in members[a] for y in members[b]]
@@ -161,7 +163,7 @@ def _mean_agreement(cross: NDArray[Any], a: NDArray[Any], b: NDArray[Any], least
 
 def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool) -> Iterator[tuple[int, int]]:
     """Yield pairs of rows that are near copies, each once."""
-    sounding = [i for i, sound in enumerate(sounds) if sound.freedom > 0]
+    sounding = sorted((i for i, sound in enumerate(sounds) if sound.freedom > 0), key=lambda i: sounds[i].seconds)
     if len(sounding) < 2:
         return
     signatures = np.stack([sounds[i].signature for i in sounding])
@@ -170,24 +172,31 @@ def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool)
     wave = lru_cache(64)(lambda row: _wave(corpus, row))
     spectrum = lru_cache(64)(lambda row, size: _spectrum(wave(row), size))
     tried: set[tuple[int, int]] = set()
-    block = 512
+    block = min(512, max(1, _CELLS // len(sounding)))
     blocks = range(0, len(sounding), block)
     label = f"comparing clips of {corpus.name}"
     for start in track(blocks, label, console=Console(stderr=True), disable=not progress or len(blocks) < 2):
-        part = slice(start, start + block)
-        gap = square[part, None] + square - 2 * signatures[part] @ signatures.T
-        far = np.abs(seconds[part, None] - seconds) > 0.15 + 0.02 * seconds
+        part = slice(start, min(start + block, len(sounding)))
+        # Sorted by length: only these can be about as long as one of the block, `far` says which are.
+        low, high = np.searchsorted(seconds, [(seconds[start] - 0.2) / 1.02, (seconds[part.stop - 1] + 0.2) / 0.98])
+        those = slice(int(low), int(high))
+        gap = square[part, None] + square[those] - 2 * signatures[part] @ signatures[those].T
+        far = np.abs(seconds[part, None] - seconds[those]) > 0.15 + 0.02 * seconds[those]
         distance = np.where(far, np.inf, np.sqrt(gap.clip(0) / signatures.shape[1]))
-        distance[np.arange(len(distance)), start + np.arange(len(distance))] = np.inf
-        for i, near in enumerate(np.argsort(distance, axis=1)[:, :CANDIDATES], start):
+        itself = np.arange(len(distance))
+        distance[itself, start - those.start + itself] = np.inf
+        few_near = min(CANDIDATES, distance.shape[1])
+        for i, near in enumerate(np.argpartition(distance, few_near - 1, axis=1)[:, :few_near], start):
             for j in near.tolist():
-                pair = (min(i, j), max(i, j))
+                # In the order of the rows, whichever is shorter.
+                other = sounding[those.start + j]
+                pair = (min(sounding[i], other), max(sounding[i], other))
                 if distance[i - start, j] > NEAR_DB or pair in tried:
                     continue
                 tried.add(pair)
-                a, b = (sounding[place] for place in pair)
+                a, b = pair
                 few = min(sounds[a].freedom, sounds[b].freedom) < TONAL
-                found = [wave(rows[place]) for place in (a, b)]
+                found = [wave(rows[place]) for place in pair]
                 size = _size(*found)
                 alike = _coherence(spectrum(rows[a], size), spectrum(rows[b], size), len(found[0]))
                 if alike >= (TONAL_COHERENT if few else COHERENT):

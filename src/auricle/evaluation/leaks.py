@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from auricle.corpus.copies import Copy, find_copies
+from auricle.corpus.copies import MOST_NEAR, Copy, find_copies
 from auricle.corpus.losses import with_losses
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
@@ -52,7 +52,8 @@ def check_leaks(
     Returns:
         The corpus and its plan, without the dropped clips; and JSON-ready facts: `clips` that are copies, by kind, `of`
         how many test clips, `pairs` by name, `dropped` clips, `contradictory` pairs of equal clips with different
-        labels, by name as `labels`, and `said`: these facts in words. Empty where there are no copies.
+        labels, by name as `labels`, and `said`: these facts in words. Empty where there are no
+        copies; only `said` where too many clips were compared to search near copies (`corpus.copies.MOST_NEAR`).
 
     Raises:
         CorpusError: there are copies, and `on_leak` is `refuse`; or as the type's `plan`.
@@ -61,8 +62,12 @@ def check_leaks(
     leaks = leaking_pairs(plan, copies)
     labels = corpus.column(card.label) if card.label in corpus.columns else [None] * len(corpus)
     equal = [copy for copy in copies if copy.kind != "near" and labels[copy.first] != labels[copy.second]]
+    unsought = [
+        f"{len(plan.rows):,} clips are more than {MOST_NEAR:,}: copies of equal bytes and samples were searched, not "
+        "the same sound encoded again"
+    ] * (len(plan.rows) > MOST_NEAR)
     if not leaks and not equal:
-        return corpus, plan, {}
+        return corpus, plan, {"said": unsought} if unsought else {}
     # The strongest kind of a clip that has several copies: kinds are in the order of `_KINDS`.
     kinds = {test: min((c.kind for t, _, c in leaks if t == test), key=list(_KINDS).index) for test, _, _ in leaks}
     files = corpus.column("file")
@@ -74,7 +79,7 @@ def check_leaks(
         "dropped": 0,
         "contradictory": len(equal),
         "labels": [[files[copy.first], files[copy.second]] for copy in equal[:_NAMED]],
-        "said": [],
+        "said": unsought,
     }
     if leaks:
         test, other, _ = leaks[0]
