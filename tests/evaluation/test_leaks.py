@@ -115,6 +115,16 @@ def test_near_copies_are_found_block_by_block(tmp_path: Path, monkeypatch: pytes
     assert [(copy.first, copy.second, copy.kind) for copy in found] == [(i, i + 8, "near") for i in range(8)]
 
 
+def test_pairs_of_many_equal_clips_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five equal clips and four quieter ones: with a limit of one, all are paired with the first of each form."""
+    monkeypatch.setattr("auricle.corpus.copies._EQUAL", 1)
+    waves = {f"{i}.wav": ((1.0 if i < 5 else 0.3) * sound(0), RATE) for i in range(9)}
+    found = find_copies(corpus_of(tmp_path / "clips", waves), range(9))
+    near = {(copy.first, copy.second) for copy in found if copy.kind == "near"}
+    assert near == {(0, 5), (0, 6), (0, 7), (0, 8), (1, 5), (2, 5), (3, 5), (4, 5)}
+    assert len(found) == len(near) + 4 + 3
+
+
 CARD = TaskCard(name="split", corpus="c")
 QUICK: dict[str, Any] = {"seeds": 1, "controls": (), "device": "cpu"}
 

@@ -76,7 +76,8 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
 
     What is computed of a clip is remembered by the clip's content, so that only new clips are decoded. Clips that can't
     be read are in no pair; silent clips are compared by bytes and samples only, and so are more than 20,000 clips
-    (`MOST_NEAR`). Each of more than 50 equal clips is paired with the first 50.
+    (`MOST_NEAR`). Each of more than 50 equal clips is paired with the first 50, of them and
+    of their near copies.
 
     Args:
         corpus: the clips.
@@ -101,7 +102,9 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
     for a, b in _near(corpus, firsts, [known[row] for row in firsts], progress):
-        found += [Copy(min(x, y), max(x, y), "near") for x in members[a] for y in members[b]]
+        few = {(x, y) for x in members[a] for y in members[b][:_EQUAL]}
+        few |= {(x, y) for x in members[a][:_EQUAL] for y in members[b]}
+        found += [Copy(min(x, y), max(x, y), "near") for x, y in few]
     return sorted(found, key=lambda copy: (copy.first, copy.second))
 
 

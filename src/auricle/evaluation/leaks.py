@@ -68,8 +68,9 @@ def check_leaks(
     ] * (len(plan.rows) > MOST_NEAR)
     if not leaks and not equal:
         return corpus, plan, {"said": unsought} if unsought else {}
-    # The strongest kind of a clip that has several copies: kinds are in the order of `_KINDS`.
-    kinds = {test: min((c.kind for t, _, c in leaks if t == test), key=list(_KINDS).index) for test, _, _ in leaks}
+    # The strongest kind of a clip that has several copies is set last: kinds are in the order of `_KINDS`.
+    weakest_first = sorted(leaks, key=lambda leak: -list(_KINDS).index(leak[2].kind))
+    kinds = {test: copy.kind for test, _, copy in weakest_first}
     files = corpus.column("file")
     tested = {row for fold in plan.folds for row in plan.rows[fold.test].tolist()} or set(plan.rows.tolist())
     facts: dict[str, Any] = {
