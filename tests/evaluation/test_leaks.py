@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from auricle.corpus.copies import find_copies
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
@@ -123,6 +124,24 @@ def test_pairs_of_many_equal_clips_are_limited(tmp_path: Path, monkeypatch: pyte
     near = {(copy.first, copy.second) for copy in found if copy.kind == "near"}
     assert near == {(0, 5), (0, 6), (0, 7), (0, 8), (1, 5), (2, 5), (3, 5), (4, 5)}
     assert len(found) == len(near) + 4 + 3
+
+
+def test_clips_are_compared_as_they_are_read_with_time_expansion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All above 20 kHz: copies are found by the recording's own samples, and of it in the band that is read."""
+    high = np.sin(2 * np.pi * 24000 * np.arange(96000) / 96000 * 1.02)
+    waves = {f"{i}.wav": ((sound(i, 1.0, 96000) * high).astype(np.float32), 96000) for i in range(3)}
+    waves["late.wav"] = (0.3 * np.concatenate([np.zeros(900, np.float32), waves["0.wav"][0]]), 96000)
+    corpus = read_as(corpus_of(tmp_path / "clips", waves), time_expansion=10)
+    rates: list[float] = []
+    audio = Corpus.audio
+    monkeypatch.setattr(
+        Corpus, "audio", lambda self, row, rate=16000, **more: (rates.append(rate), audio(self, row, rate, **more))[1]
+    )
+    found = find_copies(corpus, range(4))
+    assert max(rates) == 9600
+    assert [(copy.first, copy.second, copy.kind) for copy in found] == [(0, 3, "near")]
 
 
 CARD = TaskCard(name="split", corpus="c")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from auricle.corpus.columns import reading_of
 from auricle.corpus.content import clip_keys, kept_facts
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
@@ -88,7 +89,7 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     keys = clip_keys(corpus)
     wanted = list(dict.fromkeys(keys[row] for row in chosen if keys[row]))
     row_of = {keys[row]: row for row in reversed(chosen)}
-    sounds = kept_facts("sound-2", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
+    sounds = kept_facts("sound-3", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
     known = {row: _Sound.unpack(sounds[keys[row]]) for row in chosen if sounds.get(keys[row])}
     groups: dict[bytes, list[int]] = {}
     for row, sound in known.items():
@@ -228,11 +229,13 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
     try:
         info = corpus.stores[place["_store"]].probe(Place(place["_key"], place["_offset"], place["_size"]))
         digest.update(str(info.rate).encode())
+        # `audio` counts rates after the time expansion; these samples are the recording's own.
+        rate = info.rate / reading_of(place)[1]
         length = info.seconds if place["_whole"] else place["seconds"]
         # Short clips are read at once: in formats that can't seek exactly only a whole read is exact.
         for start in np.arange(0.0, length, _PIECE) if length > 2 * _PIECE else (0.0,):
             more = start + _PIECE < length and length > 2 * _PIECE
-            wave = corpus.audio(row, info.rate, start=float(start), seconds=_PIECE if more else None)
+            wave = corpus.audio(row, rate, start=float(start), seconds=_PIECE if more else None)
             digest.update(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
             samples, peak = samples + len(wave), max(peak, float(np.abs(wave).max(initial=0.0)))
             head = wave[: int(_SECONDS * info.rate)] if head is None else head
@@ -240,7 +243,7 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
         return None
     if head is None:
         return None
-    low = head if info.rate == RATE else soxr.resample(head, info.rate, RATE, quality="HQ")
+    low = head if rate == RATE else soxr.resample(head, rate, RATE, quality="HQ")
     if peak < 10 ** (SILENCE_DB / 20) or len(low) < _FRAME:
         return _Sound(digest.digest(), samples / info.rate, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
     return _Sound(digest.digest(), samples / info.rate, _freedom(low), _signature(low))
