@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from auricle.corpus import content
-from auricle.corpus.content import BLOCK, BLOCKS, WHOLE, clip_keys, content_ids
+from auricle.corpus.content import BLOCK, BLOCKS, WHOLE, clip_keys, content_ids, kept_facts
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import TarStore
 from auricle.corpus.table import Corpus
@@ -149,3 +149,21 @@ def test_what_is_no_file_has_no_identity(tmp_path: Path) -> None:
 def test_real_recordings_have_different_contents(shared_audio: Path) -> None:
     corpus = open_corpus(shared_audio / "esc10")
     assert len(set(content_ids(corpus))) == len(corpus)
+
+
+def test_facts_made_before_a_kill_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_CHUNK", 2)
+    keys = [bytes([i]) * 16 for i in range(5)]
+    made: list[bytes] = []
+
+    def make(new: list[bytes]) -> list[bytes]:
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        made.extend(new)
+        return [key[:1] for key in new]
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_facts("test", keys, make)
+    made.clear()
+    assert kept_facts("test", keys, make) == {key: key[:1] for key in keys}
+    assert made == keys[4:]
