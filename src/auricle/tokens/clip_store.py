@@ -23,7 +23,8 @@ from rich.console import Console
 from auricle.errors import StaleCacheError
 from auricle.tokens.row_file import RowFile
 
-FORMAT = 2
+# 3: the output has a folder of its own, beside that of the last block.
+FORMAT = 3
 ORIGIN, JOURNAL, LOCK = "origin.json", "journal.jsonl", ".lock"
 TOKENS, VALID, POOLED, CLASSES = "tokens.bin", "valid.bin", "pooled.bin", "classes.bin"
 FILES = (TOKENS, VALID, POOLED, CLASSES)
@@ -39,6 +40,7 @@ class Origin:
         frontend: settings of the front end, as JSON data.
         layers: the layers kept, in order.
         width: D.
+        output: whether the one layer is the encoder's output: that of the last block, after a final norm if it has one.
         format: of the folder.
     """
 
@@ -47,6 +49,7 @@ class Origin:
     frontend: dict[str, Any]
     layers: tuple[int, ...]
     width: int
+    output: bool = False
     format: int = FORMAT
 
     @property
