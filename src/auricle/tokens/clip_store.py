@@ -126,9 +126,8 @@ class ClipStore:
                 if not line.endswith(b"\n"):
                     break  # a killed process, or one that is writing now
                 self.journalled += len(line)
-                text, _, found = line.rstrip(b"\n").rpartition(b"\t")
-                if found == f"{zlib.crc32(text):08x}".encode():
-                    self.take(json.loads(text))
+                if is_whole(line):
+                    self.take(json.loads(line.rpartition(b"\t")[0]))
                 else:
                     self.damaged_lines += 1
 
@@ -206,6 +205,12 @@ def journal_line(record: dict[str, Any]) -> bytes:
     """Return a line of the journal: what `ClipStore.take` takes, and the checksum of its text."""
     text = json.dumps(record).encode()
     return text + f"\t{zlib.crc32(text):08x}\n".encode()
+
+
+def is_whole(line: bytes) -> bool:
+    """Return whether a line of the journal ends, with the checksum of its text."""
+    text, _, found = line.rpartition(b"\t")
+    return found == f"{zlib.crc32(text):08x}\n".encode()
 
 
 def say(text: str) -> None:
