@@ -12,10 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from toy_pretraining import write_corpus
 
+import auricle
 from auricle.cli import VERBS, main
+from auricle.devices import find_precision
+from auricle.evaluation.driver import EvaluationConfig
+from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.run import finetune_encoder
+from auricle.tasks.events.rule import EventsRule
+from auricle.training.precision import autocast_dtype
+from auricle.training.train_config import TrainConfig
 
 # Verb -> words up to `--help`. Verbs that compute take --device and --precision.
 COMPUTES = {
@@ -84,7 +93,11 @@ def said(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     except SystemExit as end:
         code = end.code
     assert code == 2
-    return re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)
+    return one_line(capsys.readouterr().err)
+
+
+def one_line(page: str) -> str:
+    return re.sub(r"[│╭╮╰╯─\s]+", " ", page)
 
 
 def test_every_verb_is_known_to_compute_or_not() -> None:
@@ -186,6 +199,43 @@ def test_device_and_precision_reach_the_function(
     monkeypatch.setattr(function, record)
     assert main([*words, "--device", "cpu", "--precision", "bf16"]) == 130
     assert (given["device"], given["precision"]) == ("cpu", "bf16")
+
+
+# What verb and function share; a function holds some of it in its settings or in the task's card.
+SHARED = {"device", "precision", "channel", "time_expansion", "seeds", "controls", "on_leak", "complete_annotation"}
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "inside"),
+    [
+        (["corpus", "scan"], "scan", ()),
+        (["embed"], "embed", ()),
+        (["probe", "--task", "desed"], "probe", (EvaluationConfig, EventsRule)),
+        (["probe", "--task", "esc10"], "probe", (EvaluationConfig,)),
+        (["probe", "--suite", "hear"], "run_suite", (EvaluationConfig,)),
+        (["finetune", "--task", "esc10"], "finetune", (finetune_encoder, FinetuneConfig)),
+        (["zero-shot"], "zero_shot", ()),
+        (["text-retrieval"], "text_retrieval", ()),
+        (["pretrain", "cola"], "pretrain", (TrainConfig,)),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_verbs_and_functions_take_the_same(words: list[str], name: str, inside: tuple[Any, ...], shown: Any) -> None:
+    flags = re.findall(r"--(?:no-)?([\w-]+)", shown([*words, "--help"]))
+    taken = {key for one in (getattr(auricle, name), *inside) for key in inspect.signature(one).parameters}
+    assert SHARED & {flag.replace("-", "_") for flag in flags} == SHARED & taken
+
+
+def test_help_says_what_auto_is(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of training take a processor's bfloat16; an encoder that is evaluated does not."""
+    monkeypatch.setattr("auricle.training.precision.processor_has_bf16", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    cpu = torch.device("cpu")
+    assert (find_precision("auto", cpu), autocast_dtype("auto", cpu)) == ("fp32", torch.bfloat16)
+    for words in (["matrix"], ["check", "objective"], ["check", "recipe"]):
+        assert "CPUs with AVX512-BF16" in one_line(shown([*words, "--help"])), words
+    for words in (["embed"], ["probe"], ["zero-shot"], ["check", "encoder"]):
+        assert "`auto`: bfloat16 on CUDA devices that" in one_line(shown([*words, "--help"])), words
 
 
 def test_steps_and_encoders_are_checked_in_bfloat16(level: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from safetensors.numpy import load_file
 
 from auricle.cli import main
@@ -122,7 +123,7 @@ def test_zero_shot_prints_a_table_and_writes_into_the_run_folder(
     assert "50.0" in page
     # Its own training clips, a broken recording: a reader is told both.
     assert "these are not new clips" in page
-    assert "1 recording could not be opened" in page
+    assert "12 of 13 recordings used; 1 skipped: 1 corrupt." in page
 
 
 def test_a_checkpoint_another_column_and_no_control(
@@ -261,7 +262,7 @@ def test_the_audio_encoder_alone_needs_no_text_model(
         (["text-retrieval", "RUN", "--data", "LABELLED", "--columns", "said"], r"no column 'said'; it has"),
         (["text-retrieval", "RUN", "--data", "DESCRIBED", "--columns", "said"], r"no clip .* has a caption in said"),
         (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "EMPTY"], r"has no caption for any clip"),
-        (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "WRONG"], r"1 clips that .* 'none.wav'"),
+        (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "WRONG"], r"1 clip that .* 'none.wav'"),
         (["text-retrieval", "RUN", "--data", "LABELLED", "--captions", "/nowhere.csv"], r"/nowhere.csv"),
     ],
 )
@@ -289,6 +290,32 @@ def test_mistakes_get_a_message_that_says_what_to_do(
     before = sorted(run.rglob("*.json"))
     assert re.search(message, said(capsys, *(places.get(word, word) for word in words), code=2))
     assert sorted(run.rglob("*.json")) == before
+
+
+@pytest.mark.parametrize("verb", ["zero-shot", "text-retrieval"])
+def test_both_verbs_choose_a_channel_and_a_device(
+    verb: str, run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Channels that cancel each other are refused with a flag, which the verb has; a channel of its own is as mono."""
+    both = tmp_path / "labelled"
+    for path in sorted(labelled.rglob("[0-9].wav")):
+        wave, rate = soundfile.read(path, dtype="float32")
+        (both / path.parent.name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(both / path.relative_to(labelled), np.stack([wave, -wave], 1), rate)
+    shutil.copy(labelled / "captions.csv", both)
+    words = [verb, run, "--data", both, "--no-controls", "--out"]
+    advised = re.search(r"--channel \w+", said(capsys, *words, tmp_path / "mix.json", code=2))
+    assert advised
+    said(capsys, *words, tmp_path / "one.json", *advised[0].split())
+    said(capsys, verb, run, "--data", labelled, "--no-controls", "--out", tmp_path / "mono.json")
+    one, mono = (json.loads((tmp_path / f"{name}.json").read_text())["scores"] for name in ("one", "mono"))
+    assert [score["value"] for score in one] == [score["value"] for score in mono]
+    call = {"zero-shot": zero_shot, "text-retrieval": text_retrieval}[verb]
+    found = call(run, both, channel=0, time_expansion=1.0, controls=False, out=tmp_path / "two.json", progress=False)
+    assert [score.value for score in found.found.scores] == [score["value"] for score in one]
+    if not torch.cuda.is_available():
+        refused = said(capsys, *words, tmp_path / "cuda.json", "--device", "cuda", code=2)
+        assert "torch finds no cuda device here; set --device auto or --device cpu" in refused
 
 
 @pytest.mark.parametrize("verb", ["zero-shot", "text-retrieval"])

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from metrics_lines import read_metrics
 
 from auricle import demo as module
 from auricle.objectives.contrastive.projectors import ProjectorConfig
@@ -13,7 +14,6 @@ from auricle.probes import SearchConfig
 from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe
 from auricle.results.record import CONTROLS, ROLES
-from auricle.training.journal import read_metrics
 
 
 @pytest.fixture

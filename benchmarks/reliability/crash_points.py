@@ -32,8 +32,9 @@ from safetensors.torch import load_file
 from auricle.errors import CheckpointError
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import Recipe, get_recipe, pretrain, resume
+from auricle.storage import unseal
 from auricle.training import run_folder
-from auricle.training.journal import NAME, read_metrics
+from auricle.training.journal import NAME
 
 TIMES = {"clips_per_second", "wait_share", "memory_gb", "seconds"}
 STEPS = 2
@@ -164,7 +165,8 @@ def outcome(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
         for part in ("encoder", "objective", "optimiser")
         for name, tensor in load_file(last / f"{part}.safetensors").items()
     }
-    return tensors, [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(run)]
+    lines = [unseal(line) for line in (run / NAME).read_text().splitlines()]
+    return tensors, [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
 def difference(run: Path, reference: Path) -> str:

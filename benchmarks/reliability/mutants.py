@@ -47,6 +47,7 @@ FORMATS = {
     "a.aiff": ("AIFF", "PCM_16"),
     "double.aiff": ("AIFF", "DOUBLE"),
     "a.caf": ("CAF", "PCM_16"),
+    "alac.caf": ("CAF", "ALAC_16"),
     "a.au": ("AU", "PCM_16"),
     "a.sph": ("NIST", "PCM_16"),
     "a.voc": ("VOC", "PCM_16"),
@@ -190,7 +191,10 @@ def child(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         attempt(
             path.name,
-            lambda path=path: (probe(path, thorough=True), decode(path), decode(path, start=0.1, seconds=0.1)),
+            lambda path=path: [
+                (probe(source, thorough=True), decode(source), decode(source, start=0.1, seconds=0.1))
+                for source in (path, path.read_bytes())
+            ],
         )
     report = attempt("scan", lambda: scan(folder, write=False))
     if report is not None:

@@ -34,7 +34,8 @@ def demo(
         out: run folder.
         minutes: time limit of pre-training; its schedule takes about two minutes on a laptop.
         device: where to pre-train and probe: `auto`, `cpu`, `cuda` or `mps`.
-        precision: of both: `fp32`, `bf16` (autocast), or `auto`: bfloat16 where the hardware computes in it.
+        precision: of both: `fp32`, `bf16` (autocast), or `auto`: bfloat16 where the device computes in it, in
+            probing on CUDA only.
 
     Returns:
         The results of both tasks, and the path of `report.html`.

@@ -215,7 +215,7 @@ def test_silent_clips_can_be_kept(tmp_path, record):
     assert not next(loader(corpus, batch=1, skip_silent=False).iterate()).audio.wave.any()
     with pytest.raises(
         CorpusError,
-        match=r"1 recordings can't be used, and no other was found for a window; the last one: a.wav: silent",
+        match=r"1 recording can't be used, and no other was found for a window; the last one: a.wav: silent",
     ):
         next(loader(corpus, batch=1).iterate())
 

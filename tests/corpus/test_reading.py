@@ -11,6 +11,7 @@ import auricle
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.cli import main
 from auricle.corpus.loader import Loader, LoaderConfig
+from auricle.corpus.losses import cause_of
 from auricle.corpus.reading import band_notes, read_as, share_notes
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
@@ -43,8 +44,11 @@ def test_channels_that_cancel_are_skipped_and_the_remedy_works(
     antiphase: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = open_corpus(antiphase)
-    with pytest.raises(CorpusError, match=r"channels cancel each other.*--channel 0 \(or --channel loudest\)"):
+    with pytest.raises(
+        CorpusError, match=r"channels cancel each other.*--channel 0 \(or --channel loudest\)"
+    ) as refused:
         scan(corpus)
+    assert cause_of(str(refused.value)) == "channels cancel"
     for channel in ("0", "loudest"):
         assert main(
             ["corpus", "scan", str(antiphase), "--out", str(antiphase / "t.parquet"), "--channel", channel]

@@ -74,7 +74,7 @@ def test_clips_without_finite_features_are_passed_over(corpus, frontend, monkeyp
 
     monkeypatch.setattr(frontend, "raw", raw)
     assert measure_statistics(corpus, frontend, window=WINDOW) == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(CorpusError, match=r"none of 1 clips .*04\.wav: features are not finite"):
+    with pytest.raises(CorpusError, match=r"none of 1 clip .*04\.wav: features are not finite"):
         measure_statistics(corpus.select([4]), frontend, window=WINDOW)
 
 
@@ -88,5 +88,5 @@ def test_nothing_to_measure(tmp_path, record, frontend, corpus):
     with pytest.raises(CorpusError, match="the corpus has no clips"):
         measure_statistics(corpus.select([]), frontend)
     record(tmp_path / "s" / "silent.wav", np.zeros(8000))
-    with pytest.raises(CorpusError, match=r"none of 1 clips can be used for statistics; the last: .*silent"):
+    with pytest.raises(CorpusError, match=r"none of 1 clip can be used for statistics; the last: .*silent"):
         measure_statistics(open_corpus(tmp_path / "s"), frontend)

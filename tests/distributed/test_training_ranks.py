@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import write_corpus
 
-from auricle.training.journal import read_metrics
 from auricle.training.threads import cores
 
 pytestmark = pytest.mark.distributed

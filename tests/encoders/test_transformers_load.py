@@ -72,7 +72,7 @@ def test_code_of_a_repository_never_runs_unasked(tmp_path: Path) -> None:
     settings |= {"model_type": "strange", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (strange / "config.json").write_text(json.dumps(settings))
     (strange / "code.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
-    with pytest.raises(ConfigError, match="trust_remote_code=True"):
+    with pytest.raises(ConfigError, match=r"set --trust-remote-code \(in Python: trust_remote_code=True\)"):
         open_transformers(str(strange))
     assert not (tmp_path / "ran").exists()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from auricle.cli import main
 from auricle.corpus.table import Corpus
@@ -96,6 +98,19 @@ def test_data_is_found_by_its_names_or_by_how_it_is_laid_out(
     assert "expected a folder esc50 or esc" in hidden.skipped["esc"]
 
 
+def test_a_suite_reads_one_channel_of_every_task(root: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:
+    for path in (root / "esc50").glob("*.wav"):
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([wave, -wave], 1), rate)
+    model = Model(encoder, None, tmp_path / "run")
+    run = {"probes": ("knn",), "config": CONFIG, "progress": False}
+    assert "--channel 0" in run_suite(model, "toy", root, **run).skipped["esc"]
+    assert [r.clips for r in run_suite(model, "toy", root, channel=0, **run).results] == [30]
+    for wrong, message in (({"channel": "left"}, "channel is 'left'"), ({"time_expansion": 0.5}, "time expansion is")):
+        with pytest.raises(ConfigError, match=message):
+            run_suite(model, "toy", root, **wrong, **run)
+
+
 def test_a_full_disk_ends_the_suite_and_what_was_done_is_found_again(
     root: Path, encoder: FrozenEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +167,8 @@ def test_the_command_names_what_was_skipped_where_nothing_could_be_evaluated(
         f"skipped {task.name}" for task in suites.SUITES["superb"]
     ]
     assert "no task of suite 'superb' could be evaluated with the data in data" in said.err
+    assert main([*words, "--channel", "left"]) == 2
+    assert "channel is 'left'; expected mix, loudest, or a number from 0" in capsys.readouterr().err
     for more in (["--segment", "2"], ["--maps"]):
         assert main([*words, *more]) == 2
         assert "name it with --task instead of --suite" in capsys.readouterr().err

@@ -25,7 +25,6 @@ from auricle.models.finetuned import load_finetuned, read_card, save_finetuned
 from auricle.probes import get_loss
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.protobin import ProtobinConfig
-from auricle.probes.heads.prototype_bits import PackedProbe
 from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.search import Labelled, fit_probe
 from auricle.tokens.token_set import TokenSet
@@ -54,15 +53,10 @@ def probe(folder: Path) -> Path:
     return fitted().save(folder)
 
 
-def packed(folder: Path) -> Path:
-    return PackedProbe.pack(fitted()).save(folder)
-
-
 Case = tuple[Callable[[Path], Path], Callable[[Path], Any], str]
 CASES: dict[str, Case] = {
     "finetuned": (finetuned, load_finetuned, "fine-tune again"),
     "probe": (probe, FittedProbe.load, "fit"),
-    "packed": (packed, lambda path: PackedProbe.load(path).unpack(), "pack|fit"),
 }
 
 

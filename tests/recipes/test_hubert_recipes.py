@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 
 from auricle.audio.frontends.mfcc import MfccConfig
@@ -22,7 +23,6 @@ from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.loading import load_recipe
-from auricle.training.journal import read_metrics
 
 NAMES = ("hubert", "wavlm", "aves", "distilhubert", "dinosr")
 ENCODER = WaveformTransformerConfig.size(

@@ -92,7 +92,9 @@ def test_a_damaged_training_state(copy: Path) -> None:
 
 def test_a_run_without_a_checkpoint(copy: Path) -> None:
     shutil.rmtree(copy / "checkpoints")
-    with pytest.raises(CheckpointError, match="--resume, which begins at step 0"):
+    with pytest.raises(
+        CheckpointError, match=r"continue the run \(auricle pretrain --resume .*\), which begins at step 0"
+    ):
         load(copy)
 
 

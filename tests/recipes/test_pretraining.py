@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import toy_recipe, write_corpus
 
 from auricle.corpus.sources import open_corpus
 from auricle.errors import AuricleError, CheckpointError, ConfigError, CorpusError
 from auricle.recipes import Recipe, load_recipe, pretrain
-from auricle.training.journal import read_metrics
 
 TIMES = {"clips_per_second", "wait_share", "memory_gb", "seconds"}
 
@@ -88,6 +88,19 @@ def test_killed_before_the_first_checkpoint_it_begins_again_with_the_same_number
     assert all(torch.equal(mine[name], expected[name]) for name in expected)
     assert {path.name for path in run.iterdir()} == {path.name for path in uninterrupted.iterdir()}
     assert json.loads((run / "corpus.json").read_text()) == json.loads((uninterrupted / "corpus.json").read_text())
+
+
+def test_killed_after_its_ledger_it_gives_its_folder_to_another_recipe(
+    toy_corpus: Path, tmp_path: Path, make_recipe
+) -> None:
+    run = tmp_path / "run"
+    killed(toy_corpus, run, 0, "ledger")
+    half = run / ".ledger.jsonl.1.writing"
+    half.write_text("{")
+    assert (run / "ledger.jsonl").exists()
+    pretrain(make_recipe(lr=0.001, steps=1), toy_corpus, run, progress=False)
+    assert "took over the folder of a run that made no step" in (run / "events.log").read_text()
+    assert not half.exists()
 
 
 def test_checkpoints_without_what_they_heard_are_refused(

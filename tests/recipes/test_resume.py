@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import toy_recipe, write_corpus
 
@@ -24,7 +25,6 @@ from auricle.corpus.sources import open_corpus
 from auricle.errors import CheckpointError, ConfigError, StorageError, Terminated
 from auricle.recipes import Recipe, pretrain, resume
 from auricle.recipes.request import read_request, requested
-from auricle.training.journal import read_metrics
 from auricle.training.lock import RunLock
 from auricle.training.run_folder import RunFolder
 
@@ -89,8 +89,10 @@ def test_python_gets_the_signal_as_an_exception(toy_corpus: Path, tmp_path: Path
     with pytest.raises(Terminated):
         pretrain(toy_recipe(), toy_corpus, tmp_path / "run", progress=False)
     assert resume(tmp_path / "run", progress=False) == tmp_path / "run"
-    with pytest.raises(CheckpointError, match=r"Python gave it an open corpus.*Add --data: auricle pretrain --resume"):
+    with pytest.raises(CheckpointError, match=r"Python gave it an open corpus.*Add --data: auricle") as refused:
         requested(pretrain(toy_recipe(steps=1), open_corpus(toy_corpus), tmp_path / "open", progress=False))
+    command = str(refused.value).partition("Add --data: auricle ")[2].partition(" FOLDER")[0]
+    assert main([*shlex.split(command), str(toy_corpus)]) == 0
 
 
 def test_sigterm_ends_the_process_with_its_code(toy_corpus: Path, tmp_path: Path) -> None:
@@ -187,6 +189,27 @@ def test_settings_that_change_no_number_may_differ(whole: Path, tmp_path: Path, 
     assert "expected one folder. Leave --out out" in capsys.readouterr().err
 
 
+def test_other_minutes_take_a_fitted_number_of_steps_back(toy_corpus: Path, tmp_path: Path, stopping, capsys) -> None:
+    run = tmp_path / "run"
+    stopping(3, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(toy_recipe(minutes=30), toy_corpus, run, progress=False)
+    RunFolder.open(run).record(plan=[[2, 5]], minutes=30)
+    stopping(7, signal.SIGINT)
+    longer = ["pretrain", "--resume", str(run), "--train.minutes", "60"]
+    assert main(longer) == 130
+    # The command that is printed then continues with these minutes.
+    request = read_request(run)
+    assert request is not None
+    assert request.recipe.train.minutes == 60
+    assert main(longer[:3]) == 0
+    assert max(RunFolder.open(run).checkpoints) == 10
+    RunFolder.open(run).record(plan=[[2, 10]], minutes=30)
+    capsys.readouterr()
+    assert main(longer) != 0
+    assert "made the 10 steps that fit into train.minutes 30" in capsys.readouterr().err
+
+
 def test_a_staged_run_is_resumed_by_its_folder_alone(make_recipe, toy_corpus: Path, tmp_path: Path, stopping) -> None:
     stage = make_recipe(steps=3, save_every=2)
     staged = stage.replace(previous=stage, begin="previous", measure_statistics=False)
@@ -245,13 +268,11 @@ def test_all_checkpoints_that_lie_there_at_once_must_fit(
             shutil.rmtree(out, ignore_errors=True)
 
 
-def test_a_damaged_line_of_the_journal_is_dropped_as_the_message_says(whole: Path, tmp_path: Path, capsys) -> None:
+def test_a_damaged_line_of_the_journal_is_dropped_and_named(whole: Path, tmp_path: Path, capsys) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     journal = run / "metrics.jsonl"
     journal.write_text(journal.read_text().replace('"step": 4', '"step": 5'))
-    with pytest.raises(CheckpointError, match=r"line 4 of .* is damaged .*Drop it: auricle pretrain") as refused:
-        read_metrics(run)
-    assert main(shlex.split(str(refused.value).partition("Drop it: ")[2])[1:]) == 0
+    assert main(["pretrain", "--resume", str(run)]) == 0
     said = capsys.readouterr().err
     assert "line 4 of" in said
     assert "9 whole lines up to step 10, 10 were written" in said
@@ -272,9 +293,10 @@ def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, c
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
     run = pretrain(make_recipe(steps=1), data, tmp_path / "run")
     said = capsys.readouterr().err
-    assert re.search(r"1 recording was skipped, such as \S*class 1/noise.wav \(.*under 'broken' in", said)
-    listed = json.loads((run / "corpus.json").read_text())["broken"]
-    assert len(listed) == 1
+    first = "8 of 9 recordings used; 1 skipped: 1 corrupt. The first that was skipped: class 1/noise.wav ("
+    assert first in said
+    assert f"listed, with the reason, in {run / 'ledger.jsonl'}" in said
+    assert "class 1/noise.wav" in (run / "ledger.jsonl").read_text()
     assert said.index("was skipped") < said.index("started:")
 
 
@@ -283,10 +305,19 @@ def test_what_the_recordings_are_read_as_belongs_to_the_run(toy_corpus: Path, tm
     options = {"channel": 0, "time_expansion": 2.0}
     run = pretrain(make_recipe(), toy_corpus, tmp_path / "run", progress=False, **options)
     reference = Path(shutil.copytree(run, tmp_path / "whole"))
-    for again in (lambda: resume(run, progress=False), lambda: main(["pretrain", "--resume", str(run)])):
+    file, named = tmp_path / "resume.json", tmp_path / "named.json"
+    file.write_text(json.dumps({"resume": True, "out": str(run)}))
+    named.write_text(json.dumps({"out": str(run)}))
+    for again in (
+        lambda: resume(run, progress=False),
+        lambda: main(["pretrain", "--resume", str(run)]),
+        lambda: main(["pretrain", "--config", str(file)]),
+        lambda: main(["pretrain", "--config", str(named), "--resume"]),
+    ):
         shutil.rmtree(run / "checkpoints" / "step-00000010")
         again()
         assert same(run, reference)
+    assert main(["pretrain", "--config", str(file), "--no-resume"]) == 2
     with pytest.raises(CheckpointError, match=r"--time-expansion 2.0, and this is --time-expansion \(none\)"):
         pretrain(make_recipe(), toy_corpus, run, resume=True, channel=0)
 

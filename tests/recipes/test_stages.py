@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 
 from auricle.errors import CheckpointError, ConfigError
 from auricle.recipes import Recipe, get_recipe, load, pretrain
 from auricle.recipes.recipe import pass_down
 from auricle.training.checkpoint import find_checkpoints
-from auricle.training.journal import read_metrics
 
 
 @pytest.fixture

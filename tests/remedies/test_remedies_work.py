@@ -242,17 +242,6 @@ def test_embeddings_get_an_ending_that_decides_their_format(auricle: Command, tm
     auricle.works(*words, after(auricle.refused(*words, "vectors"), "decides the format: "))
 
 
-def test_damaged_tokens_are_deleted(auricle: Command, tmp_path: Path) -> None:
-    words = probe(tones(tmp_path / "data"))
-    auricle.works(*words)
-    (manifest,) = (tmp_path / "out").rglob("manifest.json")
-    manifest.write_text("{")
-    message = auricle.refused(*words, "--probes", "centroid")
-    assert "delete the folder" in message
-    shutil.rmtree(manifest.parent)
-    auricle.works(*words, "--probes", "centroid")
-
-
 def test_fine_tuned_models_are_named(auricle: Command, run: Path) -> None:
     """After a second fine-tuning OUT/finetuned holds two models; the message lists folders that open."""
     words = ["finetune", run, "--task", "folder", "--data", "data", "--out", "tuned", *TUNE]

@@ -23,7 +23,7 @@ def record(**changes) -> Result:
         "chosen": [{"lr": 0.1}],
         "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "seen": None, "versions": {},
         "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {}, "constant": "",
-        "constant_metrics": {},
+        "constant_metrics": {}, "better": "higher", "scheme": 5,
     }  # fmt: skip
     return Result(**(values | changes))
 

@@ -176,7 +176,7 @@ def test_text_that_is_not_utf_8_is_named_by_its_line(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize("name", ["value", "low", "high"])
 @pytest.mark.parametrize("wrong", ["high", [0.5], {"value": 1}])
 def test_a_value_that_is_no_number_is_named(name: str, wrong: object) -> None:
-    with pytest.raises(CorpusError, match=f"the {name} .*expected a number: run it again"):
+    with pytest.raises(CorpusError, match=f"its {name} is .*expected a number: run it again"):
         Result.from_json({**record().to_json(), name: wrong})
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 
 import pytest
+from metrics_lines import read_metrics
 
 from auricle.errors import TrainingError
 from auricle.storage import unseal
 from auricle.training import budget as module
 from auricle.training.budget import Budget, warm_up_warning
-from auricle.training.journal import read_metrics
-from auricle.training.optimiser import learning_rate, planned_steps
+from auricle.training.optimiser import learning_rate, planned_steps, training_progress
 from auricle.training.progress import ProgressLine
 from auricle.training.train_config import TrainConfig
 
 
-def spent(config: TrainConfig, seconds: list[float], plan: tuple = ()) -> tuple[Budget, int]:
+def spent(
+    config: TrainConfig, seconds: list[float], plan: tuple = (), step: int = 0, fitted: float | None = None
+) -> tuple[Budget, int]:
     """Make steps of these lengths until the run ends or the last is repeated; return the budget and the last step."""
     now = [0.0]
-    budget, step = Budget(config, plan, lambda: now[0]), 0
+    budget = Budget(config, plan, fitted, lambda: now[0])
+    budget.take_over(step)
     while step < budget.steps and not budget.over:
         now[0] += seconds[min(step, len(seconds) - 1)]
         step += 1
@@ -43,7 +47,7 @@ def test_the_last_step_falls_on_the_end_of_the_time(seconds: list[float]) -> Non
 
 def test_a_number_of_steps_that_was_fitted_stays_when_the_run_is_resumed() -> None:
     config = TrainConfig(minutes=5)
-    assert spent(config, [0.1], ((9, 700),))[0].plan == ((9, 700),)
+    assert spent(config, [0.1], ((9, 700),), fitted=5)[0].plan == ((9, 700),)
     # The steps of the recipe are the most there are; without minutes nothing is fitted.
     assert spent(TrainConfig(steps=50, warmup_steps=3, minutes=5), [0.1])[0].plan == ()
     assert spent(TrainConfig(steps=50, warmup_steps=3), [9.0])[0].plan == ()
@@ -54,6 +58,7 @@ def test_the_schedule_without_a_plan_is_the_published_one() -> None:
     assert [learning_rate(i, config, ((30, 100),)) for i in range(100)] == pytest.approx(
         [learning_rate(i, config) for i in range(100)]
     )
+    assert [training_progress(i, config) for i in range(101)] == [i / 100 for i in range(101)]
 
 
 def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
@@ -61,8 +66,38 @@ def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
     said = warm_up_warning(config, 250)
     assert said is not None
     assert "ends at step 250 (train.minutes is 3), inside its warm-up of 300 steps" in said
-    assert said.endswith("--train.warmup-steps 25")
+    assert said.endswith("set more --train.minutes, or start again in another --out with --train.warmup-steps 25")
     assert warm_up_warning(config, 301) is None
+    said = warm_up_warning(TrainConfig(steps=250), 250)
+    assert said is not None
+    assert "set more --train.steps, or" in said
+    said = warm_up_warning(config, 100, stopped=True)
+    assert said is not None
+    assert "stopped at step 100 (train.minutes is 3), inside its warm-up" in said
+    assert "continue it, or" in said
+
+
+@pytest.mark.parametrize("minutes", [10, 2, None])
+@pytest.mark.parametrize("step", [100, 600])
+def test_other_minutes_are_fitted_again_from_the_step_that_is_resumed(minutes: float | None, step: int) -> None:
+    config = TrainConfig(steps=8000, warmup_steps=50, minutes=minutes)
+    # One number was fitted after the checkpoint that the run continues from.
+    budget, last = spent(config, [0.5], ((20, 900), (300, 650)), step, fitted=5)
+    assert last == budget.steps
+    assert budget.fitted == minutes
+    assert [place for place, _ in budget.plan] == sorted({place for place, _ in budget.plan})
+    if minutes is None:
+        assert last == 8000
+    else:
+        assert 0.9 * 60 * minutes <= 0.5 * (last - step) <= 60 * minutes
+    before = learning_rate(step - 1, config, tuple(each for each in budget.plan if each[0] < step))
+    rates = [before, *(learning_rate(i, config, budget.plan) for i in range(step, last))]
+    assert max(abs(b - a) for a, b in pairwise(rates)) < 0.02 * config.lr
+    assert rates[-1] == pytest.approx(config.min_lr)
+    # The objective's schedules (decays, masks) go on likewise.
+    shares = [training_progress(i, config, budget.plan) for i in range(step, last + 1)]
+    assert all(0 <= b - a < 0.02 for a, b in pairwise(shares))
+    assert shares[-1] == 1
 
 
 def test_the_time_left_is_that_to_the_nearer_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +122,7 @@ def test_a_run_writes_down_its_number_of_steps_and_resumes_by_it(toy, monkeypatc
             return now[0]
 
     monkeypatch.setattr(module, "time", Clock)
-    monkeypatch.setattr(Budget.__init__, "__defaults__", ((), Clock.perf_counter))
+    monkeypatch.setattr(Budget.__init__, "__defaults__", ((), None, Clock.perf_counter))
     toy.loader.end = 12
     with pytest.raises(TrainingError, match="loader ended after step 12 of"):
         toy.go(steps=1000, minutes=0.5)
@@ -96,15 +131,36 @@ def test_a_run_writes_down_its_number_of_steps_and_resumes_by_it(toy, monkeypatc
     total = record["plan"][-1][1]
     assert 12 < total < 60
     toy.loader.end = None
-    assert toy.go(resume=True, steps=1000, minutes=5)[0] == "complete"
+    assert record["minutes"] == 0.5
+    assert toy.go(resume=True, steps=1000, minutes=0.5)[0] == "complete"
     lines = read_metrics(toy.path)
     assert lines[-1]["step"] == total
     assert lines[-1]["lr"] == pytest.approx(toy.config.min_lr)
     state = unseal((toy.path / "checkpoints" / f"step-{total:08d}" / "training.json").read_text())
     assert state["progress"]["steps"] == total
     assert "steps fit into train.minutes (0.5)" in (toy.path / "events.log").read_text()
+    with pytest.raises(
+        TrainingError, match=rf"the {total} steps that fit into train.minutes 0.5.*train.minutes 5. Start"
+    ):
+        toy.go(resume=True, steps=1000, minutes=5)
+    with pytest.raises(TrainingError, match=rf"all its {total} steps are done; nothing is left"):
+        toy.go(resume=True, steps=1000, minutes=0.5)
+    # Without its last checkpoint it has steps left: other minutes give it more, and are kept for the next time.
+    shutil.rmtree(toy.path / "checkpoints" / f"step-{total:08d}")
+    assert toy.go(resume=True, steps=1000, minutes=1)[0] == "complete"
+    record = unseal((toy.path / "run.json").read_text())
+    assert record["plan"][-1][1] > total + 10
+    assert record["minutes"] == 1
 
 
 def test_a_run_shorter_than_its_warm_up_is_warned_of_at_its_start(toy) -> None:
     toy.go(steps=3, warmup_steps=5)
     assert "inside its warm-up of 5 steps" in (toy.path / "events.log").read_text()
+
+
+def test_a_run_whose_time_is_over_in_its_warm_up_says_so(toy) -> None:
+    assert toy.go(minutes=1e-9)[0] == "out of time"
+    assert (
+        "the run stopped at step 1 (train.minutes is 1e-09), inside its warm-up of 2 steps"
+        in (toy.path / "events.log").read_text()
+    )

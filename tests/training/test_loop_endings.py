@@ -12,16 +12,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from metrics_lines import read_metrics
 
 from auricle.errors import CheckpointError, ConfigError, TrainingError
 from auricle.storage import sealed
-from auricle.training.checkpoint import find_checkpoints, read_tensors
-from auricle.training.journal import read_metrics
+from auricle.training.checkpoint import checkpoint_bytes, find_checkpoints, read_tensors
 from auricle.training.loop import train
 from auricle.training.monitors import Interval, SkipCounter
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
+from auricle.training.saving import space_needed
 from auricle.training.signals import stop_signals
+from auricle.training.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 
@@ -94,6 +96,24 @@ def test_handlers_are_put_back_after_an_error() -> None:
     with pytest.raises(ValueError, match="inside"), stop_signals():
         raise ValueError("inside")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_that_came_from_c_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else found(number))
+    with stop_signals() as stop:
+        assert found(signal.SIGTERM) is before
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+
+
+def test_the_space_of_a_run_that_keeps_all_is_not_that_of_steps_which_its_time_forbids(toy) -> None:
+    one = checkpoint_bytes(*toy.parts())
+    config = TrainConfig(steps=1000, save_every=10, keep=0)
+    assert space_needed(*toy.parts(), config) == 101 * one
+    assert space_needed(*toy.parts(), config.replace(minutes=1)) == 2 * one
+    assert space_needed(*toy.parts(), config.replace(minutes=1, keep=3)) == 4 * one
 
 
 def test_outside_the_main_thread_a_run_trains_without_signals(toy) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
@@ -23,7 +24,6 @@ from auricle.training.checkpoint import (
     save_checkpoint,
     verify_file,
 )
-from auricle.training.journal import read_metrics
 from auricle.training.optimiser import build_optimiser
 from auricle.training.train_config import TrainConfig
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,7 +17,6 @@ from auricle import storage
 from auricle.errors import CheckpointError, ConfigError, NeedError, StorageError, TrainingError
 from auricle.objectives.contract import Loss
 from auricle.storage import sealed, unseal
-from auricle.training.journal import read_metrics
 
 EXPECTED = {
     "step", "epoch", "loss", "accuracy", "alignment", "uniformity", "rank_z", "rank_f", "grad_norm", "lr",
@@ -173,7 +173,8 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(toy, number: int) -> None:
     assert ending == {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert signal.getsignal(number) is before
     assert (toy.path / "checkpoints" / "step-00000002").is_dir()
-    assert "saved step 2 of 8; continue with: the same call with resume=True" in (toy.path / "events.log").read_text()
+    typed = f"auricle pretrain --resume {toy.path} --data FOLDER, or the same call with resume=True"
+    assert f"saved step 2 of 8; continue with: {typed}" in (toy.path / "events.log").read_text()
     assert toy.loader.closed
     toy.wrap = Wrapped
     assert toy.go(resume=True)[0] == "complete"

@@ -10,13 +10,12 @@ import numpy as np
 import soxr
 from torch import Tensor
 
+from auricle.audio.recording import FASTEST, LOUDEST, SLOWEST, cancelled
 from auricle.errors import AudioError
 
 # Integers whose full scale is that of a file format; a wider type holds samples of unknown scale.
 _FULL_SCALE = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 _MOST_CHANNELS = 8  # of an array (samples, channels)
-_RATES = (100, 1_000_000)  # Hz that anybody records at
-_LOUDEST = 100.0  # 40 dB above full scale; float files reach a few times full scale
 
 
 def mono_clips(wave: Any) -> list[np.ndarray]:
@@ -27,7 +26,8 @@ def mono_clips(wave: Any) -> list[np.ndarray]:
             or `(C, S)` clips of any lengths. Floats are taken as they are; int8, int16, int32 and uint8 are scaled.
 
     Raises:
-        AudioError: not samples, empty, not finite, integers of unknown scale, or of shape (samples, channels).
+        AudioError: not samples, empty, not finite, integers of unknown scale, of shape (samples, channels), or
+            channels that cancel each other.
     """
     for each in (wave, *(wave if isinstance(wave, list | tuple) else ())):
         _check_kind(each)
@@ -55,10 +55,11 @@ def resampled(clip: np.ndarray, rate: float, wanted: int) -> np.ndarray:
     Raises:
         AudioError: the rate is no rate of audio.
     """
-    low, high = _RATES
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
-    if not number or not low <= rate <= high:
-        raise AudioError(f"found a sample rate of {rate!r} Hz, expected {low} to {high}; pass the rate of the samples")
+    if not number or not SLOWEST <= rate <= FASTEST:
+        raise AudioError(
+            f"found a sample rate of {rate!r} Hz, expected {SLOWEST} to {FASTEST}; pass the rate of the samples"
+        )
     if rate == wanted:
         return clip
     found = soxr.resample(clip, rate, wanted, quality="HQ")
@@ -104,9 +105,15 @@ def _mono(clip: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(clip).all():
         raise AudioError(f"{name} holds values that are not finite; repair or exclude the recording")
     peak = float(np.abs(clip).max())
-    if peak > _LOUDEST:
+    if peak > LOUDEST:
         raise AudioError(f"{name} holds samples up to {peak:.3g}, expected [-1, 1]; divide them by their full scale")
-    return clip.mean(0, dtype=np.float64).astype(np.float32) if clip.ndim == 2 else clip.astype(np.float32)
+    if clip.ndim == 1:
+        return clip.astype(np.float32)
+    wave = clip.mean(0, dtype=np.float64)
+    said = cancelled(float(np.vdot(wave, wave)), float(np.square(clip, dtype=np.float64).mean(0).sum()), len(wave))
+    if said is not None:
+        raise AudioError(f"the {len(clip)} channels of {name} {said}; pass one of them: wave[..., 0, :]")
+    return wave.astype(np.float32)
 
 
 def _scaled(clip: np.ndarray, name: str) -> np.ndarray:

@@ -27,17 +27,20 @@ _MPEG_TAGS = (0x50, 0x55)
 class _Data:
     """The samples of a container: their place, the size it states, and the field that states it (place, width).
 
-    `before` counts the bytes of their chunk before them, which its size includes.
+    `before` counts the bytes of their chunk before them, which its size includes; `header` those of the head of each
+    chunk, 0 where no chunks can follow. `frames` are those that a table of packets states (0: none that is read), None
+    where their number follows from the bytes.
     """
 
     start: int
     stated: int
     field: tuple[int, int]
     order: Literal["little", "big"]
-    chunks: bool = True
+    header: int = 8
     unknown: bool = False
     mpeg: bool = False
     before: int = 0
+    frames: int | None = None
 
 
 def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
@@ -54,6 +57,11 @@ def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
     if head[:4] == b"OggS":
         with _content(stream) as data:
             return _links(data)
+    if head[:8] == _FLAC:
+        with _content(stream) as data:
+            left = _behind_flac(data)
+        said = f"at least {left:,} bytes behind its last frame are no audio and were not read"
+        return Layout(notes=(said,) if left > STRAY else ())
     data_chunk = _find_data(stream, head, size)
     if data_chunk is not None:
         if data_chunk.mpeg:
@@ -78,6 +86,42 @@ def joined_flac(stream: io.BytesIO | io.FileIO) -> int:
         while place >= 0:
             count, place = count + 1, data.find(_FLAC, place + 4)
         return count
+
+
+def _behind_flac(data: bytes | mmap.mmap) -> int:
+    """Return how many bytes at least follow the last frame and are no tag; 0 where that is not known."""
+    longest, end = int.from_bytes(data[15:18], "big"), len(data)
+    if data[max(0, end - 128) : end - 125] == b"TAG":
+        end -= 128
+    if data[max(0, end - 32) : end - 24] == b"APETAGEX":
+        end -= 32 + int.from_bytes(data[end - 20 : end - 16], "little")
+    start, kind = 4, 0
+    while kind < 0x80 and start + 4 <= end:
+        kind, start = data[start], start + 4 + int.from_bytes(data[start + 1 : start + 4], "big")
+    mark, place = bytes(data[start : start + 2]), end - 16
+    if not longest or len(mark) < 2 or mark[0] != 0xFF:
+        return 0
+    # The mark and a sum of 8 bits: in junk one place in sixteen million looks like a frame.
+    for _ in range(1000):
+        place = data.rfind(mark, start, max(start, place))
+        if place < 0:
+            break
+        first = data[place + 4]
+        coded = next((n for n in range(8) if not first << n & 0x80), 8)
+        size = 4 + max(1, coded) + {6: 1, 7: 2}.get(data[place + 2] >> 4, 0)
+        size += {12: 1, 13: 2, 14: 2}.get(data[place + 2] & 15, 0)
+        if _sum8(data[place : place + size]) == data[place + size]:
+            return max(0, end - place - longest)
+    return 0
+
+
+def _sum8(head: bytes) -> int:
+    found = 0
+    for byte in head:
+        found ^= byte
+        for _ in range(8):
+            found = (found << 1 ^ 7 * (found >> 7)) & 0xFF
+    return found
 
 
 class _content:  # noqa: N801 - reads as a function
@@ -121,7 +165,7 @@ def _find_data(stream: io.BytesIO | io.FileIO, head: bytes, size: int) -> _Data 
     if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
         order: Literal["little", "big"] = "big" if head[:1] == b"." else "little"
         stated = int.from_bytes(head[8:12], order)
-        return _Data(int.from_bytes(head[4:8], order), stated, (8, 4), order, False, stated == 0xFFFFFFFF)
+        return _Data(int.from_bytes(head[4:8], order), stated, (8, 4), order, 0, stated == 0xFFFFFFFF)
     if head[:7] == b"NIST_1A":
         return _sphere(stream)
     return None
@@ -151,15 +195,19 @@ def _chunk(stream: io.BytesIO | io.FileIO, size: int, order: Literal["little", "
 
 
 def _caf(stream: io.BytesIO | io.FileIO, size: int) -> _Data | None:
-    place = 8
+    place, frames = 8, None
     for _ in range(10000):
         if place + 12 > size:
             return None
         head = _at(stream, place, 12)
         length = int.from_bytes(head[4:], "big")
+        if head[:4] == b"desc" and _at(stream, place + 20, 4) not in (b"lpcm", b"ulaw", b"alaw"):
+            frames = 0
+        if head[:4] == b"pakt" and frames is not None:
+            frames = int.from_bytes(_at(stream, place + 20, 8), "big")
         if head[:4] == b"data":
             unknown = length == (1 << 64) - 1
-            return _Data(place + 16, max(0, length - 4), (place + 4, 8), "big", unknown=unknown, before=4)
+            return _Data(place + 16, max(0, length - 4), (place + 4, 8), "big", 12, unknown, before=4, frames=frames)
         place += 12 + length
     return None
 
@@ -173,7 +221,7 @@ def _wave64(stream: io.BytesIO | io.FileIO, size: int) -> _Data | None:
         length = int.from_bytes(head[16:], "little")
         if head[:16] == _W64_DATA:
             # Chunks of this container include their own header.
-            return _Data(place + 24, max(0, length - 24), (-1, 0), "little", False, length >= (1 << 63) - 1)
+            return _Data(place + 24, max(0, length - 24), (-1, 0), "little", 24, length >= (1 << 63) - 1)
         place += max(24, length + -length % 8)
     return None
 
@@ -184,7 +232,7 @@ def _sphere(stream: io.BytesIO | io.FileIO) -> _Data | None:
     try:
         start = int(lines[1])
         width = int(fields[b"sample_n_bytes"]) * int(fields.get(b"channel_count", b"1"))
-        return _Data(start, int(fields[b"sample_count"]) * width, (-1, 0), "little", chunks=False)
+        return _Data(start, int(fields[b"sample_count"]) * width, (-1, 0), "little", header=0)
     except (KeyError, ValueError, IndexError):
         return None
 
@@ -201,13 +249,15 @@ def _by_size(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> Layout:
         promised = 1.0 if counted else found.stated / there
         patch = found.stated > there > 0 and found.before == 4
         return Layout((_patched(stream, found, there, size, promised) if patch else Stream(promised=promised),))
+    # Behind the samples of W64 and SPHERE libsndfile reads on to the end of the file.
+    read = (Stream(((0, found.start + found.stated),) if found.field[0] < 0 else ()),)
     left = there - found.stated
-    if (found.chunks and _are_chunks(stream, found, size)) or left < STRAY:
-        return Layout()
+    if (found.header and _are_chunks(stream, found, size)) or left < STRAY:
+        return Layout(read)
     if left > found.stated and not _is_zero(stream, found.start + found.stated, size):
         said = f"its header states {found.stated:,} bytes of samples and {left:,} more follow, which are no chunk"
         return Layout((_patched(stream, found, there, size, 1.0),), (f"read to the end of the file: {said}",))
-    return Layout(notes=(f"{left:,} bytes behind its samples are no chunk and were not read",))
+    return Layout(read, (f"{left:,} bytes behind its samples are no chunk and were not read",))
 
 
 def _patched(stream: io.BytesIO | io.FileIO, found: _Data, there: int, size: int, promised: float) -> Stream:
@@ -217,20 +267,23 @@ def _patched(stream: io.BytesIO | io.FileIO, found: _Data, there: int, size: int
         return Stream(promised=promised)
     value = min(there + found.before, (1 << 8 * width) - 1)
     # libsndfile refuses a CAF whose size is not exact, and reads the others to their end.
-    return Stream((_at(stream, 0, place), value.to_bytes(width, found.order), (place + width, size)), promised=promised)
+    spans = (_at(stream, 0, place), value.to_bytes(width, found.order), (place + width, size))
+    return Stream(spans, promised=promised, stated=found.frames)
 
 
 def _are_chunks(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> bool:
-    """Return whether chunks follow the samples up to the end, with or without a byte of padding before the first."""
-    wide = found.before == 4
-    for padding in (0, 1):
+    """Return whether chunks follow the samples up to the end, with or without padding before the first."""
+    name = 16 if found.header == 24 else 4
+    even = {8: 2, 12: 1, 24: 8}[found.header]
+    for padding in {0, 1, -found.stated % even}:
         place, count = found.start + found.stated + padding, 0
-        while place + 8 <= size and count < 10000:
-            head = _at(stream, place, 12)
+        while place + found.header <= size and count < 10000:
+            head = _at(stream, place, found.header)
             if not all(32 <= byte < 127 for byte in head[:4]):
                 break
-            length = int.from_bytes(head[4:12] if wide else head[4:8], found.order)
-            place += (12 if wide else 8) + length + (0 if wide else length % 2)
+            length = int.from_bytes(head[name:], found.order)
+            length = max(length, 24) if found.header == 24 else found.header + length
+            place += length + -length % even
             count += 1
         # The last one may be cut, or lack its padding.
         if count and size - 8 < place <= size + 1:

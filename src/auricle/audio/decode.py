@@ -15,9 +15,9 @@ import psutil
 import soxr
 
 from auricle.audio.container import joined_flac
-from auricle.audio.recording import Recording, Source, name_of
+from auricle.audio.recording import LOUDEST, SCARCE, Recording, Source, cancelled, name_of
 from auricle.audio.sndfile import open_stream, opened
-from auricle.errors import AudioError, AuricleError, ConfigError
+from auricle.errors import AudioError, AuricleError, ConfigError, StorageError
 from auricle.words import counted
 
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
@@ -26,13 +26,6 @@ Channel = Literal["mix", "loudest"] | int
 # Samples (at the lower of the two rates) read on each side of a range for the resampling filter: beyond 256 its taps
 # are below float32's resolution (measured with soxr HQ).
 _MARGIN = 256
-# Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
-_LOUDEST = 1e4
-# Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
-# has a half).
-_CANCELLED = 1 / 400
-# Power below which channels are silent, whatever their mean.
-_SILENT_POWER = 1e-8
 # Results below this many samples are decoded without asking for the memory there is.
 _SMALL = 1 << 26
 # Formats whose last sample is looked for: their header states a length that only decoding shows to be wrong.
@@ -75,13 +68,10 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
 
     Raises:
         AudioError: missing, no regular file, unreadable, without samples, or with an impossible rate.
+        StorageError: the machine lacks disk space or file handles.
     """
     with _guarded(source), opened(source) as recording:
-        frames, notes = recording.frames, list(recording.notes)
-        if recording.format in _UNSURE and not recording.reaches(frames - 1):
-            frames = recording.count()
-            if not frames:
-                raise _nothing(recording)
+        frames, notes = _there(recording), list(recording.notes)
         if recording.promised - frames > recording.slack:
             notes.insert(0, f"partly read: {frames:,} of {recording.promised:,} frames that its header promises")
         if thorough:
@@ -115,6 +105,7 @@ def decode(
         AudioError: missing, unreadable, damaged in its middle, without samples, with samples that are NaN, infinite,
             integers or beyond 10000 times full scale, with channels that cancel each other or without the one asked
             for, too long for the memory, or the range begins after the end.
+        StorageError: the machine lacks disk space or file handles.
         ConfigError: `start` is negative, `seconds` or `rate` is not positive, or `channel` is unknown.
     """
     if not (math.isfinite(start) and start >= 0) or (seconds is not None and not seconds > 0) or rate <= 0:
@@ -145,6 +136,16 @@ def parse_channel(channel: Channel | str) -> Channel:
     raise ConfigError(f"channel is {channel!r}; expected mix, loudest, or a number from 0")
 
 
+def _there(recording: Recording) -> int:
+    """Return the samples that can be read, counted where a header can't be trusted."""
+    if recording.format not in _UNSURE or recording.reaches(recording.frames - 1):
+        return recording.frames
+    frames = recording.count()
+    if not frames:
+        raise _nothing(recording)
+    return frames
+
+
 @contextmanager
 def _guarded(source: Source) -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into an error with the file's name."""
@@ -154,12 +155,26 @@ def _guarded(source: Source) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise _too_long(source) from error
+    except OSError as error:
+        if error.errno in SCARCE:
+            raise StorageError(
+                f"{name_of(source)}: can't be read now ({error.strerror}); expected disk space and handles for more "
+                "files; free some, then run it again"
+            ) from error
+        raise AudioError(
+            f"can't be read ({error.strerror or error}); check the disk that holds it, then run it again",
+            name_of(source),
+        ) from error
     except Exception as error:
         raise AudioError(
             f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
             "drop it from the corpus",
             name_of(source),
         ) from error
+
+
+def _too_much(samples: int) -> bool:
+    return samples > _SMALL and 12 * samples > psutil.virtual_memory().available
 
 
 def _too_long(source: Source) -> AudioError:
@@ -186,6 +201,8 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
     with opened(source) as recording:
         length, native = recording.frames, recording.rate
         one = _one_channel(source, recording, channel)
+        if _too_much(length):
+            length = _there(recording)
 
         def at_rate(frames: int) -> int:
             return max(1, (2 * frames * rate + native) // (2 * native))
@@ -203,8 +220,7 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
         block = max(0, first * step_in // step_out - margin) // step_in
         begin = block * step_in
         end = min(length, -(-last * step_in // step_out) + margin)
-        wanted = last - first + end - begin
-        if wanted > _SMALL and 12 * wanted > psutil.virtual_memory().available:
+        if _too_much(last - first + end - begin):
             raise _too_long(source)
         wave = _read(recording, begin, end, one)
         if len(wave) < end - begin:
@@ -261,11 +277,10 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
     _check_level(recording, wave, integers)
-    if powers[1] > _SILENT_POWER * got and powers[0] < _CANCELLED * powers[1]:
+    said = cancelled(powers[0], powers[1], got)
+    if said is not None:
         raise AudioError(
-            f"its {recording.channels} channels cancel each other: their mean has "
-            f"{10 * math.log10(powers[1] / max(powers[0], 1e-30)):.0f} dB less power than they have; read one of them: "
-            "--channel 0 (or --channel loudest)",
+            f"its {recording.channels} channels {said}; read one of them: --channel 0 (or --channel loudest)",
             recording.name,
         )
     return wave
@@ -285,9 +300,9 @@ def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None
             "divide them by 32768 (16 bit) when you export it",
             recording.name,
         )
-    if peak > _LOUDEST:
+    if peak > LOUDEST:
         raise AudioError(
-            f"its samples reach {peak:.3g}, expected about 1 and at most {_LOUDEST:g}; "
+            f"its samples reach {peak:.3g}, expected about 1 and at most {LOUDEST:g}; "
             "export it again at full scale 1, or drop it from the corpus",
             recording.name,
         )

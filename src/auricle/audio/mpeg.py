@@ -8,7 +8,7 @@ joined have several such headers: each part is decoded by itself, so that its en
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 
 from auricle.audio.spliced import STRAY, Layout, Span, Stream
@@ -24,6 +24,8 @@ _V2L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 # Junk before the first frame (a page of HTML, a picture) that is searched for one.
 _SEARCHED = 1 << 20
+# Bytes behind the frames so far that are searched for more: the time of a search grows with them.
+_SEARCHED_ON = 1 << 22
 _KEPT = 2  # frames that must follow each other where the walk begins anew
 
 
@@ -61,6 +63,9 @@ def _kinds() -> dict[int, _Kind]:
 
 
 _KINDS = _kinds()
+_SECOND, _THIRD = (bytes(sorted({key >> shift & 0xFF | low for key in _KINDS for low in (0, 1)})) for shift in (8, 0))
+# The bytes are looked at, not taken: a header may begin in the second byte of what looks like one.
+_HEADERS = re.compile(b"\xff(?=[" + re.escape(_SECOND) + b"][" + re.escape(_THIRD) + b"])")
 
 
 @dataclass
@@ -97,12 +102,16 @@ def walk(data: Content, begin: int = 0, end: int | None = None) -> list[Stretch]
     """Return the stretches of MPEG frames of some content; none if there is hardly any."""
     end = len(data) if end is None else end
     found: list[Stretch] = []
-    limit = min(end, begin + _SEARCHED + id3_size(data[begin : begin + 10]))
+    tag = id3_size(data[begin : begin + 10])
+    limit = min(end, begin + _SEARCHED + tag)
     place = begin
     while place + 4 <= end:
         kind = _kind(data, place)
         if not found or kind is None or place + kind.size > end or _family(kind, data, place) != found[-1].family:
-            place = _next(data, place, end if found else limit, end)
+            place = _next(data, place, min(end, place + _SEARCHED_ON) if found else limit, end)
+            if place < 0 and not found and tag:
+                # The size of the tag may be wrong: frames may begin before its end.
+                place, limit, tag = _next(data, begin + 10, min(end, begin + _SEARCHED), end), 0, 0
             kind = _kind(data, place) if 0 <= place < end else None
             if kind is None:
                 break
@@ -143,7 +152,8 @@ def id3_size(head: bytes) -> int:
 def _next(data: Content, place: int, limit: int, end: int) -> int:
     """Return the next place where some frames of one family follow each other; -1 if there is none."""
     place += id3_size(data[place : place + 10])
-    for begin in _syncs(data, place, limit):
+    for match in _HEADERS.finditer(data, place, min(limit + 2, end)):
+        begin = match.start()
         at, family = begin, None
         for _ in range(1 + _KEPT):
             if at > begin and (at == end or bytes(data[at : at + 3]) in (b"TAG", b"APE", b"ID3")):
@@ -158,17 +168,6 @@ def _next(data: Content, place: int, limit: int, end: int) -> int:
         else:
             return begin
     return -1
-
-
-def _syncs(data: Content, place: int, limit: int) -> Iterator[int]:
-    piece = 1 << 16
-    while place < limit:
-        part = bytes(data[place : min(limit, place + piece)])
-        at = part.find(b"\xff")
-        while at >= 0:
-            yield place + at
-            at = part.find(b"\xff", at + 1)
-        place += piece
 
 
 def _length_header(data: Content, place: int, size: int) -> bytes | None:
@@ -236,7 +235,30 @@ def mpeg_layout(data: Content, begin: int, end: int) -> Layout | None:
     inner = stretches[-1].spans[-1][1] - first.spans[0][0] - (end - begin - left)
     if inner > STRAY:
         notes.append(f"{inner:,} bytes between its frames are no audio and were skipped")
+    behind = _behind(data, stretches[-1].spans[-1][1], end)
+    if behind > STRAY:
+        notes.append(f"{behind:,} bytes behind its last frame are no audio and were not read")
     return Layout(tuple(streams), tuple(notes))
+
+
+def _behind(data: Content, place: int, end: int) -> int:
+    """Return the bytes from some place on, without the tags there and a frame that the end cuts off."""
+    while place < end:
+        head = bytes(data[place : place + 16])
+        if head[:3] == b"TAG":
+            place += 128
+        elif head[:8] == b"APETAGEX":
+            # Its size counts its end, which is as long as this beginning.
+            place += 32 + int.from_bytes(head[12:16], "little")
+        elif head[:11] == b"LYRICSBEGIN":
+            found = data.find(b"LYRICS200", place, end)
+            place = found + 9 if found >= 0 else end
+        elif head[:3] == b"ID3" and len(head) >= 10:
+            place += id3_size(head)
+        else:
+            kind = _kind(data, place) if place + 4 <= end else None
+            return 0 if kind is not None and place + kind.size > end else end - place
+    return 0
 
 
 def _is_plain(data: Content, stretch: Stretch, begin: int, end: int) -> bool:

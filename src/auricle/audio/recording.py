@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,6 +18,15 @@ Source = str | os.PathLike[str] | bytes
 # allocate gigabytes.
 SLOWEST, FASTEST = 100, 1_000_000
 MOST_CHANNELS = 256
+# Errors of the machine, not of a recording: no space for a temporary file, no handle for another file.
+SCARCE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+# Full scale is 1, and float formats may exceed it; this far beyond, squares of features overflow.
+LOUDEST = 1e4
+# Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
+# has a half).
+_CANCELLED = 1 / 400
+# Power below which channels are silent, whatever their mean.
+_SILENT_POWER = 1e-8
 # Values decoded at once, over all channels: memory grows with what is there, whatever a header promises.
 BLOCK = 1 << 18
 
@@ -81,6 +92,24 @@ class Recording(ABC):
                 "correct its header, or drop it from the corpus",
                 self.name,
             )
+
+
+def cancelled(mean: float, each: float, samples: int) -> str | None:
+    """Return how far channels cancel each other in their mean, in words; None where they don't.
+
+    Args:
+        mean: sum of squares of the mean of the channels.
+        each: sum of squares of all channels, divided by their number.
+        samples: their length.
+
+    Examples:
+        >>> cancelled(0.0, 100.0, 100)
+        'cancel each other: their mean has 320 dB less power than they have'
+    """
+    if each <= _SILENT_POWER * samples or mean >= _CANCELLED * each:
+        return None
+    less = 10 * math.log10(each / max(mean, 1e-30))
+    return f"cancel each other: their mean has {less:.0f} dB less power than they have"
 
 
 def name_of(source: Source) -> str:

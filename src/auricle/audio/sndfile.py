@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import soundfile
 
+from auricle.audio.complaints import COMPLAINTS
 from auricle.audio.container import Layout, Stream, lay_out
 from auricle.audio.foreign import ForeignRecording
 from auricle.audio.identify import foreign_format, no_audio
-from auricle.audio.recording import BLOCK, Recording, Source, name_of
+from auricle.audio.recording import BLOCK, SCARCE, Recording, Source, name_of
 from auricle.audio.spliced import Spliced
 from auricle.errors import AudioError
 
@@ -31,7 +28,8 @@ _MP3_SLACK = 2 * 1152
 # below this many samples a byte.
 _MOST_SAMPLES_PER_BYTE = 8192
 _HEAD = 4096
-_MPG123 = re.compile(rb"\n?(?:\[[^\n]*libmpg123[^\n]*|Warning: Xing stream[^\n]*|Note: [^\n]*(?:MPEG|sync)[^\n]*)\n+")
+# Each stream is open as long as the file: 10,000 take a gigabyte.
+_MOST_STREAMS = 256
 
 
 class _File(soundfile.SoundFile):
@@ -39,61 +37,6 @@ class _File(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
-
-
-class _Complaints:
-    """Keeps what libmpg123 prints about damaged frames off the terminal; whatever else is written there goes on.
-
-    It prints to the process's own descriptor, so that this is shared by all threads that decode.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch them while the context is open."""
-        with self._lock:
-            self._depth += 1
-            if self._depth == 1:
-                self._begin()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._depth -= 1
-                self._pass_on()
-                if not self._depth:
-                    self._end()
-
-    def _begin(self) -> None:
-        self._kept: IO[bytes] | None = None
-        try:
-            self._terminal = os.dup(2)
-        except OSError:
-            return  # nothing is printed where there is no terminal
-        self._kept = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
-        self._read = 0
-        os.dup2(self._kept.fileno(), 2)
-
-    def _pass_on(self) -> None:
-        if self._kept is not None:
-            # By position: descriptor 2 shares the file's own.
-            size = os.fstat(self._kept.fileno()).st_size
-            written = os.pread(self._kept.fileno(), size - self._read, self._read)
-            self._read = size
-            if rest := _MPG123.sub(b"", written):
-                os.write(self._terminal, rest)
-
-    def _end(self) -> None:
-        if self._kept is not None:
-            os.dup2(self._terminal, 2)
-            os.close(self._terminal)
-            self._kept.close()
-
-
-_COMPLAINTS = _Complaints()
 
 
 class SndfileRecording(Recording):
@@ -104,8 +47,14 @@ class SndfileRecording(Recording):
 
         Raises:
             soundfile.LibsndfileError: the first one is no audio.
-            AudioError: it holds no samples, or more than fit into its size.
+            AudioError: it holds no samples, more than fit into its size, or too many streams.
         """
+        if len(layout.streams) > _MOST_STREAMS:
+            raise AudioError(
+                f"{len(layout.streams):,} streams follow each other in it, expected at most {_MOST_STREAMS}; divide it "
+                "into files of fewer streams",
+                name,
+            )
         self.name, self._stream = name, stream
         self.notes = list(layout.notes)
         self._streams = list(layout.streams)
@@ -144,20 +93,28 @@ class SndfileRecording(Recording):
     def _open(self, part: Stream) -> _File:
         if part.spans:
             return _File(Spliced(self._stream, part.spans, part.claimed))
+        if isinstance(self._stream, io.BytesIO):
+            # Damaged headers make libsndfile seek before the beginning, which a BytesIO refuses.
+            return _File(Spliced(self._stream, ((0, self._stream.getbuffer().nbytes),)))
         self._stream.seek(0)
         # Given a descriptor, libsndfile reads without calling back into Python.
-        return _File(self._stream if isinstance(self._stream, io.BytesIO) else self._stream.fileno(), closefd=False)
+        return _File(self._stream.fileno(), closefd=False)
 
     def _length(self, k: int, size: int) -> tuple[int, int]:
         """Return the samples of one stream, and how many its header promises."""
         part, stated = self._streams[k], self._files[k].frames
         if part.frames >= 0:
             return part.frames, round(part.frames * part.promised)
-        if stated <= _MOST_SAMPLES_PER_BYTE * size:
+        if part.stated is None and stated <= _MOST_SAMPLES_PER_BYTE * size:
             return stated, round(stated * part.promised)
-        # FLAC written to a pipe has no length, and a damaged header any.
+        # FLAC written to a pipe has no length, and a damaged header any. Of a table of packets the samples of a cut one
+        # are counted, too, and a seek into it finds those of the one before.
         found = sum(len(block) for block in self._blocks(k, 0, stated))
-        self.ended = None
+        if self.ended is not None:
+            self._reopen(k)
+            self.ended = None
+        if part.stated is not None:
+            return found, max(found, part.stated if part.stated <= _MOST_SAMPLES_PER_BYTE * size else 0)
         return found, found if stated >= _UNKNOWN_FRAMES else stated
 
     def blocks(self, begin: int, end: int) -> Iterator[np.ndarray]:
@@ -228,6 +185,14 @@ class SndfileRecording(Recording):
         self.ended = None
         return found
 
+    def count(self) -> int:
+        found = super().count()
+        if self.ended is not None:
+            for k in range(len(self._files)):
+                self._reopen(k)
+            self.ended = None
+        return found
+
     def close(self) -> None:
         """Close libsndfile's side of the file."""
         for file in self._files:
@@ -254,7 +219,7 @@ def opened(source: Source) -> Iterator[Recording]:
         if said is not None:
             raise AudioError(said, name)
         if layout.streams[0].rate:
-            stack.enter_context(_COMPLAINTS.caught())
+            stack.enter_context(COMPLAINTS.caught())
         recording = _read_by_libsndfile(name, source, stream, layout, head, size)
         if isinstance(recording, SndfileRecording):
             stack.callback(recording.close)
@@ -273,7 +238,7 @@ def _read_by_libsndfile(
         return SndfileRecording(name, stream, layout, size)
     except soundfile.LibsndfileError as error:
         if kind is not None:
-            return ForeignRecording(source, kind)
+            return ForeignRecording(source, kind, layout.notes)
         reason = error.error_string.strip().rstrip(".")
         if "possibly a pipe" in reason or "Format not recognised" in reason:
             reason = "its first bytes are those of no known format"
@@ -326,5 +291,7 @@ def open_stream(source: Source) -> io.BytesIO | io.FileIO:
             ) from error
         raise AudioError("no such file; check the path, or scan the corpus again", name) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in SCARCE:
+            raise
         reason = error.strerror if isinstance(error, OSError) else error
         raise AudioError(f"can't be opened ({reason}); check its permissions", name) from error

@@ -25,6 +25,8 @@ class Stream:
         frames: samples per channel where they are known without the decoder, otherwise -1.
         rate: in Hz where it is known without the decoder, otherwise 0.
         promised: what the header promises in relation to what is there; 1: all is there.
+        stated: samples per channel that a table of packets states (0: not known) where only decoding shows how many
+            there are; otherwise None.
     """
 
     spans: tuple[Span, ...] = ()
@@ -32,6 +34,7 @@ class Stream:
     frames: int = -1
     rate: int = 0
     promised: float = 1.0
+    stated: int | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,15 @@ class ComputeArguments(DeviceArguments):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StepArguments(ComputeArguments):
+    """What every verb takes whose work is steps of training."""
+
+    precision: Precision = "fp32"
+    """`fp32`, `bf16` (autocast), or `auto`, as in training: bfloat16 where the device computes in it, CPUs with
+    AVX512-BF16, AMX or Arm's BF16 included."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadingArguments(FileArguments):
     """How recordings are read; for every verb that opens some."""
 

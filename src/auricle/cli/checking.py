@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import ComputeArguments, parse
+from auricle.cli.arguments import ComputeArguments, StepArguments, parse
 from auricle.config import nearest
 from auricle.errors import AuricleError, ConfigError
 
@@ -31,6 +31,11 @@ class CheckArguments(ComputeArguments):
     """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckStepArguments(StepArguments, CheckArguments):
+    """Arguments of `auricle check objective` and `auricle check recipe`."""
+
+
 def check(argv: Sequence[str]) -> None:
     """Find the faults of your own encoder, objective or recipe."""
     if not argv or argv[0] not in _KINDS:
@@ -40,7 +45,8 @@ def check(argv: Sequence[str]) -> None:
         print("usage:", *lines, "", "Each takes --help. The exit code is 2 where there is a fault.", sep="\n")
         return
     kind = argv[0]
-    args = parse(CheckArguments, argv[1:], f"check {kind}", _KINDS[kind])
+    arguments = CheckArguments if kind == "encoder" else CheckStepArguments
+    args: Any = parse(arguments, argv[1:], f"check {kind}", _KINDS[kind])
     from rich.console import Console
 
     from auricle.encoders.checking import check_encoder, faults, render_findings

@@ -84,7 +84,6 @@ def embed(argv: Sequence[str]) -> None:
     """Turn clips into vectors."""
     about = "Encode every clip once and write one row per clip, with the clip's columns and its embedding."
     args = parse(EmbedArguments, argv, "embed", about)
-    from auricle.corpus.sources import open_corpus
     from auricle.models.embedding import embed as run
     from auricle.tokens.embedding_files import check_ending
     from auricle.words import counted
@@ -92,10 +91,12 @@ def embed(argv: Sequence[str]) -> None:
     check_ending(args.out)
     table = run(
         args.model,
-        open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion),
+        args.data,
         args.out,
         segment=args.segment,
         hop=args.hop,
+        channel=args.channel,
+        time_expansion=args.time_expansion,
         batch=args.batch,
         resume=args.resume,
         device=args.device,

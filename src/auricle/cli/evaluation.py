@@ -95,17 +95,17 @@ def probe(argv: Sequence[str]) -> None:
     config = EvaluationConfig(
         seeds=args.seeds, search=args.search, controls=chosen, device=args.device, on_leak=args.on_leak
     )
-    opening = {"precision": args.precision, "trust_remote_code": args.trust_remote_code}
+    opening = {
+        "precision": args.precision, "trust_remote_code": args.trust_remote_code, "channel": args.channel,
+        "time_expansion": args.time_expansion,
+    }  # fmt: skip
     if args.suite:
         from auricle.kits.suites import run_suite
 
         if args.data is None:
             raise AuricleError("--suite needs --data: the folder that holds its data sets")
-        if args.segment is not None or args.hop is not None or args.maps or args.channel or args.time_expansion:
-            raise AuricleError(
-                "--segment, --hop, --maps, --channel and --time-expansion are for one task; name it with --task "
-                "instead of --suite"
-            )
+        if args.segment is not None or args.hop is not None or args.maps:
+            raise AuricleError("--segment, --hop and --maps are for one task; name it with --task instead of --suite")
         found = run_suite(
             args.model, args.suite, args.data, protocol=args.protocol, probes=args.probes, config=config, out=args.out,
             command=command(), **opening,
@@ -177,6 +177,8 @@ def finetune(argv: Sequence[str]) -> None:
         args.model,
         task=_card(args),
         data=_audio(args),
+        channel=args.channel,
+        time_expansion=args.time_expansion,
         out=args.out,
         config=args.settings,
         seeds=args.seeds,
@@ -222,23 +224,17 @@ def _card(args: Any) -> Any:
 
 
 def _audio(args: Any) -> Any:
-    """Return the data of a verb, read and cut into segments as it is asked for."""
+    """Return the data of a verb, cut into segments where it is asked for."""
     segment, hop = getattr(args, "segment", None), getattr(args, "hop", None)
     if segment is None and hop is not None:
         raise AuricleError("--hop needs --segment: the length of the segments")
-    if segment is None and args.channel is None and args.time_expansion is None:
+    if segment is None:
         return args.data
     if args.data is None:
-        asked = "--segment" if segment is not None else "--channel and --time-expansion"
-        raise AuricleError(f"{asked} needs --data: the recordings that it changes")
-    from auricle.corpus.reading import read_as
+        raise AuricleError("--segment needs --data: the recordings that it changes")
     from auricle.corpus.sources import open_corpus
-    from auricle.evaluation.probing import open_task_corpus
 
-    if segment is not None:
-        corpus = open_corpus(args.data, channel=args.channel, time_expansion=args.time_expansion)
-        return corpus.segments(segment, hop)
-    return read_as(open_task_corpus(_card(args), args.data), args.channel, args.time_expansion)
+    return open_corpus(args.data).segments(segment, hop)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

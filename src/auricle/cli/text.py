@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import ComputeArguments, command, parse
+from auricle.cli.arguments import ComputeArguments, ReadingArguments, command, parse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextArguments(ComputeArguments):
+class _TextArguments(ReadingArguments, ComputeArguments):
     """Arguments of both verbs."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -28,7 +28,7 @@ class _TextArguments(ComputeArguments):
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
-    """Seed of the bootstrap and of the control's weights."""
+    """Seed of the control's weights."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class ZeroShotArguments(_TextArguments):
 def zero_shot(argv: Sequence[str]) -> None:
     """Classify by the texts of the classes."""
     about = (
-        "Give each clip the class with the nearest text. Print the scores with bootstrap intervals, chance and the "
+        "Give each clip the class with the nearest text. Print the scores with intervals, chance and the "
         "same towers with random weights, and write them, with the class of each clip, into the run folder."
     )
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
@@ -62,6 +62,8 @@ def zero_shot(argv: Sequence[str]) -> None:
             controls=args.controls,
             confidence=args.confidence,
             seed=args.seed,
+            channel=args.channel,
+            time_expansion=args.time_expansion,
             out=args.out,
             device=args.device,
             precision=args.precision,
@@ -87,7 +89,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
     """Search clips by captions, and captions by clips."""
     about = (
         "Rank all clips for each caption, and all captions for each clip: recall at 1, 5 and 10, mean reciprocal rank "
-        "and mean average precision, with bootstrap intervals, chance and the same towers with random weights. Write "
+        "and mean average precision, with intervals, chance and the same towers with random weights. Write "
         "them into the run folder."
     )
     args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
@@ -103,6 +105,8 @@ def text_retrieval(argv: Sequence[str]) -> None:
             controls=args.controls,
             confidence=args.confidence,
             seed=args.seed,
+            channel=args.channel,
+            time_expansion=args.time_expansion,
             out=args.out,
             device=args.device,
             precision=args.precision,

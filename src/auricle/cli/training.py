@@ -40,6 +40,10 @@ def pretrain(argv: Sequence[str]) -> None:
     given = {key: held[key] for key in _ARGUMENTS if held.get(key) is not None and not isinstance(held[key], dict)}
     # The recipe's fields are flags with its values as defaults, so the recipe has to be known before the rest is read.
     name = words[0] if words and not words[0].startswith("-") else str(held.get("recipe") or held.get("name") or "")
+    asked = (given.get("resume") or "--resume" in words) and "--no-resume" not in words
+    if asked and out is None and not name and given.get("out"):
+        # A file alone names the run to continue, as --resume OUT does.
+        out = Path(value_of("--out", words) or given["out"])
     if out is not None:
         given |= {"out": out, "resume": True}
     size, family = "", _OWN
@@ -278,7 +282,7 @@ class DemoArguments(ComputeArguments):
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
     precision: Precision = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 where the hardware computes in it."""
+    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 where the device computes in it, in probing on CUDA only."""
 
 
 def demo(argv: Sequence[str]) -> None:

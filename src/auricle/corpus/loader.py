@@ -26,6 +26,7 @@ from auricle.corpus.reading import expansions, share_notes
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
 from auricle.errors import AudioError, ConfigError, CorpusError
+from auricle.words import counted
 
 __all__ = ["Batch", "Loader", "LoaderConfig"]
 
@@ -214,8 +215,8 @@ class Loader:
                     self._unusable[index] = reason
         broken = self.broken
         raise CorpusError(
-            f"corpus {self.corpus.name}: {len(broken)} recordings can't be used, and no other was found for a window; "
-            f"the last one: {reason or ': '.join(list(broken.items())[-1])}. Run `auricle corpus scan` on it"
+            f"corpus {self.corpus.name}: {counted(len(broken), 'recording')} can't be used, and no other was found for "
+            f"a window; the last one: {reason or ': '.join(list(broken.items())[-1])}. Run `auricle corpus scan` on it"
         )
 
     def _note(self, index: int, reason: str) -> None:

@@ -15,6 +15,7 @@ _CAUSES = (
     ("samples read are NaN or infinite", "not finite"),
     ("is not finite", "not finite"),
     ("are not finite", "not finite"),
+    ("channels cancel each other", "channels cancel"),
     ("no such file", "missing"),
 )
 
@@ -26,7 +27,7 @@ def clip_name(corpus: Corpus, row: int) -> str:
 
 
 def cause_of(reason: str) -> str:
-    """Return the cause of a reason in one or two words: `silent`, `too short`, `not finite`, `missing`, `corrupt`."""
+    """Return the cause of a reason in one or two words, such as `silent` or `too short`; `corrupt` where none fits."""
     return next((cause for words, cause in _CAUSES if words in reason), "corrupt")
 
 

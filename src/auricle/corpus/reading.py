@@ -44,13 +44,12 @@ def read_as(corpus: Corpus, channel: str | int | None = None, time_expansion: fl
         >>> read_as(corpus, "0").column("read_channel")
         ['0']
     """
+    check_reading(channel, time_expansion)
     before = read_notes(corpus)
     if channel is not None:
         chosen = parse_channel(channel)
         corpus = _with_choice(corpus, READ_CHANNEL, None if chosen == "mix" else str(chosen))
     if time_expansion is not None:
-        if not 1 <= time_expansion <= _MOST_EXPANSION:
-            raise ConfigError(f"time expansion is {time_expansion:g}; expected 1 (none) to {_MOST_EXPANSION:g}")
         if time_expansion != 1 and corpus.event_table is not None:
             raise ConfigError(
                 f"corpus {corpus.name} has strong labels, whose times would no longer fit an expanded time; "
@@ -58,6 +57,21 @@ def read_as(corpus: Corpus, channel: str | int | None = None, time_expansion: fl
             )
         corpus = _with_choice(corpus, READ_EXPANSION, None if time_expansion == 1 else float(time_expansion))
     return replace(corpus, notes=(*(n for n in corpus.notes if n not in before), *read_notes(corpus)))
+
+
+def check_reading(channel: str | int | None, time_expansion: float | None) -> None:
+    """Refuse what `read_as` refuses of any corpus.
+
+    Raises:
+        ConfigError: a setting is out of range.
+
+    Examples:
+        >>> check_reading("loudest", 10.0)
+    """
+    if channel is not None:
+        parse_channel(channel)
+    if time_expansion is not None and not 1 <= time_expansion <= _MOST_EXPANSION:
+        raise ConfigError(f"time expansion is {time_expansion:g}; expected 1 (none) to {_MOST_EXPANSION:g}")
 
 
 def read_notes(corpus: Corpus) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from auricle.corpus.reading import expansions
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill
 from auricle.errors import AudioError, CorpusError
+from auricle.words import counted
 
 # Batches keep the front end's overhead low.
 _BATCH = 16
@@ -79,15 +80,15 @@ def measure_statistics(
         square += float((values - shift).square().sum())
     if shift is None:
         raise CorpusError(
-            f"corpus {corpus.name}: none of {len(order)} clips can be used for statistics; the last: {reason}. "
-            "Run `auricle corpus scan` on it"
+            f"corpus {corpus.name}: none of {counted(len(order), 'clip')} can be used for statistics; the last: "
+            f"{reason}. Run `auricle corpus scan` on it"
         )
     mean = total / count
     std = math.sqrt(max(square / count - mean**2, 0.0))
     if not std > 1e-6:
         raise CorpusError(
-            f"corpus {corpus.name}: the features of {len(order)} clips don't vary (standard deviation {std:.1e} around "
-            f"{mean + shift:.3g}); expected sound; run `auricle corpus scan` to find silent recordings"
+            f"corpus {corpus.name}: the features of {counted(len(order), 'clip')} don't vary (standard deviation "
+            f"{std:.1e} around {mean + shift:.3g}); expected sound; run `auricle corpus scan` to find silent recordings"
         )
     return mean + shift, std
 

@@ -61,7 +61,7 @@ def check_encoder(
     Args:
         what: the encoder.
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`; a torch module is moved there, in place.
-        precision: `fp32`, `bf16` (autocast) or `auto`.
+        precision: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it.
 
     Raises:
         ConfigError: there is no such device here.

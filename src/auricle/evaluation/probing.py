@@ -8,6 +8,7 @@ from pathlib import Path
 from auricle.config import Config
 from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.data_sets import DATA_SETS
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus, split_labels
 from auricle.devices import find_device
@@ -34,6 +35,8 @@ def probe(
     probes: Sequence[str | Config] = (),
     config: EvaluationConfig = DEFAULTS,
     maps: bool = False,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
@@ -49,6 +52,8 @@ def probe(
         probes: probes of the frozen tokens; none: the default of the type of task.
         config: seeds, controls, search and the like.
         maps: draw where prototypes activate, for the report; for labelled clips.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         out: folder for results; None: `RUN/probes/TASK` (for other models: `runs/MODEL/probes/TASK`).
         precision: see `auricle.load`; ignored for a `Model`, like the next one.
         trust_remote_code: see `auricle.load`.
@@ -66,7 +71,7 @@ def probe(
     card = get_task(task) if isinstance(task, str) else task
     if maps and not isinstance(card.rule, ClipsRule):
         raise ConfigError(f"task {card.name!r} has no labelled clips to draw prototypes of; leave the maps out")
-    corpus = open_task_corpus(card, data)
+    corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, config.device, precision, trust_remote_code)
     evaluated = evaluated_on(opened, corpus)
     out = Path(out) if out is not None else opened.folder / "probes" / card.name
@@ -93,12 +98,22 @@ def evaluated_on(model: Model, corpus: Corpus) -> EvaluatedEncoder:
     return EvaluatedEncoder(model.encoder, "pretrained", None if model.run is None else seen(model.run, corpus))
 
 
-def open_task_corpus(card: TaskCard, data: str | Path | Corpus | None) -> Corpus:
-    """Open the audio of a task; built-in corpora need no `data`.
+def open_task_corpus(
+    card: TaskCard,
+    data: str | Path | Corpus | None,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
+) -> Corpus:
+    """Open the audio of a task, read as `auricle.corpus.reading.read_as` says; built-in corpora need no `data`.
 
     Raises:
         CorpusError: there is none.
+        ConfigError: `channel` or `time_expansion` is out of range.
     """
+    return read_as(_open_task_audio(card, data), channel, time_expansion)
+
+
+def _open_task_audio(card: TaskCard, data: str | Path | Corpus | None) -> Corpus:
     if isinstance(data, Corpus):
         return data
     if data is not None:

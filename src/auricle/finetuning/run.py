@@ -135,6 +135,8 @@ def finetune(
     *,
     task: str | TaskCard,
     data: str | Path | Corpus | None = None,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: Path | str | None = None,
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -146,6 +148,8 @@ def finetune(
         model: a model, or what `auricle.load` opens.
         task: name of a task card, or a card.
         data: the task's audio; None: as its card says.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         out: folder for results; None: `RUN/finetune/TASK`.
         device: where to train.
         trust_remote_code: see `auricle.load`.
@@ -160,7 +164,7 @@ def finetune(
         >>> finetune("runs/mine", task="esc10", data="recordings", seeds=3)  # doctest: +SKIP
     """
     card = get_task(task) if isinstance(task, str) else task
-    corpus = open_task_corpus(card, data)
+    corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, device, "fp32", trust_remote_code)
     out = out if out is not None else opened.folder / "finetune" / card.name
     return finetune_encoder(evaluated_on(opened, corpus), card, corpus, out=out, device=device, **settings)
@@ -227,18 +231,10 @@ class FinetuneTask(ClipsTask):
 
                 def fit(fold: Any = fold, seed: int = seed, done: int = done, name: str = name) -> Kept:
                     tuning = FoldTuning(
-                        job.encoder,
-                        self.clips,
-                        known,
-                        fold,
-                        config,
-                        loss=loss,
-                        metric=metric,
-                        seed=seed,
-                        path=job.folder / f"{name}.safetensors",
-                        device=job.device,
+                        job.encoder, self.clips, known, fold, config, loss=loss, metric=metric, seed=seed,
+                        path=job.folder / f"{name}.safetensors", device=job.device,
                         checkpoint_minutes=self.checkpoint_minutes,
-                    )
+                    )  # fmt: skip
                     tuned = tuning.run(lambda epochs: job.progress((done + epochs / config.epochs) / parts))
                     if self.keep == job.encoder.fingerprint:
                         chosen = {**tuned.chosen, "rank": tuned.validation}

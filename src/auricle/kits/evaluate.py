@@ -118,6 +118,8 @@ def probe_by_protocol(
     protocol: str,
     data: str | Path | Corpus | None = None,
     config: EvaluationConfig = DEFAULTS,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
@@ -132,6 +134,8 @@ def probe_by_protocol(
         protocol: name of a protocol; see `evaluate_by_protocol`.
         data: the task's audio; None: as its card says.
         config: as for `evaluate_by_protocol`.
+        channel: as for `probe`.
+        time_expansion: as for `probe`.
         out: folder for results; None: as for `probe`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
@@ -144,7 +148,7 @@ def probe_by_protocol(
     """
     card = get_task(task) if isinstance(task, str) else task
     get_protocol(protocol)
-    corpus = open_task_corpus(card, data)
+    corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, config.device, precision, trust_remote_code)
     return evaluate_by_protocol(
         [evaluated_on(opened, corpus)],

@@ -13,6 +13,7 @@ from pathlib import Path
 from auricle.config import Config, nearest
 from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts.opening import LAYOUTS
+from auricle.corpus.reading import check_reading
 from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import DEFAULTS, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
@@ -158,6 +159,8 @@ def run_suite(
     protocol: str = "strict",
     probes: Sequence[str | Config] = (),
     config: EvaluationConfig = DEFAULTS,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
@@ -177,6 +180,8 @@ def run_suite(
         protocol: `strict` (auricle's own), or the protocol of a kit; see `evaluate_by_protocol`.
         probes: of every task; none: the default of each type of task.
         config: seeds, controls, search and the like.
+        channel: of every task, as for `probe`.
+        time_expansion: of every task, as for `probe`; tasks with strong labels are skipped.
         out: folder for the results of the tasks, each in a folder of its own; None: `RUN/probes`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
@@ -184,7 +189,8 @@ def run_suite(
         progress: show progress bars.
 
     Raises:
-        ConfigError: there is no such suite or protocol, or probes are named for the protocol of a kit.
+        ConfigError: there is no such suite or protocol, probes are named for the protocol of a kit, or `channel` or
+            `time_expansion` is out of range.
         CorpusError: there is no such folder.
         CheckpointError: there is no such model.
         StorageError: results can't be written.
@@ -194,6 +200,7 @@ def run_suite(
         >>> found = auricle.run_suite("runs/mine", "hear", "data")  # doctest: +SKIP
     """
     tasks, root = _tasks(name), Path(data).expanduser()
+    check_reading(channel, time_expansion)
     if protocol != "strict":
         get_protocol(protocol)
         if probes:
@@ -209,7 +216,7 @@ def run_suite(
             continue
         card = get_task(task.card)
         try:
-            corpus = open_task_corpus(card, _find_data(card, task, root))
+            corpus = open_task_corpus(card, _find_data(card, task, root), channel, time_expansion)
             encoders = [evaluated_on(opened, corpus)]
             place = (Path(out) if out is not None else opened.folder / "probes") / card.name
             if protocol == "strict":

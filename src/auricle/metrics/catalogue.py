@@ -140,6 +140,8 @@ _ALL = (
 _RANKED = {
     *("mAP", "macro_auc", "d_prime", "auc", "pauc", "eer", "min_dcf", "psds1", "psds2", "abx_error"),
     *("ari", "nmi", "purity"),
+    # Each system's own offset and scale: predictions of two in one correlation mean nothing.
+    *("pearson", "spearman", "concordance"),
 }
 
 METRICS: dict[str, MetricInfo] = {info.name: replace(info, pooled=info.name not in _RANKED) for info in _ALL}

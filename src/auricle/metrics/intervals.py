@@ -157,6 +157,8 @@ def score_interval(
     if not any(ends):
         return Interval(value - half, value + half, confidence, f"t limits, {words}")
     end = info.low if ends[0] else info.high
+    if half > 50 * abs(value - end):
+        return none(f"none: the score rests on few of the {units} test {named}")
     ratio = math.exp(half / abs(value - end))
     low, high = sorted((end + (value - end) / ratio, end + (value - end) * ratio))
     return Interval(low, high, confidence, f"t limits of the logarithm, {words}")
@@ -205,7 +207,7 @@ def paired_difference(value: float, gains: np.ndarray, units: int, named: str, c
     skipped = math.floor(alpha / 2 * len(below) + 1e-9)
     low, high = float(below[skipped]), float(above[-1 - skipped])
     if not low <= value <= high:
-        return none(f"the gain is not a sum of gains of the {units} test {named}: some classes are too rare")
+        return none(f"the gain is not a sum of gains of the {units} test {named}")
     p = 2 * min(int((below <= 0).sum()), int((above >= 0).sum())) / len(below)
     return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), min(1.0, p))
 

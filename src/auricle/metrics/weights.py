@@ -1,4 +1,4 @@
-"""Weights of units (clips, trials, queries, utterances): the same metric under many bootstrap draws at once.
+"""Weights of units (clips, trials, queries, utterances): the same metric under many weightings at once.
 
 Letters in shapes: n units, R weightings. A weight is how often a unit counts. Whatever is undefined is NaN, and so is
 every metric where no unit counts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
@@ -19,6 +20,8 @@ def embed(
     *,
     segment: float | None = None,
     hop: float | None = None,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     batch: int = 16,
     resume: bool = False,
     device: str = "auto",
@@ -34,6 +37,8 @@ def embed(
         out: file to write: `.parquet`, `.csv`, `.jsonl` or `.npz`; see `auricle.tokens.embedding_files.write_table`.
         segment: cut recordings into segments of this many seconds: one row per segment.
         hop: seconds between the starts of two segments; None: `segment`.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         batch: clips encoded at once, at most.
         resume: continue a killed call with the same arguments, to the same bytes; start where there is none.
         device: see `load`; ignored for a `Model`, like the next two.
@@ -54,7 +59,7 @@ def embed(
     check_ending(Path(out))
     if hop is not None and segment is None:
         raise ConfigError("hop needs segment: the length of the segments")
-    clips = data if isinstance(data, Corpus) else open_corpus(data)
+    clips = read_as(data if isinstance(data, Corpus) else open_corpus(data), channel, time_expansion)
     if segment is not None:
         clips = clips.segments(segment, hop)
     if not isinstance(model, Model):

@@ -171,7 +171,7 @@ class Objective(Part, ABC):
         needs: abilities that the encoder must have (class or instance attribute).
         views: how many views of a clip the objective takes.
         columns: columns of the corpus that the objective reads (captions, for example).
-        total_steps: of the whole training, for schedules; the training sets them.
+        progress: share of the training that is done, 0 ... 1, for schedules; the training sets it before each step.
         shuffled: the control: targets come from another clip of the batch. Nothing but what all clips share can then be
             learned; what an objective still gains is a shortcut.
     """
@@ -179,7 +179,7 @@ class Objective(Part, ABC):
     needs: ClassVar[frozenset[Ability]] = frozenset()
     views: int = 1
     columns: tuple[str, ...] = ()
-    total_steps: int = 1
+    progress: float = 0.0
     shuffled: bool = False
     done: Tensor
 
@@ -194,11 +194,6 @@ class Objective(Part, ABC):
         if self._done < 0:
             self._done = int(self.done.item())
         return self._done
-
-    @property
-    def progress(self) -> float:
-        """Share of the training that is done, 0 ... 1."""
-        return min(1.0, self.step / max(1, self.total_steps))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

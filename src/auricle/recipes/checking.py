@@ -34,7 +34,7 @@ def check_recipe(what: str | Recipe, *, device: str = "auto", precision: Precisi
     Args:
         what: the recipe.
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
-        precision: of the steps: `fp32`, `bf16` (autocast) or `auto`.
+        precision: of the steps, as `TrainConfig.precision`: `fp32`, `bf16` (autocast) or `auto`.
 
     Raises:
         ConfigError: there is no such device here.

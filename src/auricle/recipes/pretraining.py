@@ -22,6 +22,7 @@ from auricle.recipes.recipe import Recipe, previous_encoders
 from auricle.recipes.recordings import RECORDINGS, check_corpus, opening_notes, write_ledger, write_recordings
 from auricle.recipes.request import Request, read_request, requested
 from auricle.recipes.stages import as_begun, on_previous, preparing
+from auricle.training.budget import refuse_longer
 from auricle.training.checkpoint import find_checkpoints, read_state
 from auricle.training.lock import RunLock, refuse_in_use
 from auricle.training.loop import train
@@ -89,6 +90,7 @@ def pretrain(
         kept = read_request(out)
         if kept is None or kept.data != request.data:
             check_corpus(begun, read_as(_open(data, exclude, ranks), channel, time_expansion))
+        refuse_longer(out, begun.plan, begun.fitted, recipe.train)
         return _already_done(begun, show)
     if resume and begun is None and show:
         _say(f"{out} holds no step yet: the run starts at step 0")
@@ -102,8 +104,8 @@ def pretrain(
     with RunLock(out) if ranks.main else nullcontext() as lock:
         # Another process may have trained here since.
         begun = _begun(request, out, resume, ranks, own=True)
-        if begun is None and ranks.main:
-            request.write(out)
+        if ranks.main:
+            request.write(out, begun)
         try:
             ending = _train(request, corpus, out, begun, lock, progress, ranks)
         except KeyboardInterrupt as stop:
@@ -335,11 +337,9 @@ def _resolve(recipe: Recipe, corpus: Corpus, begun: RunFolder | None, ranks: Ran
     if begun is not None:
         began = Recipe.from_json(begun.recipe)
         mean, std = getattr(began.frontend, "mean", None), getattr(began.frontend, "std", None)
-        return (
-            recipe
-            if mean is None or std is None
-            else recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
-        )
+        if mean is None or std is None:
+            return recipe
+        return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
     found = None
     if ranks.main:
         with threads(step_threads(recipe.train.threads, local_world=ranks.local_world)):

@@ -60,12 +60,20 @@ class Request:
             None if time_expansion is None else float(time_expansion),
         )
 
-    def write(self, out: Path) -> None:
+    def write(self, out: Path, begun: RunFolder | None = None) -> None:
         """Begin a run in a folder with its request; a run that made no step gives it up.
+
+        Args:
+            out: the folder.
+            begun: the run that is continued by this request: its settings are kept for the next continuation.
 
         Raises:
             StorageError: the folder can't be written.
         """
+        if begun is not None:
+            if begun.recorded:
+                begun.record(recipe=self.recipe.to_json())
+            return
         held = {
             "recipe": self.recipe.to_json(),
             "data": self.data,
@@ -90,8 +98,7 @@ class Request:
             if own != its and not (field == "previous" and own and its and RunFolder(out, {}).checkpoints):
                 raise CheckpointError(
                     f"{out} was started with --{name} {_said(own)}, and this is --{name} {_said(its)}; expected the "
-                    f"same. Leave --{name} to the run (auricle pretrain --resume {shlex.quote(str(out))}), or choose "
-                    "another --out"
+                    f"same. Leave --{name} to the run ({resume_command(out)}), or choose another --out"
                 )
 
 
@@ -125,7 +132,6 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
         CheckpointError: there is no run, it is a stage of another one, or it does not know its data.
     """
     out = Path(out)
-    typed = f"auricle pretrain --resume {shlex.quote(str(out))}"
     if out.name == STAGE and (out.parent / RECORD).exists():
         raise CheckpointError(
             f"{out} is a previous stage of the run {out.parent}; expected the run itself: {resume_command(out.parent)}"
@@ -143,7 +149,7 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
     if found.data is None and data is None:
         raise CheckpointError(
             f"the run in {out} does not record where its data lie: Python gave it an open corpus, or auricle 0.2 began "
-            f"it. Add --data: {typed} --data FOLDER"
+            f"it. Add --data: {resume_command(out)}"
         )
     return found if data is None else replace(found, data=str(data))
 

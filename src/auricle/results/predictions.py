@@ -48,7 +48,7 @@ class TaskPredictions(ABC):
 
     Attributes:
         names: `(n,)` names that are equal for equal units.
-        group: `(n,)` what each unit belongs to: units of one group are no independent evidence, and are drawn together.
+        group: `(n,)` what each unit belongs to: units of one group are no independent evidence, and count as one.
         fold: `(n,)` number of the fold that tested each unit.
         seeds: S seeds of what was trained.
         type_name: of the type of task (class attribute); each has one subclass.

@@ -7,12 +7,14 @@ continues from them, and a report needs nothing else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from auricle.errors import CorpusError
 from auricle.storage import append_line, write_atomic
@@ -161,7 +163,7 @@ class Result:
         """Rebuild a record; fields that this version does not know are skipped.
 
         Raises:
-            CorpusError: a field that every record has is missing, or the value is no number.
+            CorpusError: a field that every record has is missing, or a field has a value of another type.
         """
         data = upgraded(data)
         fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -172,11 +174,37 @@ class Result:
                 f"a result record lacks {', '.join(absent)}; another version of auricle wrote it: run the probe again"
             )
         values = {n: v for n, v in data.items() if n in fields}
+        hints = _hints()
+        for name, value in values.items():
+            if not _fits(value, hints[name]):
+                said = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
+                words = {"float": "a number", "int": "a whole number", "str": "text"}
+                kind = words.get(str(fields[name].type), fields[name].type)
+                raise CorpusError(f"a result record is damaged: its {name} is {said}; expected {kind}: run it again")
         for name in ("value", "low", "high"):
-            if not isinstance(values[name], int | float | None):
-                raise CorpusError(f"a result record has the {name} {values[name]!r}; expected a number: run it again")
             values[name] = math.nan if values[name] is None else float(values[name])
         return cls(**values)
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Result)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value read from JSON is of a type; null stands for a number that is not finite."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in args)
+    if origin is Literal:
+        return value in args
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, args[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, args[1]) for each in value.values())
+    if hint in (int, float):
+        return (value is None and hint is float) or (isinstance(value, int | hint) and not isinstance(value, bool))
+    return hint is Any or isinstance(value, hint)
 
 
 def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
@@ -203,7 +231,7 @@ def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) 
     """
 
     def place(item: T) -> tuple[Any, ...]:
-        return tuple(record(item).get(name) for name in ("task", "probe", "role", "protocol_name"))
+        return tuple(str(record(item).get(name)) for name in ("task", "probe", "role", "protocol_name"))
 
     kept = [item for item in items if not _is_stale(record(item))]
     fresh = set(map(place, kept))
@@ -222,7 +250,8 @@ def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) 
 
 def _is_stale(record: Mapping[str, Any]) -> bool:
     """Return whether a control was made before scheme 4, on the front end of the encoder that it was compared with."""
-    return record.get("role") == "log-mel" and (record.get("scheme") or 0) < 4
+    scheme = record.get("scheme")
+    return record.get("role") == "log-mel" and not (isinstance(scheme, int) and scheme >= 4)
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:

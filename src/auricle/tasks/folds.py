@@ -153,8 +153,9 @@ def assign_folds(
     names, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     if len(names) < folds:
         raise CorpusError(
-            f"the {clips} clips of task {task!r} come from {len(names)} sources, but {folds} folds were asked for; "
-            "clips of one source stay in one fold: name fewer folds in a column `fold`, or correct the sources"
+            f"{counted(clips, 'clip')} of task {task!r} come from {counted(len(names), 'source')}, but {folds} "
+            "folds were asked for; clips of one source stay in one fold: name fewer folds in a column `fold`, or "
+            "correct the sources"
         )
     # Columns: the classes, and last the clips themselves, so that unlabelled groups are spread evenly too.
     have = np.zeros((len(names), truth.shape[1] + 1))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from auricle.errors import TrainingError
 from auricle.training.optimiser import Plan
+from auricle.training.run_record import STAGE
 from auricle.training.train_config import TrainConfig
 
 # Steps that show the speed, after the first, which loads and compiles.
@@ -21,11 +24,13 @@ _CLOSE = 0.01
 class Budget:
     """Fits the steps of a run to its minutes by the speed that is measured.
 
-    A run that is resumed after its number of steps was fitted keeps that number: the rest is as it would have been.
+    A run that is resumed with the same minutes after its number of steps was fitted keeps that number: the rest is as
+    it would have been. With other minutes the number is fitted again (see `take_over`).
 
     Args:
         config: with `minutes`, or None for no limit.
         plan: numbers of steps that were fitted before.
+        fitted: the minutes that the plan's last number was fitted to; None: none, it is the recipe's.
         clock: returns seconds.
 
     Attributes:
@@ -33,11 +38,18 @@ class Budget:
         deadline: time by the clock at which the session ends; None: never.
     """
 
-    def __init__(self, config: TrainConfig, plan: Plan = (), clock: Callable[[], float] = time.perf_counter) -> None:
-        self.config, self.plan, self.clock = config, plan, clock
+    def __init__(
+        self,
+        config: TrainConfig,
+        plan: Plan = (),
+        fitted: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.config, self.plan, self.clock, self.fitted = config, plan, clock, fitted
         self._begin = clock()
         self._first: tuple[int, float] | None = None
-        self._marks = [] if config.minutes is None or plan else [60 * config.minutes * mark for mark in _MARKS]
+        kept = config.minutes is None or (plan and fitted == config.minutes)
+        self._marks = [] if config.minutes is None or kept else [60 * config.minutes * mark for mark in _MARKS]
         self.deadline = None if config.minutes is None else self._begin + 60 * config.minutes
 
     @property
@@ -49,6 +61,16 @@ class Budget:
     def over(self) -> bool:
         """Whether the minutes of this session are over."""
         return self.deadline is not None and self.clock() >= self.deadline
+
+    def take_over(self, step: int) -> bool:
+        """Give up a number of steps that was fitted to other minutes, from `step` on; return whether there was one.
+
+        The recipe's number is in force again until the new minutes show what fits.
+        """
+        if not self.plan or self.fitted in (None, self.config.minutes):
+            return False
+        self._set(step, self.config.steps, None)
+        return True
 
     def fit(self, step: int) -> bool:
         """Fit the number of steps where it is time to, after `step` steps; return whether the plan changed."""
@@ -65,16 +87,58 @@ class Budget:
         steps = min(self.config.steps, step + max(1, int(left * done / max(spent, 1e-9))))
         if abs(steps - self.steps) <= _CLOSE * self.steps:
             return False
-        self.plan = (*self.plan, (step, steps))
+        self._set(step, steps, self.config.minutes)
         return True
 
+    def _set(self, step: int, steps: int, fitted: float | None) -> None:
+        # A run that was killed continues from a step before the last that it made.
+        earlier = (place for place in self.plan if place[0] < step)
+        self.plan, self.fitted = (*earlier, (step, steps)), fitted
 
-def warm_up_warning(config: TrainConfig, steps: int) -> str | None:
-    """Return a sentence about a run that ends inside its warm-up, with what to do; None where it does not."""
+
+def refuse_longer(path: Path, plan: Plan, fitted: float | None, config: TrainConfig) -> None:
+    """Refuse other minutes for a run that made all the steps which were fitted to its own; a stage is used as it is.
+
+    Raises:
+        TrainingError: naming both.
+    """
+    if plan and path.name != STAGE and fitted not in (None, config.minutes):
+        asked = "no limit" if config.minutes is None else f"train.minutes {config.minutes:g}"
+        raise TrainingError(
+            f"{path} is complete: it made the {plan[-1][1]} steps that fit into train.minutes {fitted:g}, and its "
+            f"schedule has ended; expected the same minutes, found {asked}. Start a longer run in another --out"
+        )
+
+
+def refuse_complete(path: Path, step: int, budget: Budget) -> None:
+    """Refuse to continue a run that is complete.
+
+    Raises:
+        TrainingError: `step` is its last.
+    """
+    if step >= budget.steps:
+        refuse_longer(path, budget.plan, budget.fitted, budget.config)
+        raise TrainingError(
+            f"{path} is complete: all its {step} steps are done; nothing is left to resume. Probe it, or start a "
+            "longer run in another --out"
+        )
+
+
+def warm_up_warning(config: TrainConfig, steps: int, *, stopped: bool = False) -> str | None:
+    """Return a sentence about a run that ends inside its warm-up, with what to do; None where it does not.
+
+    Args:
+        config: of the run.
+        steps: at which it ends.
+        stopped: whether its time was over there, so that it can be continued.
+    """
     if steps > config.warmup_steps:
         return None
-    why = "" if steps == config.steps or config.minutes is None else f" (train.minutes is {config.minutes:g})"
+    timed = config.minutes is not None and (stopped or steps != config.steps)
+    why = f" (train.minutes is {config.minutes:g})" if timed else ""
+    more = "continue it, or" if stopped else f"set more --train.{'minutes' if timed else 'steps'}, or"
     return (
-        f"the run ends at step {steps}{why}, inside its warm-up of {config.warmup_steps} steps: the learning rate does "
-        f"not reach train.lr. Train longer, or start again with --train.warmup-steps {steps // 10}"
+        f"the run {'stopped' if stopped else 'ends'} at step {steps}{why}, inside its warm-up of {config.warmup_steps} "
+        f"steps: the learning rate does not reach train.lr. To reach it, {more} start again in another --out with "
+        f"--train.warmup-steps {steps // 10}"
     )

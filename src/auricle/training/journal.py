@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, sealed, unseal, write_atomic
 from auricle.training.checkpoint import CONTINUE
 
@@ -76,30 +75,6 @@ def rewind_lines(folder: Path, step: int, expected: int | None = None) -> list[s
             "and training does not depend on them"
         )
     return said
-
-
-def read_metrics(path: Path | str) -> list[dict[str, Any]]:
-    """Return the lines of a run's `metrics.jsonl`, without a last one that is not whole.
-
-    Args:
-        path: the run folder.
-
-    Raises:
-        CheckpointError: a line before the last is damaged.
-    """
-    folder = Path(path)
-    texts = _texts(folder / NAME) if (folder / NAME).exists() else []
-    lines = []
-    for number, text in enumerate(texts, 1):
-        try:
-            lines.append(_parsed(text, folder))
-        except ValueError as error:
-            if number < len(texts):
-                raise CheckpointError(
-                    f"line {number} of {folder / NAME} is damaged ({error}); expected the lines that training wrote. "
-                    f"Drop it: auricle pretrain --resume {folder}"
-                ) from error
-    return lines
 
 
 def _texts(file: Path) -> list[str]:

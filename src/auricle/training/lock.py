@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import platform
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from weakref import WeakSet
 
 from auricle.errors import CheckpointError, StorageError
 from auricle.storage import disk_errors
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 NAME = ".lock"
 # A file system without locks says one of these; training does not depend on them.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+# Files of the locks that this process holds: a child must not hold them on when its parent is killed.
+_held: WeakSet[IO[str]] = WeakSet()
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 class RunLock:
@@ -44,6 +61,7 @@ class RunLock:
         except BaseException:
             self._file.close()
             raise
+        _held.add(self._file)
         with disk_errors(path / NAME):
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {platform.node()}")
@@ -55,6 +73,7 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _held.discard(self._file)
         self._file.close()
 
     def check(self) -> None:
@@ -88,6 +107,9 @@ def refuse_in_use(path: Path) -> None:
 
 
 def _take(file: IO[str], path: Path) -> None:
+    if fcntl is None:
+        _warn(path, "this system has none")
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -99,3 +121,11 @@ def _take(file: IO[str], path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        _warn(path, str(error.strerror))
+
+
+def _warn(path: Path, why: str) -> None:
+    warnings.warn(
+        f"{path} can't be locked ({why}); expected a file system with locks. Start no second process on this run",
+        stacklevel=3,
+    )

@@ -14,7 +14,7 @@ from auricle.corpus.loader import Batch
 from auricle.encoders.contract import Encoder
 from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
-from auricle.training.budget import Budget, warm_up_warning
+from auricle.training.budget import Budget, refuse_complete, warm_up_warning
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
 from auricle.training.optimiser import learning_rate
 from auricle.training.precision import has_bf16
@@ -111,8 +111,9 @@ class _Session:
         # What was wrong with the journal of the run that is resumed.
         self.faults: list[str] = []
         # A run that auricle 0.2 began keeps no record, so that its number of steps stays.
-        self.recorded, plan = self.ranks.share((run.recorded, run.plan) if self.ranks.main else None)
-        self.budget = Budget(self.config, plan)
+        held = (run.recorded, run.plan, run.fitted) if self.ranks.main else None
+        self.recorded, plan, fitted = self.ranks.share(held)
+        self.budget = Budget(self.config, plan, fitted=fitted)
         update.plan = self.budget.plan
 
     def go(self, resume: bool, warnings: Sequence[str], prepare: Prepare | None) -> Ending:
@@ -128,6 +129,8 @@ class _Session:
                 self.ranks.broadcast(module)
             if prepare is not None:
                 self._save()
+        if self.budget.take_over(self.step):
+            self._follow_plan()
         with ExitStack() as stack:
             line = stack.enter_context(ProgressLine(self.budget.steps, self.step, enabled=self.show))
             tracker = None
@@ -174,10 +177,9 @@ class _Session:
     ) -> Ending:
         config = self.config
         # The minutes begin here: what is prepared before does not count.
-        self.budget = Budget(config, self.budget.plan)
+        self.budget = Budget(config, self.budget.plan, fitted=self.budget.fitted)
         line.deadline = self.budget.deadline
-        mark = time.perf_counter()
-        waited, clips = 0.0, 0
+        mark, waited, clips = time.perf_counter(), 0.0, 0
         ending: Ending | None = None
         while ending is None:
             asked = time.perf_counter()
@@ -229,18 +231,19 @@ class _Session:
                 f"{why}: saved step {self.step} of {self.budget.steps}{skipped}; continue{launcher} with: "
                 f"{self.run.resume_command}",
             )
+        if ending == "out of time":
+            self._warn_of_warm_up(line, stopped=True)
         return ending
 
     def _fit(self, line: ProgressLine) -> None:
-        """Fit the number of steps to `train.minutes`, and write it down before a step is made by it."""
+        """Fit the number of steps to `train.minutes` by rank 0's clock; write it down before a step is made by it."""
         if self.config.minutes is None or not self.recorded:
             return
-        changed = self.budget.fit(self.step)
-        plan = self.ranks.share(self.budget.plan)
-        if not self.ranks.any(changed and self.ranks.main):
+        changed, self.budget.plan = self.ranks.share((self.budget.fit(self.step), self.budget.plan))
+        if not changed:
             return
-        self.budget.plan = self.update.plan = plan
-        self.run.record(plan=plan)
+        self.budget.fitted = self.config.minutes
+        self._follow_plan()
         line.steps = self.budget.steps
         self._note(
             line,
@@ -249,8 +252,12 @@ class _Session:
         )
         self._warn_of_warm_up(line)
 
-    def _warn_of_warm_up(self, line: ProgressLine) -> None:
-        warning = warm_up_warning(self.config, self.budget.steps)
+    def _follow_plan(self) -> None:
+        self.update.plan = self.budget.plan
+        self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
+
+    def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
+        warning = warm_up_warning(self.config, self.step if stopped else self.budget.steps, stopped=stopped)
         if warning:
             self._note(line, warning, "bold yellow")
 
@@ -330,11 +337,7 @@ class _Session:
     def _restore(self) -> None:
         checkpoint, state = self.saver.restore()
         self.step = self.saver.saved
-        if self.step >= self.budget.steps:
-            raise TrainingError(
-                f"{self.run.path} is complete: all its {self.step} steps are done; nothing is left to resume. Probe "
-                "it, or start a longer run in another --out"
-            )
+        refuse_complete(self.run.path, self.step, self.budget)
         try:
             self.seconds = float(state["progress"]["seconds"])
             self.interval = Interval(state["progress"]["interval"])

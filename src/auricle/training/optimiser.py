@@ -38,26 +38,34 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
         return config.lr
     if config.schedule == "inverse_sqrt":
         return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
-    progress = _progress(step, config, plan)
+    progress = _progress(step, config, plan, begin=config.warmup_steps, last=1)
     share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.min_lr + (config.lr - config.min_lr) * share
 
 
-def _progress(step: int, config: TrainConfig, plan: Plan) -> float:
-    """Return how far the schedule after the warm-up is: 0 at its begin, 1 at the last step."""
-    begin, steps, done = config.warmup_steps, config.steps, 0.0
+def training_progress(step: int, config: TrainConfig, plan: Plan = ()) -> float:
+    """Return the share of the training that is done before a step (counted from 0): 0 ... 1.
+
+    Where the number of steps is fitted to the time (`plan`), it goes on from where it is, without a jump.
+    """
+    return _progress(step, config, plan, begin=0, last=0)
+
+
+def _progress(step: int, config: TrainConfig, plan: Plan, *, begin: int, last: int) -> float:
+    """Return how far a schedule is: 0 at step `begin`, 1 at `last` steps before the end."""
+    steps, done = config.steps, 0.0
     for place, fitted in plan:
         if place > step:
             break
         if place > begin:
-            done += (1.0 - done) * _share(place, begin, steps)
+            done += (1.0 - done) * _share(place, begin, steps - last)
             begin = place
         steps = fitted
-    return done + (1.0 - done) * _share(step, begin, steps)
+    return done + (1.0 - done) * _share(step, begin, steps - last)
 
 
-def _share(step: int, begin: int, steps: int) -> float:
-    span = steps - 1 - begin
+def _share(step: int, begin: int, end: int) -> float:
+    span = end - begin
     return min(1.0, (step - begin) / span) if span > 0 else 1.0
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.config import flatten
+from auricle.corpus.ledger import SUFFIX
 from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, write_json, write_record
 from auricle.training import lock
@@ -36,8 +37,9 @@ from auricle.training.run_record import (
     resume_command,
 )
 
+LEDGER = SUFFIX.removeprefix(".")
 # Files that a new run replaces in the folder of one that made no step: all but its recipe, record and log.
-_REPLACED = ("corpus.json", "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
+_REPLACED = ("corpus.json", LEDGER, "recordings.parquet", "environment.json", "metrics.jsonl", "tensorboard")
 _OWN = (*_REPLACED, "recipe.json", RECORD)
 
 
@@ -70,7 +72,7 @@ class RunFolder:
             with disk_errors(run.path, CONTINUE):
                 (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             # The sums of files that are replaced go first, and the new one comes last: a recipe without counts as none.
-            run.record(files={}, plan=[])
+            run.record(**EMPTY)
             run._clear()
             write_json(run.path / "recipe.json", run.recipe, CONTINUE)
             run.seal("recipe.json")
@@ -78,8 +80,8 @@ class RunFolder:
                 run.log("took over the folder of a run that made no step; its settings were replaced")
         return run
 
-    @staticmethod
-    def check_new(path: Path) -> None:
+    @classmethod
+    def check_new(cls, path: Path) -> None:
         """Refuse a folder that a new run can't use.
 
         Raises:
@@ -91,8 +93,8 @@ class RunFolder:
             found = find_checkpoints(path / "checkpoints")
             state = f"its latest checkpoint is of step {max(found)}" if found else "without a checkpoint yet"
             raise CheckpointError(
-                f"{path} already holds a run ({state}); expected a new folder. Continue the run (auricle pretrain "
-                f"--resume {shlex.quote(str(path))}), or choose another --out"
+                f"{path} already holds a run ({state}); expected a new folder. Continue the run "
+                f"({cls(path, {}).resume_command}), or choose another --out"
             )
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"{path} is a file, not a folder; choose another --out")
@@ -111,13 +113,15 @@ class RunFolder:
         """
         path = Path(path)
         if not path.is_dir():
-            raise CheckpointError(f"there is no run folder {path}; start one with `auricle pretrain ... --out {path}`")
+            raise CheckpointError(
+                f"there is no run folder {path}; start one with `auricle pretrain ... --out {shlex.quote(str(path))}`"
+            )
         run = cls(path, {}, writes=writes)
         recipe = run.read("recipe.json")
         if recipe is None:
             raise CheckpointError(
                 f"{path} is not a run folder of auricle: it has no recipe.json; start the run with auricle pretrain "
-                f"... --out {path}"
+                f"... --out {shlex.quote(str(path))}"
             )
         run.recipe = recipe
         return run
@@ -159,8 +163,8 @@ class RunFolder:
         found = self.checkpoints
         if not found:
             raise CheckpointError(
-                f"{self.path} holds no checkpoint yet; continue the run (auricle pretrain with --resume, which begins "
-                "at step 0 here), and save more often (--train.save-every)"
+                f"{self.path} holds no checkpoint yet; continue the run ({self.resume_command}), which begins "
+                "at step 0 here, and save more often (--train.save-every)"
             )
         if step is not None and step not in found:
             raise CheckpointError(f"{self.path} has no checkpoint of step {step}; it has {', '.join(map(str, found))}")
@@ -257,6 +261,12 @@ class RunFolder:
     def plan(self) -> tuple[tuple[int, int], ...]:
         """Numbers of steps that were fitted to the time (see `training.budget`)."""
         return tuple((int(begin), int(steps)) for begin, steps in (read_record(self.path) or EMPTY)["plan"])
+
+    @property
+    def fitted(self) -> float | None:
+        """The minutes that the plan's last number of steps was fitted to; None: it is the recipe's."""
+        minutes = (read_record(self.path) or EMPTY).get("minutes")
+        return None if minutes is None else float(minutes)
 
     def log(self, text: str) -> None:
         """Append a line, with the time, to `events.log`."""

@@ -35,7 +35,7 @@ FREE_TO_CHANGE = (
 # Longest value in a message.
 _SHOWN = 100
 AGAIN = "copy the run folder again from its source"
-EMPTY: dict[str, Any] = {"files": {}, "plan": []}
+EMPTY: dict[str, Any] = {"files": {}, "plan": [], "minutes": None}
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -85,11 +85,12 @@ def resume_command(path: Path) -> str:
         CheckpointError: `run.json` is damaged.
     """
     record = read_record(path) or {}
-    if record.get("data") is None:
-        # Started from Python on an open corpus.
-        return "the same call with resume=True"
     plugins = [word for module in record.get("modules", []) for word in ("--plugin", str(module))]
-    return shlex.join(["auricle", *plugins, "pretrain", "--resume", str(path)])
+    typed = shlex.join(["auricle", *plugins, "pretrain", "--resume", str(path)])
+    if record.get("data") is None:
+        # Started from Python on an open corpus, or by auricle 0.2.
+        return f"{typed} --data FOLDER, or the same call with resume=True"
+    return typed
 
 
 def read_json(file: Path, own: bool) -> Any:

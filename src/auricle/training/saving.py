@@ -39,6 +39,9 @@ def space_needed(encoder: nn.Module, objective: nn.Module, config: TrainConfig, 
         there: checkpoints of the run on the disk.
     """
     all_of_them = 1 + math.ceil(config.steps / config.save_every)
+    if config.minutes is not None and not config.keep:
+        # How many steps fit into a limited time is not known yet; the first and the last checkpoint are certain.
+        all_of_them = 2
     most = min(all_of_them, config.keep + 1) if config.keep else all_of_them
     return max(1, most - there) * checkpoint_bytes(encoder, objective)
 

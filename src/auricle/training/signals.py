@@ -42,7 +42,9 @@ def stop_signals() -> Iterator[Stop]:
             stop.ending = "terminated"
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python can't put back a handler that was not installed from Python (None): it stays.
+    free = (number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None)
+    before = {number: signal.signal(number, ask) for number in free}
     try:
         yield stop
     finally:

@@ -17,7 +17,7 @@ from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
-from auricle.training.optimiser import Plan, build_optimiser, learning_rate, named_parameters, planned_steps
+from auricle.training.optimiser import Plan, build_optimiser, learning_rate, named_parameters, training_progress
 from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
@@ -63,7 +63,6 @@ class TrainingStep:
         self.augment = augment.to(ranks.device) if isinstance(augment, nn.Module) else augment
         self.config, self.ranks = config, ranks
         self.plan: Plan = ()
-        self.objective.total_steps = config.steps
         # What works on gathered rows (projectors) sees the global batch already; encoders and their copies do not.
         for module in (encoder, *(m for m in objective.modules() if isinstance(m, MovingAverage))):
             normalise_over_ranks(module)
@@ -83,7 +82,7 @@ class TrainingStep:
     def __call__(self, step: int, views: list[View]) -> StepResult:
         """Do step number `step` (from 0) on this rank's views of the batch."""
         config, rank = self.config, self.ranks.rank
-        self.objective.total_steps = planned_steps(step, config, self.plan)
+        self.objective.progress = training_progress(step, config, self.plan)
         seed_layers(config.seed, step, rank)
         before = [buffer.clone() for buffer in self._buffers]
         self.optimiser.zero_grad(set_to_none=True)

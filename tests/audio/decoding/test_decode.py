@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import soxr
@@ -290,6 +292,16 @@ def test_promised_lengths_take_no_memory(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(AudioError, match=r"a clip starts at 1\.2 s, the recording ends at 1\.000 s"):
         decode(path, start=1.2)
     assert max(asked) <= 1 << 18
+
+
+def test_a_lying_header_is_counted_before_the_memory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.flac", noise(1.0))
+    data = bytearray(path.read_bytes())
+    data[22:26] = struct.pack(">I", 100_000_000)  # few enough for the bytes that there are
+    path.write_bytes(data)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**9))
+    assert probe(path).frames == len(decode(path)) == RATE
+    assert len(decode(path, start=0.25)) == 12000
 
 
 def test_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

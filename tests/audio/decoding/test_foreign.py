@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -97,6 +98,50 @@ def test_what_there_is_of_a_truncated_file_is_read_or_refused(keep: float) -> No
         except AudioError:
             continue
         assert len(found) == probe(part).frames <= len(decode(data, rate=rate)), name
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "alac.m4a", "a.3gp", "a.aac", "a.wma", "a.amr"])
+def test_what_is_behind_a_hole_does_not_move_in_time(name: str) -> None:
+    container, codec, rate, _ = FORMATS[name]
+    whole = encoded(container, codec, rate, tone(rate, 3.0))
+    noise = np.random.default_rng(0).bytes(700)
+    data = whole[: len(whole) // 2] + noise + whole[len(whole) // 2 + len(noise) :]
+    info = probe(data)
+    assert re.match(r"damaged at \d\.\d{3} s: [\d,]+ of its samples are missing from there on", info.notes[0])
+    with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s: decoding ended after \d+ of \d+ samples"):
+        decode(data, rate=rate)
+    with pytest.raises(AudioError, match="damaged at"):
+        decode(data, start=2.2, seconds=0.2, rate=rate)
+    before = decode(whole, seconds=1.2, rate=rate)
+    np.testing.assert_array_equal(decode(data, seconds=1.2, rate=rate), before)
+
+
+def test_damage_from_the_first_sample_on_leaves_nothing() -> None:
+    whole = encoded("ipod", "aac", 16000, tone(16000, 0.25))
+    begin = whole.index(b"mdat") + 4
+    for read in (probe, decode):
+        with pytest.raises(AudioError, match="damaged from its first sample on; copy it again"):
+            read(whole[:begin] + b"\xff" * 700 + whole[begin + 700 :])
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mka", "a.aac", "a.wma", "a.amr"])
+def test_an_early_end_is_said(name: str) -> None:
+    container, codec, rate, _ = FORMATS[name]
+    whole = encoded(container, codec, rate, tone(rate, 3.0))
+    data = whole[: len(whole) // 2]
+    info = probe(data)
+    assert info.notes
+    assert all("damaged packet left out" in note or "partly read" in note for note in info.notes)
+    assert info.frames == len(decode(data, rate=rate)) < 2 * rate
+
+
+def test_holes_of_an_ogg_have_no_place() -> None:
+    whole = encoded("ogg", "flac", 16000, tone(16000, 3.0))
+    data = bytearray(whole)
+    data[len(whole) // 2 : len(whole) // 2 + 700] = np.random.default_rng(0).bytes(700)
+    for read in (probe, decode):
+        with pytest.raises(AudioError, match="damaged in its middle: 31,872 of 48,000 samples decode"):
+            read(bytes(data))
 
 
 def test_without_the_extra_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

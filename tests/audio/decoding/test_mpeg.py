@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auricle.audio import mpeg
 from auricle.audio.decode import decode, probe
 from auricle.audio.mpeg import walk
 
@@ -162,3 +163,37 @@ def test_whole_frames_are_counted_wherever_a_file_ends(kept: int) -> None:
     assert (len(CONSTANT) - HEADER) % SIZE == 0
     (found,) = walk(CONSTANT[:kept])
     assert found.frames == (kept - HEADER) // SIZE
+
+
+@pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        (b"\xff" * 2_000_000, "2,000,000 bytes behind its last frame are no audio and were not read"),
+        (bytes(5000), "5,000 bytes behind its last frame"),
+        (b"TAG" + bytes(125) + b"\xff\xfb" * 3000, "6,000 bytes behind its last frame"),
+        (b"APETAGEX" + struct.pack("<II", 2000, 432) + bytes(16 + 432) + b"TAG" + bytes(125), None),
+        (b"LYRICSBEGIN" + b"la" * 500 + b"001000LYRICS200", None),
+        (b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128), None),
+    ],
+)
+def test_bytes_behind_the_last_frame_are_said(tail: bytes, said: str | None) -> None:
+    info = probe(WHOLE + tail)
+    assert info.frames == 3 * RATE
+    assert len(info.notes) == (said is not None)
+    assert said is None or info.notes[0].startswith(said)
+    np.testing.assert_allclose(decode(WHOLE + tail, rate=RATE), decode(WHOLE, rate=RATE), atol=1e-6)
+
+
+def test_a_search_asks_nothing_of_bytes_that_begin_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    kind = mpeg._kind
+    monkeypatch.setattr(mpeg, "_kind", lambda data, place: asked.append(place) or kind(data, place))
+    walk(WHOLE + b"\xff" * 2_000_000)
+    assert len(asked) < 2 * STRETCH.frames + 100
+
+
+def test_a_tag_that_states_too_much_hides_no_frames() -> None:
+    whole = decode(WHOLE, rate=RATE)
+    for size in (b"\x00\x7f\x7f\x7f", b"\x7f\x7f\x7f\x7f"):
+        found = decode(b"ID3\x04\x00\x00" + size + bytes(100) + WHOLE, rate=RATE)
+        np.testing.assert_allclose(found, whole, atol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,46 @@ def test_what_follows_the_samples(tail: bytes, notes: tuple[str, ...]) -> None:
     check(WAV + tail, RATE, *(notes if len(notes) < 2 else ["bytes behind its samples"]))
 
 
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "CAF", "AIFF", "AU", "NIST"])
+@pytest.mark.parametrize("tail", [bytes(5), b"\x01\x02\x03" * 4, bytes(range(250)) * 9, bytes(4000)])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_bytes_behind_the_samples_are_no_sound(container: str, tail: bytes, subtype: str) -> None:
+    data = sound(container, subtype, WAVE[:8001])
+    info = probe(data + tail)
+    assert info.frames == 8001
+    assert len(info.notes) == (len(tail) > 100)
+    assert all("bytes behind its samples are no chunk and were not read" in note for note in info.notes)
+    np.testing.assert_array_equal(decode(data + tail), decode(data))
+
+
+CUT = [*(("CAF", f"ALAC_{bits}") for bits in (16, 24)), ("CAF", "ULAW"), ("W64", "PCM_16"), ("AIFF", "PCM_24")]
+CUT += [("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+
+
+@pytest.mark.parametrize(("container", "subtype"), [*CUT, ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("kept", [1.0, 0.95, 0.9, 0.7, 0.5])
+def test_a_cut_file_is_as_long_as_it_is_said_to_be(container: str, subtype: str, kept: float) -> None:
+    whole = sound(container, subtype, np.tile(WAVE, 3))
+    data = whole[: round(kept * len(whole))]
+    info, found = probe(data), decode(data)
+    assert info.frames == len(found)
+    if subtype.startswith("ALAC"):
+        # Packets of 4096 samples; the bytes of one say nothing of the samples of another.
+        said = (PARTLY.format(info.frames, 3 * RATE),)
+        assert info.notes == (said if kept < 1 else ())
+        np.testing.assert_array_equal(found, decode(whole)[: len(found)])
+        np.testing.assert_array_equal(decode(data, start=(len(found) - 50) / RATE), found[-50:])
+        assert len(decode(whole + bytes(999))) == 3 * RATE
+
+
+def test_chunks_behind_the_samples_of_a_w64_are_not_remarked() -> None:
+    chunk = b"levl" + bytes(12) + struct.pack("<Q", 24 + 45) + bytes(range(45)) + bytes(3)
+    for odd in (sound("W64", "PCM_24", WAVE[:8001]), sound("W64")):
+        data = odd + bytes(-len(odd) % 8) + chunk + chunk
+        assert probe(data).notes == ()
+        np.testing.assert_array_equal(decode(data), decode(odd))
+
+
 @pytest.mark.parametrize("padding", [b"", b"\x00"])
 def test_odd_chunks_before_the_samples_with_and_without_padding(padding: bytes) -> None:
     odd = sound("WAV", "PCM_24", WAVE[:8001])
@@ -150,6 +191,18 @@ def test_flac_files_that_were_joined_are_said_by_a_thorough_look() -> None:
     joined = sound("FLAC") + sound("FLAC")
     assert probe(joined).notes == ()
     assert probe(joined, thorough=True).notes == ("1 FLAC stream after the first one not read: divide the file",)
+
+
+def test_bytes_behind_the_last_frame_of_a_flac_are_said() -> None:
+    for wave in (WAVE, 0.01 * WAVE, np.stack([WAVE, 0.1 * WAVE], 1)):
+        data = sound("FLAC", wave=wave)
+        tag = b"TAG" + bytes(125)
+        for cut in (data, data[:-1], data[: len(data) * 3 // 4], data + tag, sound("FLAC", wave=0 * WAVE[:5000])):
+            assert not any("behind its last frame" in note for note in probe(cut).notes)
+        for tail in (bytes(90_000), np.random.default_rng(0).bytes(90_000)):
+            (note,) = probe(data + tail + tag).notes
+            assert re.match(r"at least [\d,]+ bytes behind its last frame are no audio and were not read", note)
+            assert len(decode(data + tail + tag)) == len(wave)
 
 
 # Headers that nobody records with

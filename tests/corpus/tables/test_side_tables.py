@@ -69,7 +69,7 @@ def test_trials_that_make_no_sense_are_left_out_and_counted(corpus: Corpus) -> N
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["wav/a/0.wav,wav/x/9.wav,1"], r"names 1 clips that corpus .* does not have, such as 'wav/x/9.wav'"),
+        (["wav/a/0.wav,wav/x/9.wav,1"], r"names 1 clip that corpus .* does not have, such as 'wav/x/9.wav'"),
         (["wav/a/0.wav,wav/a/2.wav,maybe"], "trial 1: target is 'maybe'; expected 1"),
         (["wav/a/0.wav,,1"], "trial 1 has an empty value"),
         (["wav/a/0.wav,wav/a/2.wav,1"], "has 1 target and 0 non-target trials"),

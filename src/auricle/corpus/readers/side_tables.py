@@ -100,8 +100,8 @@ class ClipNames:
         if unknown:
             shown = ", ".join(repr(name) for name in unknown[:3])
             raise CorpusError(
-                f"{table} names {len(unknown)} clips that corpus {self.corpus.name} does not have, such as {shown}; "
-                f"fix the names, or open the whole corpus{nearest(unknown[0], self._rows)}"
+                f"{table} names {counted(len(unknown), 'clip')} that corpus {self.corpus.name} does not have, such as "
+                f"{shown}; fix the names, or open the whole corpus{nearest(unknown[0], self._rows)}"
             )
         found = [known[name] for name in names]
         rows = np.array([-1 if row is None else row for row in found], dtype=np.int64)

@@ -108,7 +108,7 @@ def explained(error: Exception, model: str) -> AuricleError:
     if "trust_remote_code" in text:
         return ConfigError(
             f"{model} contains Python code, which would run here; read it on the Hub, and if you trust it, "
-            "set trust_remote_code=True"
+            "set --trust-remote-code (in Python: trust_remote_code=True)"
         )
     if "GatedRepoError" in names or "401" in text or "403" in text:
         return ConfigError(

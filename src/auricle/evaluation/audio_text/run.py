@@ -14,6 +14,7 @@ import numpy as np
 
 from auricle.config import Config
 from auricle.corpus.readers.side_tables import CAPTIONS, Captions, read_captions
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.devices import Precision
@@ -60,6 +61,8 @@ def zero_shot(
     controls: bool = True,
     confidence: float = 0.95,
     seed: int = 0,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -76,11 +79,13 @@ def zero_shot(
         data: a corpus, or what `open_corpus` opens.
         labels: column of the labels, several of a clip joined by `;`. Clips without labels are skipped.
         templates: texts with one place `{}` for the class; the vectors of several are averaged.
-        source: column that names what a clip was recorded from: the bootstrap draws clips of one source together;
+        source: column that names what a clip was recorded from: clips of one source are no independent evidence;
             without it, clips of one file.
         controls: evaluate the same towers with random weights as well; not for opened towers.
         confidence: coverage of the intervals.
-        seed: of the bootstrap and of the control's weights.
+        seed: of the control's weights.
+        channel: channel that is read, see `auricle.corpus.reading.read_as`.
+        time_expansion: how many times slower recordings are played, see there.
         out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
             (`CORPUS-COLUMN.json` for another column than `label`).
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
@@ -104,8 +109,8 @@ def zero_shot(
 
     return _evaluate(
         ZERO_SHOT, model, data, make, named=() if labels == "label" else (labels,), label=labels, source=source,
-        controls=controls, confidence=confidence, seed=seed, out=out, device=device,
-        precision=precision, command=command, progress=progress,
+        controls=controls, confidence=confidence, seed=seed, channel=channel, time_expansion=time_expansion,
+        out=out, device=device, precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -119,6 +124,8 @@ def text_retrieval(
     controls: bool = True,
     confidence: float = 0.95,
     seed: int = 0,
+    channel: str | int | None = None,
+    time_expansion: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -140,6 +147,8 @@ def text_retrieval(
         controls: as for `zero_shot`.
         confidence: as for `zero_shot`.
         seed: as for `zero_shot`.
+        channel: as for `zero_shot`.
+        time_expansion: as for `zero_shot`.
         out: as for `zero_shot`; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
         device: as for `zero_shot`.
         precision: as for `zero_shot`.
@@ -165,8 +174,8 @@ def text_retrieval(
 
     return _evaluate(
         TEXT_RETRIEVAL, model, data, make, named=columns, label="caption", source=source, controls=controls,
-        confidence=confidence, seed=seed, out=out, device=device, precision=precision,
-        command=command, progress=progress,
+        confidence=confidence, seed=seed, channel=channel, time_expansion=time_expansion, out=out, device=device,
+        precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -182,6 +191,8 @@ def _evaluate(
     controls: bool,
     confidence: float,
     seed: int,
+    channel: str | int | None,
+    time_expansion: float | None,
     out: str | Path | None,
     device: str,
     precision: Precision,
@@ -191,7 +202,7 @@ def _evaluate(
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence is {confidence}; expected a number between 0 and 1, such as 0.95")
     towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device, precision=precision)
-    corpus = data if isinstance(data, Corpus) else open_corpus(data)
+    corpus = read_as(data if isinstance(data, Corpus) else open_corpus(data), channel, time_expansion)
     pairs: list[tuple[AudioText, Role]] = [(towers, "pretrained")]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join([corpus.name, *named]))
     path = None if out is None else Path(out)

@@ -131,6 +131,6 @@ class Bootstrap(BatchCoupled):
 
     def after_step(self, encoder: Encoder, step: int) -> None:
         super().after_step(encoder, step)
-        decay = self.config.teacher.at(step, self.total_steps)
+        decay = self.config.teacher.at(step, self.progress)
         self.teacher_encoder.follow(encoder, decay)
         self.teacher_projector.follow(self.projector, decay)

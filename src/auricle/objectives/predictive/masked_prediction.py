@@ -108,7 +108,7 @@ class MaskedPrediction(Objective):
     def after_step(self, encoder: Encoder, step: int) -> None:
         super().after_step(encoder, step)
         if self.teacher is not None:
-            self.teacher.follow(encoder, self.teacher.config.at(step, self.total_steps))
+            self.teacher.follow(encoder, self.teacher.config.at(step, self.progress))
 
     def forward(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> Loss:
         groups = [[term] for term in self._terms] if self.config.separate else [self._terms]

@@ -38,9 +38,9 @@ class TeacherConfig(Config):
     curve: Literal["linear", "cosine"] = "linear"
     scope: Literal["all", "context"] = "all"
 
-    def at(self, step: int, total_steps: int) -> float:
-        """Return the decay of a step (from 0) in a training of `total_steps`."""
-        share = min(1.0, step / max(1, self.steps or total_steps))
+    def at(self, step: int, progress: float) -> float:
+        """Return the decay of a step (from 0), before which a share `progress` of the training was done."""
+        share = min(1.0, step / self.steps) if self.steps else progress
         if self.curve == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
         return self.decay + (self.end - self.decay) * share

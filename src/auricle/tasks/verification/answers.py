@@ -21,8 +21,8 @@ CURVE_POINTS = 200
 class VerificationPredictions(TaskPredictions):
     """Scores of the trials.
 
-    A bootstrap draws the identities on the enrolment side: trials of one speaker are no independent evidence. (Trials
-    share speakers on the test side too, which no draw of whole groups can respect; intervals are a little too narrow.)
+    The units of inference are the identities on the enrolment side: trials of one speaker are no independent evidence.
+    (Trials share speakers on the test side too, which no grouping can respect; intervals are a little too narrow.)
 
     Attributes:
         target: `(n,)` bool: both clips are of the same identity.

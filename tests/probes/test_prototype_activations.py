@@ -1,23 +1,21 @@
-"""Binarised prototypes at one bit an element, and where prototypes fired."""
+"""Where prototypes fired."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from auricle.errors import CheckpointError, ConfigError
+from auricle.errors import ConfigError
 from auricle.probes.contract import Labelled, ProbeConfig
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.cgp import CgpConfig
 from auricle.probes.heads.linear import LinearConfig
 from auricle.probes.heads.proto import ProtoConfig
 from auricle.probes.heads.protobin import Protobin, ProtobinConfig
-from auricle.probes.heads.prototype_bits import FILE, PackedProbe
 from auricle.probes.heads.prototype_maps import activation_map
 from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.search import fit_probe
@@ -56,79 +54,6 @@ def fit(config: ProbeConfig, *, layers: int = 1) -> FittedProbe:
 @pytest.fixture(scope="module")
 def fitted() -> FittedProbe:
     return fit(ProtobinConfig(4))
-
-
-def test_one_bit_predicts_exactly_what_float_predicts(fitted: FittedProbe, tmp_path: Path) -> None:
-    packed = PackedProbe.pack(fitted)
-    tokens = clips(50, 2)[0].tokens
-    assert torch.equal(packed.logits(tokens), fitted.logits(tokens))
-    path = packed.save(tmp_path)
-    again = PackedProbe.load(tmp_path)
-    assert torch.equal(again.logits(tokens), fitted.logits(tokens))
-    np.testing.assert_array_equal(again.predict(tokens), fitted.predict(tokens))
-    head = fitted.head
-    assert isinstance(head, Protobin)
-    floats = head.prototypes.numel() * 4
-    assert floats / packed.prototype_bytes == 32
-    assert packed.nbytes == floats // 32 + 4 * (head.weight.numel() + head.bias.numel())
-    again = again.unpack()
-    assert (again.classes, again.encoder, again.trial.lr) == (CLASSES, "e", fitted.trial.lr)
-    assert path.name == FILE
-
-
-def test_the_file_is_as_small_as_it_says(tmp_path: Path) -> None:
-    """An untrained head of the size of AudioSet: 5,270 prototypes of width 768."""
-    shape = clips(3, 0)[0].tokens.shape
-    shape = replace(shape, width=768, pooled_width=768)
-    config = ProtobinConfig(10, mixer="block")
-    head = config.build(shape, 527, settings=1, generator=torch.Generator().manual_seed(0)).eval()
-    small = fit(ProtobinConfig(1))
-    packed = PackedProbe.pack(
-        replace(small, config=config, head=head, shape=shape, classes=tuple(f"c{i}" for i in range(527)))
-    )
-    path = packed.save(tmp_path)
-    assert packed.prototype_bytes == 5270 * 96
-    whole = 4 * head.params
-    assert whole / path.stat().st_size > 28
-    x = torch.randn(4, 30, 768, generator=torch.Generator().manual_seed(1))
-    tokens = TokenSet.from_tensors(x, freq=2, class_tokens=x[:, :1], encoder="e")
-    unpacked = PackedProbe.load(path).unpack().head
-    batch = tokens.batch(range(4))
-    assert torch.equal(unpacked(unpacked.read(batch)), head(head.read(batch)))
-
-
-def test_widths_that_fill_no_byte() -> None:
-    signs = torch.randn(1, 5, 13, generator=torch.Generator().manual_seed(0))
-    signs[0, 0, :3] = 0.0
-    bits = np.packbits(signs[0].numpy() >= 0, axis=1)
-    assert bits.shape == (5, 2)
-    one = fit(ProtobinConfig(1))
-    config, shape = one.config, replace(one.shape, width=13)
-    head = config.build(shape, C, settings=1, generator=torch.Generator())
-    head.prototypes.data.copy_(signs[:, :3])
-    unpacked = PackedProbe.pack(replace(one, head=head, shape=shape)).unpack().head
-    assert isinstance(unpacked, Protobin)
-    expected = torch.where(signs[:, :3] >= 0, 1.0, -1.0)
-    assert torch.equal(unpacked.prototypes.data, expected)
-
-
-@pytest.mark.parametrize("config", [ProtobinConfig(1, values="float"), ProtoConfig(1), LinearConfig()])
-def test_other_probes_are_not_packed(config: ProbeConfig) -> None:
-    with pytest.raises(ConfigError, match="only binarised prototypes"):
-        PackedProbe.pack(fit(config))
-
-
-def test_damaged_files(fitted: FittedProbe, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no probe at .*prototypes\.safetensors"):
-        PackedProbe.load(tmp_path)
-    path = PackedProbe.pack(fitted).save(tmp_path)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="damaged"):
-        PackedProbe.load(tmp_path)
-    other = fitted.save(tmp_path / "probe")
-    with pytest.raises(CheckpointError, match="holds no packed prototypes"):
-        PackedProbe.load(other)
 
 
 @pytest.mark.parametrize(
