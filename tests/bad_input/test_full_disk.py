@@ -84,7 +84,7 @@ def test_a_place_that_cant_be_written(auricle: Command, run: Path, good: Path, t
 
 
 @pytest.mark.usefixtures("own_encoders")
-@pytest.mark.parametrize("name", ["tokens.bin", "manifest.json", "predictions", "results.jsonl", "fits", "map.json"])
+@pytest.mark.parametrize("name", ["tokens.bin", "journal.jsonl", "predictions", "results.jsonl", "fits", "map.json"])
 def test_a_disk_that_fills_up_while_probing(
     auricle: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_disk_that_fills_up_while_probing(
     assert disk.hits
     assert "space" in message
     # The tokens' writer names the folder.
-    assert ("tokens" if name == "tokens.bin" else name) in message
+    assert ("tokens" if name in ("tokens.bin", "journal.jsonl") else name) in message
     assert not list((tmp_path / "out").rglob("*.writing"))
     disk.full = False
     assert auricle(*words) == 0

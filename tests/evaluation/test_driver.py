@@ -282,7 +282,7 @@ def test_each_cache_is_opened_once_and_layers_have_their_own(
     assert of(other) is not output
     assert [cache.origin.layers for cache in (output, blocks, states)] == [(1,), (1,), (0, 1)]
     assert {path.name for path in (tmp_path / "tokens").iterdir()} == {
-        cache.origin.key for cache in (output, states, of(other))
+        cache.origin.key for cache in (output, blocks, states, of(other))
     }
 
 
@@ -292,5 +292,15 @@ def test_caches_of_an_earlier_version_are_named_and_not_read(
     old = tmp_path / "tokens" / encoder.fingerprint
     old.mkdir(parents=True)
     (old / "manifest.json").write_text("{}")
-    assert len(TokenStore(planned.corpus, tmp_path / "tokens", progress=False).open(encoder).select())
-    assert f"1 token caches of an earlier version in {tmp_path / 'tokens'} are not read" in capfd.readouterr().err
+    for _ in range(2):
+        assert len(TokenStore(planned.corpus, tmp_path / "tokens", progress=False).open(encoder).select())
+    said = f"1 token caches of an earlier version in {tmp_path / 'tokens'} are not read"
+    assert capfd.readouterr().err.count(said) == 1
+
+
+def test_another_decoding_is_another_result(
+    planned: PlannedTask, encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Evaluation(planned, EvaluatedEncoder(encoder), "knn", KnnConfig()).key
+    monkeypatch.setattr("auricle.evaluation.driver.DECODING", -1)
+    assert Evaluation(planned, EvaluatedEncoder(encoder), "knn", KnnConfig()).key != before

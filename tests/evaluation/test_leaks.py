@@ -13,18 +13,21 @@ import soundfile
 import soxr
 
 from auricle.corpus.copies import find_copies
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CorpusError
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
+from auricle.evaluation.leaks import check_leaks, leaking_pairs
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.run import finetune_encoder
 from auricle.kits.evaluate import evaluate_by_protocol
 from auricle.results.export import render_results
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
+from auricle.tasks.types import task_type
 
 RATE = 16000
 
@@ -101,6 +104,46 @@ def test_long_clips_are_compared_piece_by_piece(tmp_path: Path, monkeypatch: pyt
     assert kinds == {(0, 1): "samples", (0, 2): "near", (1, 2): "near"}
 
 
+@pytest.mark.parametrize("cells", [1, 40])
+def test_near_copies_are_found_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """Clips of 1 to 3 s in no order, each with a copy that is quieter and longer; in blocks of one and two clips."""
+    lengths = [1.5, 1.0, 3.0, 1.0, 2.0, 1.5, 2.5, 1.0]
+    waves = {f"{i}.wav": (sound(i, s), RATE) for i, s in enumerate(lengths)}
+    late = np.zeros(160, np.float32)
+    waves |= {f"{i}.flac": (np.concatenate([late, 0.3 * sound(i, s)]), RATE) for i, s in enumerate(lengths)}
+    monkeypatch.setattr("auricle.corpus.copies._CELLS", cells)
+    found = find_copies(corpus_of(tmp_path / "clips", waves), range(16))
+    assert [(copy.first, copy.second, copy.kind) for copy in found] == [(i, i + 8, "near") for i in range(8)]
+
+
+def test_pairs_of_many_equal_clips_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five equal clips and four quieter ones: with a limit of one, all are paired with the first of each form."""
+    monkeypatch.setattr("auricle.corpus.copies._EQUAL", 1)
+    waves = {f"{i}.wav": ((1.0 if i < 5 else 0.3) * sound(0), RATE) for i in range(9)}
+    found = find_copies(corpus_of(tmp_path / "clips", waves), range(9))
+    near = {(copy.first, copy.second) for copy in found if copy.kind == "near"}
+    assert near == {(0, 5), (0, 6), (0, 7), (0, 8), (1, 5), (2, 5), (3, 5), (4, 5)}
+    assert len(found) == len(near) + 4 + 3
+
+
+def test_clips_are_compared_as_they_are_read_with_time_expansion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All above 20 kHz: copies are found by the recording's own samples, and of it in the band that is read."""
+    high = np.sin(2 * np.pi * 24000 * np.arange(96000) / 96000 * 1.02)
+    waves = {f"{i}.wav": ((sound(i, 1.0, 96000) * high).astype(np.float32), 96000) for i in range(3)}
+    waves["late.wav"] = (0.3 * np.concatenate([np.zeros(900, np.float32), waves["0.wav"][0]]), 96000)
+    corpus = read_as(corpus_of(tmp_path / "clips", waves), time_expansion=10)
+    rates: list[float] = []
+    audio = Corpus.audio
+    monkeypatch.setattr(
+        Corpus, "audio", lambda self, row, rate=16000, **more: (rates.append(rate), audio(self, row, rate, **more))[1]
+    )
+    found = find_copies(corpus, range(4))
+    assert max(rates) == 9600
+    assert [(copy.first, copy.second, copy.kind) for copy in found] == [(0, 3, "near")]
+
+
 CARD = TaskCard(name="split", corpus="c")
 QUICK: dict[str, Any] = {"seeds": 1, "controls": (), "device": "cpu"}
 
@@ -138,6 +181,21 @@ def test_a_result_says_which_test_clips_are_copies(leaky: Corpus, encoder: Froze
     assert line["details"]["copies"]["pairs"] == copies["pairs"]
 
 
+def test_of_too_many_clips_only_equal_ones_are_searched(leaky: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("corpus.copies", "evaluation.leaks"):
+        monkeypatch.setattr(f"auricle.{module}.MOST_NEAR", 21)
+    kind = task_type(CARD)
+    facts = check_leaks(kind, CARD, leaky, kind.plan(CARD, leaky, 0), "warn", seed=0)[2]
+    assert facts["clips"] == {"samples": 1}
+    assert facts["said"][0].startswith(
+        "22 clips are more than 21: copies of equal bytes and samples were searched, not"
+    )
+    clean = leaky.select([row for row in range(22) if row != 20]).with_column("split", leaky.column("split")[:21])
+    monkeypatch.setattr("auricle.evaluation.leaks.MOST_NEAR", 20)
+    monkeypatch.setattr("auricle.corpus.copies.MOST_NEAR", 20)
+    assert list(check_leaks(kind, CARD, clean, kind.plan(CARD, clean, 0), "warn", seed=0)[2]) == ["said"]
+
+
 @pytest.mark.parametrize("verb", ["probe", "kit", "finetune"])
 def test_copies_are_refused_or_dropped_by_every_verb(
     verb: str, leaky: Corpus, encoder: FrozenEncoder, tmp_path: Path
@@ -164,6 +222,8 @@ def test_copies_are_refused_or_dropped_by_every_verb(
     clean = run("refuse", leaky.select(range(20)), "clean")[0]
     assert (dropped.clips, warned.clips, clean.clips) == (4, 6, 4)
     assert dropped.details["copies"]["dropped"] == 2
+    assert any("2 skipped: 2 copy" in note for note in dropped.notes), dropped.notes
+    assert set(dropped.missing) >= {"20.flac", "21.wav"}
     assert dropped.value == clean.value
     assert dropped.key != warned.key
 
@@ -181,6 +241,19 @@ def test_in_folds_one_clip_of_each_group_stays(tmp_path: Path, encoder: FrozenEn
     )
     assert result.details["copies"]["clips"] == {"bytes": 6}
     assert (result.details["copies"]["dropped"], result.clips) == (3, 13)
+
+
+def test_folds_that_are_made_again_divide_no_copies(tmp_path: Path) -> None:
+    """Of 60 clips, 30 hold what the others hold: without some of them the folds are others."""
+    waves = {f"{i:02}.wav": (sound(i % 30, 0.2), RATE) for i in range(60)}
+    corpus = corpus_of(tmp_path / "clips", waves, label=["ab"[i % 30 % 2] for i in range(60)])
+    kind, card = task_type(get_task("folder")), get_task("folder")
+    for seed in range(3):
+        plan = kind.plan(card, corpus, seed)
+        assert leaking_pairs(plan, find_copies(corpus, plan.rows))
+        kept, new, facts = check_leaks(kind, card, corpus, plan, "drop", seed=seed)
+        assert leaking_pairs(new, find_copies(kept, range(len(kept)))) == []
+        assert len(kept) == 60 - facts["dropped"] >= 30
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from auricle.corpus import content
-from auricle.corpus.content import BLOCK, BLOCKS, WHOLE, clip_keys, content_ids
+from auricle.corpus.content import BLOCK, BLOCKS, WHOLE, clip_keys, content_ids, kept_facts
 from auricle.corpus.readers.shards import ArrowStore
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import TarStore
@@ -166,3 +166,21 @@ def test_rows_of_a_damaged_data_set_have_no_identity(error: Exception) -> None:
     found = content_ids(Corpus.from_columns(columns, root="nowhere", store=store))
     assert len(found[0]) == 16
     assert found[1] == b""
+
+
+def test_facts_made_before_a_kill_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_CHUNK", 2)
+    keys = [bytes([i]) * 16 for i in range(5)]
+    made: list[bytes] = []
+
+    def make(new: list[bytes]) -> list[bytes]:
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        made.extend(new)
+        return [key[:1] for key in new]
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_facts("test", keys, make)
+    made.clear()
+    assert kept_facts("test", keys, make) == {key: key[:1] for key in keys}
+    assert made == keys[4:]

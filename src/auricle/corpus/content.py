@@ -44,6 +44,8 @@ _THREADS = 8
 _RECENT_NS = 2_000_000_000
 # Below this number of recordings no progress is shown.
 _MANY = 5000
+# Facts that are made and kept at once.
+_CHUNK = 1000
 
 
 def content_ids(corpus: Corpus) -> list[bytes]:
@@ -81,7 +83,8 @@ def kept_facts(kind: str, keys: Sequence[bytes], make: Callable[[list[bytes]], S
     Args:
         kind: of the facts, with a version: another version is computed anew.
         keys: of clips (`clip_keys`).
-        make: computes the facts of keys that are not remembered, in order; what is empty is not remembered.
+        make: computes the facts of keys that are not remembered, in order, at most 1,000 at once; what is empty is not
+            remembered.
     """
     found: dict[bytes, bytes] = {}
     with _index() as index, suppress(sqlite3.Error):
@@ -91,17 +94,21 @@ def kept_facts(kind: str, keys: Sequence[bytes], make: Callable[[list[bytes]], S
                 if row is not None:
                     found[key] = row[0]
     new = [key for key in keys if key not in found]
-    made = dict(zip(new, make(new), strict=True)) if new else {}
-    with _index() as index, suppress(sqlite3.Error):
-        if index is not None and made:
-            with index:
-                index.execute(
-                    "CREATE TABLE IF NOT EXISTS facts (kind TEXT, clip BLOB, fact BLOB, PRIMARY KEY (kind, clip)) "
-                    "WITHOUT ROWID"
-                )
-                rows = [(kind, key, fact) for key, fact in made.items() if fact]
-                index.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)
-    return found | made
+    # Kept part by part: a kill loses at most one.
+    for start in range(0, len(new), _CHUNK):
+        part = new[start : start + _CHUNK]
+        made = dict(zip(part, make(part), strict=True))
+        found |= made
+        with _index() as index, suppress(sqlite3.Error):
+            if index is not None:
+                with index:
+                    index.execute(
+                        "CREATE TABLE IF NOT EXISTS facts (kind TEXT, clip BLOB, fact BLOB, PRIMARY KEY (kind, clip)) "
+                        "WITHOUT ROWID"
+                    )
+                    rows = [(kind, key, fact) for key, fact in made.items() if fact]
+                    index.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", rows)
+    return found
 
 
 def hash_table(table: pa.Table, columns: Sequence[str]) -> str:

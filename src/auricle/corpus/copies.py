@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from auricle.corpus.columns import reading_of
 from auricle.corpus.content import clip_keys, kept_facts
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
@@ -40,6 +41,8 @@ _EDGES, _COARSE = np.geomspace(100.0, 3700.0, _BANDS + 1), np.geomspace(100.0, 3
 NEAR_DB, CANDIDATES, COHERENT, TONAL, TONAL_COHERENT = 2.0, 5, 0.9, 80.0, 0.97
 _DELAY, _PART = 0.3, 1024
 _EQUAL = 50
+# Of more clips, near copies are not searched: the time grows with the square. Distances in memory at once.
+MOST_NEAR, _CELLS = 20_000, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     """Find the pairs of clips that are copies of each other.
 
     What is computed of a clip is remembered by the clip's content, so that only new clips are decoded. Clips that can't
-    be read are in no pair; silent clips are compared by bytes and samples only. Each of more than 50 equal clips is
-    paired with the first 50.
+    be read are in no pair; silent clips are compared by bytes and samples only, and so are more than 20,000 clips
+    (`MOST_NEAR`). Each of more than 50 equal clips is paired with the first 50, of them and
+    of their near copies.
 
     Args:
         corpus: the clips.
@@ -85,7 +89,7 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
     keys = clip_keys(corpus)
     wanted = list(dict.fromkeys(keys[row] for row in chosen if keys[row]))
     row_of = {keys[row]: row for row in reversed(chosen)}
-    sounds = kept_facts("sound-2", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
+    sounds = kept_facts("sound-3", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
     known = {row: _Sound.unpack(sounds[keys[row]]) for row in chosen if sounds.get(keys[row])}
     groups: dict[bytes, list[int]] = {}
     for row, sound in known.items():
@@ -96,10 +100,12 @@ def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, prog
             for first in group[: min(i, _EQUAL)]:
                 kind: Kind = "bytes" if keys[first] == keys[second] else "samples"
                 found.append(Copy(min(first, second), max(first, second), kind))
-    firsts = [group[0] for group in groups.values()]
+    firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
     for a, b in _near(corpus, firsts, [known[row] for row in firsts], progress):
-        found += [Copy(min(x, y), max(x, y), "near") for x in members[a] for y in members[b]]
+        few = {(x, y) for x in members[a] for y in members[b][:_EQUAL]}
+        few |= {(x, y) for x in members[a][:_EQUAL] for y in members[b]}
+        found += [Copy(min(x, y), max(x, y), "near") for x, y in few]
     return sorted(found, key=lambda copy: (copy.first, copy.second))
 
 
@@ -161,7 +167,7 @@ def _mean_agreement(cross: NDArray[Any], a: NDArray[Any], b: NDArray[Any], least
 
 def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool) -> Iterator[tuple[int, int]]:
     """Yield pairs of rows that are near copies, each once."""
-    sounding = [i for i, sound in enumerate(sounds) if sound.freedom > 0]
+    sounding = sorted((i for i, sound in enumerate(sounds) if sound.freedom > 0), key=lambda i: sounds[i].seconds)
     if len(sounding) < 2:
         return
     signatures = np.stack([sounds[i].signature for i in sounding])
@@ -170,24 +176,31 @@ def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool)
     wave = lru_cache(64)(lambda row: _wave(corpus, row))
     spectrum = lru_cache(64)(lambda row, size: _spectrum(wave(row), size))
     tried: set[tuple[int, int]] = set()
-    block = 512
+    block = min(512, max(1, _CELLS // len(sounding)))
     blocks = range(0, len(sounding), block)
     label = f"comparing clips of {corpus.name}"
     for start in track(blocks, label, console=Console(stderr=True), disable=not progress or len(blocks) < 2):
-        part = slice(start, start + block)
-        gap = square[part, None] + square - 2 * signatures[part] @ signatures.T
-        far = np.abs(seconds[part, None] - seconds) > 0.15 + 0.02 * seconds
+        part = slice(start, min(start + block, len(sounding)))
+        # Sorted by length: only these can be about as long as one of the block, `far` says which are.
+        low, high = np.searchsorted(seconds, [(seconds[start] - 0.2) / 1.02, (seconds[part.stop - 1] + 0.2) / 0.98])
+        those = slice(int(low), int(high))
+        gap = square[part, None] + square[those] - 2 * signatures[part] @ signatures[those].T
+        far = np.abs(seconds[part, None] - seconds[those]) > 0.15 + 0.02 * seconds[those]
         distance = np.where(far, np.inf, np.sqrt(gap.clip(0) / signatures.shape[1]))
-        distance[np.arange(len(distance)), start + np.arange(len(distance))] = np.inf
-        for i, near in enumerate(np.argsort(distance, axis=1)[:, :CANDIDATES], start):
+        itself = np.arange(len(distance))
+        distance[itself, start - those.start + itself] = np.inf
+        few_near = min(CANDIDATES, distance.shape[1])
+        for i, near in enumerate(np.argpartition(distance, few_near - 1, axis=1)[:, :few_near], start):
             for j in near.tolist():
-                pair = (min(i, j), max(i, j))
+                # In the order of the rows, whichever is shorter.
+                other = sounding[those.start + j]
+                pair = (min(sounding[i], other), max(sounding[i], other))
                 if distance[i - start, j] > NEAR_DB or pair in tried:
                     continue
                 tried.add(pair)
-                a, b = (sounding[place] for place in pair)
+                a, b = pair
                 few = min(sounds[a].freedom, sounds[b].freedom) < TONAL
-                found = [wave(rows[place]) for place in (a, b)]
+                found = [wave(rows[place]) for place in pair]
                 size = _size(*found)
                 alike = _coherence(spectrum(rows[a], size), spectrum(rows[b], size), len(found[0]))
                 if alike >= (TONAL_COHERENT if few else COHERENT):
@@ -216,11 +229,13 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
     try:
         info = corpus.stores[place["_store"]].probe(Place(place["_key"], place["_offset"], place["_size"]))
         digest.update(str(info.rate).encode())
+        # `audio` counts rates after the time expansion; these samples are the recording's own.
+        rate = info.rate / reading_of(place)[1]
         length = info.seconds if place["_whole"] else place["seconds"]
         # Short clips are read at once: in formats that can't seek exactly only a whole read is exact.
         for start in np.arange(0.0, length, _PIECE) if length > 2 * _PIECE else (0.0,):
             more = start + _PIECE < length and length > 2 * _PIECE
-            wave = corpus.audio(row, info.rate, start=float(start), seconds=_PIECE if more else None)
+            wave = corpus.audio(row, rate, start=float(start), seconds=_PIECE if more else None)
             digest.update(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
             samples, peak = samples + len(wave), max(peak, float(np.abs(wave).max(initial=0.0)))
             head = wave[: int(_SECONDS * info.rate)] if head is None else head
@@ -228,7 +243,7 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
         return None
     if head is None:
         return None
-    low = head if info.rate == RATE else soxr.resample(head, info.rate, RATE, quality="HQ")
+    low = head if rate == RATE else soxr.resample(head, rate, RATE, quality="HQ")
     if peak < 10 ** (SILENCE_DB / 20) or len(low) < _FRAME:
         return _Sound(digest.digest(), samples / info.rate, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
     return _Sound(digest.digest(), samples / info.rate, _freedom(low), _signature(low))

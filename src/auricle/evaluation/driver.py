@@ -21,6 +21,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
+from auricle.corpus.content import DECODING
 from auricle.corpus.ledger import beside
 from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
@@ -150,6 +151,7 @@ class Evaluation:
             "scheme": SCHEME,
             "encoder": self.evaluated.encoder.fingerprint,
             "corpus": task.corpus.fingerprint,
+            "decoding": DECODING,
             "card": {name: value for name, value in task.card.to_json().items() if name not in PROSE},
             "reader": self.probe.to_json() if self.facts is None else self.facts,
             "seeds": protocol.seeds,

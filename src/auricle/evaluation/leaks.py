@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from auricle.corpus.copies import Copy, find_copies
+from auricle.corpus.copies import MOST_NEAR, Copy, find_copies
+from auricle.corpus.losses import with_losses
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
@@ -43,14 +45,15 @@ def check_leaks(
         plan: of the task on this corpus.
         on_leak: `warn`: the result has a note; `refuse`: an error; `drop`: test clips that are copies are removed from
             the corpus, which is planned again (where each fold is the test part once, one clip of each group of copies
-            stays).
+            stays; where the new folds divide other copies, one clip of each group in the whole task).
         seed: of the plan.
         progress: show progress bars.
 
     Returns:
         The corpus and its plan, without the dropped clips; and JSON-ready facts: `clips` that are copies, by kind, `of`
         how many test clips, `pairs` by name, `dropped` clips, `contradictory` pairs of equal clips with different
-        labels, by name as `labels`, and `said`: these facts in words. Empty where there are no copies.
+        labels, by name as `labels`, and `said`: these facts in words. Empty where there are no
+        copies; only `said` where too many clips were compared to search near copies (`corpus.copies.MOST_NEAR`).
 
     Raises:
         CorpusError: there are copies, and `on_leak` is `refuse`; or as the type's `plan`.
@@ -59,10 +62,15 @@ def check_leaks(
     leaks = leaking_pairs(plan, copies)
     labels = corpus.column(card.label) if card.label in corpus.columns else [None] * len(corpus)
     equal = [copy for copy in copies if copy.kind != "near" and labels[copy.first] != labels[copy.second]]
+    unsought = [
+        f"{len(plan.rows):,} clips are more than {MOST_NEAR:,}: copies of equal bytes and samples were searched, not "
+        "the same sound encoded again"
+    ] * (len(plan.rows) > MOST_NEAR)
     if not leaks and not equal:
-        return corpus, plan, {}
-    # The strongest kind of a clip that has several copies: kinds are in the order of `_KINDS`.
-    kinds = {test: min((c.kind for t, _, c in leaks if t == test), key=list(_KINDS).index) for test, _, _ in leaks}
+        return corpus, plan, {"said": unsought} if unsought else {}
+    # The strongest kind of a clip that has several copies is set last: kinds are in the order of `_KINDS`.
+    weakest_first = sorted(leaks, key=lambda leak: -list(_KINDS).index(leak[2].kind))
+    kinds = {test: copy.kind for test, _, copy in weakest_first}
     files = corpus.column("file")
     tested = {row for fold in plan.folds for row in plan.rows[fold.test].tolist()} or set(plan.rows.tolist())
     facts: dict[str, Any] = {
@@ -72,7 +80,7 @@ def check_leaks(
         "dropped": 0,
         "contradictory": len(equal),
         "labels": [[files[copy.first], files[copy.second]] for copy in equal[:_NAMED]],
-        "said": [],
+        "said": unsought,
     }
     if leaks:
         test, other, _ = leaks[0]
@@ -88,9 +96,15 @@ def check_leaks(
             )
         if on_leak == "drop":
             gone = _dropped(leaks)
-            corpus = corpus.select([row for row in range(len(corpus)) if row not in gone])
-            plan, facts["dropped"] = kind.plan(card, corpus, seed), len(gone)
-            facts["said"].append(f"{found}: {len(gone)} of them were removed")
+            kept, plan = _planned_without(gone, kind, card, corpus, seed)
+            # Folds made of fewer clips are others, and may divide pairs that the first plan kept together.
+            if leaking_pairs(plan, _among(copies, corpus, gone)):
+                gone |= _dropped(
+                    [(copy.second, copy.first, copy) for copy in copies if not {copy.first, copy.second} & gone]
+                )
+                kept, plan = _planned_without(gone, kind, card, corpus, seed)
+            corpus, facts["dropped"] = kept, len(gone)
+            facts["said"].append(f"{found}: {len(gone)} clips were removed")
         else:
             facts["said"].append(f"{found}: the score is optimistic; --on-leak drop removes them")
     if equal:
@@ -127,3 +141,18 @@ def _dropped(leaks: list[tuple[int, int, Copy]]) -> set[int]:
         if test not in gone and other not in gone:
             gone.add(test)
     return gone
+
+
+def _planned_without(
+    gone: set[int], kind: TaskType, card: TaskCard, corpus: Corpus, seed: int
+) -> tuple[Corpus, TaskPlan]:
+    ledger = with_losses(corpus, {row: ("it is a copy of a training clip", "copy") for row in sorted(gone)})
+    kept = replace(corpus.select([row for row in range(len(corpus)) if row not in gone]), ledger=ledger)
+    return kept, kind.plan(card, kept, seed)
+
+
+def _among(copies: list[Copy], corpus: Corpus, gone: set[int]) -> list[Copy]:
+    """Return the copies that are left, by the rows of the corpus without these rows."""
+    place = {row: new for new, row in enumerate(row for row in range(len(corpus)) if row not in gone)}
+    left = [copy for copy in copies if copy.first in place and copy.second in place]
+    return [Copy(place[copy.first], place[copy.second], copy.kind) for copy in left]

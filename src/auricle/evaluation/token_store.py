@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -52,12 +53,7 @@ class TokenStore:
             "blocks": tuple(range(1, encoder.depth + 1)) or (0,),
             "states": tuple(range(encoder.depth + 1)),
         }[layers]
-        old = [path.parent for path in self.folder.glob("*/manifest.json")]
-        if old:
-            say(
-                f"{len(old)} token caches of an earlier version in {self.folder} are not read; delete their folders to "
-                f"free the disk: {', '.join(path.name for path in old[:3])}"
-            )
+        _name_old_caches(self.folder)
         home = encoder.device
         try:
             encoder.to(self.device)
@@ -76,6 +72,17 @@ class TokenStore:
             return opened[encoder.fingerprint, one.layers]
 
         return open_cache
+
+
+@lru_cache
+def _name_old_caches(folder: Path) -> None:
+    """Say, once for each folder, which caches in it are of an earlier version."""
+    old = [path.parent for path in folder.glob("*/manifest.json")]
+    if old:
+        say(
+            f"{len(old)} token caches of an earlier version in {folder} are not read; delete their folders to "
+            f"free the disk: {', '.join(path.name for path in old[:3])}"
+        )
 
 
 def constant_note(cache: TokenCache) -> str | None:

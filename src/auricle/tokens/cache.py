@@ -26,7 +26,7 @@ def wanted_origin(encoder: FrozenEncoder, layers: Sequence[int] | None) -> Origi
     if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0 or max(chosen) > encoder.depth:
         raise ConfigError(f"layers {list(chosen)}: choose different ones from 0 to {encoder.depth} of {encoder.name}")
     frontend = json.loads(json.dumps(encoder.frontend.config.to_json()))
-    return Origin(encoder.fingerprint, encoder.name, frontend, chosen, encoder.width)
+    return Origin(encoder.fingerprint, encoder.name, frontend, chosen, encoder.width, layers is None)
 
 
 class TokenCache:

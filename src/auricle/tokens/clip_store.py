@@ -23,7 +23,8 @@ from rich.console import Console
 from auricle.errors import StaleCacheError
 from auricle.tokens.row_file import RowFile
 
-FORMAT = 2
+# 3: the output has a folder of its own, beside that of the last block.
+FORMAT = 3
 ORIGIN, JOURNAL, LOCK = "origin.json", "journal.jsonl", ".lock"
 TOKENS, VALID, POOLED, CLASSES = "tokens.bin", "valid.bin", "pooled.bin", "classes.bin"
 FILES = (TOKENS, VALID, POOLED, CLASSES)
@@ -39,6 +40,7 @@ class Origin:
         frontend: settings of the front end, as JSON data.
         layers: the layers kept, in order.
         width: D.
+        output: whether the one layer is the encoder's output: that of the last block, after a final norm if it has one.
         format: of the folder.
     """
 
@@ -47,6 +49,7 @@ class Origin:
     frontend: dict[str, Any]
     layers: tuple[int, ...]
     width: int
+    output: bool = False
     format: int = FORMAT
 
     @property
@@ -123,9 +126,8 @@ class ClipStore:
                 if not line.endswith(b"\n"):
                     break  # a killed process, or one that is writing now
                 self.journalled += len(line)
-                text, _, found = line.rstrip(b"\n").rpartition(b"\t")
-                if found == f"{zlib.crc32(text):08x}".encode():
-                    self.take(json.loads(text))
+                if is_whole(line):
+                    self.take(json.loads(line.rpartition(b"\t")[0]))
                 else:
                     self.damaged_lines += 1
 
@@ -203,6 +205,12 @@ def journal_line(record: dict[str, Any]) -> bytes:
     """Return a line of the journal: what `ClipStore.take` takes, and the checksum of its text."""
     text = json.dumps(record).encode()
     return text + f"\t{zlib.crc32(text):08x}\n".encode()
+
+
+def is_whole(line: bytes) -> bool:
+    """Return whether a line of the journal ends, with the checksum of its text."""
+    text, _, found = line.rpartition(b"\t")
+    return found == f"{zlib.crc32(text):08x}\n".encode()
 
 
 def say(text: str) -> None:

@@ -95,7 +95,7 @@ def extract(
         )
     wanted = {key: row for row, key in reversed(list(enumerate(keys))) if key}
     missing = {row: _unreadable(corpus, row) for row, key in enumerate(keys) if not key}
-    if damaged or wanted.keys() - store.entries.keys() - store.refused.keys():
+    if damaged or store.damaged_lines or wanted.keys() - store.entries.keys() - store.refused.keys():
         failed = _encode_missing(encoder, corpus, wanted, damaged, store, layers, (batch, batch_seconds), progress)
         missing |= {row: failed[key] for row, key in enumerate(keys) if key in failed}
     missing |= {row: store.refused[key] for row, key in enumerate(keys) if key in store.refused}

@@ -13,8 +13,19 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from auricle.errors import ConfigError
-from auricle.storage import disk_errors, write_json
-from auricle.tokens.clip_store import FILES, JOURNAL, LOCK, ORIGIN, TOKENS, ClipStore, Grids, journal_line, say
+from auricle.storage import disk_errors, write_atomic, write_json
+from auricle.tokens.clip_store import (
+    FILES,
+    JOURNAL,
+    LOCK,
+    ORIGIN,
+    TOKENS,
+    ClipStore,
+    Grids,
+    is_whole,
+    journal_line,
+    say,
+)
 
 _REMEDY = "free some space and start again: committed clips are kept"
 
@@ -63,6 +74,12 @@ class ClipWriter:
             write_json(folder / ORIGIN, asdict(self.store.origin))
             # Another process may have written since the store was opened.
             self.store.read_journal()
+            if self.store.damaged_lines:
+                # Their clips are in no entry and are encoded again: reported once.
+                journal = folder / JOURNAL
+                lines = journal.read_bytes().splitlines(keepends=True)
+                write_atomic(journal, b"".join(line for line in lines if is_whole(line)))
+                self.store.read_journal()
             rows, slots = self.store.rows, self.store.slots
             token, valid, pooled, classes = self.store.sizes
             ends = (rows * token, rows * valid, slots * pooled, slots * classes)
