@@ -133,12 +133,10 @@ class Corpus:
             raise CorpusError(f"the columns of a corpus differ in length: {lengths}")
         defaults: dict[str, Any] = {
             "start": [0.0] * count,
-            "_store": [0] * count,
+            **dict.fromkeys(("_store", "_rows"), [0] * count),
             "_key": columns["file"],
-            "_offset": [-1] * count,
-            "_size": [-1] * count,
+            **dict.fromkeys(("_offset", "_size"), [-1] * count),
             "_whole": ["start" not in columns] * count,
-            "_rows": [0] * count,
         }
         arrays: dict[str, pa.Array] = {}
         for column, kind in COLUMNS.items():
