@@ -15,7 +15,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -206,7 +205,9 @@ def child(folder: Path) -> None:
         )
         if loader is not None:
             attempt("batches", lambda: [None for _ in loader.iterate(0, min(20, loader.steps_per_epoch))])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Of this program alone: ru_maxrss also holds the size of the process that started it.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({"peak": peak}), flush=True)
 
 

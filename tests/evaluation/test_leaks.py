@@ -134,6 +134,7 @@ def test_clips_are_compared_as_they_are_read_with_time_expansion(
     waves = {f"{i}.wav": ((sound(i, 1.0, 96000) * high).astype(np.float32), 96000) for i in range(3)}
     waves["late.wav"] = (0.3 * np.concatenate([np.zeros(900, np.float32), waves["0.wav"][0]]), 96000)
     corpus = read_as(corpus_of(tmp_path / "clips", waves), time_expansion=10)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # nothing is remembered of these clips
     rates: list[float] = []
     audio = Corpus.audio
     monkeypatch.setattr(

@@ -38,7 +38,7 @@ def test_captions_are_read_from_the_table_beside_the_clips(toy_corpus: Path, tmp
     assert found["caption"][place[names[2]]] == ["take 2", "again 2"]
     assert found["title"][place[names[1]]] == ["title 1"]
     assert found["file"] == corpus.column("file")
-    assert "read from captions.csv (caption, long_caption); 1 empty captions" in notes[0]
+    assert "read from captions.csv (caption, long_caption); skipped 1 empty caption of captions.csv" in notes[0]
     assert "column 'title' was read from captions.csv (title)" in notes[1]
     # The corpus's own column goes first.
     own = corpus.with_column("caption", ["mine"] * len(corpus))

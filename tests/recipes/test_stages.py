@@ -73,6 +73,8 @@ def test_a_finished_stage_of_other_settings_is_refused(staged: Recipe, toy_corpu
     pretrain(staged, toy_corpus, out, progress=False)
     for name in ("recipe.json", "corpus.json", "metrics.jsonl", "events.log", "environment.json", "recordings.parquet"):
         (out / name).unlink()
+    for name in ("run.json", "ledger.jsonl"):
+        (out / name).unlink(missing_ok=True)
     for folder in find_checkpoints(out / "checkpoints").values():
         for file in folder.iterdir():
             file.unlink()

@@ -49,8 +49,8 @@ def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
     A container that is not known here is one stream, as it is.
 
     Examples:
-        >>> lay_out(io.BytesIO(b"no audio")).streams
-        (Stream(spans=(), claimed=0, frames=-1, rate=0, promised=1.0),)
+        >>> len(lay_out(io.BytesIO(b"no audio")).streams)
+        1
     """
     size = stream.seek(0, os.SEEK_END)
     head = _at(stream, 0, 64)
