@@ -61,6 +61,10 @@ for lengths in ([80] * 4 + [50] * 4, [80, 80, 77, 77, 50, 50, 20, 20], [80] * 4 
         pair[:, :, 160:] = torch.rand(2, generator=generator) < 0.5
         found.append(pair)
 torch.save(torch.stack(found), f"{out}/wide-{world}-{rank}.pt")
+if world > 1:
+    # A rank that leaves while the other still closes its connections aborts that one.
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 
