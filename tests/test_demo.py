@@ -47,7 +47,9 @@ def test_the_demonstration_ends_in_results_and_a_report_and_goes_on_when_called_
     results, page = module.demo(tiny)
     found = {(result.task, result.role) for result in results}
     assert found == {(task, role) for task in module.TASKS for role in ROLES}
-    assert all(result.low <= result.value <= result.high for result in results)
+    # Fewer than six test clips have no interval, and the record says so.
+    known = [result for result in results if "too few" not in result.interval]
+    assert all(result.low <= result.value <= result.high for result in known)
     assert not any(result.seen for result in results)
     assert page == tiny / "report.html"
     text = page.read_text()
