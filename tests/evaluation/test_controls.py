@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
+from result_files import write_results
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.presets import preset
@@ -24,7 +25,7 @@ from auricle.evaluation.driver import EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.report.run_data import read_runs
 from auricle.results.book import ResultBook
-from auricle.results.record import SCHEME, Result, read_results, write_results
+from auricle.results.record import SCHEME, Result, read_results
 from auricle.results.tables import list_sheets
 from auricle.tasks.card import TaskCard
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from made_pages import Page, line, written
 from prediction_cases import MAKE, made, saved
+from result_files import write_results
 from test_record_files import FIRST_VERSION
 
 from auricle.metrics.catalogue import described
 from auricle.results.book import ResultBook
-from auricle.results.record import Result, write_results
+from auricle.results.record import Result
 from auricle.results.tables import list_sheets
 
 STUDY = {

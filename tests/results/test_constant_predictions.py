@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prediction_cases import MAKE, made
+from result_files import write_results
 from rich.console import Console
 from test_record import record
 
@@ -21,7 +22,7 @@ from auricle.report.evidence import gather
 from auricle.report.run_data import read_runs
 from auricle.results.book import Found, ResultBook
 from auricle.results.export import render_results, to_csv, to_markdown
-from auricle.results.record import Result, write_results
+from auricle.results.record import Result
 from auricle.results.tables import list_sheets
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.run import fair_metric

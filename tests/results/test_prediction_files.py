@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prediction_cases import MAKE, N, made, saved
+from result_files import write_results
 
 from auricle.errors import AuricleError, CorpusError
 from auricle.metrics.catalogue import METRICS
 from auricle.results.predictions import _HOMES, TaskPredictions, load_predictions, save_predictions
-from auricle.results.record import Result, write_results
+from auricle.results.record import Result
 from auricle.results.scoring import compare_predictions, score
 
 # One process in which nothing of auricle is imported but the reader; each file is opened in a copy of that process.

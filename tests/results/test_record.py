@@ -8,9 +8,10 @@ import math
 from pathlib import Path
 
 import pytest
+from result_files import write_results
 
 from auricle.errors import CorpusError
-from auricle.results.record import Result, append_result, read_results, write_results
+from auricle.results.record import Result, append_result, read_results
 
 
 def record(**changes) -> Result:

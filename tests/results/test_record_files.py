@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from result_files import write_results
 from test_record import record
 
 from auricle.cli import main
 from auricle.errors import AuricleError, CorpusError
-from auricle.results.record import Result, append_result, read_results, write_results
+from auricle.results.record import Result, append_result, read_results
 
 SLOW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from prediction_cases import made, saved
+from result_files import write_results
 
 from auricle.cli import main
-from auricle.results.record import write_results
 
 PROBES = ("linear", "attentive_pooling", "prototypes", "nearest_neighbours", "mlp", "centroid")
 ENCODERS = ("a-long-name-of-an-encoder", "baseline")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from result_files import write_results
 
 from auricle.cli import main
 from auricle.errors import ConfigError, CorpusError
@@ -19,7 +20,7 @@ from auricle.results.comparison import compare_results
 from auricle.results.export import to_csv, to_latex, to_markdown
 from auricle.results.predictions import save_predictions
 from auricle.results.ranks import rank_results
-from auricle.results.record import Result, write_results
+from auricle.results.record import Result
 from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
 from auricle.tasks.clips.answers import ClipPredictions
 

@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,22 +125,14 @@ def _sum8(head: bytes) -> int:
     return found
 
 
-class _content:  # noqa: N801 - reads as a function
-    """The whole content of a stream, in memory or mapped."""
-
-    def __init__(self, stream: io.BytesIO | io.FileIO) -> None:
-        self._stream = stream
-        self._map: mmap.mmap | None = None
-
-    def __enter__(self) -> bytes | mmap.mmap:
-        if isinstance(self._stream, io.BytesIO):
-            return self._stream.getvalue()
-        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
-
-    def __exit__(self, *_: object) -> None:
-        if self._map is not None:
-            self._map.close()
+@contextmanager
+def _content(stream: io.BytesIO | io.FileIO) -> Iterator[bytes | mmap.mmap]:
+    """Hold the whole content of a stream, in memory or mapped."""
+    if isinstance(stream, io.BytesIO):
+        yield stream.getvalue()
+        return
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
 def _at(stream: io.BytesIO | io.FileIO, place: int, count: int) -> bytes:

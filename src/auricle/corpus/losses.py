@@ -12,7 +12,12 @@ from auricle.corpus.table import Corpus
 
 # Readers and encoders give their reasons in sentences, which may hold any file's name: whole phrases name the cause.
 _CAUSES = (
-    ("silent: its peak", "silent"),
+    ("silent: its samples vary", "silent"),
+    ("empty (0 bytes)", "empty"),
+    ("no samples (zero length)", "empty"),
+    ("pointer, not the recording", "not downloaded"),
+    ("HTML or XML, not the recording", "not audio"),
+    ("JSON text, not the recording", "not audio"),
     ("too short: ", "too short"),
     ("shorter than the encoder needs", "too short"),
     ("samples read are NaN or infinite", "not finite"),

@@ -10,14 +10,14 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from auricle.errors import CorpusError
-from auricle.storage import append_line, write_atomic
+from auricle.storage import append_line
 
 T = TypeVar("T")
 
@@ -288,15 +288,6 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write all records to a `results.jsonl`, atomically.
-
-    Raises:
-        StorageError: the disk is full, or the place can't be written.
-    """
-    write_atomic(path, b"".join(map(_line, results)))
 
 
 def read_results(path: Path) -> list[Result]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
+from auricle.corpus.losses import cause_of
 from auricle.corpus.stores import FolderStore, Place, Store, probe_headers
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
@@ -70,7 +71,7 @@ def make_corpus(
     remarks: dict[str, str] = {}
     for i, found in zip(unknown, probe_headers(store, places), strict=True):
         if isinstance(found, str):
-            bad[i] = (found, "corrupt")
+            bad[i] = (found, cause_of(found))
         else:
             seconds[i] = found.seconds - (starts[i] or 0.0)
             if found.notes:
