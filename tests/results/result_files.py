@@ -11,4 +11,5 @@ from auricle.results.record import Result
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(result.to_json(), ensure_ascii=False) + "\n" for result in results), encoding="utf-8")
+    lines = (json.dumps(result.to_json(), ensure_ascii=False) + "\n" for result in results)
+    path.write_text("".join(lines), encoding="utf-8")

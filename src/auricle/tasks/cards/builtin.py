@@ -11,10 +11,11 @@ CARDS_BUILTIN: tuple[TaskCard, ...] = (
         labels="multi",
         corpus="builtin:scenes?clips=600&seed=0",
         protocol="folds",
+        source="file",  # its column `source` names the fold, whose voices scenes share that are drawn one by one
         made="five folds; no voice is in two folds",
         licence="Apache-2.0 (made by auricle)",
         citation="auricle",
-        notes="Several short events over a background, all factors known.",
+        notes="Several short events over a background, all factors known. Intervals do not cover other voices.",
     ),
     TaskCard(
         name="scenes_single",
