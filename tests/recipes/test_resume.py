@@ -291,8 +291,18 @@ def test_a_missing_extra_is_refused_before_anything_is_written(toy_corpus, tmp_p
 def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, capsys) -> None:
     data = write_corpus(tmp_path / "data", 8)
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
-    run = pretrain(make_recipe(steps=1), data, tmp_path / "run")
+    recipe = make_recipe(steps=1)
+    # A run that is refused later names no list, since none was written.
+    large = recipe.replace(loader=recipe.loader.replace(batch=100))
+    with pytest.raises(ConfigError, match="batch"):
+        pretrain(large, data, tmp_path / "run")
     said = capsys.readouterr().err
+    assert "class 1/noise.wav (" in said
+    assert "ledger.jsonl" not in said
+    assert not (tmp_path / "run" / "ledger.jsonl").exists()
+    run = pretrain(recipe, data, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("The first that was skipped") == 1
     first = "8 of 9 recordings used; 1 skipped: 1 corrupt. The first that was skipped: class 1/noise.wav ("
     assert first in said
     assert f"listed, with the reason, in {run / 'ledger.jsonl'}" in said

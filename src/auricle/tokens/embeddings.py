@@ -11,13 +11,13 @@ import numpy as np
 
 from auricle.audio.batch import Audio
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, clip_name, with_losses
+from auricle.corpus.losses import clip_name, silence, spread_of, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
 from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding
@@ -102,7 +102,7 @@ def embed_corpus(
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
-        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, str]()
+        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, Reason]()
         for rows, audio, position in _batches(encoder, corpus, order, work.position, batch, batch_seconds, broken):
             if rows:
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
@@ -126,14 +126,16 @@ def embed_corpus(
     origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
     write_table(out, table, vectors[np.argsort(present)], origin)
     work.remove()
-    why = {int(row): skipped.get(clip_name(corpus, int(row)), "it was not encoded") for row in np.flatnonzero(~done)}
-    ledger = with_losses(corpus, {row: (reason, cause_of(reason)) for row, reason in why.items()})
+    said = {row: skipped[name] for row in range(len(corpus)) if (name := clip_name(corpus, row)) in skipped}
+    why = {int(row): said.pop(int(row), Reason("it was not encoded")) for row in np.flatnonzero(~done)}
+    # What is said of clips that have a vector is a remark: they are silent.
+    ledger = with_losses(corpus, why, said)
     ledger.write(beside(out))
-    reasons = {**corpus.ledger.reasons(), **skipped}
+    reasons = {**corpus.ledger.reasons(), **{clip_name(corpus, row): reason for row, reason in why.items()}}
     return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], ledger, reasons, notes)
 
 
-def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], position: int) -> Part:
+def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, Reason], position: int) -> Part:
     """Join what was encoded since the last commit."""
     kept = [(rows, vectors) for rows, vectors in found if rows]
     if not kept:
@@ -142,7 +144,7 @@ def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], po
     return Part(rows, np.concatenate([vectors for _, vectors in kept]), skipped, position)
 
 
-def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, Reason]]:
     kept = [part for part in parts if len(part.rows)]
     skipped = {file: reason for part in parts for file, reason in part.skipped.items()}
     if not kept:
@@ -175,7 +177,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _vectors(
-    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
+    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, Reason]
 ) -> tuple[list[int], np.ndarray]:
     """Encode a batch; after an error each clip alone, so that those which fail are listed."""
     try:
@@ -190,9 +192,9 @@ def _vectors(
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
-            broken[clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
+            broken[clip_name(corpus, row)] = Reason("no valid token: shorter than the encoder needs", "too short")
         for row in np.asarray(rows)[seen & ~finite].tolist():
-            broken[clip_name(corpus, row)] = "the embedding is not finite"
+            broken[clip_name(corpus, row)] = Reason("the embedding is not finite", "not finite")
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     kept = [(one, found) for one, found in parts if one]
@@ -208,7 +210,7 @@ def _batches(
     first: int,
     size: int,
     seconds: float,
-    broken: dict[str, str],
+    broken: dict[str, Reason],
 ) -> Iterator[tuple[list[int], Audio, int]]:
     """Yield rows, their audio, and how many clips of the order are then done.
 
@@ -219,16 +221,19 @@ def _batches(
     clips: list[np.ndarray] = []
     for position, index in enumerate(order[first:].tolist(), first):
         # What is skipped belongs to the batch that is yielded next, with which it is committed.
-        reason: str | None = None
+        reason: Reason | None = None
         try:
             clip = corpus.audio(index, rate)
             # Checked for each clip: its batch must not decide whether it has a row.
             reason = encoder.shortfall(len(clip))
+            silent = silence(spread_of(clip))
         except AudioError as error:
             reason = error.reason
         if reason is not None:
             broken[clip_name(corpus, index)] = reason
             continue
+        if silent is not None:
+            broken[clip_name(corpus, index)] = silent
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
         # An encoder whose output depends on padding gets clips of one length only.

@@ -19,7 +19,7 @@ from auricle.corpus.readers.repeated_rows import case_variants, merge_rows
 from auricle.corpus.readers.whole import TableRows, make_corpus
 from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.corpus.table import Corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, Reason
 from auricle.words import counted
 
 _SPLITS = ("train", "valid", "test")
@@ -182,7 +182,7 @@ class _Timed:
     def _at(self, i: int) -> str:
         return self.read.at(self.rows[i])
 
-    def _all_fit(self, timed: list[int], lengths: Mapping[str, float | str]) -> bool:
+    def _all_fit(self, timed: list[int], lengths: Mapping[str, float | Reason]) -> bool:
         files = self.columns["file"]
         for i in timed:
             length = lengths.get(files[i])
@@ -191,11 +191,11 @@ class _Timed:
                 return False
         return True
 
-    def _fit(self, i: int, length: float | str, changed: Counter[str]) -> tuple[str, str]:
+    def _fit(self, i: int, length: float | Reason, changed: Counter[str]) -> tuple[str, str]:
         """Compare a row with its recording; return why it can't be used, and the cause in one or two words."""
         start, seconds = self.start[i], self.seconds[i]
         if isinstance(length, str):
-            return length, "corrupt"
+            return length, length.cause
         if math.isnan(length):
             return "", ""
         if start is None:
@@ -211,7 +211,7 @@ class _Timed:
         return "", ""
 
 
-def _lengths(root: Path, files: Sequence[str]) -> dict[str, float | str]:
+def _lengths(root: Path, files: Sequence[str]) -> dict[str, float | Reason]:
     return dict(zip(files, probe_seconds(FolderStore(root), [Place(file) for file in files]), strict=True))
 
 
