@@ -284,7 +284,8 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         return np.zeros(0, np.float32)
     if bad:
         raise AudioError(
-            f"{bad} of the {got} samples read are NaN or infinite; export it again, or drop it from the corpus",
+            f"{bad} of the {got} samples read {'is' if bad == 1 else 'are'} NaN or infinite; export it again, or "
+            "drop it from the corpus",
             recording.name,
             "not finite",
         )

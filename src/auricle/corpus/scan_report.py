@@ -133,7 +133,8 @@ def _summary(report: ScanReport) -> Table:
             table.add_row(plural(kind), f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
     if corpus.event_table is not None:
         known = len(corpus.annotated & set(corpus.column("file")))
-        table.add_row("events", f"{len(corpus.events):,}, in {known:,} annotated recordings; the others are unknown")
+        where = counted(known, "annotated recording")
+        table.add_row("events", f"{len(corpus.events):,}, in {where}; the others are unknown")
     table.add_row(
         "duplicates", f"{counted(len(report.duplicates), 'group')}, {counted(sum(map(len, report.duplicates)), 'clip')}"
     )

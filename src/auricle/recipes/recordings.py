@@ -20,6 +20,7 @@ from auricle.errors import AudioError, CheckpointError, Reason
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import check_sum
+from auricle.words import counted
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -53,8 +54,9 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
             "run in another --out"
         )
     raise CheckpointError(
-        f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
+        f"{run.path} was begun on the corpus {began.get('name')} ({counted(began.get('clips') or 0, 'clip')}, "
+        f"fingerprint {began.get('fingerprint')}); this is {corpus.name} ({counted(len(corpus), 'clip')}, {mine}): set "
+        "the same --data (and "
         "--exclude, --channel, --time-expansion), or start a new run in another --out"
     )
 

@@ -57,7 +57,7 @@ def open_label_table(
         shown = ", ".join(repr(file) for file in list(missing)[:3])
         first = next(iter(missing.values())).reason if missing else "no row names a file"
         raise CorpusError(
-            f"{table} names {len(missing)} files and none of them is there (such as {shown}): {first}; "
+            f"{table} names {counted(len(missing), 'file')} and none is there (such as {shown}): {first}; "
             f"names are relative to {table.parent}"
         )
     known = set(keys)

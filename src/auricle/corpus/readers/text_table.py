@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.errors import AuricleError, CorpusError
+from auricle.storage import FORMULA, read_cell
+from auricle.words import counted
 
 _BLOCK = 1 << 22
 _DELIMITERS = ",;\t|"
@@ -78,8 +80,8 @@ def read_text_table(path: Path, known: Sequence[str] = ()) -> TextTable:
     """Read a CSV or TSV with a header into columns of text.
 
     Accepted: a byte order mark, a first line `sep=;`, blank lines, rows of separators only, separators at the end of
-    lines, columns without name and values, spaces around values. Between tabs, quotes are text unless a whole value is
-    quoted.
+    lines, columns without name and values, spaces around values, and an apostrophe before a sign that begins a formula
+    (see `storage.csv_lines`). Between tabs, quotes are text unless a whole value is quoted.
 
     Args:
         path: the file.
@@ -125,12 +127,12 @@ def _begin(path: Path, known: Sequence[str]) -> tuple[int, list[str], str, bool]
 def _cells(line: str, delimiter: str) -> list[str]:
     if delimiter == "\t":
         return [_bare(cell) for cell in line.rstrip("\r\n").split(delimiter)]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    return [read_cell(cell.strip()) for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
 
 
 def _bare(cell: str) -> str:
     found = _QUOTED.fullmatch(cell.strip())
-    return (found[1].replace('""', '"') if found else cell).strip()
+    return read_cell((found[1].replace('""', '"') if found else cell).strip())
 
 
 def _delimiter(path: Path, header: str, known: Sequence[str]) -> str:
@@ -157,7 +159,8 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
 def _wrong_length(path: Path, line: int, found: int, expected: int, delimiter: str) -> CorpusError:
     quotes = "between tabs no value may hold a tab or a line break"
     rule = quotes if delimiter == "\t" else "quote values with a separator or a line break in them"
-    return CorpusError(f"{path}, line {line}: {found} values, but the header names {expected}; fix the line ({rule})")
+    what = f"{counted(found, 'value')}, but the header names {expected}"
+    return CorpusError(f"{path}, line {line}: {what}; fix the line ({rule})")
 
 
 def _read_fast(
@@ -175,7 +178,10 @@ def _read_fast(
     except pa.ArrowInvalid:
         # A line that is too long or too short, a file of only a header, bytes that are no UTF-8.
         return _read_slowly(path, skip, header, delimiter)
-    columns = [pc.utf8_trim_whitespace(table.column(name)) for name in names]
+    columns = [
+        pc.replace_substring_regex(column, f"^'({FORMULA})", r"\1")
+        for column in (pc.utf8_trim_whitespace(table.column(name)) for name in names)
+    ]
     filled = None
     for column in columns:
         some = pc.not_equal(column, "")
@@ -229,7 +235,7 @@ def _rows(file: Iterator[str], skip: int, width: int, delimiter: str, path: Path
         split = ((i, _cells(line, delimiter)) for i, line in enumerate(file, 1))
     else:
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        split = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        split = ((reader.line_num, [read_cell(cell.strip()) for cell in row]) for row in reader)
     for number, row in split:
         if not any(row):
             continue
