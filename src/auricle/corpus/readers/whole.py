@@ -56,14 +56,17 @@ def make_corpus(
         CorpusError: no clip is left.
     """
     store = store or FolderStore(root)
-    full = {key: list(values) for key, values in columns.items()}
+    full: dict[str, Any] = {
+        key: values if isinstance(values, list) else list(values) for key, values in columns.items()
+    }
     files = full["file"]
     count = len(files)
-    keys = full.setdefault("_key", list(files))
+    keys = full.setdefault("_key", files)
     offsets = full.setdefault("_offset", [-1] * count)
     sizes = full.setdefault("_size", [-1] * count)
     starts = full.setdefault("start", [None] * count)
-    seconds = full.setdefault("seconds", [None] * count)
+    # Filled below: not the caller's own list.
+    seconds = full["seconds"] = list(full.get("seconds") or [None] * count)
     unknown = [i for i, value in enumerate(seconds) if value is None]
     places = [Place(keys[i], offsets[i], sizes[i]) for i in unknown]
     bad: dict[int, Reason] = {}
@@ -81,7 +84,7 @@ def make_corpus(
     full["_whole"] = [start is None for start in starts]
     full["_rows"] = [0] * count if rows is None else list(rows.counts)
     full["start"] = [start or 0.0 for start in starts]
-    good = [i for i in range(count) if i not in bad] if bad else list(range(count))
+    good: Sequence[int] = [i for i in range(count) if i not in bad] if bad else range(count)
     used = set(files) if not bad else {files[i] for i in good}
     reasons = {file: entry for file, entry in (lost or {}).items() if file not in used}
     reasons |= {
