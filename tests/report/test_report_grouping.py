@@ -86,6 +86,15 @@ def test_bars_join_what_can_not_be_told_apart() -> None:
     assert alike([1.0, 3.0], 1.0) == []
 
 
+def test_a_report_says_why_it_ranks_nothing(page: Read) -> None:
+    """Two encoders that share one task have no average ranks."""
+    records = [line("a", "pretrained", "linear", 0.9), line("a", "random", "linear", 0.3)]
+    _, words, _ = page(*records, line("b", "pretrained", "linear", 0.5))
+    assert "No average ranks of encoders: they share 1 of 2 tasks (a)." in words
+    assert "1 of 2 tasks not counted" in words
+    assert "ranks of probes" not in words
+
+
 def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
     records = [
         line(f"t{i}", r, "linear", v)
@@ -94,7 +103,8 @@ def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
     ]
     _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
     assert "3 tasks (t0, t1, t2)" in words
-    assert "Not in the average ranks, which need every cell of a table: task alone." in words
+    excluded = "1 of 4 tasks not counted, since not all ranked encoders have them: alone (no result of "
+    assert excluded in words
     (shown,) = [
         f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
     ]

@@ -12,7 +12,7 @@ from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
 from auricle.results.book import Condition, Found, ResultBook
-from auricle.results.ranks import Axis, holm, least_tasks, sign_test, signed_rank
+from auricle.results.ranks import Axis, dependent, holm, least_tasks, sign_test, signed_rank
 from auricle.results.scoring import compare
 
 
@@ -217,9 +217,7 @@ def _tested(name: str, conditions: list[Condition], signs: list[float], shares: 
             f"{used} tasks with a difference are too few: even if one side won all of them, p could not fall below "
             f"0.05; that takes {need}"
         )
-    corpora = len({c.corpus_fingerprint for c in conditions})
-    if corpora < len(conditions):
-        words.append(f"the {len(conditions)} tasks are on {corpora} corpora and are not independent evidence")
+    words += dependent(conditions)
     p = (signed_rank(known) if ranked else sign_test(signs)) if enough else None
     return OverTasks(
         name,
