@@ -15,7 +15,7 @@ from scipy.stats import kendalltau, wilcoxon
 
 from auricle.errors import ConfigError
 from auricle.results import ranks
-from auricle.results.book import Condition, newest
+from auricle.results.conditions import Condition, newest
 from auricle.results.ranks import (
     holm,
     mean_tau,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,29 @@ def test_different_conditions_never_share_a_table(tmp_path: Path, field: str, ot
         compare_results(ResultBook.collect([tmp_path]), "A", "B")
 
 
+def test_names_of_tables_do_not_depend_on_the_order_of_folders(tmp_path: Path) -> None:
+    """Corpora of one name and other content, and other divisions of it: each is named by what it is."""
+    folders = [
+        written(
+            tmp_path / f"{print_} {split}",
+            made("t", "A", "linear", 0.5, corpus_fingerprint=print_, split=split, key=print_ + split),
+        )
+        for print_ in ("0123456789ab", "fedcba987654")
+        for split in ("seed 0", "seed 1")
+    ]
+
+    def named(paths: list[Path]) -> dict[Path, str]:
+        return {
+            found.folder: b.condition.name for b in ResultBook.collect(paths).blocks() for found in b.cells.values()
+        }
+
+    expected = named(folders)
+    assert len(set(expected.values())) == len(folders)
+    assert all(f"content {folder.name[:8]}" in name for folder, name in expected.items())
+    for paths in itertools.permutations(folders):
+        assert named(list(paths)) == expected
+
+
 def test_optimistic_protocols_and_differences_are_noted(tmp_path: Path) -> None:
     folder = written(
         tmp_path,
@@ -249,8 +273,8 @@ def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None
     assert table.ranking.tasks == 4
     assert table.notes[:2] == (
         "1 encoder not ranked, since the others share fewer than two tasks with it: D (1 of 5 tasks)",
-        "1 of 5 tasks not counted, since not all ranked encoders have them: alone (no result of B; C). `auricle results "
-        "--ranks --encoder NAME ...` ranks the named encoders on all tasks that these share",
+        "1 of 5 tasks not counted, since not all ranked encoders have them: alone (no result of B; C). "
+        "`auricle results --ranks --encoder NAME ...` ranks the named encoders on all tasks that these share",
     )
     # linear: A > B > C (> D on t0); mhca: B > A > C.
     assert table.mean_tau == pytest.approx(1 / 3)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
-from auricle.results.book import Condition, group_by_condition, newest
+from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
 from auricle.results.record import CONTROLS, ROLES, constant_value
 
 PROBE_ORDER = (
@@ -31,14 +32,12 @@ class Row:
     Attributes:
         label: its name on the page.
         role: `pretrained`, or the kind of control.
-        encoder: its name in the records.
         colour: in all figures.
         place: order among rows of its role, that of the runs.
     """
 
     label: str
     role: str
-    encoder: str
     colour: str
     place: int
 
@@ -184,23 +183,22 @@ def _rows(runs: Sequence[RunData]) -> dict[tuple[str, str], Row]:
     for run in runs:
         for record in run.results:
             found.setdefault(_identity(run, record), (run, record))
-    rows: dict[tuple[str, str], Row] = {}
-    counts = {role: sum(key[0] == role for key in found) for role in CONTROLS}
-    taken: set[str] = set()
-    used = set()
+    names: dict[tuple[str, str], str] = {}
+    counts = Counter(role for role, _ in found)
     for key, (run, record) in found.items():
         role, encoder = key[0], str(record.get("encoder", "encoder"))
         if role in CONTROLS:
-            label = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
-            colour = CONTROL_COLOURS[role]
+            names[key] = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
         else:
-            label = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder
-            colour = COLOURS[runs.index(run) % len(COLOURS)]
+            names[key] = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder
+    labels = told_apart(names, lambda key: key[1].rpartition("\n")[2])
+    rows: dict[tuple[str, str], Row] = {}
+    used: set[str] = set()
+    for key, (run, _) in found.items():
+        colour = CONTROL_COLOURS.get(key[0]) or COLOURS[runs.index(run) % len(COLOURS)]
+        if key[0] not in CONTROLS:
             if colour in used:
                 colour = next((c for c in COLOURS if c not in used), colour)
             used.add(colour)
-        while label in taken:
-            label += f" ({str(record.get('encoder_fingerprint', ''))[:6] or 'again'})"
-        taken.add(label)
-        rows[key] = Row(label, role, encoder, colour, len(rows))
+        rows[key] = Row(labels[key], key[0], colour, len(rows))
     return rows

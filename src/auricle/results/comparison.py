@@ -11,7 +11,8 @@ import numpy as np
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
-from auricle.results.book import Condition, Found, ResultBook
+from auricle.results.book import Found, ResultBook
+from auricle.results.conditions import Condition
 from auricle.results.ranks import Axis, dependent, holm, least_tasks, sign_test, signed_rank
 from auricle.results.scoring import compare
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, rankdata, studentized_range
 
 from auricle.errors import ConfigError
-from auricle.results.book import Condition, ResultBook
+from auricle.results.book import ResultBook
+from auricle.results.conditions import Condition
 from auricle.words import counted
 
 Axis = Literal["encoder", "probe"]

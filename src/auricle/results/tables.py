@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auricle.metrics.catalogue import described
-from auricle.results.book import Block, Condition, Found, ResultBook
+from auricle.results.book import Block, Found, ResultBook
 from auricle.results.comparison import Comparison, OverTasks, Pair
+from auricle.results.conditions import Condition
 from auricle.results.ranks import LEVEL, RankTable
 from auricle.results.record import ROLES, Result, constant_value
 from auricle.words import counted
