@@ -21,7 +21,7 @@ from auricle.results.comparison import compare_results
 from auricle.results.export import to_csv, to_latex, to_markdown
 from auricle.results.predictions import save_predictions
 from auricle.results.ranks import rank_results
-from auricle.results.record import Result
+from auricle.results.record import SCHEME, Result
 from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
 from auricle.tasks.clips.answers import ClipPredictions
 
@@ -39,6 +39,7 @@ def made(task: str, encoder: str, probe: str, value: float, **more: Any) -> Resu
         "tried": 1, "settings": {"epochs": 30}, "seeds": [0], "params": 10, "width": 4, "corpus": task,
         "corpus_fingerprint": f"corpus of {task}", "seen": False, "predictions": None, "command": "made",
         "versions": {}, "seconds": 1.0, "made": "2026-01-01T00:00:00+00:00", "key": f"{task}-{encoder}-{probe}-{value}",
+        "scheme": SCHEME,
     }  # fmt: skip
     return Result(**{**facts, **more})
 

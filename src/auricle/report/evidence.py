@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from auricle.errors import CorpusError
 from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
+from auricle.results.book import Found
+from auricle.results.caveats import constant_value
+from auricle.results.comparison import Pair, pair_of
 from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
-from auricle.results.record import CONTROLS, ROLES, constant_value
+from auricle.results.record import CONTROLS, ROLES, Result
 
 PROBE_ORDER = (
     "centroid",
@@ -62,6 +68,15 @@ class Entry:
         return number(self.record.get("value"))
 
     @property
+    def found(self) -> Found:
+        """The record and its folder, as `results` reads them.
+
+        Raises:
+            CorpusError: the record lacks fields, or is damaged.
+        """
+        return Found(Result.from_json(self.record), Path(str(self.record.get("folder", ""))))
+
+    @property
     def low(self) -> float | None:
         """Lower end of the interval."""
         return number(self.record.get("low"))
@@ -83,6 +98,7 @@ class TaskEvidence:
         probes: columns, simplest first.
         cells: the newest record of each row and probe.
         older: records that a newer one of the same row and probe replaced.
+        pairs: comparisons made so far, by the anchors of both.
     """
 
     condition: Condition
@@ -91,6 +107,7 @@ class TaskEvidence:
     probes: list[str]
     cells: dict[tuple[Row, str], Entry]
     older: list[Entry]
+    pairs: dict[tuple[str, str], Pair | None] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -141,6 +158,17 @@ class TaskEvidence:
         found = [e for (row, probe), e in self.cells.items() if row.role == "random" and probe == entry.probe]
         own = [e for e in found if e.run == entry.run]
         return max(own or found, key=self.merit, default=None)
+
+    def paired(self, first: Entry, second: Entry) -> Pair | None:
+        """Compare two entries on the same test units, as `auricle results --compare` does; None if that can't be."""
+        key = first.anchor, second.anchor
+        if key not in self.pairs:
+            try:
+                pair = pair_of(self.condition, first.probe, first.found, second.found)
+                self.pairs[key] = None if math.isnan(pair.low) else pair
+            except CorpusError:
+                self.pairs[key] = None
+        return self.pairs[key]
 
 
 def gather(runs: Sequence[RunData]) -> list[TaskEvidence]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from auricle.report.evidence import Entry, Row, TaskEvidence
 from auricle.report.figures import FigureBook, Trace, axis
 from auricle.report.markup import Markup, element, plot_text
-from auricle.report.numbers import Measure, number, short
+from auricle.report.numbers import number, short
 from auricle.report.provenance_view import badge
+from auricle.results.caveats import BASELINE, MEANING, explained, marks
 from auricle.results.record import CONTROL_NAMES, CONTROLS
 
 
@@ -24,17 +25,22 @@ def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
     covers = " and ".join(f"{100 * share:g} %" for share in sorted(s for s in shares if s is not None)) or "unstated"
     counted = " or ".join(dict.fromkeys(task.measure.points for task in tasks))
     turned = " (positive is better, also where lower values are better)" if any(t.measure.lower for t in tasks) else ""
+    signs = dict.fromkeys(sign for task in tasks for e in task.cells.values() for sign in marks(e.record))
     note = element(
         "p",
         f"In brackets: {covers} intervals. Third line: gain over random weights with the same probe, "
-        f"in {counted}{turned}; ",
+        f"in {counted}{turned}, and the 95 % interval of the paired difference on the same test units; ",
         element("b", "▲", class_="clear"),
-        " where the two intervals do not overlap. Underlined: the best value of the task. "
-        "Click a number for its provenance. ",
+        " or ",
+        element("b", "▼", class_="bad"),
+        " where it excludes zero. Without this interval: predictions were not kept, or test units are too few. "
+        "Underlined: the best value of the task. Click a number for its provenance. ",
         element("b", "seen"),
         " or ",
         element("b", "not seen"),
-        ": whether the pre-training corpus held the task's audio, without its labels.",
+        ": whether the pre-training corpus held the task's audio, without its labels. ",
+        f"{BASELINE[0].upper()}{BASELINE[1:]}." if any(task.constants for task in tasks) else None,
+        [[" ", element("b", sign), f" {MEANING[sign]}: see the task."] for sign in signs],
         class_="quiet",
     )
     return Markup("".join(element("div", part) for part in parts) + note)
@@ -51,7 +57,8 @@ def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
         )
         for name, values in task.constants.items():
             cells = [element("td", task.measure.text(values.get(probe)), class_="value") for probe in probes]
-            parts.append(element("tr", element("th", name, class_="quiet", scope="row"), cells))
+            head = element("th", f"{name} ", element("span", "baseline", class_="badge control"), scope="row")
+            parts.append(element("tr", head, cells))
         top = max((task.merit(e) for e in task.cells.values() if e.value is not None), default=None)
         for row in task.rows:
             cells = [_cell(task, task.cells.get((row, probe)), top) for probe in probes]
@@ -86,7 +93,10 @@ def _cell(task: TaskEvidence, entry: Entry | None, top: float | None) -> Markup:
         return element("td", element("span", "not run", class_="quiet"), class_="value")
     measure = task.measure
     best = entry.value is not None and task.merit(entry) == top
-    shown = element("a", measure.text(entry.value), href=f"#{entry.anchor}", class_="number best" if best else "number")
+    sign = element("sup", *marks(entry.record)) if marks(entry.record) else None
+    shown = element(
+        "a", measure.text(entry.value), sign, href=f"#{entry.anchor}", class_="number best" if best else "number"
+    )
     spread = None
     if entry.low is not None and entry.high is not None:
         spread = element("span", f"[{measure.text(entry.low)}, {measure.text(entry.high)}]", class_="interval")
@@ -101,12 +111,13 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
         return element("span", "no control", class_="gain bad")
     if entry.value is None or control.value is None:
         return None
-    above = entry.low is not None and control.high is not None and entry.low > control.high
-    below = entry.high is not None and control.low is not None and entry.high < control.low
-    clear, worse = (below, above) if task.measure.lower else (above, below)
-    sign = "▲ " if clear else "▼ " if worse else ""
-    gain = task.measure.gain(entry.value, control.value)
-    return element("span", f"{sign}{gain}", class_="gain clear" if clear else "gain bad" if worse else "gain")
+    pair, text = task.paired(entry, control), task.measure.gain(entry.value, control.value)
+    if pair is None:
+        return element("span", text, class_="gain")
+    info = task.condition.info
+    sign, class_ = ("", "") if not pair.clear else ("▲ ", " clear") if pair.gain > 0 else ("▼ ", " bad")
+    ends = f"[{info.text(pair.low, plus=True)}, {info.text(pair.high, plus=True)}]"
+    return element("span", f"{sign}{text} {ends}", class_=f"gain{class_}")
 
 
 def summary(task: TaskEvidence) -> Markup:
@@ -120,7 +131,7 @@ def summary(task: TaskEvidence) -> Markup:
     rivals = [(CONTROLS[role], task.best(role)) for role in CONTROL_NAMES]
     for name, rival in rivals:
         if rival is not None:
-            parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")
+            parts.append(f"{_standing(task, best, rival)} {name} ({measure.full(rival.value)}, {rival.probe})")
     absent = " or ".join(name for name, rival in rivals if rival is None)
     if absent:
         parts.append(f"no result of {absent}")
@@ -128,27 +139,23 @@ def summary(task: TaskEvidence) -> Markup:
     return element("p", "; ".join(parts) + "." + lower, class_="verdict")
 
 
-def _standing(entry: Entry, rival: Entry, measure: Measure) -> str:
+def _standing(task: TaskEvidence, entry: Entry, rival: Entry) -> str:
     ahead = (entry.value or 0.0) - (rival.value or 0.0)
-    high, low = (entry, rival) if ahead > 0 else (rival, entry)
-    apart = high.low is not None and low.high is not None and high.low > low.high
     if ahead == 0:
         return "equal to"
     # Above or below would mislead where lower values are better.
-    words = ("worse than", "better than") if measure.lower else ("above", "below")
-    known = None not in (high.low, low.high)
-    caveat = "" if apart else ", with overlapping intervals," if known else ", with too few test units for intervals,"
+    words = ("worse than", "better than") if task.measure.lower else ("above", "below")
+    pair = task.paired(entry, rival)
+    zero = ", with zero in the interval of the difference,"
+    caveat = ", without a paired comparison," if pair is None else "" if pair.clear else zero
     return f"{words[0] if ahead > 0 else words[1]}{caveat}"
 
 
-def leak_section(task: TaskEvidence) -> Markup | None:
-    """List why a task's protocol makes its scores optimistic; None if there is no known reason."""
-    leaks = {str(leak): None for e in task.entries for leak in e.record.get("leaks") or []}
-    if not leaks:
-        return None
-    name = task.first.get("protocol_name") or "strict"
-    head = f"Why scores of the {name} protocol are optimistic:"
-    return element("div", head, element("ul", [element("li", leak) for leak in leaks]), class_="missing")
+def caveat_section(task: TaskEvidence) -> Markup | None:
+    """List what the marks of a task's values mean; None where there are none."""
+    found = explained([entry.record for entry in task.entries])
+    shown = [element("p", element("b", sign), f" {words}.", class_="missing") for sign, words in found.items()]
+    return Markup("".join(shown)) if shown else None
 
 
 def interval_figure(task: TaskEvidence, book: FigureBook) -> Markup:

@@ -14,8 +14,9 @@ from typing import Any, Self
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, metric_info
+from auricle.results.caveats import explained, whose, without_stale
 from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
-from auricle.results.record import CONTROLS, Result, read_results, without_stale
+from auricle.results.record import Result, read_results
 from auricle.words import counted
 
 FILE = "results.jsonl"
@@ -188,6 +189,11 @@ class ResultBook:
                 raise ConfigError(f"{asked!r} fits {len(fitting)} encoders ({listed}): name one by its fingerprint")
         raise ConfigError(f"no result of encoder {asked!r}{nearest(asked, names.values())}")
 
+    @property
+    def caveats(self) -> list[str]:
+        """What was skipped in collecting, and which of the results are optimistic or of an older version."""
+        return [*self.notes, *explained([vars(f.result) for f in self.found]).values()]
+
     def blocks(self) -> list[Block]:
         """Group the results by condition, in the order in which tasks were found."""
         return [_block(*group) for group in group_by_condition(self.found, lambda f: vars(f.result))]
@@ -228,10 +234,9 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     cells, older = newest(found, lambda f: (f.result.encoder_fingerprint, f.result.probe), lambda f: f.result.made)
     results = [f.result for f in cells.values()]
     notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    records = [vars(r) for r in results]
     own = dict.fromkeys(n for r in results for n in r.notes if n not in notes)
-    notes += [f"{_whose(note, results)}: {note}" for note in own]
-    for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
-        notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
+    notes += [f"{whose([r for r in records if note in r['notes']], records)}: {note}" for note in own]
     if older:
         notes.append(f"not shown: {counted(len(older), 'older record')} of encoder and probe with other settings")
     notes += _uneven(results)
@@ -242,16 +247,6 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     for file, reason in list(missing.items())[:1]:
         notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
-
-
-def _whose(note: str, results: Sequence[Result]) -> str:
-    """Name the results that have a note: an encoder where all its results have it, else probe and encoder."""
-    names = []
-    for r in (r for r in results if note in r.notes):
-        encoder = CONTROLS.get(r.role, r.encoder)
-        every = all(note in other.notes for other in results if other.encoder_fingerprint == r.encoder_fingerprint)
-        names.append(encoder if every else f"{r.probe} on {encoder}")
-    return ", ".join(list(dict.fromkeys(names))[:4]) + (" and others" if len(set(names)) > 4 else "")
 
 
 def _uneven(results: Sequence[Result]) -> list[str]:

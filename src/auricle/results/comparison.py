@@ -142,7 +142,7 @@ def compare_results(
             cells = [block.cells.get(key) for key in keys]
             if cells[0] is not None and cells[1] is not None:
                 shared = labels[other] if axis == "probe" else other
-                pairs.append(_pair(block.condition, shared, cells[0], cells[1], confidence))
+                pairs.append(pair_of(block.condition, shared, cells[0], cells[1], confidence))
     if not pairs:
         raise CorpusError(
             f"{names[0]} and {names[1]} share no task with the same metric, corpus and protocol (and the same "
@@ -160,13 +160,13 @@ def compare_results(
     return Comparison(axis, *names, tuple(pairs), tuple(_over_tasks(pairs)), tuple(notes), confidence)
 
 
-def _pair(condition: Condition, shared: str, first: Found, second: Found, confidence: float) -> Pair:
+def pair_of(condition: Condition, shared: str, first: Found, second: Found, confidence: float = 0.95) -> Pair:
+    """Compare two results of one condition; without predictions of both, the pair says what is missing."""
     a, b = first.result.value, second.result.value
     plain = Pair(condition, shared, a, b, condition.info.sign * (a - b))
     try:
         found = compare(first.result, second.result, first.folder, second.folder, confidence=confidence)
     except (CorpusError, ConfigError) as error:
-        # The other pairs are compared all the same; this one says what is missing.
         return replace(plain, trouble=str(error))
     low, high = sorted((condition.info.sign * found.interval.low, condition.info.sign * found.interval.high))
     trouble = "" if found.interval.known else found.interval.method

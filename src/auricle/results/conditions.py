@@ -41,7 +41,9 @@ class Condition:
         """Read the condition of a record: the fields of a `Result`, or JSON data that may lack some of them."""
         usual = {"type_name": "clips", "metric": "value", "better": "higher", "unit": "%", "protocol_name": "strict"}
         values = {f.name: record.get(f.name) for f in fields(cls) if f.name != "name"}
-        return cls(**{name: usual.get(name, "") if value is None else str(value) for name, value in values.items()})
+        words = {name: usual.get(name, "") if value is None else str(value) for name, value in values.items()}
+        # Folds whose clips are all of different sources were once said to keep sources together: they are the same.
+        return cls(**{**words, "split": words["split"].removesuffix(", clips of one source together")})
 
     @property
     def info(self) -> MetricInfo:

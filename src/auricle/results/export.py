@@ -30,6 +30,8 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
 }
 
 
