@@ -57,7 +57,7 @@ def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> No
     text = build_page(read_runs([run]))
     first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
     assert "no result of random weights" in text[first:second]
-    assert "above, without a paired comparison, random weights (40.0 %, linear)" in text[second:]
+    assert "above random weights (40.0 %, linear): +30.0, without a paired comparison" in text[second:]
 
 
 def test_encoders_of_one_name_have_the_same_labels_in_any_order(tmp_path: Path) -> None:

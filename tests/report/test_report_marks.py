@@ -65,7 +65,7 @@ def test_a_gain_is_marked_by_the_paired_comparison(tmp_path: Path) -> None:
         assert pair.clear is bool(sign)
         assert f"{sign}{100 * pair.gain:+.1f} [{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]" in page
     assert page.count("▲") == page.count("▼") == 2  # one each, and their explanation
-    assert "66.7 %; above random weights (50.0 %, probe)" in page
+    assert "66.7 %; above random weights (50.0 %, probe): +16.7 [" in page
 
 
 def test_without_predictions_no_gain_is_marked(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_without_predictions_no_gain_is_marked(tmp_path: Path) -> None:
     assert "+75.0" in page
     assert page.count("▲") == 1
     assert "Without this interval: predictions were not kept, or test units are too few." in page
-    assert "above, without a paired comparison, random weights" in page
+    assert "random weights (16.7 %, probe): +75.0, without a paired comparison" in page
 
 
 def edited(folder: Path, change: Callable[[Result], Result]) -> Path:
@@ -99,7 +99,10 @@ def test_scores_with_copies_of_training_clips_have_a_mark_everywhere(
     assert words in to_csv([sheet])
     page = written(tmp_path, run).text
     assert page.count("91.7 †") == 1
-    assert "† optimistic: test clips are copies of training clips, or the protocol leaks: see the task." in page
+    assert (
+        "† optimistic: test clips are copies of training clips, or the protocol leaks (the section of the task says which)."
+        in page
+    )
     assert f"† optimistic: {words}." in page
     # Comparisons and ranks say it, too.
     for more in (["--compare", "mine", "other"], ["--ranks"]):
@@ -126,7 +129,7 @@ def test_results_of_an_older_version_have_a_mark_everywhere(tmp_path: Path, caps
     assert r"\textdaggerdbl{}" in to_latex([sheet])
     page = written(tmp_path, run).text
     assert page.count("91.7 ‡") == 1
-    assert "‡ computed by an older version of auricle, by other rules for scores or intervals: see the task." in page
+    assert "‡ computed by an older version of auricle, by other rules for scores or intervals (the" in page
     assert said in page
     for more in (["--compare", "mine", "other"], ["--ranks"]):
         assert main(["results", str(run), *more]) == 0

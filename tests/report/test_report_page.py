@@ -61,13 +61,14 @@ def test_results_table_has_every_number_with_interval_control_and_mark(full: Pag
 
 
 def test_verdict_compares_with_the_best_of_each_control(make_run: MakeRun, tmp_path: Path, full: Page) -> None:
-    alone = "above, without a paired comparison,"
+    alone = ", without a paired comparison"
     assert (
-        f"Best pre-trained: audiomosaic-tiny with the protobin probe, 84.0 %; {alone} random weights (55.0 %, protobin); "
-        f"{alone} log-mel statistics (68.0 %, protobin); {alone} MFCC statistics (61.0 %, protobin)." in full.text
+        "Best pre-trained: audiomosaic-tiny with the protobin probe, 84.0 %; above random weights (55.0 %, protobin): "
+        f"+29.0{alone}; above log-mel statistics (68.0 %, protobin): +16.0{alone}; above MFCC statistics (61.0 %"
+        in full.text
     )
     weak = written(tmp_path, make_run(tmp_path / "weak", shift=-0.28))
-    assert f"56.0 %; {alone} random weights (55.0 %, protobin); below, without" in weak.text
+    assert f"56.0 %; above random weights (55.0 %, protobin): +1.0{alone}; below log-mel" in weak.text
 
 
 def test_recipe_deviations_corpus_and_environment_are_shown(full: Page) -> None:

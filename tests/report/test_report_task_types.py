@@ -30,9 +30,9 @@ def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
     assert "mean absolute pitch error, semitones, lower is better; 9 test units" in words
     assert "1.25 [1.1, 1.4] +1.25" in words
     assert (
-        "Best pre-trained: mosaic with linear, 1.25 semitones; better than, without a paired comparison, random "
-        "weights (2.5 semitones, linear); worse than, without a paired comparison, log-mel statistics (1 semitones, "
-        "linear); no result of MFCC statistics. Lower is better." in words
+        "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, "
+        "linear): +1.25, without a paired comparison; worse than log-mel statistics (1 semitones, linear): -0.25, "
+        "without a paired comparison; no result of MFCC statistics. Lower is better." in words
     )
     assert "in semitones (positive is better, also where lower values are better)" in words
     (values,) = [f for f in figures if f["data"] and f["data"][0].get("error_x")]

@@ -22,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
     results = []
     for seed, encoder in enumerate(ENCODERS):
         result = saved(tmp_path, "clips", encoder, made("clips", 1.0 + seed))
-        results += [replace(result, probe=probe, key=f"{encoder} {probe}") for probe in PROBES]
+        marked = {"details": {"copies": {"clips": {"bytes": 1}, "of": 24}}, "scheme": 3}
+        results += [replace(result, probe=probe, key=f"{encoder} {probe}", **marked) for probe in PROBES]
     write_results(tmp_path / "results.jsonl", results)
     return tmp_path
 

@@ -112,6 +112,7 @@ def diagram(names: Sequence[str], found: Ranking, colours: Sequence[str], book: 
             "y": [top + 0.3, top + 0.3, None, top + 0.7],
             "text": ["", "", "", f"critical difference {found.difference:.2f}"],
             "textposition": "middle center",
+            "cliponaxis": False,
             "line": {"color": "#d9506a", "width": 2},
             "hoverinfo": "skip",
             "showlegend": False,

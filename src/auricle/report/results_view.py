@@ -40,21 +40,24 @@ def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
         element("b", "not seen"),
         ": whether the pre-training corpus held the task's audio, without its labels. ",
         f"{BASELINE[0].upper()}{BASELINE[1:]}." if any(task.constants for task in tasks) else None,
-        [[" ", element("b", sign), f" {MEANING[sign]}: see the task."] for sign in signs],
         class_="quiet",
     )
-    return Markup("".join(element("div", part) for part in parts) + note)
+    marked = [
+        element("p", element("b", sign), f" {MEANING[sign]} (the section of the task says which).", class_="quiet")
+        for sign in signs
+    ]
+    return Markup("".join(element("div", part) for part in parts) + note + "".join(marked))
 
 
 def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
     probes = list(dict.fromkeys(probe for task in tasks for probe in task.probes))
     parts = []
     for task in tasks:
-        title = element("a", task.name, href=f"#{task.anchor}")
-        about = element("span", _about(task), class_="quiet")
-        parts.append(
-            element("tr", element("th", title, " ", about, colspan=len(probes) + 1, scope="rowgroup"), class_="group")
+        # One part, which stays in view where the table scrolls sideways.
+        title = element(
+            "span", element("a", task.name, href=f"#{task.anchor}"), element("i", _about(task), class_="quiet")
         )
+        parts.append(element("tr", element("th", title, colspan=len(probes) + 1, scope="rowgroup"), class_="group"))
         for name, values in task.constants.items():
             cells = [element("td", task.measure.text(values.get(probe)), class_="value") for probe in probes]
             head = element("th", f"{name} ", element("span", "baseline", class_="badge control"), scope="row")
@@ -111,13 +114,22 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
         return element("span", "no control", class_="gain bad")
     if entry.value is None or control.value is None:
         return None
-    pair, text = task.paired(entry, control), task.measure.gain(entry.value, control.value)
+    text, ahead = _difference(task, entry, control)
+    sign, class_ = {1: ("▲ ", " clear"), -1: ("▼ ", " bad")}.get(ahead or 0, ("", ""))
+    return element("span", sign, text, class_=f"gain{class_}")
+
+
+def _difference(task: TaskEvidence, entry: Entry, rival: Entry) -> tuple[str, int | None]:
+    """Return a gain with the interval of the paired difference, and its sign: 0 where the interval includes zero.
+
+    Without predictions of both on enough test units there is no interval, and the sign is None.
+    """
+    text = task.measure.gain(entry.value or 0.0, rival.value or 0.0)
+    pair, info = task.paired(entry, rival), task.condition.info
     if pair is None:
-        return element("span", text, class_="gain")
-    info = task.condition.info
-    sign, class_ = ("", "") if not pair.clear else ("▲ ", " clear") if pair.gain > 0 else ("▼ ", " bad")
+        return text, None
     ends = f"[{info.text(pair.low, plus=True)}, {info.text(pair.high, plus=True)}]"
-    return element("span", f"{sign}{text} {ends}", class_=f"gain{class_}")
+    return f"{text} {ends}", (1 if pair.low > 0 else -1) if pair.clear else 0
 
 
 def summary(task: TaskEvidence) -> Markup:
@@ -131,7 +143,7 @@ def summary(task: TaskEvidence) -> Markup:
     rivals = [(CONTROLS[role], task.best(role)) for role in CONTROL_NAMES]
     for name, rival in rivals:
         if rival is not None:
-            parts.append(f"{_standing(task, best, rival)} {name} ({measure.full(rival.value)}, {rival.probe})")
+            parts.append(_standing(task, best, rival, f"{name} ({measure.full(rival.value)}, {rival.probe})"))
     absent = " or ".join(name for name, rival in rivals if rival is None)
     if absent:
         parts.append(f"no result of {absent}")
@@ -139,16 +151,13 @@ def summary(task: TaskEvidence) -> Markup:
     return element("p", "; ".join(parts) + "." + lower, class_="verdict")
 
 
-def _standing(task: TaskEvidence, entry: Entry, rival: Entry) -> str:
+def _standing(task: TaskEvidence, entry: Entry, rival: Entry, name: str) -> str:
     ahead = (entry.value or 0.0) - (rival.value or 0.0)
-    if ahead == 0:
-        return "equal to"
     # Above or below would mislead where lower values are better.
     words = ("worse than", "better than") if task.measure.lower else ("above", "below")
-    pair = task.paired(entry, rival)
-    zero = ", with zero in the interval of the difference,"
-    caveat = ", without a paired comparison," if pair is None else "" if pair.clear else zero
-    return f"{words[0] if ahead > 0 else words[1]}{caveat}"
+    text, sign = _difference(task, entry, rival)
+    caveat = ", without a paired comparison" if sign is None else "" if sign else ", which includes zero"
+    return f"{'equal to' if ahead == 0 else words[0] if ahead > 0 else words[1]} {name}: {text}{caveat}"
 
 
 def caveat_section(task: TaskEvidence) -> Markup | None:
