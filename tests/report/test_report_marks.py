@@ -99,10 +99,8 @@ def test_scores_with_copies_of_training_clips_have_a_mark_everywhere(
     assert words in to_csv([sheet])
     page = written(tmp_path, run).text
     assert page.count("91.7 †") == 1
-    assert (
-        "† optimistic: test clips are copies of training clips, or the protocol leaks (the section of the task says which)."
-        in page
-    )
+    said = "† optimistic: test clips are copies of training clips, or the protocol leaks (the section of the task says"
+    assert said in page
     assert f"† optimistic: {words}." in page
     # Comparisons and ranks say it, too.
     for more in (["--compare", "mine", "other"], ["--ranks"]):
