@@ -107,7 +107,7 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
-        copies: of training clips among the test clips (see `evaluation.leaks`).
+        copies: returns what is to say of copies of training clips among the test clips (`evaluation.leaks`).
     """
 
     card: TaskCard
@@ -120,7 +120,7 @@ class PlannedTask:
     command: str | None = None
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
-    copies: dict[str, Any] = field(default_factory=dict)
+    copies: Callable[[], dict[str, Any]] = dict
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ class Evaluation:
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
+        copies = task.copies()
         metric = task.task_type.headline(task.card, task.plan, predictions)
         scores = self.scores(outcome, metric)
         detail = scores.detail
@@ -239,7 +240,7 @@ class Evaluation:
                     [
                         *task.corpus.notes,
                         *task.plan.notes,
-                        *task.copies.get("said", ()),
+                        *copies.get("said", ()),
                         *outcome.notes,
                         *encoder.notes,
                         *read_notes(task.corpus),
@@ -271,7 +272,7 @@ class Evaluation:
             details={
                 **detail.get("details", {}),
                 **outcome.details,
-                **({"copies": task.copies} if task.copies else {}),
+                **({"copies": copies} if copies else {}),
             },
             constant=constant,
             constant_metrics=floor,
@@ -297,6 +298,8 @@ def drive(
     path = evaluations[0].task.out / FILE
     known = {result.key: result for result in read_results(path)} if path.is_file() else {}
     todo = list({one.key: one for one in evaluations if one.key not in known}.values())
+    for one in todo:
+        one.task.copies()  # what takes time has a progress bar of its own
     caches = [open_cache(one) for one in todo]
     with progress_bar(progress) as bar:
         line = bar.add_task("", total=len(todo), visible=bool(todo))
