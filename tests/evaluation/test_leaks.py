@@ -286,7 +286,11 @@ def test_copies_are_refused_or_dropped_by_every_verb(
     with pytest.raises(CorpusError, match=r"2 of 6 test clips are copies .* --on-leak drop to evaluate without them"):
         run("refuse", leaky, "out")
     assert not (tmp_path / "out" / "results.jsonl").exists()
-    dropped, warned = run("drop", leaky, "out")[0], run("warn", leaky, "out")[0]
+    dropped = run("drop", leaky, "out")[0]
+    head, *skipped = map(json.loads, (tmp_path / "out" / "ledger.jsonl").read_text().splitlines())
+    assert head["sentence"] in dropped.notes
+    assert (head["came"]["recording"], head["used"]["recording"], len(skipped)) == (22, 20, 2)
+    warned = run("warn", leaky, "out")[0]
     clean = run("refuse", leaky.select(range(20)), "clean")[0]
     assert (dropped.clips, warned.clips, clean.clips) == (4, 6, 4)
     assert dropped.details["copies"]["dropped"] == 2

@@ -85,11 +85,13 @@ class EvaluatedEncoder:
         encoder: the frozen encoder.
         role: `pretrained`, or the control that it is.
         seen: whether the task's audio was seen in pre-training; None: not known.
+        notes: remarks on that.
     """
 
     encoder: FrozenEncoder
     role: Role = "pretrained"
     seen: bool | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
+        listed: output beside which the list of skipped clips is written; None: `out`.
         copies: returns what is to say of copies of training clips among the test clips (`evaluation.leaks`).
     """
 
@@ -121,6 +124,7 @@ class PlannedTask:
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
     copies: Callable[[], dict[str, Any]] = dict
+    listed: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,9 @@ class Evaluation:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
         lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
         ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
-        if self.evaluated.role == "pretrained" or not beside(task.out).exists():
-            ledger.write(beside(task.out))
+        listed = beside(task.listed or task.out)
+        if self.evaluated.role == "pretrained" or not listed.exists():
+            ledger.write(listed)
         if not ledger.complete:
             outcome = replace(outcome, notes=[ledger.sentence, *outcome.notes])
         result = self._record(outcome, saved.as_posix(), missing, began)
@@ -242,6 +247,7 @@ class Evaluation:
                         *task.plan.notes,
                         *copies.get("said", ()),
                         *outcome.notes,
+                        *self.evaluated.notes,
                         *encoder.notes,
                         *read_notes(task.corpus),
                         *band_notes(task.corpus, encoder.rate),

@@ -148,7 +148,7 @@ def probe_by_protocol(
     corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, config.device, precision, trust_remote_code)
     return evaluate_by_protocol(
-        [evaluated_on(opened, corpus)],
+        [evaluated_on(opened, corpus, progress=progress)],
         card,
         corpus,
         out=out if out is not None else opened.folder / "probes" / card.name,
