@@ -159,7 +159,7 @@ class Evaluation:
             "card": {name: value for name, value in task.card.to_json().items() if name not in PROSE},
             "reader": self.probe.to_json() if self.facts is None else self.facts,
             "seeds": protocol.seeds,
-            "search": protocol.search.to_json(),
+            "search": protocol.search.by(task.plan.headline(task.card) if self.facts is None else "").to_json(),
             "loss": None if protocol.loss is None else protocol.loss.to_json(),
             "rest": [protocol.refit, protocol.confidence, protocol.split_seed],
         }
