@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from auricle.cli import inner_command
-from auricle.cli.arguments import ComputeArguments, StepArguments, parse
+from auricle.cli.arguments import ComputeArguments, parse
 from auricle.errors import ConfigError
 
 # Kind of part -> what `--help` says of it.
@@ -31,11 +31,6 @@ class CheckArguments(ComputeArguments):
     """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckStepArguments(StepArguments, CheckArguments):
-    """Arguments of `auricle check objective` and `auricle check recipe`."""
-
-
 def check(argv: Sequence[str]) -> None:
     """Find the faults of your own encoder, objective or recipe."""
     lines = [f"  auricle check {kind} NAME [--device DEVICE] [--precision PRECISION]" for kind in _KINDS]
@@ -43,8 +38,7 @@ def check(argv: Sequence[str]) -> None:
     kind = inner_command("check", argv, "\n".join(["usage:", *lines, end]))
     if kind is None:
         return
-    arguments = CheckArguments if kind == "encoder" else CheckStepArguments
-    args: Any = parse(arguments, argv[1:], f"check {kind}", _KINDS[kind])
+    args = parse(CheckArguments, argv[1:], f"check {kind}", _KINDS[kind])
     from rich.console import Console
 
     from auricle.encoders.checking import check_encoder, faults, render_findings
