@@ -14,6 +14,7 @@ from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import write_corpus
 
+from auricle.devices import cores
 from auricle.training.threads import cores
 
 pytestmark = pytest.mark.distributed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from annotated_types import Ge
 
 from auricle.config import Config, Count, Natural, Positive
 from auricle.corpus.windows import WindowConfig
+from auricle.devices import cores
 from auricle.errors import ConfigError, CorpusError
 
 # Seed sequences ignore trailing zeros, so that streams differ in a leading number.
@@ -56,8 +56,7 @@ class LoaderConfig(Config):
         """Return the number of background threads on this machine."""
         if self.workers >= 0:
             return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-        return 1 if cores <= 2 else min(8, cores // 2)
+        return 1 if cores() <= 2 else min(8, cores() // 2)
 
 
 def crop_generator(seed: int, epoch: int, place: int) -> np.random.Generator:
