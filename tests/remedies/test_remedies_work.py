@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pkgutil
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from auricle.cli import main
+from auricle.results.record import read_results
 
 RATE = 16000
 TRAIN = [
@@ -266,3 +268,55 @@ def test_a_skipped_recording_is_named_once(auricle: Command, tmp_path: Path) -> 
     (data / "broken.wav").touch()
     message = auricle.works("corpus", "scan", data)
     assert "│ broken.wav │ empty (0 bytes); expected a recording; copy it again from its source │" in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "worker", "calls"),
+    [
+        ("embed", "auricle.encoders.frozen.FrozenEncoder.encode", 3),
+        ("probe", "auricle.tasks.clips.run.fit_fold", 5),
+        ("finetune", "auricle.finetuning.fold.FoldTuning.run", 5),
+    ],
+)
+def test_an_interrupted_command_is_continued(
+    auricle: Command, run: Path, monkeypatch: pytest.MonkeyPatch, verb: str, worker: str, calls: int
+) -> None:
+    """Ctrl-C in the second part of the work; the command that is printed does the other parts, to the same end."""
+    made: list[object] = []
+    work = pkgutil.resolve_name(worker)
+
+    def stopping(*args: object, **settings: object) -> object:
+        made.append(None)
+        if len(made) == calls + 2:
+            raise KeyboardInterrupt
+        return work(*args, **settings)
+
+    monkeypatch.setattr(worker, stopping)
+    monkeypatch.setattr("auricle.tokens.embeddings._COMMIT_SECONDS", 0.0)
+    words = {
+        "embed": ["embed", run, "--data", "data", "--batch", "4", "--out", "{}.csv"],
+        "probe": ["probe", run, "--task", "folder", "--data", "data", *QUICK, "--out", "{}"],
+        "finetune": ["finetune", run, "--task", "folder", "--data", "data", *TUNE, "--mode", "head", "--out", "{}"],
+    }[verb]
+    auricle.works(*(str(word).format("whole") for word in words))
+    assert len(made) == calls
+    assert main([str(word).format("stopped") for word in words]) == 130
+    message = auricle.capsys.readouterr().err
+    auricle.works(*shlex.split(after(message, "are kept", r".*Continue with: auricle (.+)")))
+    assert len(made) == 2 * calls + 1
+    if verb == "embed":
+        assert Path("stopped.csv").read_bytes() == Path("whole.csv").read_bytes()
+        return
+    whole, stopped = (read_results(Path(name) / "results.jsonl")[0] for name in ("whole", "stopped"))
+    assert (stopped.value, stopped.low, stopped.high) == (whole.value, whole.low, whole.high)
+
+
+def test_a_table_of_other_vectors_is_replaced_or_another_written(auricle: Command, tmp_path: Path) -> None:
+    data, other = tones(tmp_path / "data"), tones(tmp_path / "other", 4)
+    words = ["embed", "remedy_encoders:Bands", "--out", "v.csv", "--data"]
+    auricle.works(*words, data)
+    message = auricle.refused(*words, other)
+    assert "v.csv holds 12 vectors of the corpus data by the model remedy_encoders:Bands" in message
+    auricle.works(*changed(words, "--out", "w.csv"), other)
+    auricle.works(*words, other, after(message, "or add "))
+    assert Path("v.csv").read_bytes() == Path("w.csv").read_bytes()

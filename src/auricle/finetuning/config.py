@@ -46,7 +46,7 @@ class FinetuneConfig(Config, section=""):
         max_seconds: longer training clips are cropped to a window of this length at a random place; None: as much as
             the encoder takes at once. Validation and test read whole clips, window by window.
         loss: a name of `LOSSES`; "": the card's.
-        metric: selects the epoch, on the validation clips; None: accuracy, or `map` for several labels.
+        metric: selects the epoch, on the validation clips; None: the task's headline metric.
         precision: `bf16` computes in bfloat16 (autocast), `auto` does where the processor has it.
     """
 
