@@ -31,7 +31,7 @@ def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(p
     for protocol, corpus in (("strict", "corpus o"), ("strict", "another "), ("hear", "corpus o")):
         assert f"Task: esc10, protocol {protocol}, corpus, content {corpus.rstrip()}" in words
     assert "no control" in words  # that of the other corpus is none
-    assert "† optimistic: the hear protocol: the first split <chose>." in words
+    assert "† the hear protocol makes scores optimistic: the first split <chose>." in words
 
 
 def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> None:

@@ -93,19 +93,25 @@ def test_scores_with_copies_of_training_clips_have_a_mark_everywhere(
     marked = [row[1].endswith("] †") for row in sheet.rows if not row[0].startswith("baseline")]
     assert marked == [True, False]
     words = "3 of 60 test clips are copies of training clips"
-    assert f"† optimistic: {words}" in sheet.notes
+    assert f"† {words}, which makes the score optimistic" in sheet.notes
     assert r"\] †" in to_markdown([sheet])
     assert r"] \textdagger{}" in to_latex([sheet])
     assert words in to_csv([sheet])
     page = written(tmp_path, run).text
     assert page.count("91.7 †") == 1
-    said = "† optimistic: test clips are copies of training clips, or the protocol leaks (the section of the task says"
+    said = (
+        "† not the score of new clips: test clips are copies of training clips, or the protocol leaks (the section"
+    )
     assert said in page
-    assert f"† optimistic: {words}." in page
+    assert f"† {words}, which makes the score optimistic." in page
     # Comparisons and ranks say it, too.
     for more in (["--compare", "mine", "other"], ["--ranks"]):
         assert main(["results", str(run), *more]) == 0
         assert words in " ".join(capsys.readouterr().out.split())
+    # A copy with another label does the reverse.
+    reverse = {"copies": {**COPIES["copies"], "other_label": 2}}
+    (sheet,) = list_sheets(ResultBook.collect([edited(tmp_path / "reverse", lambda r: replace(r, details=reverse))]))
+    assert f"† {words}, 2 of them with another label, which makes the score pessimistic" in sheet.notes
     # Copies that were dropped are no reason.
     dropped = {"copies": {**COPIES["copies"], "dropped": 3}}
     clean = edited(tmp_path / "clean", lambda r: replace(r, details=dropped))

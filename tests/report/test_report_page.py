@@ -119,7 +119,7 @@ def test_map_points_and_clips_are_there_once(full: Page) -> None:
     ringed = [d["clip"] for trace in points for d in trace["customdata"] if d["clip"] is not None]
     assert sorted(ringed) == list(range(20))
     assert full.tags.count("audio") == 21  # the gallery and the player
-    assert "300 clips by their pooled embedding, 20 of them playable" in full.text
+    assert "300 clips by pooled embedding, 20 of them playable" in full.text
 
 
 def test_provenance_of_a_number(full: Page) -> None:

@@ -53,7 +53,7 @@ def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
              metrics={"accuracy": 0.5, "min_dcf": 0.25, "mae_db": 3.21}),
     )  # fmt: skip
     for told in (
-        "protocol evar, split", "optimistic because the evar protocol: one",
+        "protocol evar, split", "leaks the evar protocol makes scores optimistic: one",
         "multiply-adds of the probe per clip 123 456",
         "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, mae_db 3.21 dB",
     ):  # fmt: skip

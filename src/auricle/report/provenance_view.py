@@ -7,7 +7,7 @@ from typing import Any
 from auricle.report.evidence import Entry, TaskEvidence
 from auricle.report.markup import Markup, details, element, table
 from auricle.report.numbers import ABSENT, Measure, by_name, duration, short
-from auricle.results.caveats import optimistic
+from auricle.results.caveats import leaks
 
 SEEN = {
     True: ("seen", "seen", "This audio was seen in pre-training, without its labels."),
@@ -36,7 +36,7 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
     r, measure = entry.record, task.measure
     spread = f"[{measure.text(entry.low)}, {measure.text(entry.high)}]"
     summary = f"{entry.row.label} · {entry.probe}: {measure.text(entry.value)} {spread}"
-    leaks = optimistic(r)
+    leaking = leaks(r)
     total = f" of {short(r['clips_total'])}" if r.get("clips_total") is not None else ""
     facts: list[tuple[str, Any]] = [
         ("command", element("code", r.get("command", "not recorded"))),
@@ -44,7 +44,7 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
         ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
         ("metric", measure.about),
         ("protocol", f"{r.get('protocol_name') or 'strict'}, {r.get('protocol', 'division not recorded')}"),
-        ("optimistic because", element("ul", [element("li", leak) for leak in leaks]) if leaks else "no known reason"),
+        ("leaks", element("ul", [element("li", leak) for leak in leaking]) if leaking else "none known"),
         ("interval", f"{'none: ' if entry.low is None else ''}{r.get('interval', 'not recorded')}"),
         ("split", r.get("split", "not recorded")),
         (

@@ -11,6 +11,7 @@ from auricle.report.numbers import number, short
 from auricle.report.provenance_view import badge
 from auricle.results.caveats import BASELINE, MEANING, explained, marks
 from auricle.results.record import CONTROL_NAMES, CONTROLS
+from auricle.words import plural
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -73,8 +74,8 @@ def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
 
 def _about(task: TaskEvidence) -> str:
     first = task.first
-    units = "test clips" if task.type_name == "clips" else "test units"
-    count = f"{short(first.get('clips'))} {units}" if first.get("clips") is not None else ""
+    unit, units = "test clip" if task.type_name == "clips" else "test unit", number(first.get("clips"))
+    count = "" if units is None else "1 " + unit if units == 1 else f"{short(int(units))} {plural(unit)}"
     name = str(first.get("protocol_name") or "strict")
     named = "" if name == "strict" else f"{name} protocol"
     return "; ".join(part for part in (task.measure.about, count, str(first.get("protocol", "")), named) if part)

@@ -14,9 +14,9 @@ from auricle.results.record import CONTROLS, SCHEME
 T = TypeVar("T")
 Record = Mapping[str, Any]
 
-OPTIMISTIC, OLDER = "†", "‡"
+LEAKED, OLDER = "†", "‡"
 MEANING = {
-    OPTIMISTIC: "optimistic: test clips are copies of training clips, or the protocol leaks",
+    LEAKED: "not the score of new clips: test clips are copies of training clips, or the protocol leaks",
     OLDER: "computed by an older version of auricle, by other rules for scores or intervals",
 }
 BASELINE = "baseline: the score of predictions that ignore the sound"
@@ -33,29 +33,35 @@ def constant_value(record: Record) -> tuple[str, float] | None:
 
 def marks(record: Record) -> str:
     """Return the signs that a value has in tables, "" for none; `MEANING` and `explained` say what they mean."""
-    return OPTIMISTIC * bool(optimistic(record)) + OLDER * (_scheme(record) < SCHEME)
+    return LEAKED * bool(leaks(record)) + OLDER * (_scheme(record) < SCHEME)
 
 
-def optimistic(record: Record) -> list[str]:
-    """Return the reasons why a score is optimistic, in words."""
+def leaks(record: Record) -> list[str]:
+    """Return why a score is not that of new clips, in words: copies among the test clips, leaks of the protocol."""
+    reasons = []
     details = record.get("details")
     copies = details.get("copies") if isinstance(details, dict) else None
     copies = copies if isinstance(copies, dict) and not copies.get("dropped") else {}
     kinds = copies.get("clips")
     count = sum(n for n in kinds.values() if isinstance(n, int)) if isinstance(kinds, dict) else 0
-    name = record.get("protocol_name") or "strict"
-    leaks = record.get("leaks")
-    leaks = [f"the {name} protocol: {leak}" for leak in leaks] if isinstance(leaks, list) else []
-    return [f"{count} of {copies.get('of')} test clips are copies of training clips"] * bool(count) + leaks
+    if count:
+        whose = "test clips is a copy of a training clip" if count == 1 else "test clips are copies of training clips"
+        others = copies.get("other_label") or 0
+        effect = f", {others} of them with another label, which makes the score pessimistic" if others else ""
+        reasons.append(f"{count} of {copies.get('of')} {whose}{effect or ', which makes the score optimistic'}")
+    name, listed = record.get("protocol_name") or "strict", record.get("leaks")
+    if isinstance(listed, list):
+        reasons += [f"the {name} protocol makes scores optimistic: {leak}" for leak in listed]
+    return reasons
 
 
 def explained(records: Iterable[Record]) -> dict[str, str]:
     """Return what each sign of `marks` that these records have means for them, in words."""
     listed = list(records)
     words: dict[str, str] = {}
-    reasons = dict.fromkeys(reason for record in listed for reason in optimistic(record))
+    reasons = dict.fromkeys(reason for record in listed for reason in leaks(record))
     if reasons:
-        words[OPTIMISTIC] = f"optimistic: {'; '.join(reasons)}"
+        words[LEAKED] = "; ".join(reasons)
     old = [record for record in listed if _scheme(record) < SCHEME]
     if old:
         schemes = " and ".join(str(s) for s in sorted(set(map(_scheme, old))))

@@ -10,7 +10,7 @@ from typing import Any
 
 from auricle.metrics.catalogue import described
 from auricle.results.book import Block, Found, ResultBook
-from auricle.results.caveats import BASELINE, constant_value, explained, marks, optimistic, whose
+from auricle.results.caveats import BASELINE, constant_value, explained, leaks, marks, whose
 from auricle.results.comparison import Comparison, OverTasks, Pair
 from auricle.results.conditions import Condition
 from auricle.results.ranks import LEVEL, RankTable
@@ -175,7 +175,7 @@ def _record(found: Found, condition: Condition) -> dict[str, Any]:
         "params": r.params,
         "macs": r.macs,
         "seconds": r.seconds,
-        "leaks": "; ".join(optimistic(vars(r))),
+        "leaks": "; ".join(leaks(vars(r))),
         "scheme": r.scheme,
         "notes": "; ".join(r.notes),
         "made": r.made,
