@@ -11,7 +11,7 @@ import numpy as np
 
 from auricle.audio.batch import Audio
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, clip_name, with_losses
+from auricle.corpus.losses import cause_of, clip_name, clip_names, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
@@ -109,7 +109,7 @@ def embed_corpus(
     else:
         notes = (*notes, f"{out} held the vectors of these clips by this model already: nothing was encoded")
     skipped = made["skipped"]
-    named = [(row, clip_name(corpus, row)) for row in range(len(corpus))] if skipped else []
+    named = enumerate(clip_names(corpus, range(len(corpus))) if skipped else ())
     ledger = with_losses(corpus, {row: (skipped[n], cause_of(skipped[n])) for row, n in named if n in skipped})
     ledger.write(beside(out), made=made)
     notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
