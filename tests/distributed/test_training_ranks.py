@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from toy_pretraining import write_corpus
 
 from auricle.devices import cores
-from auricle.training.threads import cores
 
 pytestmark = pytest.mark.distributed
 SCRIPT = Path(__file__).parent / "train_ranks.py"
