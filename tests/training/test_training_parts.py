@@ -45,9 +45,8 @@ def test_threads_that_the_user_asks_for(asked: str, threads: int | None, monkeyp
 
 def test_a_run_trains_with_the_threads_that_the_user_asks_for(tmp_path: Path) -> None:
     words = [
-        sys.executable, "-m", "auricle.cli", "pretrain", "cola", "--data", "builtin:scenes?clips=8", "--train.steps",
-        "1", "--train.warmup-steps", "0", "--loader.batch", "8", "--window.seconds", "1",
-        "--out", str(tmp_path / "run"),
+        sys.executable, "-m", "auricle.cli", "pretrain", "cola", "--data", "builtin:scenes?clips=2", "--train.steps",
+        "1", "--train.warmup-steps", "0", "--loader.batch", "2", "--window.seconds", "1", "--out", str(tmp_path / "run")
     ]  # fmt: skip
     asked = str(cores() + 1)
     said = subprocess.run(
