@@ -18,8 +18,8 @@ from auricle.tokens.token_set import TokenBatch, TokenShape
 Part = Literal[Source, "map"]
 
 
-# Of standardised vectors, by `benchmarks/linear_range.py` on corpora that no page reports probes of: of 64 searches five
-# end at its upper edge and none at the lower one; wider ranges score test clips no better. The paper's ends at 7e-3.
+# Of standardised vectors, by `benchmarks/linear_range.py` on corpora that no page reports probes of: of 64 searches
+# five end at its upper edge, none at the lower one; wider ranges score test clips no better. The paper's ends at 7e-3.
 _STANDARDISED = (1e-4, 1e-1)
 
 
