@@ -22,7 +22,7 @@ from toy_pretraining import toy_recipe, write_corpus
 
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
-from auricle.errors import CheckpointError, ConfigError, StorageError, Terminated
+from auricle.errors import CheckpointError, ConfigError, CorpusError, StorageError, Terminated
 from auricle.recipes import Recipe, pretrain, resume
 from auricle.recipes.request import read_request, requested
 from auricle.training.lock import RunLock
@@ -293,9 +293,9 @@ def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, c
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
     recipe = make_recipe(steps=1)
     # A run that is refused later names no list, since none was written.
-    large = recipe.replace(loader=recipe.loader.replace(batch=100))
-    with pytest.raises(ConfigError, match="batch"):
-        pretrain(large, data, tmp_path / "run")
+    none = recipe.replace(loader=recipe.loader.replace(shortest=60.0))
+    with pytest.raises(CorpusError, match="clips of at least 60 s are needed"):
+        pretrain(none, data, tmp_path / "run")
     said = capsys.readouterr().err
     assert "class 1/noise.wav (" in said
     assert "ledger.jsonl" not in said

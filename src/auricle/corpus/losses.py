@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,13 @@ def spread_of(wave: np.ndarray) -> float:
 
 def clip_name(corpus: Corpus, row: int) -> str:
     """Return the name of a clip: its recording's, with the range if it is one."""
-    clip = corpus[row]
-    return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
+    return clip_names(replace(corpus, table=corpus.table.slice(row, 1)), [0])[0]
+
+
+def clip_names(corpus: Corpus, rows: Iterable[int]) -> list[str]:
+    """Return the names of clips, see `clip_name`."""
+    files, starts, seconds, whole = (corpus.column(name) for name in ("file", "start", "seconds", "_whole"))
+    return [files[r] if whole[r] else f"{files[r]} [{starts[r]:g} s + {seconds[r]:g} s]" for r in rows]
 
 
 def with_losses(
@@ -70,15 +76,16 @@ def with_losses(
     }
     ledger = corpus.ledger.drop(*lost.values(), *_following(corpus, reasons, set(lost)))
     divided = len(set(files)) < len(files) or "clip" in ledger.came
+    named = (lambda rows: clip_names(corpus, rows)) if divided else (lambda rows: [files[row] for row in rows])
     if divided:
-        clips = [Entry("clip", clip_name(corpus, row), why, why.cause) for row, why in reasons.items()]
+        clips = zip(named(reasons), reasons.values(), strict=True)
         # An earlier step may have counted them; those that came since, by dividing or joining, are new.
         new = max(0, len(files) - ledger.used.get("clip", 0))
-        ledger = ledger.add("clip", used=new).drop(*clips)
+        ledger = ledger.add("clip", used=new).drop(*(Entry("clip", name, why, why.cause) for name, why in clips))
     said = {row: why for row, why in (remarks or {}).items() if why is not None and row not in reasons}
     kind: Kind = "clip" if divided else "recording"
-    names = ((clip_name(corpus, row) if divided else files[row], why) for row, why in said.items())
-    return ledger.drop(*(Entry(kind, name, why, why.cause, used=True) for name, why in names))
+    remarked = zip(named(said), said.values(), strict=True)
+    return ledger.drop(*(Entry(kind, name, why, why.cause, used=True) for name, why in remarked))
 
 
 def _following(corpus: Corpus, reasons: Mapping[int, Reason], lost: set[str]) -> list[Entry]:

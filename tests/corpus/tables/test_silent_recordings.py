@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from auricle.corpus.ledger import beside
 from auricle.corpus.losses import silence
 from auricle.corpus.scan import scan
 from auricle.evaluation.probing import probe
@@ -57,8 +58,10 @@ def _entries(ledger: Path) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _ledgers(data: Path, run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    yield "scan", scan(data, out=folder / "scan.parquet").table.with_suffix(".ledger.jsonl")  # type: ignore[union-attr]
-    yield "embed", embed(run, data, folder / "vectors.parquet", progress=False).path.with_suffix(".ledger.jsonl")
+    scan(data, out=folder / "scan.parquet")
+    yield "scan", beside(folder / "scan.parquet")
+    embed(run, data, folder / "vectors.parquet", progress=False)
+    yield "embed", beside(folder / "vectors.parquet")
     probe(run, task="folder", data=data, out=folder / "probes", probes=["knn"], progress=False)
     yield "probe", next((folder / "probes").rglob("ledger.jsonl"))
     yield "pretrain", run / "ledger.jsonl"

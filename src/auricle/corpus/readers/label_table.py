@@ -153,8 +153,8 @@ def tidy_columns(
         else:
             tidy[name] = _guessed(values)
     if "split" in tidy:
-        known = {value: tidy_split(value) for value in set(tidy["split"])}
-        tidy["split"] = [known[value] for value in tidy["split"]]
+        usual = {value: tidy_split(value) for value in set(tidy["split"])}
+        tidy["split"] = [usual[value] for value in tidy["split"]]
     return tidy
 
 
