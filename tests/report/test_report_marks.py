@@ -99,9 +99,7 @@ def test_scores_with_copies_of_training_clips_have_a_mark_everywhere(
     assert words in to_csv([sheet])
     page = written(tmp_path, run).text
     assert page.count("91.7 †") == 1
-    said = (
-        "† not the score of new clips: test clips are copies of training clips, or the protocol leaks (the section"
-    )
+    said = "† not the score of new clips: test clips are copies of training clips, or the protocol leaks (the section"
     assert said in page
     assert f"† {words}, which makes the score optimistic." in page
     # Comparisons and ranks say it, too.
