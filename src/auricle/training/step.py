@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
+from auricle.devices import autocast_dtype
 from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
 from auricle.training.optimiser import Plan, build_optimiser, learning_rate, named_parameters, training_progress
-from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
 from auricle.training.train_config import TrainConfig
