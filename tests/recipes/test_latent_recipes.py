@@ -95,7 +95,8 @@ def test_bat() -> None:
 def test_m2d() -> None:
     recipe, o = paper("m2d")
     assert (o.mask, o.decoder.width, o.decoder.depth) == (RandomMask(0.7), 512, 8)
-    assert o.teacher == TeacherConfig(0.99995, 0.99999)
+    assert o.teacher == TeacherConfig(0.99995, 0.99999, scope="context", start="own")
+    assert recipe.encoder.cls
     (term,) = o.terms
     assert (term.target.sight, term.target.layers, term.target.per_layer, term.measure) == (
         "masked", -1, "layer", "cosine",

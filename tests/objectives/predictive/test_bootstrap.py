@@ -198,8 +198,9 @@ def test_refusals() -> None:
         go(objective, encoder, views(1))
     with pytest.raises(ConfigError, match=r"set projector\.out and predictor\.out alike"):
         BootstrapConfig(projector=byol_head(out=8), predictor=byol_head(out=9))
-    with pytest.raises(ConfigError, match="set it to all"):
-        BootstrapConfig(teacher=TeacherConfig(scope="context"))
+    for wrong in (TeacherConfig(scope="context"), TeacherConfig(start="own")):
+        with pytest.raises(ConfigError, match="set them to all and student"):
+            BootstrapConfig(teacher=wrong)
     with pytest.raises(ConfigError, match="BatchNorm in training mode"):
         cached_backward(objective, encoder, views(4), torch.Generator(), micro_batch=2)
     config = BootstrapConfig(**HEADS)

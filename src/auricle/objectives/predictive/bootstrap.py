@@ -51,10 +51,10 @@ class BootstrapConfig(ObjectiveConfig):
                 f"the projector's output has width {self.projector.out} and the predictor's {self.predictor.out}; the "
                 "prediction is compared with a projection: set projector.out and predictor.out alike"
             )
-        if self.teacher.scope != "all":
+        if self.teacher.scope != "all" or self.teacher.start != "student":
             raise ConfigError(
-                f"found teacher.scope {self.teacher.scope!r}; the two see different views, so that no tokens can be "
-                "shared: set it to all"
+                f"found teacher.scope {self.teacher.scope!r} and start {self.teacher.start!r}; the two see different "
+                "views, so that no tokens can be shared, and begin alike: set them to all and student"
             )
 
 

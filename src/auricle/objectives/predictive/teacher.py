@@ -29,7 +29,8 @@ class TeacherConfig(Config):
         steps: length of the schedule in steps; 0: the whole training.
         curve: of the decay, from `decay` to `end`.
         scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
-            then share (data2vec).
+            then share (data2vec, M2D).
+        start: the teacher's first weights: a copy of the `student`'s, or drawn on their `own` (M2D).
     """
 
     decay: Share = 0.999
@@ -37,6 +38,7 @@ class TeacherConfig(Config):
     steps: Natural = 0
     curve: Literal["linear", "cosine"] = "linear"
     scope: Literal["all", "context"] = "all"
+    start: Literal["student", "own"] = "student"
 
     def at(self, step: int, progress: float) -> float:
         """Return the decay of a step (from 0), before which a share `progress` of the training was done."""
@@ -97,15 +99,24 @@ class Teacher(MovingAverage):
     """The slow copy of an encoder; encodes the clean view.
 
     Args:
-        config: schedule and scope.
+        config: schedule, scope and first weights.
         encoder: the student.
+        generator: draws weights of its own.
     """
 
     copy: Encoder
 
-    def __init__(self, config: TeacherConfig, encoder: Encoder) -> None:
+    def __init__(self, config: TeacherConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__(encoder)
         self.config = config
+        if config.start == "own":
+            draw = getattr(self.copy, "initialise", None)
+            if draw is None:
+                raise ConfigError(
+                    f"found teacher.start 'own', and {type(encoder).__name__} can't draw its weights anew; set it to "
+                    "student"
+                )
+            draw(generator)
 
     @torch.no_grad()
     def see(

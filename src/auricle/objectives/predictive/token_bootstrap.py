@@ -14,10 +14,11 @@ from auricle.config import Count, Share
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.parts.batch_norm import normalise
 from auricle.encoders.parts.feature_map import FeatureMap
+from auricle.encoders.parts.first_weights import initialise_linear
 from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.distributed import mean_where
-from auricle.objectives.predictive.decoder import full_grid, initialise_linear
+from auricle.objectives.predictive.decoder import full_grid
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.predictive.terms import TokensWhere, chosen_tokens, difference
 from auricle.objectives.targets.target import MaskedBatch, Term, TermConfig, TermLoss, Weight, shuffle_clips

@@ -9,6 +9,7 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.predictive.heads import LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
@@ -66,11 +67,14 @@ def m2d_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=RandomMask(ratio=0.7),
             hide="drop",
-            decoder=TransformerDecoderConfig(512, 8, 16),
-            teacher=TeacherConfig(0.99995, 0.99999),
+            decoder=TransformerDecoderConfig(512, 8, 16, init="xavier_uniform"),
+            teacher=TeacherConfig(0.99995, 0.99999, scope="context", start="own"),
             terms=(
                 RegressionConfig(
-                    TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"), measure="cosine", name="latent"
+                    TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"),
+                    LinearHeadConfig(init="xavier_uniform"),
+                    measure="cosine",
+                    name="latent",
                 ),
             ),
         ),
