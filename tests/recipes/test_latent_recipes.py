@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auricle.encoders.contract import Ability
-from auricle.objectives.masks.blocks import BlockMask, InverseBlockMask
+from auricle.objectives.masks.blocks import InverseBlockMask
 from auricle.objectives.masks.jepa import JepaMask
 from auricle.objectives.masks.samplers import HalvesMask, RandomMask
 from auricle.objectives.masks.spans import SpanMask
@@ -104,13 +104,33 @@ def test_m2d() -> None:
     assert recipe.train.warmup_steps * 15 == recipe.train.steps
 
 
+def test_atst_clip() -> None:
+    recipe, o = paper("atst-clip")
+    heads = (o.projector, o.predictor)
+    assert [(h.hidden, h.out, h.norm, h.bias) for h in heads] == [((4096,), 256, "batch", False)] * 2
+    assert o.teacher == TeacherConfig(0.9995, 1.0, curve="cosine")
+    mixup, crop = recipe.augment.feature
+    assert (mixup.ratio, crop.frequency_scale, crop.time_scale, crop.canvas) == (
+        0.4,
+        (0.6, 1.5),
+        (0.6, 1.5),
+        (1.0, 1.5),
+    )
+    assert (recipe.loader.batch, recipe.encoder.drop_path, recipe.train.min_lr) == (6 * 256, 0.1, 1e-6)
+    assert optimiser(recipe) == (318_000, pytest.approx(1.2e-3), 15_860, "cosine")
+
+
 def test_atst_frame() -> None:
     recipe, o = paper("atst-frame")
-    assert (o.mask, o.hide, o.views, recipe.augment.clean) == (BlockMask(0.65, 5), "token", 2, (1,))
+    assert isinstance(o, JointViewsConfig)
+    assert (o.mask, o.hide, recipe.augment.clean) == (SpanMask(0.65, 5, same_count=False), "token", (1,))
     (term,) = o.terms
-    assert (o.teacher.decay, o.teacher.end, term.decay, term.hidden, term.size) == (0.9996, 0.9996, 0.9996, 4096, 256)
-    assert recipe.encoder.patch == (4, 64)
-    assert (recipe.train.lr, recipe.train.steps, recipe.loader.batch) == (8e-5, 398_000, 6 * 144)
+    assert (term.hidden, term.size, term.across) == (4096, 256, True)
+    assert o.teacher == term.slow == TeacherConfig(0.9996, 1.0, curve="cosine")
+    mixup, crop = recipe.augment.feature
+    assert (mixup.ratio, crop.frequency_scale, crop.time_scale) == (0.4, (0.6, 1.5), (1.0, 1.0))
+    assert (recipe.encoder.patch, recipe.encoder.drop_path, recipe.loader.batch) == ((4, 64), 0.1, 7 * 144)
+    assert optimiser(recipe) == (398_000, pytest.approx(3.15e-4), 19_900, "cosine")
 
 
 def test_a_jepa_and_dp_mae() -> None:
