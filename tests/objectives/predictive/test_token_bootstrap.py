@@ -136,9 +136,8 @@ def test_refusals() -> None:
         objective(encoder, pair(), torch.Generator())
     with pytest.raises(ConfigError, match="NoDecoderConfig"):
         made(CONFIG.replace(decoder=TransformerDecoderConfig(32, 1, 2)))
+    encoder, objective = made(CONFIG.replace(terms=(TokenBootstrapConfig(24, 8, across=True),)))
     with pytest.raises(ConfigError, match="JointViewsConfig"):
-        across = CONFIG.replace(terms=(TokenBootstrapConfig(24, 8, across=True),))
-        encoder, objective = made(across)
         objective(encoder, pair(), torch.Generator())
     with pytest.raises(ConfigError, match="clip"):
         TokenBootstrapConfig(where="clip")

@@ -20,7 +20,7 @@ from auricle.training.train_config import TrainConfig
 ATST_FRAME = Method(
     name="atst-frame",
     paradigm="teacher-student",
-    summary="ATST-Frame: a clean and an augmented view, masked in spans, predict a slow teacher's tokens of each other.",
+    summary="ATST-Frame: a clean and an augmented view, both masked, predict a slow teacher's tokens of each other.",
 )
 NOTES = Notes(
     method="atst-frame",
