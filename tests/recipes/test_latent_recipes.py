@@ -117,22 +117,6 @@ def test_m2d() -> None:
     assert recipe.train.warmup_steps * 15 == recipe.train.steps
 
 
-def test_atst_clip() -> None:
-    recipe, o = paper("atst-clip")
-    heads = (o.projector, o.predictor)
-    assert [(h.hidden, h.out, h.norm, h.bias) for h in heads] == [((4096,), 256, "batch", False)] * 2
-    assert o.teacher == TeacherConfig(0.9995, 1.0, curve="cosine")
-    mixup, crop = recipe.augment.feature
-    assert (mixup.ratio, crop.frequency_scale, crop.time_scale, crop.canvas) == (
-        0.4,
-        (0.6, 1.5),
-        (0.6, 1.5),
-        (1.0, 1.5),
-    )
-    assert (recipe.loader.batch, recipe.encoder.drop_path, recipe.train.min_lr) == (6 * 256, 0.1, 1e-6)
-    assert optimiser(recipe) == (318_000, pytest.approx(1.2e-3), 15_860, "cosine")
-
-
 def test_atst_frame() -> None:
     recipe, o = paper("atst-frame")
     assert isinstance(o, JointViewsConfig)

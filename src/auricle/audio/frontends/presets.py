@@ -46,8 +46,8 @@ PRESETS: dict[str, FrontEndConfig] = {
     "s3prl80": ClipNormLogMelConfig(mels=80, n_fft=400, window=400, low=0.0, high=8000.0),
     "asr80": ClipNormLogMelConfig(mels=80, n_fft=512, window=400, low=0.0, high=8000.0),
     "music128": LogMelConfig(rate=24000, mels=128, n_fft=2048, window=2048, hop=240, low=0.0, high=None),
-    "maskspec128": LogMelConfig(
-        rate=32000, mels=128, n_fft=1024, window=800, hop=320, low=0.0, high=None, mean=-4.5, std=5.0
+    "maskspec128": KaldiFbankConfig(
+        rate=32000, low=0.0, high=15000.0, remove_clip_mean=False, mean=-4.5, std=5.0, divisor=1.0
     ),
     "clap48": LogMelConfig(
         rate=48000, hop=480, low=50.0, high=14000.0, floor=1e-10, floor_mode="clamp", mean=0.0, std=_NATS_PER_DB
@@ -75,7 +75,7 @@ def preset(name: str, **changes: Any) -> FrontEndConfig:
     - `atst64`: ATST; `dasheng64`: Dasheng, whose encoder normalises (`input_norm='batch'`).
     - `bat128`: BAT; `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the
       transform, 0 to 8000 Hz chosen); `asr80`: BEST-RQ, w2v-BERT, DeCoAR 2.0 (0 to 8000 Hz chosen).
-    - `music128`: MusicFM; corpus statistics, 0 to 12 kHz chosen; `maskspec128`: MaskSpec, 0 to 16 kHz chosen.
+    - `music128`: MusicFM; corpus statistics, 0 to 12 kHz chosen; `maskspec128`: MaskSpec.
     - `clap48`, `msclap44`: LAION-CLAP, MS-CLAP: decibels, not normalised.
 
     Args:
