@@ -65,6 +65,8 @@ def as_drawn(module: nn.Module, std: Any, skip: tuple[nn.Module, ...] = ()) -> N
         ("maskspec", xavier, xavier, 0.02),
         ("dasheng", xavier, torchs, None),
         ("eat", bert, xavier, 1.0),
+        ("bat", xavier, torchs, 0.02),
+        ("mae-ast", bert, torchs, None),
         ("ssast", bert, torchs, 0.02),
     ],
 )
@@ -80,12 +82,18 @@ def test_encoders(method: str, size: str, linear: Any, patch: Any, cls: float | 
         close(encoder.cls_token, cls)
 
 
-@pytest.mark.parametrize("method", ["audio-mae", "m2d", "msm-mae", "maskspec"])
+@pytest.mark.parametrize("method", ["audio-mae", "m2d", "msm-mae", "maskspec", "bat"])
 def test_decoders_of_masked_autoencoders(method: str) -> None:
     _, objective = small(method)
     as_drawn(objective.decoder, xavier)
     as_drawn(objective.terms, xavier)
     close(objective.decoder.mask_token, 0.02)
+
+
+def test_dashengs_decoder_begins_as_berts() -> None:
+    _, objective = small("dasheng")
+    as_drawn(objective.decoder, bert)
+    as_drawn(objective.terms, bert)
 
 
 def test_ssast_begins_its_heads_as_torch_and_its_mask_vector_as_xavier() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from auricle.audio.frontends.presets import preset
 from auricle.encoders.contract import Ability
-from auricle.objectives.masks.blocks import BlockMask, InverseBlockMask
+from auricle.objectives.masks.blocks import InverseBlockMask
 from auricle.objectives.masks.jepa import JepaMask
 from auricle.objectives.masks.samplers import HalvesMask, RandomMask
 from auricle.objectives.masks.spans import SpanMask
 from auricle.objectives.predictive.block_predictor import BlockPredictorConfig
 from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
-from auricle.objectives.predictive.decoder import NoDecoderConfig, TransformerDecoderConfig
+from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.joint_views import JointViewsConfig
+from auricle.objectives.predictive.placed_decoder import PlacedDecoderConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
+from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.recipes import Recipe, get_recipe
 
 
@@ -78,6 +81,7 @@ def test_sslam() -> None:
     (mix,) = recipe.augment.feature
     assert (mix.protected, mix.fraction * 1024) == (2, 240)
     assert o.terms[1].target.tokens.layers == 1
+    assert (o.terms[1].reduce, o.terms[1].weight) == ("clip_sum", 12 / 48)
     assert recipe.begin == "previous"
     assert recipe.previous == get_recipe("eat", "paper")
     assert optimiser(recipe) == (200_000, 5e-5, 25_000, "cosine")
@@ -85,11 +89,22 @@ def test_sslam() -> None:
 
 def test_bat() -> None:
     recipe, o = paper("bat")
-    assert (o.mask, o.clones) == (RandomMask(0.8), 16)
-    assert isinstance(o.decoder, TransformerDecoderConfig)
-    assert o.decoder.depth == 6
-    assert [(term.reduce, term.weight) for term in o.terms] == [("token_mean", 1.0), ("clip_mean", 1.0)]
-    assert (recipe.loader.batch, recipe.train.lr, recipe.train.steps) == (24 * 4, 5e-4, 400_000)
+    assert (o.mask, o.clones) == (InverseBlockMask(0.8, 5, 0.07), 16)
+    decoder = PlacedDecoderConfig(
+        768, 6, 12, init="xavier_uniform", positions="learned_sincos", block_norm="post", gate=True, cls=False
+    )
+    assert (o.decoder, recipe.encoder.attention_gate, recipe.encoder.cls) == (decoder, True, True)
+    assert [(term.reduce, term.weight, term.dims) for term in o.terms] == [
+        ("token_mean", 1.0, "mean"), ("clip_mean", 1.0, "mean"),
+    ]  # fmt: skip
+    assert [term.target for term in o.terms] == [
+        TeacherTargetConfig(tensor="block", after="layer"),
+        TeacherClipTargetConfig(TeacherTargetConfig(tensor="block", after="layer")),
+    ]
+    assert [type(op).__name__ for op in recipe.augment.wave] == ["WaveRollConfig"]
+    assert recipe.frontend == preset("bat128")
+    assert (recipe.loader.batch, recipe.train.clip_norm) == (24 * 4, None)
+    assert optimiser(recipe) == (400_000, 5e-4, 53_000, "cosine")
 
 
 def test_m2d() -> None:
@@ -107,11 +122,15 @@ def test_m2d() -> None:
 
 def test_atst_frame() -> None:
     recipe, o = paper("atst-frame")
-    assert (o.mask, o.hide, o.views, recipe.augment.clean) == (BlockMask(0.65, 5), "token", 2, (1,))
+    assert isinstance(o, JointViewsConfig)
+    assert (o.mask, o.hide, recipe.augment.clean) == (SpanMask(0.65, 5, same_count=False), "token", (1,))
     (term,) = o.terms
-    assert (o.teacher.decay, o.teacher.end, term.decay, term.hidden, term.size) == (0.9996, 0.9996, 0.9996, 4096, 256)
-    assert recipe.encoder.patch == (4, 64)
-    assert (recipe.train.lr, recipe.train.steps, recipe.loader.batch) == (8e-5, 398_000, 6 * 144)
+    assert (term.hidden, term.size, term.across) == (4096, 256, True)
+    assert o.teacher == term.slow == TeacherConfig(0.9996, 1.0, curve="cosine")
+    mixup, crop = recipe.augment.feature
+    assert (mixup.ratio, crop.frequency_scale, crop.time_scale) == (0.4, (0.6, 1.5), (1.0, 1.0))
+    assert (recipe.encoder.patch, recipe.encoder.drop_path, recipe.loader.batch) == ((4, 64), 0.1, 7 * 144)
+    assert optimiser(recipe) == (398_000, pytest.approx(3.15e-4), 19_900, "cosine")
 
 
 def test_a_jepa_and_dp_mae() -> None:

@@ -54,6 +54,16 @@ _ATST: dict[str, Any] = {
     "cls_std": 0.02,
 }
 
+_EAT: dict[str, Any] = {
+    **_MAE,
+    "init": "trunc_normal",
+    "cls_std": 1.0,
+    "pre_norm": True,
+    "block_norm": "post",
+    "final": "none",
+    "pooling": "cls",
+}
+
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ast": {**_DEIT, "stride": (10, 10)},
     "ssast": {**_DEIT, "pooling": "mean"},
@@ -62,15 +72,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "maskspec": {**_MAE, "frames": 1008},
     "msm_mae": {**_MAE, "mels": 80, "frames": 208, "pooling": "concat_freq"},
     "m2d": {**_MAE, "mels": 80, "frames": 608, "pooling": "concat_freq"},
-    "eat": {
-        **_MAE,
-        "init": "trunc_normal",
-        "cls_std": 1.0,
-        "pre_norm": True,
-        "block_norm": "post",
-        "final": "none",
-        "pooling": "cls",
-    },
+    "eat": _EAT,
+    "bat": {**_EAT, "init": "xavier_uniform", "patch_init": "torch", "cls_std": 0.02, "attention_gate": True},
     "atst_clip": {**_ATST, "pooling": "cls"},
     "atst_frame": {**_ATST, "cls": False, "pooling": "mean"},
     "dasheng": {
@@ -120,7 +123,8 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
     - `maskspec`: MaskSpec (arXiv 2204.12768): the same at 10 s (1008 frames, which 16 divides).
     - `msm_mae`, `m2d`: MSM-MAE (arXiv 2204.12260) and M2D (arXiv 2210.14648): 80 bins; clip vectors are the 5
       frequency tokens of a time step side by side, averaged over time.
-    - `eat`: EAT (arXiv 2401.03497): one more norm, then post-norm blocks; its clip vector is the class token.
+    - `eat`, `bat`: EAT (arXiv 2401.03497): one more norm, then post-norm blocks; its clip vector is the class token.
+      BAT (ICML 2026) is the same with gated attention.
     - `atst_clip`, `atst_frame`: ATST (arXiv 2204.12076, 2306.04186): 4 frames x 64 bins; queries, keys and values
       have no bias. Both have positions for 10 s; crops of 6 s use the first of them.
     - `dasheng`: Dasheng (arXiv 2406.06992): 4 frames x 64 bins, separate learned positions of times and frequencies,

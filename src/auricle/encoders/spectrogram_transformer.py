@@ -43,6 +43,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
         frame_rate: frames per second of the front end.
         mlp_ratio: feed-forward width over D.
         qkv_bias: queries, keys and values have a bias (not in ATST).
+        attention_gate: the output of attention is gated by its input (BAT; see `TransformerBlock`).
         block_norm: `pre`: norms before attention and feed-forward; `post`: after their residual sums.
         shared_layers: all layers share one block (Audio ALBERT).
         layer_scale: initial value of a learned factor per channel on each branch; None: no such factors.
@@ -57,9 +58,9 @@ class SpectrogramTransformerConfig(EncoderConfig):
             `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time: a
             clip vector of F * D).
         positions: `learned` (one table), `learned_separate` (a table of times plus one of frequencies), `sincos`
-            (fixed, two axes), `sinusoid` (fixed, along time), or `conv` (a convolution along time over the first
-            block's input; DeCoAR 2.0). For the last two, tokens must span all mel bins. Class tokens have a position
-            with `learned` only.
+            (fixed, two axes), `sinusoid` (fixed, one axis: the tokens in their order, all bands of a time step before
+            the next), or `conv` (a convolution along time over the first block's input, for tokens that span all mel
+            bins; DeCoAR 2.0). Class tokens have a position with `learned` only.
         conv_position: of positions `conv`.
         position_init: initial learned positions: `sincos`, or `normal` of std 0.02 (always for separate ones).
         position_init_grid: of sin-cos positions, fixed or initial: `true`, or `released` (the transposed grid of the
@@ -83,6 +84,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
     frame_rate: Positive = 100.0
     mlp_ratio: Positive = 4.0
     qkv_bias: bool = True
+    attention_gate: bool = False
     block_norm: Literal["pre", "post"] = "pre"
     shared_layers: bool = False
     layer_scale: float | None = None
@@ -117,10 +119,10 @@ class SpectrogramTransformerConfig(EncoderConfig):
         if self.width % self.heads or self.width % 4:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads}) and of 4")
         self.cut.check(self.mels, self.frames)
-        if self.positions in ("sinusoid", "conv") and self.cut.rows(self.mels) > 1:
+        if self.positions == "conv" and self.cut.rows(self.mels) > 1:
             raise ConfigError(
-                f"positions {self.positions!r} run along time only, found patches of {self.patch[1]} of {self.mels} "
-                "mel bins; use patches of all bins, or 'sincos'"
+                f"positions 'conv' run along time only, found patches of {self.patch[1]} of {self.mels} mel bins; use "
+                "patches of all bins, or 'sincos'"
             )
         if self.shared_layers and self.drop_path:
             raise ConfigError(
@@ -183,6 +185,7 @@ class SpectrogramTransformer(Encoder):
                 layer_scale=config.layer_scale,
                 dropout=config.dropout,
                 attention_dropout=config.attention_dropout,
+                gate=config.attention_gate,
             )
             for rate in (rates[:1] if config.shared_layers else rates)
         )
@@ -207,7 +210,7 @@ class SpectrogramTransformer(Encoder):
             self.freq_positions = nn.Parameter(torch.zeros(1, 1, grid.freq, D))
         else:
             flat = self.config.positions == "sinusoid"
-            table = sinusoid_table(grid.time, D) if flat else self._sincos()
+            table = sinusoid_table(grid.tokens, D) if flat else self._sincos()
             # Kept out of the state dict, so that weights fit encoders for longer inputs.
             self.register_buffer("positions", F.pad(table.float(), (0, 0, self.skip, 0))[None], persistent=False)
 

@@ -96,8 +96,8 @@ class StateSpaceConfig(EncoderConfig):
             raise ConfigError(f"frames {self.frames} must be a multiple of the patch length {self.patch[0]}")
         if self.order == "frequency" and self.causal:
             raise ConfigError(
-                "found order 'frequency' in an encoder of one direction, whose tokens depend on earlier times only; set "
-                "order to 'time'"
+                "found order 'frequency' in an encoder of one direction, whose tokens depend on earlier times only; "
+                "set order to 'time'"
             )
         if self.pooling == "cls" and self.cls == "none":
             raise ConfigError("pooling 'cls' reads the class token, but cls is 'none'; use 'mean' or cls='last'")
