@@ -36,7 +36,7 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert (recipe.name, recipe.size) == (name, size)
-    for field in ("deviations", "faithful", "not_specified", "cost", "when_to_use"):
+    for field in ("deviations", "faithful", "cost", "when_to_use"):
         assert getattr(recipe.notes, field), field
     assert recipe.notes.reference.arxiv
     assert recipe.notes.reference.title

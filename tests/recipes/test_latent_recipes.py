@@ -52,7 +52,8 @@ def test_eat() -> None:
 def test_data2vec() -> None:
     recipe, o = paper("data2vec")
     assert (o.mask, o.hide, o.decoder) == (SpanMask(0.65, 10), "token", NoDecoderConfig())
-    assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context")
+    assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",))
+    assert o.fill_init == "uniform"
     (term,) = o.terms
     assert (term.target.layers, term.target.tensor, term.target.per_layer, term.target.after) == (
         8, "feedforward", "instance", "none",
@@ -61,17 +62,34 @@ def test_data2vec() -> None:
     assert recipe.encoder.position.kernel == 19
     assert recipe.encoder.position.depth == 5
     assert recipe.loader.batch_seconds == 16 * 3_800_000 / 16_000
-    assert optimiser(recipe)[:3] == (400_000, 5e-4, 0.03 * 400_000)
+    assert optimiser(recipe) == (400_000, 5e-4, 12_000, "exponential")
+    train = recipe.train
+    assert (train.hold_steps, train.min_lr, train.eps, train.betas, train.weight_decay) == (
+        0.9 * 400_000, 5e-6, 1e-6, (0.9, 0.98), 0.01,
+    )  # fmt: skip
+    assert (recipe.frontend.normalise, recipe.window.seconds) == ("clip", 20.0)
+
+
+def test_dinosr() -> None:
+    recipe, o = paper("dinosr")
+    assert o.teacher == TeacherConfig(
+        0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", copied=("position",)
+    )
+    (term,) = o.terms
+    assert (term.target.layers, term.target.clusters, term.target.decay) == (8, 256, 0.9)
+    assert (o.mask, recipe.train.warmup_steps, recipe.train.hold_steps) == (SpanMask(0.8, 10), 12_000, 0.47 * 400_000)
 
 
 def test_data2vec2() -> None:
     recipe, o = paper("data2vec2")
-    assert (o.mask, o.hide, o.clones) == (InverseBlockMask(0.5, 5, 0.05), "drop", 8)
-    assert o.decoder == Conv1dDecoderConfig(width=384, depth=4, kernel=7, groups=16, noise=0.01)
+    assert (o.mask, o.hide, o.clones) == (SpanMask(0.5, 5, min_spans=1), "drop", 8)
+    assert o.decoder == Conv1dDecoderConfig(width=384, depth=4, kernel=7, groups=16, noise=0.01, input_dropout=0.1)
     assert (o.teacher.decay, o.teacher.end, o.teacher.steps) == (0.999, 0.99999, 75_000)
     assert o.terms[0].target.layers == 8
     assert recipe.encoder.bias == "alibi"
     assert optimiser(recipe) == (400_000, 7.5e-4, 8_000, "cosine")
+    assert (recipe.train.hold_steps, recipe.train.min_lr, recipe.train.eps) == (0, 0.0, 1e-6)
+    assert recipe.loader.batch_seconds == 8 * 1_000_000 / 16_000
 
 
 def test_sslam() -> None:
@@ -131,6 +149,7 @@ def test_atst_frame() -> None:
     assert (mixup.ratio, crop.frequency_scale, crop.time_scale) == (0.4, (0.6, 1.5), (1.0, 1.0))
     assert (recipe.encoder.patch, recipe.encoder.drop_path, recipe.loader.batch) == ((4, 64), 0.1, 7 * 144)
     assert optimiser(recipe) == (398_000, pytest.approx(3.15e-4), 19_900, "cosine")
+    assert (recipe.train.weight_decay, recipe.train.weight_decay_end) == (0.04, 0.4)
 
 
 def test_a_jepa_and_dp_mae() -> None:

@@ -123,7 +123,7 @@ def test_overrides_of_audio_mae() -> None:
     )
     assert (transformer(large).patch, transformer(large).input_norm) == ((4, 64), "batch")
     assert objective(large).decoder.positions == "learned_zero"
-    assert (large.train.betas, large.train.min_lr) == ((0.9, 0.999), 3e-4 / 10)
+    assert (large.train.betas, large.train.min_lr) == ((0.9, 0.999), pytest.approx(3e-4 / 10))
     hear = transformer(get_recipe("hear", "paper"))
     assert (hear.width, hear.depth) == (1024, 24)
 

@@ -158,6 +158,7 @@ def test_atst_clip() -> None:
     assert (teacher.decay, teacher.end, teacher.curve) == (0.9995, 1.0, "cosine")
     # 2e-4 for every 256 of 6 x 256 clips.
     assert (paper.train.lr, paper.train.warmup_steps) == (pytest.approx(1.2e-3), 15_860)
+    assert (paper.train.weight_decay, paper.train.weight_decay_end) == (0.04, 0.4)
     assert (paper.train.steps, paper.loader.batch, paper.encoder.drop_path) == (318_000, 1536, 0.1)
     for head in (paper.objective.projector, paper.objective.predictor):
         assert (head.hidden, head.out, head.norm, head.bias) == ((4096,), 256, "batch", False)

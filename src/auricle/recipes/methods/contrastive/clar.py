@@ -78,8 +78,8 @@ WAVE_NOTES = Notes(
         "ResNet-18 in one dimension; projector of three layers to 128 with BatchNorm; NT-Xent at temperature 0.5",
     ),
     deviations=(
-        "kernels of 3 x 3 become rows of 9, strides of 2 x 2 become 4, a token is 1024 samples; released code: the same "
-        "kernels, strides of 2, tokens of 32 samples",
+        "kernels of 3 x 3 become rows of 9, strides of 2 x 2 become 4, a token is 1024 samples; released code: the "
+        "same kernels, strides of 2, tokens of 32 samples",
         *_TRAINING,
     ),
     not_specified=NOTES.not_specified,

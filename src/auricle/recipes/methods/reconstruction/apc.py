@@ -57,6 +57,7 @@ VQ_NOTES = Notes(
     faithful=(
         "APC with a codebook after the last layer: one group, Gumbel-softmax at temperature 0.5, straight-through; the "
         "output layer reads the codes; the frame five steps ahead; no other loss",
+        "features are the last layer's hidden states; the codes are those of encoder.codes",
     ),
     deviations=(_CELL,),
     not_specified=(

@@ -33,10 +33,10 @@ NOTES = Notes(
         "two crops of one clip, each mixed (up to 0.4) and randomly resized; 2 - 2 cos of predictions and the "
         "teacher's projections, both ways; the decay rises to 1 along a cosine",
         "heads without biases; the teacher in training mode, its BatchNorm by its own batch",
-        "learning rate 2e-4 for every 256 clips, down to 1e-6 along a cosine; stochastic depth up to 0.1 (paper)",
+        "learning rate 2e-4 for every 256 clips, down to 1e-6 along a cosine; weight decay from 0.04 to 0.4; "
+        "stochastic depth up to 0.1 (paper)",
     ),
     deviations=(
-        "weight decay stays at 0.04; released code: it rises to 0.4 along a cosine",
         "gradient caching instead of six devices of 256 clips each; a batch enters the mixup bank once, after its "
         "views",
         "BatchNorm of the heads by view; released code: by both views together",
@@ -76,8 +76,8 @@ def atst_clip_paper() -> Recipe:
         encoder=layout("atst_clip", "base", drop_path=0.1),
         objective=_objective(4096, decay=0.9995),
         train=TrainConfig(
-            steps=318_000, lr=2e-4 * 1536 / 256, warmup_steps=15_860, weight_decay=0.04, micro_batch=256,
-            precision="bf16",
+            steps=318_000, lr=2e-4 * 1536 / 256, warmup_steps=15_860, weight_decay=0.04, weight_decay_end=0.4,
+            micro_batch=256, precision="bf16",
             save_every=2000,
         ),
     )  # fmt: skip
@@ -93,7 +93,7 @@ def atst_clip_tiny() -> Recipe:
             "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 64; published: 6 s out of 10 s, 12 "
             "blocks 768 wide, 4096, batch 1536",
             "teacher's decay from 0.99; published: from 0.9995, over 318,000 steps",
-            "no stochastic depth; published: 0.1",
+            "no stochastic depth, constant weight decay; published: 0.1, from 0.04 to 0.4",
         ),
         window=small_scale.window(4.0),
         loader=small_scale.loader(64),

@@ -37,9 +37,10 @@ NOTES = Notes(
         "more",
         "2 - 2 cos between predictor and the teacher's projector, on masked tokens; heads without biases, their "
         "BatchNorm over both views' masked tokens; the teacher's decay rises to 1 along a cosine",
+        "learning rate 8e-5 for every 256 clips, down to 1e-6 along a cosine; weight decay from 0.04 to 0.4; "
+        "stochastic depth up to 0.1 (paper)",
     ),
     deviations=(
-        "weight decay stays at 0.04; released code: it rises to 0.4 along a cosine",
         "the teacher encodes in evaluation mode; released code: with the student's stochastic depth",
         "log-mixup: a batch enters the memory bank once, after its views are made",
     ),
@@ -90,7 +91,9 @@ def atst_frame_paper() -> Recipe:
         encoder=layout("atst_frame", "base", frames=1000, drop_path=0.1),
         objective=_objective(4096, 256, TeacherConfig(0.9996, 1.0, curve="cosine")),
         # The released rate is for 256 clips.
-        train=TrainConfig(steps=398_000, lr=8e-5 * _BATCH / 256, warmup_steps=19_900, weight_decay=0.04),
+        train=TrainConfig(
+            steps=398_000, lr=8e-5 * _BATCH / 256, warmup_steps=19_900, weight_decay=0.04, weight_decay_end=0.4
+        ),
     )
 
 
@@ -103,7 +106,7 @@ def atst_frame_tiny() -> Recipe:
             *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.55 s; heads of 512 and 64; published: 12 of 768 on 10 s, 4096, 256",
             "the teacher's decay rises from 0.996 in a shorter run; published: from 0.9996",
-            "no stochastic depth; published: 0.1",
+            "no stochastic depth, constant weight decay; published: 0.1, from 0.04 to 0.4",
         ),
         window=small_scale.window(2.55),
         loader=small_scale.loader(32),
