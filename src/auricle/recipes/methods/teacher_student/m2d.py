@@ -32,14 +32,12 @@ NOTES = Notes(
         section="3, 4.1 and the released settings",
     ),
     faithful=(
-        "70 % of the patches masked at random; the student sees the others, the teacher these only",
+        "70 % of the patches masked at random; the student sees the others, the teacher these only; both see the class "
+        "token and share the patch projection",
+        "the teacher's blocks begin with weights of their own; all linear layers and patches Xavier-uniform",
         "target: the teacher's output, each token standardised; 2 - 2 cos on masked patches",
         "clip vectors: the frequency tokens of a time step side by side",
         "predictor of 16 heads, weight decay 0.05 (paper)",
-    ),
-    deviations=(
-        "no class token; released code: one",
-        "the teacher starts as a copy of the student; released code: with weights of its own",
     ),
     not_specified=("steps of an epoch: those of 2 M clips",),
     cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
