@@ -14,7 +14,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 AUDIO_MAE = Method(
@@ -42,7 +42,8 @@ NOTES = Notes(
         "decoder blocks as in Swin with biases of offsets; released code: blocks of Swin V2",
         "positions lie on the grid of time and frequency; released code: on the transposed grid",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",
         "the clip vector: the mean over patches (chosen)",
     ),
