@@ -22,7 +22,8 @@ DP_MAE = Method(
 NOTES = Notes(
     method="dp-mae",
     reference=Reference(
-        title="DP-MAE: A Dual-Path Masked Autoencoder Based Self-Supervised Learning Method for Anomalous Sound Detection",
+        title="DP-MAE: A Dual-Path Masked Autoencoder Based Self-Supervised Learning Method for Anomalous Sound "
+        "Detection",
         authors="Zhuo-Li Liu, Yan Song, Xiao-Min Zeng, Li-Rong Dai, Ian McLoughlin",
         section="the abstract (ICASSP 2024) and summaries; neither code nor settings are public",
     ),
