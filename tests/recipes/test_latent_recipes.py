@@ -53,8 +53,7 @@ def test_data2vec() -> None:
     recipe, o = paper("data2vec")
     assert (o.mask, o.hide, o.decoder) == (SpanMask(0.65, 10), "token", NoDecoderConfig())
     assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",))
-    # The root mean square of a uniform draw in [0, 1).
-    assert o.fill_std == pytest.approx(3**-0.5, rel=1e-3)
+    assert o.fill_init == "uniform"
     (term,) = o.terms
     assert (term.target.layers, term.target.tensor, term.target.per_layer, term.target.after) == (
         8, "feedforward", "instance", "none",
@@ -109,7 +108,9 @@ def test_sslam() -> None:
 def test_bat() -> None:
     recipe, o = paper("bat")
     assert (o.mask, o.clones) == (InverseBlockMask(0.8, 5, 0.07), 16)
-    decoder = PlacedDecoderConfig(768, 6, 12, positions="learned_sincos", block_norm="post", gate=True, cls=False)
+    decoder = PlacedDecoderConfig(
+        768, 6, 12, init="xavier_uniform", positions="learned_sincos", block_norm="post", gate=True, cls=False
+    )
     assert (o.decoder, recipe.encoder.attention_gate, recipe.encoder.cls) == (decoder, True, True)
     assert [(term.reduce, term.weight, term.dims) for term in o.terms] == [
         ("token_mean", 1.0, "mean"), ("clip_mean", 1.0, "mean"),
@@ -127,7 +128,8 @@ def test_bat() -> None:
 def test_m2d() -> None:
     recipe, o = paper("m2d")
     assert (o.mask, o.decoder.width, o.decoder.depth) == (RandomMask(0.7), 512, 8)
-    assert o.teacher == TeacherConfig(0.99995, 0.99999)
+    assert o.teacher == TeacherConfig(0.99995, 0.99999, scope="context", start="own")
+    assert recipe.encoder.cls
     (term,) = o.terms
     assert (term.target.sight, term.target.layers, term.target.per_layer, term.measure) == (
         "masked", -1, "layer", "cosine",

@@ -69,7 +69,9 @@ def test_audio_mae() -> None:
     assert (recipe.train.lr, recipe.train.weight_decay, recipe.train.betas) == (4e-4, 1e-4, (0.9, 0.95))
     assert recipe.train.steps == 11 * recipe.train.warmup_steps
     assert recipe.loader.batch == 512
-    assert objective(recipe).decoder == WindowDecoderConfig(width=512, depth=16, heads=16, window=4, shift=(2, 0))
+    assert objective(recipe).decoder == WindowDecoderConfig(
+        width=512, depth=16, heads=16, window=4, shift=(2, 0), position_grid="released"
+    )
     assert isinstance(recipe.augment, ViewPlanConfig)
     assert [type(op).__name__ for op in recipe.augment.wave] == ["WaveRollConfig", "WaveGainConfig"]
     encoder = transformer(recipe)
@@ -177,7 +179,7 @@ def test_mae_ast() -> None:
     recipe = get_recipe("mae-ast", "paper")
     made, encoder = objective(recipe), transformer(recipe)
     assert (made.mask, made.hide, made.separate) == (RandomMask(0.75), "drop", False)
-    assert [term.head for term in made.terms] == [LinearHeadConfig(), LinearHeadConfig()]
+    assert [term.head for term in made.terms] == [LinearHeadConfig("torch"), LinearHeadConfig("torch")]
     assert made.decoder == PlacedDecoderConfig(
         768, 2, 12, positions="sinusoid", block_norm="post", pre_norm=True, dropout=0.1
     )

@@ -20,7 +20,8 @@ from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Lay
 from auricle.encoders.parts.attention import key_mask
 from auricle.encoders.parts.batch_norm import BinNorm
 from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.first_weights import LinearInit, draw_linear
+from auricle.encoders.parts.positions import PositionGrid, sincos_tokens, sinusoid_table
 from auricle.encoders.parts.spectrogram_patches import Patches, frequency_means
 from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
@@ -62,8 +63,10 @@ class SpectrogramTransformerConfig(EncoderConfig):
             bins; DeCoAR 2.0). Class tokens have a position with `learned` only.
         conv_position: of positions `conv`.
         position_init: initial learned positions: `sincos`, or `normal` of std 0.02 (always for separate ones).
-        position_init_grid: `true`: sin-cos on the tokens' own (time, freq) grid; `released`: on the transposed grid of
-            AudioMosaic's code (8 rows of 64 for a 64 x 8 grid).
+        position_init_grid: of sin-cos positions, fixed or initial: `true`, or `released` (the transposed grid of the
+            code of Audio-MAE and AudioMosaic; see `auricle.encoders.parts.positions`).
+        init: first weights of all linear layers but the patch projection.
+        patch_init: first weights of the patch projection.
         dropout: of the first block's input and of every branch.
         attention_dropout: of attention weights.
         layer_drop: chance that a layer is skipped in training; its feed-forward output is None then.
@@ -96,7 +99,9 @@ class SpectrogramTransformerConfig(EncoderConfig):
     positions: Literal["learned", "learned_separate", "sincos", "sinusoid", "conv"] = "learned"
     conv_position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
     position_init: Literal["sincos", "normal"] = "sincos"
-    position_init_grid: Literal["true", "released"] = "true"
+    position_init_grid: PositionGrid = "true"
+    init: LinearInit = "trunc_normal"
+    patch_init: LinearInit = "trunc_normal"
     dropout: ShareBelowOne = 0.0
     attention_dropout: ShareBelowOne = 0.0
     layer_drop: ShareBelowOne = 0.0
@@ -205,19 +210,18 @@ class SpectrogramTransformer(Encoder):
             self.freq_positions = nn.Parameter(torch.zeros(1, 1, grid.freq, D))
         else:
             flat = self.config.positions == "sinusoid"
-            table = sinusoid_table(grid.tokens, D) if flat else sincos_grid(grid.time, grid.freq, D)
+            table = sinusoid_table(grid.tokens, D) if flat else self._sincos()
             # Kept out of the state dict, so that weights fit encoders for longer inputs.
             self.register_buffer("positions", F.pad(table.float(), (0, 0, self.skip, 0))[None], persistent=False)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, positions as the settings say."""
+        """Draw fresh weights: linear layers, class tokens and positions as the settings say, unit norms."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                init = self.config.patch_init if module is self.patch_proj else self.config.init
+                draw_linear(module, generator, init)
             elif isinstance(module, nn.LayerNorm | BinNorm):
                 module.reset_parameters()
             elif isinstance(module, TransformerBlock):
@@ -236,11 +240,12 @@ class SpectrogramTransformer(Encoder):
         if self.config.position_init == "normal":
             nn.init.normal_(positions, std=0.02, generator=generator)
             return
-        grid = self.grid(self.config.frames)
-        true = self.config.position_init_grid == "true"
-        table = sincos_grid(*((grid.time, grid.freq) if true else (grid.freq, grid.time)), self.width)
         positions.zero_()
-        positions[0, self.skip :] = table.to(positions.dtype)
+        positions[0, self.skip :] = self._sincos().to(positions.dtype)
+
+    def _sincos(self) -> Tensor:
+        grid = self.grid(self.config.frames)
+        return sincos_tokens(grid.time, grid.freq, self.width, self.config.position_init_grid)
 
     def grid(self, frames: int) -> Grid:
         cut = self.config.cut

@@ -30,7 +30,8 @@ class TeacherConfig(Config):
         curve: of the decay, from `decay` to `end`.
         frozen_after: step after which the teacher stays as it is; 0: never (DinoSR: 200,000).
         scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
-            then share (data2vec).
+            then share (data2vec, M2D).
+        start: the teacher's first weights: a copy of the `student`'s, or drawn on their `own` (M2D).
         copied: modules of the encoder, by name, that the teacher takes from the student at every step instead of
             averaging them (data2vec: `position`).
     """
@@ -41,6 +42,7 @@ class TeacherConfig(Config):
     curve: Literal["linear", "cosine"] = "linear"
     frozen_after: Natural = 0
     scope: Literal["all", "context"] = "all"
+    start: Literal["student", "own"] = "student"
     copied: tuple[str, ...] = ()
 
     def at(self, step: int, progress: float) -> float:
@@ -104,13 +106,14 @@ class Teacher(MovingAverage):
     """The slow copy of an encoder; encodes the clean view.
 
     Args:
-        config: schedule and scope.
+        config: schedule, scope and first weights.
         encoder: the student.
+        generator: draws weights of its own.
     """
 
     copy: Encoder
 
-    def __init__(self, config: TeacherConfig, encoder: Encoder) -> None:
+    def __init__(self, config: TeacherConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__(encoder)
         self.config = config
         known = {name for name, _ in encoder.named_modules()}
@@ -119,6 +122,14 @@ class Teacher(MovingAverage):
                 f"teacher.copied names {missing[0]!r}, which {type(encoder).__name__} does not have"
                 f"{nearest(missing[0], known)}; set teacher.copied to parts of the encoder, or to nothing"
             )
+        if config.start == "own":
+            draw = getattr(self.copy, "initialise", None)
+            if draw is None:
+                raise ConfigError(
+                    f"found teacher.start 'own', and {type(encoder).__name__} can't draw its weights anew; set it to "
+                    "student"
+                )
+            draw(generator)
 
     @torch.no_grad()
     def follow(self, followed: nn.Module, decay: float) -> None:

@@ -41,8 +41,6 @@ NOTES = Notes(
         "the learning rate falls linearly to 0 after 32,000 steps of warm-up (paper)",
     ),
     deviations=(
-        "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean "
-        "square",
         "projections of context and codes start from a normal of std 0.02; published: uniform by fan-in (a cosine does "
         "not see their scale)",
         "in evaluation the diversity goes by the softmax as in training, not by the likeliest codes",
@@ -79,7 +77,7 @@ def _objective(
         mask=SpanMask(p=0.65, length=10),
         hide="token",
         fill="learned",
-        fill_std=0.577,
+        fill_init="uniform",
         decoder=NoDecoderConfig(),
         terms=(codes, StemPenaltyConfig(weight=penalty)),
     )

@@ -45,7 +45,6 @@ DEVIATIONS = (
     "the first one's encoder in every step for that",
     "clusters come from a streaming k-means with a reservoir; published: scikit-learn's mini-batch k-means, up to 100 "
     "passes",
-    "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean square",
     "biases and norms have no weight decay; released code: all parameters have",
     "clips keep their own length up to 15.6 s, in batches of about one length; the remaining padding takes part in the "
     "statistics of the stem's first norm, and has no masked frames; published: batches cropped to their shortest clip",
@@ -102,7 +101,7 @@ def _iteration(source: ClusteredConfig, clusters: int, dim: int, penalty: float)
             mask=SpanMask(p=0.8, length=10),
             hide="token",
             fill="learned",
-            fill_std=0.577,
+            fill_init="uniform",
             decoder=NoDecoderConfig(),
             terms=(codes, StemPenaltyConfig(weight=penalty)),
         ),

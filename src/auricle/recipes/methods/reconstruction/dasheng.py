@@ -9,6 +9,8 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import GroupMask
 from auricle.objectives.predictive.placed_decoder import PlacedDecoderConfig
+from auricle.objectives.predictive.terms import RegressionConfig
+from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
 from auricle.training.train_config import TrainConfig
@@ -40,6 +42,7 @@ NOTES = Notes(
 )
 
 _EPOCH = 15_000
+_TERMS = (RegressionConfig(PatchTargetConfig(norm="patch"), measure="l2", name="patch_mse"),)
 
 
 @DASHENG.size("paper")
@@ -54,7 +57,9 @@ def dasheng_paper() -> Recipe:
         frontend=preset("dasheng64"),
         augment=PlainViewsConfig(),
         encoder=layout("dasheng", "base", frames=1008),
-        objective=base.objective.replace(mask=GroupMask(group=2, keep=0.25), decoder=PlacedDecoderConfig()),
+        objective=base.objective.replace(
+            mask=GroupMask(group=2, keep=0.25), decoder=PlacedDecoderConfig(), terms=_TERMS
+        ),
         # 1008 frames that are centred on multiples of the hop.
         window=WindowConfig(seconds=10.07, short="repeat"),
         loader=LoaderConfig(batch=256, workers=-1),
@@ -87,7 +92,9 @@ def dasheng_tiny() -> Recipe:
         augment=PlainViewsConfig(),
         encoder=layout("dasheng", "tiny", frames=260),
         objective=base.objective.replace(
-            mask=GroupMask(group=2, keep=0.25), decoder=PlacedDecoderConfig(width=128, depth=2, heads=4)
+            mask=GroupMask(group=2, keep=0.25),
+            decoder=PlacedDecoderConfig(width=128, depth=2, heads=4),
+            terms=_TERMS,
         ),
         train=base.train.replace(weight_decay=0.01),
     )

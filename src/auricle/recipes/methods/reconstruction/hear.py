@@ -46,7 +46,9 @@ def hear_paper() -> Recipe:
         notes=NOTES,
         augment=PlainViewsConfig(),
         encoder=layout("audio_mae", "large", frames=208),
-        objective=base.objective.replace(mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig()),
+        objective=base.objective.replace(
+            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(init="xavier_uniform")
+        ),
         window=base.window.replace(seconds=2.0, short="repeat"),
     )
 
@@ -65,7 +67,8 @@ def hear_tiny() -> Recipe:
         augment=PlainViewsConfig(),
         encoder=layout("audio_mae", "tiny", frames=208),
         objective=base.objective.replace(
-            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(width=128, depth=2, heads=4)
+            mask=RandomMask(ratio=0.75),
+            decoder=TransformerDecoderConfig(width=128, depth=2, heads=4, init="xavier_uniform"),
         ),
         window=base.window.replace(seconds=2.0),
     )

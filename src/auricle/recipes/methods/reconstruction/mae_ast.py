@@ -50,14 +50,14 @@ NOTES = Notes(
 
 
 def _objective(decoder: PlacedDecoderConfig, alike: Alike) -> MaskedPredictionConfig:
-    target = PatchTargetConfig(norm="none")
+    target, head = PatchTargetConfig(norm="none"), LinearHeadConfig(init="torch")
     return MaskedPredictionConfig(
         mask=RandomMask(ratio=0.75),
         hide="drop",
         decoder=decoder,
         terms=(
-            PatchContrastConfig(target, LinearHeadConfig(), over="patches", alike=alike),
-            RegressionConfig(target, measure="l2", weight=10.0, name="patch_mse"),
+            PatchContrastConfig(target, head, over="patches", alike=alike),
+            RegressionConfig(target, head, measure="l2", weight=10.0, name="patch_mse"),
         ),
     )
 
@@ -65,6 +65,7 @@ def _objective(decoder: PlacedDecoderConfig, alike: Alike) -> MaskedPredictionCo
 _DECODER: dict[str, Any] = {"positions": "sinusoid", "block_norm": "post", "pre_norm": True}
 _ENCODER: dict[str, Any] = {
     "positions": "sinusoid", "block_norm": "post", "pre_norm": True, "final": "none", "cls": False, "eps": 1e-5,
+    "init": "trunc_normal", "patch_init": "torch",
 }  # fmt: skip
 
 

@@ -60,7 +60,9 @@ def maskspec_paper() -> Recipe:
         frontend=preset("maskspec128"),
         augment=PlainViewsConfig(),
         encoder=layout("maskspec", "base", frames=992),
-        objective=base.objective.replace(mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig()),
+        objective=base.objective.replace(
+            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(init="xavier_uniform")
+        ),
         # 992 whole frames.
         window=base.window.replace(seconds=9.935),
         train=base.train.replace(
@@ -85,6 +87,7 @@ def maskspec_tiny() -> Recipe:
         augment=PlainViewsConfig(),
         encoder=layout("maskspec", "tiny", frames=272),
         objective=base.objective.replace(
-            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(width=128, depth=2, heads=4)
+            mask=RandomMask(ratio=0.75),
+            decoder=TransformerDecoderConfig(width=128, depth=2, heads=4, init="xavier_uniform"),
         ),
     )

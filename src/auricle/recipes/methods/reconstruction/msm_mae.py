@@ -61,7 +61,7 @@ def msm_mae_paper() -> Recipe:
         encoder=layout("msm_mae", "base"),
         objective=base.objective.replace(
             mask=RandomMask(ratio=0.75),
-            decoder=PlacedDecoderConfig(width=384, depth=4, heads=6, positions="sinusoid_bands"),
+            decoder=PlacedDecoderConfig(width=384, depth=4, heads=6, init="xavier_uniform", positions="sinusoid_bands"),
         ),
         window=base.window.replace(seconds=_SECONDS, short="repeat"),
         train=base.train.replace(steps=100 * _EPOCH, warmup_steps=10 * _EPOCH, lr=6e-4, min_lr=0.0, weight_decay=0.05),
@@ -84,7 +84,7 @@ def msm_mae_tiny() -> Recipe:
         encoder=layout("msm_mae", "tiny"),
         objective=base.objective.replace(
             mask=RandomMask(ratio=0.75),
-            decoder=PlacedDecoderConfig(width=128, depth=2, heads=4, positions="sinusoid_bands"),
+            decoder=PlacedDecoderConfig(width=128, depth=2, heads=4, init="xavier_uniform", positions="sinusoid_bands"),
         ),
         window=base.window.replace(seconds=_SECONDS),
         train=base.train.replace(lr=6e-4),

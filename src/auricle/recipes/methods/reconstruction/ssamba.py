@@ -33,11 +33,10 @@ NOTES = Notes(
         "blocks that scan from both ends, in pairs of which the second reads the reversed sequence",
         "300 of 512 patches masked in squares (the released script's; 250 and 400 are published, too); both of SSAST's "
         "terms, weights 1 and 10",
-        "the last norm is applied twice (paper)",
+        "patches are read band after band; the last norm is applied twice (paper)",
         "batch 64, learning rate 1e-4, betas of 0.95 and 0.999, decoupled weight decay of 5e-8 (paper)",
     ),
     deviations=(
-        "patches are read in time-major order; published: frequency-major",
         SQUARES,
         "a constant learning rate; released code: halved when validation stands still",
     ),
@@ -62,7 +61,7 @@ def ssamba_paper() -> Recipe:
         notes=NOTES.with_deviations(
             "the same stochastic depth in every block; released code: rising from block to block", PADDED
         ),
-        encoder=BidirectionalStateSpaceConfig.size("base", norm_twice=True),
+        encoder=BidirectionalStateSpaceConfig.size("base"),
         objective=base.objective.replace(mask=_MASK),
         loader=base.loader.replace(batch=64),
         train=base.train.replace(steps=356_000, weight_decay=5e-8),
@@ -80,7 +79,8 @@ def ssamba_tiny() -> Recipe:
             ALIKE,
             "8 blocks of width 128 on 2.56 s, batch 16, 600 steps at 1e-3; published: 24 of up to 768 on 10.24 s, "
             "batch 64, ten epochs at 1e-4",
-            "the last norm is applied once (encoder.norm_twice), weight decay of 5e-7; released code: twice, 5e-8",
+            "patches are read time step after time step, the last norm is applied once (encoder.order, "
+            "encoder.norm_twice), weight decay of 5e-7; released code: band after band, twice, 5e-8",
             *small_scale.DEVIATIONS,
         ),
         encoder=BidirectionalStateSpaceConfig.size("micro", frames=256, drop_path=0.0),

@@ -42,6 +42,7 @@ NOTES = Notes(
         "InfoNCE over the masked patches of the same clip, raw dot products, normalised over the predictions (the "
         "released code; `over='patches'` is the paper's formula)",
         "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
+        "first weights of patch projection and heads: PyTorch's; of the mask vector: Xavier-normal",
         "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
     ),
     deviations=(f"{SQUARES}; the excess of the last square is dropped at random, there from the highest bands",),
@@ -56,7 +57,8 @@ NOTES = Notes(
 
 def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
     """Return the discriminative and the generative term, each with a head of one hidden layer."""
-    head, target = MlpHeadConfig((hidden,), activation="relu"), PatchTargetConfig(norm="none")
+    head = MlpHeadConfig((hidden,), activation="relu", init="torch")
+    target = PatchTargetConfig(norm="none")
     return (
         PatchContrastConfig(target, head, over="predictions", alike=alike),
         RegressionConfig(target, head, measure="l2", weight=10.0, name="patch_mse"),
@@ -81,6 +83,7 @@ def ssast_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=ClusterMask(ratio=400 / 512, wrap=True),
             hide="token",
+            fill_init="xavier_normal",
             separate=True,
             decoder=NoDecoderConfig(),
             terms=patch_terms(768, "negatives"),

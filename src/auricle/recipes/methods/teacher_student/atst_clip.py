@@ -32,14 +32,14 @@ NOTES = Notes(
         "64 mel bands in decibels, mapped to -1 ... 1; patches of 4 frames over all bands; class token",
         "two crops of one clip, each mixed (up to 0.4) and randomly resized; 2 - 2 cos of predictions and the "
         "teacher's projections, both ways; the decay rises to 1 along a cosine",
-        "heads without biases; the teacher in training mode, its BatchNorm by its own batch",
+        "heads without biases, their BatchNorm over both views together; the teacher in training mode, its BatchNorm "
+        "by its own batch",
         "learning rate 2e-4 for every 256 clips, down to 1e-6 along a cosine; weight decay from 0.04 to 0.4; "
         "stochastic depth up to 0.1 (paper)",
     ),
     deviations=(
         "gradient caching instead of six devices of 256 clips each; a batch enters the mixup bank once, after its "
         "views",
-        "BatchNorm of the heads by view; released code: by both views together",
         "the losses of both directions are added; released code: averaged, which AdamW does not see",
     ),
     cost="two passes of the student and two of the teacher per step, over all patches: the most expensive of the "
@@ -50,7 +50,9 @@ NOTES = Notes(
 
 def _objective(hidden: int, decay: float) -> BootstrapConfig:
     head = byol_head(hidden, 256).replace(bias=False)
-    return BootstrapConfig(projector=head, predictor=head, teacher=TeacherConfig(decay=decay, end=1.0, curve="cosine"))
+    return BootstrapConfig(
+        projector=head, predictor=head, teacher=TeacherConfig(decay=decay, end=1.0, curve="cosine"), norm_scope="joint"
+    )
 
 
 def _views(seconds: float) -> ViewPlanConfig:

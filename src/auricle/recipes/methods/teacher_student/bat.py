@@ -8,7 +8,8 @@ from auricle.audio.frontends.presets import preset
 from auricle.audio.ops.wave_ops import WaveRollConfig
 from auricle.audio.view_plan import ViewPlanConfig
 from auricle.corpus.loader import LoaderConfig
-from auricle.objectives.predictive.heads import IdentityHeadConfig
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.objectives.predictive.heads import IdentityHeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.placed_decoder import PlacedDecoderConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.target import TermConfig
@@ -19,6 +20,7 @@ from auricle.recipes.methods.teacher_student.eat import (
     DIRECT_CLIP,
     PADDED_TARGETS,
     PLACES,
+    SMALL_POSITIONS,
     SMALLER,
     TEACHER,
     eat_paper,
@@ -46,17 +48,17 @@ NOTES = Notes(
         TEACHER,
         "the output of attention is gated by a sigmoid of a linear layer of its input; a decoder of such blocks, "
         "post-norm, without class token, its positions learned",
+        "positions of the encoder on the transposed grid, as in the released code (paper)",
         "53,000 steps of warm-up, no clipping of gradients (paper)",
-    ),
-    deviations=(
-        "positions of the encoder lie on the grid of time and frequency; released code: on the transposed grid",
-        "first weights: truncated normal; released code: Xavier's uniform in linear layers",
     ),
     cost="as EAT: a step encodes each clip once whole, without gradient, and its clones at a fifth of their patches "
     "each; the decoder attends over all patches of every clone",
     when_to_use="as EAT, with its terms at plain means and without convolutions",
 )
-_GATED: dict[str, Any] = {"positions": "learned_sincos", "block_norm": "post", "gate": True, "cls": False}
+_GATED: dict[str, Any] = {
+    "init": "xavier_uniform", "positions": "learned_sincos", "block_norm": "post", "gate": True, "cls": False,
+}  # fmt: skip
+_HEAD = LinearHeadConfig(init="xavier_uniform")
 
 
 def _terms() -> tuple[TermConfig, ...]:
@@ -65,7 +67,7 @@ def _terms() -> tuple[TermConfig, ...]:
     clip = RegressionConfig(
         TeacherClipTargetConfig(target), where="clip", head=IdentityHeadConfig(), reduce="clip_mean", name="clip"
     )
-    return RegressionConfig(target, name="patch"), clip
+    return RegressionConfig(target, _HEAD, name="patch"), clip
 
 
 @BAT.size("paper")
@@ -78,7 +80,7 @@ def bat_paper() -> Recipe:
         loader=LoaderConfig(batch=96),
         frontend=preset("bat128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
-        encoder=base.encoder.replace(attention_gate=True),
+        encoder=layout("bat", "base", position_init_grid="released"),
         objective=base.objective.replace(decoder=PlacedDecoderConfig(768, 6, 12, **_GATED), terms=_terms()),
         train=base.train.replace(warmup_steps=53_000, clip_norm=None),
     )
@@ -101,7 +103,7 @@ def bat_tiny() -> Recipe:
         measure_statistics=False,
         frontend=preset("bat128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
-        encoder=base.encoder.replace(attention_gate=True),
+        encoder=layout("bat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
         objective=base.objective.replace(decoder=PlacedDecoderConfig(128, 2, 4, **_GATED), terms=_terms()),
         train=base.train.replace(steps=1400),
     )

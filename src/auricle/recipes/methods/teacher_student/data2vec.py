@@ -29,7 +29,6 @@ DATA2VEC = Method(
 # Of data2vec and of the methods on its encoder.
 ADAM = "biases and norms have no weight decay; released code: all parameters have"
 DITHERED = "noise at -80 dB of full scale is added, against digital silence, where the stem's norms have no gradient"
-VECTOR = "the mask vector starts from N(0, 0.577²); released code: uniform in [0, 1), with the same mean square"
 SPANS = (
     "padded clips keep their own number of masked frames; published: batches cropped to their shortest clip",
     "these numbers are made equal over the whole batch; published: over each device's few clips, which masks a little "
@@ -40,7 +39,7 @@ SMALL = (
     "positions from three convolutions of kernel 5: in short windows wider ones reveal every token's place by the "
     "edges, and a short run learns places alone; published: five of kernel 19",
 )
-SMALL_VECTOR = "the mask vector starts from N(0, 0.02²)"
+SMALL_VECTOR = "the mask vector starts from N(0, 0.02²); released code: uniform in [0, 1)"
 TOP_LAYERS = "the top 4 layers; published: the top 8 of 12"
 TARGET = "target: feed-forward outputs before the residual of the teacher's top layers, instance-normalised, averaged"
 NOTES = Notes(
@@ -61,7 +60,7 @@ NOTES = Notes(
         "betas of 0.9 and 0.98, epsilon 1e-6, decay 0.01; three stages of 0.03, 0.9 and 0.07, the last one falling to "
         "a hundredth (paper)",
     ),
-    deviations=(DITHERED, VECTOR),
+    deviations=(DITHERED,),
     cost="a step runs the whole encoder twice, once without gradient; no token is dropped",
     when_to_use="speech, and as the plain form of latent prediction; it learns slowly, and a small run mostly learns "
     "places: watch position_ratio",
@@ -110,7 +109,7 @@ def data2vec_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.65, length=10),
             hide="token",
-            fill_std=0.577,
+            fill_init="uniform",
             decoder=NoDecoderConfig(),
             teacher=TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",)),
             terms=(_term(layers=8),),
@@ -136,7 +135,7 @@ def data2vec_tiny() -> Recipe:
         loader=small_scale.loader(32),
         encoder=WaveformTransformerConfig.size("tiny", **SMALL_ENCODER),
         objective=paper.objective.replace(
-            fill_std=0.02,
+            fill_init="normal",
             teacher=TeacherConfig(0.99, 0.999, scope="context", copied=("position",)),
             terms=(_term(layers=4),),
         ),

@@ -12,7 +12,6 @@ from auricle.recipes.methods.teacher_student.data2vec import (
     SMALL,
     SMALL_VECTOR,
     SPANS,
-    VECTOR,
     data2vec_paper,
     data2vec_tiny,
     three_stages,
@@ -42,10 +41,7 @@ NOTES = Notes(
         "data2vec's batch; three stages of 0.03, 0.47 and 0.50 of the steps, the last one falling to a hundredth "
         "(paper)",
     ),
-    deviations=(
-        DITHERED,
-        VECTOR,
-    ),
+    deviations=(DITHERED,),
     cost="as data2vec: the whole encoder twice, once without gradient; distances to 8 x 256 centres for every token",
     when_to_use="Units of sound without stages. Of all methods here a lookup by place imitates this one best: watch "
     "codes0/code_accuracy against codes0/position_accuracy, and codes0/perplexity.",

@@ -10,7 +10,7 @@ from auricle.objectives.predictive.source_retention import SourceRetentionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.teacher_student.eat import DECAY, MASK, PLACES, SMALLER, eat_paper, eat_tiny
+from auricle.recipes.methods.teacher_student.eat import CLIP_HEAD, DECAY, MASK, PLACES, SMALLER, eat_paper, eat_tiny
 from auricle.recipes.notes import PADDED
 
 SSLAM = Method(
@@ -90,7 +90,7 @@ def sslam_tiny() -> Recipe:
             "4 clones, a decoder of 2 layers and width 192, shorter stages; published: 8, and 6 of 768",
             DECAY,
             PLACES,
-            "means in all terms; released: the clip term is a sum",
+            CLIP_HEAD,
         ),
         train=first.train.replace(steps=450, lr=1e-4, warmup_steps=45),
     )
