@@ -120,7 +120,9 @@ def test_bat() -> None:
         TeacherClipTargetConfig(TeacherTargetConfig(tensor="block", after="layer")),
     ]
     assert [type(op).__name__ for op in recipe.augment.wave] == ["WaveRollConfig"]
-    assert recipe.frontend == preset("bat128")
+    assert (recipe.frontend, recipe.encoder.position_init_grid) == (preset("bat128"), "released")
+    assert recipe.frontend.build().frames(recipe.window.samples(16000)) == recipe.encoder.frames == 1024
+    assert recipe.encoder.init == decoder.init == "xavier_uniform"
     assert (recipe.loader.batch, recipe.train.clip_norm) == (24 * 4, None)
     assert optimiser(recipe) == (400_000, 5e-4, 53_000, "cosine")
 

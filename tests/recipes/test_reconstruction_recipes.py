@@ -142,8 +142,10 @@ def test_masked_acoustic_models(name: str) -> None:
     assert (encoder.width, encoder.depth, encoder.heads, encoder.dropout) == (768, 3, 12, 0.1)
     assert encoder.shared_layers == (name == "audio-albert")
     assert (recipe.train.steps, recipe.train.warmup_steps, recipe.train.lr) == (1_000_000, 70_000, 2e-4)
+    assert (recipe.train.schedule, recipe.train.min_lr, recipe.train.clip_norm) == ("linear", 0.0, 5.0)
     assert recipe.loader.batch == 32
     assert isinstance(recipe.frontend, ClipNormLogMelConfig)
+    assert recipe.frontend.build().frames(recipe.window.samples(16000)) == pytest.approx(1500, abs=1)
 
 
 def test_tera_alters_three_ways() -> None:

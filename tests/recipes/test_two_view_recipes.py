@@ -76,7 +76,7 @@ def test_cola() -> None:
     assert paper.augment.clean == (0,)
     assert paper.objective.loss == InBatchConfig("bilinear", symmetric=False, draw="normal")
     assert (paper.objective.projector.hidden, paper.objective.projector.out) == ((), 512)
-    assert paper.objective.projector.end == "layer_tanh"
+    assert (paper.objective.projector.end, paper.objective.norm_scope) == ("layer_tanh", "joint")
     assert (paper.loader.batch, paper.train.lr, paper.train.steps) == (1024, 1e-4, 100_000)
     assert isinstance(paper.frontend, LevelLogMelConfig)
     assert (paper.frontend.mels, paper.frontend.window, paper.frontend.low, paper.frontend.high) == (64, 400, 60, 7800)
@@ -156,6 +156,7 @@ def test_atst_clip() -> None:
     assert (paper.augment.crop.seconds, paper.augment.crop.each) == (5.99, True)  # 600 frames
     teacher = paper.objective.teacher
     assert (teacher.decay, teacher.end, teacher.curve) == (0.9995, 1.0, "cosine")
+    assert paper.objective.norm_scope == "joint"
     # 2e-4 for every 256 of 6 x 256 clips.
     assert (paper.train.lr, paper.train.warmup_steps) == (pytest.approx(1.2e-3), 15_860)
     assert (paper.train.weight_decay, paper.train.weight_decay_end) == (0.04, 0.4)

@@ -22,6 +22,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 CLAR = Method(
@@ -61,7 +62,8 @@ NOTES = Notes(
         "log-frequency transform of 2048 points, 40 to 8000 Hz",
         *_TRAINING,
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "steps: 100,000, about the released code's 1020 epochs of Speech Commands' digits in batches of 256",
     ),
     cost="two passes of a ResNet-18 per step; the effects run on the waveform, pitch shift and time stretch being the "

@@ -14,6 +14,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 COLA = Method(
@@ -44,7 +45,10 @@ NOTES = Notes(
         "mel energies of the power spectrum, plus 1.2e-7; released code: of magnitudes, at least 1e-5",
         "AdamW without weight decay (the same as the published Adam)",
     ),
-    not_specified=("stochastic depth of the encoder: 0.2, as in EfficientNet",),
+    not_specified=searched(
+        "paper, released code",
+        "stochastic depth of the encoder: 0.2, as in EfficientNet",
+    ),
     cost="two passes of a small convolutional net per step; the loss grows with the square of the batch, which is "
     "negligible up to some thousands",
     when_to_use="recordings longer than a second whose parts sound alike (speakers, places, species, machines); the "

@@ -13,6 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 BEST_RQ = Method(
@@ -42,7 +43,8 @@ NOTES = Notes(
         "the paper does not say",
         "the convolutions that subsample are padded, so that token t stands for frames 4t ... 4t + 3, as its code does",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, re-implementation in SpeechBrain",
         "which projection was drawn: seed 0 here; on real audio the seed alone changes the number of codes in use by a "
         "factor of up to three",
         "crops of 16 s (paper), and weight decay 0.01",

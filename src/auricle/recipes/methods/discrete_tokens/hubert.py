@@ -21,6 +21,7 @@ from auricle.objectives.targets.clusters import (
 )
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 HUBERT = Method(
@@ -70,7 +71,10 @@ NOTES = Notes(
     ),
     faithful=FAITHFUL,
     deviations=DEVIATIONS,
-    not_specified=(BATCHES,),
+    not_specified=searched(
+        "paper, released configuration",
+        BATCHES,
+    ),
     cost="A step encodes each clip once; in the second iteration the encoder of the first runs as well, without "
     "gradient. Clusters are found once, in a pass over a tenth of the clips (at least 1000).",
     when_to_use="For speech first of all, and where units of sound are wanted. Its loss has a meaning: codes/"

@@ -15,7 +15,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 AUDIO_MAE = Method(
@@ -42,8 +42,8 @@ NOTES = Notes(
         "circular roll and gain Beta(10, 10) + 0.5 on the waveform; class token; first weights Xavier-uniform",
         "fixed sin-cos positions; the paper size takes them from the transposed grid, as the released code does",
     ),
-    deviations=(),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",
         "the clip vector: the mean over patches (chosen)",
     ),

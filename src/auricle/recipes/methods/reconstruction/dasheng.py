@@ -31,12 +31,11 @@ NOTES = Notes(
     faithful=(
         "64 mel bins, tokens of 4 frames over all bins, 25 a second; 75 % masked in groups of two neighbours",
         "batch normalisation of each mel bin as the encoder's first layer; times and frequencies learned apart",
-        "squared error of tokens that are standardised one by one; plain decoder over all tokens, its positions "
-        "learned from zero",
+        "squared error of tokens, taken before the batch normalisation and standardised one by one; plain decoder "
+        "over all tokens, its positions learned from zero",
         "a cosine from 3e-4 to a tenth of it, betas of 0.9 and 0.999, weight decay 0.01 (paper)",
     ),
     deviations=("natural logarithms instead of decibels; the encoder's batch normalisation makes them alike",),
-    not_specified=("whether the target is taken before or after the batch normalisation: before (chosen)",),
     cost="a quarter of 25 tokens a second in the encoder: little for the length of audio",
     when_to_use="one sequence of tokens in time is wanted (speech, events) from much audio of any kind; the published "
     "large encoders are layout('dasheng', '0.6B') and '1.2B'",

@@ -9,7 +9,7 @@ from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 
 MASKSPEC = Method(
     name="maskspec",
@@ -36,7 +36,10 @@ NOTES = Notes(
         "the corpus's mean and deviation over all bins; released code: those of each bin",
         "the highest corner of the mel bins is fixed; released code: jittered by 1 kHz on either side in training",
     ),
-    not_specified=("the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",),
+    not_specified=searched(
+        "paper, released code",
+        "the epoch is counted as 2 million clips: copies of AudioSet differ (chosen)",
+    ),
     cost="a quarter of the patches in the encoder, all of them in the decoder with global attention",
     when_to_use="sounds with content above 8 kHz; otherwise Audio-MAE, whose decoder is cheaper on long windows",
 )

@@ -13,6 +13,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 MOCKINGJAY = Method(
@@ -31,7 +32,10 @@ TINY = (
     "batch 32 for 1500 steps at 5e-4, not clipped; published: a million steps at 2e-4, clipped at 5",
     *small_scale.DEVIATIONS,
 )
-NOT_SPECIFIED = ("transform of 400 samples, mel bins from 0 to 8 kHz (chosen)",)
+NOT_SPECIFIED = searched(
+    "paper, s3prl's configuration",
+    "transform of 400 samples, mel bins from 0 to 8 kHz (chosen)",
+)
 NOTES = Notes(
     method="mockingjay",
     reference=Reference(

@@ -9,6 +9,7 @@ from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.placed_decoder import PlacedDecoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
+from auricle.recipes.notes import searched
 
 MSM_MAE = Method(
     name="msm-mae",
@@ -32,7 +33,8 @@ NOTES = Notes(
         "10 of 100 epochs of warm-up (paper size)",
     ),
     deviations=("keys have a bias; released code: none (the softmax over keys does not see it)",),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "batch: 512, so the learning rate is 6e-4 (chosen)",
         "the epoch is counted as 2 million clips (chosen)",
     ),

@@ -13,7 +13,7 @@ from auricle.recipes.methods.reconstruction.ssast import (
     ssast_paper,
     ssast_tiny,
 )
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 
 SSAMBA = Method(
     name="ssamba",
@@ -40,7 +40,10 @@ NOTES = Notes(
         SQUARES,
         "a constant learning rate; released code: halved when validation stands still",
     ),
-    not_specified=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
+    not_specified=searched(
+        "paper, released scripts",
+        "the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",
+    ),
     cost="linear in the number of patches; on a CPU the recurrence is slow: several times a transformer's step",
     when_to_use="long recordings, where the square of attention is too expensive; SSAST is quicker on short ones",
 )

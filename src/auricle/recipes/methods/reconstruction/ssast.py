@@ -16,7 +16,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.target import TermConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 SSAST = Method(
@@ -46,7 +46,10 @@ NOTES = Notes(
         "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
     ),
     deviations=(f"{SQUARES}; the excess of the last square is dropped at random, there from the highest bands",),
-    not_specified=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
+    not_specified=searched(
+        "paper, released code",
+        "the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",
+    ),
     cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
     when_to_use="speech and sounds in one encoder; no decoder that is discarded after pre-training",
 )

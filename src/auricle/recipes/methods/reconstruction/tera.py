@@ -16,6 +16,7 @@ from auricle.recipes.methods.reconstruction.mockingjay import (
     mockingjay_paper,
     mockingjay_tiny,
 )
+from auricle.recipes.notes import searched
 
 TERA = Method(
     name="tera",
@@ -43,7 +44,10 @@ NOTES = Notes(
         "no level of -25 dB: each utterance's own mean and variance make all gains alike",
     ),
     not_specified=(
-        "dropout: 0.1 (its configurations have 0.1 and 0.3); steps: a million, the longer of two (chosen)",
+        *searched(
+            "paper, s3prl's configurations",
+            "dropout: 0.1 (the configurations have 0.1 and 0.3); steps: a million, the longer of two (chosen)",
+        ),
         *NOT_SPECIFIED,
     ),
     cost="as Mockingjay: all frames in every layer, few layers",

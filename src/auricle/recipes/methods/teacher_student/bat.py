@@ -77,6 +77,8 @@ def bat_paper() -> Recipe:
     return base.replace(
         name="bat",
         notes=NOTES.with_deviations(PADDED_TARGETS),
+        # 1024 frames that are centred on multiples of the hop.
+        window=base.window.replace(seconds=10.23),
         loader=LoaderConfig(batch=96),
         frontend=preset("bat128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
@@ -101,6 +103,7 @@ def bat_tiny() -> Recipe:
             "gradients clipped at 4; published: not clipped",
         ),
         measure_statistics=False,
+        window=small_scale.window(2.55),
         frontend=preset("bat128"),
         augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
         encoder=layout("bat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),

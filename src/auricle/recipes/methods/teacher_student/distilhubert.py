@@ -28,13 +28,12 @@ NOTES = Notes(
     ),
     faithful=(
         "the student begins with the teacher's stem and first two layers, and keeps two layers",
-        "one head for each predicted layer; mean absolute difference minus log sigmoid of the cosine, added over the "
-        "layers; every token counts, nothing is masked",
+        "one head for each predicted layer, with a hidden layer of the student's width and GELU; mean absolute "
+        "difference minus log sigmoid of the cosine, added over the layers; every token counts, nothing is masked",
         "crops of up to 15.6 s; dropout 0.1 also within the feed-forward branches, no layer drop (paper)",
         "betas of 0.9 and 0.98, epsilon 1e-6, decay 1e-6, a linear fall after a warm-up of 7 %, clipping at 5 (paper)",
     ),
     deviations=("a norm before the projection of the stem's output, as in the teacher; released code: none",),
-    not_specified=("between the student's output and a head's: a hidden layer of the student's width with GELU",),
     cost="A step runs the teacher once without gradient and a small student with it. The teacher is trained first "
     "unless a run of it is given (--previous).",
     when_to_use="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.4 M at "

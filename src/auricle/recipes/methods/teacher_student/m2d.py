@@ -16,6 +16,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 M2D = Method(
@@ -39,7 +40,7 @@ NOTES = Notes(
         "clip vectors: the frequency tokens of a time step side by side",
         "predictor of 16 heads, weight decay 0.05 (paper)",
     ),
-    not_specified=("steps of an epoch: those of 2 M clips",),
+    not_specified=searched("paper, released settings", "steps of an epoch: those of 2 M clips"),
     cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
     when_to_use="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
     "encodes places only: watch position_ratio",
