@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -25,6 +25,9 @@ class _TextArguments(ReadingArguments, ComputeArguments):
     """Column that names what a clip was recorded from: intervals count sources, not clips."""
     controls: bool = True
     """Evaluate the same towers with random weights as well."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Clips that were seen in training with their captions, or are copies of such (equal bytes, equal samples, the same
+    sound encoded again): a note on the result, an error, or they are removed."""
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
@@ -64,6 +67,7 @@ def zero_shot(argv: Sequence[str]) -> None:
             seed=args.seed,
             channel=args.channel,
             time_expansion=args.time_expansion,
+            on_leak=args.on_leak,
             out=args.out,
             device=args.device,
             precision=args.precision,
@@ -107,6 +111,7 @@ def text_retrieval(argv: Sequence[str]) -> None:
             seed=args.seed,
             channel=args.channel,
             time_expansion=args.time_expansion,
+            on_leak=args.on_leak,
             out=args.out,
             device=args.device,
             precision=args.precision,
