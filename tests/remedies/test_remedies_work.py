@@ -282,7 +282,7 @@ def test_fine_tuned_models_are_named(auricle: Command, run: Path) -> None:
     auricle.works(*embed)
     auricle.works(*words, "--mode", "last_n", "--last-n", "1")
     for folder in after(auricle.refused(*embed), "name one of them: ", "(.*)").split(", "):
-        auricle.works("embed", folder, *embed[2:])
+        auricle.works("embed", folder, *embed[2:], "--overwrite")
 
 
 def test_blocks_that_an_encoder_does_not_have_are_not_asked_for(auricle: Command, run: Path) -> None:
