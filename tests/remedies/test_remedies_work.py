@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pkgutil
 import re
 import shlex
@@ -15,7 +16,9 @@ import pytest
 import soundfile
 
 from auricle.cli import main
+from auricle.config import flatten
 from auricle.results.record import read_results
+from auricle.training.run_folder import RunFolder
 
 RATE = 16000
 TRAIN = [
@@ -140,6 +143,24 @@ def test_a_run_is_continued_with_its_own_settings(auricle: Command, run: Path) -
     auricle.works(*shlex.split(after(message, "of the run (auricle ", r"(.+?)\)")))
 
 
+def test_more_minutes_than_a_finished_run_was_fitted_to_are_another_run(auricle: Command, run: Path) -> None:
+    RunFolder.open(run).record(plan=[[1, 3]], minutes=10.0)
+    message = auricle.refused("pretrain", "--resume", run, "--train.minutes", "20")
+    assert "the 3 steps that fit into train.minutes 10, and its learning rate has come to its end" in message
+    auricle.works(*shlex.split(after(message, "Train on in another run: auricle ", "(.*)")))
+    longer = RunFolder.open(f"{run}-longer")
+    assert flatten(longer.recipe)["train.minutes"] == 20
+    assert f"began with the weights of {run}" in (longer.path / "events.log").read_text()
+
+
+def test_weights_to_begin_with_are_named(auricle: Command, run: Path) -> None:
+    words = pretrain("new", "data", "--begin", "previous")
+    message = auricle.refused(*words)
+    auricle.works(*words, after(message, "there is none; set "), run)
+    auricle.works(*changed(changed(words, "--begin", "fresh"), "--out", "fresh"))
+    assert message.endswith("or --begin fresh")
+
+
 def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command, run: Path) -> None:
     weights = max((run / "checkpoints").glob("step-*")) / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
@@ -157,9 +178,18 @@ def test_a_setting_out_of_range_is_named_as_its_flag(auricle: Command, run: Path
 
 
 def test_a_batch_larger_than_the_corpus_is_lowered(auricle: Command, run: Path) -> None:
+    """The run says so once, and keeps the lowered batch when it is continued."""
     words = changed(pretrain("new"), "--loader.batch", "64")
-    most = after(auricle.refused(*words), "set loader.batch to at most ")
-    auricle.works(*changed(words, "--loader.batch", most))
+    auricle.works(*words)
+    assert json.loads(Path("new/recipe.json").read_text())["loader"]["batch"] == 12
+    shutil.rmtree(max(Path("new/checkpoints").glob("step-*")))
+    auricle.works("pretrain", "--resume", "new")
+    assert Path("new/events.log").read_text().count("--loader.batch is lowered to 12") == 1
+    words = changed(changed(words, "--data", str(tones(Path("few"), 4))), "--out", "fewer")
+    flag = after(auricle.refused(*words), "Add recordings, or set ", r"(--loader\.batch \d+)").split()
+    auricle.works(*changed(words, *flag))
+    tones(Path("few"), 8)
+    auricle.works(*changed(words, "--out", "more"))
 
 
 def test_windows_of_mostly_padding_are_repeated(auricle: Command, run: Path) -> None:

@@ -20,8 +20,8 @@ from auricle.config import nearest
 from auricle.errors import AuricleError, Terminated
 from auricle.storage import FULL
 
-# Verbs with verbs of their own.
-_GROUPS = ("corpus", "data", "check")
+# Verbs with commands of their own.
+GROUPS = {"corpus": ("scan",), "data": ("list", "download"), "check": ("encoder", "objective", "recipe")}
 # 128 + 13, the number of SIGPIPE: the exit code of a program that a closed pipe ends.
 _PIPE_CLOSED = 141
 # 128 + 15, likewise of SIGTERM.
@@ -103,7 +103,9 @@ def _run(words: list[str]) -> int:
 
             print(f"auricle {version('auricle')}")
         elif words[0] not in VERBS:
-            raise AuricleError(f"there is no command {words[0]!r}{nearest(words[0], VERBS)}")
+            inner = [f"{verb} {each}" for verb, inside in GROUPS.items() for each in inside]
+            guess = nearest(words[0], [*VERBS, *inner], known=False) or f"; known: {', '.join(VERBS)}"
+            raise AuricleError(f"there is no command {words[0]!r}{guess}")
         else:
             from auricle.plugins import load_plugins
 
@@ -138,6 +140,20 @@ def _continuation(verb: str, words: list[str]) -> str:
     return f"; {_KEPT[verb]}. Continue with: {shlex.join(['auricle', *words, *more])}"
 
 
+def inner_command(verb: str, argv: Sequence[str], usage: str) -> str | None:
+    """Return which of a group's commands is called; None where its usage was printed instead.
+
+    Raises:
+        AuricleError: the group has no such command; the nearest is named.
+    """
+    if argv and argv[0] in GROUPS[verb]:
+        return argv[0]
+    if argv and argv[0] not in ("-h", "--help"):
+        raise AuricleError(f"`auricle {verb}` has no command {argv[0]!r}{nearest(argv[0], GROUPS[verb])}")
+    print(usage)
+    return None
+
+
 def _dashed(word: str) -> str:
     """Return a flag with dashes for underscores, the one spelling that the verbs compare with; other words as is."""
     if not word.startswith("--"):
@@ -152,7 +168,7 @@ def _with_settings(verb: str, words: list[str]) -> list[str]:
         return words  # the flags of `pretrain` depend on the file
     from auricle.cli.arguments import expand
 
-    first = 1 if verb in _GROUPS else 0
+    first = 1 if verb in GROUPS else 0
     return [*words[:first], *expand(words[first:])]
 
 

@@ -51,16 +51,7 @@ class ComputeArguments(DeviceArguments):
     """What every verb that computes takes, where its settings have no precision of their own."""
 
     precision: Precision = "fp32"
-    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StepArguments(ComputeArguments):
-    """What every verb takes whose work is steps of training."""
-
-    precision: Precision = "fp32"
-    """`fp32`, `bf16` (autocast), or `auto`, as in training: bfloat16 where the device computes in it, CPUs with
-    AVX512-BF16, AMX or Arm's BF16 included."""
+    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the GPU or the processor computes in it, else fp32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from auricle.cli import inner_command
 from auricle.cli.arguments import MODEL, ComputeArguments, ReadingArguments, TrustArguments, parse
-from auricle.config import nearest
-from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,12 +30,8 @@ class ScanArguments(ReadingArguments):
 
 def corpus(argv: Sequence[str]) -> None:
     """Check recordings before training."""
-    if not argv or argv[0] != "scan":
-        if argv and argv[0] not in ("-h", "--help"):
-            raise AuricleError(f"`auricle corpus` has no command {argv[0]!r}{nearest(argv[0], ['scan'])}")
-        print(
-            "usage: auricle corpus scan PATH [--out TABLE.parquet]\n\n`auricle corpus scan --help` lists the options."
-        )
+    usage = "usage: auricle corpus scan PATH [--out TABLE.parquet]\n\n`auricle corpus scan --help` lists the options."
+    if inner_command("corpus", argv, usage) is None:
         return
     args = parse(
         ScanArguments,

@@ -224,7 +224,7 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         argument(
             "precision",
             Precision | None,
-            "Precision of training: sets --train.precision.",
+            "Sets --train.precision; `auto`: bf16 where the GPU or the processor computes in it.",
             None,
             help_behavior_hint=f"(default: {recipe.train.precision})",
         ),
@@ -282,7 +282,7 @@ class DemoArguments(ComputeArguments):
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
     precision: Precision = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 where the device computes in it, in probing on CUDA only."""
+    """Precision of pre-training, as in `auricle pretrain`; `auto` probes in fp32."""
 
 
 def demo(argv: Sequence[str]) -> None:

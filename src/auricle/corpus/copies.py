@@ -44,6 +44,8 @@ _DELAY, _PART = 0.3, 1024
 _EQUAL = 50
 # Of more clips, near copies are not searched: the time grows with the square. Distances in memory at once.
 MOST_NEAR, _CELLS = 20_000, 1 << 22
+# Bytes of decoded clips that are held, and of their spectra.
+_HELD = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,10 @@ def _near(
     signatures = np.stack([sounds[i].signature for i in sounding])
     seconds = np.array([sounds[i].seconds for i in sounding])
     square, sides = (signatures**2).sum(1), sides[sounding]
-    wave = lru_cache(64)(lambda row: _wave(corpus, row))
-    spectrum = lru_cache(64)(lambda row, size: _spectrum(wave(row), size))
+    # A clip is a candidate of several others: as many are held as fit. A spectrum is four times as large as its wave.
+    room = int(_HELD / (4 * RATE * min(_SECONDS, max(float(seconds[-1]), 0.1))))
+    wave = lru_cache(max(64, room))(lambda row: _wave(corpus, row))
+    spectrum = lru_cache(max(64, room // 4))(lambda row, size: _spectrum(wave(row), size))
     tried: set[tuple[int, int]] = set()
     block = min(512, max(1, _CELLS // len(sounding)))
     blocks = range(0, len(sounding), block)

@@ -21,7 +21,7 @@ from torch import Tensor
 from auricle.audio.batch import Audio
 from auricle.corpus.decoded import DecodedCache, Quantised
 from auricle.corpus.losses import clip_name
-from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, make_plan
+from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, fitted, make_plan
 from auricle.corpus.reading import expansions, share_notes
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
@@ -61,6 +61,8 @@ class Loader:
     """Makes the batches of any step of a training run.
 
     Attributes:
+        config: how clips become batches; where a corpus is smaller than a batch, the batch is lowered to it.
+        asked: the settings before that.
         steps_per_epoch: batches in an epoch.
     """
 
@@ -87,12 +89,12 @@ class Loader:
             world: how many processes train together.
 
         Raises:
-            ConfigError: the batch does not divide by `world`, or is larger than the corpus.
+            ConfigError: the batch does not divide by `world`, or the corpus has fewer windows than that.
             CorpusError: the corpus is empty.
         """
         if not 0 <= rank < world:
             raise ConfigError(f"rank {rank} is not among {world} ranks; expected 0 to {world - 1}")
-        self.corpus, self.window, self.config = corpus, window, config
+        self.corpus, self.window, self.asked = corpus, window, config
         self.rate, self.seed, self.rank, self.world = rate, seed, rank, world
         self._broken: dict[str, str] = {}
         self._unusable: dict[int, str] = {}
@@ -101,6 +103,7 @@ class Loader:
         # As played: a clip whose time is expanded fills more windows.
         self._expansion = expansions(corpus)
         self._seconds = np.asarray(corpus.column("seconds"), dtype=np.float64) * self._expansion
+        self.config = config = fitted(self._seconds, window, config, world)
         self._plan = make_plan(self._seconds, window, config, world)
         self._epochs: dict[int, Epoch] = {}
         self._cache = DecodedCache(config.cache_mb * 2**20)
@@ -148,8 +151,13 @@ class Loader:
             return {row: f"too short: {self._seconds[row]:.3g} s" for row in short} | self._unusable
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is wrong with the draws of an epoch: one recording that fills much of it."""
-        return share_notes(self.corpus, self._seconds if self.config.sampling == "duration" else None)
+        """Return what is remarkable of an epoch: a batch that was lowered, one recording that fills much of it."""
+        shares = share_notes(self.corpus, self._seconds if self.config.sampling == "duration" else None)
+        if self.config == self.asked:
+            return shares
+        windows = sum(self._plan.windows(members) for members, _ in self._plan.groups)
+        said = f"the corpus fills {counted(windows, 'window')} in an epoch, too few for a batch as it is set"
+        return (f"{said}: --loader.batch is lowered to {self.config.batch}", *shares)
 
     def padding(self) -> float:
         """Return the share (0 ... 1) of the first epoch's batches that is padding, from the table's durations."""

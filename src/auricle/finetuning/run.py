@@ -96,10 +96,7 @@ def finetune_encoder(
         MissingExtraError: `lora` without peft.
     """
     card = get_task(task) if isinstance(task, str) else task
-    if not isinstance(card.rule, ClipsRule):
-        raise ConfigError(
-            f"task {card.name!r} is of type {type(card.rule).__name__}; only tasks of labelled clips can be fine-tuned"
-        )
+    card.rule_as(ClipsRule, "fine-tuning")
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least one seed to fine-tune with")
     pretrained = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder)

@@ -23,12 +23,13 @@ from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpu
 from auricle.evaluation.token_store import TokenStore
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import ProtocolConfig, get_protocol
-from auricle.kits.task import KitTask, require_clips
+from auricle.kits.task import KitTask
 from auricle.models import Model
 from auricle.probes import SearchConfig
 from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
+from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.task_type import Protocol
 
 
@@ -76,7 +77,7 @@ def evaluate_by_protocol(
             labelled clips.
     """
     card = get_task(task) if isinstance(task, str) else task
-    require_clips(card)
+    card.rule_as(ClipsRule, f"protocol {protocol.name} (--protocol strict takes any)")
     for name in ("seeds", "search", "loss", "refit"):
         if getattr(config, name) != getattr(DEFAULTS, name):
             raise ConfigError(f"found a setting of {name}; the protocol of a kit has its own: leave {name} out")
