@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from remedy_tools import QUICK, TUNE, Command, after, changed, executes, pretrain, probe, table, tones
 
+from auricle.cli import main
 from auricle.config import flatten
 from auricle.corpus.order import LoaderConfig, make_plan
 from auricle.corpus.windows import WindowConfig
