@@ -158,7 +158,7 @@ def _search(
     firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
     # A bit for each side of which a group has a clip; without sides each group has both.
-    both = np.array([sum(1 << s for s in {side[row] for row in members[f]}) if side else 3 for f in firsts])
+    both = np.array([sum(1 << s for s in {int(side[row]) for row in members[f]}) if side else 3 for f in firsts])
     for a, b in _near(corpus, firsts, [known[row] for row in firsts], both, progress):
         few = {(x, y) for x in members[a] for y in members[b][:_EQUAL]}
         for x, y in few | {(x, y) for x in members[a][:_EQUAL] for y in members[b]}:

@@ -32,6 +32,7 @@ from auricle.evaluation.leaks import OnLeak
 from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
+from auricle.recipes.environment import versions
 from auricle.results.predictions import save_predictions
 from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
 from auricle.results.scoring import Scores
@@ -267,7 +268,7 @@ class Evaluation:
             seen=self.evaluated.seen,
             predictions=saved,
             command=task.command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            versions=_versions(),
+            versions={"python": platform.python_version(), "scikit-learn": version("scikit-learn"), **versions()},
             seconds=round(time.monotonic() - began, 3),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             key=self.key,
@@ -341,11 +342,6 @@ def progress_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, disable=not show)
-
-
-def _versions() -> dict[str, str]:
-    names = ("auricle", "torch", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _slug(text: str) -> str:

@@ -166,7 +166,7 @@ def leaking_pairs(plan: TaskPlan, copies: list[Copy]) -> list[tuple[int, int, Co
     found = []
     for fold in plan.folds:
         test = set(plan.rows[fold.test].tolist())
-        # In the protocols of some kits the test clips validate, too: that is told as a leak of the protocol.
+        # In the protocols of some kits the test clips validate, too: that is listed as a leak of the protocol.
         known = set(plan.rows[np.concatenate([fold.train, fold.valid])].tolist()) - test
         for copy in copies:
             for mine, other in ((copy.first, copy.second), (copy.second, copy.first)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, f
 from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, written_before
 from auricle.tokens.extract import alone, clip_progress
 
+_NONE = np.zeros((0, 0), dtype=np.float32)  # vectors
 _COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
 
 
@@ -139,34 +140,24 @@ def _encode_all(
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
             bar.update(task, completed=position)
             if position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS:
-                work.commit(_part(waiting, dict(broken), position))
+                done = [row for some, _ in waiting for row in some]
+                work.commit(Part(np.array(done, np.int64), _stacked([v for _, v in waiting]), dict(broken), position))
                 began, waiting = time.monotonic(), []
                 broken.clear()
-    present, vectors, skipped = _joined(work.parts)
+    present = np.concatenate([part.rows for part in work.parts]) if work.parts else np.zeros(0, np.int64)
+    skipped = {file: reason for part in work.parts for file, reason in part.skipped.items()}
     if not len(present):
         first = next(
             (f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "the corpus holds no clips"
         )
         work.remove()
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
-    return present, vectors, skipped
+    return present, _stacked([part.vectors for part in work.parts]), skipped
 
 
-def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, Reason], position: int) -> Part:
-    """Join what was encoded since the last commit."""
-    kept = [(rows, vectors) for rows, vectors in found if rows]
-    if not kept:
-        return Part(np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped, position)
-    rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in kept])
-    return Part(rows, np.concatenate([vectors for _, vectors in kept]), skipped, position)
-
-
-def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, Reason]]:
-    kept = [part for part in parts if len(part.rows)]
-    skipped = {file: reason for part in parts for file, reason in part.skipped.items()}
-    if not kept:
-        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped
-    return np.concatenate([part.rows for part in kept]), np.concatenate([part.vectors for part in kept]), skipped
+def _stacked(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Join vectors `(n, D)`; what holds none has no width."""
+    return np.concatenate([v for v in vectors if len(v)] or [_NONE])
 
 
 def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
@@ -202,7 +193,7 @@ def _vectors(
     except AudioError as error:
         if len(rows) == 1:
             broken[clip_name(corpus, rows[0])] = error.reason
-            return [], np.zeros((0, 0), dtype=np.float32)
+            return [], _NONE
     else:
         vectors = pooled.float().cpu().numpy()
         # The clip vector of no token is zero: finite, and yet meaningless.
@@ -214,10 +205,7 @@ def _vectors(
             broken[clip_name(corpus, row)] = Reason("the embedding is not finite", "not finite")
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
-    kept = [(one, found) for one, found in parts if one]
-    if not kept:
-        return [], np.zeros((0, 0), dtype=np.float32)
-    return [one[0] for one, _ in kept], np.concatenate([found for _, found in kept])
+    return [row for some, _ in parts for row in some], _stacked([found for _, found in parts])
 
 
 def _batches(
