@@ -77,11 +77,10 @@ def evaluate_by_protocol(
             labelled clips.
     """
     card = get_task(task) if isinstance(task, str) else task
-    name = protocol if isinstance(protocol, str) else protocol.name
-    card.rule_as(ClipsRule, f"protocol {name} (--protocol strict takes any)")
-    for setting in ("seeds", "search", "loss", "refit"):
-        if getattr(config, setting) != getattr(DEFAULTS, setting):
-            raise ConfigError(f"found a setting of {setting}; the protocol of a kit has its own: leave {setting} out")
+    card.rule_as(ClipsRule, "a kit's protocol (--protocol strict takes any)")
+    for name in ("seeds", "search", "loss", "refit"):
+        if getattr(config, name) != getattr(DEFAULTS, name):
+            raise ConfigError(f"found a setting of {name}; the protocol of a kit has its own: leave {name} out")
     candidates = evaluated_encoders(encoders, config.controls)
     kits: tuple[ProtocolConfig, ...]
     if isinstance(protocol, ProtocolConfig):
