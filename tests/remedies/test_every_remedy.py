@@ -90,6 +90,7 @@ REASONS = {
         "restore them, or start a new run in another --out",
         "nothing is left to resume. Probe it",
         "leave --resume out: the run made no step",
+        "Scores of them are not those of new clips",
     ),
     "needs a trained encoder of audio and text (tests/evaluation)": (
         "has the same tokens for the classes",

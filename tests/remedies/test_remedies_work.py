@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from auricle.config import flatten
 from auricle.corpus.order import LoaderConfig, make_plan
 from auricle.corpus.windows import WindowConfig
 from auricle.errors import ConfigError
+from auricle.results.record import read_results
 from auricle.training.run_folder import RunFolder
 
 
@@ -179,7 +181,7 @@ def test_fine_tuned_models_are_named(auricle: Command, run: Path) -> None:
     """After a second fine-tuning OUT/finetuned holds two models; the message lists folders that open."""
     words = ["finetune", run, "--task", "folder", "--data", "data", "--out", "tuned", *TUNE]
     auricle.works(*words, "--mode", "head")
-    embed = ["embed", "tuned/finetuned", "--data", "data", "--out", "v.parquet"]
+    embed = ["embed", "tuned/finetuned", "--data", "data", "--out", "v.parquet", "--overwrite"]
     auricle.works(*embed)
     auricle.works(*words, "--mode", "last_n", "--last-n", "1")
     for folder in after(auricle.refused(*embed), "name one of them: ", "(.*)").split(", "):
@@ -209,3 +211,56 @@ def test_ranks_share_a_batch(auricle: Command) -> None:
     auricle.said.append(str(raised.value))
     batch = int(after(str(raised.value), "set --loader.batch ", r"(\d+)"))
     assert make_plan(np.ones(30), WindowConfig(), LoaderConfig(batch=batch), 3).steps == 5
+
+
+@pytest.mark.parametrize(
+    ("verb", "worker", "calls"),
+    [
+        ("embed", "auricle.encoders.frozen.FrozenEncoder.encode", 3),
+        ("probe", "auricle.tasks.clips.run.fit_fold", 5),
+        ("finetune", "auricle.finetuning.fold.FoldTuning.run", 5),
+    ],
+)
+def test_an_interrupted_command_is_continued(
+    auricle: Command, run: Path, monkeypatch: pytest.MonkeyPatch, verb: str, worker: str, calls: int
+) -> None:
+    """Ctrl-C in the second part of the work; the command that is printed does the other parts, to the same end."""
+    made: list[object] = []
+    work = pkgutil.resolve_name(worker)
+
+    def stopping(*args: object, **settings: object) -> object:
+        made.append(None)
+        if len(made) == calls + 2:
+            raise KeyboardInterrupt
+        return work(*args, **settings)
+
+    monkeypatch.setattr(worker, stopping)
+    monkeypatch.setattr("auricle.tokens.embeddings._COMMIT_SECONDS", 0.0)
+    words = {
+        "embed": ["embed", run, "--data", "data", "--batch", "4", "--out", "{}.csv"],
+        "probe": ["probe", run, "--task", "folder", "--data", "data", *QUICK, "--out", "{}"],
+        "finetune": ["finetune", run, "--task", "folder", "--data", "data", *TUNE, "--mode", "head", "--out", "{}"],
+    }[verb]
+    auricle.works(*(str(word).format("whole") for word in words))
+    assert len(made) == calls
+    code, _, message = auricle.run(*(str(word).format("stopped") for word in words))
+    assert code == 130
+    auricle.works(*shlex.split(after(message, "are kept", r".*Continue with: auricle (.+)")))
+    assert len(made) == 2 * calls + 1
+    if verb == "embed":
+        assert Path("stopped.csv").read_bytes() == Path("whole.csv").read_bytes()
+        return
+    whole, stopped = (read_results(Path(name) / "results.jsonl")[0] for name in ("whole", "stopped"))
+    assert (stopped.value, stopped.low, stopped.high) == (whole.value, whole.low, whole.high)
+
+
+@executes("or add --overwrite to replace the file")
+def test_a_table_of_other_vectors_is_replaced_or_another_written(auricle: Command, tmp_path: Path) -> None:
+    data, other = tones(tmp_path / "data"), tones(tmp_path / "other", 4)
+    words = ["embed", "remedy_encoders:Bands", "--out", "v.csv", "--data"]
+    auricle.works(*words, data)
+    message = auricle.refused(*words, other)
+    assert "v.csv holds 12 vectors of the corpus data by the model remedy_encoders:Bands" in message
+    auricle.works(*changed(words, "--out", "w.csv"), other)
+    auricle.works(*words, other, after(message, "or add "))
+    assert Path("v.csv").read_bytes() == Path("w.csv").read_bytes()

@@ -7,6 +7,7 @@ thread policy is in the environment before torch reads it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -44,6 +45,15 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "tasks": ("evaluation", "tasks", "List the tasks, or describe one: `auricle tasks [TASK]`."),
     "demo": ("training", "demo", "Pre-train, probe and report on the built-in corpus, in minutes."),
 }  # fmt: skip
+
+# What an interrupted verb has kept on the disk; `pretrain` says it itself.
+_KEPT = {
+    "embed": "clips are kept, except those of the last seconds",
+    "probe": "tokens, finished folds and results are kept",
+    "finetune": "finished trainings and the latest checkpoint of the last one are kept",
+    "zero-shot": "finished results are kept",
+    "text-retrieval": "finished results are kept",
+}
 
 
 def _overview() -> str:
@@ -84,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    given = words
     try:
         plugins, words = _plugins(words)
         if not words or words[0] in ("-h", "--help"):
@@ -117,9 +128,17 @@ def _run(words: list[str]) -> int:
         print("auricle: stopped by SIGTERM", file=sys.stderr)
         return _TERMINATED
     except KeyboardInterrupt:
-        print("auricle: interrupted", file=sys.stderr)
+        print("auricle: interrupted" + _continuation(words[0], given), file=sys.stderr)
         return 130
     return 0
+
+
+def _continuation(verb: str, words: list[str]) -> str:
+    """Return what is kept of an interrupted command, and the command that continues it; "" where neither is known."""
+    if verb not in _KEPT:
+        return ""
+    more = ["--resume"] if verb == "embed" and "--resume" not in words else []
+    return f"; {_KEPT[verb]}. Continue with: {shlex.join(['auricle', *words, *more])}"
 
 
 def inner_command(verb: str, argv: Sequence[str], usage: str) -> str | None:

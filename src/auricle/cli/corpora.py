@@ -73,6 +73,8 @@ class EmbedArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Seconds between the starts of two segments; by default --segment, without overlap."""
     resume: bool = False
     """Continue a call that was killed, with the same arguments: the same file comes out."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace the file in --out, whatever it holds. Without it only the same vectors of the same clips may be there."""
 
 
 def embed(argv: Sequence[str]) -> None:
@@ -94,6 +96,7 @@ def embed(argv: Sequence[str]) -> None:
         time_expansion=args.time_expansion,
         batch=args.batch,
         resume=args.resume,
+        overwrite=args.overwrite,
         device=args.device,
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,

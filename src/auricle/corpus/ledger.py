@@ -170,21 +170,34 @@ class Ledger:
         except (KeyError, TypeError) as error:
             raise ValueError(f"it is no ledger: {error!r}") from error
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, **made: Any) -> Path:
         """Write the list for programs: JSON lines, first the sentence and the counts, then one line per entry.
+
+        Args:
+            path: the file.
+            made: what the output beside it was made of, for the first line (see `read_made`).
 
         Raises:
             StorageError: the file can't be written.
         """
-        head = {"sentence": self.sentence, "came": dict(self.came), "used": dict(self.used)}
+        head = {"sentence": self.sentence, "came": dict(self.came), "used": dict(self.used), **made}
         lines = [head, *(entry.to_json() for entry in self.entries)]
         write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
         return path
 
 
 def beside(output: Path) -> Path:
-    """Return the path of the list beside an output: `ledger.jsonl` in a folder, `NAME.ledger.jsonl` for a file."""
-    return output / SUFFIX[1:] if output.is_dir() else output.with_name(output.stem + SUFFIX)
+    """Return the path of the list beside an output: `ledger.jsonl` in a folder, `x.csv.ledger.jsonl` for `x.csv`."""
+    return output / SUFFIX[1:] if output.is_dir() else output.with_name(output.name + SUFFIX)
+
+
+def read_made(output: Path) -> dict[str, Any]:
+    """Return the first line of the list beside an output; `{}` where there is none, or a damaged one."""
+    try:
+        with beside(output).open(encoding="utf-8") as file:
+            return dict(json.loads(file.readline()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def one_line(name: str) -> str:

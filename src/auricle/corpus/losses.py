@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,8 +31,13 @@ _CAUSES = (
 
 def clip_name(corpus: Corpus, row: int) -> str:
     """Return the name of a clip: its recording's, with the range if it is one."""
-    clip = corpus[row]
-    return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
+    return clip_names(replace(corpus, table=corpus.table.slice(row, 1)), [0])[0]
+
+
+def clip_names(corpus: Corpus, rows: Iterable[int]) -> list[str]:
+    """Return the names of clips, see `clip_name`."""
+    files, starts, seconds, whole = (corpus.column(name) for name in ("file", "start", "seconds", "_whole"))
+    return [files[r] if whole[r] else f"{files[r]} [{starts[r]:g} s + {seconds[r]:g} s]" for r in rows]
 
 
 def cause_of(reason: str) -> str:
@@ -60,7 +66,8 @@ def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledge
     ledger = corpus.ledger.drop(*lost.values(), *_following(corpus, reasons, set(lost)))
     if len(set(files)) == len(files) and "clip" not in ledger.came:
         return ledger
-    clips = [Entry("clip", clip_name(corpus, row), *why) for row, why in reasons.items()]
+    names = clip_names(corpus, reasons)
+    clips = [Entry("clip", name, *why) for name, why in zip(names, reasons.values(), strict=True)]
     # An earlier step may have counted them; those that came since, by dividing or joining, are new.
     new = max(0, len(files) - ledger.used.get("clip", 0))
     return ledger.add("clip", used=new).drop(*clips)

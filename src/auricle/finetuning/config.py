@@ -47,7 +47,7 @@ class FinetuneConfig(Config, section=""):
         max_seconds: longer training clips are cropped to a window of this length at a random place; None: as much as
             the encoder takes at once. Validation and test read whole clips, window by window.
         loss: a name of `LOSSES`; "": the card's.
-        metric: selects the epoch, on the validation clips; None: accuracy, or `map` for several labels.
+        metric: selects the epoch, on the validation clips; None: the task's headline metric.
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 where the GPU or the processor computes in it, else fp32.
     """
 

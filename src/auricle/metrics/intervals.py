@@ -131,7 +131,7 @@ def score_interval(
     if units < least_units(confidence):
         return none(too_few(units, named, confidence))
     if not (math.isfinite(value) and np.isfinite(left_out).all()):
-        return none(f"none: the metric is undefined without some of the {units} test {named}")
+        return none(f"the metric is undefined without some of the {units} test {named}")
     error = math.sqrt((parts - 1) / parts * float(((left_out - left_out.mean()) ** 2).sum()))
     error = 0.0 if error < 1e-12 * max(1.0, abs(value)) else error
     tail = (1 - confidence) / 2
@@ -152,13 +152,13 @@ def score_interval(
         # No error at all: as for a share of units with an error, since each of these would add at most one or so.
         return Interval(value, _exact(0.0, float(units), tail)[1], confidence, f"exact limits over {units} {named}")
     if not error:
-        return none(f"none: the score does not vary between the {units} test {named}")
+        return none(f"the score does not vary between the {units} test {named}")
     half = quantile * error
     if not any(ends):
         return Interval(value - half, value + half, confidence, f"t limits, {words}")
     end = info.low if ends[0] else info.high
     if half > 50 * abs(value - end):
-        return none(f"none: the score rests on few of the {units} test {named}")
+        return none(f"the score rests on few of the {units} test {named}")
     ratio = math.exp(half / abs(value - end))
     low, high = sorted((end + (value - end) / ratio, end + (value - end) * ratio))
     return Interval(low, high, confidence, f"t limits of the logarithm, {words}")
@@ -166,7 +166,7 @@ def score_interval(
 
 def too_few(units: int, named: str, confidence: float = 0.95) -> str:
     """Say that there are too few independent units for an interval."""
-    return f"too few {named} for an interval: {units} of at least {least_units(confidence)}"
+    return f"too few {named}: {units} of at least {least_units(confidence)}"
 
 
 def paired_difference(value: float, gains: np.ndarray, units: int, named: str, confidence: float = 0.95) -> Difference:

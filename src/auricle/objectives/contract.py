@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,23 @@ class View:
 
     def __len__(self) -> int:
         return len(self.features)
+
+
+def side_by_side(views: Sequence[View]) -> Features:
+    """Return the features of all views of a batch as one of as many times its rows, the first view's first.
+
+    Raises:
+        ConfigError: their features differ in shape.
+    """
+    shapes = {tuple(view.features.x.shape) for view in views}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"found views of shapes {sorted(shapes)}, expected equal ones to normalise them jointly; set "
+            "objective.norm_scope to view"
+        )
+    first = views[0].features
+    x, lengths = (torch.cat([getattr(view.features, name) for view in views]) for name in ("x", "lengths"))
+    return Features(x, lengths, first.rate, first.pad)
 
 
 def clean_audio(view: View, what: str) -> Audio:
@@ -241,6 +258,10 @@ class Objective(Part, ABC):
                 f"{type(self).__name__} needs {what}, which {type(encoder).__name__} does not offer",
                 tuple(need.name for need in missing),
             )
+
+
+NormScope = Literal["view", "joint"]
+"""`view`: every BatchNorm sees the views one after the other; `joint`: all views of a batch at once."""
 
 
 class BatchCoupled(Objective):

@@ -120,13 +120,19 @@ def recording_ids(corpus: Corpus) -> np.ndarray:
     Returns:
         `(N,)` uint64, sorted, each once.
     """
+    found = np.unique(row_ids(corpus))
+    return found[found > 0]
+
+
+def row_ids(corpus: Corpus) -> np.ndarray:
+    """Return the identity (see `recording_ids`) of each clip's recording, `(N,)` uint64; 0 where it can't be read."""
     columns = [corpus.table.column(name).to_pylist() for name in ("_store", "_key", "_offset", "_size")]
-    places = sorted(set(zip(*columns, strict=True)))
-    found = {_recording_id(corpus.stores[store], Place(*place)) for store, *place in places}
-    return np.array(sorted(each for each in found if each is not None), dtype=np.uint64)
+    places = list(zip(*columns, strict=True))
+    known = {place: _recording_id(corpus.stores[place[0]], Place(*place[1:])) for place in sorted(set(places))}
+    return np.array([known[place] for place in places], dtype=np.uint64)
 
 
-def _recording_id(store: Store, place: Place) -> int | None:
+def _recording_id(store: Store, place: Place) -> int:
     try:
         source = store.read(place)
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
@@ -136,7 +142,7 @@ def _recording_id(store: Store, place: Place) -> int | None:
                 file.seek(max(0, begin))
                 digest.update(file.read(PIECE))
     except (AudioError, OSError):
-        return None
+        return 0
     return int.from_bytes(digest.digest()[:8], "little")
 
 

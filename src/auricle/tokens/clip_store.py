@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ FORMAT = 3
 ORIGIN, JOURNAL, LOCK = "origin.json", "journal.jsonl", ".lock"
 TOKENS, VALID, POOLED, CLASSES = "tokens.bin", "valid.bin", "pooled.bin", "classes.bin"
 FILES = (TOKENS, VALID, POOLED, CLASSES)
+# What was compared in this process: folder, clips, and what changes with the files.
+_WHOLE: set[tuple[object, ...]] = set()
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,12 @@ class ClipStore:
         return sum(path.stat().st_size for path in paths if path.is_file())
 
     def damaged(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Read every byte of these clips and return those whose checksum differs."""
-        chosen = sorted(((key, self.entries[key]) for key in set(keys) & self.entries.keys()), key=lambda e: e[1].row)
+        """Read every byte of these clips and return those whose checksum differs.
+
+        Clips that were found to be whole are not read again by this process, as long as the files stay as they are.
+        """
+        wanted = frozenset(key for key in keys if key in self.entries)
+        chosen = sorted(((key, self.entries[key]) for key in wanted), key=lambda e: e[1].row)
         if not chosen:
             return []
         found = []
@@ -173,7 +180,13 @@ class ClipStore:
             files = [(self.folder / name).open("rb") for name in FILES]
         except FileNotFoundError:
             return [key for key, _ in chosen]
+        state = [self.folder.absolute(), hash(wanted)]
+        for file in files:
+            stat = os.fstat(file.fileno())
+            state += [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         try:
+            if tuple(state) in _WHOLE:
+                return []
             for key, entry in chosen:
                 rows = self._count(entry.time)
                 places = ((entry.row, rows), (entry.row, rows), (entry.slot, 1), (entry.slot, 1))
@@ -188,6 +201,8 @@ class ClipStore:
         finally:
             for file in files:
                 file.close()
+        if not found:
+            _WHOLE.add(tuple(state))
         return found
 
     def tables(self) -> tuple[RowFile, RowFile, RowFile, RowFile]:

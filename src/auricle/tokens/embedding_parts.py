@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from auricle.corpus.ledger import read_made
 from auricle.errors import StorageError
 from auricle.storage import NPZ_ERRORS, write_atomic, write_json
+from auricle.words import counted
 
 _FACTS = "facts.json"
 
@@ -35,6 +37,34 @@ class Part:
     position: int
 
 
+def unfinished_folder(out: Path) -> Path:
+    """Return the folder that holds the unfinished work on a file."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a finished call said of the file that it wrote from these facts; None where there is no file.
+
+    Raises:
+        StorageError: the file holds anything else.
+    """
+    if not out.exists():
+        return None
+    made = read_made(out).get("made", {})
+    whole = made.get("bytes") == out.stat().st_size
+    if whole and made["facts"] == facts:
+        return dict(made)
+    held = (
+        f"{counted(made['clips'], 'vector')} of the corpus {made['corpus']} by the model {made['model']}"
+        if whole
+        else "something that `auricle embed` did not write, or that was changed since"
+    )
+    raise StorageError(
+        f"{out} holds {held}; expected no file, or the vectors of these clips by this model. Choose another --out, or "
+        "add --overwrite to replace the file (Python: overwrite=True)"
+    )
+
+
 class UnfinishedEmbedding:
     """A folder `.NAME.unfinished` beside the file that is to be written.
 
@@ -48,7 +78,7 @@ class UnfinishedEmbedding:
     """
 
     def __init__(self, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
-        self.folder = out.with_name(f".{out.name}.unfinished")
+        self.folder = unfinished_folder(out)
         self._facts = json.loads(json.dumps(facts))
         self.parts: list[Part] = []
         files = sorted(self.folder.glob("part-*.npz"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from auricle.audio.batch import Audio
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, clip_name, with_losses
+from auricle.corpus.losses import cause_of, clip_name, clip_names, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
@@ -20,9 +20,10 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
-from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding
+from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, written_before
 from auricle.tokens.extract import alone, clip_progress
 
+_NONE = np.zeros((0, 0), dtype=np.float32)  # vectors
 _COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
 
 
@@ -55,12 +56,13 @@ def embed_corpus(
     batch: int = 16,
     batch_seconds: float = 160.0,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> EmbeddedCorpus:
     """Encode every clip once and write a table: Parquet, CSV, JSON lines or npz, as the file's ending says.
 
     What is encoded is kept beside the file until it is written: a killed call is continued with `resume`, and ends in
-    the same bytes.
+    the same bytes. A file that this model wrote of these clips before is left as it is.
 
     Args:
         encoder: the frozen encoder.
@@ -72,18 +74,19 @@ def embed_corpus(
         batch: most clips encoded at once. Clips of similar length are batched; rows keep the corpus's order.
         batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
         resume: continue an unfinished call with the same arguments; start where there is none.
+        overwrite: replace `out`, whatever it holds.
         progress: show a progress bar with an estimate.
 
     Raises:
         ConfigError: `batch` or `batch_seconds` is out of range, or the ending of `out` is of no format.
         CorpusError: not one clip could be embedded.
-        StorageError: `out` can't be written or the disk has too little room (both checked before any clip is encoded),
-            unfinished work is there and `resume` is not set, or the disk is full.
+        StorageError: `out` holds anything else, can't be written, or the disk has too little room (all checked before
+            any clip is encoded), unfinished work is there and `resume` is not set, or the disk is full.
     """
     if batch < 1 or not batch_seconds > 0:
         raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
     out = Path(out)
-    _check_writable(out)
+    check_writable(out)
     ending = check_ending(out)
     corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
     renamed = free_names(corpus.columns, ending)
@@ -91,14 +94,39 @@ def embed_corpus(
         f"the column {old!r} of the table is written as {new!r}: its name is that of the vectors"
         for old, new in renamed.items()
     )
-    _check_room(out, ending, len(corpus), encoder.pooled_width)
-    facts = {
-        "model": encoder.fingerprint,
-        "corpus": corpus.fingerprint,
-        "number of clips": len(corpus),
-        "batch": [batch, batch_seconds],
-    }
-    work = UnfinishedEmbedding(out, facts, resume=resume)
+    facts = {"model": encoder.fingerprint, "corpus": corpus.fingerprint, "number of clips": len(corpus)}
+    made = None if overwrite else written_before(out, facts)
+    if made is None:
+        _check_room(out, ending, len(corpus), encoder.pooled_width)
+        work = UnfinishedEmbedding(out, {**facts, "batch": [batch, batch_seconds]}, resume=resume)
+        present, vectors, skipped = _encode_all(encoder, corpus, work, batch, batch_seconds, progress)
+        kept = corpus.select(np.sort(present))
+        table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
+        origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
+        write_table(out, table, vectors[np.argsort(present)], origin)
+        work.remove()
+        made = {"facts": facts, "model": encoder.name, "corpus": corpus.name, "bytes": out.stat().st_size}
+        made |= {"clips": len(present), "width": vectors.shape[1], "skipped": skipped}
+    else:
+        notes = (*notes, f"{out} held the vectors of these clips by this model already: nothing was encoded")
+    skipped = made["skipped"]
+    named = enumerate(clip_names(corpus, range(len(corpus))) if skipped else ())
+    ledger = with_losses(corpus, {row: (skipped[n], cause_of(skipped[n])) for row, n in named if n in skipped})
+    ledger.write(beside(out), made=made)
+    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
+    reasons = {**corpus.ledger.reasons(), **skipped}
+    return EmbeddedCorpus(out, made["clips"], made["width"], ledger, reasons, notes)
+
+
+def _encode_all(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    work: UnfinishedEmbedding,
+    batch: int,
+    batch_seconds: float,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """Return rows in the order of encoding, their vectors, and the clips that have none -> the reason."""
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
@@ -108,46 +136,24 @@ def embed_corpus(
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
             bar.update(task, completed=position)
             if position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS:
-                work.commit(_part(waiting, dict(broken), position))
+                done = [row for some, _ in waiting for row in some]
+                work.commit(Part(np.array(done, np.int64), _stacked([v for _, v in waiting]), dict(broken), position))
                 began, waiting = time.monotonic(), []
                 broken.clear()
-    present, vectors, skipped = _joined(work.parts)
+    present = np.concatenate([part.rows for part in work.parts]) if work.parts else np.zeros(0, np.int64)
+    skipped = {file: reason for part in work.parts for file, reason in part.skipped.items()}
     if not len(present):
         first = next(
             (f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "the corpus holds no clips"
         )
         work.remove()
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
-    done = np.zeros(len(corpus), dtype=bool)
-    done[present] = True
-    kept = corpus.select(done)
-    table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
-    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
-    origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
-    write_table(out, table, vectors[np.argsort(present)], origin)
-    work.remove()
-    why = {int(row): skipped.get(clip_name(corpus, int(row)), "it was not encoded") for row in np.flatnonzero(~done)}
-    ledger = with_losses(corpus, {row: (reason, cause_of(reason)) for row, reason in why.items()})
-    ledger.write(beside(out))
-    reasons = {**corpus.ledger.reasons(), **skipped}
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], ledger, reasons, notes)
+    return present, _stacked([part.vectors for part in work.parts]), skipped
 
 
-def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], position: int) -> Part:
-    """Join what was encoded since the last commit."""
-    kept = [(rows, vectors) for rows, vectors in found if rows]
-    if not kept:
-        return Part(np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped, position)
-    rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in kept])
-    return Part(rows, np.concatenate([vectors for _, vectors in kept]), skipped, position)
-
-
-def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    kept = [part for part in parts if len(part.rows)]
-    skipped = {file: reason for part in parts for file, reason in part.skipped.items()}
-    if not kept:
-        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped
-    return np.concatenate([part.rows for part in kept]), np.concatenate([part.vectors for part in kept]), skipped
+def _stacked(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Join vectors `(n, D)`; what holds none has no width."""
+    return np.concatenate([v for v in vectors if len(v)] or [_NONE])
 
 
 def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
@@ -160,7 +166,7 @@ def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
         )
 
 
-def _check_writable(out: Path) -> None:
+def check_writable(out: Path) -> None:
     """Refuse a path that can't be written, before hours of work are lost."""
     if out.is_dir():
         raise StorageError(f"{out} is a folder; name a file in it, such as {out / 'embeddings.parquet'}")
@@ -183,7 +189,7 @@ def _vectors(
     except AudioError as error:
         if len(rows) == 1:
             broken[clip_name(corpus, rows[0])] = error.reason
-            return [], np.zeros((0, 0), dtype=np.float32)
+            return [], _NONE
     else:
         vectors = pooled.float().cpu().numpy()
         # The clip vector of no token is zero: finite, and yet meaningless.
@@ -195,10 +201,7 @@ def _vectors(
             broken[clip_name(corpus, row)] = "the embedding is not finite"
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
-    kept = [(one, found) for one, found in parts if one]
-    if not kept:
-        return [], np.zeros((0, 0), dtype=np.float32)
-    return [one[0] for one, _ in kept], np.concatenate([found for _, found in kept])
+    return [row for some, _ in parts for row in some], _stacked([found for _, found in parts])
 
 
 def _batches(

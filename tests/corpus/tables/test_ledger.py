@@ -66,7 +66,7 @@ def test_the_list_beside_an_output(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert beside(tmp_path / "run") == tmp_path / "run/ledger.jsonl"
     path = ledger.write(beside(tmp_path / "e.parquet"))
-    assert path == tmp_path / "e.ledger.jsonl"
+    assert path == tmp_path / "e.parquet.ledger.jsonl"
     head, entry = [json.loads(line) for line in path.read_text().splitlines()]
     assert head == {"sentence": ledger.sentence, "came": {"recording": 2}, "used": {"recording": 1}}
     assert Entry(**entry) == ledger.entries[0]
@@ -146,7 +146,7 @@ def test_folders_and_their_events_add_up(messy: Path) -> None:
     assert (corpus.ledger.used["event"], corpus.annotated) == (1, {"a.wav", "b.wav"})
     report = scan(messy, out=messy.parent / "out")
     assert report.ledger.sentence.startswith("5 of 6 recordings used; 1 skipped: 1 corrupt. 1 of 5 events used; 4 skip")
-    head = json.loads((messy.parent / "out/auricle-corpus.ledger.jsonl").read_text().partition("\n")[0])
+    head = json.loads((messy.parent / "out/auricle-corpus.parquet.ledger.jsonl").read_text().partition("\n")[0])
     assert head["sentence"] == report.ledger.sentence == open_corpus(messy.parent / "out").ledger.sentence
 
 

@@ -15,7 +15,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 A_JEPA = Method(
@@ -41,7 +41,8 @@ NOTES = Notes(
         "all target blocks of a clip are predicted in one pass and their tokens averaged; published: block by block, "
         "then averaged",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, Bird-MAE's re-implementation",
         "the schedule of the curriculum: the share of training that is done is the chance of aware blocks",
         "optimiser, from Bird-MAE: rate 1e-3, decay 0.04, gradients clipped at 3; batch 512 and 300,000 steps",
         "heads of the predictor: 12",
