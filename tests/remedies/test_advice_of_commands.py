@@ -15,7 +15,7 @@ from remedy_tools import QUICK, RATE, TRAIN, TUNE, Command, after, changed, exec
 
 from auricle.training.run_folder import RunFolder
 
-EMBED = ["embed", "remedy_encoders:Bands", "--data", "data", "--out", "v.parquet", "--overwrite"]
+EMBED = ["embed", "remedy_encoders:Bands", "--data", "data", "--out", "v.parquet"]
 BANDS = ["probe", "remedy_encoders:Bands", "--task", "folder", "--data", "data", "--out", "out", *QUICK]
 
 
@@ -202,6 +202,7 @@ def test_a_frozen_model_of_your_own_is_fine_tuned(auricle: Command, data: Path) 
 
 @executes(
     "Set --on-leak drop to evaluate without them, or --on-leak warn",
+    "the score is optimistic; --on-leak drop removes them",
 )
 def test_copies_in_the_test_part(auricle: Command, tmp_path: Path) -> None:
     columns = {"label": ["high", "low"] * 6, "split": ["train"] * 8 + ["test"] * 4}

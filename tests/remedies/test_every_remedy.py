@@ -90,9 +90,9 @@ REASONS = {
         "restore them, or start a new run in another --out",
         "nothing is left to resume. Probe it",
         "leave --resume out: the run made no step",
-        "Scores of them are not those of new clips",
     ),
-    "needs a trained encoder of audio and text (tests/evaluation)": (
+    "needs a trained encoder of audio and text (tests/evaluation, tests/test_cli_text.py)": (
+        "Scores of them are not those of new clips",
         "has the same tokens for the classes",
         "or a table of file,caption (--captions)",
     ),

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.config import Config, Count, InnerShare, Natural
 from auricle.corpus.content import DECODING
+from auricle.corpus.copies import silent_rows
 from auricle.corpus.ledger import beside
 from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
@@ -190,7 +191,8 @@ class Evaluation:
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
         lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
-        ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
+        rows = task.plan.rows.tolist()
+        ledger = with_unused(task.corpus, task.card.label, rows, lost, silent_rows(task.corpus, rows))
         listed = beside(task.listed or task.out)
         if self.evaluated.role == "pretrained" or not listed.exists():
             ledger.write(listed)

@@ -81,7 +81,8 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
         cells = []
         for x, probe in enumerate(probes, 1):
             key = (encoder, probe)
-            cells.append(interval_text(results[key]) if key in results else NONE)
+            cell = [interval_text(results[key]), marks(vars(results[key]))] if key in results else [NONE]
+            cells.append(" ".join(cell).rstrip())
             if values.get(key) == top:
                 best.add((y, x))
         rows.append((labels[encoder], *cells))
@@ -117,10 +118,10 @@ def _title(condition: Condition) -> str:
 
 
 def interval_text(result: Result) -> str:
-    """Return a value with its interval, in the unit of its metric, and its marks: `87.0 [82.1, 91.5] †`."""
+    """Return a value with its interval, in the unit of its metric: `87.0 [82.1, 91.5]`."""
     info = described(result.metric, result.unit, result.better)
     ends = f" [{info.text(result.low)}, {info.text(result.high)}]" if math.isfinite(result.low) else ""
-    return " ".join([info.text(result.value) + ends, marks(vars(result))]).rstrip()
+    return info.text(result.value) + ends
 
 
 def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:

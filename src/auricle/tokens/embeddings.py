@@ -11,13 +11,13 @@ import numpy as np
 
 from auricle.audio.batch import Audio
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, clip_name, clip_names, with_losses
+from auricle.corpus.losses import clip_name, clip_names, silence, spread_of, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
 from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, written_before
@@ -106,16 +106,20 @@ def embed_corpus(
         write_table(out, table, vectors[np.argsort(present)], origin)
         work.remove()
         made = {"facts": facts, "model": encoder.name, "corpus": corpus.name, "bytes": out.stat().st_size}
-        made |= {"clips": len(present), "width": vectors.shape[1], "skipped": skipped}
+        said = {name: (reason, reason.cause) for name, reason in skipped.items()}
+        made |= {"clips": len(present), "width": vectors.shape[1], "said": said}
     else:
         notes = (*notes, f"{out} held the vectors of these clips by this model already: nothing was encoded")
-    skipped = made["skipped"]
+    skipped = {name: Reason(*said) for name, said in made["said"].items()}
     named = enumerate(clip_names(corpus, range(len(corpus))) if skipped else ())
-    ledger = with_losses(corpus, {row: (skipped[n], cause_of(skipped[n])) for row, n in named if n in skipped})
+    reasons = {row: skipped[name] for row, name in named if name in skipped}
+    # Silent clips have a vector all the same.
+    silent = {row: reasons.pop(row) for row in [row for row, reason in reasons.items() if reason.cause == "silent"]}
+    ledger = with_losses(corpus, reasons, silent)
     ledger.write(beside(out), made=made)
     notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
-    reasons = {**corpus.ledger.reasons(), **skipped}
-    return EmbeddedCorpus(out, made["clips"], made["width"], ledger, reasons, notes)
+    broken = {name: reason for name, reason in skipped.items() if reason.cause != "silent"}
+    return EmbeddedCorpus(out, made["clips"], made["width"], ledger, {**corpus.ledger.reasons(), **broken}, notes)
 
 
 def _encode_all(
@@ -125,12 +129,12 @@ def _encode_all(
     batch: int,
     batch_seconds: float,
     progress: bool,
-) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+) -> tuple[np.ndarray, np.ndarray, dict[str, Reason]]:
     """Return rows in the order of encoding, their vectors, and the clips that have none -> the reason."""
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
-        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, str]()
+        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, Reason]()
         for rows, audio, position in _batches(encoder, corpus, order, work.position, batch, batch_seconds, broken):
             if rows:
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
@@ -181,7 +185,7 @@ def check_writable(out: Path) -> None:
 
 
 def _vectors(
-    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
+    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, Reason]
 ) -> tuple[list[int], np.ndarray]:
     """Encode a batch; after an error each clip alone, so that those which fail are listed."""
     try:
@@ -196,9 +200,9 @@ def _vectors(
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
-            broken[clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
+            broken[clip_name(corpus, row)] = Reason("no valid token: shorter than the encoder needs", "too short")
         for row in np.asarray(rows)[seen & ~finite].tolist():
-            broken[clip_name(corpus, row)] = "the embedding is not finite"
+            broken[clip_name(corpus, row)] = Reason("the embedding is not finite", "not finite")
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
     return [row for some, _ in parts for row in some], _stacked([found for _, found in parts])
@@ -211,7 +215,7 @@ def _batches(
     first: int,
     size: int,
     seconds: float,
-    broken: dict[str, str],
+    broken: dict[str, Reason],
 ) -> Iterator[tuple[list[int], Audio, int]]:
     """Yield rows, their audio, and how many clips of the order are then done.
 
@@ -222,16 +226,19 @@ def _batches(
     clips: list[np.ndarray] = []
     for position, index in enumerate(order[first:].tolist(), first):
         # What is skipped belongs to the batch that is yielded next, with which it is committed.
-        reason: str | None = None
+        reason: Reason | None = None
         try:
             clip = corpus.audio(index, rate)
             # Checked for each clip: its batch must not decide whether it has a row.
             reason = encoder.shortfall(len(clip))
+            silent = silence(spread_of(clip))
         except AudioError as error:
             reason = error.reason
         if reason is not None:
             broken[clip_name(corpus, index)] = reason
             continue
+        if silent is not None:
+            broken[clip_name(corpus, index)] = silent
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
         # An encoder whose output depends on padding gets clips of one length only.
