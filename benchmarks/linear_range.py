@@ -48,7 +48,7 @@ def runs(folder: Path, store: Path, name: str) -> Iterator[tuple[str, Labelled, 
     card = get_task(name).replace(protocol="folds", folds=4)
     corpus = open_corpus(folder / name)
     if name == "esc50_dev20":
-        corpus = corpus.select(np.flatnonzero(np.isin(corpus.column("fold").astype(str), ["1", "2", "3"])))
+        corpus = corpus.select(np.flatnonzero(np.isin([str(fold) for fold in corpus.column("fold")], ["1", "2", "3"])))
     targets = make_targets(card, labels_of(card, corpus))
     own = cells(corpus, "fold", targets.rows) if name == "esc50_dev20" else [""] * len(targets.rows)
     groups = source_groups(card, corpus, targets.rows).tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_pages import line, written
 from prediction_cases import saved
-from result_files import write_results
+from result_files import answers, write_results
 
 from auricle.cli import main
 from auricle.results.book import ResultBook
@@ -19,32 +19,19 @@ from auricle.results.comparison import compare_results
 from auricle.results.export import to_csv, to_latex, to_markdown
 from auricle.results.record import SCHEME, Result
 from auricle.results.tables import list_sheets
-from auricle.tasks.clips.answers import ClipPredictions
 
 Read = Callable[..., Any]
 N = 60
 COPIES = {"copies": {"clips": {"bytes": 2, "near": 1}, "of": N, "dropped": 0, "said": ["3 of 60 ... (such as a of b)"]}}
 
 
-def answers(right: np.ndarray) -> ClipPredictions:
-    truth = np.arange(N) % 2
-    return ClipPredictions(
-        names=np.array([f"clip {i}" for i in range(N)]),
-        group=np.array([f"clip {i}" for i in range(N)]),
-        fold=np.zeros(N, dtype=np.int64),
-        seeds=(0,),
-        kind="single",
-        classes=("a", "b"),
-        truth=np.eye(2, dtype=bool)[truth],
-        scores=np.eye(2, dtype=np.float32)[np.where(right, truth, 1 - truth)][None],
-    )
-
-
 def results_of(folder: Path, **right: np.ndarray) -> Path:
     """Write results of encoders that are right on these clips; `control` has random weights."""
     where = folder / "probes" / "t"
     results = [
-        saved(where, "clips", name, answers(r), role="random" if name == "control" else "pretrained", task="t")
+        saved(
+            where, "clips", name, answers(r, groups=N), role="random" if name == "control" else "pretrained", task="t"
+        )
         for name, r in right.items()
     ]
     write_results(where / "results.jsonl", results)

@@ -72,6 +72,13 @@ def test_the_constant_of_a_fold_is_its_training_clips_own() -> None:
     np.testing.assert_allclose(training_means(np.eye(2)[truth], folds), [[1, 0], [1, 0], [0, 1]])
 
 
+def test_a_constant_of_several_classes_says_what_is_predicted() -> None:
+    """Where folds have other majority classes, the row's name says which class that is in words."""
+    predictions = made("clips")
+    shares = np.eye(predictions.truth.shape[1])[np.arange(len(predictions.names)) % 2]
+    assert predictions.constant(shares)[0] == "always the most frequent training class"
+
+
 @pytest.mark.parametrize(
     ("counts", "metric"),
     [

@@ -64,9 +64,10 @@ def _overview() -> str:
         "",
         *(f"  {name:<16}{summary}" for name, (_, _, summary) in VERBS.items()),
         "",
+        "Where to begin: `auricle demo`, or `auricle corpus scan` with a folder of your own.",
+        "`auricle COMMAND --help` lists the options of a command.",
         "--plugin MODULE imports a module of yours first, with recipes, encoders, probes, tasks or metrics.",
         "--config FILE gives any command its settings, as JSON or YAML by the names of its flags; flags override.",
-        "`auricle COMMAND --help` lists the options of a command.",
     ]
     return "\n".join(lines)
 

@@ -61,8 +61,7 @@ class ReadingArguments(FileArguments):
     channel: str | None = None
     """Channel that is read: `mix` (the mean of all, the default), `loudest`, or a number from 0."""
     time_expansion: float | None = None
-    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz); times
-    in results stay the recordings' own."""
+    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +105,8 @@ def parse(
         words = ["--help"]
     short = brief is not None and not everything and bool({"-h", "--help"} & set(words))
     shown: Any = grammar.brief(arguments, brief) if short and brief is not None else arguments
+    if everything or {"-h", "--help"} & set(words):
+        shown = grammar.own_first(shown)
     # A setting that may be absent is a group of flags like any other where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
     if everything or {"-h", "--help"} & set(words):

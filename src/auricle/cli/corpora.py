@@ -21,7 +21,8 @@ class ScanArguments(ReadingArguments):
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]
     """Folder of audio, table (CSV, Parquet), folder of shards, `hub:user/name` or `builtin:scenes`."""
     out: Path | None = None
-    """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
+    """File to write the table of clips to (.parquet), or a folder; by default `auricle-corpus.parquet` in the folder
+    itself."""
     exclude: tuple[str, ...] = ()
     """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
     rate: int = 16000

@@ -55,25 +55,7 @@ def zero_shot(argv: Sequence[str]) -> None:
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
     from auricle.evaluation.audio_text.run import zero_shot as run
 
-    _show(
-        run(
-            args.model,
-            args.data,
-            labels=args.labels,
-            templates=args.template,
-            source=args.source,
-            controls=args.controls,
-            confidence=args.confidence,
-            seed=args.seed,
-            channel=args.channel,
-            time_expansion=args.time_expansion,
-            on_leak=args.on_leak,
-            out=args.out,
-            device=args.device,
-            precision=args.precision,
-            command=command(),
-        )
-    )
+    _show(run(args.model, args.data, labels=args.labels, templates=args.template, **_shared(args)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,25 +81,12 @@ def text_retrieval(argv: Sequence[str]) -> None:
     args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
     from auricle.evaluation.audio_text.run import text_retrieval as run
 
-    _show(
-        run(
-            args.model,
-            args.data,
-            columns=args.columns,
-            captions=args.captions,
-            source=args.source,
-            controls=args.controls,
-            confidence=args.confidence,
-            seed=args.seed,
-            channel=args.channel,
-            time_expansion=args.time_expansion,
-            on_leak=args.on_leak,
-            out=args.out,
-            device=args.device,
-            precision=args.precision,
-            command=command(),
-        )
-    )
+    _show(run(args.model, args.data, columns=args.columns, captions=args.captions, **_shared(args)))
+
+
+def _shared(args: Any) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(_TextArguments)} - {"model", "data", "config"}
+    return {**{name: getattr(args, name) for name in names}, "out": args.out, "command": command()}
 
 
 def _show(results: Any) -> None:

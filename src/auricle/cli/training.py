@@ -217,7 +217,7 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         argument(
             "device",
             Device | None,
-            "Where to train: sets --train.device.",
+            "Sets --train.device; `auto`: a CUDA GPU where there is one, else the CPU.",
             None,
             help_behavior_hint=f"(default: {recipe.train.device})",
         ),
@@ -255,22 +255,28 @@ def _list_recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from auricle.recipes.registry import recipes
+    from auricle.recipes.registry import PARADIGMS, recipes
 
     console = Console()
     console.print(
-        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [--encoder FAMILY]\n"
-        "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n"
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [OPTIONS]\n"
         "       auricle pretrain --resume RUN\n\n"
-        "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
-        "`auricle pretrain RECIPE --help` lists them; `auricle recipes RECIPE` describes the method.\n",
+        "Pre-train an encoder on audio without labels. Where to begin:\n\n"
+        "  auricle pretrain cola --data FOLDER --out runs/cola --train.minutes 20\n\n"
+        "Each setting of a recipe is a flag: `auricle pretrain RECIPE --help` lists them.\n"
+        "`auricle recipes RECIPE` describes the method and its sizes.\n",
         markup=False,
         highlight=False,
     )
-    table = Table("recipe", "paradigm", "sizes", "summary", expand=True)
-    for method in recipes():
-        table.add_row(method.name, method.paradigm, ", ".join(method.sizes), method.summary)
-    console.print(table)
+    known = recipes()
+    width = max(len(method.name) for method in known)
+    for paradigm in PARADIGMS:
+        table = Table.grid("", "", padding=(0, 2, 0, 0))
+        table.columns[0].min_width = width + 2
+        for method in known:
+            if method.paradigm == paradigm:
+                table.add_row(f"  {method.name}", method.summary)
+        console.print(f"{paradigm}:", table, "", sep="\n")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WHOLE, BLOCK, BLOCKS = 1 << 21, 1 << 15, 32
 # Raise when decoding changes samples: what was made of the old ones is then made again.
-DECODING = 1
+DECODING = 2
 _THREADS, _LOOKS = 8, 64
 # A file that changed this recently may change again within one tick of its clock.
 _RECENT_NS = 2_000_000_000

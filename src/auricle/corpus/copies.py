@@ -9,6 +9,7 @@ are coherent in all bands that sound. Changes of level, polarity, sample rate an
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,10 @@ from rich.progress import track
 
 from auricle.corpus.columns import reading_of
 from auricle.corpus.content import clip_keys, kept_facts
+from auricle.corpus.losses import silence
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
-from auricle.corpus.windows import SILENCE_DB
-from auricle.errors import AudioError
+from auricle.errors import AudioError, Reason
 
 Kind = Literal["bytes", "samples", "near"]
 KINDS: tuple[Kind, ...] = ("bytes", "samples", "near")
@@ -59,20 +60,38 @@ class Copy:
 
 @dataclass(frozen=True)
 class _Sound:
-    """Of a clip: digest of its samples; seconds; signature `(64,)`, degrees of freedom (0: silent, or too short)."""
+    """Of a clip: digest of its samples, seconds, spread (see `losses.silence`), and for near copies its signature.
+
+    The signature is `(64,)`, with the degrees of freedom; 0: silent, or too short.
+    """
 
     samples: bytes
     seconds: float
+    spread: float
     freedom: float
     signature: NDArray[np.float32]
 
     def pack(self) -> bytes:
-        return self.samples + np.array([self.seconds, self.freedom, *self.signature], dtype="<f4").tobytes()
+        numbers = [self.seconds, self.spread, self.freedom, *self.signature]
+        return self.samples + np.array(numbers, dtype="<f4").tobytes()
 
     @classmethod
     def unpack(cls, data: bytes) -> _Sound:
         numbers = np.frombuffer(data[16:], dtype="<f4")
-        return cls(data[:16], float(numbers[0]), float(numbers[1]), numbers[2:])
+        return cls(data[:16], float(numbers[0]), float(numbers[1]), float(numbers[2]), numbers[3:])
+
+
+def _sounds(corpus: Corpus, rows: Sequence[int], keys: Sequence[bytes], progress: bool) -> dict[int, _Sound]:
+    wanted = list(dict.fromkeys(keys[row] for row in rows if keys[row]))
+    row_of = {keys[row]: row for row in reversed(rows)}
+    facts = kept_facts("sound-4", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
+    return {row: _Sound.unpack(facts[keys[row]]) for row in rows if facts.get(keys[row])}
+
+
+def silent_rows(corpus: Corpus, rows: Sequence[int]) -> dict[int, Reason]:
+    """Return those of some rows of a corpus that are silent -> the remark; remembered as for `find_copies`."""
+    found = ((row, silence(sound.spread)) for row, sound in _sounds(corpus, rows, clip_keys(corpus), False).items())
+    return {row: said for row, said in found if said is not None}
 
 
 def find_copies(
@@ -111,7 +130,7 @@ def find_copies(
         # A clip that could not be decoded may be, where an extra is installed.
         return [b"+" + np.array(numbers, dtype="<i4").tobytes() if whole else b""]
 
-    (held,) = kept_facts("copies-1", [digest.digest()], search).values()
+    (held,) = kept_facts("copies-2", [digest.digest()], search).values()
     if held and not found:
         table = np.frombuffer(held[1:], dtype="<i4").reshape(-1, 3).tolist()
         found += [Copy(chosen[first], chosen[second], KINDS[kind]) for first, second, kind in table]
@@ -122,10 +141,7 @@ def _search(
     corpus: Corpus, chosen: list[int], keys: Sequence[bytes], side: dict[int, bool], progress: bool
 ) -> tuple[list[Copy], bool]:
     """Return the copies in order, and whether every clip could be decoded."""
-    wanted = list(dict.fromkeys(keys[row] for row in chosen if keys[row]))
-    row_of = {keys[row]: row for row in reversed(chosen)}
-    sounds = kept_facts("sound-3", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
-    known = {row: _Sound.unpack(sounds[keys[row]]) for row in chosen if sounds.get(keys[row])}
+    known = _sounds(corpus, chosen, keys, progress)
     groups: dict[bytes, list[int]] = {}
     for row, sound in known.items():
         groups.setdefault(sound.samples, []).append(row)
@@ -142,7 +158,7 @@ def _search(
     firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
     # A bit for each side of which a group has a clip; without sides each group has both.
-    both = np.array([sum(1 << s for s in {side.get(row) for row in members[f]}) if side else 3 for f in firsts])
+    both = np.array([sum(1 << s for s in {int(side[row]) for row in members[f]}) if side else 3 for f in firsts])
     for a, b in _near(corpus, firsts, [known[row] for row in firsts], both, progress):
         few = {(x, y) for x in members[a] for y in members[b][:_EQUAL]}
         for x, y in few | {(x, y) for x in members[a][:_EQUAL] for y in members[b]}:
@@ -270,7 +286,7 @@ def _measure(corpus: Corpus, rows: list[int], progress: bool) -> list[bytes]:
 
 def _sound(corpus: Corpus, row: int) -> _Sound | None:
     place = corpus.table.slice(row, 1).to_pylist()[0]
-    digest, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
+    digest, samples, lowest, highest = hashlib.blake2b(digest_size=16), 0, math.inf, -math.inf
     head: NDArray[np.float32] | None = None
     try:
         info = corpus.stores[place["_store"]].probe(Place(place["_key"], place["_offset"], place["_size"]))
@@ -283,16 +299,18 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
             more = start + _PIECE < length and length > 2 * _PIECE
             wave = corpus.audio(row, rate, start=float(start), seconds=_PIECE if more else None)
             digest.update(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
-            samples, peak = samples + len(wave), max(peak, float(np.abs(wave).max(initial=0.0)))
+            samples += len(wave)
+            lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
             head = wave[: int(_SECONDS * info.rate)] if head is None else head
     except AudioError:
         return None
     if head is None:
         return None
     low = head if rate == RATE else soxr.resample(head, rate, RATE, quality="HQ")
-    if peak < 10 ** (SILENCE_DB / 20) or len(low) < _FRAME:
-        return _Sound(digest.digest(), samples / info.rate, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
-    return _Sound(digest.digest(), samples / info.rate, _freedom(low), _signature(low))
+    known = (digest.digest(), samples / info.rate, (highest - lowest) / 2)
+    if silence(known[2]) is not None or len(low) < _FRAME:
+        return _Sound(*known, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
+    return _Sound(*known, _freedom(low), _signature(low))
 
 
 def _signature(wave: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -175,7 +175,10 @@ def make_plan(seconds: np.ndarray, window: WindowConfig, config: LoaderConfig, w
     usable = np.flatnonzero(seconds >= config.shortest)
     if not len(usable):
         found = f"the longest of {len(seconds)} clips has {seconds.max():.3g} s" if len(seconds) else "no clips"
-        raise CorpusError(f"nothing to load: {found}; clips of at least {config.shortest:g} s are needed")
+        raise CorpusError(
+            f"nothing to load: {found}; clips of at least {config.shortest:g} s are needed: "
+            "add longer recordings, or lower --loader.shortest"
+        )
     if config.batch_seconds is None and config.batch % world:
         raise ConfigError(
             f"loader.batch is {config.batch}, which {world} ranks can't share evenly; set --loader.batch "

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.config import Config, Count, InnerShare, Natural
 from auricle.corpus.content import DECODING
+from auricle.corpus.copies import silent_rows
 from auricle.corpus.ledger import beside
 from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
@@ -31,6 +32,7 @@ from auricle.evaluation.leaks import OnLeak
 from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
+from auricle.recipes.environment import versions
 from auricle.results.predictions import save_predictions
 from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
 from auricle.results.scoring import Scores
@@ -189,7 +191,8 @@ class Evaluation:
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
         lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
-        ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
+        rows = task.plan.rows.tolist()
+        ledger = with_unused(task.corpus, task.card.label, rows, lost, silent_rows(task.corpus, rows))
         listed = beside(task.listed or task.out)
         if self.evaluated.role == "pretrained" or not listed.exists():
             ledger.write(listed)
@@ -265,7 +268,7 @@ class Evaluation:
             seen=self.evaluated.seen,
             predictions=saved,
             command=task.command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            versions=_versions(),
+            versions={"python": platform.python_version(), "scikit-learn": version("scikit-learn"), **versions()},
             seconds=round(time.monotonic() - began, 3),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             key=self.key,
@@ -339,11 +342,6 @@ def progress_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, disable=not show)
-
-
-def _versions() -> dict[str, str]:
-    names = ("auricle", "torch", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _slug(text: str) -> str:

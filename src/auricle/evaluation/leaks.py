@@ -14,7 +14,7 @@ from auricle.corpus.columns import split_labels
 from auricle.corpus.copies import KINDS, MOST_NEAR, Copy, Kind, find_copies
 from auricle.corpus.losses import with_losses
 from auricle.corpus.table import Corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, Reason
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import TaskPlan, TaskType
 from auricle.words import counted, was
@@ -166,7 +166,7 @@ def leaking_pairs(plan: TaskPlan, copies: list[Copy]) -> list[tuple[int, int, Co
     found = []
     for fold in plan.folds:
         test = set(plan.rows[fold.test].tolist())
-        # In the protocols of some kits the test clips validate, too: that is told as a leak of the protocol.
+        # In the protocols of some kits the test clips validate, too: that is listed as a leak of the protocol.
         known = set(plan.rows[np.concatenate([fold.train, fold.valid])].tolist()) - test
         for copy in copies:
             for mine, other in ((copy.first, copy.second), (copy.second, copy.first)):
@@ -187,7 +187,7 @@ def _dropped(leaks: list[tuple[int, int, Copy]]) -> set[int]:
 def _planned_without(
     gone: set[int], kind: TaskType, card: TaskCard, corpus: Corpus, seed: int
 ) -> tuple[Corpus, TaskPlan]:
-    ledger = with_losses(corpus, {row: ("it is a copy of a training clip", "copy") for row in sorted(gone)})
+    ledger = with_losses(corpus, {row: Reason("it is a copy of a training clip", "copy") for row in sorted(gone)})
     kept = replace(corpus.select([row for row in range(len(corpus)) if row not in gone]), ledger=ledger)
     return kept, kind.plan(card, kept, seed)
 

@@ -15,7 +15,7 @@ from auricle.corpus.readers.joining import join
 from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
-from auricle.errors import AuricleError, CheckpointError, CorpusError
+from auricle.errors import AuricleError, CheckpointError, CorpusError, Reason
 from auricle.evaluation.leaks import OnLeak, by_kind, strongest
 from auricle.recipes.recordings import read_recordings, row_ids
 from auricle.recipes.request import read_request
@@ -55,7 +55,7 @@ class Seen:
                 f"{self.notes[0]}. Scores of them are not those of new clips; expected others. Set {others}"
                 "--on-leak warn to evaluate with them"
             )
-        ledger = with_losses(corpus, dict.fromkeys(sorted(self.rows), ("it was seen in pre-training", "seen")))
+        ledger = with_losses(corpus, dict.fromkeys(sorted(self.rows), Reason("it was seen in pre-training", "seen")))
         return replace(corpus.select([row for row in range(len(corpus)) if row not in self.rows]), ledger=ledger)
 
 

@@ -77,7 +77,7 @@ def evaluate_by_protocol(
             labelled clips.
     """
     card = get_task(task) if isinstance(task, str) else task
-    card.rule_as(ClipsRule, f"protocol {protocol.name} (--protocol strict takes any)")
+    card.rule_as(ClipsRule, "a kit's protocol (--protocol strict takes any)")
     for name in ("seeds", "search", "loss", "refit"):
         if getattr(config, name) != getattr(DEFAULTS, name):
             raise ConfigError(f"found a setting of {name}; the protocol of a kit has its own: leave {name} out")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.corpus.ledger import beside
 from auricle.corpus.loader import Loader
 from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
@@ -96,16 +97,16 @@ def pretrain(
     if begun is not None:
         check_corpus(begun, corpus)
     _check_early(recipe, corpus, previous, out, ranks)
-    if show and out.name != STAGE:
-        for line in opening_notes(corpus, out):
-            _say(line)
+    noted = opening_notes(corpus)
+    for line in noted if show and out.name != STAGE else ():
+        _say(line)
     with RunLock(out) if ranks.main else nullcontext() as lock:
         # Another process may have trained here since.
         begun = _begun(request, out, resume, ranks, own=True)
         if ranks.main:
             request.write(out, begun)
         try:
-            ending = _train(request, corpus, out, begun, lock, progress, ranks)
+            ending = _train(request, corpus, noted, out, begun, lock, progress, ranks)
         except KeyboardInterrupt as stop:
             # Where a checkpoint was written, the loop said so.
             if show and not stop.args and out.name != STAGE:
@@ -178,6 +179,7 @@ def _already_done(run: RunFolder, show: bool) -> Path:
 def _train(
     request: Request,
     corpus: Corpus,
+    noted: list[str],
     out: Path,
     begun: RunFolder | None,
     lock: RunLock | None,
@@ -212,7 +214,6 @@ def _train(
     )
     recipe = recipe.replace(loader=loader.config)
     check_fit(recipe, frontend, encoder)
-    noted = opening_notes(corpus, out)
     if objective.columns:
         objective.take_columns(read_columns(corpus, objective.columns, noted.append))
     if begun is not None:
@@ -224,6 +225,8 @@ def _train(
     # Each file is checked by itself: a run may have been killed between any two of them.
     if ranks.main and not (run.path / "corpus.json").exists():
         write_ledger(run, corpus, request.exclude)
+        if show and out.name != STAGE and corpus.ledger.skipped("recording"):
+            _say(f"skipped recordings are listed, with the reason, in {beside(run.path)}")
     if ranks.main and not run.has(RECORDINGS):
         write_recordings(run, corpus)
     note_session(run, recipe, ranks)
@@ -248,8 +251,8 @@ def _train(
         ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
-    broken, lost = ranks.gather(dict(loader.broken)), ranks.gather(loader.lost)
-    write_ledger(run, corpus, request.exclude, broken, lost, _say if progress and ranks.main else None)
+    broken, lost, silent = ranks.gather(dict(loader.broken)), ranks.gather(loader.lost), ranks.gather(loader.silent)
+    write_ledger(run, corpus, request.exclude, broken, lost, silent, _say if progress and ranks.main else None)
     return ending
 
 

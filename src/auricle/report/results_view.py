@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auricle.report.evidence import Entry, Row, TaskEvidence
-from auricle.report.figures import FigureBook, Trace, axis
+from auricle.report.figures import FigureBook, Trace, axis, marker
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import number, short
 from auricle.report.provenance_view import badge
@@ -188,12 +188,7 @@ def interval_figure(task: TaskEvidence, book: FigureBook) -> Markup:
                     "x": [value],
                     "y": [place],
                     "error_x": {"type": "data", "symmetric": False, "array": [high], "arrayminus": [low], "width": 4},
-                    "marker": {
-                        "color": row.colour,
-                        "size": 10,
-                        "symbol": "circle" if row.role == "pretrained" else "circle-open",
-                        "line": {"width": 2},
-                    },
+                    "marker": marker(row.colour, control=row.role != "pretrained", size=10),
                     "hovertemplate": f"{plot_text(row.label)}, {plot_text(probe)}: {measure.text(entry.value)} "
                     f"[{measure.text(entry.low)}, {measure.text(entry.high)}]<extra></extra>",
                     "showlegend": False,

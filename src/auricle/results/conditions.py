@@ -43,7 +43,7 @@ class Condition:
         values = {f.name: record.get(f.name) for f in fields(cls) if f.name != "name"}
         words = {name: usual.get(name, "") if value is None else str(value) for name, value in values.items()}
         # Folds whose clips are all of different sources were once said to keep sources together: they are the same.
-        return cls(**{**words, "split": words["split"].removesuffix(", clips of one source together")})
+        return cls(**{**words, "split": words["split"].replace(", clips of one source together", "")})
 
     @property
     def info(self) -> MetricInfo:

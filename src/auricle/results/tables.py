@@ -81,7 +81,8 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
         cells = []
         for x, probe in enumerate(probes, 1):
             key = (encoder, probe)
-            cells.append(interval_text(results[key]) if key in results else NONE)
+            cell = [interval_text(results[key]), marks(vars(results[key]))] if key in results else [NONE]
+            cells.append(" ".join(cell).rstrip())
             if values.get(key) == top:
                 best.add((y, x))
         rows.append((labels[encoder], *cells))
@@ -117,10 +118,10 @@ def _title(condition: Condition) -> str:
 
 
 def interval_text(result: Result) -> str:
-    """Return a value with its interval, in the unit of its metric, and its marks: `87.0 [82.1, 91.5] †`."""
+    """Return a value with its interval, in the unit of its metric: `87.0 [82.1, 91.5]`."""
     info = described(result.metric, result.unit, result.better)
     ends = f" [{info.text(result.low)}, {info.text(result.high)}]" if math.isfinite(result.low) else ""
-    return " ".join([info.text(result.value) + ends, marks(vars(result))]).rstrip()
+    return info.text(result.value) + ends
 
 
 def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:
@@ -153,35 +154,23 @@ def _record(found: Found, condition: Condition) -> dict[str, Any]:
     return {
         "task": r.task,
         "type": r.type_name,
-        "corpus": r.corpus,
-        "corpus_fingerprint": r.corpus_fingerprint,
+        **_fields(r, "corpus corpus_fingerprint"),
         "protocol": r.protocol_name,
         "division": condition.protocol,
-        "encoder": r.encoder,
-        "encoder_fingerprint": r.encoder_fingerprint,
-        "role": r.role,
-        "seen": r.seen,
-        "probe": r.probe,
-        "metric": r.metric,
-        "unit": r.unit,
-        "better": r.better,
-        "value": r.value,
-        "low": r.low,
-        "high": r.high,
-        "confidence": r.confidence,
+        **_fields(r, "encoder encoder_fingerprint role seen probe metric unit better value low high confidence"),
         "units": r.clips,
         "seeds": len(r.seeds),
-        "tried": r.tried,
-        "params": r.params,
-        "macs": r.macs,
-        "seconds": r.seconds,
+        **_fields(r, "tried params macs seconds"),
         "leaks": "; ".join(leaks(vars(r))),
         "scheme": r.scheme,
         "notes": "; ".join(r.notes),
-        "made": r.made,
-        "key": r.key,
+        **_fields(r, "made key"),
         "folder": str(found.folder),
     }
+
+
+def _fields(held: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(held, name) for name in names.split()}
 
 
 def compare_sheets(found: Comparison) -> list[Sheet]:
@@ -254,26 +243,18 @@ def _test_row(t: OverTasks) -> tuple[str, ...]:
 
 
 def _pair_record(pair: Pair, found: Comparison) -> dict[str, Any]:
-    c = pair.condition
     return {
-        "task": c.name,
-        "corpus_fingerprint": c.corpus_fingerprint,
-        "protocol": c.protocol_name,
-        "metric": c.metric,
-        "unit": c.unit,
-        "better": c.better,
+        "task": pair.condition.name,
+        "corpus_fingerprint": pair.condition.corpus_fingerprint,
+        "protocol": pair.condition.protocol_name,
+        **_fields(pair.condition, "metric unit better"),
         "shared": pair.shared,
-        "first": found.first,
-        "second": found.second,
+        **_fields(found, "first second"),
         "first_value": pair.first,
         "second_value": pair.second,
-        "gain": pair.gain,
-        "low": pair.low,
-        "high": pair.high,
+        **_fields(pair, "gain low high"),
         "confidence": found.confidence,
-        "p": pair.p,
-        "p_holm": pair.p_holm,
-        "trouble": pair.trouble,
+        **_fields(pair, "p p_holm trouble"),
     }
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from auricle.errors import StaleCacheError
+from auricle.errors import Reason, StaleCacheError
 from auricle.tokens.row_file import RowFile
 
-# 3: the output has a folder of its own, beside that of the last block.
-FORMAT = 3
+# 4: a clip that can't be encoded has its reason with a cause.
+FORMAT = 4
 ORIGIN, JOURNAL, LOCK = "origin.json", "journal.jsonl", ".lock"
 TOKENS, VALID, POOLED, CLASSES = "tokens.bin", "valid.bin", "pooled.bin", "classes.bin"
 FILES = (TOKENS, VALID, POOLED, CLASSES)
@@ -118,7 +118,7 @@ class ClipStore:
     def read_journal(self) -> None:
         """Read which clips there are; damaged lines are skipped, so that their clips are encoded again."""
         self.entries: dict[bytes, Entry] = {}
-        self.refused: dict[bytes, str] = {}
+        self.refused: dict[bytes, Reason] = {}
         self.grids: Grids | None = None
         self.damaged_lines, self.journalled, self.rows, self.slots = 0, 0, 0, 0
         path = self.folder / JOURNAL
@@ -143,7 +143,7 @@ class ClipStore:
             self.entries[bytes.fromhex(key)] = Entry(row, slot, tuple(time), total)
             row, slot = row + self._count(time), slot + 1
         self.rows, self.slots = max(self.rows, row), max(self.slots, slot)
-        self.refused |= {bytes.fromhex(key): reason for key, reason in record["refused"].items()}
+        self.refused |= {bytes.fromhex(key): Reason(*said) for key, said in record["refused"].items()}
 
     def _count(self, time: Iterable[int]) -> int:
         return sum(columns * freq for columns, freq in zip(time, self.grids.freq if self.grids else (), strict=True))

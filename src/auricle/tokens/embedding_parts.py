@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from auricle.corpus.ledger import read_made
-from auricle.errors import StorageError
+from auricle.errors import Reason, StorageError
 from auricle.storage import NPZ_ERRORS, write_atomic, write_json
 from auricle.words import counted
 
@@ -27,13 +27,13 @@ class Part:
     Attributes:
         rows: of the corpus, `(n,)`.
         vectors: `(n, D)` float32.
-        skipped: clips without a vector: name -> reason.
+        skipped: clips without a vector: name -> reason; of clips with one, a remark.
         position: clips encoded or skipped so far, in the order of encoding.
     """
 
     rows: np.ndarray
     vectors: np.ndarray
-    skipped: dict[str, str]
+    skipped: dict[str, Reason]
     position: int
 
 
@@ -112,7 +112,8 @@ class UnfinishedEmbedding:
         if not self.parts:
             write_json(self.folder / _FACTS, self._facts)
         content = io.BytesIO()
-        skipped = np.frombuffer(json.dumps(part.skipped).encode(), np.uint8)
+        said = {name: (reason, reason.cause) for name, reason in part.skipped.items()}
+        skipped = np.frombuffer(json.dumps(said).encode(), np.uint8)
         np.savez(content, rows=part.rows, vectors=part.vectors, skipped=skipped, position=part.position)
         write_atomic(self.folder / f"part-{part.position:012d}.npz", content.getvalue())
         self.parts.append(part)
@@ -133,7 +134,7 @@ def _read(file: Path) -> Part:
         with np.load(file, allow_pickle=False) as held, zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:
                 raise ValueError("checksum differs")
-            skipped = dict(json.loads(held["skipped"].tobytes()))
+            skipped = {name: Reason(*said) for name, said in json.loads(held["skipped"].tobytes()).items()}
             return Part(held["rows"], held["vectors"], skipped, int(held["position"]))
     except NPZ_ERRORS as error:
         raise StorageError(f"{file} is damaged ({error}); delete {file.parent}") from error

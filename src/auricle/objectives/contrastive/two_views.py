@@ -143,7 +143,7 @@ class Contrastive(BatchCoupled):
 def scoped(scope: NormScope, module: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
     """Apply a module to the vectors `(n, D)` of each view: one view after the other, or all at once."""
     if scope == "joint":
-        return module(torch.cat(views)).split(len(views[0]))  # type: ignore[no-any-return]
+        return module(torch.cat(views)).split(len(views[0]))
     return tuple(module(x) for x in views)
 
 

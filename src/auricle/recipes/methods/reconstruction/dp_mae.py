@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import HalvesMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
@@ -11,7 +12,6 @@ from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.a_jepa import a_jepa_paper, a_jepa_tiny
-from auricle.recipes.methods.teacher_student.eat import PLACES
 from auricle.recipes.notes import PADDED, searched
 
 DP_MAE = Method(
@@ -77,8 +77,8 @@ def dp_mae_tiny() -> Recipe:
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.56 s, decoder of 2 layers and width 128; ViT-B is meant",
-            PLACES,
         ),
+        encoder=layout("audio_mae", "tiny", depth=6, frames=256, cls=False),
         objective=_objective(TransformerDecoderConfig(128, 2, 4), decay=0.99),
         train=base.train.replace(steps=750),
     )

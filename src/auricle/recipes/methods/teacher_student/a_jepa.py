@@ -92,6 +92,7 @@ def a_jepa_tiny() -> Recipe:
         measure_statistics=True,
         window=small_scale.window(2.56),
         loader=small_scale.loader(64),
+        # 100 steps at width 96: an error of 0.22 of the mean at each position, 0.30 with fixed positions.
         encoder=layout("audio_mae", "tiny", depth=6, frames=256, cls=False, **SMALL_POSITIONS),
         objective=paper.objective.replace(decoder=BlockPredictorConfig(96, 2, 4), teacher=TeacherConfig(0.99, 1.0)),
         train=small_scale.train(1500, 5e-4, clip_norm=3.0),

@@ -28,7 +28,8 @@ EAT = Method(
     summary="EAT: sixteen clones of a clip, a fifth of the patches visible in each, predict a slow teacher's latents.",
     learns="tests/learning/test_learn_eat.py",
 )
-# Fixed sin-cos positions outweigh the patches of a small encoder: its teacher would then encode places only.
+# Fixed sin-cos positions outweigh the patches of a small encoder: its teacher would then encode places only. In EAT's
+# tiny size, untrained, the mean at each position has 0.45 of the constant's error with them, 0.94 with these.
 SMALL_POSITIONS: dict[str, Any] = {"positions": "learned", "position_init": "normal"}
 PLACES = "positions are learned and begin small, so that a short run learns more than places; published: fixed sin-cos"
 SMALLER = "encoder of 6 layers and width 192 on 2.56 s; published: 12 of 768 on 10.24 s"

@@ -15,7 +15,6 @@ from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
 from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
@@ -23,6 +22,7 @@ M2D = Method(
     name="m2d",
     paradigm="teacher-student",
     summary="M2D: from the visible patches, predict a slow teacher's output for the masked patches alone.",
+    learns="tests/learning/test_learn_m2d.py",
 )
 NOTES = Notes(
     method="m2d",
@@ -42,8 +42,8 @@ NOTES = Notes(
     ),
     not_specified=searched("paper, released settings", "steps of an epoch: those of 2 M clips"),
     cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
-    when_to_use="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
-    "encodes places only: watch position_ratio",
+    when_to_use="a general encoder for sounds, where batches are large and runs long; watch position_ratio: a teacher "
+    "that encodes places only is easily predicted",
 )
 
 # Steps of an epoch of AudioSet (about 2 M clips) at a batch of 2048.
@@ -99,13 +99,13 @@ def m2d_tiny() -> Recipe:
             "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
             "6.07 s, 8 of 512",
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
-            PLACES,
         ),
         window=small_scale.window(2.55),
         loader=small_scale.loader(64),
-        encoder=layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        encoder=layout("m2d", "tiny", depth=6, frames=256),
         objective=paper.objective.replace(
-            decoder=TransformerDecoderConfig(128, 2, 4), teacher=TeacherConfig(0.99, 0.999)
+            decoder=TransformerDecoderConfig(128, 2, 4, init="xavier_uniform"),
+            teacher=TeacherConfig(0.99, 0.999, scope="context", start="own"),
         ),
         train=small_scale.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
     )

@@ -83,8 +83,9 @@ def test_encoders(method: str, size: str, linear: Any, patch: Any, cls: float | 
 
 
 @pytest.mark.parametrize("method", ["audio-mae", "m2d", "msm-mae", "maskspec", "bat"])
-def test_decoders_of_masked_autoencoders(method: str) -> None:
-    _, objective = small(method)
+@pytest.mark.parametrize("size", ["paper", "tiny"])
+def test_decoders_of_masked_autoencoders(method: str, size: str) -> None:
+    _, objective = small(method, size)
     as_drawn(objective.decoder, xavier)
     as_drawn(objective.terms, xavier)
     close(objective.decoder.mask_token, 0.02)
@@ -103,8 +104,9 @@ def test_ssast_begins_its_heads_as_torch_and_its_mask_vector_as_xavier() -> None
 
 
 def test_m2ds_teacher_begins_elsewhere_and_eats_where_the_student_does() -> None:
-    for method, own in (("m2d", True), ("eat", False)):
-        encoder, objective = small(method)
+    for method, size, own in (("m2d", "paper", True), ("m2d", "tiny", True), ("eat", "paper", False)):
+        encoder, objective = small(method, size)
+        assert (objective.teacher.config.scope == "context") == own
         theirs = objective.teacher.copy.blocks[0].qkv.weight
         assert torch.equal(theirs, encoder.blocks[0].qkv.weight) != own
     as_drawn(small("m2d")[1].teacher.copy.blocks, xavier)
