@@ -59,7 +59,7 @@ def test_equal_sources_that_agree_within_count_as_one_unit_each() -> None:
 
 def test_metrics_without_two_ends_have_t_limits() -> None:
     errors = np.random.default_rng(0).gamma(2.0, size=30)
-    half = t.ppf(0.975, 29) * errors.std(ddof=1) / math.sqrt(30)
+    half = t.ppf(0.975, 29) * errors.std(ddof=1) / math.sqrt(28)
     mean = errors.mean()
     found = of_shares(errors, info=METRICS["mae"])
     assert (found.low, found.high) == pytest.approx((mean * math.exp(-half / mean), mean * math.exp(half / mean)))
@@ -70,12 +70,28 @@ def test_metrics_without_two_ends_have_t_limits() -> None:
     assert below.high < 1
 
 
+def test_a_metric_of_extreme_scores_is_left_out_in_few_large_parts() -> None:
+    groups = np.repeat(np.arange(40), 2)
+    parts = number_parts(groups, METRICS["min_dcf"])
+    assert np.bincount(parts).tolist() == [8] * 10
+    assert (parts[::2] == parts[1::2]).all()
+    # A test at a higher confidence takes more of them, and few groups are parts of their own.
+    assert number_parts(groups, METRICS["min_dcf"], 0.9999).max() + 1 == least_units(0.9999) == 15
+    np.testing.assert_array_equal(number_parts(np.arange(7), METRICS["min_dcf"]), np.arange(7))
+    # With the jackknife's G + 1 in place of G - 1.
+    left_out = 0.5 + 0.02 * np.random.default_rng(0).normal(size=10)
+    wide = 0.5 + (left_out - 0.5) * 11 / 9
+    found = score_interval(0.5, left_out, METRICS["min_dcf"], np.ones(80), groups, "clips")
+    smooth = score_interval(0.5, wide, METRICS["auc"], np.ones(80), groups, "clips")
+    assert (found.low, found.high) == pytest.approx((smooth.low, smooth.high))
+
+
 def test_no_error_at_all_has_a_bound_where_there_is_one() -> None:
     found = of_shares(np.zeros(20), info=METRICS["wer"])
     assert (found.low, found.high) == pytest.approx((0, binomtest(0, 20).proportion_ci(method="exact").high))
     found = of_shares(np.zeros(20), info=METRICS["mae"])
     assert not found.known
-    assert found.method == "none: the score does not vary between the 20 test clips"
+    assert found.method == "the score does not vary between the 20 test clips"
 
 
 @pytest.mark.parametrize("left_out", [math.nan, math.inf])

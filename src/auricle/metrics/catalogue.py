@@ -28,6 +28,7 @@ class MetricInfo:
         high: the largest, `inf` where there is none.
         pooled: whether units that two systems predicted can be scored together: no unit is ranked or clustered with
             others.
+        extreme: whether it rests on the few highest or lowest scores, so that single units tell little of its spread.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MetricInfo:
     low: float = 0.0
     high: float = 1.0
     pooled: bool = False
+    extreme: bool = False
 
     @property
     def factor(self) -> float:
@@ -92,7 +94,7 @@ _ALL = (
     MetricInfo("auc", "AUC"),
     MetricInfo("pauc", "partial AUC"),
     MetricInfo("eer", "equal error rate", better="lower"),
-    MetricInfo("min_dcf", "minimum detection cost", better="lower", unit=""),
+    MetricInfo("min_dcf", "minimum detection cost", better="lower", unit="", extreme=True),
     # Sound events: events.py, psds.py
     MetricInfo("segment_f1", "segment F1"),
     MetricInfo("segment_f1_macro", "segment F1, class mean"),

@@ -22,6 +22,8 @@ from auricle.metrics.catalogue import MetricInfo
 from auricle.metrics.weights import Floats
 
 PARTS = 500  # more units than this are left out in random parts
+# A metric that rests on extreme scores hardly moves without one unit: the jackknife is sound only with large parts.
+EXTREME_PARTS = 10
 FLIPS = 9999  # random flips of signs; all 2^G where these are fewer
 
 
@@ -74,17 +76,22 @@ def least_units(confidence: float = 0.95) -> int:
     return math.ceil(1 + math.log2(1 / (1 - confidence)) - 1e-9)
 
 
-def number_parts(groups: Sequence[object] | np.ndarray) -> NDArray[np.int64]:
+def number_parts(
+    groups: Sequence[object] | np.ndarray, info: MetricInfo | None = None, confidence: float = 0.95
+) -> NDArray[np.int64]:
     """Return the part 0 ... G - 1 of each unit `(n,)`: one part a group, or random parts where groups are many.
 
     Args:
         groups: `(n,)` group of each unit; units of one group are no independent evidence and share a part.
+        info: the metric; one that rests on extreme scores has few parts.
+        confidence: of what is made of the parts: it takes `least_units` of them.
     """
+    most = max(EXTREME_PARTS, least_units(confidence)) if info is not None and info.extreme else PARTS
     _, member = np.unique(np.asarray([str(g) for g in groups]), return_inverse=True)
     count = int(member.max()) + 1
-    if count > PARTS:
+    if count > most:
         # Seeded, and in equal numbers: the same predictions have the same interval in any order.
-        member = (np.random.default_rng(0).permutation(count) % PARTS)[member]
+        member = (np.random.default_rng(0).permutation(count) % most)[member]
     numbers: NDArray[np.int64] = member.astype(np.int64)
     return numbers
 
@@ -106,7 +113,8 @@ def score_interval(
     variance is worth (at most one a unit, where a unit is one answer), and fewer by the ratio of the t-quantiles (Korn
     and Graubard, Survey Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a
     perfect score has exact limits for as many trials as there are independent units, by their weight (Kish, 1965).
-    Metrics with one end: t limits of the logarithm of the distance to that end. Others: Tukey's t limits.
+    Metrics with one end: t limits of the logarithm of the distance to that end. Others: Tukey's t limits. t limits are
+    wider by `sqrt(G / (G - 2))`, since squares of few errors vary more than the jackknife tells.
 
     Args:
         value: the score.
@@ -131,9 +139,11 @@ def score_interval(
     if units < least_units(confidence):
         return none(too_few(units, named, confidence))
     if not (math.isfinite(value) and np.isfinite(left_out).all()):
-        return none(f"none: the metric is undefined without some of the {units} test {named}")
+        return none(f"the metric is undefined without some of the {units} test {named}")
     error = math.sqrt((parts - 1) / parts * float(((left_out - left_out.mean()) ** 2).sum()))
     error = 0.0 if error < 1e-12 * max(1.0, abs(value)) else error
+    if info.extreme:
+        error *= (parts + 1) / (parts - 1)
     tail = (1 - confidence) / 2
     quantile = float(student.ppf(1 - tail, min(units, parts) - 1))
     words = f"jackknife over the {units} test {named}"
@@ -152,13 +162,13 @@ def score_interval(
         # No error at all: as for a share of units with an error, since each of these would add at most one or so.
         return Interval(value, _exact(0.0, float(units), tail)[1], confidence, f"exact limits over {units} {named}")
     if not error:
-        return none(f"none: the score does not vary between the {units} test {named}")
-    half = quantile * error
+        return none(f"the score does not vary between the {units} test {named}")
+    half = quantile * error * math.sqrt(parts / (parts - 2))
     if not any(ends):
         return Interval(value - half, value + half, confidence, f"t limits, {words}")
     end = info.low if ends[0] else info.high
     if half > 50 * abs(value - end):
-        return none(f"none: the score rests on few of the {units} test {named}")
+        return none(f"the score rests on few of the {units} test {named}")
     ratio = math.exp(half / abs(value - end))
     low, high = sorted((end + (value - end) / ratio, end + (value - end) * ratio))
     return Interval(low, high, confidence, f"t limits of the logarithm, {words}")
@@ -166,7 +176,7 @@ def score_interval(
 
 def too_few(units: int, named: str, confidence: float = 0.95) -> str:
     """Say that there are too few independent units for an interval."""
-    return f"too few {named} for an interval: {units} of at least {least_units(confidence)}"
+    return f"too few {named}: {units} of at least {least_units(confidence)}"
 
 
 def paired_difference(value: float, gains: np.ndarray, units: int, named: str, confidence: float = 0.95) -> Difference:

@@ -188,6 +188,7 @@ class Objective(Part, ABC):
         needs: abilities that the encoder must have (class or instance attribute).
         views: how many views of a clip the objective takes.
         columns: columns of the corpus that the objective reads (captions, for example).
+        fewest: clips of a batch below which a corpus that is smaller than the batch is refused.
         progress: share of the training that is done, 0 ... 1, for schedules; the training sets it before each step.
         shuffled: the control: targets come from another clip of the batch. Nothing but what all clips share can then be
             learned; what an objective still gains is a shortcut.
@@ -196,6 +197,7 @@ class Objective(Part, ABC):
     needs: ClassVar[frozenset[Ability]] = frozenset()
     views: int = 1
     columns: tuple[str, ...] = ()
+    fewest: int = 1
     progress: float = 0.0
     shuffled: bool = False
     done: Tensor
@@ -268,6 +270,8 @@ class BatchCoupled(Objective):
     The split bounds the memory of a large batch (see `gradient_cache`). Everything that mixes clips, BatchNorm
     included, belongs to `compare`.
     """
+
+    fewest = 8
 
     @abstractmethod
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:

@@ -66,7 +66,7 @@ def score(predictions: TaskPredictions, metric: str, *, confidence: float = 0.95
 
 def interval_of(predictions: TaskPredictions, metric: str, *, confidence: float = 0.95) -> Interval:
     """Return the interval of a score (see `auricle.metrics.intervals.score_interval`)."""
-    parts = number_parts(predictions.group)
+    parts = number_parts(predictions.group, METRICS[metric], confidence)
     (whole,) = _measure(predictions, metric, lambda _: np.ones((1, len(parts))), 1)
     return score_interval(
         float(whole),
@@ -144,7 +144,7 @@ def compare_predictions(
     ones = np.ones((1, len(first.names)))
     one, two = (float(predictions.measure(metric, ones).mean()) for predictions in (first, second))
     value = one - two
-    parts = number_parts(first.group)
+    parts = number_parts(first.group, METRICS[metric], confidence)
     if METRICS[metric].pooled:
         gains = _swapped(first.joined(second), metric, parts)
         gains = len(gains) * gains

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Audio, Features
 from auricle.audio.views import MadeView, ViewMaker
+from auricle.devices import autocast_dtype
 from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
@@ -25,7 +26,6 @@ from auricle.training.optimiser import (
     training_progress,
     weight_decay,
 )
-from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
 from auricle.training.train_config import TrainConfig

@@ -31,9 +31,10 @@ class TrainConfig(Config):
         betas: moment decays of AdamW.
         eps: epsilon of AdamW, added to its denominator.
         clip_norm: largest gradient norm; None: no clipping.
-        precision: `bf16` is autocast (parameters and losses stay float32); `auto`: bf16 where the processor or the
-            accelerator computes in it, fp32 elsewhere.
-        threads: threads of the training step on the CPU; -1: every core of this rank (see `training.threads`).
+        precision: `bf16` is autocast (parameters and losses stay float32); `auto`: bf16 where the GPU or the processor
+            computes in it, else fp32.
+        threads: threads of the training step on the CPU; -1: OMP_NUM_THREADS where it is set, else every core of
+            this rank.
         log_every: steps between lines of `metrics.jsonl`.
         save_every: steps between checkpoints; there is always one at the end.
         keep: latest checkpoints to keep; 0: all.
@@ -80,4 +81,4 @@ class TrainConfig(Config):
                 "off; set hold_steps to 0, or schedule to cosine, linear or exponential"
             )
         if self.threads == 0:
-            raise ConfigError("train.threads is 0; set 1 or more, or -1 for every core")
+            raise ConfigError("train.threads is 0; set --train.threads -1 for every core, or 1 or more")
