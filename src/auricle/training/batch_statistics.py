@@ -45,6 +45,6 @@ def estimate_statistics(encoder: Encoder, inputs: Iterable[Features]) -> int:
             norm.momentum = 1 / number
         encoder(features[:_CLIPS])
     for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum  # type: ignore[assignment]  # its own
+        norm.momentum = momentum
     encoder.train()
     return len(norms)
