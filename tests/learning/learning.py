@@ -7,6 +7,7 @@ training step of the product. The control trains the same on targets that belong
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.recipes.building import build
 from auricle.recipes.recipe import Recipe
+from auricle.training.batch_statistics import BATCHES, estimate_statistics
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 
@@ -88,10 +90,11 @@ class Lesson:
             encoder: as it is now.
             objective: likewise.
             batches: how many.
-            train_mode: leave modules in training mode, for objectives whose BatchNorm goes by the batch.
+            train_mode: leave the objective in training mode, for heads whose BatchNorm goes by the batch; the encoder
+                is always in evaluation mode, as probes read it.
         """
         frontend = self.parts[0]
-        encoder.train(train_mode)
+        encoder.eval()
         objective.train(train_mode)
         shuffled, objective.shuffled = objective.shuffled, False
         views = self.recipe.augment.build(frontend)
@@ -122,19 +125,28 @@ class Lesson:
     def learn(
         self, shuffled: bool = False, seed: int = 0, train_mode: bool = False
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Train for `recipe.train.steps` and return the held-out numbers before and after."""
+        """Train for `recipe.train.steps` and return the held-out numbers before and after.
+
+        Each time the encoder's BatchNorm has the statistics of plain batches, as at the end of a run.
+        """
         encoder, objective, step = self.fresh(seed, shuffled)
         frontend = self.parts[0]
-        before = self.test(encoder, objective, train_mode=train_mode)
         loader = Loader(
             self.taught, self.recipe.window, self.recipe.loader.replace(workers=0), rate=frontend.rate, seed=seed
         )
+
+        def tested(steps: int) -> dict[str, float]:
+            batches = islice(loader.iterate(steps), BATCHES)
+            estimate_statistics(encoder, (step.plain(batch.audio) for batch in batches))
+            return self.test(encoder, objective, train_mode=train_mode)
+
+        before = tested(0)
         for batch in loader.iterate(0):
             if batch.step == self.recipe.train.steps:
                 break
             result = step(batch.step, step.views(batch.step, batch.audio, batch.clip))
             assert float(result.skipped) == 0
-        return before, self.test(encoder, objective, train_mode=train_mode)
+        return before, tested(self.recipe.train.steps)
 
 
 def lesson(

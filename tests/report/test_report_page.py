@@ -12,6 +12,8 @@ from made_pages import Page, written
 
 from auricle.errors import AuricleError, CheckpointError
 from auricle.report import write_report
+from auricle.report.page import build_page
+from auricle.report.run_data import read_runs
 
 MakeRun = Callable[..., Path]
 
@@ -317,3 +319,10 @@ def test_audio_and_text_scores_stand_beside_chance_and_control(make_run: MakeRun
         "text-retrieval/data.json is damaged",
     ):
         assert words in page.text, words
+
+
+def test_no_table_is_wider_than_a_phone(make_run: MakeRun, tmp_path: Path) -> None:
+    """Each table scrolls in a box of its own, not the page."""
+    text = build_page(read_runs([make_run(tmp_path / "run")]))
+    assert text.count("<table") == text.count('class="scroll"><table') > 3
+    assert ".scroll { overflow-x: auto; max-width: 100%; }" in text

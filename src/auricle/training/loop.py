@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from auricle.devices import has_bf16
 from auricle.encoders.contract import Encoder
 from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
+from auricle.training.batch_statistics import BATCHES, estimate_statistics
 from auricle.training.budget import Budget, refuse_complete, warm_up_warning
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
 from auricle.training.optimiser import learning_rate
@@ -169,11 +171,7 @@ class _Session:
             raise failed
 
     def _train(
-        self,
-        batches: Iterator[Batch],
-        line: ProgressLine,
-        tracker: TensorBoardTracker | None,
-        stop: Stop,
+        self, batches: Iterator[Batch], line: ProgressLine, tracker: TensorBoardTracker | None, stop: Stop
     ) -> Ending:
         config = self.config
         # The minutes begin here: what is prepared before does not count.
@@ -218,6 +216,10 @@ class _Session:
                     self._fit(line)
             # Watched values hold tensors of this step; the next one needs their memory.
             del result
+            if ending == "complete":
+                inputs = (self.update.plain(batch.audio) for batch in islice(batches, BATCHES))
+                if norms := estimate_statistics(self.update.encoder, inputs):
+                    self._note(line, f"{counted(norms, 'norm')}: running statistics of {BATCHES} plain batches")
             if ending or self.step % config.save_every == 0:
                 self._save(over=ending == "out of time")
         skipped = self._skipped()
@@ -257,14 +259,12 @@ class _Session:
         self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
 
     def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
-        warning = warm_up_warning(self.config, self.step if stopped else self.budget.steps, stopped=stopped)
-        if warning:
+        if warning := warm_up_warning(self.config, self.step if stopped else self.budget.steps, stopped=stopped):
             self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:
         """Return the end of the last line, on steps that changed nothing; empty where there were none."""
-        count = self.skips.check()
-        if not count:
+        if not (count := self.skips.check()):
             return ""
         return (
             f"; {count} of the {self.step} steps were skipped, having no finite loss or gradient: lower --train.lr, or "
@@ -298,8 +298,7 @@ class _Session:
         for file in sorted(broken.keys() - self.known_broken):
             self.known_broken.add(file)
             self._note(line, f"skipped a corrupt file: {file}: {broken[file]}", "yellow")
-        warning = self.alarm(self.step, metrics)
-        if warning:
+        if warning := self.alarm(self.step, metrics):
             self._note(line, warning, "bold red")
 
     def _announce(self, line: ProgressLine) -> None:

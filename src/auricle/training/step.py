@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from auricle.audio.batch import Audio
-from auricle.audio.views import MadeView
+from auricle.audio.batch import Audio, Features
+from auricle.audio.views import MadeView, ViewMaker
 from auricle.devices import autocast_dtype
 from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.batch_norm import normalise_over_ranks
@@ -85,6 +85,13 @@ class TrainingStep:
         with torch.no_grad():
             made = self.augment(audio, self.objective.views, generator)
         return [View(view.features, clip, view.certificate, view.reference) for view in made]
+
+    def plain(self, audio: Audio) -> Features:
+        """Return the encoder's input without augmentation, on the device."""
+        audio = audio.to(self.ranks.device)
+        if isinstance(self.augment, ViewMaker):
+            return self.augment.frontend(audio)
+        return self.augment(audio, self.objective.views, torch.Generator().manual_seed(0))[0].features
 
     def __call__(self, step: int, views: list[View]) -> StepResult:
         """Do step number `step` (from 0) on this rank's views of the batch."""

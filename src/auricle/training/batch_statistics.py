@@ -1,0 +1,50 @@
+"""Running statistics of an encoder's BatchNorm, estimated anew when its training ends.
+
+A moving average over the last steps lags behind the weights, and saw augmented views; a frozen encoder normalises whole
+clips by it. Source: arXiv 2105.07576, section 3 ("precise BatchNorm").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from auricle.audio.batch import Features
+from auricle.encoders.contract import Encoder
+from auricle.encoders.parts.batch_norm import BinNorm
+
+BATCHES = 12
+# Clips of a batch on each rank: whole windows take more memory than the crops that some views are.
+_CLIPS = 64
+
+
+def tracked_norms(encoder: Encoder) -> list[nn.modules.batchnorm._BatchNorm | BinNorm]:
+    """Return the layers that normalise by running statistics in evaluation mode."""
+    kinds = (nn.modules.batchnorm._BatchNorm, BinNorm)
+    return [m for m in encoder.modules() if isinstance(m, kinds) and m.running_mean is not None]
+
+
+@torch.no_grad()
+def estimate_statistics(encoder: Encoder, inputs: Iterable[Features]) -> int:
+    """Replace running statistics by their means over batches of plain inputs; return how many norms have any.
+
+    Everything but the norms is in evaluation mode meanwhile: no dropout, no stochastic depth. Over several ranks the
+    statistics are those of all ranks' batches. The encoder is left in training mode.
+    """
+    norms = tracked_norms(encoder)
+    if not norms:
+        return 0
+    encoder.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+    for number, features in enumerate(inputs, 1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        encoder(features[:_CLIPS])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    encoder.train()
+    return len(norms)

@@ -1,0 +1,108 @@
+"""Running statistics at the end of a run: those of plain batches, on the last weights, also where the run resumed."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.batch import Features
+from auricle.encoders.audio_ntt import AudioNTTConfig
+from auricle.encoders.contract import Encoder
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.errors import TrainingError
+from auricle.objectives.contrastive.two_views import ContrastiveConfig
+from auricle.objectives.masks.structured import MaskConfig
+from auricle.training.batch_statistics import BATCHES, estimate_statistics
+
+NTT = AudioNTTConfig(width=16, mels=32, channels=4, dropout=0.5)
+
+
+def batches(count: int) -> list[Features]:
+    generator = torch.Generator().manual_seed(4)
+    return [
+        Features(torch.randn(6, 64, 32, generator=generator) * (n + 1), torch.full((6,), 64), 100.0)
+        for n in range(count)
+    ]
+
+
+def first_norm(encoder: nn.Module) -> nn.BatchNorm2d:
+    return next(m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_statistics_are_means_over_the_batches_of_the_weights_as_they_are() -> None:
+    encoder = NTT.build().train()
+    given = batches(3)
+    for features in batches(2):
+        encoder(features)  # what the training left
+    assert estimate_statistics(encoder, given) == 3
+    norm, conv = first_norm(encoder), encoder.features[0]
+    maps = [conv(x.x.transpose(1, 2).unsqueeze(1)).transpose(0, 1).flatten(1) for x in given]
+    torch.testing.assert_close(norm.running_mean, torch.stack([m.mean(1) for m in maps]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([m.var(1) for m in maps]).mean(0))
+    assert (norm.momentum, encoder.training, norm.training) == (0.1, True, True)
+    # No dropout: the same numbers a second time.
+    before = {name: value.clone() for name, value in encoder.named_buffers() if "tracked" not in name}
+    estimate_statistics(encoder, given)
+    assert all(torch.equal(before[name], value) for name, value in encoder.named_buffers() if name in before)
+
+
+def test_the_norm_of_mel_bins_is_one_of_them_and_layer_norms_are_not() -> None:
+    encoder = layout("dasheng", "tiny", depth=1, mels=32, patch=(4, 32), frames=64).build().train()
+    given = batches(2)
+    assert estimate_statistics(encoder, given) == 1
+    expected = torch.stack([x.x.mean((0, 1)) for x in given]).mean(0)
+    torch.testing.assert_close(encoder.input_norm.running_mean, expected)
+    encoder = layout("audio_mae", "tiny", depth=1, mels=32, frames=64).build().train()
+    assert estimate_statistics(encoder, iter([])) == 0
+
+
+@pytest.fixture
+def convolutional(toy, monkeypatch: pytest.MonkeyPatch):
+    """A toy run of a net with BatchNorm."""
+
+    def parts() -> tuple[Encoder, nn.Module]:
+        encoder = NTT.build(torch.Generator().manual_seed(1))
+        return encoder, ContrastiveConfig(mask=MaskConfig(mode="none")).build(encoder, torch.Generator().manual_seed(2))
+
+    monkeypatch.setattr(toy, "parts", parts)
+    return toy
+
+
+def statistics(encoder: nn.Module) -> list[Tensor]:
+    norm = first_norm(encoder)
+    return [norm.running_mean.clone(), norm.running_var.clone()]  # type: ignore[union-attr]
+
+
+def test_a_run_ends_with_those_of_the_next_batches(convolutional) -> None:
+    _, encoder, _ = convolutional.go()
+    ended = statistics(encoder)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        convolutional.augment(batch.audio, 2, generator.manual_seed(0))[0].features
+        for batch in islice(convolutional.loader.iterate(8), BATCHES)
+    ]
+    estimate_statistics(encoder, inputs)
+    torch.testing.assert_close(statistics(encoder), ended, rtol=0, atol=0)
+    assert "3 norms: running statistics of 12 plain batches" in (convolutional.path / "events.log").read_text()
+    # Not a moving average over the last steps, which are augmented.
+    moved = NTT.build(torch.Generator().manual_seed(1)).train()
+    moved.load_state_dict(encoder.state_dict())
+    for features in inputs:
+        moved(features)
+    assert float((statistics(moved)[1] - ended[1]).abs().max()) > 1e-4
+
+
+def test_resuming_ends_with_the_same(convolutional, tmp_path: Path) -> None:
+    _, encoder, _ = convolutional.go()
+    convolutional.path = tmp_path / "resumed"
+    convolutional.loader.end = 5
+    with pytest.raises(TrainingError, match="loader ended after step 5"):
+        convolutional.go()
+    convolutional.loader.end = None
+    _, resumed, _ = convolutional.go(resume=True)
+    for one, other in zip(encoder.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
