@@ -19,8 +19,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from auricle.corpus.sources import open_corpus
+from auricle.devices import cores
 from auricle.recipes import get_recipe, pretrain
-from auricle.training.threads import cores
 
 
 def main() -> None:

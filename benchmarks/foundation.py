@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auricle.results.record import CONTROL_NAMES, ROLES, Result, read_results, without_stale
+from auricle.results.caveats import without_stale
+from auricle.results.record import CONTROL_NAMES, ROLES, Result, read_results
 from auricle.results.scoring import compare
 from auricle.results.tables import interval_text
 

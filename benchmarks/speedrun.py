@@ -23,13 +23,13 @@ from auricle.audio.batch import Audio
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
+from auricle.devices import cores
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.metrics.knn import knn_scores
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
-from auricle.training.threads import cores
 
 
 def main() -> None:

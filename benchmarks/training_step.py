@@ -19,12 +19,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from auricle.audio.batch import Features
+from auricle.devices import cores
 from auricle.objectives.contract import View
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
-from auricle.training.threads import cores
 
 FRAMES = 512
 

@@ -18,12 +18,11 @@ from toy_pretraining import write_corpus
 
 import auricle
 from auricle.cli import VERBS, main
-from auricle.devices import find_precision
+from auricle.devices import autocast_dtype, find_precision
 from auricle.evaluation.driver import EvaluationConfig
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.run import finetune_encoder
 from auricle.tasks.events.rule import EventsRule
-from auricle.training.precision import autocast_dtype
 from auricle.training.train_config import TrainConfig
 
 # Verb -> words up to `--help`. Verbs that compute take --device and --precision.
@@ -226,16 +225,17 @@ def test_verbs_and_functions_take_the_same(words: list[str], name: str, inside: 
     assert SHARED & {flag.replace("-", "_") for flag in flags} == SHARED & taken
 
 
-def test_help_says_what_auto_is(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of training take a processor's bfloat16; an encoder that is evaluated does not."""
-    monkeypatch.setattr("auricle.training.precision.processor_has_bf16", lambda: True)
+def test_auto_is_one_precision_in_training_and_in_evaluation(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     cpu = torch.device("cpu")
-    assert (find_precision("auto", cpu), autocast_dtype("auto", cpu)) == ("fp32", torch.bfloat16)
-    for words in (["matrix"], ["check", "objective"], ["check", "recipe"]):
-        assert "CPUs with AVX512-BF16" in one_line(shown([*words, "--help"])), words
-    for words in (["embed"], ["probe"], ["zero-shot"], ["check", "encoder"]):
-        assert "`auto`: bfloat16 on CUDA devices that" in one_line(shown([*words, "--help"])), words
+    for has, found in ((True, ("bf16", torch.bfloat16)), (False, ("fp32", None))):
+        monkeypatch.setattr("auricle.devices.processor_has_bf16", lambda has=has: has)
+        assert (find_precision("auto", cpu), autocast_dtype("auto", cpu)) == found
+    verbs = ("embed", "probe", "zero-shot", "check encoder", "matrix", "check recipe", "finetune --task folder")
+    for words in (*verbs, "pretrain cola"):
+        assert "`auto`: bf16 where the GPU or the processor computes in it" in one_line(
+            shown([*words.split(), "--help"])
+        )
 
 
 def test_steps_and_encoders_are_checked_in_bfloat16(level: str) -> None:

@@ -319,6 +319,27 @@ def test_both_verbs_choose_a_channel_and_a_device(
 
 
 @pytest.mark.parametrize("verb", ["zero-shot", "text-retrieval"])
+def test_clips_that_were_seen_in_training_are_told_refused_or_dropped(
+    verb: str, run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = Path(shutil.copytree(labelled, tmp_path / "mixed"))
+    for place, path in list(enumerate(sorted(mixed.rglob("[0-9].wav"))))[1::2]:
+        soundfile.write(path, 0.1 * np.random.default_rng(place).standard_normal(RATE), RATE)
+    words = [verb, run, "--data", mixed, "--no-controls", "--out"]
+    told = "6 of 12 clips were seen in pre-training (6 equal bytes; such as high_tone/0.wav)"
+    page = said(capsys, *words, tmp_path / "all.json")
+    assert re.search(re.escape(told) + ".*another encoding are not recognised: the run does not record", page)
+    refused = said(capsys, *words, tmp_path / "none.json", "--on-leak", "refuse", code=2)
+    flags = re.findall(r"--on-leak \w+", refused.partition(told)[2])
+    assert flags == ["--on-leak drop", "--on-leak warn"]
+    assert "6 clips were removed for that" in said(capsys, *words, tmp_path / "fewer.json", *flags[0].split())
+    head, *entries = map(json.loads, (tmp_path / "fewer.json.ledger.jsonl").read_text().splitlines())
+    causes = [entry["cause"] for entry in entries if entry["kind"] == "recording"]
+    assert (head["came"]["recording"], len(causes), causes.count("seen")) == (13, 13 - head["used"]["recording"], 6)
+    assert (tmp_path / "all.json.ledger.jsonl").is_file()
+
+
+@pytest.mark.parametrize("verb", ["zero-shot", "text-retrieval"])
 def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verb in said(capsys, "--help")
     with pytest.raises(SystemExit) as stopped:

@@ -34,8 +34,7 @@ def demo(
         out: run folder.
         minutes: time limit of pre-training; its schedule takes about two minutes on a laptop.
         device: where to pre-train and probe: `auto`, `cpu`, `cuda` or `mps`.
-        precision: of both: `fp32`, `bf16` (autocast), or `auto`: bfloat16 where the device computes in it, in
-            probing on CUDA only.
+        precision: of both: `fp32`, `bf16` (autocast), or `auto`: as the device computes, and fp32 in probing.
 
     Returns:
         The results of both tasks, and the path of `report.html`.
@@ -61,7 +60,8 @@ def demo(
         console.rule(f"{number}. probing the frozen encoder: {get_task(task).title}")
         # One split instead of five folds: a demonstration, not a benchmark.
         card = get_task(task).replace(protocol="split")
-        results += probe(out, task=card, data=data, config=ONE_SEED.replace(device=device), precision=precision)
+        exact: Precision = "fp32" if precision == "auto" else precision
+        results += probe(out, task=card, data=data, config=ONE_SEED.replace(device=device), precision=exact)
     return results, write_report([out], out / "report.html")
 
 

@@ -1,7 +1,9 @@
-"""The device that a command computes on."""
+"""The device and the precision that a command computes on."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from auricle.errors import ConfigError
@@ -11,6 +13,13 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -41,21 +50,47 @@ def find_device(name: str = "auto") -> torch.device:
     return found
 
 
-def find_precision(name: str, device: torch.device) -> str:
-    """Return `fp32` or `bf16`.
+def find_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """Return `fp32` or `bf16`, in training and in evaluation.
 
     Args:
-        name: `fp32`, `bf16`, or `auto`: bfloat16 on CUDA devices that compute in it, else float32.
+        name: `fp32`, `bf16`, or `auto`: bfloat16 where the device computes in it (see `has_bf16`), else float32.
         device: that computes.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or bf16 is asked for on an accelerator that lacks it.
     """
-    import torch
-
     if name not in ("auto", "fp32", "bf16"):
         raise ConfigError(f"precision is {name!r}; expected auto, fp32 or bf16")
-    if name != "auto":
-        return name
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if fast else "fp32"
+    if name == "bf16" and device.type == "cuda" and not has_bf16(device):
+        raise ConfigError(f"precision is bf16, and {device} does not compute in bfloat16; set --precision auto or fp32")
+    return "bf16" if name == "bf16" or (name == "auto" and has_bf16(device)) else "fp32"
+
+
+def autocast_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """Return the dtype to autocast to, or None for float32 throughout; `find_precision` says which."""
+    import torch
+
+    return torch.bfloat16 if find_precision(name, device) == "bf16" else None
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 without emulation."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and processor_has_bf16()
+
+
+def processor_has_bf16() -> bool:
+    """Return whether the processor multiplies bfloat16 matrices itself (AVX512-BF16, AMX, Arm BF16).
+
+    False where this is unknown (no /proc/cpuinfo): emulated bfloat16 is slower than float32.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
+    return False

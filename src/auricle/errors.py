@@ -6,21 +6,46 @@ message without a traceback and ends with exit code 2; anything else that escape
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class AuricleError(Exception):
     """Base of every error that a user can cause and fix."""
+
+
+class Reason(str):
+    """Why something is skipped, or is not used as it is, with its cause: one or two words by which a ledger counts it.
+
+    Examples:
+        >>> reason = Reason("no such file; check the path", "missing")
+        >>> reason.cause, Reason(reason).cause, Reason("damaged").cause
+        ('missing', 'missing', 'corrupt')
+    """
+
+    __slots__ = ("cause",)
+    cause: str
+
+    def __new__(cls, text: str, cause: str | None = None) -> Self:
+        """Make a reason of a text; None: with the cause that the text has, or else `corrupt`."""
+        made = super().__new__(cls, text)
+        made.cause = cause or (text.cause if isinstance(text, Reason) else "corrupt")
+        return made
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        """Return what another process makes it of."""
+        return str(self), self.cause
 
 
 class AudioError(AuricleError):
     """A recording can't be used: unreadable, truncated, empty, not finite.
 
     Attributes:
-        reason: the message without the recording's name, for lists that name it themselves.
+        reason: the message without the recording's name, for lists that name it themselves, with its cause.
     """
 
-    def __init__(self, reason: str, name: str = "") -> None:
+    def __init__(self, reason: str, name: str = "", cause: str | None = None) -> None:
         super().__init__(f"{name}: {reason}" if name else reason)
-        self.reason = reason
+        self.reason = Reason(reason, cause)
 
 
 class CorpusError(AuricleError):

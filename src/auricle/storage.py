@@ -6,7 +6,6 @@ import csv
 import errno
 import hashlib
 import io
-import itertools
 import json
 import os
 import re
@@ -31,6 +30,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDY = "free some space or choose another folder"
 # The last entry of a sealed record: a sum of everything before and after its 16 digits.
 _SUM = re.compile(r'"sum": "([0-9a-f]{16})"\s*\}\s*\Z')
+# How text begins that a spreadsheet runs, or that would be taken for such text with an apostrophe.
+FORMULA = r"'*[=+\-@\t\r]"
+_FORMULA = re.compile(FORMULA)
 # What numpy raises where an `.npz` is missing, cut or changed.
 NPZ_ERRORS = (
     *(OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError),
@@ -225,32 +227,51 @@ def _unended(file: IO[bytes]) -> bytes:
     return rest.rpartition(b"\n")[2]
 
 
-def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]], paths: Sequence[str] = ()) -> Iterator[str]:
     """Yield the lines of a CSV file that is safe to open in a spreadsheet.
 
     A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula: such text
-    gets a leading apostrophe (as OWASP advises on CSV injection). Numbers stay numbers.
+    gets a leading apostrophe (as OWASP advises on CSV injection), which `read_cell` takes away, and a path `./`, so
+    that it stays the path of that file. Numbers stay numbers.
 
     Args:
         head: names of the columns.
         rows: cells; None is an empty cell.
+        paths: columns that hold paths.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")  # so that a carriage return inside a cell is quoted, too
-    for row in itertools.chain([head], rows):
-        writer.writerow([_safe_cell(cell) for cell in row])
-        yield text.getvalue().removesuffix("\r\n") + "\n"
+    signs = ["./" if name in paths else "'" for name in head]
+
+    def line(cells: Sequence[Any]) -> str:
+        writer.writerow(cells)
+        found = text.getvalue().removesuffix("\r\n") + "\n"
         text.seek(0)
         text.truncate()
+        return found
+
+    yield line([_safe_cell(name, "'") for name in head])
+    for row in rows:
+        yield line([_safe_cell(cell, sign) for cell, sign in zip(row, signs, strict=True)])
 
 
-def _safe_cell(cell: Any) -> Any:
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+def read_cell(cell: str) -> str:
+    """Return the text of a cell that `csv_lines` wrote.
+
+    Examples:
+        >>> read_cell("'=A1"), read_cell("'tis")
+        ('=A1', "'tis")
+    """
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell
+
+
+def _safe_cell(cell: Any, sign: str) -> Any:
+    if not isinstance(cell, str) or not _FORMULA.match(cell):
         return cell
     try:
         float(cell)
     except ValueError:
-        return f"'{cell}"
+        return sign + cell
     return cell
 
 

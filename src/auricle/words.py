@@ -21,9 +21,11 @@ def plural(noun: str) -> str:
     """Return the plural of a noun; of several words, that of the last.
 
     Examples:
-        >>> plural("test clip"), plural("family")
-        ('test clips', 'families')
+        >>> plural("test clip"), plural("family"), plural("corpus")
+        ('test clips', 'families', 'corpora')
     """
+    if noun.endswith("corpus"):
+        return f"{noun[:-2]}ora"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"

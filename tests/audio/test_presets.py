@@ -91,6 +91,24 @@ def test_decibels_of_atst_lie_where_published() -> None:
     torch.testing.assert_close(built(audio()).x[0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_range_of_each_clip_is_zero_to_one() -> None:
+    """Mel energies in decibels, at most 80 below the loudest, minus the least over the range, clip by clip."""
+    both = audio()
+    built, decibels = (
+        preset("bat128").build(),
+        LogMel(LogMelConfig(mels=128, low=0.0, high=8000.0, floor=1e-10, floor_mode="clamp")).raw(both),
+    )
+    for row, frames in enumerate(decibels.lengths.tolist()):
+        x = decibels.x[row, :frames] * 10 / np.log(10)
+        x = x.clamp(min=float(x.max()) - 80)
+        torch.testing.assert_close(built(both).x[row, :frames], (x - x.min()) / (x.max() - x.min()))
+        assert not built(both).x[row, frames:].any()
+    silence = Audio(torch.zeros(1, 16000), torch.tensor([16000]), 16000)
+    assert not built(silence).x.any()
+    with pytest.raises(ConfigError, match="each clip has its own range"):
+        preset("bat128", mean=0.0, std=1.0)
+
+
 def test_settings_out_of_range() -> None:
     with pytest.raises(ConfigError, match="over"):
         ClipNormLogMelConfig(over="frames")  # type: ignore[arg-type]

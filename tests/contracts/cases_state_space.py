@@ -21,6 +21,9 @@ CASES = {
         _SSAM.replace(cls="last", pooling="cls").build, grid=lambda n: (_ceil(n, 4), 2), local=(4, 16)
     ),
     "ssamba": Case(_SSAMBA.build, grid=lambda n: (_ceil(n, 16), 2), local=(16, 16)),
+    "ssamba-bands": Case(
+        _SSAMBA.replace(order="frequency", norm_twice=True).build, grid=lambda n: (_ceil(n, 16), 2), local=(16, 16)
+    ),
     "ssamba-stacked": Case(
         _SSAMBA.replace(pairs="none", cls="last", pooling="cls", positions="sincos", norm_twice=True).build,
         grid=lambda n: (_ceil(n, 16), 2),

@@ -198,8 +198,8 @@ def test_audioset_with_some_of_its_recordings(tmp_path: Path) -> None:
     }
     assert corpus.ledger.sentence == "3 of 4 recordings used; 1 skipped: 1 missing"
     assert corpus.notes[1:] == (
-        "2 of the 3 segments of balanced_train_segments are here",
-        "1 of the 1 segments of eval_segments are here",
+        "2 of 3 segments of balanced_train_segments are here",
+        "1 of 1 segment of eval_segments are here",
     )
 
 

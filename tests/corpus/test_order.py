@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from auricle.corpus.order import LoaderConfig, Plan, _buckets, make_plan
+from auricle.corpus.order import LoaderConfig, Plan, _buckets, fitted, make_plan
 from auricle.corpus.windows import WindowConfig
 from auricle.errors import ConfigError, CorpusError
 
@@ -110,10 +110,30 @@ def test_what_can_not_be_planned_is_refused_with_a_remedy() -> None:
         make_plan(np.full(3, 0.04), WindowConfig(), LoaderConfig(batch=1), 1)
     with pytest.raises(CorpusError, match="no clips"):
         make_plan(np.zeros(0), WindowConfig(), LoaderConfig(batch=1), 1)
-    with pytest.raises(ConfigError, match="3 ranks can't share evenly; use a multiple of 3"):
+    with pytest.raises(ConfigError, match=r"3 ranks can't share evenly; set --loader.batch 6"):
         make_plan(np.ones(30), WindowConfig(), LoaderConfig(batch=8), 3)
-    with pytest.raises(ConfigError, match=r"a batch has 8 clips and the corpus only 7 .*set loader.batch to at most 6"):
-        make_plan(np.ones(7), WindowConfig(), LoaderConfig(batch=8), 2)
+    with pytest.raises(ConfigError, match=r"fills 7 windows in an epoch, fewer than the 8 ranks .*start fewer ranks"):
+        fitted(np.ones(7), WindowConfig(), LoaderConfig(batch=8), 8)
+
+
+def test_a_batch_fits_a_small_corpus() -> None:
+    """A batch of at most all windows, shared evenly; every clip is drawn, and a batch that is filled stays."""
+    lengths, variable = np.linspace(1, 5, 30), WindowConfig(seconds=5.0, variable=True)
+    by_duration = LoaderConfig(batch=64, sampling="duration")
+    for config, window, world, batch in (
+        (LoaderConfig(batch=30), WindowConfig(), 1, None),
+        (LoaderConfig(batch=32), WindowConfig(), 4, 28),
+        (by_duration, WindowConfig(seconds=1.0), 1, None),
+        (LoaderConfig(batch=8, buckets=4), variable, 1, None),
+        (LoaderConfig(batch=40, buckets=4), variable, 1, 30),
+        (LoaderConfig(batch_seconds=1000.0), variable, 1, 30),
+        (LoaderConfig(batch=64, drop_last=False), WindowConfig(), 1, None),
+    ):
+        found = fitted(lengths, window, config, world)
+        assert found == (config if batch is None else config.replace(batch=batch, batch_seconds=None))
+        plan = make_plan(lengths, window, found, world)
+        assert all(plan.windows(members) >= (count if found.drop_last else 1) for members, count in plan.groups)
+        assert sorted(np.concatenate([members for members, _ in plan.groups])) == list(range(30))
 
 
 def test_the_number_of_threads_follows_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,13 @@ import auricle
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.cli import main
 from auricle.corpus.loader import Loader, LoaderConfig
-from auricle.corpus.losses import cause_of
 from auricle.corpus.reading import band_notes, read_as, share_notes
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus, Event
 from auricle.corpus.windows import WindowConfig
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import AudioError, ConfigError, CorpusError
 
 
 @pytest.fixture
@@ -44,11 +43,11 @@ def test_channels_that_cancel_are_skipped_and_the_remedy_works(
     antiphase: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = open_corpus(antiphase)
-    with pytest.raises(
-        CorpusError, match=r"channels cancel each other.*--channel 0 \(or --channel loudest\)"
-    ) as refused:
+    with pytest.raises(CorpusError, match=r"channels cancel each other.*--channel 0 \(or --channel loudest\)"):
         scan(corpus)
-    assert cause_of(str(refused.value)) == "channels cancel"
+    with pytest.raises(AudioError) as refused:
+        corpus.audio(0)
+    assert refused.value.reason.cause == "channels cancel"
     for channel in ("0", "loudest"):
         assert main(
             ["corpus", "scan", str(antiphase), "--out", str(antiphase / "t.parquet"), "--channel", channel]
@@ -119,11 +118,24 @@ def test_rates_below_the_encoders_are_said(tmp_path: Path, record) -> None:
     record(tmp_path / "c.wav", rate=22050)
     (note,) = band_notes(open_corpus(tmp_path), 16000)
     assert note.startswith(
-        "1 of 3 recordings have at most half the encoder's rate (16,000 Hz), down to 8,000 Hz: above 4"
+        "1 of 3 recordings has at most half the encoder's rate (16,000 Hz), down to 8,000 Hz: above 4"
     )
     assert scan(tmp_path, write=False).notes == (note,)
     assert band_notes(open_corpus(tmp_path), 22050)[0].startswith("1 of 3")
     assert scan(tmp_path, write=False, rate=12000).notes == ()
+    ranges = open_corpus(tmp_path).segments(0.25)
+    assert band_notes(ranges, 16000) == (note,)
+
+
+def test_a_note_on_a_sample_of_rates_says_so(tmp_path: Path, record, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(6):
+        record(tmp_path / f"{i}.wav", seconds=0.1, rate=96000 if i == 5 else 16000)
+    monkeypatch.setattr("auricle.corpus.reading._LOOKED_AT", 3)
+    (note,) = band_notes(open_corpus(tmp_path), 16000)
+    assert note.startswith(
+        "1 of 3 recordings looked at (6 in all; `auricle corpus scan` looks at each) has more than twice"
+    )
+    assert scan(tmp_path).notes[0].startswith("1 of 6 recordings has more than twice")
 
 
 def test_one_recording_that_fills_an_epoch_is_said() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
-from auricle.errors import CorpusError, StorageError
+from auricle.errors import ConfigError, CorpusError, StorageError
 
 
 @pytest.fixture
@@ -47,11 +48,12 @@ def test_scan_tells_what_is_there(messy):
     assert set(report.broken) == BROKEN
     assert "NaN" in report.broken["nan.wav"]
     assert "truncated" in report.broken["cut.flac"]
-    said = [(entry.name, entry.reason) for entry in report.ledger.entries if entry.used]
+    said = [(entry.name, entry.reason) for entry in report.ledger.entries if entry.used and entry.cause != "silent"]
     assert said == [("cut.wav", "partly read: 4,478 of 16,000 frames that its header promises")]
     assert len(report.corpus) == 11
     assert report.duplicates == (("dog/a.wav", "dog/same as a.flac"),)
     assert report.silent == ("cat/one.wav", "silent too.wav", "silent.wav")
+    assert tuple(entry.name for entry in report.ledger.entries if entry.cause == "silent") == report.silent
     assert report.clipped == ("loud.wav",)
     assert report.rates == {16000: 9, 4000: 1, 192000: 1}
     assert report.channels == {1: 10, 8: 1}
@@ -95,12 +97,24 @@ def test_where_the_table_goes(messy, tmp_path):
     assert scan(messy, out=tmp_path / "folder").table == tmp_path / "folder" / "auricle-corpus.parquet"
     assert len(open_corpus(tmp_path / "folder")) == 11
     assert scan(messy, out=messy).table == messy / "auricle-corpus.parquet"
-    assert [entry.name for entry in open_corpus(messy).ledger.entries if entry.used] == ["cut.wav"]
+    assert [e.name for e in open_corpus(messy).ledger.entries if e.used and e.cause != "silent"] == ["cut.wav"]
     report = scan([messy / "dog", messy / "cat"])
     assert report.table is None
     assert "only a whole folder has a default table" in report.notes[-1]
     with pytest.raises(StorageError, match="can't write"):
         scan(messy, out=messy / "loud.wav" / "t.parquet")
+
+
+def test_the_ending_of_the_table_is_refused_before_any_work(messy, tmp_path, monkeypatch):
+    monkeypatch.setattr("auricle.corpus.scan._measure", lambda *_: pytest.fail("it was scanned"))
+    with pytest.raises(ConfigError, match=r"t.csv ends in '.csv', and the table of a scan is Parquet") as refused:
+        scan(messy, out=tmp_path / "t.csv")
+    assert not (tmp_path / "t.csv").exists()
+    monkeypatch.undo()
+    remedy = Path(str(refused.value).rpartition("--out ")[2])
+    assert scan(messy, out=remedy).table == tmp_path / "t.parquet"
+    (tmp_path / "v1.2").mkdir()
+    assert scan(messy, out=tmp_path / "v1.2").table == tmp_path / "v1.2/auricle-corpus.parquet"
 
 
 def test_an_unwritable_folder_is_noted(messy, monkeypatch):
@@ -167,8 +181,8 @@ def test_the_report_is_printed_safely(messy):
         "messy folder",
         "11 (5 unlabelled)",
         "16000 Hz: 9",
-        "skipped, or not used as it is (6)",
-        "and 3 more",
+        "skipped, or not used as it is (9)",
+        "and 6 more",
         "cat",
         "clipped (1)",
     ):

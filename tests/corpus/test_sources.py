@@ -180,7 +180,7 @@ def test_parquet_table_of_paths(tmp_path, record):
         ("file,fold\na.wav,one\n", "line 2: fold is 'one'; expected a whole number"),
         ("file,seconds\na.wav,long\n", "line 2: seconds is 'long'; expected seconds"),
         ("file,start,seconds\na.wav,-1,1\n", "the range is empty"),
-        ("file,label\nx.wav,a\ny.wav,b\n", "names 2 files and none of them is there .such as 'x.wav', 'y.wav'"),
+        ("file,label\nx.wav,a\ny.wav,b\n", "names 2 files and none is there .such as 'x.wav', 'y.wav'"),
     ],
 )
 def test_bad_tables(tmp_path, record, text, message):

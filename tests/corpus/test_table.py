@@ -217,7 +217,7 @@ def test_parquet_elsewhere_keeps_the_absolute_root(corpus, tmp_path, tmp_path_fa
 
 
 def test_parquet_errors(corpus, tmp_path):
-    with pytest.raises(CorpusError, match="no corpus table"):
+    with pytest.raises(CorpusError, match="no readable Parquet file"):
         read_table(tmp_path / "none.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(CorpusError, match="no readable Parquet"):

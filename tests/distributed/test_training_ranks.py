@@ -14,7 +14,7 @@ from metrics_lines import read_metrics
 from safetensors.torch import load_file
 from toy_pretraining import write_corpus
 
-from auricle.training.threads import cores
+from auricle.devices import cores
 
 pytestmark = pytest.mark.distributed
 SCRIPT = Path(__file__).parent / "train_ranks.py"

@@ -122,6 +122,21 @@ def test_codes_stand_where_the_settings_say() -> None:
     assert torch.equal(codes, torch.cat([first.codes, last.codes], -1))
 
 
+def test_features_are_hidden_states() -> None:
+    """What probes and `embed` read is the last layer's output, not the codes that the training predicts from."""
+    encoder = vq_apc().eval()
+    with torch.no_grad():
+        tokens = encoder.tokenize(features(15))
+        coded, _ = encoder.contextualize_quantised(tokens, (3,))
+        out = encoder.contextualize(tokens)
+        assert out.layers is None
+        assert torch.equal(out.x, coded.layers[0].block)
+        assert not torch.equal(out.x, coded.x)
+        (second,) = encoder.contextualize(tokens, (2,)).layers
+        assert torch.equal(second.block, encoder.contextualize_quantised(tokens, (2,))[0].layers[0].block)
+        assert len(encoder(features(15)).x.flatten(0, 1).unique(dim=0)) == out.x.shape[0] * out.x.shape[1]
+
+
 def test_sampling_takes_the_noise_it_is_given_and_reaches_every_layer() -> None:
     encoder = vq_apc()
     tokens = encoder.tokenize(features(15))

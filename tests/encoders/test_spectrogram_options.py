@@ -237,8 +237,7 @@ def test_initialise_starts_afresh() -> None:
     ("changes", "message"),
     [
         ({"block_norm": "both"}, "block_norm is 'both'"),
-        ({"positions": "sinusoid"}, "run along time only, found patches of 16 of 32 mel bins"),
-        ({"positions": "conv"}, "run along time only"),
+        ({"positions": "conv"}, "run along time only, found patches of 16 of 32 mel bins"),
         ({"stride": (20, 16)}, "expected 1 <= stride <= patch"),
         ({"stride": (0, 16)}, "stride.0 is 0; expected a whole number of at least 1"),
         ({"patch": (16, 64)}, "mels 32 must be a multiple"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.config import Config
-from auricle.encoders.contract import Ability
+from auricle.encoders.contract import Ability, Grid
 from auricle.encoders.parts.mamba_mixer import MambaMixer, ScanDirection, reverse_rows
 from auricle.encoders.state_space import BidirectionalStateSpaceConfig, StateSpace, StateSpaceConfig
 from auricle.errors import ConfigError
@@ -257,3 +258,25 @@ def test_stochastic_depth_skips_whole_clips_in_training_only() -> None:
     assert 16 < int(skipped.sum()) < 48
     encoder.eval()
     assert torch.equal(encoder(data).x, encoder(data).x)
+
+
+def test_bands_one_after_the_other() -> None:
+    """Reading by bands is reading by time steps of tokens that lie transposed."""
+    config = BidirectionalStateSpaceConfig(
+        width=32, depth=2, states=4, mels=64, frames=160, drop_path=0.0, order="frequency"
+    )
+    bands = config.build().eval()
+    steps = config.replace(order="time").build().eval()
+    tokens = bands.tokenize(features(2, 160, 64))
+    swap = torch.arange(40).view(10, 4).T.flatten()
+    grid = Grid(4, 10, tokens.grid.rate)
+    expected = steps.contextualize(replace(tokens, x=tokens.x[:, swap], grid=grid, positions=None), [1])
+    found = bands.contextualize(tokens, [1])
+    torch.testing.assert_close(found.x[:, swap], expected.x)
+    assert found.layers is not None
+    assert expected.layers is not None
+    torch.testing.assert_close(found.layers[0].block[:, swap], expected.layers[0].block)
+    assert float((found.x - steps.contextualize(tokens).x).abs().max()) > 1e-3
+    assert BidirectionalStateSpaceConfig.size("base").order == "frequency"
+    with pytest.raises(ConfigError, match="set order to 'time'"):
+        StateSpaceConfig(order="frequency")

@@ -174,7 +174,7 @@ def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], 
     corpus = tones(clips=6, name="owls")
     run = tmp_path / "run"
     run.mkdir()
-    assert seen(run, corpus) is None
+    assert seen(run, corpus).known is None
     told = {"name": "all", "fingerprint": "x", "parts": {"frogs": 3, "owls": 6}}
     cases = [
         (told, True),
@@ -184,7 +184,28 @@ def test_seen_follows_from_the_records_of_the_run(tones: Callable[..., Corpus], 
     ]
     for data, expected in cases:
         (run / "corpus.json").write_text(json.dumps(data))
-        assert seen(run, corpus) is expected
+        assert seen(run, corpus).known is expected
     (run / "corpus.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"corpus\.json is damaged"):
         seen(run, corpus)
+
+
+def test_settings_are_selected_by_the_headline_metric(
+    encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: dict
+) -> None:
+    """Unbalanced labels ask for balanced accuracy, and so may a card; a metric that is set is kept."""
+    corpus = tones(clips=60)
+    rare = corpus.select([row for row in range(60) if row % 3 == 0 or row < 9])
+    given = {**quick, "probes": ("linear", "ridge", "layer_curve"), "config": ALONE.replace(seeds=1)}
+    found = evaluate([encoder], CARD, rare, **given)
+    assert {result.metric for result in found} == {"balanced_accuracy"}
+    assert {chosen["metric"] for result in found for chosen in result.chosen} == {"balanced_accuracy"}
+    assert {result.settings["search"]["metric"] for result in found if result.probe == "linear"} == {
+        "balanced_accuracy"
+    }
+    given["probes"] = ("linear",)
+    (usual,) = evaluate([encoder], CARD, corpus, **given)
+    (named,) = evaluate([encoder], CARD.replace(metric="macro_f1"), corpus, **given)
+    given["config"] = given["config"].replace(search=SEARCH.replace(metric="accuracy"))
+    (asked,) = evaluate([encoder], CARD, rare, **given)
+    assert [one.chosen[0]["metric"] for one in (usual, named, asked)] == ["accuracy", "macro_f1", "accuracy"]

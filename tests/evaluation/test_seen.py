@@ -58,40 +58,70 @@ def old(run: Path, folder: Path, **told: object) -> Path:
 
 
 def test_seen_recordings_are_recognised_under_any_name(run: Path, data: Path, tmp_path: Path) -> None:
-    assert seen(run, open_corpus(data)) is True
+    assert seen(run, open_corpus(data)).known is True
     shutil.copytree(data, tmp_path / "other name")
-    assert seen(run, open_corpus(tmp_path / "other name")) is True
-    assert seen(run, open_corpus(data / "a")) is True
+    assert seen(run, open_corpus(tmp_path / "other name")).known is True
+    assert seen(run, open_corpus(data / "a")).known is True
     # One recording among new ones, renamed, in a tar.
     mixed = write(tmp_path / "mixed", 4, 1)
     shutil.copy(data / "b" / "1.wav", mixed / "a" / "new.wav")
-    assert seen(run, open_corpus(mixed)) is True
+    assert seen(run, open_corpus(mixed)).known is True
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         tar.add(mixed / "a" / "new.wav", "x.wav")
-    assert seen(run, open_corpus(tmp_path / "shard.tar")) is True
-    assert seen(run, open_corpus(data / "a").segments(0.2)) is True
+    assert seen(run, open_corpus(tmp_path / "shard.tar")).known is True
+    assert seen(run, open_corpus(data / "a").segments(0.2)).known is True
+
+
+def test_copies_in_another_encoding_are_recognised_where_the_data_are(run: Path, data: Path, tmp_path: Path) -> None:
+    """One as FLAC, one quieter and late, and others; without the run's data only equal bytes, which is said."""
+    other = write(tmp_path / "other", 4, 1)
+    for i, (name, gain, late) in enumerate((("a/x.flac", 1.0, 0), ("b/y.wav", 0.3, 100))):
+        wave, rate = soundfile.read(data / "ab"[i] / f"{i}.wav")
+        soundfile.write(other / name, gain * np.concatenate([np.zeros(late), wave]), rate)
+    corpus = open_corpus(other)
+    names = corpus.column("file")
+    found = seen(run, corpus)
+    assert found.known is True
+    assert {names[row]: kind for row, kind in found.rows.items()} == {"a/x.flac": "samples", "b/y.wav": "near"}
+    assert found.notes == ("2 of 6 clips were seen in pre-training (1 equal samples, 1 near copy; such as a/x.flac)",)
+    assert seen(run, open_corpus(write(tmp_path / "third", 4, 2))).notes == ()
+    moved = data.rename(data.with_name("moved"))
+    try:
+        gone = seen(run, corpus)
+        assert (gone.known, gone.rows) == (False, {})
+        assert gone.notes[0].startswith("clips that were seen in pre-training in another encoding are not recognised:")
+        assert f"there is no folder or file {data}" in gone.notes[0]
+        write(data, 8, 3)
+        assert "have changed since" in seen(run, corpus).notes[0]
+        shutil.rmtree(data)
+    finally:
+        moved.rename(data)
+    shutil.copy(data / "a" / "0.wav", other / "a" / "equal.wav")
+    known, each = seen(run, open_corpus(other)), seen(run, open_corpus(other), each=True)
+    assert list(known.rows.values()) == ["bytes"]
+    assert sorted(each.rows.values()) == ["bytes", "near", "samples"]
 
 
 def test_other_audio_of_the_same_file_names_and_sizes_was_not_seen(run: Path, data: Path, tmp_path: Path) -> None:
     other = open_corpus(write(tmp_path / "other", 8, 1))
     assert sorted(other.column("file")) == sorted(open_corpus(data).column("file"))
-    assert seen(run, other) is False
+    assert seen(run, other).known is False
 
 
 def test_a_run_that_lists_no_recordings_can_only_go_by_names(run: Path, data: Path, tmp_path: Path) -> None:
     other = open_corpus(write(tmp_path / "other", 8, 1))
     folder = old(run, tmp_path / "run", name="everything", parts={"sounds": 8, "voices": 3})
-    assert seen(folder, open_corpus(data)) is True
+    assert seen(folder, open_corpus(data)).known is True
     # File names and sizes are alike, and nothing says more.
-    assert seen(folder, other) is True
-    assert seen(folder, open_corpus(write(tmp_path / "fewer", 4, 1))) is None
-    assert seen(tmp_path, other) is None
+    assert seen(folder, other).known is True
+    assert seen(folder, open_corpus(write(tmp_path / "fewer", 4, 1))).known is None
+    assert seen(tmp_path, other).known is None
 
 
 def test_a_corpus_that_cant_be_read_is_neither(run: Path, tmp_path: Path) -> None:
     corpus = Corpus.from_columns({"file": ["a.wav"], "seconds": [1.0]}, root=tmp_path)
     assert len(recording_ids(corpus)) == 0
-    assert seen(run, corpus) is None
+    assert seen(run, corpus).known is None
 
 
 def test_damaged_lists_are_named(run: Path, tmp_path: Path) -> None:
@@ -127,5 +157,7 @@ def test_real_corpora_that_were_excluded_were_not_seen(shared_audio: Path, run: 
     everything = open_corpus(shared_audio, exclude=("esc10", "sed_synth"))
     folder = old(run, tmp_path / "run", name="audio", parts={})
     pq.write_table(pa.table({"recording": recording_ids(everything)}), folder / "recordings.parquet")
-    told = {name: seen(folder, open_corpus(shared_audio / name)) for name in ("esc50_dev20", "esc10", "sed_synth")}
+    told = {
+        name: seen(folder, open_corpus(shared_audio / name)).known for name in ("esc50_dev20", "esc10", "sed_synth")
+    }
     assert told == {"esc50_dev20": True, "esc10": False, "sed_synth": False}

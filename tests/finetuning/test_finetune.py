@@ -312,3 +312,11 @@ def test_real_clips(shared_audio: Path, encoder: FrozenEncoder, tmp_path: Path) 
     assert result.fold_names == ["1", "2", "3", "4", "5"]
     assert result.value > 1 / 3 + 0.15
     assert result.low > 1 / 3
+
+
+def test_the_epoch_is_selected_by_the_headline_metric(
+    tones: Callable[..., Corpus], encoder: FrozenEncoder, tmp_path: Path
+) -> None:
+    rare = tones(60).select([row for row in range(60) if row % 3 == 0 or row < 9])
+    (result,) = run(encoder, rare, tmp_path, config=FAST.replace(mode="head", epochs=1), controls=False)
+    assert [result.metric, *(chosen["metric"] for chosen in result.chosen)] == ["balanced_accuracy"] * 4

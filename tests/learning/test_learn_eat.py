@@ -24,12 +24,13 @@ def test_latents_are_heard_not_placed(shared_audio: Path) -> None:
         ),
     )
     school = lesson(recipe, shared_audio, steps=100, batch=16, lr=2e-3)
-    before, after = school.learn()
+    _, after = school.learn()
     _, control = school.learn(shuffled=True)
     assert after["patch"] < 0.9 * min(after["patch/constant"], after["patch/position"])
     assert control["patch"] > 1.1 * after["patch"]
     assert control["patch"] > 0.95 * control["patch/position"]
-    assert after["clip"] < 0.6 * before["clip"]
+    # The class token says more of the clip than what is the same for all clips.
+    assert after["clip"] < 0.6 * min(after["clip/constant"], after["clip/position"])
     assert after["clip"] < 0.8 * control["clip"]
     for name in ("patch", "clip"):
         # No collapse: the target still varies, and so does what is predicted.

@@ -113,7 +113,7 @@ def test_a_value_out_of_range_is_refused(config: type[Config], field: str, value
         (ClapConfig, {"columns": ()}, "at least one column"),
         (PretrainedTextConfig, {"model": ""}, "found no model"),
         (WordTowerConfig, {"width": 5}, "multiple of the heads"),
-        (WaveWorkerConfig, {"channels": (64, 0)}, "channels.1 is 0"),
+        (WaveWorkerConfig, {"channels": (64, 0, 8)}, "channels.1 is 0"),
         (WaveWorkerConfig, {"name": ""}, "without a name"),
         (WorkersConfig, {"statistics": 0}, "statistics is 0"),
         (CorruptionChainConfig, {"parts": ()}, "parts is empty"),

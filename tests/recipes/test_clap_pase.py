@@ -73,6 +73,8 @@ def test_pase_constants() -> None:
     sizes = {name: workers[name].frontend.build().width for name in ("lps", "mfcc", "prosody")}
     assert sizes == {"lps": 1025, "mfcc": 20, "prosody": 4}
     assert workers["lps"].hidden == 256
+    wave = workers["wave"]
+    assert (wave.channels, wave.strides, wave.kernel, wave.hidden) == ((512, 256, 128), (4, 4, 10), 30, 64)
     plus = get_recipe("pase-plus", "paper")
     ops = {type(op).__name__.removesuffix("Config"): op for op in plus.augment.wave}
     assert {name: op.p for name, op in ops.items()} == {
@@ -87,6 +89,10 @@ def test_pase_constants() -> None:
         "lps": 3075, "lps_long": 3075, "fbank": 120, "fbank_long": 120, "gammatone": 120, "gammatone_long": 120,
         "mfcc": 39, "mfcc_long": 60, "prosody": 12,
     }  # fmt: skip
+    windows = {w.name: w.frontend.window for w in plus.objective.workers if w.name.endswith("_long")}
+    assert windows == {"lps_long": 512, "fbank_long": 1024, "gammatone_long": 2048, "mfcc_long": 2048}
+    # Seven frames in all.
+    assert {w.context for w in plus.objective.workers if hasattr(w, "context") and hasattr(w, "deltas")} == {3}
     assert len(plus.objective.workers) == 12
     assert (plus.augment.crop.samples(16000), plus.loader.batch, plus.train.lr) == (32000, 16, 1e-3)
     assert plus.encoder.width == 256

@@ -29,7 +29,7 @@ def test_best_rq_as_published() -> None:
     assert recipe.encoder.subsampling == "conv2d"
     assert 5.5e8 < conformer_size(recipe) < 6.5e8
     assert (recipe.train.lr, recipe.train.warmup_steps, recipe.train.schedule) == (8e-4, 25_000, "inverse_sqrt")
-    assert recipe.loader.batch_seconds == 7200
+    assert (recipe.loader.batch_seconds, recipe.train.clip_norm) == (7200, 10.0)
 
 
 def conformer_size(recipe: Recipe) -> int:

@@ -36,7 +36,7 @@ def test_recipes_are_plain_data_and_documented(name: str, size: str) -> None:
     recipe = get_recipe(name, size)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert (recipe.name, recipe.size) == (name, size)
-    for field in ("deviations", "faithful", "not_specified", "cost", "when_to_use"):
+    for field in ("deviations", "faithful", "cost", "when_to_use"):
         assert getattr(recipe.notes, field), field
     assert recipe.notes.reference.arxiv
     assert recipe.notes.reference.title
@@ -60,7 +60,8 @@ def test_published_constants_of_both_iterations(name: str) -> None:
         assert codes.where == "predicted"
         assert (codes.target.clusters, codes.target.batch, codes.target.share) == (clusters, 10_000, 0.1)
         assert (recipe.train.steps, recipe.train.warmup_steps, recipe.train.lr) == (steps, 32_000, 5e-4)
-        assert recipe.train.betas == (0.9, 0.98)
+        train = recipe.train
+        assert (train.betas, train.eps, train.weight_decay, train.clip_norm) == ((0.9, 0.98), 1e-6, 0.01, 10.0)
         assert recipe.window.samples(16_000) == 250_000
         # Whole clips in batches of about one length: padding would take part in the stem's first norm.
         assert (recipe.window.variable, recipe.loader.buckets, recipe.loader.batch_seconds) == (True, 16, 32 * 87.5)
@@ -88,6 +89,9 @@ def test_distilhuberts_published_constants() -> None:
     assert recipe.previous == get_recipe("hubert", "paper")
     assert term.previous.encoder == recipe.previous.encoder
     assert (recipe.train.lr, recipe.train.steps, recipe.train.warmup_steps) == (2e-4, 200_000, 14_000)
+    train = recipe.train
+    assert (train.betas, train.eps, train.weight_decay, train.clip_norm) == ((0.9, 0.98), 1e-6, 1e-6, 5.0)
+    assert (recipe.encoder.layer_drop, recipe.encoder.activation_dropout) == (0.0, 0.1)
     assert (recipe.window.variable, recipe.loader.batch, recipe.loader.buckets) == (True, 24, 16)
     student = recipe.encoder.build()
     assert sum(p.numel() for p in student.parameters()) == pytest.approx(23.5e6, rel=0.005)

@@ -11,6 +11,7 @@ import pytest
 
 from auricle.errors import ConfigError
 from auricle.recipes import Notes, Recipe, Reference, get_recipe, load_recipe, recipes
+from auricle.recipes.notes import searched
 
 ALL = [(method.name, size) for method in recipes() for size in method.sizes]
 
@@ -55,6 +56,30 @@ def test_deviations_are_about_parts_of_the_recipe(name: str, size: str) -> None:
         for word, part in PARTS.items():
             if re.search(word, own):
                 assert re.search(part, settings), f"{line!r} is about {word!r}"
+
+
+# Kinds of sources in which a detail is looked up.
+SOURCES = r"paper|survey|abstract|code|configuration|settings|scripts|re-implementation|s3prl|models"
+PUBLIC = r"code|configuration|settings|scripts|re-implementation|s3prl|models"
+
+
+@pytest.mark.parametrize(("name", "size"), ALL)
+def test_details_that_are_not_specified_name_where_they_were_searched(name: str, size: str) -> None:
+    """And in public code, where the recipe was written from any: an open detail that it answers is not open."""
+    notes = get_recipe(name, size).notes
+    for line in notes.not_specified:
+        found = re.search(r"\S \(searched: ([^()]+)\)$", line)
+        assert found, line
+        assert re.search(SOURCES, found[1]), line
+        if re.search(r"released|re-implement|s3prl", notes.reference.section):
+            assert re.search(PUBLIC, found[1]), line
+
+
+def test_searched_details() -> None:
+    assert searched("paper, code", "depth: 3", "width: 4") == (
+        "depth: 3 (searched: paper, code)",
+        "width: 4 (searched: paper, code)",
+    )
 
 
 def test_deviations_of_audio_barlow_are_its_own() -> None:

@@ -88,7 +88,9 @@ def test_w2v_bert_has_its_published_constants() -> None:
     assert isinstance(contrast, QuantisedContrastConfig)
     assert (contrast.source, contrast.distractors, contrast.temperature) == ("layer 12", 100, 0.1)
     assert diversity == CodeDiversityConfig(weight=0.1)
-    assert labels == CodeLabelsConfig(source="encoder", weight=1.0)
+    # As re-implemented in WeNet.
+    assert labels == CodeLabelsConfig(source="encoder", weight=1.0, ramp_steps=recipe.train.warmup_steps)
+    assert own.terms[1] == StemPenaltyConfig(of="tokens", weight=0.01, name="feature_penalty")
     assert isinstance(recipe.encoder, ConformerConfig)
     assert (recipe.encoder.width, recipe.encoder.depth, recipe.encoder.subsampling) == (1024, 24, "conv2d")
     assert recipe.encoder.mels == 80

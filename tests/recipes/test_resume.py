@@ -22,7 +22,7 @@ from toy_pretraining import toy_recipe, write_corpus
 
 from auricle.cli import main
 from auricle.corpus.sources import open_corpus
-from auricle.errors import CheckpointError, ConfigError, StorageError, Terminated
+from auricle.errors import CheckpointError, ConfigError, CorpusError, StorageError, Terminated
 from auricle.recipes import Recipe, pretrain, resume
 from auricle.recipes.request import read_request, requested
 from auricle.training.lock import RunLock
@@ -291,8 +291,18 @@ def test_a_missing_extra_is_refused_before_anything_is_written(toy_corpus, tmp_p
 def test_skipped_recordings_are_told_at_the_start(tmp_path: Path, make_recipe, capsys) -> None:
     data = write_corpus(tmp_path / "data", 8)
     (data / "class 1" / "noise.wav").write_bytes(b"no audio")
-    run = pretrain(make_recipe(steps=1), data, tmp_path / "run")
+    recipe = make_recipe(steps=1)
+    # A run that is refused later names no list, since none was written.
+    none = recipe.replace(loader=recipe.loader.replace(shortest=60.0))
+    with pytest.raises(CorpusError, match="clips of at least 60 s are needed"):
+        pretrain(none, data, tmp_path / "run")
     said = capsys.readouterr().err
+    assert "class 1/noise.wav (" in said
+    assert "ledger.jsonl" not in said
+    assert not (tmp_path / "run" / "ledger.jsonl").exists()
+    run = pretrain(recipe, data, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("The first that was skipped") == 1
     first = "8 of 9 recordings used; 1 skipped: 1 corrupt. The first that was skipped: class 1/noise.wav ("
     assert first in said
     assert f"listed, with the reason, in {run / 'ledger.jsonl'}" in said

@@ -76,7 +76,7 @@ def test_cola() -> None:
     assert paper.augment.clean == (0,)
     assert paper.objective.loss == InBatchConfig("bilinear", symmetric=False, draw="normal")
     assert (paper.objective.projector.hidden, paper.objective.projector.out) == ((), 512)
-    assert paper.objective.projector.end == "layer_tanh"
+    assert (paper.objective.projector.end, paper.objective.norm_scope) == ("layer_tanh", "joint")
     assert (paper.loader.batch, paper.train.lr, paper.train.steps) == (1024, 1e-4, 100_000)
     assert isinstance(paper.frontend, LevelLogMelConfig)
     assert (paper.frontend.mels, paper.frontend.window, paper.frontend.low, paper.frontend.high) == (64, 400, 60, 7800)
@@ -106,6 +106,22 @@ def test_clar_reads_spectrograms_or_samples() -> None:
     assert get_recipe("clar", "paper").frontend.build().frame_rate == 125.0
 
 
+def test_clar_as_released() -> None:
+    paper = get_recipe("clar", "paper")
+    frontend, head = paper.frontend, paper.objective.projector
+    assert (frontend.n_fft, frontend.hop, frontend.mels, frontend.low, frontend.high) == (2048, 128, 128, 40.0, 8000.0)
+    assert (head.hidden, head.out, head.norm, paper.objective.loss.temperature) == ((512, 512), 128, "batch", 0.5)
+    assert [(type(op).__name__.removesuffix("Config"), op.p) for op in paper.augment.wave] == [
+        ("WaveFade", 0.5), ("WaveTimeMask", 0.25), ("TimeStretch", 0.5), ("PitchShift", 0.5), ("WaveRoll", 0.5),
+        ("WaveNoise", 0.5),
+    ]  # fmt: skip
+    _, mask, stretch, pitch, _, noise = paper.augment.wave
+    assert (mask.fraction, stretch.speed, pitch.semitones, noise.snr_db) == (
+        (0.125, 0.125), (0.5, 1.5), (-15.0, 15.0), (0.0, 20.0),
+    )  # fmt: skip
+    assert (paper.loader.batch, paper.train.weight_decay, paper.train.min_lr) == (256, 1e-6, 0.0)
+
+
 def test_clmr() -> None:
     paper = get_recipe("clmr", "paper")
     assert {type(op).__name__: op.p for op in paper.augment.wave} == {
@@ -120,6 +136,9 @@ def test_clmr() -> None:
 def test_audio_barlow_has_byol_as_views() -> None:
     ours, theirs = get_recipe("audio-barlow", "paper"), get_recipe("byol-a", "paper")
     assert isinstance(ours.objective.loss, BarlowConfig)
+    head = ours.objective.projector
+    assert (head.hidden, head.out, head.norm, head.bias) == ((8192,), 256, "batch", False)
+    assert (ours.objective.loss.off_diagonal, ours.loader.batch) == (0.005, 128)
     assert (ours.augment, ours.frontend, ours.window) == (theirs.augment, theirs.frontend, theirs.window)
     assert set(build(get_recipe("audio-barlow", "tiny"), 0)[2].state_dict()) & {"teacher_encoder"} == set()
 
@@ -137,8 +156,15 @@ def test_atst_clip() -> None:
     assert (paper.augment.crop.seconds, paper.augment.crop.each) == (5.99, True)  # 600 frames
     teacher = paper.objective.teacher
     assert (teacher.decay, teacher.end, teacher.curve) == (0.9995, 1.0, "cosine")
-    assert (paper.train.lr, paper.train.steps, paper.loader.batch) == (2e-4, 318_000, 1536)
-    assert (paper.objective.projector.hidden, paper.objective.projector.out) == ((4096,), 256)
+    assert paper.objective.norm_scope == "joint"
+    # 2e-4 for every 256 of 6 x 256 clips.
+    assert (paper.train.lr, paper.train.warmup_steps) == (pytest.approx(1.2e-3), 15_860)
+    assert (paper.train.weight_decay, paper.train.weight_decay_end) == (0.04, 0.4)
+    assert (paper.train.steps, paper.loader.batch, paper.encoder.drop_path) == (318_000, 1536, 0.1)
+    for head in (paper.objective.projector, paper.objective.predictor):
+        assert (head.hidden, head.out, head.norm, head.bias) == ((4096,), 256, "batch", False)
+    mixup, crop = paper.augment.feature
+    assert (mixup.ratio, crop.frequency_scale, crop.time_scale) == (0.4, (0.6, 1.5), (0.6, 1.5))
 
 
 @pytest.mark.parametrize("name", ["byol-a", "cola", "clar", "clmr"])

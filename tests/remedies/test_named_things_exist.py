@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import auricle
-from auricle.cli import VERBS, main
+from auricle.cli import GROUPS, VERBS, main
 from auricle.config import Config, flatten
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.registry import get_recipe
@@ -30,7 +30,6 @@ from auricle.tasks.rule import TaskRule
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "auricle"
-SUB_VERBS = {"corpus": ("scan",), "data": ("list", "download"), "check": ("encoder", "objective", "recipe")}
 # Flags of other programs' command lines that a text repeats: hf, zip.
 FOREIGN = {"--repo-type", "--revision", "--include", "--local-dir"}
 # Not names of settings though they look so: files, and a page's variables.
@@ -104,8 +103,8 @@ def settings() -> frozenset[str]:
 
 @functools.cache
 def every_flag() -> frozenset[str]:
-    verbs = [v for v in VERBS if v not in ("pretrain", *SUB_VERBS)]
-    verbs += [f"{verb} {sub}" for verb, subs in SUB_VERBS.items() for sub in subs]
+    verbs = [v for v in VERBS if v not in ("pretrain", *GROUPS)]
+    verbs += [f"{verb} {sub}" for verb, subs in GROUPS.items() for sub in subs]
     verbs += ["pretrain audio-mae", "probe --task folder", "probe --task desed", "finetune --task folder"]
     known = {"--plugin", "--help", "--help-all", "--version"}.union(*(flags(verb) for verb in verbs))
     known |= {f"--{name}" for name in settings()}
@@ -157,9 +156,9 @@ def test_commands() -> None:
             wrong.append(f"{place} {match[1]}")
             continue
         verb = words[0]
-        if verb in SUB_VERBS and words[1:] and words[1] in SUB_VERBS[verb]:
+        if verb in GROUPS and words[1:] and words[1] in GROUPS[verb]:
             verb = f"{verb} {words[1]}"
-        elif verb in SUB_VERBS and words[1:] and not words[1].isupper():
+        elif verb in GROUPS and words[1:] and not words[1].isupper():
             wrong.append(f"{place} {match[1]}")
         own = every_flag() if verb == "pretrain" else flags(verb)
         if verb in ("probe", "finetune"):

@@ -2,127 +2,27 @@
 
 from __future__ import annotations
 
-import csv
+import json
+import pkgutil
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from remedy_tools import QUICK, TUNE, Command, after, changed, executes, pretrain, probe, table, tones
 
 from auricle.cli import main
-
-RATE = 16000
-TRAIN = [
-    "--loader.batch", "8", "--loader.workers", "0", "--loader.sampling", "clip", "--train.threads", "1",
-    "--train.steps", "3", "--train.warmup-steps", "1", "--train.save-every", "2", "--train.precision", "fp32",
-    "--encoder.depth", "2", "--encoder.width", "48", "--encoder.frames", "64", "--window.seconds", "0.64",
-]  # fmt: skip
-QUICK = ["--no-controls", "--seeds", "1", "--probes", "knn"]
-TUNE = ["--no-controls", "--epochs", "1"]
-ENCODER = '''
-import torch
+from auricle.config import flatten
+from auricle.corpus.order import LoaderConfig, make_plan
+from auricle.corpus.windows import WindowConfig
+from auricle.errors import ConfigError
+from auricle.results.record import read_results
+from auricle.training.run_folder import RunFolder
 
 
-class Bands:
-    """Mean magnitudes of eight bands, ten times a second."""
-
-    rate, width = 16000, 8
-
-    def __call__(self, wave):
-        spectrum = torch.fft.rfft(wave.unfold(1, 1600, 1600)).abs()[..., :800]
-        return spectrum.unflatten(-1, (8, 100)).mean(-1).log1p()
-'''
-
-
-class Command:
-    """Runs `auricle` in a folder of its own."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def refused(self, *words: object) -> str:
-        self.capsys.readouterr()
-        assert main([str(word) for word in words]) == 2
-        return " ".join(self.capsys.readouterr().err.split())
-
-    def works(self, *words: object) -> str:
-        self.capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = self.capsys.readouterr()
-        assert code == 0, err
-        return " ".join(out.split())
-
-
-@pytest.fixture
-def auricle(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
-    (tmp_path / "remedy_encoders.py").write_text(ENCODER)
-    return Command(capsys)
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three steps on `data` beside it."""
-    place = tmp_path_factory.mktemp("finished")
-    tones(place / "data")
-    assert main(["pretrain", "audiomosaic", "--data", str(place / "data"), "--out", str(place / "run"), *TRAIN]) == 0
-    return place
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of that run, with its data beside it."""
-    shutil.copytree(finished / "data", tmp_path / "data")
-    return Path(shutil.copytree(finished / "run", tmp_path / "run"))
-
-
-def tones(folder: Path, clips: int = 12, columns: dict[str, Sequence[object]] | None = None) -> Path:
-    """Write clips of two classes, in a sub-folder each, or beside a table where there are other columns."""
-    files = []
-    for i in range(clips):
-        file = f"{i:02d}.wav" if columns else f"{'low' if i % 2 else 'high'}/{i:02d}.wav"
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        noise = 0.01 * np.random.default_rng(i).standard_normal(11200)
-        tone = 0.3 * np.sin(2 * np.pi * (400 if i % 2 else 1600) * np.arange(11200) / RATE)
-        soundfile.write(folder / file, tone + noise, RATE)
-        files.append(file)
-    if columns:
-        table(folder / "metadata.csv", {"file": files, **columns})
-    return folder
-
-
-def table(path: Path, columns: dict[str, Sequence[object]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([list(columns), *zip(*columns.values(), strict=True)])
-
-
-def after(message: str, words: str, pattern: str = r"(\S+)") -> str:
-    """What a message prints after these words."""
-    found = re.search(re.escape(words) + pattern, message)
-    assert found, message
-    return found[1].rstrip(";,.")
-
-
-def pretrain(out: Path | str, data: Path | str = "data", *more: str) -> list[str]:
-    return ["pretrain", "audiomosaic", "--data", str(data), "--out", str(out), *TRAIN, *more]
-
-
-def probe(data: Path, *more: str, task: str = "folder") -> list[str]:
-    words = ["probe", "remedy_encoders:Bands", "--task", task, "--data", str(data), "--out", f"out/{data.name}"]
-    return [*words, *(QUICK if task == "folder" else QUICK[:3]), *more]
-
-
-def changed(words: Sequence[str], flag: str, value: str) -> list[str]:
-    """The words with another value of a flag."""
-    at = words.index(flag)
-    return [*words[: at + 1], value, *words[at + 2 :]]
-
-
+@executes("expected a new folder. Continue the run (")
 def test_a_run_that_exists_is_continued_or_another_folder_chosen(auricle: Command, run: Path) -> None:
     shutil.rmtree(max((run / "checkpoints").glob("step-*")))
     message = auricle.refused(*pretrain(run))
@@ -132,10 +32,31 @@ def test_a_run_that_exists_is_continued_or_another_folder_chosen(auricle: Comman
     auricle.works(*pretrain("other"))
 
 
+@executes("Resume with the settings of the run (")
 def test_a_run_is_continued_with_its_own_settings(auricle: Command, run: Path) -> None:
     message = auricle.refused(*pretrain(run), "--resume", "--train.lr", "0.1")
     assert "now. Resume with the settings of the run" in message
     auricle.works(*shlex.split(after(message, "of the run (auricle ", r"(.+?)\)")))
+
+
+@executes("Train on in another run: ")
+def test_more_minutes_than_a_finished_run_was_fitted_to_are_another_run(auricle: Command, run: Path) -> None:
+    RunFolder.open(run).record(plan=[[1, 3]], minutes=10.0)
+    message = auricle.refused("pretrain", "--resume", run, "--train.minutes", "20")
+    assert "the 3 steps that fit into train.minutes 10, and its learning rate has come to its end" in message
+    auricle.works(*shlex.split(after(message, "Train on in another run: auricle ", "(.*)")))
+    longer = RunFolder.open(f"{run}-longer")
+    assert flatten(longer.recipe)["train.minutes"] == 20
+    assert f"began with the weights of {run}" in (longer.path / "events.log").read_text()
+
+
+@executes("set --previous to its run folder, or --begin fresh")
+def test_weights_to_begin_with_are_named(auricle: Command, run: Path) -> None:
+    words = pretrain("new", "data", "--begin", "previous")
+    message = auricle.refused(*words)
+    auricle.works(*words, after(message, "there is none; set "), run)
+    auricle.works(*changed(changed(words, "--begin", "fresh"), "--out", "fresh"))
+    assert message.endswith("or --begin fresh")
 
 
 def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command, run: Path) -> None:
@@ -154,19 +75,30 @@ def test_a_setting_out_of_range_is_named_as_its_flag(auricle: Command, run: Path
     auricle.works(*changed(words, "--train.log-every", "1"))
 
 
+@executes("to train with so few all the same")
 def test_a_batch_larger_than_the_corpus_is_lowered(auricle: Command, run: Path) -> None:
+    """The run says so once, and keeps the lowered batch when it is continued."""
     words = changed(pretrain("new"), "--loader.batch", "64")
-    most = after(auricle.refused(*words), "set loader.batch to at most ")
-    auricle.works(*changed(words, "--loader.batch", most))
+    auricle.works(*words)
+    assert json.loads(Path("new/recipe.json").read_text())["loader"]["batch"] == 12
+    shutil.rmtree(max(Path("new/checkpoints").glob("step-*")))
+    auricle.works("pretrain", "--resume", "new")
+    assert Path("new/events.log").read_text().count("--loader.batch is lowered to 12") == 1
+    words = changed(changed(words, "--data", str(tones(Path("few"), 4))), "--out", "fewer")
+    flag = after(auricle.refused(*words), "Add recordings, or set ", r"(--loader\.batch \d+)").split()
+    auricle.works(*changed(words, *flag))
+    tones(Path("few"), 8)
+    auricle.works(*changed(words, "--out", "more"))
 
 
+@executes("set window.short to repeat")
 def test_windows_of_mostly_padding_are_repeated(auricle: Command, run: Path) -> None:
     words = changed(pretrain("new", "data", "--window.short", "pad"), "--window.seconds", "6.4")
     words = changed(words, "--encoder.frames", "640")
     words = changed(words, "--loader.batch", "4")
     advice = "set window.short to repeat"
     auricle.works(*words)
-    assert advice in Path("new/events.log").read_text()
+    assert advice in auricle.read("new/events.log")
     auricle.works(*changed(changed(words, "--window.short", "repeat"), "--out", "repeated"))
     assert advice not in Path("repeated/events.log").read_text()
 
@@ -178,12 +110,14 @@ def test_a_name_with_a_typo_is_replaced_by_the_suggestion(auricle: Command) -> N
     auricle.works(right)
 
 
+@executes("fix it, or uninstall it or leave --plugin ")
 def test_a_plug_in_that_cant_be_imported_is_left_out(auricle: Command) -> None:
     flag = after(auricle.refused("--plugin", "no_such_plugin", "tasks"), "or leave ", "(--plugin no_such_plugin) out")
     words = shlex.split(f"{flag} tasks")
     auricle.works(*[word for word in words if word not in shlex.split(flag)])
 
 
+@executes("needs its audio: set --data to the folder of")
 def test_data_of_a_task_is_named(auricle: Command, tmp_path: Path) -> None:
     words = ["probe", "remedy_encoders:Bands", "--task", "folder", "--out", "out", *QUICK]
     flag = after(auricle.refused(*words), "set ", r"(--data) to the folder")
@@ -207,6 +141,7 @@ def test_few_clips_are_put_into_named_folds(auricle: Command, tmp_path: Path) ->
     auricle.works(*probe(data), "--probes", "centroid")
 
 
+@executes("reads: name another one with --label", "name another with --label")
 def test_the_column_of_a_task_is_named(auricle: Command, tmp_path: Path) -> None:
     data = tones(tmp_path / "data", columns={"species": ["high", "low"] * 6})
     flag = after(auricle.refused(*probe(data), "--label", "genus"), "name another one with ")
@@ -227,6 +162,7 @@ def test_recordings_without_events_get_a_table(auricle: Command, tmp_path: Path)
     auricle.works(*words)
 
 
+@executes("lower --rule.ways, --rule.shots or --rule.queries, or add clips")
 def test_episodes_are_made_smaller(auricle: Command, tmp_path: Path) -> None:
     data = tones(tmp_path / "data")
     words = [*probe(data, task="folder_few_shot"), "--rule.episodes", "10"]
@@ -250,9 +186,10 @@ def test_fine_tuned_models_are_named(auricle: Command, run: Path) -> None:
     auricle.works(*embed)
     auricle.works(*words, "--mode", "last_n", "--last-n", "1")
     for folder in after(auricle.refused(*embed), "name one of them: ", "(.*)").split(", "):
-        auricle.works("embed", folder, *embed[2:])
+        auricle.works("embed", folder, *embed[2:], "--overwrite")
 
 
+@executes("lower --last-n, or set --mode full")
 def test_blocks_that_an_encoder_does_not_have_are_not_asked_for(auricle: Command, run: Path) -> None:
     words = ["finetune", run, "--task", "folder", "--data", "data", "--out", "tuned", *TUNE]
     message = auricle.refused(*words, "--mode", "last_n", "--last-n", "9")
@@ -266,3 +203,62 @@ def test_a_skipped_recording_is_named_once(auricle: Command, tmp_path: Path) -> 
     (data / "broken.wav").touch()
     message = auricle.works("corpus", "scan", data)
     assert "│ broken.wav │ empty (0 bytes); expected a recording; copy it again from its source │" in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "worker", "calls"),
+    [
+        ("embed", "auricle.encoders.frozen.FrozenEncoder.encode", 3),
+        ("probe", "auricle.tasks.clips.run.fit_fold", 5),
+        ("finetune", "auricle.finetuning.fold.FoldTuning.run", 5),
+    ],
+)
+def test_an_interrupted_command_is_continued(
+    auricle: Command, run: Path, monkeypatch: pytest.MonkeyPatch, verb: str, worker: str, calls: int
+) -> None:
+    """Ctrl-C in the second part of the work; the command that is printed does the other parts, to the same end."""
+    made: list[object] = []
+    work = pkgutil.resolve_name(worker)
+
+    def stopping(*args: object, **settings: object) -> object:
+        made.append(None)
+        if len(made) == calls + 2:
+            raise KeyboardInterrupt
+        return work(*args, **settings)
+
+    monkeypatch.setattr(worker, stopping)
+    monkeypatch.setattr("auricle.tokens.embeddings._COMMIT_SECONDS", 0.0)
+    words = {
+        "embed": ["embed", run, "--data", "data", "--batch", "4", "--out", "{}.csv"],
+        "probe": ["probe", run, "--task", "folder", "--data", "data", *QUICK, "--out", "{}"],
+        "finetune": ["finetune", run, "--task", "folder", "--data", "data", *TUNE, "--mode", "head", "--out", "{}"],
+    }[verb]
+    auricle.works(*(str(word).format("whole") for word in words))
+    assert len(made) == calls
+    assert main([str(word).format("stopped") for word in words]) == 130
+    auricle.works(*shlex.split(after(auricle.capsys.readouterr().err, "are kept", r".*Continue with: auricle (.+)")))
+    assert len(made) == 2 * calls + 1
+    if verb == "embed":
+        assert Path("stopped.csv").read_bytes() == Path("whole.csv").read_bytes()
+        return
+    whole, stopped = (read_results(Path(name) / "results.jsonl")[0] for name in ("whole", "stopped"))
+    assert (stopped.value, stopped.low, stopped.high) == (whole.value, whole.low, whole.high)
+
+
+def test_a_table_of_other_vectors_is_replaced_or_another_written(auricle: Command, tmp_path: Path) -> None:
+    data, other = tones(tmp_path / "data"), tones(tmp_path / "other", 4)
+    words = ["embed", "remedy_encoders:Bands", "--out", "v.csv", "--data"]
+    auricle.works(*words, data)
+    message = auricle.refused(*words, other)
+    auricle.works(*changed(words, "--out", "w.csv"), other)
+    auricle.works(*words, other, after(message, "or add "))
+    assert Path("v.csv").read_bytes() == Path("w.csv").read_bytes()
+
+
+@executes("ranks can't share evenly; set --loader.batch")
+def test_ranks_share_a_batch(auricle: Command) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_plan(np.ones(30), WindowConfig(), LoaderConfig(batch=8), 3)
+    auricle.said.append(str(raised.value))
+    batch = int(after(str(raised.value), "set --loader.batch ", r"(\d+)"))
+    assert make_plan(np.ones(30), WindowConfig(), LoaderConfig(batch=batch), 3).steps == 5

@@ -28,10 +28,10 @@ def test_results_of_other_corpora_metrics_and_protocols_get_parts_of_their_own(p
         line("esc10", "random", "linear", 0.4, corpus_fingerprint="another one"),
         line("esc10", "pretrained", "linear", 0.7, protocol_name="hear", key="h", leaks=["the first split <chose>"]),
     )
-    for protocol, corpus in (("strict", 1), ("strict", 2), ("hear", 1)):
-        assert f"Task: esc10, protocol {protocol}, corpus, content {corpus}" in words
+    for protocol, corpus in (("strict", "corpus o"), ("strict", "another "), ("hear", "corpus o")):
+        assert f"Task: esc10, protocol {protocol}, corpus, content {corpus.rstrip()}" in words
     assert "no control" in words  # that of the other corpus is none
-    assert "Why scores of the hear protocol are optimistic: the first split <chose>" in words
+    assert "† the hear protocol makes scores optimistic: the first split <chose>." in words
 
 
 def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> None:
@@ -57,7 +57,23 @@ def test_one_rule_groups_results_for_the_book_and_the_page(tmp_path: Path) -> No
     text = build_page(read_runs([run]))
     first, second = text.index("<h2>Task: t, split</h2>"), text.index("<h2>Task: t, folds</h2>")
     assert "no result of random weights" in text[first:second]
-    assert "above random weights (40.0 %, linear)" in text[second:]
+    assert "above random weights (40.0 %, linear): +30.0, without a paired comparison" in text[second:]
+
+
+def test_encoders_of_one_name_have_the_same_labels_in_any_order(tmp_path: Path) -> None:
+    prints = {"1": "aaaabbbbcccc", "2": "ddddeeeeffff"}
+    runs = [
+        run_of(tmp_path / name / "run", line("t", "pretrained", "linear", 0.5, encoder="e", encoder_fingerprint=print_))
+        for name, print_ in prints.items()
+    ]
+    twice = run_of(
+        tmp_path / "both",
+        *(line("t", "pretrained", "linear", 0.5, key=p, encoder="e", encoder_fingerprint=p) for p in prints.values()),
+    )
+    for paths in ([twice], [*runs, twice], [twice, *runs[::-1]]):
+        (task,) = gather(read_runs(paths))
+        labels = {row.label for row in task.rows if "both" in row.label or len(paths) == 1}
+        assert {label.rpartition("(")[2] for label in labels} == {"aaaabbbb)", "ddddeeee)"}
 
 
 def evidence(values: np.ndarray) -> list[Any]:
@@ -86,6 +102,15 @@ def test_bars_join_what_can_not_be_told_apart() -> None:
     assert alike([1.0, 3.0], 1.0) == []
 
 
+def test_a_report_says_why_it_ranks_nothing(page: Read) -> None:
+    """Two encoders that share one task have no average ranks."""
+    records = [line("a", "pretrained", "linear", 0.9), line("a", "random", "linear", 0.3)]
+    _, words, _ = page(*records, line("b", "pretrained", "linear", 0.5))
+    assert "No average ranks of encoders: they share 1 of 2 tasks (a)." in words
+    assert "1 of 2 tasks not counted" in words
+    assert "ranks of probes" not in words
+
+
 def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
     records = [
         line(f"t{i}", r, "linear", v)
@@ -94,7 +119,8 @@ def test_rank_diagram_says_what_it_can_not_say(page: Read) -> None:
     ]
     _, words, figures = page(*records, line("alone", "pretrained", "knn", 0.5))
     assert "3 tasks (t0, t1, t2)" in words
-    assert "Not in the average ranks, which need every cell of a table: task alone." in words
+    excluded = "1 of 4 tasks not counted, since not all ranked encoders have them: alone (no result of "
+    assert excluded in words
     (shown,) = [
         f for f in figures if f["layout"].get("xaxis", {}).get("title", {}).get("text", "").startswith("average rank")
     ]

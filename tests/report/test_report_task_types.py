@@ -28,11 +28,11 @@ def test_lower_is_better_in_table_verdict_and_gain(page: Read) -> None:
         line("pitch", "log-mel", "linear", 1.0, **unit, low=0.9, high=1.2),
     )
     assert "mean absolute pitch error, semitones, lower is better; 9 test units" in words
-    assert "1.25 [1.1, 1.4] ▲ +1.25" in words
+    assert "1.25 [1.1, 1.4] +1.25" in words
     assert (
-        "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, linear); "
-        "worse than, with overlapping intervals, log-mel statistics (1 semitones, linear); "
-        "no result of MFCC statistics. Lower is better." in words
+        "Best pre-trained: mosaic with linear, 1.25 semitones; better than random weights (2.5 semitones, "
+        "linear): +1.25, without a paired comparison; worse than log-mel statistics (1 semitones, linear): -0.25, "
+        "without a paired comparison; no result of MFCC statistics. Lower is better." in words
     )
     assert "in semitones (positive is better, also where lower values are better)" in words
     (values,) = [f for f in figures if f["data"] and f["data"][0].get("error_x")]
@@ -53,7 +53,8 @@ def test_provenance_tells_protocol_leaks_costs_and_units(page: Read) -> None:
              metrics={"accuracy": 0.5, "min_dcf": 0.25, "mae_db": 3.21}),
     )  # fmt: skip
     for told in (
-        "protocol evar, split", "optimistic because one", "multiply-adds of the probe per clip 123 456",
+        "protocol evar, split", "leaks the evar protocol makes scores optimistic: one",
+        "multiply-adds of the probe per clip 123 456",
         "probe parameters 77", "6 per fold", "accuracy 50.0, min_dcf 0.25, mae_db 3.21 dB",
     ):  # fmt: skip
         assert told in words.replace("\u202f", " ")

@@ -72,6 +72,13 @@ def test_the_constant_of_a_fold_is_its_training_clips_own() -> None:
     np.testing.assert_allclose(training_means(np.eye(2)[truth], folds), [[1, 0], [1, 0], [0, 1]])
 
 
+def test_a_constant_of_several_classes_says_what_is_predicted() -> None:
+    """Where folds have other majority classes, the row's name says which class that is in words."""
+    predictions = made("clips")
+    shares = np.eye(predictions.truth.shape[1])[np.arange(len(predictions.names)) % 2]
+    assert predictions.constant(shares)[0] == "always the most frequent training class"
+
+
 @pytest.mark.parametrize(
     ("counts", "metric"),
     [
@@ -114,7 +121,8 @@ def test_an_unbalanced_folder_says_so_in_every_table(
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render_results(results))
     text = " ".join(console.export_text().split())
-    assert "majority class (noise) 50.0" in text
+    assert "baseline: majority class (noise) 50.0" in text
+    assert "baseline: the score of predictions that ignore the sound." in text
     assert "the headline is balanced accuracy: class 'noise' has 85% of the training clips" in text
 
 
@@ -129,14 +137,14 @@ def test_the_constant_stands_in_terminal_exports_and_report(tmp_path: Path) -> N
     ]
     book = ResultBook(tuple(Found(r, tmp_path) for r in results))
     (sheet,) = list_sheets(book)
-    assert sheet.rows[0] == ("majority class (rain)", "62.5", "62.5", "-")
+    assert sheet.rows[0] == ("baseline: majority class (rain)", "62.5", "62.5", "-")
     rows = [row for row in csv.DictReader(io.StringIO(to_csv([sheet]))) if row["role"] == "constant"]
     assert [(r["encoder"], r["probe"], r["value"], r["low"]) for r in rows] == [
         ("majority class (rain)", probe, "0.625", "") for probe in ("linear", "knn")
     ]
-    assert "| majority class (rain) | 62.5 | 62.5 | - |" in to_markdown([sheet])
+    assert "| baseline: majority class (rain) | 62.5 | 62.5 | - |" in to_markdown([sheet])
     (other,) = list_sheets(book.where(metric="macro_f1"))
-    assert other.rows[0] == ("majority class (rain)", "20.0", "20.0")
+    assert other.rows[0] == ("baseline: majority class (rain)", "20.0", "20.0")
     write_results(tmp_path / "probes" / "t" / "results.jsonl", results)
     (task,) = gather(read_runs([tmp_path]))
     assert task.constants == {"majority class (rain)": {"linear": 0.625, "knn": 0.625}}

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau, wilcoxon
 
 from auricle.errors import ConfigError
 from auricle.results import ranks
-from auricle.results.book import Condition, newest
+from auricle.results.conditions import Condition, newest
 from auricle.results.ranks import (
     holm,
     mean_tau,
@@ -116,6 +116,18 @@ def test_what_is_ranked_has_no_gaps(cube: np.ndarray) -> None:
             assert found[y, x] == pytest.approx(np.mean([cube[row, system, p] for p in shared]))
 
 
+@given(cubes)
+def test_no_system_is_dropped_while_all_share_two_tasks(cube: np.ndarray) -> None:
+    def shared_by(systems: Sequence[int]) -> int:
+        return sum(any(np.isfinite(task[list(systems), p]).all() for p in range(cube.shape[2])) for task in cube)
+
+    _, rows, kept = shared_values(cube)
+    every = range(cube.shape[1])
+    assert len(rows) == (shared_by(kept) if rows else 0)
+    if shared_by(every) >= 2:
+        assert kept == list(every)
+
+
 @given(cubes.map(np.nan_to_num))
 def test_a_whole_table_is_kept_whole(cube: np.ndarray) -> None:
     found, rows, kept = shared_values(cube)
@@ -163,7 +175,7 @@ def test_lower_is_better_turns_the_ranks_of_its_task(table: np.ndarray) -> None:
 def test_tasks_on_one_corpus_are_no_independent_evidence() -> None:
     cells = [(condition(f"t{t}", corpus="one"), e, "linear", 0.1 * t + (e == "a")) for t in range(4) for e in "ab"]
     found = rank_values(cells, "encoder")
-    assert "the 4 tasks are on 1 corpora and are not independent evidence" in found.notes
+    assert "the 4 tasks are on 1 corpus and are not independent evidence" in found.notes
     alone = rank_values(cells[:1], "encoder")
     assert alone.ranking is None
     assert alone.notes == ("nothing to rank: no two encoders share a task",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from dataclasses import replace
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 from prediction_cases import made, saved
 from result_files import write_results
+from rich.console import Console
 
 from auricle.cli import main
+from auricle.results.export import render_sheets
+from auricle.results.tables import Sheet
 
 PROBES = ("linear", "attentive_pooling", "prototypes", "nearest_neighbours", "mlp", "centroid")
 ENCODERS = ("a-long-name-of-an-encoder", "baseline")
@@ -22,7 +26,8 @@ def folder(tmp_path: Path) -> Path:
     results = []
     for seed, encoder in enumerate(ENCODERS):
         result = saved(tmp_path, "clips", encoder, made("clips", 1.0 + seed))
-        results += [replace(result, probe=probe, key=f"{encoder} {probe}") for probe in PROBES]
+        marked = {"details": {"copies": {"clips": {"bytes": 1}, "of": 24}}, "scheme": 3}
+        results += [replace(result, probe=probe, key=f"{encoder} {probe}", **marked) for probe in PROBES]
     write_results(tmp_path / "results.jsonl", results)
     return tmp_path
 
@@ -44,6 +49,19 @@ def test_tables_are_readable_at_80_columns(
     # The names of the rows are repeated in each part of the table.
     heads = [line for line in lines if re.match(r"(encoder|task) ", line)]
     assert len(heads) > 1
+
+
+def test_no_number_is_cut_where_only_names_can_be_broken() -> None:
+    rows = tuple(
+        (name, *["23.0 [19.4, 27.0] †‡", "39.2 [33.3, 45.4] †", "42.0 [36.2, 47.9] †"])
+        for name in ("log-mel statistics", "demo-results, random weights (seed 0)")
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render_sheets([Sheet("title", ("encoder", "linear", "mhca", "protobin"), rows)]))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["encoder", "linear", "mhca", "protobin"]
+    assert sum(line.rstrip().endswith("[36.2, 47.9] †") for line in lines) == 2
 
 
 @pytest.mark.parametrize("names", [["linear"], ["mlp", "linear", "centroid"], ["baseline"]])

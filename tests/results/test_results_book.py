@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from result_files import write_results
+from result_files import answers, made, written
 
 from auricle.cli import main
 from auricle.errors import ConfigError, CorpusError
@@ -22,47 +22,6 @@ from auricle.results.predictions import save_predictions
 from auricle.results.ranks import rank_results
 from auricle.results.record import Result
 from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
-from auricle.tasks.clips.answers import ClipPredictions
-
-Made = Callable[..., Result]
-
-
-def made(task: str, encoder: str, probe: str, value: float, **more: Any) -> Result:
-    facts: dict[str, Any] = {
-        "task": task, "kind": "single", "encoder": encoder, "encoder_fingerprint": f"{encoder}-print-of-{encoder}",
-        "role": "pretrained", "probe": probe, "metric": "accuracy", "value": value, "low": value - 0.02,
-        "high": value + 0.02, "confidence": 0.95, "interval": "bootstrap", "per_class": {}, "classes": [],
-        "metrics": {"accuracy": value, "macro_f1": value - 0.1}, "per_fold": [value], "per_seed": [value],
-        "values": [[value]], "confusion": None, "protocol": "folds", "split": "the corpus's own folds",
-        "fold_names": ["1"], "sizes": [[1, 1, 1]], "refit": True, "clips": 40, "clips_total": 40, "chosen": [],
-        "tried": 1, "settings": {"epochs": 30}, "seeds": [0], "params": 10, "width": 4, "corpus": task,
-        "corpus_fingerprint": f"corpus of {task}", "seen": False, "predictions": None, "command": "made",
-        "versions": {}, "seconds": 1.0, "made": "2026-01-01T00:00:00+00:00", "key": f"{task}-{encoder}-{probe}-{value}",
-    }  # fmt: skip
-    return Result(**{**facts, **more})
-
-
-def written(folder: Path, *results: Result) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_results(folder / "results.jsonl", results)
-    return folder
-
-
-def answers(right: np.ndarray, groups: int = 40) -> ClipPredictions:
-    """Two classes; where `right`, the answer is."""
-    n = len(right)
-    truth = np.arange(n) % 2
-    said = np.where(right, truth, 1 - truth)
-    return ClipPredictions(
-        names=np.array([f"clip {i}" for i in range(n)]),
-        group=np.array([f"source {i % groups}" for i in range(n)]),
-        fold=np.zeros(n, dtype=np.int64),
-        seeds=(0,),
-        kind="single",
-        classes=("a", "b"),
-        truth=np.eye(2, dtype=bool)[truth],
-        scores=np.eye(2, dtype=np.float32)[said][None],
-    )
 
 
 def test_collect_reads_below_folders_once_each(tmp_path: Path) -> None:
@@ -130,6 +89,29 @@ def test_different_conditions_never_share_a_table(tmp_path: Path, field: str, ot
     assert told in blocks[1].condition.name
     with pytest.raises(CorpusError, match="share no task"):
         compare_results(ResultBook.collect([tmp_path]), "A", "B")
+
+
+def test_names_of_tables_do_not_depend_on_the_order_of_folders(tmp_path: Path) -> None:
+    """Corpora of one name and other content, and other divisions of it: each is named by what it is."""
+    folders = [
+        written(
+            tmp_path / f"{print_} {split}",
+            made("t", "A", "linear", 0.5, corpus_fingerprint=print_, split=split, key=print_ + split),
+        )
+        for print_ in ("0123456789ab", "fedcba987654")
+        for split in ("seed 0", "seed 1")
+    ]
+
+    def named(paths: list[Path]) -> dict[Path, str]:
+        return {
+            found.folder: b.condition.name for b in ResultBook.collect(paths).blocks() for found in b.cells.values()
+        }
+
+    expected = named(folders)
+    assert len(set(expected.values())) == len(folders)
+    assert all(f"content {folder.name[:8]}" in name for folder, name in expected.items())
+    for paths in itertools.permutations(folders):
+        assert named(list(paths)) == expected
 
 
 def test_optimistic_protocols_and_differences_are_noted(tmp_path: Path) -> None:
@@ -247,8 +229,11 @@ def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None
     assert table.ranking is not None
     assert table.ranking.ranks == (1.0, 2.0, 3.0)
     assert table.ranking.tasks == 4
-    assert "D" in table.notes[0]
-    assert "task alone" in table.notes[0]
+    assert table.notes[:2] == (
+        "1 encoder not ranked, since the others share fewer than two tasks with it: D (1 of 5 tasks)",
+        "1 of 5 tasks not counted, since not all ranked encoders have them: alone (no result of B; C). "
+        "`auricle results --ranks --encoder NAME ...` ranks the named encoders on all tasks that these share",
+    )
     # linear: A > B > C (> D on t0); mhca: B > A > C.
     assert table.mean_tau == pytest.approx(1 / 3)
     sheets = rank_sheets([table])
@@ -257,6 +242,32 @@ def test_ranks_need_every_cell_and_say_what_was_left_out(tmp_path: Path) -> None
     probes = rank_results(ResultBook.collect([tmp_path]), "probe")
     assert probes.ranking is not None
     assert probes.names == ("linear", "mhca")
+
+
+def test_an_encoder_of_fewer_tasks_is_ranked_on_those_that_all_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run has five tasks and a further probe, the other the first two: both are ranked, and the rest is counted."""
+    roles: dict[str, Any] = {"A": {}, "A, random weights": {"role": "random"}, "B": {}, "C": {}}
+    results = [
+        made(f"t{t}", e, "linear", 0.9 - 0.1 * i, **more)
+        for t in range(5) for i, (e, more) in enumerate(roles.items()) if e != "B" or t < 2
+    ]  # fmt: skip
+    results.append(made("t1", "A", "mhca", 0.2))
+    folder = written(tmp_path, *results)
+    table = rank_results(ResultBook.collect([folder]), "encoder")
+    assert (set(table.names), table.tasks) == (set(roles), ("t0", "t1"))
+    assert table.ranking is not None
+    assert table.ranking.ranks == (1.0, 2.0, 3.0, 4.0)
+    assert main(["results", str(folder), "--ranks"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 of 5 tasks not counted, since not all ranked encoders have them: t2, t3, t4 (no result of B)." in told
+    assert "1 value not counted: of probes that not all ranked encoders have on the same task" in told
+    # What the note names ranks the others on all tasks.
+    assert main(["results", str(folder), "--ranks", "--encoder", "A", "random", "C"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "5 tasks: t0, t1, t2, t3, t4." in told
+    assert "not all ranked encoders have them" not in told
 
 
 def test_exports_hold_every_number_and_survive_odd_names(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from auricle.corpus.table import Corpus, Event
 from auricle.errors import CorpusError
 from auricle.metrics.catalogue import METRICS
 from auricle.metrics.intervals import score_interval
-from auricle.results.record import Result, without_stale
+from auricle.results.caveats import without_stale
+from auricle.results.record import Result
 from auricle.results.scoring import compare_predictions
 from auricle.tasks.regression.answers import RegressionPredictions
 

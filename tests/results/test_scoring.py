@@ -101,7 +101,7 @@ def test_few_sources_have_no_interval_and_no_p_value(kind: str, sources: int) ->
     good, bad = (replace(made(kind, noise=noise), group=group) for noise in (0.1, 3.0))
     metric = good.metrics[0]
     found, difference = score(good, metric).interval, compare_predictions(good, bad, metric)
-    words = f"too few sources for an interval: {sources} of at least 6"
+    words = f"too few sources: {sources} of at least 6"
     assert (found.method, difference.interval.method) == (words, words)
     assert not any([found.known, difference.interval.known, difference.clear])
     assert math.isnan(difference.p)

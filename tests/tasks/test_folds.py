@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
+from auricle.results.conditions import Condition
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task, tasks
 from auricle.tasks.folds import Plan, assign_folds, plan_folds
@@ -76,6 +77,16 @@ def test_made_folds_have_their_share_of_each_class() -> None:
     owner = assign_folds(truth, np.arange(200), 5, generator)
     counts = np.array([truth[owner == f].sum(0) for f in range(5)])
     np.testing.assert_array_equal(counts, np.tile([20, 12, 6, 2], (5, 1)))
+
+
+def test_sources_are_named_only_where_clips_share_one() -> None:
+    labels = ["a", "b"] * 6
+    alone = plan(TaskCard(name="t", folds=3), labels).description
+    shared = plan(TaskCard(name="t", folds=3), labels, sources=[f"s{i // 2}" for i in range(12)]).description
+    assert alone == "3 folds made with seed 0, stratified; the next fold validates"
+    assert shared == "3 folds made with seed 0, stratified, clips of one source together; the next fold validates"
+    # Both were once described by the second: their results still share a table.
+    assert Condition.of({"task": "t", "split": alone}) == Condition.of({"task": "t", "split": shared})
 
 
 def test_assignment_is_a_function_of_the_seed() -> None:

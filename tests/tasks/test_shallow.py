@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from auricle.errors import ConfigError
-from auricle.tasks.shallow import SHALLOW_CLASSIFIERS, CentroidConfig, LogisticConfig, RidgeConfig, Vectors
+from auricle.tasks.shallow import (
+    SHALLOW_CLASSIFIERS,
+    CentroidConfig,
+    LogisticConfig,
+    RidgeConfig,
+    ShallowConfig,
+    Vectors,
+)
 
 
 def made(clips: int = 40, classes: int = 3, *, single: bool = True, seed: int = 0) -> Vectors:
@@ -81,3 +90,28 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
     x[3, 1] = np.nan
     with pytest.raises(ConfigError, match="1 test embeddings are not finite"):
         SHALLOW_CLASSIFIERS["knn"].fit_predict(train, valid, x)
+
+
+@dataclass(frozen=True)
+class Threshold(ShallowConfig):
+    """The last class where the one number of a clip is above the setting."""
+
+    def settings(self) -> tuple[float, ...]:
+        return (9.0, 0.6)
+
+    def scores(self, known: Vectors, x: np.ndarray, setting: float | None) -> np.ndarray:
+        return np.stack([x[:, 0] <= setting, x[:, 0] > setting], 1).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("metric", "setting", "validation"),
+    [("accuracy", 9.0, 0.9), ("balanced_accuracy", 0.6, (65 / 90 + 1) / 2), (None, 0.6, (2 * 65 / 155 + 20 / 45) / 2)],
+)
+def test_the_metric_that_is_asked_for_selects(metric: str | None, setting: float, validation: float) -> None:
+    """Of 10 rare and 90 usual clips: to name no clip rare, or the rare ones and 25 of the others."""
+    rare = np.arange(100) < 10
+    x = np.where(rare | (np.arange(100) >= 75), 1.0, 0.0).astype(np.float32)[:, None]
+    valid = Vectors(x, np.stack([~rare, rare], 1), True)
+    chosen = Threshold().fit_predict(valid, valid, x, metric=metric)[1]
+    assert (chosen["setting"], chosen["metric"]) == (setting, metric or "macro_f1")
+    assert chosen["validation"] == pytest.approx(validation)

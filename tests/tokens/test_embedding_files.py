@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import soundfile
 
 from auricle.audio.batch import Audio
 from auricle.cli import main
+from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, StorageError
@@ -66,6 +68,26 @@ def test_text_that_a_spreadsheet_would_run_gets_an_apostrophe(cell: str) -> None
     read = list(csv.reader(io.StringIO(text, newline="")))
     assert [row[0] for row in read] == ["'=head", f"'{cell}", ""]
     assert [row[1] for row in read] == ["n", "-1", "x"]
+
+
+def test_names_and_labels_that_look_like_formulas_are_read_back_as_they_were(
+    encoder: FrozenEncoder, tmp_path: Path
+) -> None:
+    names = ["-dash.wav", "=cmd().wav", "@at.wav", "-1", "plain.wav", "'quoted.wav", "'=.wav"]
+    labels = ["-dash", "=cmd()", "'=x", "-1.5", "''@", "'tis", "x"]
+    for i, name in enumerate(names):
+        with (tmp_path / name).open("wb") as file:
+            soundfile.write(file, np.random.default_rng(i).normal(0, 0.1, 16000), 16000, format="WAV")
+    columns = {"file": names, "label": labels, "seconds": [1.0] * len(names)}
+    written = run(encoder, Corpus.from_columns(columns, root=tmp_path), tmp_path / "e.csv").path
+    text = written.read_text()
+    assert not re.search(r"(^|,)([=@+]|-[^0-9])", text, re.MULTILINE)
+    # The readers of tables without and with quotes.
+    for content in (text, text.replace("plain.wav", '"plain.wav"')):
+        written.write_text(content)
+        again = open_corpus(written)
+        assert again.column("file") == names
+        assert again.column("label") == labels
 
 
 @pytest.mark.parametrize(("name", "said"), [("x.xlsx", "ends in '.xlsx'"), ("x", "ends in ''"), ("x.cvs", "'.csv'")])

@@ -22,7 +22,9 @@ from auricle.encoders.contract import Tokens
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
-from auricle.errors import ConfigError, CorpusError, StorageError
+from auricle.errors import CheckpointError, ConfigError, CorpusError, StorageError
+from auricle.models import Model
+from auricle.models.embedding import embed as auricle_embed
 from auricle.tokens import embedding_files
 from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
 
@@ -48,7 +50,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def embed(encoder: FrozenEncoder, corpus: Corpus, out: Path, **settings: float) -> EmbeddedCorpus:
-    return embed_corpus(encoder, corpus, out, progress=False, **settings)  # type: ignore[arg-type]
+    return embed_corpus(encoder, corpus, out, overwrite=True, progress=False, **settings)  # type: ignore[arg-type]
 
 
 def spied(encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch) -> list[Audio]:
@@ -141,13 +143,17 @@ def test_a_full_disk_leaves_the_old_file_and_the_work(
     monkeypatch.setattr(embedding_files.pq, "write_table", full)
     with pytest.raises(StorageError, match=r"no space left to write .*e\.parquet .*free some space or write elsewhere"):
         embed(encoder, corpus, out)
-    assert sorted(p.name for p in out.parent.iterdir()) == [".e.parquet.unfinished", "e.ledger.jsonl", "e.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [
+        ".e.parquet.unfinished",
+        "e.parquet",
+        "e.parquet.ledger.jsonl",
+    ]
     assert out.read_bytes() == before
     monkeypatch.setattr(embedding_files.pq, "write_table", whole)
     seen = spied(encoder, monkeypatch)
-    embed_corpus(encoder, corpus, out, resume=True, progress=False)
+    embed_corpus(encoder, corpus, out, resume=True, overwrite=True, progress=False)
     assert (seen, out.read_bytes()) == ([], before)
-    assert sorted(p.name for p in out.parent.iterdir()) == ["e.ledger.jsonl", "e.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["e.parquet", "e.parquet.ledger.jsonl"]
 
 
 def test_broken_clips_and_vectors_have_no_row(
@@ -233,10 +239,69 @@ def test_segments_on_the_command_line(corpus: Corpus, tmp_path: Path, capsys: py
     assert table["start"].to_pylist() == [0.0, 5.0, 10.0, 15.0]
     assert table["seconds"].to_pylist() == [5.0] * 4
     assert len({tuple(row) for row in table["embedding"].to_pylist()}) == 4
-    assert main(arguments) == 0
+    assert main([*arguments, "--overwrite"]) == 0
     assert pq.read_table(out).num_rows == 1
     capsys.readouterr()
     assert main([*arguments, "--segment", "0"]) == 2
     assert "segments of 0.0 s every 0.0 s; expected both above 0" in capsys.readouterr().err
     assert main(["probe", str(run), "--task", "scenes", "--segment", "5"]) == 2
     assert "--segment needs --data" in capsys.readouterr().err
+
+
+def test_a_table_of_other_vectors_is_replaced_only_on_request(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "e.csv"
+    first = embed_corpus(encoder, corpus, out, progress=False)
+    before, seen = out.read_bytes(), spied(encoder, monkeypatch)
+    again = embed_corpus(encoder, corpus, out, resume=True, progress=False)
+    assert (again.clips, again.width, again.ledger) == (first.clips, first.width, first.ledger)
+    assert again.notes[-1].endswith("by this model already: nothing was encoded")
+    others = {
+        "6 vectors of the corpus clips by the model toy; expected": (encoder, corpus.select([0, 1])),
+        "6 vectors of the corpus clips by the model toy;": (encoder.randomised(1), corpus),
+    }
+    for said, (model, clips) in others.items():
+        for resume in (False, True):
+            with pytest.raises(StorageError, match=f"holds {said}.*another --out, or add --overwrite"):
+                embed_corpus(model, clips, out, resume=resume, progress=False)
+    out.write_bytes(before + b"mine")
+    with pytest.raises(StorageError, match="did not write, or that was changed since"):
+        embed_corpus(encoder, corpus, out, progress=False)
+    assert seen == []
+    assert out.read_bytes() == before + b"mine"
+    embed_corpus(encoder, corpus.select([0, 1]), out, overwrite=True, progress=False)
+    assert len(out.read_text().splitlines()) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_each_table_has_a_list_of_its_own(encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path) -> None:
+    (corpus.root / "1.wav").write_bytes(b"no audio")
+    for ending, rows in ((".csv", [0, 1]), (".npz", [2, 3]), (".jsonl", [0])):
+        embed_corpus(encoder, corpus.select(rows), tmp_path / f"e{ending}", progress=False)
+    lists = {path.name: path.read_text().count("\n") for path in tmp_path.glob("*.ledger.jsonl")}
+    assert lists == {"e.csv.ledger.jsonl": 2, "e.npz.ledger.jsonl": 1, "e.jsonl.ledger.jsonl": 1}
+
+
+def test_a_second_process_on_one_file_is_refused(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call is stopped inside the encoder while the second one tries."""
+    model, out = Model(encoder, None, tmp_path), tmp_path / "e.csv"
+    encode, refused = encoder.encode, []
+
+    def meanwhile(audio: Audio) -> tuple[Tokens, torch.Tensor]:
+        for resume in (False, True):
+            with pytest.raises(CheckpointError, match=r"work on e\.csv by another process .*Wait until it ends"):
+                auricle_embed(model, corpus, out, resume=resume, progress=False)
+            refused.append(resume)
+        return encode(audio)
+
+    monkeypatch.setattr(encoder, "encode", meanwhile)
+    assert auricle_embed(model, corpus, out, resume=True, progress=False).clips == 6
+    assert refused[:2] == [False, True]
+    assert not list(tmp_path.glob(".*"))
+    # A refused call leaves nothing behind either.
+    with pytest.raises(StorageError, match="holds 6 vectors"):
+        auricle_embed(model, corpus.select([0]), out, progress=False)
+    assert not list(tmp_path.glob(".*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -114,6 +115,34 @@ def test_damaged_clips_are_encoded_again_and_reported(
         else:
             assert encoded == []
     assert capfd.readouterr().err.count("is damaged") == (damage != "journal")
+
+
+def test_sums_are_compared_once_while_the_files_stay_as_they_are(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(encoder, corpus, tmp_path)
+    read: list[int] = []
+    crc32 = zlib.crc32
+    monkeypatch.setattr(
+        "auricle.tokens.clip_store.zlib.crc32", lambda data, *a: read.append(len(data)) or crc32(data, *a)
+    )
+    keys = clip_keys(corpus)
+    store = ClipStore(tmp_path / wanted_origin(encoder, None).key)
+
+    def counted(some: list[bytes]) -> int:
+        read.clear()
+        assert store.damaged(some) == []
+        return sum(read)
+
+    assert [counted(keys), counted(keys)] == [store.bytes_of(keys), 0]
+    assert counted(keys[:2]) == store.bytes_of(keys[:2])
+    path = store.folder / "tokens.bin"
+    os.utime(path, (1.0, 1.0))
+    assert counted(keys) == store.bytes_of(keys)
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    assert len(store.damaged(keys)) == len(store.damaged(keys)) == 1
 
 
 def test_a_clip_that_can_be_decoded_later_is_encoded_then(

@@ -35,21 +35,6 @@ def test_selecting_shares_the_tokens() -> None:
     assert len(tokens.select([])) == 0
 
 
-def test_joining() -> None:
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(5, 3, 4, generator=draw)
-    tokens = TokenSet.from_tensors(x, class_tokens=x[:, :1])
-    other = TokenSet.from_tensors(x[:2] + 1, class_tokens=x[:2, :1])
-    same = tokens.select([4]).join(tokens.select([0, 1]))
-    assert same.tokens is tokens.tokens
-    assert torch.equal(same.batch([0, 1, 2]).x, x[[4, 0, 1]])
-    mixed = tokens.select([4, 2]).join(other)
-    assert torch.equal(mixed.batch(range(4)).x, torch.cat([x[[4, 2]], x[:2] + 1]))
-    assert torch.equal(mixed.batch(range(4)).cls, x[[4, 2, 0, 1], :1])
-    with pytest.raises(ConfigError, match="can't be joined"):
-        tokens.join(TokenSet.from_tensors(x, encoder="other"))
-
-
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="5 tokens a clip do not fill a grid of 2"):
         TokenSet.from_tensors(torch.zeros(1, 5, 2), freq=2)

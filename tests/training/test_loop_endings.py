@@ -177,7 +177,7 @@ def test_damaged_counts_of_skipped_steps_are_named(toy, skips: list) -> None:
 def test_a_run_folder_that_is_damaged_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no run folder .*auricle pretrain"):
         RunFolder.open(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"has no recipe.json; start the run with auricle pretrain"):
+    with pytest.raises(CheckpointError, match=r"has no recipe.json; .*with auricle pretrain"):
         RunFolder.open(tmp_path)
     (tmp_path / "recipe.json").write_text('{"kind": ')
     with pytest.raises(CheckpointError, match=r"recipe.json is damaged .*copy the run folder again"):

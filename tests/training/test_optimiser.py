@@ -14,7 +14,10 @@ from auricle.training.optimiser import (
     named_parameters,
     optimiser_tensors,
     restore_optimiser,
+    weight_decay,
 )
+from auricle.training.ranks import Ranks
+from auricle.training.step import TrainingStep
 from auricle.training.train_config import TrainConfig
 
 CONFIG = TrainConfig(steps=1000, warmup_steps=100, lr=6e-4, min_lr=1e-6)
@@ -93,10 +96,36 @@ def test_other_schedules_by_their_formulas() -> None:
     assert {learning_rate(step, flat) for step in (20, 60, 100)} == {1e-3}
     assert learning_rate(80, noam) == pytest.approx(1e-3 * (20 / 80) ** 0.5)
     assert learning_rate(10**9, noam) == 1e-5
-    with pytest.raises(
-        ConfigError, match="expected 'cosine', 'linear', 'constant' or 'inverse_sqrt'; did you mean 'cosine'"
-    ):
+    with pytest.raises(ConfigError, match=r"'exponential', 'constant' or 'inverse_sqrt'; did you mean 'cosine'"):
         TrainConfig(schedule="cosin")
+
+
+def test_three_stages() -> None:
+    """fairseq's tri-stage schedule: a linear rise, a plateau, and an exponential fall to a hundredth."""
+    config = TrainConfig(steps=201, lr=1e-3, min_lr=1e-5, warmup_steps=20, hold_steps=80, schedule="exponential")
+    assert learning_rate(10, config) == pytest.approx(5e-4)
+    assert {learning_rate(step, config) for step in (20, 60, 100)} == {1e-3}
+    for step in (101, 150, 200):
+        assert learning_rate(step, config) == pytest.approx(1e-3 * math.exp(math.log(0.01) * (step - 100) / 100))
+    assert learning_rate(60, config.replace(schedule="linear")) == 1e-3
+    assert learning_rate(150, config.replace(schedule="linear")) == pytest.approx((1e-3 + 1e-5) / 2)
+    with pytest.raises(ConfigError, match="set min_lr above 0"):
+        config.replace(min_lr=0.0)
+    with pytest.raises(ConfigError, match="set hold_steps to 0"):
+        config.replace(schedule="constant")
+
+
+def test_weight_decay_rises_along_a_cosine(toy) -> None:
+    config = TrainConfig(steps=100, weight_decay=0.04, weight_decay_end=0.4)
+    for step in (0, 25, 50, 99):
+        wanted = 0.4 + 0.5 * (0.04 - 0.4) * (1 + math.cos(math.pi * step / 100))
+        assert weight_decay(step, config) == pytest.approx(wanted)
+    assert weight_decay(50, config.replace(weight_decay_end=None)) == 0.04
+    encoder, objective = toy.parts()
+    step = TrainingStep(encoder, objective, toy.augment, config, Ranks(0, 1, torch.device("cpu")))
+    batch = next(toy.loader.iterate())
+    step(50, step.views(50, batch.audio, batch.clip))
+    assert [group["weight_decay"] for group in step.optimiser.param_groups] == [pytest.approx(0.22), 0.0]
 
 
 def test_no_decay_on_one_dimensional_tensors_class_token_and_positions(toy) -> None:

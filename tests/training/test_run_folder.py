@@ -182,7 +182,7 @@ def test_what_a_start_killed_at_once_leaves_is_a_new_folder(tmp_path: Path) -> N
     path = tmp_path / "run"
     (path / "checkpoints").mkdir(parents=True)
     (path / ".recipe.json.123.writing").write_text("{")
-    with pytest.raises(CheckpointError, match="start the run with auricle pretrain"):
+    with pytest.raises(CheckpointError, match="start a run in a new folder with auricle pretrain"):
         RunFolder.open(path)
     assert RunFolder.open(RunFolder.create(path, RECIPE).path).recipe == RECIPE
     (path / "recipe.json").unlink()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,24 +13,47 @@ import pytest
 import torch
 from rich.console import Console
 
+from auricle.devices import autocast_dtype, cores, find_precision, processor_has_bf16
 from auricle.errors import ConfigError
-from auricle.training import precision
 from auricle.training.monitors import memory_use
-from auricle.training.precision import autocast_dtype, processor_has_bf16
 from auricle.training.progress import ProgressLine, describe, duration
 from auricle.training.randomness import derive_seed, step_generator
 from auricle.training.ranks import Ranks, _buckets
-from auricle.training.threads import cores, step_threads, threads
+from auricle.training.threads import step_threads, threads
 
 LINE = {"loss": 3.21, "accuracy": 0.25, "clips_per_second": 40.0, "wait_share": 0.031}
 
 
-def test_the_rule_for_threads_depends_on_cores_and_ranks_only() -> None:
+def test_the_rule_for_threads_depends_on_cores_and_ranks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert step_threads(available=8) == 8
     assert step_threads(available=8, local_world=4) == 2
     assert step_threads(available=2, local_world=4) == 1
     assert step_threads(3, available=8) == 3
     assert 1 <= step_threads() <= cores()
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("3,1", 3), ("0", None), ("many", None), ("", None)])
+def test_threads_that_the_user_asks_for(asked: str, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert step_threads(available=8) == (threads or 8)
+    assert step_threads(2, available=8) == 2
+    assert step_threads(available=8, local_world=4) == (threads or 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # by torchrun
+    assert step_threads(available=8, local_world=4) == 2
+
+
+def test_a_run_trains_with_the_threads_that_the_user_asks_for(tmp_path: Path) -> None:
+    words = [
+        sys.executable, "-m", "auricle.cli", "pretrain", "cola", "--data", "builtin:scenes?clips=2", "--train.steps",
+        "1", "--train.warmup-steps", "0", "--loader.batch", "2", "--window.seconds", "1", "--out", str(tmp_path / "run")
+    ]  # fmt: skip
+    asked = str(cores() + 1)
+    said = subprocess.run(
+        words, env={**os.environ, "OMP_NUM_THREADS": asked}, capture_output=True, text=True, check=True
+    )
+    assert f"{asked} threads" in said.stderr
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["sessions"][0]["threads"] == int(asked)
 
 
 def test_threads_are_set_and_put_back() -> None:
@@ -40,9 +65,10 @@ def test_threads_are_set_and_put_back() -> None:
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(precision, "processor_has_bf16", lambda: True)
+    monkeypatch.setattr("auricle.devices.processor_has_bf16", lambda: True)
     assert autocast_dtype("auto", cpu) is torch.bfloat16
-    monkeypatch.setattr(precision, "processor_has_bf16", lambda: False)
+    assert find_precision("auto", cpu) == "bf16"
+    monkeypatch.setattr("auricle.devices.processor_has_bf16", lambda: False)
     assert autocast_dtype("auto", cpu) is None
     assert autocast_dtype("bf16", cpu) is torch.bfloat16
     assert autocast_dtype("fp32", cpu) is None

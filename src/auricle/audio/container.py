@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auricle.audio.mpeg import id3_size, mpeg_layout
+from auricle.audio.recording import IN_PART
 from auricle.audio.spliced import STRAY, Layout, Stream
+from auricle.audio.voc import MAGIC, voc_layout
+from auricle.errors import Reason
 
 # Recorders and encoders that write to a pipe can't know the size; they write values of at least this.
 _UNKNOWN_SIZE = 0x7FFFF000
@@ -62,7 +65,9 @@ def lay_out(stream: io.BytesIO | io.FileIO) -> Layout:
         with _content(stream) as data:
             left = _behind_flac(data)
         said = f"at least {left:,} bytes behind its last frame are no audio and were not read"
-        return Layout(notes=(said,) if left > STRAY else ())
+        return Layout(notes=(Reason(said, "stray bytes"),) if left > STRAY else ())
+    if head.startswith(MAGIC):
+        return voc_layout(stream, head)
     data_chunk = _find_data(stream, head, size)
     if data_chunk is not None:
         if data_chunk.mpeg:
@@ -249,8 +254,10 @@ def _by_size(stream: io.BytesIO | io.FileIO, found: _Data, size: int) -> Layout:
         return Layout(read)
     if left > found.stated and not _is_zero(stream, found.start + found.stated, size):
         said = f"its header states {found.stated:,} bytes of samples and {left:,} more follow, which are no chunk"
-        return Layout((_patched(stream, found, there, size, 1.0),), (f"read to the end of the file: {said}",))
-    return Layout(read, (f"{left:,} bytes behind its samples are no chunk and were not read",))
+        note = Reason(f"read to the end of the file: {said}", "wrong size in the header")
+        return Layout((_patched(stream, found, there, size, 1.0),), (note,))
+    said = f"{left:,} bytes behind its samples are no chunk and were not read"
+    return Layout(read, (Reason(said, "stray bytes"),))
 
 
 def _patched(stream: io.BytesIO | io.FileIO, found: _Data, there: int, size: int, promised: float) -> Stream:
@@ -307,12 +314,13 @@ def _links(data: bytes | mmap.mmap) -> Layout:
         missing = max(0, place + size - end)
     notes = []
     if missing:
-        notes.append(f"partly read: it ends inside an Ogg page, {missing:,} bytes before the end of that page")
+        said = f"partly read: it ends inside an Ogg page, {missing:,} bytes before the end of that page"
+        notes.append(Reason(said, IN_PART))
     if junk > STRAY:
-        notes.append(f"{junk:,} bytes between its Ogg pages are no audio and were skipped")
+        notes.append(Reason(f"{junk:,} bytes between its Ogg pages are no audio and were skipped", "stray bytes"))
     if len(starts) == 1:
         return Layout(notes=tuple(notes))
-    notes.append(f"{len(starts)} Ogg streams follow each other in it")
+    notes.append(Reason(f"{len(starts)} Ogg streams follow each other in it", "joined"))
     spans = zip(starts, [*starts[1:], end], strict=True)
     return Layout(tuple(Stream(((begin, stop),)) for begin, stop in spans), tuple(notes))
 

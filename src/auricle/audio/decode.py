@@ -15,9 +15,9 @@ import psutil
 import soxr
 
 from auricle.audio.container import joined_flac
-from auricle.audio.recording import LOUDEST, SCARCE, Recording, Source, cancelled, name_of
+from auricle.audio.recording import IN_PART, LOUDEST, SCARCE, SILENCE, Recording, Source, cancelled, name_of
 from auricle.audio.sndfile import open_stream, opened
-from auricle.errors import AudioError, AuricleError, ConfigError, StorageError
+from auricle.errors import AudioError, AuricleError, ConfigError, Reason, StorageError
 from auricle.words import counted
 
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
@@ -41,14 +41,14 @@ class FileInfo:
         rate: sample rate in Hz.
         channels: number of channels.
         format: container, such as WAV, FLAC, OGG or MP3.
-        notes: what is missing or unusual, in words: `partly read: 24,000 of 48,000 frames ...`; empty for most files.
+        notes: what is missing or unusual: `partly read: 24,000 of 48,000 frames ...`; empty for most files.
     """
 
     frames: int
     rate: int
     channels: int
     format: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -73,12 +73,14 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
     with _guarded(source), opened(source) as recording:
         frames, notes = _there(recording), list(recording.notes)
         if recording.promised - frames > recording.slack:
-            notes.insert(0, f"partly read: {frames:,} of {recording.promised:,} frames that its header promises")
+            said = f"partly read: {frames:,} of {recording.promised:,} frames that its header promises"
+            notes.insert(0, Reason(said, IN_PART))
         if thorough:
             with open_stream(source) as stream:
                 more = joined_flac(stream)
             if more:
-                notes.append(f"{counted(more, 'FLAC stream')} after the first one not read: divide the file")
+                said = f"{counted(more, 'FLAC stream')} after the first one not read: divide the file"
+                notes.append(Reason(said, IN_PART))
         return FileInfo(frames, recording.rate, recording.channels, recording.format, tuple(notes))
 
 
@@ -232,13 +234,23 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
             last = min(last, at_rate(length))
     if rate == native:
         return wave
-    skip = block * step_out
+    # The resampler takes zeros to surround a recording, and rings where it begins or ends in a constant.
+    steps = -(-margin // step_in) * _is_constant(wave[:margin]) if begin == 0 else 0
+    after = float(wave[-1]) if begin + len(wave) == length and _is_constant(wave[-margin:]) else 0.0
+    skip = (block - steps) * step_out
+    before = np.full(steps * step_in, wave[0])
+    if steps or after:
+        wave = np.concatenate([before, wave, np.full(margin if after else 0, after, np.float32)])
     out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
     if out.shape[0] < last - first:
-        # At the very end soxr drops a last part-sample: append the zeros that follow the file.
-        wave = np.concatenate([wave, np.zeros(margin + step_in, np.float32)])
+        # At the very end soxr drops a last part-sample: append what follows the file.
+        wave = np.concatenate([wave, np.full(margin + step_in, after, np.float32)])
         out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
     return np.ascontiguousarray(out)
+
+
+def _is_constant(wave: np.ndarray) -> bool:
+    return float(wave.max()) - float(wave.min()) < 2 * SILENCE <= 2 * abs(float(wave[0]))
 
 
 def _after_the_end(recording: Recording, start: float, length: int) -> AudioError:
@@ -272,8 +284,10 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         return np.zeros(0, np.float32)
     if bad:
         raise AudioError(
-            f"{bad} of the {got} samples read are NaN or infinite; export it again, or drop it from the corpus",
+            f"{bad} of the {got} samples read {'is' if bad == 1 else 'are'} NaN or infinite; export it again, or "
+            "drop it from the corpus",
             recording.name,
+            "not finite",
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
     _check_level(recording, wave, integers)
@@ -282,6 +296,7 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
         raise AudioError(
             f"its {recording.channels} channels {said}; read one of them: --channel 0 (or --channel loudest)",
             recording.name,
+            "channels cancel",
         )
     return wave
 

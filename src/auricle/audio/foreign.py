@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auricle.audio.identify import EXTRA, conversion
-from auricle.audio.recording import BLOCK, FASTEST, MOST_CHANNELS, SCARCE, SLOWEST, Recording, Source, name_of
-from auricle.errors import AudioError, MissingExtraError
+from auricle.audio.recording import BLOCK, FASTEST, IN_PART, MOST_CHANNELS, SCARCE, SLOWEST, Recording, Source, name_of
+from auricle.errors import AudioError, MissingExtraError, Reason
 from auricle.extras import require
 from auricle.words import counted
 
@@ -31,7 +31,7 @@ class _Facts(NamedTuple):
     frames: int
     promised: int
     hole: int | None  # samples before the first ones that are missing
-    notes: tuple[str, ...]
+    notes: tuple[Reason, ...]
 
 
 # Counting the samples decodes the file: the facts of this many are kept.
@@ -42,7 +42,7 @@ _MOST_KEPT = 1 << 16
 class ForeignRecording(Recording):
     """The first sound track of a file, decoded from its beginning: these formats don't seek exactly."""
 
-    def __init__(self, source: Source, kind: str, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: Source, kind: str, notes: tuple[Reason, ...] = ()) -> None:
         """Read the header, and count the samples (the count is kept as long as the file does not change).
 
         Raises:
@@ -55,6 +55,7 @@ class ForeignRecording(Recording):
             raise AudioError(
                 f"{kind}, which needs an extra: pip install 'auricle[{EXTRA}]'; or convert it: {conversion(source)}",
                 self.name,
+                "needs an extra",
             ) from error
         self._av.logging.set_level(self._av.logging.PANIC)
         self._source, self._kind = source, kind
@@ -73,7 +74,7 @@ class ForeignRecording(Recording):
     def _facts(self) -> _Facts:
         rate = channels = there = missing = stated = 0
         codec, hole = "", None
-        notes: list[str] = []
+        notes: list[Reason] = []
         containers: set[str] = set()
         for frame, stream, gap in self._frames(notes):
             if not rate:
@@ -99,14 +100,15 @@ class ForeignRecording(Recording):
         # In MP4 the end of the last frame is padding, by the header's duration.
         frames = min(there, stated) if stated and ("mp4" in containers or hole is not None) else there
         if hole is not None:
-            notes.insert(0, f"damaged at {hole / rate:.3f} s: {missing:,} of its samples are missing from there on")
+            said = f"damaged at {hole / rate:.3f} s: {missing:,} of its samples are missing from there on"
+            notes.insert(0, Reason(said, IN_PART))
             if frames - hole <= _CODEC_FRAME:
                 frames = hole
             if not frames:
                 raise AudioError("damaged from its first sample on; copy it again from its source", self.name)
         return _Facts(rate, channels, codec.upper(), frames, max(frames, stated), hole, tuple(notes))
 
-    def _frames(self, notes: list[str] | None = None) -> Iterator[tuple[Any, Any, int]]:
+    def _frames(self, notes: list[Reason] | None = None) -> Iterator[tuple[Any, Any, int]]:
         """Yield decoded frames with the samples that are missing before each, by its time.
 
         A damaged packet is left out, and a change of rate or channels ends it: `notes` say so.
@@ -130,7 +132,7 @@ class ForeignRecording(Recording):
                     for frame in frames:
                         found = (frame.sample_rate, frame.layout.nb_channels)
                         if shape is not None and found != shape:
-                            said.append("read up to where its rate or number of channels changes")
+                            said.append(Reason("read up to where its rate or number of channels changes", IN_PART))
                             return
                         shape = found
                         if due is None and bad:
@@ -147,9 +149,9 @@ class ForeignRecording(Recording):
                     f"damaged, or not readable as {self._kind} ({type(error).__name__}); copy it again from its source",
                     self.name,
                 ) from error
-            said.append(f"read up to where its container is damaged ({type(error).__name__})")
+            said.append(Reason(f"read up to where its container is damaged ({type(error).__name__})", IN_PART))
         if bad:
-            said.append(f"{counted(bad, 'damaged packet')} left out")
+            said.append(Reason(f"{counted(bad, 'damaged packet')} left out", IN_PART))
 
     def blocks(self, begin: int, end: int) -> Iterator[np.ndarray]:
         at = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from auricle.errors import Reason
+
 EXTRA = "av"
 # First bytes -> the format; read by the extra.
 _FOREIGN = (
@@ -26,15 +28,15 @@ _FOREIGN = (
     (4, b"ftyp", "MP4, M4A or 3GP"),
 )
 _NO_AUDIO = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the recording; get it with: git lfs pull"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
-    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
-    (b"Rar!", "a rar archive; unpack it first"),
-    (b"%PDF", "a PDF document; drop it from the corpus"),
-    (b"\x89PNG", "a picture (PNG); drop it from the corpus"),
-    (b"\xff\xd8\xff", "a picture (JPEG); drop it from the corpus"),
-    (b"MThd", "MIDI: notes, not sound; render them to audio first"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the recording; get it with: git lfs pull", "not downloaded"),
+    (b"PK\x03\x04", "a zip archive; unpack it first", "not audio"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it first", "not audio"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first", "not audio"),
+    (b"Rar!", "a rar archive; unpack it first", "not audio"),
+    (b"%PDF", "a PDF document; drop it from the corpus", "not audio"),
+    (b"\x89PNG", "a picture (PNG); drop it from the corpus", "not audio"),
+    (b"\xff\xd8\xff", "a picture (JPEG); drop it from the corpus", "not audio"),
+    (b"MThd", "MIDI: notes, not sound; render them to audio first", "not audio"),
 )
 # Codecs inside WAV that libsndfile refuses without naming them.
 _WAV_CODECS = {
@@ -78,25 +80,26 @@ def foreign_format(head: bytes) -> str | None:
     return None
 
 
-def no_audio(head: bytes, size: int) -> str | None:
+def no_audio(head: bytes, size: int) -> Reason | None:
     """Return what a file is instead of audio, and what to do about it; None if its first bytes don't show it.
 
     Examples:
         >>> no_audio(b"<!DOCTYPE html><html>", 5000)
         'a page of HTML or XML, not the recording (often an error of its server); download it again'
     """
-    for magic, said in _NO_AUDIO:
+    for magic, said, cause in _NO_AUDIO:
         if head.startswith(magic):
-            return said
+            return Reason(said, cause)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:40].lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b"<head")):
-        return "a page of HTML or XML, not the recording (often an error of its server); download it again"
+        said = "a page of HTML or XML, not the recording (often an error of its server); download it again"
+        return Reason(said, "not audio")
     if start.startswith((b"{", b"[")):
-        return "JSON text, not the recording; download it again"
+        return Reason("JSON text, not the recording; download it again", "not audio")
     if b"annex/objects/" in head and size < 1000:
-        return "a git-annex pointer, not the recording; get it with: git annex get ."
+        return Reason("a git-annex pointer, not the recording; get it with: git annex get .", "not downloaded")
     if head and not any(head):
-        return "zeros from its first byte on, without a header; copy it again from its source"
+        return Reason("zeros from its first byte on, without a header; copy it again from its source")
     return None
 
 

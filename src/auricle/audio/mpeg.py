@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from auricle.audio.spliced import STRAY, Layout, Span, Stream
+from auricle.errors import Reason
 
 Content = bytes | mmap.mmap
 
@@ -230,14 +231,14 @@ def mpeg_layout(data: Content, begin: int, end: int) -> Layout | None:
     if len(stretches) == 1 and _is_plain(data, first, begin, end) and streams[0].promised == 1.0:
         streams = [Stream(frames=streams[0].frames, rate=first.rate)]
     elif len(stretches) > 1:
-        notes.append(f"{len(stretches)} MPEG streams follow each other in it")
+        notes.append(Reason(f"{len(stretches)} MPEG streams follow each other in it", "joined"))
     left = end - begin - sum(stop - start for stretch in stretches for start, stop in stretch.spans)
     inner = stretches[-1].spans[-1][1] - first.spans[0][0] - (end - begin - left)
     if inner > STRAY:
-        notes.append(f"{inner:,} bytes between its frames are no audio and were skipped")
+        notes.append(Reason(f"{inner:,} bytes between its frames are no audio and were skipped", "stray bytes"))
     behind = _behind(data, stretches[-1].spans[-1][1], end)
     if behind > STRAY:
-        notes.append(f"{behind:,} bytes behind its last frame are no audio and were not read")
+        notes.append(Reason(f"{behind:,} bytes behind its last frame are no audio and were not read", "stray bytes"))
     return Layout(tuple(streams), tuple(notes))
 
 

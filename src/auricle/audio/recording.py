@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from auricle.errors import AudioError
+from auricle.errors import AudioError, Reason
 
 Source = str | os.PathLike[str] | bytes
 
@@ -25,10 +25,12 @@ LOUDEST = 1e4
 # Channels cancel if their mean has less than this share of their mean power (26 dB less; of independent channels it
 # has a half).
 _CANCELLED = 1 / 400
-# Power below which channels are silent, whatever their mean.
-_SILENT_POWER = 1e-8
+# Half the range between lowest and highest sample below which a clip is silent: it holds only dither (-80 dB).
+SILENCE = 1e-4
 # Values decoded at once, over all channels: memory grows with what is there, whatever a header promises.
 BLOCK = 1 << 18
+# Cause of a note on a file of which samples are missing.
+IN_PART = "read in part"
 
 
 class Recording(ABC):
@@ -54,7 +56,7 @@ class Recording(ABC):
     floats: bool
     frames: int
     promised: int
-    notes: list[str]
+    notes: list[Reason]
     ended: int | None = None
     slack: int = 0
 
@@ -106,7 +108,7 @@ def cancelled(mean: float, each: float, samples: int) -> str | None:
         >>> cancelled(0.0, 100.0, 100)
         'cancel each other: their mean has 320 dB less power than they have'
     """
-    if each <= _SILENT_POWER * samples or mean >= _CANCELLED * each:
+    if each <= SILENCE**2 * samples or mean >= _CANCELLED * each:
         return None
     less = 10 * math.log10(each / max(mean, 1e-30))
     return f"cancel each other: their mean has {less:.0f} dB less power than they have"

@@ -17,9 +17,9 @@ from auricle.audio.complaints import COMPLAINTS
 from auricle.audio.container import Layout, Stream, lay_out
 from auricle.audio.foreign import ForeignRecording
 from auricle.audio.identify import foreign_format, no_audio
-from auricle.audio.recording import BLOCK, SCARCE, Recording, Source, name_of
+from auricle.audio.recording import BLOCK, IN_PART, SCARCE, Recording, Source, name_of
 from auricle.audio.spliced import Spliced
-from auricle.errors import AudioError
+from auricle.errors import AudioError, Reason
 
 _UNKNOWN_FRAMES = 1 << 62
 # Of an MP3 the last codec frames may be without content, whatever its header counts.
@@ -81,13 +81,14 @@ class SndfileRecording(Recording):
         self.frames = sum(self._lengths)
         self.promised = sum(stated for _, stated in lengths)
         if not self.frames:
-            raise AudioError("no samples (zero length); drop it from the corpus", name)
+            raise AudioError("no samples (zero length); drop it from the corpus", name, "empty")
 
     def _shape(self, k: int) -> tuple[int, int]:
         return self._files[k].samplerate, self._files[k].channels
 
     def _drop(self, kept: int, why: str) -> None:
-        self.notes.append(f"only the first {kept} of its {len(self._streams)} streams are read: the others {why}")
+        said = f"only the first {kept} of its {len(self._streams)} streams are read: the others {why}"
+        self.notes.append(Reason(said, IN_PART))
         del self._streams[kept:]
 
     def _open(self, part: Stream) -> _File:
@@ -213,7 +214,7 @@ def opened(source: Source) -> Iterator[Recording]:
         head = stream.read(_HEAD)
         size = stream.seek(0, os.SEEK_END)
         if not size:
-            raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", name)
+            raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", name, "empty")
         layout = _layout(source, stream)
         said = None if layout.streams[0].rate else no_audio(head, size)
         if said is not None:
@@ -287,9 +288,9 @@ def open_stream(source: Source) -> io.BytesIO | io.FileIO:
     except FileNotFoundError as error:
         if path.is_symlink() and "annex" in str(path.readlink()):
             raise AudioError(
-                "a git-annex link whose content is not here; get it with: git annex get .", name
+                "a git-annex link whose content is not here; get it with: git annex get .", name, "not downloaded"
             ) from error
-        raise AudioError("no such file; check the path, or scan the corpus again", name) from error
+        raise AudioError("no such file; check the path, or scan the corpus again", name, "missing") from error
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in SCARCE:
             raise

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from auricle.errors import Reason
+
 # Bytes that belong to nothing: padding and the odd stray byte are not worth a note.
 STRAY = 16
 # Bytes themselves, or (first, last + 1) of the other stream.
@@ -42,7 +44,7 @@ class Layout:
     """The streams of a file in order, and notes about it."""
 
     streams: tuple[Stream, ...] = (Stream(),)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
 
 class Spliced(io.RawIOBase):

@@ -7,6 +7,7 @@ thread policy is in the environment before torch reads it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -19,8 +20,8 @@ from auricle.config import nearest
 from auricle.errors import AuricleError, Terminated
 from auricle.storage import FULL
 
-# Verbs with verbs of their own.
-_GROUPS = ("corpus", "data", "check")
+# Verbs with commands of their own.
+GROUPS = {"corpus": ("scan",), "data": ("list", "download"), "check": ("encoder", "objective", "recipe")}
 # 128 + 13, the number of SIGPIPE: the exit code of a program that a closed pipe ends.
 _PIPE_CLOSED = 141
 # 128 + 15, likewise of SIGTERM.
@@ -45,6 +46,15 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("training", "demo", "Pre-train, probe and report on the built-in corpus, in minutes."),
 }  # fmt: skip
 
+# What an interrupted verb has kept on the disk; `pretrain` says it itself.
+_KEPT = {
+    "embed": "clips are kept, except those of the last seconds",
+    "probe": "tokens, finished folds and results are kept",
+    "finetune": "finished trainings and the latest checkpoint of the last one are kept",
+    "zero-shot": "finished results are kept",
+    "text-retrieval": "finished results are kept",
+}
+
 
 def _overview() -> str:
     lines = [
@@ -54,9 +64,10 @@ def _overview() -> str:
         "",
         *(f"  {name:<16}{summary}" for name, (_, _, summary) in VERBS.items()),
         "",
+        "Where to begin: `auricle demo`, or `auricle corpus scan` with a folder of your own.",
+        "`auricle COMMAND --help` lists the options of a command.",
         "--plugin MODULE imports a module of yours first, with recipes, encoders, probes, tasks or metrics.",
         "--config FILE gives any command its settings, as JSON or YAML by the names of its flags; flags override.",
-        "`auricle COMMAND --help` lists the options of a command.",
     ]
     return "\n".join(lines)
 
@@ -83,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    given = words
     try:
         plugins, words = _plugins(words)
         if not words or words[0] in ("-h", "--help"):
@@ -92,7 +104,9 @@ def _run(words: list[str]) -> int:
 
             print(f"auricle {version('auricle')}")
         elif words[0] not in VERBS:
-            raise AuricleError(f"there is no command {words[0]!r}{nearest(words[0], VERBS)}")
+            inner = [f"{verb} {each}" for verb, inside in GROUPS.items() for each in inside]
+            guess = nearest(words[0], [*VERBS, *inner], known=False) or f"; known: {', '.join(VERBS)}"
+            raise AuricleError(f"there is no command {words[0]!r}{guess}")
         else:
             from auricle.plugins import load_plugins
 
@@ -114,9 +128,31 @@ def _run(words: list[str]) -> int:
         print("auricle: stopped by SIGTERM", file=sys.stderr)
         return _TERMINATED
     except KeyboardInterrupt:
-        print("auricle: interrupted", file=sys.stderr)
+        print("auricle: interrupted" + _continuation(words[0], given), file=sys.stderr)
         return 130
     return 0
+
+
+def _continuation(verb: str, words: list[str]) -> str:
+    """Return what is kept of an interrupted command, and the command that continues it; "" where neither is known."""
+    if verb not in _KEPT:
+        return ""
+    more = ["--resume"] if verb == "embed" and "--resume" not in words else []
+    return f"; {_KEPT[verb]}. Continue with: {shlex.join(['auricle', *words, *more])}"
+
+
+def inner_command(verb: str, argv: Sequence[str], usage: str) -> str | None:
+    """Return which of a group's commands is called; None where its usage was printed instead.
+
+    Raises:
+        AuricleError: the group has no such command; the nearest is named.
+    """
+    if argv and argv[0] in GROUPS[verb]:
+        return argv[0]
+    if argv and argv[0] not in ("-h", "--help"):
+        raise AuricleError(f"`auricle {verb}` has no command {argv[0]!r}{nearest(argv[0], GROUPS[verb])}")
+    print(usage)
+    return None
 
 
 def _dashed(word: str) -> str:
@@ -133,7 +169,7 @@ def _with_settings(verb: str, words: list[str]) -> list[str]:
         return words  # the flags of `pretrain` depend on the file
     from auricle.cli.arguments import expand
 
-    first = 1 if verb in _GROUPS else 0
+    first = 1 if verb in GROUPS else 0
     return [*words[:first], *expand(words[first:])]
 
 

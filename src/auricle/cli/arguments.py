@@ -51,16 +51,7 @@ class ComputeArguments(DeviceArguments):
     """What every verb that computes takes, where its settings have no precision of their own."""
 
     precision: Precision = "fp32"
-    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA devices that compute in it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StepArguments(ComputeArguments):
-    """What every verb takes whose work is steps of training."""
-
-    precision: Precision = "fp32"
-    """`fp32`, `bf16` (autocast), or `auto`, as in training: bfloat16 where the device computes in it, CPUs with
-    AVX512-BF16, AMX or Arm's BF16 included."""
+    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the GPU or the processor computes in it, else fp32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +61,7 @@ class ReadingArguments(FileArguments):
     channel: str | None = None
     """Channel that is read: `mix` (the mean of all, the default), `loudest`, or a number from 0."""
     time_expansion: float | None = None
-    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz); times
-    in results stay the recordings' own."""
+    """How many times slower recordings are played to the encoder, for ultrasound (`10`: 40 kHz arrives at 4 kHz)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +105,8 @@ def parse(
         words = ["--help"]
     short = brief is not None and not everything and bool({"-h", "--help"} & set(words))
     shown: Any = grammar.brief(arguments, brief) if short and brief is not None else arguments
+    if everything or {"-h", "--help"} & set(words):
+        shown = grammar.own_first(shown)
     # A setting that may be absent is a group of flags like any other where its default is there.
     config = (tyro.conf.AvoidSubcommands,)
     if everything or {"-h", "--help"} & set(words):

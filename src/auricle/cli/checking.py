@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from auricle.cli.arguments import ComputeArguments, StepArguments, parse
-from auricle.config import nearest
-from auricle.errors import AuricleError, ConfigError
+from auricle.cli import inner_command
+from auricle.cli.arguments import ComputeArguments, parse
+from auricle.errors import ConfigError
 
 # Kind of part -> what `--help` says of it.
 _KINDS = {
@@ -31,22 +31,14 @@ class CheckArguments(ComputeArguments):
     """`module:Class` or `module:function`; for objectives and recipes also the name of a recipe."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckStepArguments(StepArguments, CheckArguments):
-    """Arguments of `auricle check objective` and `auricle check recipe`."""
-
-
 def check(argv: Sequence[str]) -> None:
     """Find the faults of your own encoder, objective or recipe."""
-    if not argv or argv[0] not in _KINDS:
-        if argv and argv[0] not in ("-h", "--help"):
-            raise AuricleError(f"`auricle check` has no command {argv[0]!r}{nearest(argv[0], _KINDS)}")
-        lines = [f"  auricle check {kind} NAME [--device DEVICE] [--precision PRECISION]" for kind in _KINDS]
-        print("usage:", *lines, "", "Each takes --help. The exit code is 2 where there is a fault.", sep="\n")
+    lines = [f"  auricle check {kind} NAME [--device DEVICE] [--precision PRECISION]" for kind in _KINDS]
+    end = "\nEach takes --help. The exit code is 2 where there is a fault."
+    kind = inner_command("check", argv, "\n".join(["usage:", *lines, end]))
+    if kind is None:
         return
-    kind = argv[0]
-    arguments = CheckArguments if kind == "encoder" else CheckStepArguments
-    args: Any = parse(arguments, argv[1:], f"check {kind}", _KINDS[kind])
+    args = parse(CheckArguments, argv[1:], f"check {kind}", _KINDS[kind])
     from rich.console import Console
 
     from auricle.encoders.checking import check_encoder, faults, render_findings

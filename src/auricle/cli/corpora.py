@@ -10,9 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from auricle.cli import inner_command
 from auricle.cli.arguments import MODEL, ComputeArguments, ReadingArguments, TrustArguments, parse
-from auricle.config import nearest
-from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,8 @@ class ScanArguments(ReadingArguments):
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]
     """Folder of audio, table (CSV, Parquet), folder of shards, `hub:user/name` or `builtin:scenes`."""
     out: Path | None = None
-    """Where the table of clips goes; by default `auricle-corpus.parquet` in the folder itself."""
+    """File to write the table of clips to (.parquet), or a folder; by default `auricle-corpus.parquet` in the folder
+    itself."""
     exclude: tuple[str, ...] = ()
     """Corpora (sub-folders with a metadata.csv of their own) to exclude."""
     rate: int = 16000
@@ -31,12 +31,8 @@ class ScanArguments(ReadingArguments):
 
 def corpus(argv: Sequence[str]) -> None:
     """Check recordings before training."""
-    if not argv or argv[0] != "scan":
-        if argv and argv[0] not in ("-h", "--help"):
-            raise AuricleError(f"`auricle corpus` has no command {argv[0]!r}{nearest(argv[0], ['scan'])}")
-        print(
-            "usage: auricle corpus scan PATH [--out TABLE.parquet]\n\n`auricle corpus scan --help` lists the options."
-        )
+    usage = "usage: auricle corpus scan PATH [--out TABLE.parquet]\n\n`auricle corpus scan --help` lists the options."
+    if inner_command("corpus", argv, usage) is None:
         return
     args = parse(
         ScanArguments,
@@ -78,6 +74,8 @@ class EmbedArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Seconds between the starts of two segments; by default --segment, without overlap."""
     resume: bool = False
     """Continue a call that was killed, with the same arguments: the same file comes out."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace the file in --out, whatever it holds. Without it only the same vectors of the same clips may be there."""
 
 
 def embed(argv: Sequence[str]) -> None:
@@ -99,6 +97,7 @@ def embed(argv: Sequence[str]) -> None:
         time_expansion=args.time_expansion,
         batch=args.batch,
         resume=args.resume,
+        overwrite=args.overwrite,
         device=args.device,
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,

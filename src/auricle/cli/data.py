@@ -9,9 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from auricle.cli import inner_command
 from auricle.cli.arguments import FileArguments, no_arguments, parse
-from auricle.config import nearest
-from auricle.errors import AuricleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,13 +29,11 @@ class DownloadArguments(FileArguments):
 
 def data(argv: Sequence[str]) -> None:
     """List or download published data sets."""
-    verbs = ("list", "download")
-    if not argv or argv[0] not in verbs:
-        if argv and argv[0] not in ("-h", "--help"):
-            raise AuricleError(f"`auricle data` has no command {argv[0]!r}{nearest(argv[0], verbs)}")
-        print("usage: auricle data list | auricle data download NAME --to FOLDER\n\nEach takes --help.")
+    usage = "usage: auricle data list | auricle data download NAME --to FOLDER\n\nEach takes --help."
+    called = inner_command("data", argv, usage)
+    if called is None:
         return
-    if argv[0] == "list":
+    if called == "list":
         no_arguments("data list", argv[1:], "List the data sets: size, licence, and whether they can be downloaded.")
         from rich.console import Console
 

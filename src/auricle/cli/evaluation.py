@@ -45,18 +45,15 @@ class ProbeArguments(ReadingArguments, ComputeArguments, TrustArguments):
     seeds: int = 3
     """Number of seeds of each probe (0, 1, 2, ...)."""
     protocol: str = "strict"
-    """`strict`: ours. `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`: labelled clips by that
-    kit's protocol, with its own probes, seeds and quirks; what makes its scores optimistic is printed beside them."""
+    """`strict`: ours; of labelled clips: `hear`, `hear_full`, `hear_raced`, `evar`, `xares`, `marble`, `superb`."""
     published_search: bool = False
     """Search as arXiv 2509.24901 does (25 Sobol points, 25 of TPE, the best 3 over 5 seeds) instead of a grid."""
     controls: tuple[Literal["random", "log-mel", "mfcc"], ...] = CONTROL_NAMES
-    """Controls to evaluate as well: the same architecture with `random` weights, `log-mel` statistics, `mfcc`
-    statistics."""
+    """Controls to evaluate as well: `random` weights of the same encoder, `log-mel` statistics, `mfcc` statistics."""
     no_controls: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Evaluate the model alone."""
     on_leak: Literal["warn", "refuse", "drop"] = "warn"
-    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
-    on the result, an error, or they are removed."""
+    """Test clips that are copies of training clips: `warn` notes it, `refuse` ends, `drop` removes them."""
     maps: bool = False
     """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
     out: Path | None = None
@@ -148,8 +145,7 @@ class FinetuneArguments(ReadingArguments, DeviceArguments, TrustArguments):
     controls: bool = True
     """Fine-tune the same architecture from random weights as well."""
     on_leak: Literal["warn", "refuse", "drop"] = "warn"
-    """Test clips that are copies of training clips (equal bytes, equal samples, the same sound encoded again): a note
-    on the result, an error, or they are removed."""
+    """Test clips that are copies of training clips: `warn` notes it, `refuse` ends, `drop` removes them."""
     save: bool = True
     """Keep the encoder and classifier with the best validation score in a folder below OUT/finetuned; every
     command takes it as MODEL."""

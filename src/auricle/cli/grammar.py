@@ -122,6 +122,16 @@ def brief(arguments: type, names: Sequence[str]) -> type:
     return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True, kw_only=True)
 
 
+def own_first(arguments: type) -> type:
+    """Return a dataclass of arguments whose own fields come before those it shares with other verbs, for `--help`."""
+    line = [kind for kind in arguments.__mro__ if dataclasses.is_dataclass(kind)]
+    made = dataclasses.make_dataclass(arguments.__name__, (), bases=(arguments,), frozen=True, kw_only=True)
+    fields: Any = made.__dataclass_fields__  # type: ignore[attr-defined]
+    place = {name: next(i for i, kind in enumerate(line) if name in kind.__annotations__) for name in fields}
+    made.__dataclass_fields__ = {name: fields[name] for name in sorted(fields, key=place.__getitem__)}  # type: ignore[attr-defined]
+    return made
+
+
 def _some(value: Any, names: Sequence[str]) -> type:
     """Return a dataclass with some of the settings of `value`, and its values as defaults."""
     hints = typing.get_type_hints(type(value), include_extras=True)

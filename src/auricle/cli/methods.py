@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from auricle.cli.arguments import FileArguments, StepArguments, parse
+from auricle.cli.arguments import ComputeArguments, FileArguments, parse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def recipes(argv: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MatrixArguments(StepArguments):
+class MatrixArguments(ComputeArguments):
     """Arguments of `auricle matrix`."""
 
     name: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE ...]")] = ()

@@ -65,7 +65,7 @@ def results(argv: Sequence[str]) -> None:
     from auricle.results.comparison import compare_results
     from auricle.results.export import render_sheets, to_csv, to_latex, to_markdown
     from auricle.results.ranks import rank_results
-    from auricle.results.tables import compare_sheets, list_sheets, rank_sheets
+    from auricle.results.tables import compare_sheets, list_sheets, noted, rank_sheets
     from auricle.storage import write_atomic
 
     if not 0 < args.confidence < 1:
@@ -85,7 +85,8 @@ def results(argv: Sequence[str]) -> None:
         sheets += compare_sheets(compare_results(book, first, second, confidence=args.confidence))
     if args.ranks:
         sheets += rank_sheets([rank_results(book, axis, seed=args.seed) for axis in ("encoder", "probe")])
-    sheets = sheets or list_sheets(book)
+    # A list of results has these notes in its tables.
+    sheets = noted(sheets, book.caveats) if sheets else list_sheets(book)
     if args.format == "table":
         shown = render_sheets(sheets)
         if args.out is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -25,6 +25,9 @@ class _TextArguments(ReadingArguments, ComputeArguments):
     """Column that names what a clip was recorded from: intervals count sources, not clips."""
     controls: bool = True
     """Evaluate the same towers with random weights as well."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Clips that were seen in training with their captions, or are copies of such (equal bytes, equal samples, the same
+    sound encoded again): a note on the result, an error, or they are removed."""
     confidence: float = 0.95
     """Coverage of the intervals."""
     seed: int = 0
@@ -52,24 +55,7 @@ def zero_shot(argv: Sequence[str]) -> None:
     args = parse(ZeroShotArguments, argv, "zero-shot", about)
     from auricle.evaluation.audio_text.run import zero_shot as run
 
-    _show(
-        run(
-            args.model,
-            args.data,
-            labels=args.labels,
-            templates=args.template,
-            source=args.source,
-            controls=args.controls,
-            confidence=args.confidence,
-            seed=args.seed,
-            channel=args.channel,
-            time_expansion=args.time_expansion,
-            out=args.out,
-            device=args.device,
-            precision=args.precision,
-            command=command(),
-        )
-    )
+    _show(run(args.model, args.data, labels=args.labels, templates=args.template, **_shared(args)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,24 +81,12 @@ def text_retrieval(argv: Sequence[str]) -> None:
     args = parse(TextRetrievalArguments, argv, "text-retrieval", about)
     from auricle.evaluation.audio_text.run import text_retrieval as run
 
-    _show(
-        run(
-            args.model,
-            args.data,
-            columns=args.columns,
-            captions=args.captions,
-            source=args.source,
-            controls=args.controls,
-            confidence=args.confidence,
-            seed=args.seed,
-            channel=args.channel,
-            time_expansion=args.time_expansion,
-            out=args.out,
-            device=args.device,
-            precision=args.precision,
-            command=command(),
-        )
-    )
+    _show(run(args.model, args.data, columns=args.columns, captions=args.captions, **_shared(args)))
+
+
+def _shared(args: Any) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(_TextArguments)} - {"model", "data", "config"}
+    return {**{name: getattr(args, name) for name in names}, "out": args.out, "command": command()}
 
 
 def _show(results: Any) -> None:

@@ -217,14 +217,14 @@ def _pretrain_arguments(recipe: Any, name: str, size: str, family: str, given: d
         argument(
             "device",
             Device | None,
-            "Where to train: sets --train.device.",
+            "Sets --train.device; `auto`: a CUDA GPU where there is one, else the CPU.",
             None,
             help_behavior_hint=f"(default: {recipe.train.device})",
         ),
         argument(
             "precision",
             Precision | None,
-            "Precision of training: sets --train.precision.",
+            "Sets --train.precision; `auto`: bf16 where the GPU or the processor computes in it.",
             None,
             help_behavior_hint=f"(default: {recipe.train.precision})",
         ),
@@ -255,22 +255,28 @@ def _list_recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from auricle.recipes.registry import recipes
+    from auricle.recipes.registry import PARADIGMS, recipes
 
     console = Console()
     console.print(
-        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [--encoder FAMILY]\n"
-        "                        [--config FILE] [--device auto|cpu|cuda|mps] [--resume]\n"
+        "usage: auricle pretrain RECIPE --data FOLDER --out RUN [--size SIZE] [OPTIONS]\n"
         "       auricle pretrain --resume RUN\n\n"
-        "Pre-train an encoder on audio without labels. Each recipe has its own settings, and each of them is a flag:\n"
-        "`auricle pretrain RECIPE --help` lists them; `auricle recipes RECIPE` describes the method.\n",
+        "Pre-train an encoder on audio without labels. Where to begin:\n\n"
+        "  auricle pretrain cola --data FOLDER --out runs/cola --train.minutes 20\n\n"
+        "Each setting of a recipe is a flag: `auricle pretrain RECIPE --help` lists them.\n"
+        "`auricle recipes RECIPE` describes the method and its sizes.\n",
         markup=False,
         highlight=False,
     )
-    table = Table("recipe", "paradigm", "sizes", "summary", expand=True)
-    for method in recipes():
-        table.add_row(method.name, method.paradigm, ", ".join(method.sizes), method.summary)
-    console.print(table)
+    known = recipes()
+    width = max(len(method.name) for method in known)
+    for paradigm in PARADIGMS:
+        table = Table.grid("", "", padding=(0, 2, 0, 0))
+        table.columns[0].min_width = width + 2
+        for method in known:
+            if method.paradigm == paradigm:
+                table.add_row(f"  {method.name}", method.summary)
+        console.print(f"{paradigm}:", table, "", sep="\n")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,7 +288,7 @@ class DemoArguments(ComputeArguments):
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
     precision: Precision = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bfloat16 where the device computes in it, in probing on CUDA only."""
+    """Precision of pre-training, as in `auricle pretrain`; `auto` probes in fp32."""
 
 
 def demo(argv: Sequence[str]) -> None:

@@ -52,6 +52,22 @@ def split_labels(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(";") if part.strip())
 
 
+def listed(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+    """Return the values of a column as a list in which equal values are one object: those of millions of rows are few.
+
+    Examples:
+        >>> listed(pa.array(["a", None, "a"]))
+        ['a', None, 'a']
+    """
+    if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    encoded = column.dictionary_encode()
+    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    # All chunks have the same dictionary.
+    values = [*chunks[-1].dictionary.to_pylist(), None] if chunks else []
+    return [values[i] for chunk in chunks for i in chunk.indices.fill_null(len(values) - 1).to_numpy()]
+
+
 def typed(name: str, values: Any, kind: pa.DataType) -> pa.Array:
     """Return values as an Arrow array of a known type.
 
@@ -61,9 +77,13 @@ def typed(name: str, values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     try:
-        return values.cast(kind) if isinstance(values, pa.Array) else pa.array(list(values), type=kind)
+        return values.cast(kind) if isinstance(values, pa.Array) else pa.array(_list(values), type=kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise CorpusError(f"column {name!r} can't be read as {kind}: {error}") from error
+
+
+def _list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else list(values)
 
 
 def untyped(values: Any) -> pa.Array:
@@ -71,6 +91,6 @@ def untyped(values: Any) -> pa.Array:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     try:
-        return pa.array(list(values))
+        return pa.array(_list(values))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values])

@@ -9,6 +9,7 @@ are coherent in all bands that sound. Changes of level, polarity, sample rate an
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +26,13 @@ from rich.progress import track
 
 from auricle.corpus.columns import reading_of
 from auricle.corpus.content import clip_keys, kept_facts
+from auricle.corpus.losses import silence
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
-from auricle.corpus.windows import SILENCE_DB
-from auricle.errors import AudioError
+from auricle.errors import AudioError, Reason
 
 Kind = Literal["bytes", "samples", "near"]
+KINDS: tuple[Kind, ...] = ("bytes", "samples", "near")
 RATE = 8000
 # Of a longer clip this much is compared for near copies; all of it for equal samples.
 _SECONDS, _PIECE = 10.0, 120.0
@@ -43,6 +45,8 @@ _DELAY, _PART = 0.3, 1024
 _EQUAL = 50
 # Of more clips, near copies are not searched: the time grows with the square. Distances in memory at once.
 MOST_NEAR, _CELLS = 20_000, 1 << 22
+# Bytes of decoded clips that are held, and of their spectra.
+_HELD = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -56,57 +60,110 @@ class Copy:
 
 @dataclass(frozen=True)
 class _Sound:
-    """Of a clip: digest of its samples; seconds; signature `(64,)`, degrees of freedom (0: silent, or too short)."""
+    """Of a clip: digest of its samples, seconds, spread (see `losses.silence`), and for near copies its signature.
+
+    The signature is `(64,)`, with the degrees of freedom; 0: silent, or too short.
+    """
 
     samples: bytes
     seconds: float
+    spread: float
     freedom: float
     signature: NDArray[np.float32]
 
     def pack(self) -> bytes:
-        return self.samples + np.array([self.seconds, self.freedom, *self.signature], dtype="<f4").tobytes()
+        numbers = [self.seconds, self.spread, self.freedom, *self.signature]
+        return self.samples + np.array(numbers, dtype="<f4").tobytes()
 
     @classmethod
     def unpack(cls, data: bytes) -> _Sound:
         numbers = np.frombuffer(data[16:], dtype="<f4")
-        return cls(data[:16], float(numbers[0]), float(numbers[1]), numbers[2:])
+        return cls(data[:16], float(numbers[0]), float(numbers[1]), float(numbers[2]), numbers[3:])
 
 
-def find_copies(corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], *, progress: bool = False) -> list[Copy]:
+def _sounds(corpus: Corpus, rows: Sequence[int], keys: Sequence[bytes], progress: bool) -> dict[int, _Sound]:
+    wanted = list(dict.fromkeys(keys[row] for row in rows if keys[row]))
+    row_of = {keys[row]: row for row in reversed(rows)}
+    facts = kept_facts("sound-4", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
+    return {row: _Sound.unpack(facts[keys[row]]) for row in rows if facts.get(keys[row])}
+
+
+def silent_rows(corpus: Corpus, rows: Sequence[int]) -> dict[int, Reason]:
+    """Return those of some rows of a corpus that are silent -> the remark; remembered as for `find_copies`."""
+    found = ((row, silence(sound.spread)) for row, sound in _sounds(corpus, rows, clip_keys(corpus), False).items())
+    return {row: said for row, said in found if said is not None}
+
+
+def find_copies(
+    corpus: Corpus,
+    rows: Sequence[int] | NDArray[np.int64],
+    *,
+    sides: NDArray[np.bool_] | None = None,
+    progress: bool = False,
+) -> list[Copy]:
     """Find the pairs of clips that are copies of each other.
 
-    What is computed of a clip is remembered by the clip's content, so that only new clips are decoded. Clips that can't
-    be read are in no pair; silent clips are compared by bytes and samples only, and so are more than 20,000 clips
-    (`MOST_NEAR`). Each of more than 50 equal clips is paired with the first 50, of them and
-    of their near copies.
+    What is computed of a clip, and what is found among clips, is remembered by their content: only new clips are
+    decoded, and the same clips are compared once. Clips that can't be read are in no pair; silent clips are compared by
+    bytes and samples only, and so are more than 20,000 clips (`MOST_NEAR`). Each of more than 50 equal clips is paired
+    with the first 50, of them and of their near copies.
 
     Args:
         corpus: the clips.
         rows: rows of the corpus to compare.
+        sides: `(n,)` of these rows: only pairs of clips on different sides are wanted; None: all pairs.
         progress: show a progress bar.
     """
     chosen = [int(row) for row in rows]
     keys = clip_keys(corpus)
-    wanted = list(dict.fromkeys(keys[row] for row in chosen if keys[row]))
-    row_of = {keys[row]: row for row in reversed(chosen)}
-    sounds = kept_facts("sound-3", wanted, lambda new: _measure(corpus, [row_of[key] for key in new], progress))
-    known = {row: _Sound.unpack(sounds[keys[row]]) for row in chosen if sounds.get(keys[row])}
+    side = dict(zip(chosen, sides.tolist(), strict=True)) if sides is not None else {}
+    limits = (MOST_NEAR, _EQUAL, NEAR_DB, CANDIDATES, COHERENT, TONAL, TONAL_COHERENT, list(side.values()))
+    digest = hashlib.blake2b(repr(limits).encode(), digest_size=16)
+    digest.update(b"".join(keys[row] or bytes(16) for row in chosen))
+    place = {row: number for number, row in enumerate(chosen)}
+    found: list[Copy] = []
+
+    def search(_: list[bytes]) -> list[bytes]:
+        copies, whole = _search(corpus, chosen, keys, side, progress)
+        found.extend(copies)
+        numbers = [(place[c.first], place[c.second], KINDS.index(c.kind)) for c in found]
+        # A clip that could not be decoded may be, where an extra is installed.
+        return [b"+" + np.array(numbers, dtype="<i4").tobytes() if whole else b""]
+
+    (held,) = kept_facts("copies-2", [digest.digest()], search).values()
+    if held and not found:
+        table = np.frombuffer(held[1:], dtype="<i4").reshape(-1, 3).tolist()
+        found += [Copy(chosen[first], chosen[second], KINDS[kind]) for first, second, kind in table]
+    return found
+
+
+def _search(
+    corpus: Corpus, chosen: list[int], keys: Sequence[bytes], side: dict[int, bool], progress: bool
+) -> tuple[list[Copy], bool]:
+    """Return the copies in order, and whether every clip could be decoded."""
+    known = _sounds(corpus, chosen, keys, progress)
     groups: dict[bytes, list[int]] = {}
     for row, sound in known.items():
         groups.setdefault(sound.samples, []).append(row)
-    found = []
+    found: list[Copy] = []
+
+    def pair(first: int, second: int, kind: Kind) -> None:
+        if not side or side[first] != side[second]:
+            found.append(Copy(min(first, second), max(first, second), kind))
+
     for group in groups.values():
         for i, second in enumerate(group[1:], 1):
             for first in group[: min(i, _EQUAL)]:
-                kind: Kind = "bytes" if keys[first] == keys[second] else "samples"
-                found.append(Copy(min(first, second), max(first, second), kind))
+                pair(first, second, "bytes" if keys[first] == keys[second] else "samples")
     firsts = [group[0] for group in groups.values()] if len(chosen) <= MOST_NEAR else []
     members = {group[0]: group for group in groups.values()}
-    for a, b in _near(corpus, firsts, [known[row] for row in firsts], progress):
+    # A bit for each side of which a group has a clip; without sides each group has both.
+    both = np.array([sum(1 << s for s in {int(side[row]) for row in members[f]}) if side else 3 for f in firsts])
+    for a, b in _near(corpus, firsts, [known[row] for row in firsts], both, progress):
         few = {(x, y) for x in members[a] for y in members[b][:_EQUAL]}
-        few |= {(x, y) for x in members[a][:_EQUAL] for y in members[b]}
-        found += [Copy(min(x, y), max(x, y), "near") for x, y in few]
-    return sorted(found, key=lambda copy: (copy.first, copy.second))
+        for x, y in few | {(x, y) for x in members[a][:_EQUAL] for y in members[b]}:
+            pair(x, y, "near")
+    return sorted(found, key=lambda copy: (copy.first, copy.second)), len(known) == len(chosen)
 
 
 def coherence(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -165,16 +222,20 @@ def _mean_agreement(cross: NDArray[Any], a: NDArray[Any], b: NDArray[Any], least
     return float((cross / np.sqrt(a * b + 1e-30))[sounding].mean())
 
 
-def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool) -> Iterator[tuple[int, int]]:
-    """Yield pairs of rows that are near copies, each once."""
+def _near(
+    corpus: Corpus, rows: list[int], sounds: list[_Sound], sides: NDArray[np.int64], progress: bool
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of rows that are near copies, each once; of two rows on one and the same side only, none."""
     sounding = sorted((i for i, sound in enumerate(sounds) if sound.freedom > 0), key=lambda i: sounds[i].seconds)
     if len(sounding) < 2:
         return
     signatures = np.stack([sounds[i].signature for i in sounding])
     seconds = np.array([sounds[i].seconds for i in sounding])
-    square = (signatures**2).sum(1)
-    wave = lru_cache(64)(lambda row: _wave(corpus, row))
-    spectrum = lru_cache(64)(lambda row, size: _spectrum(wave(row), size))
+    square, sides = (signatures**2).sum(1), sides[sounding]
+    # A clip is a candidate of several others: as many are held as fit. A spectrum is four times as large as its wave.
+    room = int(_HELD / (4 * RATE * min(_SECONDS, max(float(seconds[-1]), 0.1))))
+    wave = lru_cache(max(64, room))(lambda row: _wave(corpus, row))
+    spectrum = lru_cache(max(64, room // 4))(lambda row, size: _spectrum(wave(row), size))
     tried: set[tuple[int, int]] = set()
     block = min(512, max(1, _CELLS // len(sounding)))
     blocks = range(0, len(sounding), block)
@@ -186,6 +247,7 @@ def _near(corpus: Corpus, rows: list[int], sounds: list[_Sound], progress: bool)
         those = slice(int(low), int(high))
         gap = square[part, None] + square[those] - 2 * signatures[part] @ signatures[those].T
         far = np.abs(seconds[part, None] - seconds[those]) > 0.15 + 0.02 * seconds[those]
+        far |= (sides[part, None] | sides[those]) != 3
         distance = np.where(far, np.inf, np.sqrt(gap.clip(0) / signatures.shape[1]))
         itself = np.arange(len(distance))
         distance[itself, start - those.start + itself] = np.inf
@@ -224,7 +286,7 @@ def _measure(corpus: Corpus, rows: list[int], progress: bool) -> list[bytes]:
 
 def _sound(corpus: Corpus, row: int) -> _Sound | None:
     place = corpus.table.slice(row, 1).to_pylist()[0]
-    digest, samples, peak = hashlib.blake2b(digest_size=16), 0, 0.0
+    digest, samples, lowest, highest = hashlib.blake2b(digest_size=16), 0, math.inf, -math.inf
     head: NDArray[np.float32] | None = None
     try:
         info = corpus.stores[place["_store"]].probe(Place(place["_key"], place["_offset"], place["_size"]))
@@ -237,16 +299,18 @@ def _sound(corpus: Corpus, row: int) -> _Sound | None:
             more = start + _PIECE < length and length > 2 * _PIECE
             wave = corpus.audio(row, rate, start=float(start), seconds=_PIECE if more else None)
             digest.update(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
-            samples, peak = samples + len(wave), max(peak, float(np.abs(wave).max(initial=0.0)))
+            samples += len(wave)
+            lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
             head = wave[: int(_SECONDS * info.rate)] if head is None else head
     except AudioError:
         return None
     if head is None:
         return None
     low = head if rate == RATE else soxr.resample(head, rate, RATE, quality="HQ")
-    if peak < 10 ** (SILENCE_DB / 20) or len(low) < _FRAME:
-        return _Sound(digest.digest(), samples / info.rate, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
-    return _Sound(digest.digest(), samples / info.rate, _freedom(low), _signature(low))
+    known = (digest.digest(), samples / info.rate, (highest - lowest) / 2)
+    if silence(known[2]) is not None or len(low) < _FRAME:
+        return _Sound(*known, 0.0, np.zeros(2 * _BANDS, dtype=np.float32))
+    return _Sound(*known, _freedom(low), _signature(low))
 
 
 def _signature(wave: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,9 @@ from typing import Any, Literal, get_args
 from rich.markup import escape
 from rich.table import Table
 
+from auricle.errors import Reason
 from auricle.storage import write_atomic
+from auricle.words import plural
 
 Kind = Literal["recording", "row", "event", "member", "label", "file", "clip"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -69,6 +71,8 @@ class Ledger:
         '3 of 4 recordings used; 1 skipped: 1 corrupt'
         >>> ledger.drop(Entry("recording", "a.wav", "it is silent", "silent")).sentence
         '2 of 4 recordings used; 2 skipped: 1 corrupt, 1 silent'
+        >>> ledger.drop(Entry("recording", "a.wav", "it is silent", "silent", used=True)).sentence
+        '3 of 4 recordings used (1 silent); 1 skipped: 1 corrupt'
     """
 
     came: Mapping[str, int] = field(default_factory=dict)
@@ -91,11 +95,24 @@ class Ledger:
         return Ledger(_plus(self.came, {kind: came}), _plus(self.used, {kind: used}), (*self.entries, *entries))
 
     def drop(self, *lost: Entry) -> Ledger:
-        """Return a ledger in which things that were used are skipped, or (with `used`) have a remark."""
+        """Return a ledger in which things that were used are skipped, or (with `used`) have a remark.
+
+        A thing has one remark of a cause, the last; one that is skipped has none.
+        """
+        if not lost:
+            return self
         less: Counter[str] = Counter()
         for entry in lost:
             less[entry.kind] -= 0 if entry.used else entry.count
-        return replace(self, used=_plus(self.used, less), entries=(*self.entries, *lost)) if lost else self
+        gone = {(entry.kind, entry.name) for entry in lost if not entry.used}
+        said = {(entry.kind, entry.name, entry.cause) for entry in lost if entry.used}
+        kept = (
+            entry
+            for entry in self.entries
+            if not entry.used
+            or ((entry.kind, entry.name) not in gone and (entry.kind, entry.name, entry.cause) not in said)
+        )
+        return replace(self, used=_plus(self.used, less), entries=(*kept, *lost))
 
     def merge(self, other: Ledger, prefix: str = "") -> Ledger:
         """Return the sum of two ledgers.
@@ -122,23 +139,21 @@ class Ledger:
 
     @property
     def sentence(self) -> str:
-        """The account in words: recordings always, other kinds where some were skipped."""
-        parts = [self._of("recording")] if self.came.get("recording") else []
-        for kind in KINDS:
-            own = any(entry.cause != FOLLOWS for entry in self.skipped(kind))
-            if kind not in ("recording", "file") and own:
-                parts.append(self._of(kind))
-        changed = Counter(entry.cause for entry in self.entries if entry.used and entry.kind != "file")
-        if changed:
-            parts.append("remarks: " + _counted(changed))
-        return ". ".join(parts) or "nothing came in"
+        """The account in words: recordings always, other kinds where some were skipped or have a remark."""
+        own = {entry.kind for entry in self.entries if entry.cause != FOLLOWS} - {"file"}
+        own |= {"recording"} if self.came.get("recording") else set()
+        return ". ".join(self._of(kind) for kind in KINDS if kind in own) or "nothing came in"
 
     def _of(self, kind: str) -> str:
-        causes: Counter[str] = Counter()
-        for entry in self.skipped(kind):
-            causes[entry.cause] += entry.count
-        text = f"{self.used.get(kind, 0):,} of {self.came.get(kind, 0):,} {kind}s used"
-        return f"{text}; {causes.total():,} skipped: {_counted(causes)}" if causes else text
+        causes: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+        for entry in self.entries:
+            if entry.kind == kind:
+                causes[entry.used][entry.cause] += entry.count
+        came = self.came.get(kind, 0)
+        text = f"{self.used.get(kind, 0):,} of {came:,} {kind if came == 1 else plural(kind)} used"
+        remarks = f" ({_counted(causes[True])})" if causes[True] else ""
+        skipped = f"; {causes[False].total():,} skipped: {_counted(causes[False])}" if causes[False] else ""
+        return text + remarks + skipped
 
     def table(self, longest: int = 20) -> Table:
         """Return a table for the terminal: what was skipped or has a remark, cut off after `longest` lines."""
@@ -147,7 +162,7 @@ class Ledger:
         for name in ("kind", "name", "reason"):
             table.add_column(name, overflow="fold")
         for entry in listed[:longest]:
-            kind = entry.kind if entry.count == 1 else f"{entry.count:,} {entry.kind}s"
+            kind = entry.kind if entry.count == 1 else f"{entry.count:,} {plural(entry.kind)}"
             table.add_row(kind, one_line(entry.name), escape(entry.reason))
         if len(listed) > longest:
             table.add_row("...", f"and {len(listed) - longest:,} more", "all are in the list beside the output")
@@ -170,21 +185,42 @@ class Ledger:
         except (KeyError, TypeError) as error:
             raise ValueError(f"it is no ledger: {error!r}") from error
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, **made: Any) -> Path:
         """Write the list for programs: JSON lines, first the sentence and the counts, then one line per entry.
+
+        Args:
+            path: the file.
+            made: what the output beside it was made of, for the first line (see `read_made`).
 
         Raises:
             StorageError: the file can't be written.
         """
-        head = {"sentence": self.sentence, "came": dict(self.came), "used": dict(self.used)}
+        head = {"sentence": self.sentence, "came": dict(self.came), "used": dict(self.used), **made}
         lines = [head, *(entry.to_json() for entry in self.entries)]
         write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
         return path
 
 
 def beside(output: Path) -> Path:
-    """Return the path of the list beside an output: `ledger.jsonl` in a folder, `NAME.ledger.jsonl` for a file."""
-    return output / SUFFIX[1:] if output.is_dir() else output.with_name(output.stem + SUFFIX)
+    """Return the path of the list beside an output: `ledger.jsonl` in a folder, `x.csv.ledger.jsonl` for `x.csv`."""
+    return output / SUFFIX[1:] if output.is_dir() else output.with_name(output.name + SUFFIX)
+
+
+def read_made(output: Path) -> dict[str, Any]:
+    """Return the first line of the list beside an output; `{}` where there is none, or a damaged one."""
+    try:
+        with beside(output).open(encoding="utf-8") as file:
+            return dict(json.loads(file.readline()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def noted(file: str, notes: Iterable[Reason]) -> list[Entry]:
+    """Return the remarks on a recording that is used all the same: one for each cause."""
+    causes: dict[str, list[Reason]] = {}
+    for note in notes:
+        causes.setdefault(note.cause, []).append(note)
+    return [Entry("recording", file, "; ".join(said), cause, used=True) for cause, said in causes.items()]
 
 
 def one_line(name: str) -> str:

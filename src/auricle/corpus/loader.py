@@ -7,6 +7,7 @@ threads decode in parallel, and share one cache of decoded clips.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -19,13 +20,14 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio
+from auricle.audio.recording import SILENCE
 from auricle.corpus.decoded import DecodedCache, Quantised
-from auricle.corpus.losses import clip_name
-from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, make_plan
+from auricle.corpus.losses import clip_name, silence
+from auricle.corpus.order import Epoch, LoaderConfig, crop_generator, fitted, make_plan
 from auricle.corpus.reading import expansions, share_notes
 from auricle.corpus.table import Corpus
-from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill, padding_share
-from auricle.errors import AudioError, ConfigError, CorpusError
+from auricle.corpus.windows import WindowConfig, fill, padding_share
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason
 from auricle.words import counted
 
 __all__ = ["Batch", "Loader", "LoaderConfig"]
@@ -34,6 +36,8 @@ __all__ = ["Batch", "Loader", "LoaderConfig"]
 _WHOLE_WINDOWS = 12
 # An energy crop of such a long clip is chosen inside a range of this many windows.
 _ENERGY_WINDOWS = 4
+# A long recording is searched for sound in pieces of this many seconds, once, where windows of it are silent.
+_PIECE = 120.0
 # Rows of a unit of work for a background thread: large enough to keep the overhead small.
 _GROUP = 8
 # More unusable clips for one window than this are not just a few corrupt files.
@@ -61,6 +65,8 @@ class Loader:
     """Makes the batches of any step of a training run.
 
     Attributes:
+        config: how clips become batches; where a corpus is smaller than a batch, the batch is lowered to it.
+        asked: the settings before that.
         steps_per_epoch: batches in an epoch.
     """
 
@@ -87,26 +93,29 @@ class Loader:
             world: how many processes train together.
 
         Raises:
-            ConfigError: the batch does not divide by `world`, or is larger than the corpus.
+            ConfigError: the batch does not divide by `world`, or the corpus has fewer windows than that.
             CorpusError: the corpus is empty.
         """
         if not 0 <= rank < world:
             raise ConfigError(f"rank {rank} is not among {world} ranks; expected 0 to {world - 1}")
-        self.corpus, self.window, self.config = corpus, window, config
+        self.corpus, self.window, self.asked = corpus, window, config
         self.rate, self.seed, self.rank, self.world = rate, seed, rank, world
-        self._broken: dict[str, str] = {}
-        self._unusable: dict[int, str] = {}
+        self._broken: dict[str, Reason] = {}
+        self._unusable: dict[int, Reason] = {}
+        self._silent: dict[int, Reason] = {}
+        self._sounding: set[int] = set()
         self._lock = threading.Lock()
         self._samples = window.samples(rate)
         # As played: a clip whose time is expanded fills more windows.
         self._expansion = expansions(corpus)
         self._seconds = np.asarray(corpus.column("seconds"), dtype=np.float64) * self._expansion
+        self.config = config = fitted(self._seconds, window, config, world)
         self._plan = make_plan(self._seconds, window, config, world)
         self._epochs: dict[int, Epoch] = {}
         self._cache = DecodedCache(config.cache_mb * 2**20)
         self.steps_per_epoch = self._plan.steps
         for index in np.flatnonzero(self._seconds < config.shortest):
-            self._note(int(index), f"too short: {self._seconds[index]:.3g} s")
+            self._note(int(index), self._too_short(int(index)))
 
     def iterate(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
         """Yield the batches from `start_step` on (to `stop_step`, else without end).
@@ -135,21 +144,35 @@ class Loader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     @property
-    def broken(self) -> dict[str, str]:
+    def broken(self) -> dict[str, Reason]:
         """Recordings that could not be used so far -> the reason; others replaced them."""
         with self._lock:
             return dict(self._broken)
 
     @property
-    def lost(self) -> dict[int, str]:
+    def lost(self) -> dict[int, Reason]:
         """Rows of the clips that are not used any more -> the reason (of long recordings, other windows are drawn)."""
         short = np.flatnonzero(self._seconds < self.config.shortest).tolist()
         with self._lock:
-            return {row: f"too short: {self._seconds[row]:.3g} s" for row in short} | self._unusable
+            return {row: self._too_short(row) for row in short} | self._unusable
+
+    @property
+    def silent(self) -> dict[int, Reason]:
+        """Rows of silent clips that are used all the same, without `skip_silent` -> the remark."""
+        with self._lock:
+            return dict(self._silent)
+
+    def _too_short(self, index: int) -> Reason:
+        return Reason(f"too short: {self._seconds[index]:.3g} s", "too short")
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is wrong with the draws of an epoch: one recording that fills much of it."""
-        return share_notes(self.corpus, self._seconds if self.config.sampling == "duration" else None)
+        """Return what is remarkable of an epoch: a batch that was lowered, one recording that fills much of it."""
+        shares = share_notes(self.corpus, self._seconds if self.config.sampling == "duration" else None)
+        if self.config == self.asked:
+            return shares
+        windows = sum(self._plan.windows(members) for members, _ in self._plan.groups)
+        said = f"the corpus fills {counted(windows, 'window')} in an epoch, too few for a batch as it is set"
+        return (f"{said}: --loader.batch is lowered to {self.config.batch}", *shares)
 
     def padding(self) -> float:
         """Return the share (0 ... 1) of the first epoch's batches that is padding, from the table's durations."""
@@ -211,15 +234,15 @@ class Loader:
                 reason = f"{self.corpus[index].file}: {error.reason}"
                 self._note(index, error.reason)
                 failed.add(index)
-                if not self._is_long(index):
-                    self._unusable[index] = reason
+                if not self._is_long(index) or error.reason.cause == "silent":
+                    self._unusable[index] = error.reason
         broken = self.broken
         raise CorpusError(
             f"corpus {self.corpus.name}: {counted(len(broken), 'recording')} can't be used, and no other was found for "
             f"a window; the last one: {reason or ': '.join(list(broken.items())[-1])}. Run `auricle corpus scan` on it"
         )
 
-    def _note(self, index: int, reason: str) -> None:
+    def _note(self, index: int, reason: Reason) -> None:
         with self._lock:
             self._broken[clip_name(self.corpus, index)] = reason
 
@@ -236,10 +259,31 @@ class Loader:
             clip = Quantised.of(self.corpus.audio(index, self.rate))
             self._cache.put(index, clip)
         if len(clip.samples) < self.config.shortest * self.rate:
-            raise AudioError(f"too short: {len(clip.samples)} samples at {self.rate} Hz")
-        if self.config.skip_silent and clip.spread < 10 ** (SILENCE_DB / 20):
-            raise AudioError(f"silent: its samples vary by {clip.spread:.1e} of full scale")
+            raise AudioError(f"too short: {len(clip.samples)} samples at {self.rate} Hz", cause="too short")
+        self._refuse_silent(index, silence(clip.spread))
         return fill(clip.restore(), self._samples, self.window, generator)
+
+    def _refuse_silent(self, index: int, said: Reason | None) -> None:
+        if said is not None and self.config.skip_silent:
+            raise AudioError(said)
+        if said is not None:
+            with self._lock:
+                self._silent[index] = said
+
+    def _silence_of_long(self, index: int) -> Reason | None:
+        """Search a long recording for sound, up to the first piece that has some."""
+        if index in self._sounding:
+            return None
+        # Durations in manually written tables are rounded.
+        length = max(self.corpus[index].seconds - 0.01, 0.001)
+        lowest, highest = math.inf, -math.inf
+        for start in np.arange(0.0, length, _PIECE):
+            wave = self.corpus.audio(index, self.rate, start=float(start), seconds=_PIECE)
+            lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
+            if silence((highest - lowest) / 2) is None:
+                self._sounding.add(index)
+                return None
+        return silence((highest - lowest) / 2)
 
     def _window_of_long(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
         """Read only a range of a long recording; draw again if it is silent, as `fill` does for shorter clips."""
@@ -255,8 +299,9 @@ class Loader:
             for s in starts
         )
         first = next(ranges)
-        floor = 10 ** (SILENCE_DB / 20)
-        chosen = first if first.spread > floor else next((r for r in ranges if r.spread > floor), first)
+        chosen = first if first.spread > SILENCE else next((r for r in ranges if r.spread > SILENCE), first)
+        if chosen.spread <= SILENCE:
+            self._refuse_silent(index, self._silence_of_long(index))
         return fill(chosen.restore(), self._samples, window, generator)
 
 

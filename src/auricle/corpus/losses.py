@@ -1,72 +1,94 @@
-"""Clips that are lost after a corpus was opened, in its ledger: too short, silent, unlabelled, undecodable."""
+"""Clips that are lost after a corpus was opened, or used with a remark, in its ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from auricle.audio.recording import SILENCE
 from auricle.corpus.ledger import FOLLOWS, Entry, Kind, Ledger
 from auricle.corpus.table import Corpus
+from auricle.errors import Reason
 
-# Readers and encoders give their reasons in sentences, which may hold any file's name: whole phrases name the cause.
-_CAUSES = (
-    ("silent: its samples vary", "silent"),
-    ("empty (0 bytes)", "empty"),
-    ("no samples (zero length)", "empty"),
-    ("pointer, not the recording", "not downloaded"),
-    ("HTML or XML, not the recording", "not audio"),
-    ("JSON text, not the recording", "not audio"),
-    ("too short: ", "too short"),
-    ("shorter than the encoder needs", "too short"),
-    ("samples read are NaN or infinite", "not finite"),
-    ("is not finite", "not finite"),
-    ("are not finite", "not finite"),
-    ("channels cancel each other", "channels cancel"),
-    ("no such file", "missing"),
-)
+
+def silence(spread: float) -> Reason | None:
+    """Return what a ledger says of a silent clip, whatever reads it; None of any other.
+
+    Args:
+        spread: half the range between its lowest and its highest sample: a constant is silence, too.
+
+    Examples:
+        >>> silence(0.2), silence(0.0).cause
+        (None, 'silent')
+    """
+    if spread >= SILENCE:
+        return None
+    said = f"silent: its samples vary by less than {SILENCE:g} of full scale"
+    return Reason(f"{said}; pre-training skips it, embeddings and probes use it", "silent")
+
+
+def spread_of(wave: np.ndarray) -> float:
+    """Return half the range between the lowest and the highest sample of a clip, see `silence`."""
+    return (float(wave.max()) - float(wave.min())) / 2 if len(wave) else 0.0
 
 
 def clip_name(corpus: Corpus, row: int) -> str:
     """Return the name of a clip: its recording's, with the range if it is one."""
-    clip = corpus[row]
-    return clip.file if corpus.is_whole(row) else f"{clip.file} [{clip.start:g} s + {clip.seconds:g} s]"
+    return clip_names(replace(corpus, table=corpus.table.slice(row, 1)), [0])[0]
 
 
-def cause_of(reason: str) -> str:
-    """Return the cause of a reason in one or two words, such as `silent` or `too short`; `corrupt` where none fits."""
-    return next((cause for words, cause in _CAUSES if words in reason), "corrupt")
+def clip_names(corpus: Corpus, rows: Iterable[int]) -> list[str]:
+    """Return the names of clips, see `clip_name`."""
+    files, starts, seconds, whole = (corpus.column(name) for name in ("file", "start", "seconds", "_whole"))
+    return [files[r] if whole[r] else f"{files[r]} [{starts[r]:g} s + {seconds[r]:g} s]" for r in rows]
 
 
-def with_losses(corpus: Corpus, reasons: Mapping[int, tuple[str, str]]) -> Ledger:
-    """Return a corpus's ledger in which clips are skipped.
+def with_losses(
+    corpus: Corpus, reasons: Mapping[int, Reason], remarks: Mapping[int, Reason | None] | None = None
+) -> Ledger:
+    """Return a corpus's ledger in which clips are skipped, or used with a remark.
 
     A recording is skipped if none of its clips is left; its events and the rows of its label table follow. Where clips
     are ranges, they are counted too, once for all steps that lose some.
 
     Args:
         corpus: the clips.
-        reasons: row -> reason, and cause in one or two words.
+        reasons: row -> reason.
+        remarks: row -> what is said of a clip that is used all the same.
 
     Examples:
         >>> corpus = Corpus.from_columns({"file": ["a.wav", "b.wav"], "seconds": [1.0, 2.0]}, root="sounds")
-        >>> with_losses(corpus, {1: ("it is silent", "silent")}).sentence
+        >>> with_losses(corpus, {1: Reason("it is silent", "silent")}).sentence
         '1 of 2 recordings used; 1 skipped: 1 silent'
+        >>> with_losses(corpus, {}, {1: Reason("it is silent", "silent")}).sentence
+        '2 of 2 recordings used (1 silent)'
     """
     files = corpus.column("file")
     left = {file for row, file in enumerate(files) if row not in reasons} if reasons else set(files)
-    lost = {files[row]: Entry("recording", files[row], *why) for row, why in reasons.items() if files[row] not in left}
+    lost = {
+        files[row]: Entry("recording", files[row], why, why.cause)
+        for row, why in reasons.items()
+        if files[row] not in left
+    }
     ledger = corpus.ledger.drop(*lost.values(), *_following(corpus, reasons, set(lost)))
-    if len(set(files)) == len(files) and "clip" not in ledger.came:
-        return ledger
-    clips = [Entry("clip", clip_name(corpus, row), *why) for row, why in reasons.items()]
-    # An earlier step may have counted them; those that came since, by dividing or joining, are new.
-    new = max(0, len(files) - ledger.used.get("clip", 0))
-    return ledger.add("clip", used=new).drop(*clips)
+    divided = len(set(files)) < len(files) or "clip" in ledger.came
+    named = (lambda rows: clip_names(corpus, rows)) if divided else (lambda rows: [files[row] for row in rows])
+    if divided:
+        clips = zip(named(reasons), reasons.values(), strict=True)
+        # An earlier step may have counted them; those that came since, by dividing or joining, are new.
+        new = max(0, len(files) - ledger.used.get("clip", 0))
+        ledger = ledger.add("clip", used=new).drop(*(Entry("clip", name, why, why.cause) for name, why in clips))
+    said = {row: why for row, why in (remarks or {}).items() if why is not None and row not in reasons}
+    kind: Kind = "clip" if divided else "recording"
+    remarked = zip(named(said), said.values(), strict=True)
+    return ledger.drop(*(Entry(kind, name, why, why.cause, used=True) for name, why in remarked))
 
 
-def _following(corpus: Corpus, reasons: Mapping[int, tuple[str, str]], lost: set[str]) -> list[Entry]:
+def _following(corpus: Corpus, reasons: Mapping[int, Reason], lost: set[str]) -> list[Entry]:
     """Return the rows of a label table and the events that are skipped with clips and recordings."""
     files, held = corpus.column("file"), corpus.column("_rows")
     # The row of a divided clip is used as long as any of its pieces may be.
@@ -84,7 +106,13 @@ def _following(corpus: Corpus, reasons: Mapping[int, tuple[str, str]], lost: set
     return [Entry(kind, corpus.name, why, FOLLOWS, count) for kind, count in known.items() if count]
 
 
-def with_unused(corpus: Corpus, label: str, rows: Iterable[int], lost: Mapping[int, str]) -> Ledger:
+def with_unused(
+    corpus: Corpus,
+    label: str,
+    rows: Iterable[int],
+    lost: Mapping[int, str],
+    remarks: Mapping[int, Reason | None] | None = None,
+) -> Ledger:
     """Return a corpus's ledger without the clips that a task does not use.
 
     Args:
@@ -92,12 +120,15 @@ def with_unused(corpus: Corpus, label: str, rows: Iterable[int], lost: Mapping[i
         label: column of the labels; clips without a value in it are unlabelled.
         rows: rows of the clips that take part.
         lost: those of them that can't be read -> the reason.
+        remarks: as for `with_losses`.
     """
     part = set(rows)
     labels = corpus.column(label) if label in corpus.columns else [""] * len(corpus)
     reasons = {
-        row: ("it has no label", "unlabelled") if value is None else ("the task does not use it", "not in the task")
+        row: Reason("it has no label", "unlabelled")
+        if value is None
+        else Reason("the task does not use it", "not in the task")
         for row, value in enumerate(labels)
         if row not in part
     }
-    return with_losses(corpus, reasons | {row: (why, cause_of(why)) for row, why in lost.items()})
+    return with_losses(corpus, reasons | {row: Reason(why) for row, why in lost.items()}, remarks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +11,9 @@ from annotated_types import Ge
 
 from auricle.config import Config, Count, Natural, Positive
 from auricle.corpus.windows import WindowConfig
+from auricle.devices import cores
 from auricle.errors import ConfigError, CorpusError
+from auricle.words import counted
 
 # Seed sequences ignore trailing zeros, so that streams differ in a leading number.
 _ORDER, _CROP = 1, 2
@@ -32,7 +33,8 @@ class LoaderConfig(Config):
         cache_mb: memory for decoded clips (16 bit), so that later epochs decode nothing; 0: none.
         sampling: `clip`: every clip once in an epoch; `duration`: clips are drawn in proportion to their length, a
             recording of hours as often as the same hours in clips, and never fewer windows than there are clips.
-        buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none.
+        buckets: length buckets, for variable windows: a batch holds clips of similar length; 0 or 1: none. One that
+            fills no batch joins its neighbour.
         drop_last: drop an epoch's last incomplete batch.
         shortest: replace clips of fewer seconds: repeated, these are only a tone or a constant.
         skip_silent: replace clips that are digitally silent (constant to within -80 dB of full scale): all views of all
@@ -56,8 +58,7 @@ class LoaderConfig(Config):
         """Return the number of background threads on this machine."""
         if self.workers >= 0:
             return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-        return 1 if cores <= 2 else min(8, cores // 2)
+        return 1 if cores() <= 2 else min(8, cores() // 2)
 
 
 def crop_generator(seed: int, epoch: int, place: int) -> np.random.Generator:
@@ -168,36 +169,67 @@ def make_plan(seconds: np.ndarray, window: WindowConfig, config: LoaderConfig, w
         world: ranks that share a batch evenly.
 
     Raises:
-        ConfigError: the batch does not divide by `world`, or no group holds a whole batch.
+        ConfigError: the batch does not divide by `world`.
         CorpusError: no clip is long enough.
     """
     usable = np.flatnonzero(seconds >= config.shortest)
     if not len(usable):
         found = f"the longest of {len(seconds)} clips has {seconds.max():.3g} s" if len(seconds) else "no clips"
-        raise CorpusError(f"nothing to load: {found}; clips of at least {config.shortest:g} s are needed")
+        raise CorpusError(
+            f"nothing to load: {found}; clips of at least {config.shortest:g} s are needed: "
+            "add longer recordings, or lower --loader.shortest"
+        )
     if config.batch_seconds is None and config.batch % world:
         raise ConfigError(
-            f"loader.batch is {config.batch}, which {world} ranks can't share evenly; use a multiple of {world}"
+            f"loader.batch is {config.batch}, which {world} ranks can't share evenly; set --loader.batch "
+            f"{max(world, config.batch - config.batch % world)}"
         )
     lengths = np.minimum(seconds[usable], window.seconds) if window.variable else np.full(len(usable), window.seconds)
-    groups = []
-    for rows in _buckets(lengths, config.buckets if window.variable else 1):
-        count = config.batch
-        if config.batch_seconds is not None:
-            count = int(config.batch_seconds / lengths[rows].max())
-            count = max(world, count - count % world)
-        groups.append((usable[rows], count))
     by_duration = seconds if config.sampling == "duration" else None
-    plan = Plan(tuple(groups), config.drop_last, world, by_duration, window.seconds)
-    if plan.steps == 0:
-        largest = max(plan.windows(members) for members, _ in groups)
-        count = min(count for _, count in groups)
+
+    def plan(buckets: list[np.ndarray]) -> Plan:
+        groups = []
+        for rows in buckets:
+            count = config.batch
+            if config.batch_seconds is not None:
+                count = int(config.batch_seconds / lengths[rows].max())
+                count = max(world, count - count % world)
+            groups.append((usable[rows], count))
+        return Plan(tuple(groups), config.drop_last, world, by_duration, window.seconds)
+
+    # A bucket that fills no batch would never be drawn: it joins its neighbour.
+    merged: list[np.ndarray] = []
+    for rows in _buckets(lengths, config.buckets if window.variable else 1):
+        if merged and not (plan([merged[-1]]).steps and plan([rows]).steps):
+            rows = np.concatenate([merged.pop(), rows])
+        merged.append(rows)
+    return plan(merged)
+
+
+def fitted(seconds: np.ndarray, window: WindowConfig, config: LoaderConfig, world: int) -> LoaderConfig:
+    """Return the settings with a batch that the corpus fills, where an epoch would have none; else as they are.
+
+    Args:
+        seconds: as for `make_plan`, as are `window`, `config` and `world`.
+        window: fixed or variable windows.
+        config: to lower.
+        world: ranks that share a batch evenly.
+
+    Raises:
+        ConfigError: the batch does not divide by `world`, or there are fewer windows than ranks.
+        CorpusError: no clip is long enough.
+    """
+    plan = make_plan(seconds, window, config, world)
+    if plan.steps:
+        return config
+    ((members, _),) = plan.groups
+    windows = plan.windows(members)
+    if windows < world:
         raise ConfigError(
-            f"a batch has {count} clips and the corpus only {len(usable)} (of {len(seconds)} long enough; at most "
-            f"{largest} in a length bucket); set loader.batch to at most {largest - largest % world}, "
-            "use fewer loader.buckets, or set loader.drop_last to false"
+            f"the corpus fills {counted(windows, 'window')} in an epoch, fewer than the {world} ranks that share a "
+            "batch; start fewer ranks, or add recordings"
         )
-    return plan
+    return config.replace(batch=windows - windows % world, batch_seconds=None)
 
 
 def _buckets(lengths: np.ndarray, count: int) -> list[np.ndarray]:

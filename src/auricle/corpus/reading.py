@@ -14,6 +14,7 @@ from auricle.corpus.columns import READ_CHANNEL, READ_EXPANSION
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, ConfigError
+from auricle.words import counted
 
 # Headers that are read to learn the rates of a corpus that was not scanned.
 _LOOKED_AT = 200
@@ -106,49 +107,53 @@ def expansions(corpus: Corpus) -> np.ndarray:
 def band_notes(corpus: Corpus, rate: int) -> tuple[str, ...]:
     """Return what an encoder of `rate` Hz misses of the band of a corpus, or finds empty; nothing if they fit.
 
-    Rates come from a scan's table, or else from the headers of at most 200 recordings.
+    Rates come from a scan's table, or else from the headers of at most 200 recordings, which the notes then say.
 
     Examples:
         >>> corpus = Corpus.from_columns({"file": ["bat.wav"], "seconds": [1.0], "scan_rate": [384000]}, root="bats")
         >>> print(band_notes(corpus, 16000)[0].partition(":")[0])
-        1 of 1 recordings have more than twice the encoder's rate (16,000 Hz), up to 384,000 Hz
+        1 of 1 recording has more than twice the encoder's rate (16,000 Hz), up to 384,000 Hz
     """
-    rates = _rates(corpus)
-    count = len(rates)
+    rates, total = _rates(corpus)
     high, low = [r for r in rates if r > _FAR * rate], [r for r in rates if r * _FAR <= rate]
     notes = []
-    if high:
-        factor = math.ceil(max(high) / rate)
-        way = f"; --time-expansion {factor} brings it into the encoder's band" if max(high) >= _ULTRASONIC else ""
-        notes.append(
-            f"{len(high)} of {count} recordings have more than twice the encoder's rate ({rate:,} Hz), up to "
-            f"{max(high):,.0f} Hz: what lies above {rate / 2000:g} kHz is lost{way}"
+    for some, kind in ((high, "more than twice"), (low, "at most half")):
+        if not some:
+            continue
+        sampled = f" looked at ({total:,} in all; `auricle corpus scan` looks at each)" if len(rates) < total else ""
+        found = (
+            f"{len(some)} of {counted(len(rates), 'recording')}{sampled} {'has' if len(some) == 1 else 'have'} {kind} "
+            f"the encoder's rate ({rate:,} Hz), "
         )
-    if low:
-        notes.append(
-            f"{len(low)} of {count} recordings have at most half the encoder's rate ({rate:,} Hz), down to "
-            f"{min(low):,.0f} Hz: above {min(low) / 2000:g} kHz the encoder finds nothing in them"
-        )
+        if some is high:
+            factor = math.ceil(max(high) / rate)
+            way = f"; --time-expansion {factor} brings it into the encoder's band" if max(high) >= _ULTRASONIC else ""
+            notes.append(f"{found}up to {max(high):,.0f} Hz: what lies above {rate / 2000:g} kHz is lost{way}")
+        else:
+            way = f"above {min(low) / 2000:g} kHz the encoder finds nothing in them"
+            notes.append(f"{found}down to {min(low):,.0f} Hz: {way}")
     return tuple(notes)
 
 
 @lru_cache(maxsize=8)
-def _rates(corpus: Corpus) -> list[float]:
-    """Return the rates of (some) recordings, as they are played to an encoder."""
+def _rates(corpus: Corpus) -> tuple[list[float], int]:
+    """Return the rates of (some) recordings, as they are played to an encoder, and the number of recordings."""
     factors = expansions(corpus)
+    _, firsts = np.unique(np.asarray(corpus.table.column("file")), return_index=True)
     if "scan_rate" in corpus.columns:
-        known = zip(corpus.column("scan_rate"), factors, strict=True)
-        return [rate / factor for rate, factor in known if rate]
-    found = []
-    spread = np.linspace(0, len(corpus) - 1, min(len(corpus), _LOOKED_AT)).astype(int)
-    for index in np.unique(spread).tolist():
+        known = corpus.column("scan_rate")
+        rates = [known[row] / factors[row] for row in firsts.tolist() if known[row]]
+        return rates, len(rates)
+    found: list[float] = []
+    spread = np.linspace(0, len(firsts) - 1, min(len(firsts), _LOOKED_AT)).astype(int)
+    for index in firsts[spread].tolist():
         row = corpus.table.slice(index, 1).to_pylist()[0]
         try:
             info = corpus.stores[row["_store"]].probe(Place(row["_key"], row["_offset"], row["_size"]))
         except AudioError:
             continue
         found.append(info.rate / factors[index])
-    return found
+    return found, len(firsts)
 
 
 def share_notes(corpus: Corpus, seconds: np.ndarray | None = None) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.audio.decode import FileInfo
 from auricle.corpus.columns import reading_of
-from auricle.corpus.ledger import Entry, beside
-from auricle.corpus.losses import cause_of, with_losses
+from auricle.corpus.ledger import beside, noted
+from auricle.corpus.losses import silence, with_losses
 from auricle.corpus.readers.listing import SCAN_TABLE, list_folder
 from auricle.corpus.readers.table_file import write_table
 from auricle.corpus.reading import band_notes, read_as
@@ -25,8 +25,7 @@ from auricle.corpus.scan_report import ScanReport
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import Place
 from auricle.corpus.table import Corpus
-from auricle.corpus.windows import SILENCE_DB
-from auricle.errors import AudioError, CorpusError
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason
 
 # Long recordings are read in pieces of this many seconds.
 _PIECE = 120.0
@@ -60,7 +59,7 @@ class Sound:
     @property
     def silent(self) -> bool:
         """Whether all samples are constant to within -80 dB of full scale."""
-        return self.spread < 10 ** (SILENCE_DB / 20)
+        return silence(self.spread) is not None
 
 
 def scan(
@@ -82,8 +81,9 @@ def scan(
 
     Args:
         path: whatever `open_corpus` opens, or an open corpus.
-        out: the table (`.parquet`), or a folder for it; by default `auricle-corpus.parquet` in the corpus's own folder,
-            which `open_corpus` then reads as long as no file there changes.
+        out: the table (`.parquet`), or a folder for it: one that is there, or a name without an ending; by default
+            `auricle-corpus.parquet` in the corpus's own folder, which `open_corpus` then reads as long as no file there
+            changes.
         split: only this split.
         exclude: sub-folders to skip in a folder of corpora.
         workers: decoding threads; by default one per core, at most eight.
@@ -94,6 +94,7 @@ def scan(
         rate: sample rate in Hz of the encoders that the corpus is for: rates far from it are noted.
 
     Raises:
+        ConfigError: `out` has another ending than `.parquet`.
         CorpusError: there is no corpus, or none of its recordings can be used.
         StorageError: the table can't be written.
 
@@ -101,27 +102,26 @@ def scan(
         >>> import auricle
         >>> report = auricle.scan("recordings")  # doctest: +SKIP
     """
+    target = None if out is None or not write else _target(Path(out))
     corpus = path if isinstance(path, Corpus) else open_corpus(path, split=split, exclude=exclude)
     corpus = read_as(corpus, channel, time_expansion)
     sounds = _measure(corpus, workers or min(8, os.cpu_count() or 1), progress)
     files = corpus.column("file")
-    good = [i for i, sound in enumerate(sounds) if not isinstance(sound, str)]
-    broken = {i: (sound, cause_of(sound)) for i, sound in enumerate(sounds) if isinstance(sound, str)}
-    ledger = with_losses(corpus, broken)
+    good = [i for i, sound in enumerate(sounds) if not isinstance(sound, Reason)]
+    broken = {i: sound for i, sound in enumerate(sounds) if isinstance(sound, Reason)}
+    silent = {i: silence(sound.spread) for i, sound in enumerate(sounds) if not isinstance(sound, Reason)}
+    ledger = with_losses(corpus, broken, silent)
     if not good:
         file, reason = next(iter(ledger.reasons().items()))
         raise CorpusError(
             f"no recording of {corpus.name} can be used: {len(set(files))} are corrupt, such as {file}: {reason}"
         )
-    seen = [sound for sound in sounds if not isinstance(sound, str)]
+    seen = [sound for sound in sounds if not isinstance(sound, Reason)]
     usable = _with_sounds(corpus.select(good), seen)
     names = usable.column("file")
     # Opening has read the headers; decoding finds more, such as joined files.
-    said = {name: "; ".join(sound.info.notes) for name, sound in zip(names, seen, strict=True) if sound.info.notes}
-    known = {(entry.name, entry.reason) for entry in ledger.entries if entry.used}
-    new = (pair for pair in said.items() if pair not in known)
-    ledger = ledger.drop(*(Entry("recording", *pair, "read in part", used=True) for pair in new))
-    usable = replace(usable, ledger=ledger)
+    found = {name: sound.info.notes for name, sound in zip(names, seen, strict=True)}
+    usable = replace(usable, ledger=ledger.drop(*(entry for pair in found.items() for entry in noted(*pair))))
     same: dict[str, list[str]] = {}
     for name, sound in zip(names, seen, strict=True):
         if not sound.silent:
@@ -130,8 +130,9 @@ def scan(
     table = None
     if write:
         whole = isinstance(path, str | Path) and split is None and not exclude
-        table = _write(usable, Path(path) if whole and isinstance(path, str | Path) else None, out, notes)
-    ledger.write(beside(table)) if table is not None else None
+        table = _write(usable, Path(path) if whole and isinstance(path, str | Path) else None, target, notes)
+    if table is not None:
+        usable.ledger.write(beside(table))
     return ScanReport(
         usable,
         tuple(tuple(group) for group in same.values() if len(group) > 1),
@@ -142,9 +143,9 @@ def scan(
     )
 
 
-def _measure(corpus: Corpus, workers: int, progress: bool) -> list[Sound | str]:
+def _measure(corpus: Corpus, workers: int, progress: bool) -> list[Sound | Reason]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    found: list[Sound | str] = []
+    found: list[Sound | Reason] = []
     with ThreadPoolExecutor(workers) as pool, Progress(*columns, disable=not progress) as bar:
         task = bar.add_task(f"scanning {corpus.name}", total=len(corpus))
         for sound in pool.map(lambda i: _sound(corpus, i), range(len(corpus))):
@@ -153,7 +154,7 @@ def _measure(corpus: Corpus, workers: int, progress: bool) -> list[Sound | str]:
     return found
 
 
-def _sound(corpus: Corpus, index: int) -> Sound | str:
+def _sound(corpus: Corpus, index: int) -> Sound | Reason:
     """Decode one clip; return the reason if that is not possible."""
     row = corpus.table.slice(index, 1).to_pylist()[0]
     store = corpus.stores[row["_store"]]
@@ -217,10 +218,21 @@ def _with_sounds(corpus: Corpus, sounds: Sequence[Sound]) -> Corpus:
     return corpus
 
 
-def _write(corpus: Corpus, path: Path | None, out: Path | str | None, notes: list[str]) -> Path | None:
+def _target(out: Path) -> Path:
+    """Return the path of the table, before any work is done."""
+    if out.is_dir() or not out.suffix:
+        return out / SCAN_TABLE
+    if out.suffix.lower() != ".parquet":
+        raise ConfigError(
+            f"{out} ends in {out.suffix!r}, and the table of a scan is Parquet; expected a file that ends in .parquet, "
+            f"or a folder; set --out {out.with_suffix('.parquet')}"
+        )
+    return out
+
+
+def _write(corpus: Corpus, path: Path | None, target: Path | None, notes: list[str]) -> Path | None:
     folder = path if path is not None and path.is_dir() else None
-    if out is not None:
-        target = Path(out) if Path(out).suffix == ".parquet" else Path(out) / SCAN_TABLE
+    if target is not None:
         if folder is None or target.resolve() != folder.resolve() / SCAN_TABLE:
             return write_table(corpus, target)
     elif folder is None:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from auricle.corpus.ledger import Ledger, one_line
 from auricle.corpus.table import Corpus
-from auricle.words import counted
+from auricle.words import counted, plural
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,6 @@ class ScanReport:
         if self.ledger.entries:
             console.print(self.ledger.table(longest))
         _list(console, "duplicates", ("  =  ".join(one_line(f) for f in g) for g in self.duplicates), longest)
-        _list(console, "silent", (one_line(file) for file in self.silent), longest)
         _list(console, "clipped", (one_line(file) for file in self.clipped), longest)
         for note in self.notes:
             console.print(f"note: {escape(note)}")
@@ -131,10 +130,11 @@ def _summary(report: ScanReport) -> Table:
     table.add_row("sources", str(len(sources)) if sources else "none")
     for kind, came in report.ledger.came.items():
         if came:
-            table.add_row(f"{kind}s", f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
+            table.add_row(plural(kind), f"{report.ledger.used.get(kind, 0):,} of {came:,} used")
     if corpus.event_table is not None:
         known = len(corpus.annotated & set(corpus.column("file")))
-        table.add_row("events", f"{len(corpus.events):,}, in {known:,} annotated recordings; the others are unknown")
+        where = counted(known, "annotated recording")
+        table.add_row("events", f"{len(corpus.events):,}, in {where}; the others are unknown")
     table.add_row(
         "duplicates", f"{counted(len(report.duplicates), 'group')}, {counted(sum(map(len, report.duplicates)), 'clip')}"
     )

@@ -46,7 +46,7 @@ from auricle.corpus.reading import read_as
 from auricle.corpus.synthetic.scenes import PREFIX as BUILTIN
 from auricle.corpus.synthetic.scenes import render_builtin
 from auricle.corpus.table import Corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, Reason
 
 
 def open_corpus(
@@ -121,7 +121,7 @@ def _only_split(corpus: Corpus, split: str) -> Corpus:
         raise CorpusError(
             f"corpus {corpus.name} has no split {split!r}; it has {', '.join(known) or 'none (no clip names one)'}"
         )
-    why = (f"it is not in split {wanted}", f"not in split {wanted}")
+    why = Reason(f"it is not in split {wanted}", f"not in split {wanted}")
     ledger = with_losses(corpus, {int(row): why for row in np.flatnonzero(~kept)})
     return replace(corpus.select(kept), ledger=ledger)
 

@@ -11,9 +11,10 @@ from rich.progress import track
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.corpus.decoded import Quantised
+from auricle.corpus.losses import silence
 from auricle.corpus.reading import expansions
 from auricle.corpus.table import Corpus
-from auricle.corpus.windows import SILENCE_DB, WindowConfig, fill
+from auricle.corpus.windows import WindowConfig, fill
 from auricle.errors import AudioError, CorpusError
 from auricle.words import counted
 
@@ -106,8 +107,9 @@ def _clip(
         clip = Quantised.of(corpus.audio(index, rate, start=start / factor, seconds=3.9 * window.seconds / factor))
     else:
         clip = Quantised.of(corpus.audio(index, rate))
-    if clip.spread < 10 ** (SILENCE_DB / 20):
-        raise AudioError(f"{corpus[index].file}: silent")
+    said = silence(clip.spread)
+    if said is not None:
+        raise AudioError(said, corpus[index].file)
     return fill(clip.restore(), samples, window, generator)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from auricle.audio.decode import Channel, FileInfo, decode, probe
 from auricle.config import nearest
-from auricle.errors import AudioError, CorpusError
+from auricle.errors import AudioError, CorpusError, Reason
 
 # Reading headers waits for the disk more than for the processor.
 _THREADS = 4
@@ -182,10 +182,10 @@ class TarStore(Store):
         return cls(Path(data["root"]))
 
 
-def probe_headers(store: Store, places: Sequence[Place]) -> list[FileInfo | str]:
+def probe_headers(store: Store, places: Sequence[Place]) -> list[FileInfo | Reason]:
     """Return what each recording holds, or the reason why it can't be read."""
 
-    def one(place: Place) -> FileInfo | str:
+    def one(place: Place) -> FileInfo | Reason:
         try:
             return store.probe(place)
         except AudioError as error:
@@ -195,6 +195,6 @@ def probe_headers(store: Store, places: Sequence[Place]) -> list[FileInfo | str]
         return list(pool.map(one, places, chunksize=32))
 
 
-def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | str]:
+def probe_seconds(store: Store, places: Sequence[Place]) -> list[float | Reason]:
     """Return the seconds of each recording, or the reason why it can't be read."""
     return [found if isinstance(found, str) else found.seconds for found in probe_headers(store, places)]

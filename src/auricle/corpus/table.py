@@ -132,15 +132,14 @@ class Corpus:
         if len(set(lengths.values())) > 1:
             raise CorpusError(f"the columns of a corpus differ in length: {lengths}")
         defaults: dict[str, Any] = {
-            "start": [0.0] * count,
-            **dict.fromkeys(("_store", "_rows"), [0] * count),
+            **dict.fromkeys(("start", "_store", "_rows"), pa.array(np.zeros(count))),
             "_key": columns["file"],
-            **dict.fromkeys(("_offset", "_size"), [-1] * count),
-            "_whole": ["start" not in columns] * count,
+            **dict.fromkeys(("_offset", "_size"), pa.array(np.full(count, -1))),
+            "_whole": pa.array(np.full(count, "start" not in columns)),
         }
         arrays: dict[str, pa.Array] = {}
         for column, kind in COLUMNS.items():
-            arrays[column] = typed(column, columns.get(column, defaults.get(column, [None] * count)), kind)
+            arrays[column] = typed(column, columns.get(column, defaults.get(column, pa.nulls(count))), kind)
         for column, values in columns.items():
             if column not in COLUMNS and column not in HIDDEN:
                 arrays[column] = untyped(values)

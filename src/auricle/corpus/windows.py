@@ -11,11 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from auricle.audio.recording import SILENCE
 from auricle.config import Config, Count, Positive
 from auricle.corpus.table import Corpus
-
-# Below this level of full scale a crop holds only dither.
-SILENCE_DB = -80.0
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,10 @@ def crop_start(wave: np.ndarray, samples: int, window: WindowConfig, generator: 
         weight = weight + 1e-10 + 1e-3 * weight.max()
         return int(generator.choice(starts, p=weight / weight.sum()))
     starts = generator.integers(0, room + 1, size=window.tries)
-    floor = 10 ** (SILENCE_DB / 10)
     for start in starts:
         part = wave[start : start + samples]
         # Without its mean: a dead microphone's constant is silence.
-        if float(np.dot(part, part)) - samples * float(part.mean()) ** 2 > floor * samples:
+        if float(np.dot(part, part)) - samples * float(part.mean()) ** 2 > SILENCE**2 * samples:
             return int(start)
     return int(starts[0])
 

@@ -283,8 +283,8 @@ class Encoder(nn.Module, ABC):
             unit = "samples" if self.bands is None else "frames"
             raise ConfigError(
                 f"found {x.shape[1]} {unit}, {name} needs at least {self.least_frames} for one token (its receptive "
-                "field); use longer clips, or in pre-training exclude shorter ones (--loader.shortest) or repeat them "
-                "(--window.short repeat)"
+                "field); use longer clips, or in pre-training longer windows (--window.seconds), and exclude shorter "
+                "clips (--loader.shortest) or repeat them (--window.short repeat)"
             )
         if self.max_frames is not None and x.shape[1] > self.max_frames:
             raise ConfigError(

@@ -74,9 +74,8 @@ class FrameRecurrent(Encoder):
     (`stream`). Before context, tokens are the frames themselves (width `mels`; no MASK ability then, since a mask
     vector has the width D), or the prenet's output. APC defines no clip vector; the mean of the valid tokens is used.
 
-    With a quantiser after the last layer, `Tokens.x` holds its codes, as the output layer of VQ-APC reads them; the
-    hidden states that the paper uses as features are `Layer.block` of layer `depth` (blocks are kept before
-    quantising).
+    Features are hidden states, as in VQ-APC's paper: with a quantiser after the last layer, `contextualize` returns the
+    layer's output before it. The codes that VQ-APC's output layer reads are those of `contextualize_quantised`.
     """
 
     def __init__(self, config: FrameRecurrentConfig, generator: torch.Generator | None = None) -> None:
@@ -119,12 +118,14 @@ class FrameRecurrent(Encoder):
         return Tokens(x, self.grid(x.shape[1]), valid=valid_positions(features.lengths.to(x.device), x.shape[1]))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        return self.contextualize_quantised(tokens, layers)[0]
+        return self._hidden(self._run(tokens, (*layers, self.depth), None, None)[0], layers)
 
     def contextualize_quantised(
         self, tokens: Tokens, layers: Sequence[int] = (), noise: Sequence[Tensor] | None = None
     ) -> tuple[Tokens, tuple[Quantised, ...]]:
         """Run the recurrent layers, and return the output of each quantiser, in the layers' order.
+
+        `Tokens.x` holds the codes where the last layer is quantised.
 
         Args:
             tokens: from `tokenize`.
@@ -158,6 +159,11 @@ class FrameRecurrent(Encoder):
         hidden = tuple(seen[layer] for layer in layers) if layers else None
         return replace(tokens, x=x, layers=hidden), tuple(after), tuple(quantised)
 
+    def _hidden(self, out: Tokens, layers: Sequence[int]) -> Tokens:
+        """Return the output of `_run` with the last layer's states, which lie last among its layers, as tokens."""
+        every = out.layers or ()
+        return replace(out, x=every[-1].block, layers=tuple(every[: len(layers)]) or None)
+
     @torch.no_grad()
     def codes(self, tokens: Tokens) -> Tensor:
         """Return `(B, N, G)` int64: the codes of all quantisers side by side, for tokens from `tokenize`.
@@ -183,5 +189,5 @@ class FrameRecurrent(Encoder):
         """
         if bool((features.lengths < features.x.shape[1]).any()):
             raise ConfigError("found padded frames in a piece of a stream; expected pieces of one length")
-        tokens, after, _ = self._run(self.tokenize(features), (), state, None)
-        return tokens, after
+        tokens, after, _ = self._run(self.tokenize(features), (self.depth,), state, None)
+        return self._hidden(tokens, ()), after

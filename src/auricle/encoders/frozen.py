@@ -16,7 +16,7 @@ from auricle.audio.arrays import mono_clips, resampled
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
-from auricle.errors import AudioError, ConfigError
+from auricle.errors import AudioError, ConfigError, Reason
 
 
 def weights_fingerprint(encoder: Encoder, frontend: FrontEnd) -> str:
@@ -151,7 +151,7 @@ class FrozenEncoder:
         for place, clip in enumerate(clips):
             short = self.shortfall(len(clip))
             if short is not None:
-                raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros")
+                raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros", cause=short.cause)
         rows = [
             self.pooled(Audio.stack(clips[start : start + batch], self.rate)).float().cpu().numpy()
             for start in range(0, len(clips), batch)
@@ -165,14 +165,15 @@ class FrozenEncoder:
             )
         return vectors[0] if single else vectors
 
-    def shortfall(self, samples: int) -> str | None:
+    def shortfall(self, samples: int) -> Reason | None:
         """Return why a clip of `samples` at the encoder's rate is too short for a token; None where it is not."""
         frames, least = self.frontend.frames(samples), self.encoder.least_frames
         if frames >= least:
             return None
         unit = "samples" if self.encoder.bands is None else "frames"
         seconds = least / self.encoder.input_rate
-        return f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds:.2g} s)"
+        said = f"shorter than the encoder needs: {frames} {unit} of {least} (about {seconds:.2g} s)"
+        return Reason(said, "too short")
 
     @property
     def randomisable(self) -> bool:

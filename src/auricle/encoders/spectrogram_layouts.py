@@ -30,12 +30,20 @@ _BERT: dict[str, Any] = {
 }
 _DEIT: dict[str, Any] = {
     **_VIT,
+    "patch_init": "torch",
     "class_tokens": 2,
     "cls_std": 0.02,
     "position_init": "normal",
     "pooling": "mean_of_cls",
 }
-_MAE: dict[str, Any] = {**_VIT, "positions": "sincos", "cls_std": 0.02, "pooling": "mean"}
+_MAE: dict[str, Any] = {
+    **_VIT,
+    "positions": "sincos",
+    "init": "xavier_uniform",
+    "patch_init": "xavier_uniform",
+    "cls_std": 0.02,
+    "pooling": "mean",
+}
 _ATST: dict[str, Any] = {
     **_VIT,
     "patch": (4, 64),
@@ -46,6 +54,16 @@ _ATST: dict[str, Any] = {
     "cls_std": 0.02,
 }
 
+_EAT: dict[str, Any] = {
+    **_MAE,
+    "init": "trunc_normal",
+    "cls_std": 1.0,
+    "pre_norm": True,
+    "block_norm": "post",
+    "final": "none",
+    "pooling": "cls",
+}
+
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ast": {**_DEIT, "stride": (10, 10)},
     "ssast": {**_DEIT, "pooling": "mean"},
@@ -53,8 +71,9 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "audio_mae": _MAE,
     "maskspec": {**_MAE, "frames": 1008},
     "msm_mae": {**_MAE, "mels": 80, "frames": 208, "pooling": "concat_freq"},
-    "m2d": {**_MAE, "mels": 80, "frames": 608, "cls": False, "pooling": "concat_freq"},
-    "eat": {**_MAE, "pre_norm": True, "block_norm": "post", "final": "none", "pooling": "cls"},
+    "m2d": {**_MAE, "mels": 80, "frames": 608, "pooling": "concat_freq"},
+    "eat": _EAT,
+    "bat": {**_EAT, "init": "xavier_uniform", "patch_init": "torch", "cls_std": 0.02, "attention_gate": True},
     "atst_clip": {**_ATST, "pooling": "cls"},
     "atst_frame": {**_ATST, "cls": False, "pooling": "mean"},
     "dasheng": {
@@ -64,6 +83,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "frames": 1008,
         "positions": "learned_separate",
         "input_norm": "batch",
+        "init": "xavier_uniform",
+        "patch_init": "torch",
         "cls": False,
         "pooling": "mean",
     },
@@ -97,11 +118,13 @@ def layout(name: str, size: str = "base", **changes: Any) -> SpectrogramTransfor
 
     - `ast`: AST (arXiv 2104.01778): patches 16 x 16 every 10, class and distillation token, 86.19 M.
     - `ssast`, `ssast_frame`: SSAST (arXiv 2110.09784): patches 16 x 16, or 2 frames x 128 bins; clip vectors are means.
-    - `audio_mae`: Audio-MAE (arXiv 2207.06405): fixed sin-cos, class token, 1024 x 128. Its clip vector is the mean.
+    - `audio_mae`: Audio-MAE (arXiv 2207.06405): fixed sin-cos (its code: on the transposed grid), class token,
+      1024 x 128. Its clip vector is the mean.
     - `maskspec`: MaskSpec (arXiv 2204.12768): the same at 10 s (1008 frames, which 16 divides).
-    - `msm_mae`, `m2d`: MSM-MAE (arXiv 2204.12260) with MAE's class token and M2D (arXiv 2210.14648) without (chosen):
-      80 bins; clip vectors are the 5 frequency tokens of a time step side by side, averaged over time.
-    - `eat`: EAT (arXiv 2401.03497): one more norm, then post-norm blocks; its clip vector is the class token.
+    - `msm_mae`, `m2d`: MSM-MAE (arXiv 2204.12260) and M2D (arXiv 2210.14648): 80 bins; clip vectors are the 5
+      frequency tokens of a time step side by side, averaged over time.
+    - `eat`, `bat`: EAT (arXiv 2401.03497): one more norm, then post-norm blocks; its clip vector is the class token.
+      BAT (ICML 2026) is the same with gated attention.
     - `atst_clip`, `atst_frame`: ATST (arXiv 2204.12076, 2306.04186): 4 frames x 64 bins; queries, keys and values
       have no bias. Both have positions for 10 s; crops of 6 s use the first of them.
     - `dasheng`: Dasheng (arXiv 2406.06992): 4 frames x 64 bins, separate learned positions of times and frequencies,

@@ -20,7 +20,8 @@ from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Lay
 from auricle.encoders.parts.attention import key_mask
 from auricle.encoders.parts.batch_norm import BinNorm
 from auricle.encoders.parts.conv_position import ConvPosition, ConvPositionConfig, with_positions
-from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.first_weights import LinearInit, draw_linear
+from auricle.encoders.parts.positions import PositionGrid, sincos_tokens, sinusoid_table
 from auricle.encoders.parts.spectrogram_patches import Patches, frequency_means
 from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
@@ -42,6 +43,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
         frame_rate: frames per second of the front end.
         mlp_ratio: feed-forward width over D.
         qkv_bias: queries, keys and values have a bias (not in ATST).
+        attention_gate: the output of attention is gated by its input (BAT; see `TransformerBlock`).
         block_norm: `pre`: norms before attention and feed-forward; `post`: after their residual sums.
         shared_layers: all layers share one block (Audio ALBERT).
         layer_scale: initial value of a learned factor per channel on each branch; None: no such factors.
@@ -56,13 +58,15 @@ class SpectrogramTransformerConfig(EncoderConfig):
             `mean_of_cls`, or `concat_freq` (the frequency tokens of a time step side by side, averaged over time: a
             clip vector of F * D).
         positions: `learned` (one table), `learned_separate` (a table of times plus one of frequencies), `sincos`
-            (fixed, two axes), `sinusoid` (fixed, along time), or `conv` (a convolution along time over the first
-            block's input; DeCoAR 2.0). For the last two, tokens must span all mel bins. Class tokens have a position
-            with `learned` only.
+            (fixed, two axes), `sinusoid` (fixed, one axis: the tokens in their order, all bands of a time step before
+            the next), or `conv` (a convolution along time over the first block's input, for tokens that span all mel
+            bins; DeCoAR 2.0). Class tokens have a position with `learned` only.
         conv_position: of positions `conv`.
         position_init: initial learned positions: `sincos`, or `normal` of std 0.02 (always for separate ones).
-        position_init_grid: `true`: sin-cos on the tokens' own (time, freq) grid; `released`: on the transposed grid of
-            AudioMosaic's code (8 rows of 64 for a 64 x 8 grid).
+        position_init_grid: of sin-cos positions, fixed or initial: `true`, or `released` (the transposed grid of the
+            code of Audio-MAE and AudioMosaic; see `auricle.encoders.parts.positions`).
+        init: first weights of all linear layers but the patch projection.
+        patch_init: first weights of the patch projection.
         dropout: of the first block's input and of every branch.
         attention_dropout: of attention weights.
         layer_drop: chance that a layer is skipped in training; its feed-forward output is None then.
@@ -80,6 +84,7 @@ class SpectrogramTransformerConfig(EncoderConfig):
     frame_rate: Positive = 100.0
     mlp_ratio: Positive = 4.0
     qkv_bias: bool = True
+    attention_gate: bool = False
     block_norm: Literal["pre", "post"] = "pre"
     shared_layers: bool = False
     layer_scale: float | None = None
@@ -94,7 +99,9 @@ class SpectrogramTransformerConfig(EncoderConfig):
     positions: Literal["learned", "learned_separate", "sincos", "sinusoid", "conv"] = "learned"
     conv_position: ConvPositionConfig = field(default_factory=ConvPositionConfig)
     position_init: Literal["sincos", "normal"] = "sincos"
-    position_init_grid: Literal["true", "released"] = "true"
+    position_init_grid: PositionGrid = "true"
+    init: LinearInit = "trunc_normal"
+    patch_init: LinearInit = "trunc_normal"
     dropout: ShareBelowOne = 0.0
     attention_dropout: ShareBelowOne = 0.0
     layer_drop: ShareBelowOne = 0.0
@@ -112,10 +119,10 @@ class SpectrogramTransformerConfig(EncoderConfig):
         if self.width % self.heads or self.width % 4:
             raise ConfigError(f"width {self.width} must be a multiple of heads ({self.heads}) and of 4")
         self.cut.check(self.mels, self.frames)
-        if self.positions in ("sinusoid", "conv") and self.cut.rows(self.mels) > 1:
+        if self.positions == "conv" and self.cut.rows(self.mels) > 1:
             raise ConfigError(
-                f"positions {self.positions!r} run along time only, found patches of {self.patch[1]} of {self.mels} "
-                "mel bins; use patches of all bins, or 'sincos'"
+                f"positions 'conv' run along time only, found patches of {self.patch[1]} of {self.mels} mel bins; use "
+                "patches of all bins, or 'sincos'"
             )
         if self.shared_layers and self.drop_path:
             raise ConfigError(
@@ -178,6 +185,7 @@ class SpectrogramTransformer(Encoder):
                 layer_scale=config.layer_scale,
                 dropout=config.dropout,
                 attention_dropout=config.attention_dropout,
+                gate=config.attention_gate,
             )
             for rate in (rates[:1] if config.shared_layers else rates)
         )
@@ -202,19 +210,18 @@ class SpectrogramTransformer(Encoder):
             self.freq_positions = nn.Parameter(torch.zeros(1, 1, grid.freq, D))
         else:
             flat = self.config.positions == "sinusoid"
-            table = sinusoid_table(grid.time, D) if flat else sincos_grid(grid.time, grid.freq, D)
+            table = sinusoid_table(grid.tokens, D) if flat else self._sincos()
             # Kept out of the state dict, so that weights fit encoders for longer inputs.
             self.register_buffer("positions", F.pad(table.float(), (0, 0, self.skip, 0))[None], persistent=False)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of std 0.02, zero biases, unit norms, positions as the settings say."""
+        """Draw fresh weights: linear layers, class tokens and positions as the settings say, unit norms."""
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                init = self.config.patch_init if module is self.patch_proj else self.config.init
+                draw_linear(module, generator, init)
             elif isinstance(module, nn.LayerNorm | BinNorm):
                 module.reset_parameters()
             elif isinstance(module, TransformerBlock):
@@ -233,11 +240,12 @@ class SpectrogramTransformer(Encoder):
         if self.config.position_init == "normal":
             nn.init.normal_(positions, std=0.02, generator=generator)
             return
-        grid = self.grid(self.config.frames)
-        true = self.config.position_init_grid == "true"
-        table = sincos_grid(*((grid.time, grid.freq) if true else (grid.freq, grid.time)), self.width)
         positions.zero_()
-        positions[0, self.skip :] = table.to(positions.dtype)
+        positions[0, self.skip :] = self._sincos().to(positions.dtype)
+
+    def _sincos(self) -> Tensor:
+        grid = self.grid(self.config.frames)
+        return sincos_tokens(grid.time, grid.freq, self.width, self.config.position_init_grid)
 
     def grid(self, frames: int) -> Grid:
         cut = self.config.cut

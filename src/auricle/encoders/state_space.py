@@ -20,7 +20,11 @@ from auricle.config import Count, Positive, ShareBelowOne
 from auricle.encoders.contract import Ability, Encoder, EncoderConfig, Grid, Layer, Tokens, valid_positions
 from auricle.encoders.parts.mamba_mixer import MambaMixer, MixerState, mix_together, reverse_rows
 from auricle.encoders.parts.positions import sincos_grid
+from auricle.encoders.parts.token_line import ReadingOrder, TokenLine
 from auricle.errors import ConfigError
+
+# What SSAMBA's code does beyond its paper.
+_RELEASED: dict[str, Any] = {"order": "frequency", "norm_twice": True}
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class StateSpaceConfig(EncoderConfig):
         cls: position of a class token: `none`, `first` (published by both) or `last` (after the last valid token).
         pooling: `mean` of the valid tokens, or `cls`.
         positions: `sincos`, fixed on the (time, freq) grid, or `learned`.
-        norm_twice: apply the final norm twice (SSAMBA's code; for its checkpoints).
+        order: in which the patches are read: one `time` step after the other, or one band of `frequency` after the
+            other (SSAMBA's code); encoders of one direction read along time.
+        norm_twice: apply the final norm twice (SSAMBA's code).
         drop_path: chance that a clip skips a block's branch in training.
         eps: of the layer norms.
     """
@@ -68,6 +74,7 @@ class StateSpaceConfig(EncoderConfig):
     cls: Literal["none", "first", "last"] = "none"
     pooling: Literal["mean", "cls"] = "mean"
     positions: Literal["sincos", "learned"] = "sincos"
+    order: ReadingOrder = "time"
     norm_twice: bool = False
     drop_path: ShareBelowOne = 0.0
     eps: Positive = 1e-6
@@ -87,6 +94,11 @@ class StateSpaceConfig(EncoderConfig):
             raise ConfigError(f"mels {self.mels} must be a multiple of the patch height {self.patch[1]}")
         if self.frames % self.patch[0]:
             raise ConfigError(f"frames {self.frames} must be a multiple of the patch length {self.patch[0]}")
+        if self.order == "frequency" and self.causal:
+            raise ConfigError(
+                "found order 'frequency' in an encoder of one direction, whose tokens depend on earlier times only; "
+                "set order to 'time'"
+            )
         if self.pooling == "cls" and self.cls == "none":
             raise ConfigError("pooling 'cls' reads the class token, but cls is 'none'; use 'mean' or cls='last'")
         if self.pooling == "cls" and self.cls == "first" and self.causal:
@@ -111,9 +123,9 @@ class BidirectionalStateSpaceConfig(StateSpaceConfig):
     """SSAMBA's settings (arXiv 2405.11831 and its pre-training script); fields as in `StateSpaceConfig`.
 
     1024 frames of 128 mel bins in patches of 16 by 16, learned positions, class token first, 24 blocks, each scanning
-    from both ends (Vision Mamba), in pairs of which the second reads the reversed sequence. Tokens are in time-major
-    order here, frequency-major there. The clip vector is the mean of the patch tokens, as in its fine-tuning
-    (`ft_avgtok`). Published sizes are `tiny`, `small` and `base`; `micro` is ours, for CPUs.
+    from both ends (Vision Mamba), in pairs of which the second reads the reversed sequence. The clip vector is the mean
+    of the patch tokens, as in its fine-tuning (`ft_avgtok`). Published sizes are `tiny`, `small` and `base`, which read
+    one band after the other and end with two norms, as the released code does; `micro` is ours, for CPUs.
     """
 
     depth: Count = 24
@@ -131,9 +143,9 @@ class BidirectionalStateSpaceConfig(StateSpaceConfig):
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "micro": {"width": 128, "depth": 8},
-        "tiny": {"width": 192, "depth": 24},
-        "small": {"width": 384, "depth": 24},
-        "base": {"width": 768, "depth": 24},
+        "tiny": {"width": 192, "depth": 24, **_RELEASED},
+        "small": {"width": 384, "depth": 24, **_RELEASED},
+        "base": {"width": 768, "depth": 24, **_RELEASED},
     }
 
 
@@ -156,8 +168,7 @@ class StateSpace(Encoder):
     """Patches of a spectrogram, positions, and a stack of Mamba blocks: cost linear in the number of tokens.
 
     Inputs shorter than `config.frames` use the first columns of the positions. Frames are padded to whole patches with
-    the features' own pad value; a token is valid if its patch holds at least one valid frame. Tokens are read in
-    time-major order.
+    the features' own pad value; a token is valid if its patch holds at least one valid frame.
 
     A token can be hidden but not dropped: a recurrence takes positions from the order of the tokens. A pair of blocks
     is one layer. `Layer.block` is the residual stream before the final norm; `Layer.feedforward` the mixer's output
@@ -235,22 +246,21 @@ class StateSpace(Encoder):
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
         self.check_layers(layers)
         self.check_all_tokens(tokens)
-        count = None if tokens.valid is None else tokens.valid.sum(1)
-        x, lengths = self._joined(tokens.x, tokens.cls, count)
+        line = TokenLine(tokens, self.config.cls, self.config.order)
+        x, lengths = line.joined()
         seen: dict[int, Layer] = {}
 
         def keep(layer: int, block: Tensor, branch: Tensor | None) -> None:
             if layer in layers:
-                body, cls = self._parted(block, tokens.cls, count)
-                mixed = None if branch is None else self._parted(branch, tokens.cls, count)[0]
-                seen[layer] = Layer(body, tokens.grid, mixed, cls)
+                body, cls = line.parted(block)
+                seen[layer] = Layer(body, tokens.grid, None if branch is None else line.parted(branch)[0], cls)
 
         keep(0, x, None)
         for number, group in enumerate(self.groups(), 1):
             branch = self._branch(group, x, lengths)
             x = len(group) * x + branch if self.config.pairs == "published" else x + branch
             keep(number, x, branch)
-        x, cls = self._parted(self._finish(x), tokens.cls, count)
+        x, cls = line.parted(self._finish(x))
         hidden = tuple(seen[layer] for layer in layers) if layers else None
         return replace(tokens, x=x, cls=cls, layers=hidden)
 
@@ -316,33 +326,6 @@ class StateSpace(Encoder):
     def _finish(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         return self.norm(x) if self.config.norm_twice else x
-
-    def _joined(self, x: Tensor, cls: Tensor | None, count: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Insert the class token; return the sequence and each row's length (None: no padding)."""
-        if cls is None:
-            return x, count
-        lengths = None if count is None else count + 1
-        if self.config.cls == "first":
-            return torch.cat([cls, x], 1), lengths
-        joined = torch.cat([x, cls], 1)
-        if count is None:
-            return joined, None
-        # After a row's last valid token, before its padding.
-        place, last = torch.arange(joined.shape[1], device=x.device), count.unsqueeze(1)
-        source = torch.where(place < last, place, torch.where(place == last, x.shape[1], place - 1))
-        return joined.gather(1, source.unsqueeze(-1).expand_as(joined)), lengths
-
-    def _parted(self, x: Tensor, cls: Tensor | None, count: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Undo `_joined`."""
-        if cls is None:
-            return x, None
-        if self.config.cls == "first":
-            return x[:, 1:], x[:, :1]
-        if count is None:
-            return x[:, :-1], x[:, -1:]
-        place, last = torch.arange(x.shape[1] - 1, device=x.device), count.unsqueeze(1)
-        source = torch.where(place < last, place, place + 1).unsqueeze(-1).expand(-1, -1, x.shape[2])
-        return x.gather(1, source), x.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
     def pool(self, tokens: Tokens) -> Tensor:
         if self.config.pooling == "cls" and tokens.cls is not None:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auricle.config import Config, Count, InnerShare, Natural
 from auricle.corpus.content import DECODING
+from auricle.corpus.copies import silent_rows
 from auricle.corpus.ledger import beside
 from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
@@ -31,6 +32,7 @@ from auricle.evaluation.leaks import OnLeak
 from auricle.evaluation.token_store import Layers, constant_note
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
+from auricle.recipes.environment import versions
 from auricle.results.predictions import save_predictions
 from auricle.results.record import SCHEME, Control, Result, Role, append_result, read_results
 from auricle.results.scoring import Scores
@@ -85,11 +87,13 @@ class EvaluatedEncoder:
         encoder: the frozen encoder.
         role: `pretrained`, or the control that it is.
         seen: whether the task's audio was seen in pre-training; None: not known.
+        notes: remarks on that.
     """
 
     encoder: FrozenEncoder
     role: Role = "pretrained"
     seen: bool | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class PlannedTask:
         command: recorded as the command; None: that of this process.
         protocol_name: `strict`, or the kit whose protocol is followed.
         leaks: what in that protocol flatters the score.
-        copies: of training clips among the test clips (see `evaluation.leaks`).
+        listed: output beside which the list of skipped clips is written; None: `out`.
+        copies: returns what is to say of copies of training clips among the test clips (`evaluation.leaks`).
     """
 
     card: TaskCard
@@ -120,7 +125,8 @@ class PlannedTask:
     command: str | None = None
     protocol_name: str = "strict"
     leaks: tuple[str, ...] = ()
-    copies: dict[str, Any] = field(default_factory=dict)
+    copies: Callable[[], dict[str, Any]] = dict
+    listed: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class Evaluation:
             "card": {name: value for name, value in task.card.to_json().items() if name not in PROSE},
             "reader": self.probe.to_json() if self.facts is None else self.facts,
             "seeds": protocol.seeds,
-            "search": protocol.search.to_json(),
+            "search": protocol.search.by(task.plan.headline(task.card) if self.facts is None else "").to_json(),
             "loss": None if protocol.loss is None else protocol.loss.to_json(),
             "rest": [protocol.refit, protocol.confidence, protocol.split_seed],
         }
@@ -185,9 +191,11 @@ class Evaluation:
         if constant is not None:
             outcome = replace(outcome, notes=[*outcome.notes, constant])
         lost = {row: cache.missing[row] for row in task.plan.rows[~job.present].tolist()}
-        ledger = with_unused(task.corpus, task.card.label, task.plan.rows.tolist(), lost)
-        if self.evaluated.role == "pretrained" or not beside(task.out).exists():
-            ledger.write(beside(task.out))
+        rows = task.plan.rows.tolist()
+        ledger = with_unused(task.corpus, task.card.label, rows, lost, silent_rows(task.corpus, rows))
+        listed = beside(task.listed or task.out)
+        if self.evaluated.role == "pretrained" or not listed.exists():
+            ledger.write(listed)
         if not ledger.complete:
             outcome = replace(outcome, notes=[ledger.sentence, *outcome.notes])
         result = self._record(outcome, saved.as_posix(), missing, began)
@@ -200,6 +208,7 @@ class Evaluation:
 
     def _record(self, outcome: Outcome, saved: str, missing: dict[str, str], began: float) -> Result:
         task, encoder, predictions = self.task, self.evaluated.encoder, outcome.predictions
+        copies = task.copies()
         metric = task.task_type.headline(task.card, task.plan, predictions)
         scores = self.scores(outcome, metric)
         detail = scores.detail
@@ -239,8 +248,9 @@ class Evaluation:
                     [
                         *task.corpus.notes,
                         *task.plan.notes,
-                        *task.copies.get("said", ()),
+                        *copies.get("said", ()),
                         *outcome.notes,
+                        *self.evaluated.notes,
                         *encoder.notes,
                         *read_notes(task.corpus),
                         *band_notes(task.corpus, encoder.rate),
@@ -258,7 +268,7 @@ class Evaluation:
             seen=self.evaluated.seen,
             predictions=saved,
             command=task.command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            versions=_versions(),
+            versions={"python": platform.python_version(), "scikit-learn": version("scikit-learn"), **versions()},
             seconds=round(time.monotonic() - began, 3),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             key=self.key,
@@ -271,7 +281,7 @@ class Evaluation:
             details={
                 **detail.get("details", {}),
                 **outcome.details,
-                **({"copies": task.copies} if task.copies else {}),
+                **({"copies": copies} if copies else {}),
             },
             constant=constant,
             constant_metrics=floor,
@@ -297,6 +307,8 @@ def drive(
     path = evaluations[0].task.out / FILE
     known = {result.key: result for result in read_results(path)} if path.is_file() else {}
     todo = list({one.key: one for one in evaluations if one.key not in known}.values())
+    for one in todo:
+        one.task.copies()  # what takes time has a progress bar of its own
     caches = [open_cache(one) for one in todo]
     with progress_bar(progress) as bar:
         line = bar.add_task("", total=len(todo), visible=bool(todo))
@@ -330,11 +342,6 @@ def progress_bar(show: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, disable=not show)
-
-
-def _versions() -> dict[str, str]:
-    names = ("auricle", "torch", "numpy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _slug(text: str) -> str:

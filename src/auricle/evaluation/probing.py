@@ -18,7 +18,7 @@ from auricle.evaluation.driver import DEFAULTS, EvaluatedEncoder, EvaluationConf
 from auricle.evaluation.embedding_map import embedding_map, read_map, write_map
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.prototype_maps import draw_prototype_maps
-from auricle.evaluation.seen import seen
+from auricle.evaluation.seen import Seen, seen
 from auricle.evaluation.token_store import TokenStore
 from auricle.models import Model, load
 from auricle.results.record import Result
@@ -73,7 +73,7 @@ def probe(
         raise ConfigError(f"task {card.name!r} has no labelled clips to draw prototypes of; leave the maps out")
     corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, config.device, precision, trust_remote_code)
-    evaluated = evaluated_on(opened, corpus)
+    evaluated = evaluated_on(opened, corpus, progress=progress)
     out = Path(out) if out is not None else opened.folder / "probes" / card.name
     results = evaluate(
         [evaluated], card, corpus, out=out, probes=probes, config=config, command=command, progress=progress
@@ -93,9 +93,10 @@ def open_model(model: str | Path | Model, device: str, precision: str, trust_rem
     return load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
 
 
-def evaluated_on(model: Model, corpus: Corpus) -> EvaluatedEncoder:
-    """Return the encoder of a model and whether it has seen the clips of a corpus in pre-training."""
-    return EvaluatedEncoder(model.encoder, "pretrained", None if model.run is None else seen(model.run, corpus))
+def evaluated_on(model: Model, corpus: Corpus, *, progress: bool = False) -> EvaluatedEncoder:
+    """Return the encoder of a model and what of a corpus it has seen in pre-training."""
+    found = Seen(None) if model.run is None else seen(model.run, corpus, progress=progress)
+    return EvaluatedEncoder(model.encoder, "pretrained", found.known, found.notes)
 
 
 def open_task_corpus(

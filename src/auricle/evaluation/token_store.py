@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -62,14 +62,15 @@ class TokenStore:
             encoder.to(home)
 
     def opener(self) -> Callable[[Evaluation], TokenCache]:
-        """Return `drive`'s `open_cache` that opens each cache once."""
-        opened: dict[tuple[str, Layers], TokenCache] = {}
+        """Return `drive`'s `open_cache` that opens each cache once, of the corpus of each task."""
+        opened: dict[tuple[str, str, Layers], TokenCache] = {}
 
         def open_cache(one: Evaluation) -> TokenCache:
-            encoder = one.evaluated.encoder
-            if (encoder.fingerprint, one.layers) not in opened:
-                opened[encoder.fingerprint, one.layers] = self.open(encoder, one.layers)
-            return opened[encoder.fingerprint, one.layers]
+            encoder, corpus = one.evaluated.encoder, one.task.corpus
+            key = (corpus.fingerprint, encoder.fingerprint, one.layers)
+            if key not in opened:
+                opened[key] = replace(self, corpus=corpus).open(encoder, one.layers)
+            return opened[key]
 
         return open_cache
 

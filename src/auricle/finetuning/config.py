@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from auricle.config import Config, Count, NonNegative, Positive, Share
+from auricle.devices import Precision
 
 Mode = Literal["full", "last_n", "lora", "head"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -46,8 +47,8 @@ class FinetuneConfig(Config, section=""):
         max_seconds: longer training clips are cropped to a window of this length at a random place; None: as much as
             the encoder takes at once. Validation and test read whole clips, window by window.
         loss: a name of `LOSSES`; "": the card's.
-        metric: selects the epoch, on the validation clips; None: accuracy, or `map` for several labels.
-        precision: `bf16` computes in bfloat16 (autocast), `auto` does where the processor has it.
+        metric: selects the epoch, on the validation clips; None: the task's headline metric.
+        precision: `fp32`, `bf16` (autocast), or `auto`: bf16 where the GPU or the processor computes in it, else fp32.
     """
 
     mode: Mode = "full"
@@ -74,7 +75,7 @@ class FinetuneConfig(Config, section=""):
     max_seconds: Positive | None = None
     loss: str = ""
     metric: str | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
 
     @property
     def rate(self) -> float:

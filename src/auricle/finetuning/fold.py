@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auricle.audio.batch import Audio
+from auricle.devices import autocast_dtype
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, TrainingError
 from auricle.finetuning.clips import Batches, Clips, longest_window, mask_spectrum, reading_order
@@ -32,7 +33,6 @@ from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets
 from auricle.tensor_files import read_tensor_file, tensor_bytes
 from auricle.training.optimiser import optimiser_tensors, restore_optimiser
-from auricle.training.precision import autocast_dtype
 from auricle.training.randomness import seed_layers, step_generator
 
 

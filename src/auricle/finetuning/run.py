@@ -96,10 +96,7 @@ def finetune_encoder(
         MissingExtraError: `lora` without peft.
     """
     card = get_task(task) if isinstance(task, str) else task
-    if not isinstance(card.rule, ClipsRule):
-        raise ConfigError(
-            f"task {card.name!r} is of type {type(card.rule).__name__}; only tasks of labelled clips can be fine-tuned"
-        )
+    card.rule_as(ClipsRule, "fine-tuning")
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; expected at least one seed to fine-tune with")
     pretrained = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder)
@@ -220,7 +217,7 @@ class FinetuneTask(ClipsTask):
         folds = job.readable(plan.folds)
         known: Targets = replace(targets, rows=targets.rows[here], truth=targets.truth[here])
         loss = get_loss(config.loss or job.card.training_loss(targets.kind))
-        metric = _metric(config, targets, loss)
+        metric = _metric(config, targets, loss, job.training["search"].metric)
         seeds, parts = job.protocol.seeds, len(folds) * len(job.protocol.seeds)
         scores, heads = [], []
         for place, fold in enumerate(folds):
@@ -310,13 +307,13 @@ def _place(job: Job) -> Path:
     return job.folder.parent.parent / "finetuned" / job.folder.name
 
 
-def _metric(config: FinetuneConfig, targets: Targets, loss: LossConfig) -> str:
+def _metric(config: FinetuneConfig, targets: Targets, loss: LossConfig, headline: str | None) -> str:
     if loss.regression or (loss.single and targets.kind == "multi"):
         raise ConfigError(
             f"loss {loss.name!r} does not fit {targets.kind}-label clips; use "
             + ("'ce', 'bce' or 'asl'" if targets.kind == "single" else "'bce' or 'asl'")
         )
-    metric = config.metric or default_metric(targets.kind == "single")
+    metric = config.metric or headline or default_metric(targets.kind == "single")
     every = torch.from_numpy(targets.truth)
     validate(metric, every.long().argmax(1) if targets.kind == "single" else every.float())
     return metric

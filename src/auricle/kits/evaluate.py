@@ -23,13 +23,13 @@ from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpu
 from auricle.evaluation.token_store import TokenStore
 from auricle.kits.protocol_tasks import for_task
 from auricle.kits.protocols import ProtocolConfig, get_protocol
-from auricle.kits.task import KitTask, require_clips
+from auricle.kits.task import KitTask
 from auricle.models import Model
 from auricle.probes import SearchConfig
 from auricle.results.record import Result
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
-from auricle.tasks.clips.run import ClipsTask
+from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.task_type import Protocol
 
 
@@ -77,7 +77,7 @@ def evaluate_by_protocol(
             labelled clips.
     """
     card = get_task(task) if isinstance(task, str) else task
-    require_clips(card)
+    card.rule_as(ClipsRule, "a kit's protocol (--protocol strict takes any)")
     for name in ("seeds", "search", "loss", "refit"):
         if getattr(config, name) != getattr(DEFAULTS, name):
             raise ConfigError(f"found a setting of {name}; the protocol of a kit has its own: leave {name} out")
@@ -88,18 +88,16 @@ def evaluate_by_protocol(
     else:
         kits = tuple(for_task(kit, card.name) for kit in get_protocol(protocol))
     out, device = Path(out), str(find_device(config.device))
-    official = ClipsTask()
-    plan = official.plan(card, corpus, config.split_seed)
-    corpus, _, copies = check_leaks(
-        official, card, corpus, plan, config.on_leak, seed=config.split_seed, progress=progress
-    )
 
     def planned(kit: ProtocolConfig) -> PlannedTask:
         kind = KitTask(kit, memory_mb=memory_mb, workers=workers)
         plan = kind.plan(card, corpus, config.split_seed)
+        kept, plan, copies = check_leaks(
+            kind, card, corpus, plan, config.on_leak, seed=config.split_seed, progress=progress
+        )
         rest = Protocol(kit.seeds, SearchConfig(), None, False, config.confidence, config.split_seed)
         leaks = tuple(kind.leaks(plan))
-        return PlannedTask(card, corpus, kind, plan, rest, out, device, command, kit.name, leaks, copies)
+        return PlannedTask(card, kept, kind, plan, rest, out, device, command, kit.name, leaks, copies)
 
     tasks = [(kit, planned(kit)) for kit in kits]
     evaluations = [
@@ -151,7 +149,7 @@ def probe_by_protocol(
     corpus = open_task_corpus(card, data, channel, time_expansion)
     opened = open_model(model, config.device, precision, trust_remote_code)
     return evaluate_by_protocol(
-        [evaluated_on(opened, corpus)],
+        [evaluated_on(opened, corpus, progress=progress)],
         card,
         corpus,
         out=out if out is not None else opened.folder / "probes" / card.name,

@@ -217,7 +217,7 @@ def run_suite(
         card = get_task(task.card)
         try:
             corpus = open_task_corpus(card, _find_data(card, task, root), channel, time_expansion)
-            encoders = [evaluated_on(opened, corpus)]
+            encoders = [evaluated_on(opened, corpus, progress=progress)]
             place = (Path(out) if out is not None else opened.folder / "probes") / card.name
             if protocol == "strict":
                 results += evaluate(

@@ -25,7 +25,6 @@ from auricle.probes.losses import get_loss
 from auricle.probes.search.feed import Feed
 from auricle.tasks.card import TaskCard
 from auricle.tasks.clips.answers import ClipPredictions
-from auricle.tasks.clips.rule import ClipsRule
 from auricle.tasks.clips.run import fair_metric, plan_clips
 from auricle.tasks.folds import Fold, training_means
 from auricle.tasks.targets import Targets, cells, source_groups
@@ -256,16 +255,3 @@ def _kit_scores(metric: str, predictions: ClipPredictions) -> dict[str, Any]:
         "fold_deviation": float(values.mean(0).std(ddof=1)) if len(folds) > 1 else None,
         "seed_deviation": float(means.std(ddof=1)) if len(means) > 1 else None,
     }
-
-
-def require_clips(card: TaskCard) -> None:
-    """Refuse tasks that are not of labelled clips.
-
-    Raises:
-        ConfigError: it is of another type.
-    """
-    if not isinstance(card.rule, ClipsRule):
-        raise ConfigError(
-            f"task {card.name!r} is of type {type(card.rule).__name__}; the protocols of the kits evaluate labelled "
-            "clips: use auricle's own protocol (strict) for it"
-        )

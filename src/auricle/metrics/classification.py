@@ -110,10 +110,15 @@ def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray
     result = np.full((len(drawn), positive.shape[1]), math.nan)
     for c in range(positive.shape[1] if len(positive) else 0):
         order = np.argsort(-scores[:, c], kind="stable")
+        hits = np.flatnonzero(positive[order, c])
+        if not len(hits):
+            continue
+        # Only thresholds that a positive passes count; of what lies between them, only the sum.
         last = tie_ends(scores[order, c])
-        found = np.cumsum(drawn[:, order] * positive[order, c], axis=1)[:, last]
-        said = np.cumsum(drawn[:, order], axis=1)[:, last]
-        gained = np.diff(found, axis=1, prepend=0.0)
+        ends, first = np.unique(last[np.searchsorted(last, hits)], return_index=True)
+        gained = np.add.reduceat(drawn[:, order[hits]], first, axis=1)
+        said = np.add.reduceat(drawn[:, order[: ends[-1] + 1]], np.append(0, ends[:-1] + 1), axis=1).cumsum(1)
+        found = gained.cumsum(1)
         precision = np.divide(found, said, out=np.zeros_like(found), where=said > 0)
         result[:, c] = divide((gained * precision).sum(1), found[:, -1])
     return result[0] if weights is None else result

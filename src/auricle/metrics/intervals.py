@@ -114,7 +114,7 @@ def score_interval(
     and Graubard, Survey Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a
     perfect score has exact limits for as many trials as there are independent units, by their weight (Kish, 1965).
     Metrics with one end: t limits of the logarithm of the distance to that end. Others: Tukey's t limits. t limits are
-    wider by `sqrt(G / (G - 2))`, since squares of few errors vary more than the jackknife tells.
+    wider by `sqrt(G / (G - 2))`, since squares of few errors vary more than by the jackknife.
 
     Args:
         value: the score.
@@ -139,7 +139,7 @@ def score_interval(
     if units < least_units(confidence):
         return none(too_few(units, named, confidence))
     if not (math.isfinite(value) and np.isfinite(left_out).all()):
-        return none(f"none: the metric is undefined without some of the {units} test {named}")
+        return none(f"the metric is undefined without some of the {units} test {named}")
     error = math.sqrt((parts - 1) / parts * float(((left_out - left_out.mean()) ** 2).sum()))
     error = 0.0 if error < 1e-12 * max(1.0, abs(value)) else error
     if info.extreme:
@@ -162,13 +162,13 @@ def score_interval(
         # No error at all: as for a share of units with an error, since each of these would add at most one or so.
         return Interval(value, _exact(0.0, float(units), tail)[1], confidence, f"exact limits over {units} {named}")
     if not error:
-        return none(f"none: the score does not vary between the {units} test {named}")
+        return none(f"the score does not vary between the {units} test {named}")
     half = quantile * error * math.sqrt(parts / (parts - 2))
     if not any(ends):
         return Interval(value - half, value + half, confidence, f"t limits, {words}")
     end = info.low if ends[0] else info.high
     if half > 50 * abs(value - end):
-        return none(f"none: the score rests on few of the {units} test {named}")
+        return none(f"the score rests on few of the {units} test {named}")
     ratio = math.exp(half / abs(value - end))
     low, high = sorted((end + (value - end) / ratio, end + (value - end) * ratio))
     return Interval(low, high, confidence, f"t limits of the logarithm, {words}")
@@ -176,7 +176,7 @@ def score_interval(
 
 def too_few(units: int, named: str, confidence: float = 0.95) -> str:
     """Say that there are too few independent units for an interval."""
-    return f"too few {named} for an interval: {units} of at least {least_units(confidence)}"
+    return f"too few {named}: {units} of at least {least_units(confidence)}"
 
 
 def paired_difference(value: float, gains: np.ndarray, units: int, named: str, confidence: float = 0.95) -> Difference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from auricle.corpus.reading import read_as
@@ -10,7 +11,9 @@ from auricle.corpus.table import Corpus
 from auricle.errors import ConfigError
 from auricle.models.opening import Model, load
 from auricle.tokens.embedding_files import check_ending
-from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
+from auricle.tokens.embedding_parts import unfinished_folder
+from auricle.tokens.embeddings import EmbeddedCorpus, check_writable, embed_corpus
+from auricle.training.lock import RunLock
 
 
 def embed(
@@ -24,6 +27,7 @@ def embed(
     time_expansion: float | None = None,
     batch: int = 16,
     resume: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     precision: str = "fp32",
     trust_remote_code: bool = False,
@@ -41,16 +45,17 @@ def embed(
         time_expansion: how many times slower recordings are played, see there.
         batch: clips encoded at once, at most.
         resume: continue a killed call with the same arguments, to the same bytes; start where there is none.
+        overwrite: replace `out`, whatever it holds; else only the same vectors of the same clips may be there.
         device: see `load`; ignored for a `Model`, like the next two.
         precision: see `load`.
         trust_remote_code: see `load`.
         progress: show a progress bar.
 
     Raises:
-        CheckpointError: there is no such model.
+        CheckpointError: there is no such model, or another process is writing `out`.
         CorpusError: there is no such data, or no clip could be embedded.
         ConfigError: a setting is out of range, or the ending of `out` is of no format.
-        StorageError: `out` can't be written, or unfinished work is there and `resume` is not set.
+        StorageError: `out` can't be written, holds anything else, or unfinished work is there and `resume` is not set.
 
     Examples:
         >>> import auricle
@@ -64,4 +69,13 @@ def embed(
         clips = clips.segments(segment, hop)
     if not isinstance(model, Model):
         model = load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
-    return embed_corpus(model.encoder, clips, out, batch=batch, resume=resume, progress=progress)
+    check_writable(Path(out))
+    work = unfinished_folder(Path(out))
+    with RunLock(work, f"work on {Path(out).name} by another process"):
+        try:
+            return embed_corpus(
+                model.encoder, clips, out, batch=batch, resume=resume, overwrite=overwrite, progress=progress
+            )
+        finally:
+            if not any(work.glob("part-*")):
+                shutil.rmtree(work, ignore_errors=True)

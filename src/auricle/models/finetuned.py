@@ -79,7 +79,7 @@ def check_savable(frozen: FrozenEncoder) -> None:
     if not isinstance(settings, Config) or not hasattr(settings, "build"):
         raise ConfigError(
             f"{frozen.name} carries no settings to rebuild it from, so it can't be saved after "
-            "fine-tuning; fine-tune it with save=False"
+            "fine-tuning; set --no-save (Python: save=False)"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,23 @@ class View:
 
     def __len__(self) -> int:
         return len(self.features)
+
+
+def side_by_side(views: Sequence[View]) -> Features:
+    """Return the features of all views of a batch as one of as many times its rows, the first view's first.
+
+    Raises:
+        ConfigError: their features differ in shape.
+    """
+    shapes = {tuple(view.features.x.shape) for view in views}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"found views of shapes {sorted(shapes)}, expected equal ones to normalise them jointly; set "
+            "objective.norm_scope to view"
+        )
+    first = views[0].features
+    x, lengths = (torch.cat([getattr(view.features, name) for view in views]) for name in ("x", "lengths"))
+    return Features(x, lengths, first.rate, first.pad)
 
 
 def clean_audio(view: View, what: str) -> Audio:
@@ -171,6 +188,7 @@ class Objective(Part, ABC):
         needs: abilities that the encoder must have (class or instance attribute).
         views: how many views of a clip the objective takes.
         columns: columns of the corpus that the objective reads (captions, for example).
+        fewest: clips of a batch below which a corpus that is smaller than the batch is refused.
         progress: share of the training that is done, 0 ... 1, for schedules; the training sets it before each step.
         shuffled: the control: targets come from another clip of the batch. Nothing but what all clips share can then be
             learned; what an objective still gains is a shortcut.
@@ -179,6 +197,7 @@ class Objective(Part, ABC):
     needs: ClassVar[frozenset[Ability]] = frozenset()
     views: int = 1
     columns: tuple[str, ...] = ()
+    fewest: int = 1
     progress: float = 0.0
     shuffled: bool = False
     done: Tensor
@@ -241,12 +260,18 @@ class Objective(Part, ABC):
             )
 
 
+NormScope = Literal["view", "joint"]
+"""`view`: every BatchNorm sees the views one after the other; `joint`: all views of a batch at once."""
+
+
 class BatchCoupled(Objective):
     """An objective whose loss couples the clips of a batch only through one vector per view and clip.
 
     The split bounds the memory of a large batch (see `gradient_cache`). Everything that mixes clips, BatchNorm
     included, belongs to `compare`.
     """
+
+    fewest = 8
 
     @abstractmethod
     def draw(self, encoder: Encoder, views: Sequence[View], generator: torch.Generator) -> tuple[IndexSet, ...]:

@@ -6,10 +6,18 @@ import torch
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
+from auricle.corpus.loader import Loader
+from auricle.corpus.statistics import measure_statistics
+from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
+from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective
 from auricle.recipes.recipe import Recipe
 from auricle.training.randomness import derive_seed
+from auricle.training.ranks import Ranks
+from auricle.training.run_folder import RunFolder
+from auricle.training.threads import step_threads, threads
+from auricle.words import counted
 
 
 def build(recipe: Recipe, seed: int) -> tuple[FrontEnd, Encoder, Objective]:
@@ -35,3 +43,45 @@ def check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
     encoder.eval()  # norms must not learn from silence
     with torch.no_grad():
         encoder.tokenize(frontend(Audio(torch.zeros(1, samples), torch.tensor([samples]), frontend.rate)))
+
+
+def check_batch(recipe: Recipe, objective: Objective, loader: Loader) -> None:
+    """Refuse a corpus so small that the lowered batch has too few clips for an objective that compares them.
+
+    Raises:
+        ConfigError: naming both numbers, and how to train all the same.
+    """
+    found = loader.config.batch
+    if found < min(objective.fewest, recipe.loader.batch) and loader.config != recipe.loader:
+        raise ConfigError(
+            f"{recipe.name} compares the clips of a batch, of {recipe.loader.batch} clips here, and the corpus fills "
+            f"{counted(found, 'window')} in an epoch; expected at least {objective.fewest}. Add recordings, or set "
+            f"--loader.batch {found} to train with so few all the same"
+        )
+
+
+def resolve(recipe: Recipe, corpus: Corpus, begun: RunFolder | None, ranks: Ranks, progress: bool) -> Recipe:
+    """Return the recipe as it fits the corpus, or as the run began with it: its batch, and the front end's statistics.
+
+    The batch of a new run is lowered by its loader (see `Loader.config`).
+    """
+    began = None if begun is None else Recipe.from_json(begun.recipe)
+    if began is not None and begun is not None and begun.recorded:
+        # What was asked for has been compared already.
+        kept = {name: getattr(began.loader, name) for name in ("batch", "batch_seconds")}
+        recipe = recipe.replace(loader=recipe.loader.replace(**kept))
+    if not (recipe.measure_statistics and recipe.frontend.uses_statistics):
+        return recipe
+    if began is not None:
+        mean, std = getattr(began.frontend, "mean", None), getattr(began.frontend, "std", None)
+        if mean is None or std is None:
+            return recipe
+        return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
+    found = None
+    if ranks.main:
+        with threads(step_threads(recipe.train.threads, local_world=ranks.local_world)):
+            found = measure_statistics(
+                corpus, recipe.frontend.build(), window=recipe.window, seed=recipe.train.seed, progress=progress
+            )
+    mean, std = ranks.share(found)
+    return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))

@@ -194,7 +194,7 @@ def get_family(name: str) -> Family:
     """
     known = families()
     if name not in known:
-        raise ConfigError(f"unknown encoder family {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        raise ConfigError(f"unknown encoder family {name!r}{nearest(name, known)}")
     return known[name]
 
 

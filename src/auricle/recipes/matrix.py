@@ -17,14 +17,13 @@ from torch import nn
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.views import PlainViewsConfig
-from auricle.devices import Precision, find_device
+from auricle.devices import Precision, autocast_dtype, find_device
 from auricle.encoders.contract import MEETS, Ability, Encoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AuricleError, NeedError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.recipes.families import MICRO, Family, on_family
 from auricle.recipes.recipe import Recipe
-from auricle.training.precision import autocast_dtype
 
 CLIPS = 4
 # Clips that clusters and tokenizers are fitted on.

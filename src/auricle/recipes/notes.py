@@ -35,7 +35,8 @@ class Notes(Config):
         reference: the publication.
         faithful: as in the paper.
         deviations: every known difference from the publication or its released code.
-        not_specified: details that the publication leaves open, and the choice made here.
+        not_specified: details that the publication leaves open, where they were searched (`searched`), and the choice
+            made here.
         cost: of a training step.
         when_to_use: the audio, budget and purpose that the method suits.
     """
@@ -51,6 +52,16 @@ class Notes(Config):
     def with_deviations(self, *further: str) -> Notes:
         """Return the notes of one size: with further deviations."""
         return self.replace(deviations=(*self.deviations, *further))
+
+
+def searched(where: str, *details: str) -> tuple[str, ...]:
+    """Return details that are not specified, each with the sources in which they were looked up.
+
+    Args:
+        where: the sources, for example `paper, released code`.
+        details: with the choice made here.
+    """
+    return tuple(f"{detail} (searched: {where})" for detail in details)
 
 
 # A deviation of several methods whose short clips are padded with silence.

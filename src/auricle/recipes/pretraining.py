@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.corpus.ledger import beside
 from auricle.corpus.loader import Loader
 from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
-from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
 from auricle.errors import CheckpointError, ConfigError, Terminated
-from auricle.recipes.building import build, check_fit
+from auricle.recipes.building import build, check_batch, check_fit, resolve
 from auricle.recipes.columns import read_columns
 from auricle.recipes.environment import note_session
 from auricle.recipes.recipe import Recipe, previous_encoders
@@ -33,7 +33,6 @@ from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import STAGE, resume_command
 from auricle.training.saving import check_free, space_needed
 from auricle.training.signals import Ending
-from auricle.training.threads import step_threads, threads
 
 
 def pretrain(
@@ -98,16 +97,16 @@ def pretrain(
     if begun is not None:
         check_corpus(begun, corpus)
     _check_early(recipe, corpus, previous, out, ranks)
-    if show and out.name != STAGE:
-        for line in opening_notes(corpus, out):
-            _say(line)
+    noted = opening_notes(corpus)
+    for line in noted if show and out.name != STAGE else ():
+        _say(line)
     with RunLock(out) if ranks.main else nullcontext() as lock:
         # Another process may have trained here since.
         begun = _begun(request, out, resume, ranks, own=True)
         if ranks.main:
             request.write(out, begun)
         try:
-            ending = _train(request, corpus, out, begun, lock, progress, ranks)
+            ending = _train(request, corpus, noted, out, begun, lock, progress, ranks)
         except KeyboardInterrupt as stop:
             # Where a checkpoint was written, the loop said so.
             if show and not stop.args and out.name != STAGE:
@@ -180,6 +179,7 @@ def _already_done(run: RunFolder, show: bool) -> Path:
 def _train(
     request: Request,
     corpus: Corpus,
+    noted: list[str],
     out: Path,
     begun: RunFolder | None,
     lock: RunLock | None,
@@ -200,7 +200,7 @@ def _train(
             recipe = on_previous(recipe, previous)
     if show and (recipe.previous is not None or out.name == STAGE):
         _say(f"{recipe.name}, in {out}")
-    recipe = _resolve(recipe, corpus, begun, ranks, progress)
+    recipe = resolve(recipe, corpus, begun, ranks, progress)
     seed = recipe.train.seed
     frontend, encoder, objective = build(recipe, seed)
     loader = Loader(
@@ -212,8 +212,8 @@ def _train(
         rank=ranks.rank,
         world=ranks.world,
     )
+    recipe = recipe.replace(loader=loader.config)
     check_fit(recipe, frontend, encoder)
-    noted = opening_notes(corpus, out)
     if objective.columns:
         objective.take_columns(read_columns(corpus, objective.columns, noted.append))
     if begun is not None:
@@ -225,6 +225,8 @@ def _train(
     # Each file is checked by itself: a run may have been killed between any two of them.
     if ranks.main and not (run.path / "corpus.json").exists():
         write_ledger(run, corpus, request.exclude)
+        if show and out.name != STAGE and corpus.ledger.skipped("recording"):
+            _say(f"skipped recordings are listed, with the reason, in {beside(run.path)}")
     if ranks.main and not run.has(RECORDINGS):
         write_recordings(run, corpus)
     note_session(run, recipe, ranks)
@@ -249,8 +251,8 @@ def _train(
         ],
         prepare=preparing(recipe, corpus, frontend, encoder, objective, previous),
     )
-    broken, lost = ranks.gather(dict(loader.broken)), ranks.gather(loader.lost)
-    write_ledger(run, corpus, request.exclude, broken, lost, _say if progress and ranks.main else None)
+    broken, lost, silent = ranks.gather(dict(loader.broken)), ranks.gather(loader.lost), ranks.gather(loader.silent)
+    write_ledger(run, corpus, request.exclude, broken, lost, silent, _say if progress and ranks.main else None)
     return ending
 
 
@@ -262,6 +264,7 @@ def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None, ou
     while True:
         frontend, encoder, objective = build(stage, stage.train.seed)
         check_fit(stage, frontend, encoder)
+        check_batch(stage, objective, Loader(corpus, stage.window, stage.loader, rate=frontend.rate, world=ranks.world))
         if objective.columns:
             objective.take_columns(read_columns(corpus, objective.columns))
         needed += space_needed(encoder, objective, stage.train, len(find_checkpoints(folder / "checkpoints")))
@@ -270,6 +273,11 @@ def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None, ou
         folder, stage = folder / STAGE, stage.previous
     if ranks.main:
         check_free(out, needed)
+    if previous is None and stage.begin == "previous":
+        raise ConfigError(
+            f"{stage.name} begins with the weights of a previous stage and there is none; set --previous to its run "
+            "folder, or --begin fresh"
+        )
     if (
         previous is not None
         and recipe.previous is None
@@ -328,23 +336,3 @@ def _open(data: str | Path | Corpus, exclude: Sequence[str], ranks: Ranks) -> Co
     corpus = open_corpus(data, exclude=tuple(exclude)) if ranks.main else None
     ranks.wait()
     return corpus if corpus is not None else open_corpus(data, exclude=tuple(exclude))
-
-
-def _resolve(recipe: Recipe, corpus: Corpus, begun: RunFolder | None, ranks: Ranks, progress: bool) -> Recipe:
-    """Return the recipe with the corpus's statistics in its front end: measured, or those that the run began with."""
-    if not (recipe.measure_statistics and recipe.frontend.uses_statistics):
-        return recipe
-    if begun is not None:
-        began = Recipe.from_json(begun.recipe)
-        mean, std = getattr(began.frontend, "mean", None), getattr(began.frontend, "std", None)
-        if mean is None or std is None:
-            return recipe
-        return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))
-    found = None
-    if ranks.main:
-        with threads(step_threads(recipe.train.threads, local_world=ranks.local_world)):
-            found = measure_statistics(
-                corpus, recipe.frontend.build(), window=recipe.window, seed=recipe.train.seed, progress=progress
-            )
-    mean, std = ranks.share(found)
-    return recipe.replace(frontend=recipe.frontend.with_statistics(mean, std))

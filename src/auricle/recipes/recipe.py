@@ -46,7 +46,7 @@ class Recipe(Config):
         notes: its publication, what is as in the paper and what is not, in words.
         previous: the previous stage, pre-trained first into the folder `previous` of the run; the objective's
             `prepare` receives its encoder (HuBERT's first iteration, BEATs' tokenizer).
-        begin: with `fresh` weights, or with those of the `previous` stage.
+        begin: with `fresh` weights, or with those of the `previous` stage (of --previous).
         measure_statistics: measure the front end's mean and standard deviation on the corpus, instead of taking those
             of the recipe.
         window: how a clip becomes a training window.
@@ -62,7 +62,7 @@ class Recipe(Config):
     size: Annotated[str, tyro.conf.SuppressFixed, tyro.conf.Fixed] = ""
     notes: Annotated[Notes, tyro.conf.SuppressFixed, tyro.conf.Fixed] = field(default_factory=Notes)
     previous: Annotated[Recipe | None, tyro.conf.SuppressFixed, tyro.conf.Fixed] = None
-    begin: Annotated[Literal["fresh", "previous"], tyro.conf.SuppressFixed, tyro.conf.Fixed] = "fresh"
+    begin: Literal["fresh", "previous"] = "fresh"
     measure_statistics: bool = True
     window: WindowConfig = field(default_factory=WindowConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)

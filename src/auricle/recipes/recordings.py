@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auricle.corpus.ledger import beside
-from auricle.corpus.losses import cause_of, with_losses
+from auricle.corpus.losses import with_losses
 from auricle.corpus.stores import Place, Store
 from auricle.corpus.table import Corpus
-from auricle.errors import AudioError, CheckpointError
+from auricle.errors import AudioError, CheckpointError, Reason
 from auricle.storage import write_atomic
 from auricle.training.run_folder import RunFolder
 from auricle.training.run_record import check_sum
+from auricle.words import counted
 
 RECORDINGS = "recordings.parquet"
 # Bytes that identify a recording, at its begin, middle and end: beyond the headers and tags, which may be alike.
@@ -53,8 +54,9 @@ def check_corpus(run: RunFolder, corpus: Corpus) -> None:
             "run in another --out"
         )
     raise CheckpointError(
-        f"{run.path} was begun on the corpus {began.get('name')} ({began.get('clips')} clips, fingerprint "
-        f"{began.get('fingerprint')}); this is {corpus.name} ({len(corpus)} clips, {mine}): set the same --data (and "
+        f"{run.path} was begun on the corpus {began.get('name')} ({counted(began.get('clips') or 0, 'clip')}, "
+        f"fingerprint {began.get('fingerprint')}); this is {corpus.name} ({counted(len(corpus), 'clip')}, {mine}): set "
+        "the same --data (and "
         "--exclude, --channel, --time-expansion), or start a new run in another --out"
     )
 
@@ -64,7 +66,8 @@ def write_ledger(
     corpus: Corpus,
     exclude: Sequence[str],
     broken: Sequence[Mapping[str, str]] = (),
-    lost: Sequence[Mapping[int, str]] = (),
+    lost: Sequence[Mapping[int, Reason]] = (),
+    silent: Sequence[Mapping[int, Reason]] = (),
     say: Callable[[str], None] | None = None,
 ) -> None:
     """Write `corpus.json` (name, fingerprint, clips, hours, parts, unusable files) and `ledger.jsonl` of a run.
@@ -75,11 +78,12 @@ def write_ledger(
         exclude: sub-folders that were excluded.
         broken: of each rank, the clips that could not be read in training -> the reason.
         lost: of each rank, the rows of those that are not used any more -> the reason.
-        say: receives the ledger's sentence.
+        silent: of each rank, the rows of those that are used although they are silent -> the remark.
+        say: receives the ledger's sentence, and where the list is.
     """
     if not run.writes:
         return
-    ledger = with_losses(corpus, {row: (why, cause_of(why)) for part in lost for row, why in part.items()})
+    ledger = with_losses(corpus, _together(lost), _together(silent))
     described: dict[str, Any] = {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
@@ -95,19 +99,20 @@ def write_ledger(
         names = corpus.column("corpus")
         described["parts"] = {str(name): names.count(name) for name in sorted(set(names), key=str)}
     run.write("corpus.json", described)
-    ledger.write(beside(run.path))
+    path = ledger.write(beside(run.path))
     if say is not None:
-        say(ledger.sentence)
+        say(ledger.sentence if ledger.complete else f"{ledger.sentence}. All are listed, with the reason, in {path}")
 
 
-def opening_notes(corpus: Corpus, out: Path) -> list[str]:
+def _together(ranks: Sequence[Mapping[int, Reason]]) -> dict[int, Reason]:
+    return {row: why for rows in ranks for row, why in rows.items()}
+
+
+def opening_notes(corpus: Corpus) -> list[str]:
     """Return what there is to say about how a corpus was opened: its notes, and a sentence on skipped recordings."""
     lines, skipped = list(corpus.notes), corpus.ledger.skipped("recording")
     if skipped:
-        lines.append(
-            f"{corpus.ledger.sentence}. The first that was skipped: {skipped[0].name} ({skipped[0].reason}); all are "
-            f"listed, with the reason, in {out / 'ledger.jsonl'}"
-        )
+        lines.append(f"{corpus.ledger.sentence}. The first that was skipped: {skipped[0].name} ({skipped[0].reason})")
     return lines
 
 
@@ -120,13 +125,19 @@ def recording_ids(corpus: Corpus) -> np.ndarray:
     Returns:
         `(N,)` uint64, sorted, each once.
     """
+    found = np.unique(row_ids(corpus))
+    return found[found > 0]
+
+
+def row_ids(corpus: Corpus) -> np.ndarray:
+    """Return the identity (see `recording_ids`) of each clip's recording, `(N,)` uint64; 0 where it can't be read."""
     columns = [corpus.table.column(name).to_pylist() for name in ("_store", "_key", "_offset", "_size")]
-    places = sorted(set(zip(*columns, strict=True)))
-    found = {_recording_id(corpus.stores[store], Place(*place)) for store, *place in places}
-    return np.array(sorted(each for each in found if each is not None), dtype=np.uint64)
+    places = list(zip(*columns, strict=True))
+    known = {place: _recording_id(corpus.stores[place[0]], Place(*place[1:])) for place in sorted(set(places))}
+    return np.array([known[place] for place in places], dtype=np.uint64)
 
 
-def _recording_id(store: Store, place: Place) -> int | None:
+def _recording_id(store: Store, place: Place) -> int:
     try:
         source = store.read(place)
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
@@ -136,7 +147,7 @@ def _recording_id(store: Store, place: Place) -> int | None:
                 file.seek(max(0, begin))
                 digest.update(file.read(PIECE))
     except (AudioError, OSError):
-        return None
+        return 0
     return int.from_bytes(digest.digest()[:8], "little")
 
 

@@ -13,7 +13,6 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
@@ -65,12 +64,7 @@ def preparing(
 
     def prepare(note: Callable[[str], None]) -> None:
         frozen = None if previous is None else load(previous)
-        if recipe.begin == "previous":
-            if frozen is None:
-                raise ConfigError(
-                    f"{recipe.name} {recipe.size} begins with the weights of a previous stage and there is none; set "
-                    "--previous to its run folder"
-                )
+        if recipe.begin == "previous" and frozen is not None:  # otherwise refused before
             load_tensors(encoder, frozen.encoder.state_dict(), f"the previous stage ({previous})")
             for module in objective.modules():
                 # The slow copy was made of the fresh weights.

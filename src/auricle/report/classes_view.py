@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auricle.report.evidence import Entry, TaskEvidence
-from auricle.report.figures import FigureBook, Trace, axis
+from auricle.report.figures import FigureBook, Trace, axis, marker
 from auricle.report.markup import Markup, details, element, plot_text, table
 from auricle.report.numbers import ABSENT, Measure, by_name, number, short
 from auricle.report.run_data import Record
@@ -85,12 +85,7 @@ def _class_figure(task: TaskEvidence, probe: str, book: FigureBook) -> int | Non
             "name": plot_text(row.label),
             "x": [scores[row].get(c) for c in classes],
             "y": [plot_text(c) for c in classes],
-            "marker": {
-                "color": row.colour,
-                "size": 11 if row.role == "pretrained" else 8,
-                "symbol": "circle" if row.role == "pretrained" else "circle-open",
-                "line": {"width": 2},
-            },
+            "marker": marker(row.colour, control=row.role != "pretrained", size=11 if row.role == "pretrained" else 8),
             "hovertemplate": f"%{{y}}: %{{x:{measure.pattern}}}<extra>" + plot_text(row.label) + "</extra>",
         }
         for row in rows

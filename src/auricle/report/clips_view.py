@@ -11,6 +11,7 @@ from auricle.report.markup import Markup, details, element, plot_text, readable
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
 from auricle.report.spectrogram_view import spectrogram, start_of
+from auricle.words import counted
 
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
 MEDIA = re.compile(r"(audio|image)/[a-z0-9.+-]+")
@@ -80,7 +81,7 @@ def map_section(found: Record, run: str, book: FigureBook, clips: ClipBook) -> M
     ringed = sum(_sound(p, playable) is not None for p in points)
     method = found.get("method")
     who = run if run == encoder else f"{run} · {encoder}"
-    about = f"{who}: {len(points)} clips by their pooled embedding, {ringed} of them playable (ringed)."
+    about = f"{who}: {counted(len(points), 'clip')} by pooled embedding, {ringed} of them playable (ringed)."
     caption = element(
         "p",
         about,

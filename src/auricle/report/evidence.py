@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from auricle.errors import CorpusError
 from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
-from auricle.results.book import Condition, group_by_condition, newest
-from auricle.results.record import CONTROLS, ROLES, constant_value
+from auricle.results.book import Found
+from auricle.results.caveats import constant_value
+from auricle.results.comparison import Pair, pair_of
+from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
+from auricle.results.record import CONTROLS, ROLES, Result
 
 PROBE_ORDER = (
     "centroid",
@@ -31,14 +38,12 @@ class Row:
     Attributes:
         label: its name on the page.
         role: `pretrained`, or the kind of control.
-        encoder: its name in the records.
         colour: in all figures.
         place: order among rows of its role, that of the runs.
     """
 
     label: str
     role: str
-    encoder: str
     colour: str
     place: int
 
@@ -63,6 +68,15 @@ class Entry:
         return number(self.record.get("value"))
 
     @property
+    def found(self) -> Found:
+        """The record and its folder, as `results` reads them.
+
+        Raises:
+            CorpusError: the record lacks fields, or is damaged.
+        """
+        return Found(Result.from_json(self.record), Path(str(self.record.get("folder", ""))))
+
+    @property
     def low(self) -> float | None:
         """Lower end of the interval."""
         return number(self.record.get("low"))
@@ -84,6 +98,7 @@ class TaskEvidence:
         probes: columns, simplest first.
         cells: the newest record of each row and probe.
         older: records that a newer one of the same row and probe replaced.
+        pairs: comparisons made so far, by the anchors of both.
     """
 
     condition: Condition
@@ -92,6 +107,7 @@ class TaskEvidence:
     probes: list[str]
     cells: dict[tuple[Row, str], Entry]
     older: list[Entry]
+    pairs: dict[tuple[str, str], Pair | None] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -143,6 +159,17 @@ class TaskEvidence:
         own = [e for e in found if e.run == entry.run]
         return max(own or found, key=self.merit, default=None)
 
+    def paired(self, first: Entry, second: Entry) -> Pair | None:
+        """Compare two entries on the same test units, as `auricle results --compare` does; None if that can't be."""
+        key = first.anchor, second.anchor
+        if key not in self.pairs:
+            try:
+                pair = pair_of(self.condition, first.probe, first.found, second.found)
+                self.pairs[key] = None if math.isnan(pair.low) else pair
+            except CorpusError:
+                self.pairs[key] = None
+        return self.pairs[key]
+
 
 def gather(runs: Sequence[RunData]) -> list[TaskEvidence]:
     """Group the results of all runs by condition, as `auricle results` does, in the order in which tasks occur."""
@@ -184,23 +211,22 @@ def _rows(runs: Sequence[RunData]) -> dict[tuple[str, str], Row]:
     for run in runs:
         for record in run.results:
             found.setdefault(_identity(run, record), (run, record))
-    rows: dict[tuple[str, str], Row] = {}
-    counts = {role: sum(key[0] == role for key in found) for role in CONTROLS}
-    taken: set[str] = set()
-    used = set()
+    names: dict[tuple[str, str], str] = {}
+    counts = Counter(role for role, _ in found)
     for key, (run, record) in found.items():
         role, encoder = key[0], str(record.get("encoder", "encoder"))
         if role in CONTROLS:
-            label = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
-            colour = CONTROL_COLOURS[role]
+            names[key] = CONTROLS[role] + (f" · {run.name}" if counts[role] > 1 else "")
         else:
-            label = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder
-            colour = COLOURS[runs.index(run) % len(COLOURS)]
+            names[key] = run.name if run.name == encoder else f"{run.name} · {encoder}" if len(runs) > 1 else encoder
+    labels = told_apart(names, lambda key: key[1].rpartition("\n")[2])
+    rows: dict[tuple[str, str], Row] = {}
+    used: set[str] = set()
+    for key, (run, _) in found.items():
+        colour = CONTROL_COLOURS.get(key[0]) or COLOURS[runs.index(run) % len(COLOURS)]
+        if key[0] not in CONTROLS:
             if colour in used:
                 colour = next((c for c in COLOURS if c not in used), colour)
             used.add(colour)
-        while label in taken:
-            label += f" ({str(record.get('encoder_fingerprint', ''))[:6] or 'again'})"
-        taken.add(label)
-        rows[key] = Row(label, role, encoder, colour, len(rows))
+        rows[key] = Row(labels[key], key[0], colour, len(rows))
     return rows

@@ -45,6 +45,11 @@ class FigureBook:
         return element("div", menu, first, class_="switch")
 
 
+def marker(colour: str, *, control: bool, size: int) -> dict[str, Any]:
+    """Return the sign of an encoder's value: filled, or a ring for a control."""
+    return {"color": colour, "size": size, "symbol": "circle-open" if control else "circle", "line": {"width": 2}}
+
+
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """Return an axis with a title, which stands clear of the labels."""
     return {"title": {"text": title, "standoff": 12}, **more}

@@ -6,7 +6,23 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  const themed = (figure) => {
+  // On a phone, titles and row names are broken into lines: plotly would cut them at the figure's edge.
+  const NARROW = 480;
+  const broken = (text) => (text ?? "").split(" ").reduce((lines, word) => {
+    const last = lines.at(-1);
+    return last && last.length + word.length < 20 ? [...lines.slice(0, -1), `${last} ${word}`] : [...lines, word];
+  }, []).join("<br>");
+  const narrowed = (layout, width) => {
+    for (const axis of [layout.xaxis, layout.yaxis]) if (axis.title?.text) axis.title.text = broken(axis.title.text);
+    if (layout.yaxis.ticktext?.some((name) => name.includes(" · "))) {
+      layout.yaxis.ticktext = layout.yaxis.ticktext.map((name) => name.replaceAll(" · ", "<br>"));
+      layout.height = Math.round(1.25 * layout.height);
+    }
+    layout.yaxis.tickfont.size = 10;
+    if (layout.yaxis.scaleanchor) layout.height = Math.min(layout.height, Math.round(1.2 * width));
+  };
+
+  const themed = (figure, width) => {
     const ink = colour("--ink"), quiet = colour("--quiet"), line = colour("--line"), soft = colour("--soft");
     const layout = structuredClone(figure.layout);
     Object.assign(layout, {
@@ -21,6 +37,7 @@
         layout[name],
       );
     }
+    if (width < NARROW) narrowed(layout, width);
     const data = structuredClone(figure.data);
     for (const trace of data) {
       if (trace.marker?.line?.color === "ring") trace.marker.line.color = ink;
@@ -33,7 +50,7 @@
   };
 
   const draw = (place) => {
-    const { data, layout } = themed(figures[place.dataset.figure]);
+    const { data, layout } = themed(figures[place.dataset.figure], place.clientWidth);
     place.style.minHeight = `${layout.height}px`;
     const drawn = Plotly.react(place, data, layout, {
       displaylogo: false, responsive: true, modeBarButtons: [["pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],

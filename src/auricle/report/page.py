@@ -19,7 +19,7 @@ from auricle.report.markup import Markup, details, element, script_json
 from auricle.report.prototypes_view import prototype_section
 from auricle.report.provenance_view import badge, provenance
 from auricle.report.ranks_view import rank_section
-from auricle.report.results_view import interval_figure, leak_section, results_table, summary
+from auricle.report.results_view import caveat_section, interval_figure, results_table, summary
 from auricle.report.run_data import Record, RunData, read_runs
 from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
@@ -151,7 +151,7 @@ def _task(task: TaskEvidence, runs: Sequence[RunData], book: FigureBook, clips: 
     return element(
         "article",
         summary(task),
-        leak_section(task),
+        caveat_section(task),
         element("p", "Audio of this task: ", mark, class_="quiet") if mark else None,
         lists,
         heat_section(task, book),

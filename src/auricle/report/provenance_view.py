@@ -7,6 +7,7 @@ from typing import Any
 from auricle.report.evidence import Entry, TaskEvidence
 from auricle.report.markup import Markup, details, element, table
 from auricle.report.numbers import ABSENT, Measure, by_name, duration, short
+from auricle.results.caveats import leaks
 
 SEEN = {
     True: ("seen", "seen", "This audio was seen in pre-training, without its labels."),
@@ -35,7 +36,7 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
     r, measure = entry.record, task.measure
     spread = f"[{measure.text(entry.low)}, {measure.text(entry.high)}]"
     summary = f"{entry.row.label} · {entry.probe}: {measure.text(entry.value)} {spread}"
-    leaks = [str(leak) for leak in r.get("leaks") or []]
+    leaking = leaks(r)
     total = f" of {short(r['clips_total'])}" if r.get("clips_total") is not None else ""
     facts: list[tuple[str, Any]] = [
         ("command", element("code", r.get("command", "not recorded"))),
@@ -43,8 +44,8 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
         ("made", f"{r.get('made', ABSENT)}, in {duration(r.get('seconds'))}"),
         ("metric", measure.about),
         ("protocol", f"{r.get('protocol_name') or 'strict'}, {r.get('protocol', 'division not recorded')}"),
-        ("optimistic because", element("ul", [element("li", leak) for leak in leaks]) if leaks else "no known reason"),
-        ("interval", r.get("interval", "not recorded")),
+        ("leaks", element("ul", [element("li", leak) for leak in leaking]) if leaking else "none known"),
+        ("interval", f"{'none: ' if entry.low is None else ''}{r.get('interval', 'not recorded')}"),
         ("split", r.get("split", "not recorded")),
         (
             "test clips scored" if r.get("type_name", "clips") == "clips" else "test units scored",
@@ -61,7 +62,7 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
         ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
         ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
         ("audio seen in pre-training", _seen(entry)),
-        ("versions", short(r.get("versions") or {})),
+        ("versions", f"{short(r.get('versions') or {})}; evaluation scheme {short(r.get('scheme', 0))}"),
     ]
     rows = [[element("th", name, scope="row"), value] for name, value in facts]
     chosen = [c for c in r.get("chosen") or [] if isinstance(c, dict)]

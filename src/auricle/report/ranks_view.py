@@ -16,12 +16,19 @@ PROBE_COLOUR = "#4c78d8"
 
 
 def rank_section(tasks: Sequence[TaskEvidence], book: FigureBook) -> Markup | None:
-    """Draw critical-difference diagrams of encoders and of probes; None where no two tasks can be ranked together."""
+    """Draw critical-difference diagrams of encoders and of probes, or say why not; None where one task is all."""
+    if len(tasks) < 2:
+        return None
     parts = []
     axes: tuple[Axis, ...] = ("encoder", "probe")
     for what in axes:
+        if len({entry.row if what == "encoder" else entry.probe for task in tasks for entry in task.entries}) < 2:
+            continue
         table = average_ranks(tasks, what)
         if table.ranking is None or len(table.tasks) < 2:
+            shared = f"{len(table.tasks)} of {len(tasks)} tasks ({', '.join(table.tasks) or 'none'})"
+            why = [f"No average ranks of {what}s: they share {shared}.", *_sentences(table.notes)]
+            parts.append(element("div", [element("p", line, class_="quiet") for line in why]))
             continue
         labels = {entry.row.label: entry.row.colour for task in tasks for entry in task.entries}
         figure = diagram(table.names, table.ranking, [labels.get(name, PROBE_COLOUR) for name in table.names], book)
@@ -105,6 +112,7 @@ def diagram(names: Sequence[str], found: Ranking, colours: Sequence[str], book: 
             "y": [top + 0.3, top + 0.3, None, top + 0.7],
             "text": ["", "", "", f"critical difference {found.difference:.2f}"],
             "textposition": "middle center",
+            "cliponaxis": False,
             "line": {"color": "#d9506a", "width": 2},
             "hoverinfo": "skip",
             "showlegend": False,
@@ -140,4 +148,8 @@ def _caption(table: RankTable) -> list[str]:
     ]
     if ranking is not None and ranking.p is not None:
         lines.append(f"Friedman's test of equal ranks: p = {ranking.p:.3f} (permutations within tasks).")
-    return [*lines, *(f"{note[0].upper()}{note[1:]}." for note in table.notes)]
+    return [*lines, *_sentences(table.notes)]
+
+
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]

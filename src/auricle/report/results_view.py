@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auricle.report.evidence import Entry, Row, TaskEvidence
-from auricle.report.figures import FigureBook, Trace, axis
+from auricle.report.figures import FigureBook, Trace, axis, marker
 from auricle.report.markup import Markup, element, plot_text
-from auricle.report.numbers import Measure, number, short
+from auricle.report.numbers import number, short
 from auricle.report.provenance_view import badge
+from auricle.results.caveats import BASELINE, MEANING, explained, marks
 from auricle.results.record import CONTROL_NAMES, CONTROLS
+from auricle.words import plural
 
 
 def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
@@ -24,34 +26,43 @@ def results_table(tasks: Sequence[TaskEvidence]) -> Markup:
     covers = " and ".join(f"{100 * share:g} %" for share in sorted(s for s in shares if s is not None)) or "unstated"
     counted = " or ".join(dict.fromkeys(task.measure.points for task in tasks))
     turned = " (positive is better, also where lower values are better)" if any(t.measure.lower for t in tasks) else ""
+    signs = dict.fromkeys(sign for task in tasks for e in task.cells.values() for sign in marks(e.record))
     note = element(
         "p",
         f"In brackets: {covers} intervals. Third line: gain over random weights with the same probe, "
-        f"in {counted}{turned}; ",
+        f"in {counted}{turned}, and the 95 % interval of the paired difference on the same test units; ",
         element("b", "▲", class_="clear"),
-        " where the two intervals do not overlap. Underlined: the best value of the task. "
-        "Click a number for its provenance. ",
+        " or ",
+        element("b", "▼", class_="bad"),
+        " where it excludes zero. Without this interval: predictions were not kept, or test units are too few. "
+        "Underlined: the best value of the task. Click a number for its provenance. ",
         element("b", "seen"),
         " or ",
         element("b", "not seen"),
-        ": whether the pre-training corpus held the task's audio, without its labels.",
+        ": whether the pre-training corpus held the task's audio, without its labels. ",
+        f"{BASELINE[0].upper()}{BASELINE[1:]}." if any(task.constants for task in tasks) else None,
         class_="quiet",
     )
-    return Markup("".join(element("div", part) for part in parts) + note)
+    marked = [
+        element("p", element("b", sign), f" {MEANING[sign]} (the section of the task says which).", class_="quiet")
+        for sign in signs
+    ]
+    return Markup("".join(element("div", part) for part in parts) + note + "".join(marked))
 
 
 def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
     probes = list(dict.fromkeys(probe for task in tasks for probe in task.probes))
     parts = []
     for task in tasks:
-        title = element("a", task.name, href=f"#{task.anchor}")
-        about = element("span", _about(task), class_="quiet")
-        parts.append(
-            element("tr", element("th", title, " ", about, colspan=len(probes) + 1, scope="rowgroup"), class_="group")
+        # One part, which stays in view where the table scrolls sideways.
+        title = element(
+            "span", element("a", task.name, href=f"#{task.anchor}"), element("i", _about(task), class_="quiet")
         )
+        parts.append(element("tr", element("th", title, colspan=len(probes) + 1, scope="rowgroup"), class_="group"))
         for name, values in task.constants.items():
             cells = [element("td", task.measure.text(values.get(probe)), class_="value") for probe in probes]
-            parts.append(element("tr", element("th", name, class_="quiet", scope="row"), cells))
+            head = element("th", f"{name} ", element("span", "baseline", class_="badge control"), scope="row")
+            parts.append(element("tr", head, cells))
         top = max((task.merit(e) for e in task.cells.values() if e.value is not None), default=None)
         for row in task.rows:
             cells = [_cell(task, task.cells.get((row, probe)), top) for probe in probes]
@@ -63,8 +74,8 @@ def _table_of(tasks: Sequence[TaskEvidence]) -> Markup:
 
 def _about(task: TaskEvidence) -> str:
     first = task.first
-    units = "test clips" if task.type_name == "clips" else "test units"
-    count = f"{short(first.get('clips'))} {units}" if first.get("clips") is not None else ""
+    unit, units = "test clip" if task.type_name == "clips" else "test unit", number(first.get("clips"))
+    count = "" if units is None else "1 " + unit if units == 1 else f"{short(int(units))} {plural(unit)}"
     name = str(first.get("protocol_name") or "strict")
     named = "" if name == "strict" else f"{name} protocol"
     return "; ".join(part for part in (task.measure.about, count, str(first.get("protocol", "")), named) if part)
@@ -86,7 +97,10 @@ def _cell(task: TaskEvidence, entry: Entry | None, top: float | None) -> Markup:
         return element("td", element("span", "not run", class_="quiet"), class_="value")
     measure = task.measure
     best = entry.value is not None and task.merit(entry) == top
-    shown = element("a", measure.text(entry.value), href=f"#{entry.anchor}", class_="number best" if best else "number")
+    sign = element("sup", *marks(entry.record)) if marks(entry.record) else None
+    shown = element(
+        "a", measure.text(entry.value), sign, href=f"#{entry.anchor}", class_="number best" if best else "number"
+    )
     spread = None
     if entry.low is not None and entry.high is not None:
         spread = element("span", f"[{measure.text(entry.low)}, {measure.text(entry.high)}]", class_="interval")
@@ -101,12 +115,22 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
         return element("span", "no control", class_="gain bad")
     if entry.value is None or control.value is None:
         return None
-    above = entry.low is not None and control.high is not None and entry.low > control.high
-    below = entry.high is not None and control.low is not None and entry.high < control.low
-    clear, worse = (below, above) if task.measure.lower else (above, below)
-    sign = "▲ " if clear else "▼ " if worse else ""
-    gain = task.measure.gain(entry.value, control.value)
-    return element("span", f"{sign}{gain}", class_="gain clear" if clear else "gain bad" if worse else "gain")
+    text, ahead = _difference(task, entry, control)
+    sign, class_ = {1: ("▲ ", " clear"), -1: ("▼ ", " bad")}.get(ahead or 0, ("", ""))
+    return element("span", sign, text, class_=f"gain{class_}")
+
+
+def _difference(task: TaskEvidence, entry: Entry, rival: Entry) -> tuple[str, int | None]:
+    """Return a gain with the interval of the paired difference, and its sign: 0 where the interval includes zero.
+
+    Without predictions of both on enough test units there is no interval, and the sign is None.
+    """
+    text = task.measure.gain(entry.value or 0.0, rival.value or 0.0)
+    pair, info = task.paired(entry, rival), task.condition.info
+    if pair is None:
+        return text, None
+    ends = f"[{info.text(pair.low, plus=True)}, {info.text(pair.high, plus=True)}]"
+    return f"{text} {ends}", (1 if pair.low > 0 else -1) if pair.clear else 0
 
 
 def summary(task: TaskEvidence) -> Markup:
@@ -120,7 +144,7 @@ def summary(task: TaskEvidence) -> Markup:
     rivals = [(CONTROLS[role], task.best(role)) for role in CONTROL_NAMES]
     for name, rival in rivals:
         if rival is not None:
-            parts.append(f"{_standing(best, rival, measure)} {name} ({measure.full(rival.value)}, {rival.probe})")
+            parts.append(_standing(task, best, rival, f"{name} ({measure.full(rival.value)}, {rival.probe})"))
     absent = " or ".join(name for name, rival in rivals if rival is None)
     if absent:
         parts.append(f"no result of {absent}")
@@ -128,27 +152,20 @@ def summary(task: TaskEvidence) -> Markup:
     return element("p", "; ".join(parts) + "." + lower, class_="verdict")
 
 
-def _standing(entry: Entry, rival: Entry, measure: Measure) -> str:
+def _standing(task: TaskEvidence, entry: Entry, rival: Entry, name: str) -> str:
     ahead = (entry.value or 0.0) - (rival.value or 0.0)
-    high, low = (entry, rival) if ahead > 0 else (rival, entry)
-    apart = high.low is not None and low.high is not None and high.low > low.high
-    if ahead == 0:
-        return "equal to"
     # Above or below would mislead where lower values are better.
-    words = ("worse than", "better than") if measure.lower else ("above", "below")
-    known = None not in (high.low, low.high)
-    caveat = "" if apart else ", with overlapping intervals," if known else ", with too few test units for intervals,"
-    return f"{words[0] if ahead > 0 else words[1]}{caveat}"
+    words = ("worse than", "better than") if task.measure.lower else ("above", "below")
+    text, sign = _difference(task, entry, rival)
+    caveat = ", without a paired comparison" if sign is None else "" if sign else ", which includes zero"
+    return f"{'equal to' if ahead == 0 else words[0] if ahead > 0 else words[1]} {name}: {text}{caveat}"
 
 
-def leak_section(task: TaskEvidence) -> Markup | None:
-    """List why a task's protocol makes its scores optimistic; None if there is no known reason."""
-    leaks = {str(leak): None for e in task.entries for leak in e.record.get("leaks") or []}
-    if not leaks:
-        return None
-    name = task.first.get("protocol_name") or "strict"
-    head = f"Why scores of the {name} protocol are optimistic:"
-    return element("div", head, element("ul", [element("li", leak) for leak in leaks]), class_="missing")
+def caveat_section(task: TaskEvidence) -> Markup | None:
+    """List what the marks of a task's values mean; None where there are none."""
+    found = explained([entry.record for entry in task.entries])
+    shown = [element("p", element("b", sign), f" {words}.", class_="missing") for sign, words in found.items()]
+    return Markup("".join(shown)) if shown else None
 
 
 def interval_figure(task: TaskEvidence, book: FigureBook) -> Markup:
@@ -171,12 +188,7 @@ def interval_figure(task: TaskEvidence, book: FigureBook) -> Markup:
                     "x": [value],
                     "y": [place],
                     "error_x": {"type": "data", "symmetric": False, "array": [high], "arrayminus": [low], "width": 4},
-                    "marker": {
-                        "color": row.colour,
-                        "size": 10,
-                        "symbol": "circle" if row.role == "pretrained" else "circle-open",
-                        "line": {"width": 2},
-                    },
+                    "marker": marker(row.colour, control=row.role != "pretrained", size=10),
                     "hovertemplate": f"{plot_text(row.label)}, {plot_text(probe)}: {measure.text(entry.value)} "
                     f"[{measure.text(entry.low)}, {measure.text(entry.high)}]<extra></extra>",
                     "showlegend": False,

@@ -10,7 +10,8 @@ from typing import Any
 
 from auricle.errors import CheckpointError
 from auricle.report.numbers import number
-from auricle.results.record import upgraded, without_stale
+from auricle.results.caveats import without_stale
+from auricle.results.record import upgraded
 from auricle.storage import unseal
 
 Record = dict[str, Any]
@@ -37,7 +38,7 @@ class RunData:
         metrics: lines of `metrics.jsonl` by step, one a step.
         events: lines of `events.log`.
         checkpoints: steps of which there is a checkpoint.
-        results: records of every `probes/*/results.jsonl`.
+        results: records of every `probes/*/results.jsonl`, each with its `folder`.
         maps: task -> maps of embeddings (each a `map*.json`).
         examples: task -> example clips of sound events (each an `events*.json`).
         prototypes: task -> maps of prototypes (each a `prototypes*.json`).
@@ -104,7 +105,7 @@ def _read_run(path: Path, name: str) -> RunData:
             "`auricle pretrain`, `auricle probe` or `auricle finetune` wrote"
         )
     results = [
-        {**upgraded(record), "task": str(record.get("task") or file.parent.name)}
+        {**upgraded(record), "task": str(record.get("task") or file.parent.name), "folder": str(file.parent)}
         for file in probes
         for record in _json_lines(file, problems)
     ]

@@ -9,6 +9,7 @@ from auricle.config import flatten
 from auricle.report.markup import Child, Markup, details, element, table
 from auricle.report.numbers import ABSENT, duration, number, short
 from auricle.report.run_data import Record, RunData
+from auricle.words import counted
 
 SHOWN_FILES = 200
 
@@ -162,4 +163,4 @@ def _settings(recipe: Record) -> Markup | None:
 
 def _events(run: RunData) -> Markup | None:
     lines = [line for line in run.events if line]
-    return details(f"Log: {len(lines)} lines", element("pre", "\n".join(lines[-400:]))) if lines else None
+    return details(f"Log: {counted(len(lines), 'line')}", element("pre", "\n".join(lines[-400:]))) if lines else None

@@ -7,7 +7,7 @@ from statistics import NormalDist
 from typing import Any
 
 from auricle.report.evidence import Entry, TaskEvidence
-from auricle.report.figures import FigureBook, Trace, axis
+from auricle.report.figures import FigureBook, Trace, axis, marker
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import number
 from auricle.report.run_data import Record
@@ -68,7 +68,6 @@ def _by_probe(task: TaskEvidence, key: str, book: FigureBook, draw: Draw) -> Mar
 
 
 def _line(entry: Entry, x: list[Any], y: list[float | None], **more: Any) -> Trace:
-    control = entry.row.role != "pretrained"
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -76,7 +75,7 @@ def _line(entry: Entry, x: list[Any], y: list[float | None], **more: Any) -> Tra
         "x": x,
         "y": y,
         "line": {"color": entry.row.colour, "width": 2},
-        "marker": {"size": 8, "symbol": "circle-open" if control else "circle", "line": {"width": 2}},
+        "marker": marker(entry.row.colour, control=entry.row.role != "pretrained", size=8),
         **more,
     }
 

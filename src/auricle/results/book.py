@@ -1,8 +1,4 @@
-"""Results from any number of folders in one book: collected, filtered, and grouped into tables of comparable numbers.
-
-Numbers stand in one table only if they answer one question: same task, metric, corpus, division into folds, and
-protocol. That is a `Condition`; results of another corpus or protocol get a table of their own.
-"""
+"""Results from any number of folders in one book: collected, filtered, and grouped into tables."""
 
 from __future__ import annotations
 
@@ -10,19 +6,18 @@ import fnmatch
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
-from auricle.metrics.catalogue import METRICS, MetricInfo, described, metric_info
-from auricle.results.record import CONTROLS, Result, read_results, without_stale
+from auricle.metrics.catalogue import METRICS, metric_info
+from auricle.results.caveats import explained, whose, without_stale
+from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
+from auricle.results.record import Result, read_results
 from auricle.words import counted
-
-T = TypeVar("T")
-K = TypeVar("K")
 
 FILE = "results.jsonl"
 KEPT = "kept for the headline metric only; --compare computes them"
@@ -40,61 +35,6 @@ class Found:
 
     result: Result
     folder: Path
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What results must share to stand in one table. `name` is the task's, unless several tables have it."""
-
-    task: str
-    type_name: str
-    metric: str
-    better: str
-    unit: str
-    corpus_fingerprint: str
-    protocol: str
-    protocol_name: str
-    split: str
-    corpus: str = field(default="", compare=False)
-    name: str = field(default="", compare=False)
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Self:
-        """Read the condition of a record: the fields of a `Result`, or JSON data that may lack some of them."""
-        usual = {"type_name": "clips", "metric": "value", "better": "higher", "unit": "%", "protocol_name": "strict"}
-        values = {f.name: record.get(f.name) for f in fields(cls) if f.name != "name"}
-        return cls(**{name: usual.get(name, "") if value is None else str(value) for name, value in values.items()})
-
-    @property
-    def info(self) -> MetricInfo:
-        """The metric."""
-        return described(self.metric, self.unit, self.better)
-
-
-def group_by_condition(items: Iterable[T], record: Callable[[T], Mapping[str, Any]]) -> list[tuple[Condition, list[T]]]:
-    """Group what may stand in one table, in the order in which tasks were found; each condition gets its own name.
-
-    Args:
-        items: in any order.
-        record: of an item: its fields (see `Condition.of`).
-    """
-    groups: dict[Condition, list[T]] = {}
-    for item in items:
-        groups.setdefault(Condition.of(record(item)), []).append(item)
-    order = list(dict.fromkeys(c.task for c in groups))
-    listed = sorted(groups, key=lambda c: order.index(c.task))
-    return [(_named(condition, listed), groups[condition]) for condition in listed]
-
-
-def newest(items: Sequence[T], key: Callable[[T], K], made: Callable[[T], str]) -> tuple[dict[K, T], list[T]]:
-    """Return the newest item of each key, in the order in which keys were found, and the older ones."""
-    cells: dict[K, T] = {}
-    older = []
-    for item in sorted(items, key=made):
-        if key(item) in cells:
-            older.append(cells[key(item)])
-        cells[key(item)] = item
-    return {k: cells[k] for k in dict.fromkeys(map(key, items))}, older
 
 
 @dataclass(frozen=True)
@@ -224,9 +164,7 @@ class ResultBook:
 
     def labels(self) -> dict[str, str]:
         """Return fingerprint -> name of each encoder; names that two encoders share get their fingerprint."""
-        names = {f.result.encoder_fingerprint: f.result.encoder for f in self.found}
-        shared = {n for n in names.values() if list(names.values()).count(n) > 1}
-        return {key: f"{name} ({key[:8]})" if name in shared else name for key, name in names.items()}
+        return told_apart({f.result.encoder_fingerprint: f.result.encoder for f in self.found}, str)
 
     def encoder(self, asked: str) -> str:
         """Return the fingerprint of the one encoder with this name, fingerprint, role or pattern.
@@ -250,6 +188,11 @@ class ResultBook:
                 listed = "; ".join(f"{names[key]} = {key[:8]}" for key in fitting)
                 raise ConfigError(f"{asked!r} fits {len(fitting)} encoders ({listed}): name one by its fingerprint")
         raise ConfigError(f"no result of encoder {asked!r}{nearest(asked, names.values())}")
+
+    @property
+    def caveats(self) -> list[str]:
+        """What was skipped in collecting, and which of the results are optimistic or of an older version."""
+        return [*self.notes, *explained([vars(f.result) for f in self.found]).values()]
 
     def blocks(self) -> list[Block]:
         """Group the results by condition, in the order in which tasks were found."""
@@ -287,31 +230,13 @@ def _measured(found: Found, metric: str) -> Found:
     return Found(other, found.folder)
 
 
-def _named(condition: Condition, every: Sequence[Condition]) -> Condition:
-    """Name a condition by its task, and by what differs between the conditions of that task."""
-    same = [c for c in every if c.task == condition.task]
-    contents = list(dict.fromkeys(c.corpus_fingerprint for c in same if c.corpus == condition.corpus))
-    words = {
-        "metric": condition.metric,
-        "protocol_name": f"protocol {condition.protocol_name}",
-        "corpus_fingerprint": f"corpus {condition.corpus}".rstrip()
-        + f", content {contents.index(condition.corpus_fingerprint) + 1}" * (len(contents) > 1),
-        "protocol": condition.protocol or "division not recorded",
-    }
-    said = [condition.task, *(text for name, text in words.items() if len({getattr(c, name) for c in same}) > 1)]
-    alike = [c for c in same if replace(c, split="") == replace(condition, split="")]
-    said += [f"division {alike.index(condition) + 1}"] * (len(alike) > 1)
-    return replace(condition, name=", ".join(said))
-
-
 def _block(condition: Condition, found: Sequence[Found]) -> Block:
     cells, older = newest(found, lambda f: (f.result.encoder_fingerprint, f.result.probe), lambda f: f.result.made)
     results = [f.result for f in cells.values()]
     notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
+    records = [vars(r) for r in results]
     own = dict.fromkeys(n for r in results for n in r.notes if n not in notes)
-    notes += [f"{_whose(note, results)}: {note}" for note in own]
-    for leak in dict.fromkeys(leak for r in results for leak in r.leaks):
-        notes.append(f"the {condition.protocol_name} protocol makes scores optimistic: {leak}")
+    notes += [f"{whose([r for r in records if note in r['notes']], records)}: {note}" for note in own]
     if older:
         notes.append(f"not shown: {counted(len(older), 'older record')} of encoder and probe with other settings")
     notes += _uneven(results)
@@ -322,16 +247,6 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     for file, reason in list(missing.items())[:1]:
         notes.append(f"{counted(len(missing), 'clip')} could not be read, the first {file!r}: {reason}")
     return Block(condition, cells, tuple(notes))
-
-
-def _whose(note: str, results: Sequence[Result]) -> str:
-    """Name the results that have a note: an encoder where all its results have it, else probe and encoder."""
-    names = []
-    for r in (r for r in results if note in r.notes):
-        encoder = CONTROLS.get(r.role, r.encoder)
-        every = all(note in other.notes for other in results if other.encoder_fingerprint == r.encoder_fingerprint)
-        names.append(encoder if every else f"{r.probe} on {encoder}")
-    return ", ".join(list(dict.fromkeys(names))[:4]) + (" and others" if len(set(names)) > 4 else "")
 
 
 def _uneven(results: Sequence[Result]) -> list[str]:

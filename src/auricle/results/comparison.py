@@ -11,8 +11,9 @@ import numpy as np
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS
-from auricle.results.book import Condition, Found, ResultBook
-from auricle.results.ranks import Axis, holm, least_tasks, sign_test, signed_rank
+from auricle.results.book import Found, ResultBook
+from auricle.results.conditions import Condition
+from auricle.results.ranks import Axis, dependent, holm, least_tasks, sign_test, signed_rank
 from auricle.results.scoring import compare
 
 
@@ -141,7 +142,7 @@ def compare_results(
             cells = [block.cells.get(key) for key in keys]
             if cells[0] is not None and cells[1] is not None:
                 shared = labels[other] if axis == "probe" else other
-                pairs.append(_pair(block.condition, shared, cells[0], cells[1], confidence))
+                pairs.append(pair_of(block.condition, shared, cells[0], cells[1], confidence))
     if not pairs:
         raise CorpusError(
             f"{names[0]} and {names[1]} share no task with the same metric, corpus and protocol (and the same "
@@ -159,13 +160,13 @@ def compare_results(
     return Comparison(axis, *names, tuple(pairs), tuple(_over_tasks(pairs)), tuple(notes), confidence)
 
 
-def _pair(condition: Condition, shared: str, first: Found, second: Found, confidence: float) -> Pair:
+def pair_of(condition: Condition, shared: str, first: Found, second: Found, confidence: float = 0.95) -> Pair:
+    """Compare two results of one condition; without predictions of both, the pair says what is missing."""
     a, b = first.result.value, second.result.value
     plain = Pair(condition, shared, a, b, condition.info.sign * (a - b))
     try:
         found = compare(first.result, second.result, first.folder, second.folder, confidence=confidence)
     except (CorpusError, ConfigError) as error:
-        # The other pairs are compared all the same; this one says what is missing.
         return replace(plain, trouble=str(error))
     low, high = sorted((condition.info.sign * found.interval.low, condition.info.sign * found.interval.high))
     trouble = "" if found.interval.known else found.interval.method
@@ -217,9 +218,7 @@ def _tested(name: str, conditions: list[Condition], signs: list[float], shares: 
             f"{used} tasks with a difference are too few: even if one side won all of them, p could not fall below "
             f"0.05; that takes {need}"
         )
-    corpora = len({c.corpus_fingerprint for c in conditions})
-    if corpora < len(conditions):
-        words.append(f"the {len(conditions)} tasks are on {corpora} corpora and are not independent evidence")
+    words += dependent(conditions)
     p = (signed_rank(known) if ranked else sign_test(signs)) if enough else None
     return OverTasks(
         name,

@@ -30,6 +30,8 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
 }
 
 
@@ -85,6 +87,8 @@ class _Fitted:
                 justify="left" if x < sheet.keys else "right",
                 overflow="fold",
                 min_width=None if x < sheet.keys else self._least(x),
+                # Room is taken from columns that can be broken.
+                no_wrap=max(map(len, [sheet.head[x], *(row[x] for row in sheet.rows)])) <= self._least(x),
             )
         for y, row in enumerate(sheet.rows):
             table.add_row(*(Text(row[x], style="bold" if (y, x) in sheet.best else "") for x in columns))

@@ -138,14 +138,7 @@ class TaskPredictions(ABC):
                 mine, theirs = (np.concatenate([a] * (seeds // a.shape[axis - 1]), axis - 1) for a in (mine, theirs))
             return np.concatenate([mine, theirs], axis)
 
-        changes: dict[str, Any] = {}
-        for name, axis in self._axes().items():
-            mine, theirs = getattr(self, name), getattr(other, name)
-            changes[name] = (
-                {key: in_row(mine[key], theirs[key], axis) for key in mine}
-                if isinstance(mine, dict)
-                else in_row(mine, theirs, axis)
-            )
+        changes = self._changed(in_row, other)
         n = len(changes["names"])
         changes |= {"names": np.arange(n).astype(np.str_), "seeds": tuple(range(seeds))}
         return dataclasses.replace(self, **{**changes, **self._when_joined(n, seeds)})
@@ -169,15 +162,18 @@ class TaskPredictions(ABC):
         def moved(array: np.ndarray, axis: int) -> np.ndarray:
             return np.take(array, rows, axis=axis)
 
+        return dataclasses.replace(self, **self._changed(moved), **self._moved(rows))
+
+    def _changed(self, change: Callable[..., np.ndarray], *others: Self) -> dict[str, Any]:
+        """Apply `change(array, of others ..., axis of units)` to every array of units."""
         changes: dict[str, Any] = {}
         for name, axis in self._axes().items():
-            value = getattr(self, name)
-            changes[name] = (
-                {key: moved(array, axis) for key, array in value.items()}
-                if isinstance(value, dict)
-                else moved(value, axis)
-            )
-        return dataclasses.replace(self, **changes, **self._moved(rows))
+            held = [getattr(one, name) for one in (self, *others)]
+            if isinstance(held[0], dict):
+                changes[name] = {key: change(*(each[key] for each in held), axis) for key in held[0]}
+            else:
+                changes[name] = change(*held, axis)
+        return changes
 
     def _moved(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         """Return the fields that have no plain axis of units, after the units were put in the order `rows`."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, rankdata, studentized_range
 
 from auricle.errors import ConfigError
-from auricle.results.book import Condition, ResultBook
+from auricle.results.book import ResultBook
+from auricle.results.conditions import Condition
 from auricle.words import counted
 
 Axis = Literal["encoder", "probe"]
@@ -220,9 +221,10 @@ def rank_results(book: ResultBook, axis: Axis, *, seed: int = 0) -> RankTable:
 
 
 def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, *, seed: int = 0) -> RankTable:
-    """Rank encoders (or probes) over tasks, each task once, with the mean over the probes (encoders) that all have.
+    """Rank encoders (or probes) over the tasks that all of them have, each task once.
 
-    Ranks need every cell: systems and tasks with most gaps are dropped first, and listed in the notes.
+    The value of a task is the mean over the probes (encoders) that all ranked ones have there. The notes count what is
+    excluded, and say why: see `shared_values`.
 
     Args:
         cells: `(task, encoder, probe, value)` of each result, at most one value of each three.
@@ -240,9 +242,7 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
         table[place] = condition.info.sign * value
     tau, counts = mean_tau(table)
     values, rows, kept = shared_values(table)
-    dropped = [name for i, name in enumerate(systems) if i not in kept]
-    dropped += [f"task {condition.name}" for i, condition in enumerate(conditions) if i not in rows]
-    notes = [f"not in the average ranks, which need every cell of a table: {', '.join(dropped)}"] if dropped else []
+    notes = _excluded(table, rows, kept, axis, systems, [condition.name for condition in conditions])
     tau_notes = []
     if len(systems) == 2:
         tau_notes.append(f"two {axis}s only agree or disagree in rank: no tau")
@@ -262,36 +262,84 @@ def rank_values(cells: Sequence[tuple[Condition, str, str, float]], axis: Axis, 
                 f"than the largest difference of {counted(len(kept), 'rank')} ({len(kept) - 1}): no two ranks can "
                 "differ significantly"
             )
-        corpora = len({conditions[i].corpus_fingerprint for i in rows})
-        if corpora < len(rows):
-            notes.append(f"the {len(rows)} tasks are on {corpora} corpora and are not independent evidence")
+        notes += dependent([conditions[i] for i in rows])
     names, tasks = tuple(systems[i] for i in kept), tuple(conditions[i].name for i in rows)
     return RankTable(axis, names, tasks, ranking, tuple(others), tau, counts, tuple(tau_notes), tuple(notes))
+
+
+def dependent(conditions: Sequence[Condition]) -> list[str]:
+    """Return a note where several tasks are on one corpus."""
+    corpora = len({condition.corpus_fingerprint for condition in conditions})
+    if corpora == len(conditions):
+        return []
+    return [f"the {len(conditions)} tasks are on {counted(corpora, 'corpus')} and are not independent evidence"]
+
+
+def _excluded(
+    table: np.ndarray, rows: list[int], kept: list[int], axis: Axis, systems: list[str], tasks: list[str]
+) -> list[str]:
+    """Count the systems, tasks and values that the ranks are not of."""
+    if not rows:
+        return []
+    defined = np.isfinite(table)
+    has = defined.any(2)
+    notes, other = [], "probe" if axis == "encoder" else "encoder"
+    total = counted(len(tasks), "task")
+    gone = [f"{name} ({has[:, x].sum()} of {total})" for x, name in enumerate(systems) if x not in kept]
+    if gone:
+        shared = "no task" if len(rows) == 1 else "fewer than two tasks"
+        whom = "it" if len(gone) == 1 else "them"
+        notes.append(
+            f"{counted(len(gone), axis)} not ranked, since the others share {shared} with {whom}: {'; '.join(gone)}"
+        )
+    lost: dict[str, list[str]] = {}
+    for y in (y for y in range(len(tasks)) if y not in rows):
+        absent = "; ".join(systems[x] for x in kept if not has[y, x])
+        lost.setdefault(f"no result of {absent}" if absent else f"no {other} that all have", []).append(tasks[y])
+    if lost:
+        listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in lost.items())
+        notes.append(
+            f"{len(tasks) - len(rows)} of {total} not counted, since not all ranked {axis}s have them: {listed}. "
+            f"`auricle results --ranks --{axis} NAME ...` ranks the named {axis}s on all tasks that these share"
+        )
+    part = defined[np.ix_(rows, kept)]
+    unused = int((part & ~part.all(1, keepdims=True)).sum())
+    if unused:
+        notes.append(
+            f"{counted(unused, 'value')} not counted: of {other}s that not all ranked {axis}s have on the same task"
+        )
+    return notes
 
 
 def shared_values(table: np.ndarray) -> tuple[NDArray[np.float64], list[int], list[int]]:
     """Return values without gaps: the mean over what all systems of a task share.
 
+    Every system is kept as long as all share two tasks (one, where no two systems share two). Else those are dropped
+    without which the others share most, of equals the one with the fewest tasks.
+
     Args:
-        table: `(tasks, systems, others)`, NaN where a value is missing. Whatever has most gaps is dropped first.
+        table: `(tasks, systems, others)`, NaN where a value is missing.
 
     Returns:
         `(kept tasks, kept systems)`, and the places of these tasks and systems.
     """
-    rows, kept = list(range(table.shape[0])), list(range(table.shape[1]))
     defined = np.isfinite(table)
-    while rows and kept:
-        # A task is complete if at least one probe (encoder) has every system.
-        complete = np.any(np.all(defined[np.ix_(rows, kept)], axis=1), axis=1)
-        if complete.all():
+    owned = defined.any(2).sum(0)
+    rows: list[int] = []
+    kept = list(range(table.shape[1]))
+
+    def complete(systems: list[int]) -> list[int]:
+        # At least one probe (encoder) of a complete task has every system.
+        return np.flatnonzero(defined[:, systems].all(1).any(1)).tolist()
+
+    for least in (2, 1):
+        kept = list(range(table.shape[1]))
+        while len(kept) > 2 and len(complete(kept)) < least:
+            gains = [(len(complete([k for k in kept if k != system])), -owned[system], system) for system in kept]
+            kept.remove(max(gains)[2])
+        rows = complete(kept)
+        if len(rows) >= least:
             break
-        found = defined[np.ix_(rows, kept)].any(axis=2)
-        gaps_of_tasks = 1 - found.mean(1) + ~complete * 1e-6
-        gaps_of_systems = 1 - found.mean(0)
-        if len(kept) > 2 and gaps_of_systems.max() > gaps_of_tasks.max():
-            kept.pop(int(gaps_of_systems.argmax()))
-        else:
-            rows.pop(int(gaps_of_tasks.argmax()))
     if not rows:
         return np.zeros((0, 0)), [], []
     part = table[np.ix_(rows, kept)]

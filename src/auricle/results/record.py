@@ -10,16 +10,13 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from auricle.errors import CorpusError
 from auricle.storage import append_line
-
-T = TypeVar("T")
 
 SCHEME = 5  # raise when a change of the evaluation changes numbers, so that older results are not taken for new ones
 Control = Literal["random", "log-mel", "mfcc"]
@@ -205,53 +202,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (int, float):
         return (value is None and hint is float) or (isinstance(value, int | hint) and not isinstance(value, bool))
     return hint is Any or isinstance(value, hint)
-
-
-def constant_value(record: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return name and headline value of predictions that ignore the sound; None where a record has none.
-
-    Args:
-        record: the fields of a `Result`, or JSON data that may lack some of them.
-    """
-    held = record.get("constant_metrics")
-    value = held.get(record.get("metric")) if isinstance(held, dict) else None
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return str(record.get("constant")), float(value)
-
-
-def without_stale(items: Sequence[T], record: Callable[[T], Mapping[str, Any]]) -> tuple[list[T], list[str]]:
-    """Return the records comparable with those of this version, and notes on the stale ones.
-
-    A stale record that a newer one of the same task, probe and control replaces is dropped without a note.
-
-    Args:
-        items: records of one folder.
-        record: of an item: the fields of a `Result`, or JSON data that may lack some of them.
-    """
-
-    def place(item: T) -> tuple[Any, ...]:
-        return tuple(str(record(item).get(name)) for name in ("task", "probe", "role", "protocol_name"))
-
-    kept = [item for item in items if not _is_stale(record(item))]
-    fresh = set(map(place, kept))
-    groups: dict[tuple[str, str], list[str]] = {}
-    for item in items:
-        data = record(item)
-        if _is_stale(data) and place(item) not in fresh:
-            key = CONTROLS[str(data["role"])], str(data.get("command") or "the command that made them")
-            groups.setdefault(key, []).append(f"{data.get('task')} with {data.get('probe')}")
-    return kept, [
-        f"stale results of {name} are not shown ({', '.join(dict.fromkeys(which))}): they were computed from the front "
-        f"end of the encoder beside them, not from the fixed one; run again: {again}"
-        for (name, again), which in groups.items()
-    ]
-
-
-def _is_stale(record: Mapping[str, Any]) -> bool:
-    """Return whether a control was made before scheme 4, on the front end of the encoder that it was compared with."""
-    scheme = record.get("scheme")
-    return record.get("role") == "log-mel" and not (isinstance(scheme, int) and scheme >= 4)
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auricle.metrics.catalogue import described
-from auricle.results.book import Block, Condition, Found, ResultBook
+from auricle.results.book import Block, Found, ResultBook
+from auricle.results.caveats import BASELINE, constant_value, explained, leaks, marks, whose
 from auricle.results.comparison import Comparison, OverTasks, Pair
+from auricle.results.conditions import Condition
 from auricle.results.ranks import LEVEL, RankTable
-from auricle.results.record import ROLES, Result, constant_value
+from auricle.results.record import ROLES, Result
 from auricle.words import counted
 
 NONE = "-"
@@ -52,7 +54,12 @@ def list_sheets(book: ResultBook) -> list[Sheet]:
     sheets = [_block_sheet(block, labels) for block in book.blocks()]
     if not sheets:
         return []
-    last = dataclasses.replace(sheets[-1], notes=(*sheets[-1].notes, *book.notes))
+    return noted(sheets, book.notes)
+
+
+def noted(sheets: Sequence[Sheet], notes: Iterable[str]) -> list[Sheet]:
+    """Return the sheets with further notes below the last."""
+    last = dataclasses.replace(sheets[-1], notes=(*sheets[-1].notes, *notes))
     return [*sheets[:-1], last]
 
 
@@ -68,13 +75,14 @@ def _block_sheet(block: Block, labels: dict[str, str]) -> Sheet:
     constants = _constants(block)
     rows: list[tuple[str, ...]] = []
     for name, held in constants.items():
-        rows.append((name, *(info.text(held[p][1]) if p in held else NONE for p in probes)))
+        rows.append((f"baseline: {name}", *(info.text(held[p][1]) if p in held else NONE for p in probes)))
     best = set()
     for y, encoder in enumerate(encoders, len(rows)):
         cells = []
         for x, probe in enumerate(probes, 1):
             key = (encoder, probe)
-            cells.append(interval_text(results[key]) if key in results else NONE)
+            cell = [interval_text(results[key]), marks(vars(results[key]))] if key in results else [NONE]
+            cells.append(" ".join(cell).rstrip())
             if values.get(key) == top:
                 best.add((y, x))
         rows.append((labels[encoder], *cells))
@@ -124,12 +132,21 @@ def _about(block: Block, results: Iterable[Any]) -> tuple[str, ...]:
     test = "test clip" if first.type_name == "clips" else "test unit"
     kind = "" if first.type_name == "clips" else f" of {first.type_name}"
     lines = [f"{first.clips} of {counted(first.clips_total, test)}{kind}; {first.split}; mean over {count}"]
-    known = [r for r in listed if not math.isnan(r.low)]
-    if known:
-        lines.append(f"intervals: {first.confidence:.0%}, {known[0].interval}")
-    for reason in dict.fromkeys(r.interval for r in listed if math.isnan(r.low)):
-        lines.append(f"{'some have no interval' if known else 'no intervals'}: {reason}")
+    for text, some in _by_interval(listed).items():
+        named = "" if len(some) == len(listed) else f" ({whose([vars(r) for r in some], [vars(r) for r in listed])})"
+        lines.append(text + named)
+    lines += [BASELINE] * bool(_constants(block))
+    lines += [f"{sign} {words}" for sign, words in explained(vars(r) for r in listed).items()]
     return (*lines, *block.notes)
+
+
+def _by_interval(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Group results by the method of their intervals, or by the reason why there is none; in words."""
+    found: dict[str, list[Result]] = {}
+    for r in results:
+        text = f"no interval: {r.interval}" if math.isnan(r.low) else f"intervals: {r.confidence:.0%}, {r.interval}"
+        found.setdefault(text, []).append(r)
+    return found
 
 
 def _record(found: Found, condition: Condition) -> dict[str, Any]:
@@ -137,34 +154,23 @@ def _record(found: Found, condition: Condition) -> dict[str, Any]:
     return {
         "task": r.task,
         "type": r.type_name,
-        "corpus": r.corpus,
-        "corpus_fingerprint": r.corpus_fingerprint,
+        **_fields(r, "corpus corpus_fingerprint"),
         "protocol": r.protocol_name,
         "division": condition.protocol,
-        "encoder": r.encoder,
-        "encoder_fingerprint": r.encoder_fingerprint,
-        "role": r.role,
-        "seen": r.seen,
-        "probe": r.probe,
-        "metric": r.metric,
-        "unit": r.unit,
-        "better": r.better,
-        "value": r.value,
-        "low": r.low,
-        "high": r.high,
-        "confidence": r.confidence,
+        **_fields(r, "encoder encoder_fingerprint role seen probe metric unit better value low high confidence"),
         "units": r.clips,
         "seeds": len(r.seeds),
-        "tried": r.tried,
-        "params": r.params,
-        "macs": r.macs,
-        "seconds": r.seconds,
-        "leaks": "; ".join(r.leaks),
+        **_fields(r, "tried params macs seconds"),
+        "leaks": "; ".join(leaks(vars(r))),
+        "scheme": r.scheme,
         "notes": "; ".join(r.notes),
-        "made": r.made,
-        "key": r.key,
+        **_fields(r, "made key"),
         "folder": str(found.folder),
     }
+
+
+def _fields(held: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(held, name) for name in names.split()}
 
 
 def compare_sheets(found: Comparison) -> list[Sheet]:
@@ -237,26 +243,18 @@ def _test_row(t: OverTasks) -> tuple[str, ...]:
 
 
 def _pair_record(pair: Pair, found: Comparison) -> dict[str, Any]:
-    c = pair.condition
     return {
-        "task": c.name,
-        "corpus_fingerprint": c.corpus_fingerprint,
-        "protocol": c.protocol_name,
-        "metric": c.metric,
-        "unit": c.unit,
-        "better": c.better,
+        "task": pair.condition.name,
+        "corpus_fingerprint": pair.condition.corpus_fingerprint,
+        "protocol": pair.condition.protocol_name,
+        **_fields(pair.condition, "metric unit better"),
         "shared": pair.shared,
-        "first": found.first,
-        "second": found.second,
+        **_fields(found, "first second"),
         "first_value": pair.first,
         "second_value": pair.second,
-        "gain": pair.gain,
-        "low": pair.low,
-        "high": pair.high,
+        **_fields(pair, "gain low high"),
         "confidence": found.confidence,
-        "p": pair.p,
-        "p_holm": pair.p_holm,
-        "trouble": pair.trouble,
+        **_fields(pair, "p p_holm trouble"),
     }
 
 

@@ -65,16 +65,20 @@ class TaskCard(Config):
         if isinstance(self.rule, ClipsRule) and self.metric and self.metric not in known:
             raise ConfigError(f"task {self.name!r} has metric {self.metric!r}; expected one of {', '.join(known)}")
 
-    def rule_as(self, kind: type[Rule]) -> Rule:
+    def rule_as(self, kind: type[Rule], reader: str = "this") -> Rule:
         """Return the rule, for code that serves one type of task.
+
+        Args:
+            kind: class of the type's rules.
+            reader: what serves them, in the error.
 
         Raises:
             ConfigError: the rule is of another class.
         """
         if not isinstance(self.rule, kind):
             raise ConfigError(
-                f"task {self.name!r} has the rule {type(self.rule).__name__}; expected {kind.__name__}: choose a task "
-                f"of type {kind.type_name}"
+                f"task {self.name!r} is of type {self.rule.type_name}; {reader} takes tasks of type {kind.type_name}: "
+                "choose one with --task (`auricle tasks` lists them by type)"
             )
         return self.rule
 

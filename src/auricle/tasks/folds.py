@@ -96,7 +96,8 @@ def plan_folds(
         plan = _from_folds(numbers, own_folds, "the corpus's own folds", targets, group_array, generator)
     else:
         made = assign_folds(targets.truth, group_array, card.folds, generator, task=card.name)
-        description = f"{card.folds} folds made with seed {seed}, stratified, clips of one source together"
+        together = ", clips of one source together" if len(np.unique(group_array)) < len(group_array) else ""
+        description = f"{card.folds} folds made with seed {seed}, stratified{together}"
         plan = _from_folds(
             [str(f + 1) for f in made],
             [str(f + 1) for f in range(card.folds)],

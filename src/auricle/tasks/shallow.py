@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from auricle.config import Config, Count, Positive
-from auricle.metrics.classification import macro_f1, mean_average_precision
 from auricle.metrics.knn import knn_scores
+from auricle.probes.search.selection import score, validate
 from auricle.tasks.vectors import check_finite, unit_rows
 
 Scores = NDArray[np.float64]
@@ -53,7 +54,13 @@ class ShallowConfig(Config):
         """Fit known clips and return scores `(n, C)` of others; higher is likelier."""
 
     def fit_predict(
-        self, train: Vectors, valid: Vectors, x: NDArray[np.float32], *, refit: bool = True
+        self,
+        train: Vectors,
+        valid: Vectors,
+        x: NDArray[np.float32],
+        *,
+        refit: bool = True,
+        metric: str | None = None,
     ) -> tuple[Scores, dict[str, Any]]:
         """Choose the setting on validation clips, fit all known clips, score the others.
 
@@ -62,12 +69,13 @@ class ShallowConfig(Config):
             valid: validation clips.
             x: `(n, D)` vectors of the clips to score.
             refit: fit training and validation clips at the chosen setting; False: training clips only.
+            metric: selects the setting (see `SearchConfig.metric`); None: macro F1, or `map` for several labels.
 
         Returns:
             Scores `(n, C)`, and the chosen setting with the validation score of each.
 
         Raises:
-            ConfigError: a vector is not finite.
+            ConfigError: a vector is not finite, or the metric does not fit the labels.
         """
         for name, vectors in (("training", train.x), ("validation", valid.x), ("test", x)):
             check_finite(vectors, name)
@@ -75,12 +83,12 @@ class ShallowConfig(Config):
         options = self.settings()
         if not options:
             return self.scores(known, x, None), {}
+        metric = metric or ("macro_f1" if valid.single else "map")
         tried = [
-            {"setting": s, "validation": _validate(self.scores(train, valid.x, s), valid), "epochs": None}
+            {"setting": s, "validation": _validate(self.scores(train, valid.x, s), valid, metric), "epochs": None}
             for s in options
         ]
         best = max(range(len(options)), key=lambda i: _rank(tried[i]["validation"]))
-        metric = "macro_f1" if valid.single else "map"
         chosen = {"setting": options[best], "validation": tried[best]["validation"], "metric": metric, "tried": tried}
         return self.scores(known, x, options[best]), chosen
 
@@ -191,9 +199,13 @@ SHALLOW_CLASSIFIERS: dict[str, ShallowConfig] = {
 }
 
 
-def _validate(scores: Scores, valid: Vectors) -> float | None:
-    value = macro_f1(valid.numbers, scores.argmax(1)) if valid.single else mean_average_precision(valid.truth, scores)
-    return float(value) if math.isfinite(value) else None
+def _validate(scores: Scores, valid: Vectors, metric: str) -> float | None:
+    if not valid.truth.any():
+        return None
+    targets = torch.from_numpy(valid.numbers if valid.single else valid.truth)
+    validate(metric, targets)
+    value = float(score(torch.from_numpy(scores)[None], targets, metric)[0])
+    return value if math.isfinite(value) else None
 
 
 def _rank(value: float | None) -> float:

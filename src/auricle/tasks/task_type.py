@@ -71,6 +71,10 @@ class TaskPlan:
     metric: str = ""
     folds: tuple[Fold, ...] = ()
 
+    def headline(self, card: TaskCard) -> str:
+        """Return the headline that the card or the labels ask for; "": the first of the type."""
+        return card.metric or self.metric
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -152,7 +156,8 @@ class Job:
     @property
     def training(self) -> dict[str, Any]:
         """`search`, `refit` and `device`, as the functions that fit a fold take them."""
-        return {"search": self.protocol.search, "refit": self.protocol.refit, "device": self.device}
+        search = self.protocol.search.by(self.plan.headline(self.card))
+        return {"search": search, "refit": self.protocol.refit, "device": self.device}
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -200,9 +205,7 @@ class Job:
     def each_fold(self, folds: Sequence[Fold], fit: Callable[[Fold, Callable[[float], None]], Kept]) -> list[Kept]:
         """Return the finished part of each fold, from disk or from `fit`.
 
-        Args:
-            folds: the divisions.
-            fit: called with a fold, and with a function that takes the share of the fold's work that is done.
+        `fit` is called with a fold, and with a function that takes the share of the fold's work that is done.
         """
         parts = []
         for number, fold in enumerate(folds):
@@ -240,11 +243,7 @@ class TaskType(ABC):
     default_probes: ClassVar[tuple[str, ...]]
 
     def probe(self, asked: str | Config) -> tuple[str, Config]:
-        """Return a probe's name and settings.
-
-        Raises:
-            ConfigError: no probe of this type has this name, or the settings are of another type's probes.
-        """
+        """Return a probe's name and settings, or refuse what serves no task of this type (`ConfigError`)."""
         if isinstance(asked, Config):
             if not isinstance(asked, tuple({type(config) for config in self.probes.values()})):
                 raise ConfigError(
@@ -295,7 +294,7 @@ class TaskType(ABC):
 
     def headline(self, card: TaskCard, plan: TaskPlan, predictions: TaskPredictions) -> str:
         """Return the name of the headline metric: the card's, else the one that the plan asks for, else the first."""
-        return card.metric or plan.metric or predictions.metrics[0]
+        return plan.headline(card) or predictions.metrics[0]
 
 
 def fold_outcome(

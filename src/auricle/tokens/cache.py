@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import ConfigError, CorpusError, Reason
 from auricle.tokens.clip_store import ClipStore, Entry, Origin
 from auricle.tokens.row_file import RowFile
 from auricle.tokens.token_set import TokenSet
@@ -44,7 +44,7 @@ class TokenCache:
         present: rows of the corpus in the cache, in order, `(n,)` int64.
     """
 
-    def __init__(self, store: ClipStore, keys: Sequence[bytes], missing: dict[int, str], corpus: str = "") -> None:
+    def __init__(self, store: ClipStore, keys: Sequence[bytes], missing: dict[int, Reason], corpus: str = "") -> None:
         self.store, self.origin, self.missing = store, store.origin, missing
         self._corpus, self._keys = corpus, keys
         self.present = np.array([row for row in range(len(keys)) if row not in missing], dtype=np.int64)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,14 +21,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from auricle.errors import StaleCacheError
+from auricle.errors import Reason, StaleCacheError
 from auricle.tokens.row_file import RowFile
 
-# 3: the output has a folder of its own, beside that of the last block.
-FORMAT = 3
+# 4: a clip that can't be encoded has its reason with a cause.
+FORMAT = 4
 ORIGIN, JOURNAL, LOCK = "origin.json", "journal.jsonl", ".lock"
 TOKENS, VALID, POOLED, CLASSES = "tokens.bin", "valid.bin", "pooled.bin", "classes.bin"
 FILES = (TOKENS, VALID, POOLED, CLASSES)
+# What was compared in this process: folder, clips, and what changes with the files.
+_WHOLE: set[tuple[object, ...]] = set()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class ClipStore:
     def read_journal(self) -> None:
         """Read which clips there are; damaged lines are skipped, so that their clips are encoded again."""
         self.entries: dict[bytes, Entry] = {}
-        self.refused: dict[bytes, str] = {}
+        self.refused: dict[bytes, Reason] = {}
         self.grids: Grids | None = None
         self.damaged_lines, self.journalled, self.rows, self.slots = 0, 0, 0, 0
         path = self.folder / JOURNAL
@@ -140,7 +143,7 @@ class ClipStore:
             self.entries[bytes.fromhex(key)] = Entry(row, slot, tuple(time), total)
             row, slot = row + self._count(time), slot + 1
         self.rows, self.slots = max(self.rows, row), max(self.slots, slot)
-        self.refused |= {bytes.fromhex(key): reason for key, reason in record["refused"].items()}
+        self.refused |= {bytes.fromhex(key): Reason(*said) for key, said in record["refused"].items()}
 
     def _count(self, time: Iterable[int]) -> int:
         return sum(columns * freq for columns, freq in zip(time, self.grids.freq if self.grids else (), strict=True))
@@ -164,8 +167,12 @@ class ClipStore:
         return sum(path.stat().st_size for path in paths if path.is_file())
 
     def damaged(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Read every byte of these clips and return those whose checksum differs."""
-        chosen = sorted(((key, self.entries[key]) for key in set(keys) & self.entries.keys()), key=lambda e: e[1].row)
+        """Read every byte of these clips and return those whose checksum differs.
+
+        Clips that were found to be whole are not read again by this process, as long as the files stay as they are.
+        """
+        wanted = frozenset(key for key in keys if key in self.entries)
+        chosen = sorted(((key, self.entries[key]) for key in wanted), key=lambda e: e[1].row)
         if not chosen:
             return []
         found = []
@@ -173,7 +180,13 @@ class ClipStore:
             files = [(self.folder / name).open("rb") for name in FILES]
         except FileNotFoundError:
             return [key for key, _ in chosen]
+        state = [self.folder.absolute(), hash(wanted)]
+        for file in files:
+            stat = os.fstat(file.fileno())
+            state += [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         try:
+            if tuple(state) in _WHOLE:
+                return []
             for key, entry in chosen:
                 rows = self._count(entry.time)
                 places = ((entry.row, rows), (entry.row, rows), (entry.slot, 1), (entry.slot, 1))
@@ -188,6 +201,8 @@ class ClipStore:
         finally:
             for file in files:
                 file.close()
+        if not found:
+            _WHOLE.add(tuple(state))
         return found
 
     def tables(self) -> tuple[RowFile, RowFile, RowFile, RowFile]:

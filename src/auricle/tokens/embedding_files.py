@@ -60,8 +60,8 @@ def write_table(out: Path, table: pa.Table, vectors: np.ndarray, origin: dict[st
 
     Args:
         out: Parquet: `embedding` is a list of D floats. CSV: columns `embedding_0` ...; text that a spreadsheet would
-            run as a formula gets a leading apostrophe. JSON lines: one object a row. npz: one array a column,
-            `embedding` is `(N, D)`; text is an array of strings, and other values are JSON text.
+            run as a formula gets a leading apostrophe, and such a path `./`. JSON lines: one object a row. npz: one
+            array a column, `embedding` is `(N, D)`; text is an array of strings, and other values are JSON text.
         table: the columns, N rows.
         vectors: of the rows.
         origin: facts for the formats that hold metadata (Parquet).
@@ -83,9 +83,8 @@ def _csv(file: Any, table: pa.Table, vectors: np.ndarray, origin: dict[str, str]
     names = table.column_names
     rows = zip(*(table[name].to_pylist() for name in names), strict=True)
     head = [*names, *(f"{VECTORS}_{place}" for place in range(vectors.shape[1]))]
-    for line in csv_lines(
-        head, ([*map(_cell, row), *map(str, vector)] for row, vector in zip(rows, vectors, strict=True))
-    ):
+    cells = ([*map(_cell, row), *map(str, vector)] for row, vector in zip(rows, vectors, strict=True))
+    for line in csv_lines(head, cells, paths=["file"]):
         file.write(line.encode())
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from auricle.errors import StorageError
+from auricle.corpus.ledger import read_made
+from auricle.errors import Reason, StorageError
 from auricle.storage import NPZ_ERRORS, write_atomic, write_json
+from auricle.words import counted
 
 _FACTS = "facts.json"
 
@@ -25,14 +27,42 @@ class Part:
     Attributes:
         rows: of the corpus, `(n,)`.
         vectors: `(n, D)` float32.
-        skipped: clips without a vector: name -> reason.
+        skipped: clips without a vector: name -> reason; of clips with one, a remark.
         position: clips encoded or skipped so far, in the order of encoding.
     """
 
     rows: np.ndarray
     vectors: np.ndarray
-    skipped: dict[str, str]
+    skipped: dict[str, Reason]
     position: int
+
+
+def unfinished_folder(out: Path) -> Path:
+    """Return the folder that holds the unfinished work on a file."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a finished call said of the file that it wrote from these facts; None where there is no file.
+
+    Raises:
+        StorageError: the file holds anything else.
+    """
+    if not out.exists():
+        return None
+    made = read_made(out).get("made", {})
+    whole = made.get("bytes") == out.stat().st_size
+    if whole and made["facts"] == facts:
+        return dict(made)
+    held = (
+        f"{counted(made['clips'], 'vector')} of the corpus {made['corpus']} by the model {made['model']}"
+        if whole
+        else "something that `auricle embed` did not write, or that was changed since"
+    )
+    raise StorageError(
+        f"{out} holds {held}; expected no file, or the vectors of these clips by this model. Choose another --out, or "
+        "add --overwrite to replace the file (Python: overwrite=True)"
+    )
 
 
 class UnfinishedEmbedding:
@@ -48,7 +78,7 @@ class UnfinishedEmbedding:
     """
 
     def __init__(self, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
-        self.folder = out.with_name(f".{out.name}.unfinished")
+        self.folder = unfinished_folder(out)
         self._facts = json.loads(json.dumps(facts))
         self.parts: list[Part] = []
         files = sorted(self.folder.glob("part-*.npz"))
@@ -82,7 +112,8 @@ class UnfinishedEmbedding:
         if not self.parts:
             write_json(self.folder / _FACTS, self._facts)
         content = io.BytesIO()
-        skipped = np.frombuffer(json.dumps(part.skipped).encode(), np.uint8)
+        said = {name: (reason, reason.cause) for name, reason in part.skipped.items()}
+        skipped = np.frombuffer(json.dumps(said).encode(), np.uint8)
         np.savez(content, rows=part.rows, vectors=part.vectors, skipped=skipped, position=part.position)
         write_atomic(self.folder / f"part-{part.position:012d}.npz", content.getvalue())
         self.parts.append(part)
@@ -103,7 +134,7 @@ def _read(file: Path) -> Part:
         with np.load(file, allow_pickle=False) as held, zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:
                 raise ValueError("checksum differs")
-            skipped = dict(json.loads(held["skipped"].tobytes()))
+            skipped = {name: Reason(*said) for name, said in json.loads(held["skipped"].tobytes()).items()}
             return Part(held["rows"], held["vectors"], skipped, int(held["position"]))
     except NPZ_ERRORS as error:
         raise StorageError(f"{file} is damaged ({error}); delete {file.parent}") from error

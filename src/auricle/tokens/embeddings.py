@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,18 +11,19 @@ import numpy as np
 
 from auricle.audio.batch import Audio
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import cause_of, clip_name, with_losses
+from auricle.corpus.losses import clip_name, clip_names, silence, spread_of, with_losses
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
-from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding
+from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, written_before
 from auricle.tokens.extract import alone, clip_progress
 
+_NONE = np.zeros((0, 0), dtype=np.float32)  # vectors
 _COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
 
 
@@ -55,12 +56,13 @@ def embed_corpus(
     batch: int = 16,
     batch_seconds: float = 160.0,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> EmbeddedCorpus:
     """Encode every clip once and write a table: Parquet, CSV, JSON lines or npz, as the file's ending says.
 
     What is encoded is kept beside the file until it is written: a killed call is continued with `resume`, and ends in
-    the same bytes.
+    the same bytes. A file that this model wrote of these clips before is left as it is.
 
     Args:
         encoder: the frozen encoder.
@@ -72,18 +74,19 @@ def embed_corpus(
         batch: most clips encoded at once. Clips of similar length are batched; rows keep the corpus's order.
         batch_seconds: most seconds of audio encoded at once (a longer clip is encoded alone).
         resume: continue an unfinished call with the same arguments; start where there is none.
+        overwrite: replace `out`, whatever it holds.
         progress: show a progress bar with an estimate.
 
     Raises:
         ConfigError: `batch` or `batch_seconds` is out of range, or the ending of `out` is of no format.
         CorpusError: not one clip could be embedded.
-        StorageError: `out` can't be written or the disk has too little room (both checked before any clip is encoded),
-            unfinished work is there and `resume` is not set, or the disk is full.
+        StorageError: `out` holds anything else, can't be written, or the disk has too little room (all checked before
+            any clip is encoded), unfinished work is there and `resume` is not set, or the disk is full.
     """
     if batch < 1 or not batch_seconds > 0:
         raise ConfigError(f"batches of {batch} clips and {batch_seconds:g} s; expected at least 1 clip and above 0 s")
     out = Path(out)
-    _check_writable(out)
+    check_writable(out)
     ending = check_ending(out)
     corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
     renamed = free_names(corpus.columns, ending)
@@ -91,63 +94,70 @@ def embed_corpus(
         f"the column {old!r} of the table is written as {new!r}: its name is that of the vectors"
         for old, new in renamed.items()
     )
-    _check_room(out, ending, len(corpus), encoder.pooled_width)
-    facts = {
-        "model": encoder.fingerprint,
-        "corpus": corpus.fingerprint,
-        "number of clips": len(corpus),
-        "batch": [batch, batch_seconds],
-    }
-    work = UnfinishedEmbedding(out, facts, resume=resume)
+    facts = {"model": encoder.fingerprint, "corpus": corpus.fingerprint, "number of clips": len(corpus)}
+    made = None if overwrite else written_before(out, facts)
+    if made is None:
+        _check_room(out, ending, len(corpus), encoder.pooled_width)
+        work = UnfinishedEmbedding(out, {**facts, "batch": [batch, batch_seconds]}, resume=resume)
+        present, vectors, skipped = _encode_all(encoder, corpus, work, batch, batch_seconds, progress)
+        kept = corpus.select(np.sort(present))
+        table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
+        origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
+        write_table(out, table, vectors[np.argsort(present)], origin)
+        work.remove()
+        made = {"facts": facts, "model": encoder.name, "corpus": corpus.name, "bytes": out.stat().st_size}
+        said = {name: (reason, reason.cause) for name, reason in skipped.items()}
+        made |= {"clips": len(present), "width": vectors.shape[1], "said": said}
+    else:
+        notes = (*notes, f"{out} held the vectors of these clips by this model already: nothing was encoded")
+    skipped = {name: Reason(*said) for name, said in made["said"].items()}
+    named = enumerate(clip_names(corpus, range(len(corpus))) if skipped else ())
+    reasons = {row: skipped[name] for row, name in named if name in skipped}
+    # Silent clips have a vector all the same.
+    silent = {row: reasons.pop(row) for row in [row for row, reason in reasons.items() if reason.cause == "silent"]}
+    ledger = with_losses(corpus, reasons, silent)
+    ledger.write(beside(out), made=made)
+    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
+    broken = {name: reason for name, reason in skipped.items() if reason.cause != "silent"}
+    return EmbeddedCorpus(out, made["clips"], made["width"], ledger, {**corpus.ledger.reasons(), **broken}, notes)
+
+
+def _encode_all(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    work: UnfinishedEmbedding,
+    batch: int,
+    batch_seconds: float,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray, dict[str, Reason]]:
+    """Return rows in the order of encoding, their vectors, and the clips that have none -> the reason."""
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
-        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, str]()
+        began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, Reason]()
         for rows, audio, position in _batches(encoder, corpus, order, work.position, batch, batch_seconds, broken):
             if rows:
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
             bar.update(task, completed=position)
             if position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS:
-                work.commit(_part(waiting, dict(broken), position))
+                done = [row for some, _ in waiting for row in some]
+                work.commit(Part(np.array(done, np.int64), _stacked([v for _, v in waiting]), dict(broken), position))
                 began, waiting = time.monotonic(), []
                 broken.clear()
-    present, vectors, skipped = _joined(work.parts)
+    present = np.concatenate([part.rows for part in work.parts]) if work.parts else np.zeros(0, np.int64)
+    skipped = {file: reason for part in work.parts for file, reason in part.skipped.items()}
     if not len(present):
         first = next(
             (f"the first, {file!r}: {reason}" for file, reason in skipped.items()), "the corpus holds no clips"
         )
         work.remove()
         raise CorpusError(f"no clip of {corpus.name} could be embedded ({first}); see `auricle corpus scan`")
-    done = np.zeros(len(corpus), dtype=bool)
-    done[present] = True
-    kept = corpus.select(done)
-    table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
-    notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
-    origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
-    write_table(out, table, vectors[np.argsort(present)], origin)
-    work.remove()
-    why = {int(row): skipped.get(clip_name(corpus, int(row)), "it was not encoded") for row in np.flatnonzero(~done)}
-    ledger = with_losses(corpus, {row: (reason, cause_of(reason)) for row, reason in why.items()})
-    ledger.write(beside(out))
-    reasons = {**corpus.ledger.reasons(), **skipped}
-    return EmbeddedCorpus(out, int(done.sum()), vectors.shape[1], ledger, reasons, notes)
+    return present, _stacked([part.vectors for part in work.parts]), skipped
 
 
-def _part(found: list[tuple[list[int], np.ndarray]], skipped: dict[str, str], position: int) -> Part:
-    """Join what was encoded since the last commit."""
-    kept = [(rows, vectors) for rows, vectors in found if rows]
-    if not kept:
-        return Part(np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped, position)
-    rows = np.concatenate([np.asarray(rows, np.int64) for rows, _ in kept])
-    return Part(rows, np.concatenate([vectors for _, vectors in kept]), skipped, position)
-
-
-def _joined(parts: list[Part]) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    kept = [part for part in parts if len(part.rows)]
-    skipped = {file: reason for part in parts for file, reason in part.skipped.items()}
-    if not kept:
-        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32), skipped
-    return np.concatenate([part.rows for part in kept]), np.concatenate([part.vectors for part in kept]), skipped
+def _stacked(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Join vectors `(n, D)`; what holds none has no width."""
+    return np.concatenate([v for v in vectors if len(v)] or [_NONE])
 
 
 def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
@@ -160,7 +170,7 @@ def _check_room(out: Path, ending: str, clips: int, width: int) -> None:
         )
 
 
-def _check_writable(out: Path) -> None:
+def check_writable(out: Path) -> None:
     """Refuse a path that can't be written, before hours of work are lost."""
     if out.is_dir():
         raise StorageError(f"{out} is a folder; name a file in it, such as {out / 'embeddings.parquet'}")
@@ -175,7 +185,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _vectors(
-    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, str]
+    encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, Reason]
 ) -> tuple[list[int], np.ndarray]:
     """Encode a batch; after an error each clip alone, so that those which fail are listed."""
     try:
@@ -183,22 +193,19 @@ def _vectors(
     except AudioError as error:
         if len(rows) == 1:
             broken[clip_name(corpus, rows[0])] = error.reason
-            return [], np.zeros((0, 0), dtype=np.float32)
+            return [], _NONE
     else:
         vectors = pooled.float().cpu().numpy()
         # The clip vector of no token is zero: finite, and yet meaningless.
         seen = np.ones(len(rows), bool) if tokens.valid is None else tokens.valid.any(1).cpu().numpy()
         finite = np.isfinite(vectors).all(1)
         for row in np.asarray(rows)[~seen].tolist():
-            broken[clip_name(corpus, row)] = "no valid token: shorter than the encoder needs"
+            broken[clip_name(corpus, row)] = Reason("no valid token: shorter than the encoder needs", "too short")
         for row in np.asarray(rows)[seen & ~finite].tolist():
-            broken[clip_name(corpus, row)] = "the embedding is not finite"
+            broken[clip_name(corpus, row)] = Reason("the embedding is not finite", "not finite")
         return np.asarray(rows)[seen & finite].tolist(), vectors[seen & finite]
     parts = [_vectors(encoder, corpus, [row], alone(audio, b), broken) for b, row in enumerate(rows)]
-    kept = [(one, found) for one, found in parts if one]
-    if not kept:
-        return [], np.zeros((0, 0), dtype=np.float32)
-    return [one[0] for one, _ in kept], np.concatenate([found for _, found in kept])
+    return [row for some, _ in parts for row in some], _stacked([found for _, found in parts])
 
 
 def _batches(
@@ -208,7 +215,7 @@ def _batches(
     first: int,
     size: int,
     seconds: float,
-    broken: dict[str, str],
+    broken: dict[str, Reason],
 ) -> Iterator[tuple[list[int], Audio, int]]:
     """Yield rows, their audio, and how many clips of the order are then done.
 
@@ -219,16 +226,19 @@ def _batches(
     clips: list[np.ndarray] = []
     for position, index in enumerate(order[first:].tolist(), first):
         # What is skipped belongs to the batch that is yielded next, with which it is committed.
-        reason: str | None = None
+        reason: Reason | None = None
         try:
             clip = corpus.audio(index, rate)
             # Checked for each clip: its batch must not decide whether it has a row.
             reason = encoder.shortfall(len(clip))
+            silent = silence(spread_of(clip))
         except AudioError as error:
             reason = error.reason
         if reason is not None:
             broken[clip_name(corpus, index)] = reason
             continue
+        if silent is not None:
+            broken[clip_name(corpus, index)] = silent
         # By the samples, because the table's lengths may be wrong; the longest clip pads the others.
         longest = max(len(clip), *(len(other) for other in clips)) if clips else len(clip)
         # An encoder whose output depends on padding gets clips of one length only.

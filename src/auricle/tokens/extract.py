@@ -16,7 +16,7 @@ from auricle.corpus.content import clip_keys
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Ability, Grid, Tokens
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AudioError, ConfigError, CorpusError, StorageError
+from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import free_bytes
 from auricle.tokens.cache import TokenCache, wanted_origin
 from auricle.tokens.clip_store import ClipStore, say
@@ -124,10 +124,10 @@ def _encode_missing(
     layers: Sequence[int] | None,
     most: tuple[int, float],
     progress: bool,
-) -> dict[bytes, str]:
+) -> dict[bytes, Reason]:
     """Encode the clips that the store lacks; return those that could not be decoded, with the reason."""
     exact = Ability.EXACT_PADDING in encoder.encoder.abilities and _one_grid(encoder, layers)
-    failed: dict[bytes, str] = {}
+    failed: dict[bytes, Reason] = {}
     with ClipWriter(store) as writer, clip_progress(f"tokens of {corpus.name}", progress) as bar:
         known = (store.entries.keys() - damaged) | store.refused.keys()
         rows = {row: key for key, row in wanted.items() if key not in known}
@@ -137,7 +137,7 @@ def _encode_missing(
         for some, audio, broken in _batches(encoder, corpus, rows, *most, exact):
             failed |= {rows[row]: reason for row, reason in broken.items()}
             for row, clip in zip(some, _encode(encoder, audio, layers) if audio else [], strict=True):
-                if isinstance(clip, str):
+                if isinstance(clip, Reason):
                     writer.refuse(rows[row], clip)
                 else:
                     writer.add(rows[row], clip)
@@ -151,12 +151,13 @@ def _encode_missing(
     return failed
 
 
-def _unreadable(corpus: Corpus, row: int) -> str:
+def _unreadable(corpus: Corpus, row: int) -> Reason:
     try:
         corpus.audio(row)
     except AudioError as error:
         return error.reason
-    return f"{corpus[row].file} could not be read when its content was looked up; run the same command again"
+    said = f"{corpus[row].file} could not be read when its content was looked up; run the same command again"
+    return Reason(said, "unreadable")
 
 
 def clip_progress(label: str, shown: bool) -> Progress:
@@ -208,7 +209,7 @@ def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
 
 def _batches(
     encoder: FrozenEncoder, corpus: Corpus, chosen: Collection[int], batch: int, batch_seconds: float, exact: bool
-) -> Iterator[tuple[list[int], Audio | None, dict[int, str]]]:
+) -> Iterator[tuple[list[int], Audio | None, dict[int, Reason]]]:
     """Yield rows, their audio, and rows that could not be decoded; a thread decodes the next batch."""
     seconds = np.asarray(corpus.column("seconds"), dtype=np.float64)
     groups: list[list[int]] = []
@@ -219,9 +220,9 @@ def _batches(
         full = not groups or len(groups[-1]) >= batch or (len(groups[-1]) + 1) * seconds[row] > batch_seconds
         groups.append([row]) if full else groups[-1].append(row)
 
-    def decode(rows: list[int]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    def decode(rows: list[int]) -> tuple[dict[int, np.ndarray], dict[int, Reason]]:
         clips: dict[int, np.ndarray] = {}
-        broken: dict[int, str] = {}
+        broken: dict[int, Reason] = {}
         for row in rows:
             try:
                 clips[row] = corpus.audio(row, encoder.rate)
@@ -245,11 +246,12 @@ def _batches(
                 yield rows, Audio.stack([clips[row] for row in rows], encoder.rate), {}
 
 
-def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | str]:
+def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | Reason]:
     """Yield each clip's tokens, or the reason why there are none."""
     frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
     if frames < least:
-        yield from [f"shorter than the encoder needs: at most {frames} frames of {least}"] * len(audio)
+        said = Reason(f"shorter than the encoder needs: at most {frames} frames of {least}", "too short")
+        yield from [said] * len(audio)
         return
     try:
         tokens, pooled = encoder.encode(audio, layers or ())
@@ -272,9 +274,9 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
             time = int(columns[-1]) + 1 if columns.size else 0
             cut.append((x[b, : time * grid.freq], v[b, : time * grid.freq], time))
         if any(time == 0 for _, _, time in cut):
-            yield "no valid token: shorter than the encoder needs"
+            yield Reason("no valid token: shorter than the encoder needs", "too short")
         elif not all(np.isfinite(x[v]).all() for x, v, _ in cut) or not np.isfinite(vectors[b]).all():
-            yield "tokens are not finite, or too large for fp16"
+            yield Reason("tokens are not finite, or too large for fp16", "not finite")
         else:
             yield ClipTokens(
                 tokens=tuple(x for x, _, _ in cut),

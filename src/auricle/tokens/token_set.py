@@ -176,39 +176,6 @@ class TokenSet:
             stack=tuple(one.select(places) for one in self.stack),
         )
 
-    def join(self, other: Self) -> Self:
-        """Return these clips followed by the other's; tokens are copied only from different tables.
-
-        Raises:
-            ConfigError: they are tokens of different encoders, layers or shapes.
-        """
-        if self._kind != other._kind:
-            raise ConfigError("tokens of different encoders, layers or shapes can't be joined; extract both alike")
-        tokens, valid, shift = self.tokens, self.valid, 0
-        if other.tokens is not tokens:
-            tokens, valid = np.concatenate([tokens[:], other.tokens[:]]), np.concatenate([valid[:], other.valid[:]])
-            shift = len(self.tokens)
-        vectors, class_rows, down = self.vectors, self.class_rows, 0
-        if other.vectors is not vectors:
-            vectors, down = np.concatenate([vectors[:], other.vectors[:]]), len(self.vectors)
-            if class_rows is not None and other.class_rows is not None:
-                class_rows = np.concatenate([class_rows[:], other.class_rows[:]])
-        return replace(
-            self,
-            tokens=tokens,
-            valid=valid,
-            start=np.concatenate([self.start, other.start + shift]),
-            time=np.concatenate([self.time, other.time]),
-            vectors=vectors,
-            row=np.concatenate([self.row, other.row + down]),
-            class_rows=class_rows,
-            stack=tuple(a.join(b) for a, b in zip(self.stack, other.stack, strict=True)),
-        )
-
-    @property
-    def _kind(self) -> tuple[object, ...]:
-        return self.shape, self.rate, self.encoder, self.layers
-
     def batch(self, places: Sequence[int] | np.ndarray) -> TokenBatch:
         """Return the clips at `places` in that order, as float32, padded to the longest of them.
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from auricle.errors import ConfigError
+from auricle.errors import ConfigError, Reason
 from auricle.storage import disk_errors, write_atomic, write_json
 from auricle.tokens.clip_store import (
     FILES,
@@ -64,7 +64,7 @@ class ClipWriter:
     def __init__(self, store: ClipStore) -> None:
         self.store = store
         self._pending: list[tuple[bytes, ClipTokens]] = []
-        self._refused: dict[bytes, str] = {}
+        self._refused: dict[bytes, Reason] = {}
 
     def __enter__(self) -> Self:
         folder = self.store.folder
@@ -115,7 +115,7 @@ class ClipWriter:
             raise ConfigError(f"a clip has grids {grids}, earlier clips {known}; expected one grid for all clips")
         self._pending.append((key, clip))
 
-    def refuse(self, key: bytes, reason: str) -> None:
+    def refuse(self, key: bytes, reason: Reason) -> None:
         """Record that this encoder can't encode a clip."""
         self._refused[key] = reason
 
@@ -143,7 +143,7 @@ class ClipWriter:
                 "slot": store.slots,
                 "grids": None if store.grids is None else asdict(store.grids),
                 "clips": clips,
-                "refused": {key.hex(): reason for key, reason in self._refused.items()},
+                "refused": {key.hex(): (reason, reason.cause) for key, reason in self._refused.items()},
             }
             self._journal.write(journal_line(record))
             self._journal.flush()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auricle.errors import TrainingError
 from auricle.training.optimiser import Plan
-from auricle.training.run_record import STAGE
+from auricle.training.run_record import STAGE, longer_command
 from auricle.training.train_config import TrainConfig
 
 # Steps that show the speed, after the first, which loads and compiles.
@@ -103,10 +103,11 @@ def refuse_longer(path: Path, plan: Plan, fitted: float | None, config: TrainCon
         TrainingError: naming both.
     """
     if plan and path.name != STAGE and fitted not in (None, config.minutes):
-        asked = "no limit" if config.minutes is None else f"train.minutes {config.minutes:g}"
+        asked = "none" if config.minutes is None else f"{config.minutes:g}"
         raise TrainingError(
             f"{path} is complete: it made the {plan[-1][1]} steps that fit into train.minutes {fitted:g}, and its "
-            f"schedule has ended; expected the same minutes, found {asked}. Start a longer run in another --out"
+            f"learning rate has come to its end; expected the same minutes, found {asked}. Train on in another run: "
+            f"{longer_command(path)} --train.minutes {asked}"
         )
 
 

@@ -20,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+TRAINED = "a run that another process is training"
 # A file system without locks says one of these; training does not depend on them.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 # Files of the locks that this process holds: a child must not hold them on when its parent is killed.
@@ -40,6 +41,7 @@ class RunLock:
 
     Args:
         path: the run folder, which is made where it is missing.
+        what: what it holds, for the message.
 
     Raises:
         CheckpointError: another process trains there.
@@ -51,13 +53,13 @@ class RunLock:
         ...     lock.check()
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = TRAINED) -> None:
         self.path = path
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             self._file = (path / NAME).open("a+")
         try:
-            _take(self._file, path)
+            _take(self._file, path, what)
         except BaseException:
             self._file.close()
             raise
@@ -106,7 +108,7 @@ def refuse_in_use(path: Path) -> None:
             _take(file, path)
 
 
-def _take(file: IO[str], path: Path) -> None:
+def _take(file: IO[str], path: Path, what: str = TRAINED) -> None:
     if fcntl is None:
         _warn(path, "this system has none")
         return
@@ -115,8 +117,8 @@ def _take(file: IO[str], path: Path) -> None:
     except BlockingIOError:
         file.seek(0)
         raise CheckpointError(
-            f"{path} holds a run that another process is training ({file.read() or 'starting'}); expected one process "
-            "at a time. Wait until it ends, stop it, or choose another --out"
+            f"{path} holds {what} ({file.read() or 'starting'}); expected one process at a time. "
+            "Wait until it ends, stop it, or choose another --out"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from auricle.corpus.loader import Batch
+from auricle.devices import has_bf16
 from auricle.encoders.contract import Encoder
 from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
 from auricle.training.budget import Budget, refuse_complete, warm_up_warning
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
 from auricle.training.optimiser import learning_rate
-from auricle.training.precision import has_bf16
 from auricle.training.progress import ProgressLine, TensorBoardTracker
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder

@@ -23,9 +23,10 @@ def planned_steps(step: int, config: TrainConfig, plan: Plan = ()) -> int:
 def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
     """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then `schedule`.
 
-    `cosine` and `linear` go down to `min_lr` at the last step, `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is
-    `lr * sqrt(warmup_steps / step)`, but at least `min_lr` (Noam's). All are pure functions of the step, so that a
-    resumed run needs no scheduler state. The cosine is AudioMosaic's released schedule (arXiv 2605.14231).
+    `cosine`, `linear` and `exponential` stay at `lr` for `hold_steps` and go down to `min_lr` at the last step,
+    `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is `lr * sqrt(warmup_steps / step)`, but at least `min_lr`
+    (Noam's). All are pure functions of the step, so that a resumed run needs no scheduler state. The cosine is
+    AudioMosaic's released schedule (arXiv 2605.14231).
 
     Where the number of steps is fitted to the time (`plan`), the schedule goes on from where it is, without a jump.
     """
@@ -38,9 +39,22 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
         return config.lr
     if config.schedule == "inverse_sqrt":
         return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
-    progress = _progress(step, config, plan, begin=config.warmup_steps, last=1)
+    fall = config.warmup_steps + config.hold_steps
+    if step < fall:
+        return config.lr
+    progress = _progress(step, config, plan, begin=fall, last=1)
+    if config.schedule == "exponential":
+        return config.lr * (config.min_lr / config.lr) ** progress
     share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.min_lr + (config.lr - config.min_lr) * share
+
+
+def weight_decay(step: int, config: TrainConfig, plan: Plan = ()) -> float:
+    """Return the weight decay of a step (counted from 0): constant, or along half a cosine to `weight_decay_end`."""
+    if config.weight_decay_end is None:
+        return config.weight_decay
+    share = 0.5 * (1.0 - math.cos(math.pi * training_progress(step, config, plan)))
+    return config.weight_decay + (config.weight_decay_end - config.weight_decay) * share
 
 
 def training_progress(step: int, config: TrainConfig, plan: Plan = ()) -> float:
@@ -101,8 +115,8 @@ def build_optimiser(encoder: nn.Module, objective: nn.Module, config: TrainConfi
     """Build AdamW (fused) over both modules, in two groups: with weight decay and without."""
     named, free = list(named_parameters(encoder, objective)), free_of_decay(encoder, objective)
     groups = [
-        {"params": [p for name, p in named if name not in free], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in named if name in free], "weight_decay": 0.0},
+        {"params": [p for name, p in named if name not in free], "weight_decay": config.weight_decay, "decays": True},
+        {"params": [p for name, p in named if name in free], "weight_decay": 0.0, "decays": False},
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)

@@ -114,14 +114,15 @@ class RunFolder:
         path = Path(path)
         if not path.is_dir():
             raise CheckpointError(
-                f"there is no run folder {path}; start one with `auricle pretrain ... --out {shlex.quote(str(path))}`"
+                f"there is no run folder {path}; start one with auricle pretrain RECIPE --data "
+                f"FOLDER --out {shlex.quote(str(path))}"
             )
         run = cls(path, {}, writes=writes)
         recipe = run.read("recipe.json")
         if recipe is None:
             raise CheckpointError(
-                f"{path} is not a run folder of auricle: it has no recipe.json; start the run with auricle pretrain "
-                f"... --out {shlex.quote(str(path))}"
+                f"{path} is not a run folder of auricle: it has no recipe.json; name one, or start a run in a new "
+                "folder with auricle pretrain RECIPE --data FOLDER --out RUN"
             )
         run.recipe = recipe
         return run

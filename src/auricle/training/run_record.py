@@ -85,12 +85,35 @@ def resume_command(path: Path) -> str:
         CheckpointError: `run.json` is damaged.
     """
     record = read_record(path) or {}
-    plugins = [word for module in record.get("modules", []) for word in ("--plugin", str(module))]
-    typed = shlex.join(["auricle", *plugins, "pretrain", "--resume", str(path)])
+    typed = shlex.join([*_program(record), "--resume", str(path)])
     if record.get("data") is None:
         # Started from Python on an open corpus, or by auricle 0.2.
         return f"{typed} --data FOLDER, or the same call with resume=True"
     return typed
+
+
+def longer_command(path: Path) -> str:
+    """Return the command of a longer run like the one in a folder, as it has to be typed.
+
+    The new run begins with the weights of the run; one that learns from a previous stage begins afresh, on that stage.
+
+    Raises:
+        CheckpointError: `run.json` is damaged.
+    """
+    record = read_record(path) or {}
+    typed = [*_program(record), "--config", str(path / "recipe.json"), "--data", str(record.get("data") or "FOLDER")]
+    for name in ("exclude", "channel", "time_expansion"):
+        value = record.get(name) or []
+        values = value if isinstance(value, list) else [value]
+        typed += [f"--{name.replace('_', '-')}", *map(str, values)] if values else []
+    stage = record.get("previous") or (path / STAGE if (path / STAGE).exists() else None)
+    typed += ["--out", f"{path}-longer", *(() if stage else ("--begin", "previous")), "--previous", str(stage or path)]
+    return shlex.join(typed)
+
+
+def _program(record: Mapping[str, Any]) -> list[str]:
+    plugins = [word for module in record.get("modules", []) for word in ("--plugin", str(module))]
+    return ["auricle", *plugins, "pretrain"]
 
 
 def read_json(file: Path, own: bool) -> Any:

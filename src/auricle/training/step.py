@@ -12,13 +12,20 @@ from torch import Tensor, nn
 
 from auricle.audio.batch import Audio
 from auricle.audio.views import MadeView
+from auricle.devices import autocast_dtype
 from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.batch_norm import normalise_over_ranks
 from auricle.objectives.contract import Loss, Objective, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.training.backward import backward
-from auricle.training.optimiser import Plan, build_optimiser, learning_rate, named_parameters, training_progress
-from auricle.training.precision import autocast_dtype
+from auricle.training.optimiser import (
+    Plan,
+    build_optimiser,
+    learning_rate,
+    named_parameters,
+    training_progress,
+    weight_decay,
+)
 from auricle.training.randomness import seed_layers, step_generator
 from auricle.training.ranks import Ranks
 from auricle.training.train_config import TrainConfig
@@ -107,6 +114,8 @@ class TrainingStep:
     def _update(self, step: int, skipped: Tensor, before: list[Tensor]) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.config, self.plan)
+            if group["decays"]:
+                group["weight_decay"] = weight_decay(step, self.config, self.plan)
         # The fused kernel reads `found_inf` on the device and changes nothing where it is 1: no step waits for the
         # host. Buffers (BatchNorm's statistics) are restored likewise.
         self.optimiser.found_inf = skipped  # type: ignore[attr-defined]

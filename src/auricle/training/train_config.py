@@ -21,17 +21,20 @@ class TrainConfig(Config):
         micro_batch: clips in memory at once, per process; None: all. Objectives that couple a batch use gradient
             caching, which keeps the gradient of the full batch; the others accumulate gradients.
         lr: peak learning rate, reached after `warmup_steps`.
-        schedule: after the warm-up: `cosine` or `linear` down to `min_lr` at the last step, `constant`, or
-            `inverse_sqrt`.
+        schedule: after the warm-up: `cosine`, `linear` or `exponential` down to `min_lr` at the last step, `constant`,
+            or `inverse_sqrt`.
         min_lr: learning rate of the last step.
         warmup_steps: steps of linear warm-up from 0.
+        hold_steps: steps at `lr` between the warm-up and the fall (data2vec and DinoSR have three stages).
         weight_decay: weight decay of AdamW; biases, norms, class tokens and positions have none.
+        weight_decay_end: weight decay of the last step, approached along half a cosine (ATST); None: it is constant.
         betas: moment decays of AdamW.
         eps: epsilon of AdamW, added to its denominator.
         clip_norm: largest gradient norm; None: no clipping.
-        precision: `bf16` is autocast (parameters and losses stay float32); `auto`: bf16 where the processor or the
-            accelerator computes in it, fp32 elsewhere.
-        threads: threads of the training step on the CPU; -1: every core of this rank (see `training.threads`).
+        precision: `bf16` is autocast (parameters and losses stay float32); `auto`: bf16 where the GPU or the processor
+            computes in it, else fp32.
+        threads: threads of the training step on the CPU; -1: OMP_NUM_THREADS where it is set, else every core of
+            this rank.
         log_every: steps between lines of `metrics.jsonl`.
         save_every: steps between checkpoints; there is always one at the end.
         keep: latest checkpoints to keep; 0: all.
@@ -47,10 +50,12 @@ class TrainConfig(Config):
     steps: Count = 10_000
     micro_batch: Count | None = None
     lr: NonNegative = 6e-4
-    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
+    schedule: Literal["cosine", "linear", "exponential", "constant", "inverse_sqrt"] = "cosine"
     min_lr: NonNegative = 1e-6
     warmup_steps: Natural = 300
+    hold_steps: Natural = 0
     weight_decay: NonNegative = 0.05
+    weight_decay_end: NonNegative | None = None
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     eps: Positive = 1e-8
     clip_norm: Positive | None = None
@@ -68,5 +73,12 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         if self.lr < self.min_lr:
             raise ConfigError(f"train.lr is {self.lr}, below train.min_lr, {self.min_lr}; raise one or lower the other")
+        if self.schedule == "exponential" and self.min_lr == 0:
+            raise ConfigError("train.schedule is exponential and train.min_lr is 0, never reached; set min_lr above 0")
+        if self.hold_steps and self.schedule in ("constant", "inverse_sqrt"):
+            raise ConfigError(
+                f"train.hold_steps is {self.hold_steps} and train.schedule is {self.schedule}, without a fall to put "
+                "off; set hold_steps to 0, or schedule to cosine, linear or exponential"
+            )
         if self.threads == 0:
-            raise ConfigError("train.threads is 0; set 1 or more, or -1 for every core")
+            raise ConfigError("train.threads is 0; set --train.threads -1 for every core, or 1 or more")

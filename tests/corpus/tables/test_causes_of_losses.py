@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
-from auricle.corpus.losses import cause_of
+from auricle.audio.decode import decode
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
-from auricle.recipes import get_recipe
-from auricle.recipes.pretraining import pretrain
+from auricle.errors import AudioError
 
 CONTENT = {
     "empty": b"",
@@ -31,22 +33,43 @@ def test_a_file_without_audio_is_counted_by_what_it_is(cause: str, tmp_path: Pat
     assert scan(tmp_path, write=False).ledger.sentence == expected
 
 
-def test_a_silent_recording_is_counted_as_silent_by_pre_training(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for i in range(9):
-        wave = np.full(16000, 0.02) if i == 0 else np.random.default_rng(i).normal(0, 0.1, 16000)
-        soundfile.write(data / f"{i}.wav", wave, 16000)
-    recipe = get_recipe("audiomosaic", "tiny")
-    recipe = recipe.replace(
-        train=recipe.train.replace(steps=3, warmup_steps=1, precision="fp32", device="cpu"),
-        window=recipe.window.replace(seconds=0.64),
-        loader=recipe.loader.replace(batch=8),
-        encoder=recipe.encoder.replace(width=24, depth=2, heads=2, frames=64),
-    )
-    run = pretrain(recipe, data, tmp_path / "run", progress=False)
-    assert "8 of 9 recordings used; 1 skipped: 1 silent" in (run / "ledger.jsonl").read_text()
+def test_causes_are_those_of_the_error_and_not_of_its_words(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, 16000)
+    soundfile.write(tmp_path / "good.wav", wave, 16000)
+    # Phrases of other causes in its name, which messages hold.
+    odd = tmp_path / "no such file, silent, empty (0 bytes).wav"
+    odd.write_bytes(CONTENT["corrupt"])
+    (tmp_path / "annex.wav").symlink_to("../.git/annex/objects/aa/bb/x.wav")
+    sentence = scan(tmp_path, write=False).ledger.sentence
+    assert sentence == "1 of 3 recordings used; 2 skipped: 1 corrupt, 1 unreadable"
+    with pytest.raises(AudioError) as gone:
+        decode(tmp_path / "nothing.wav")
+    assert gone.value.reason.cause == "missing"
+    assert copy.deepcopy(gone.value.reason).cause == "missing"
 
 
-def test_what_nobody_foresaw_is_corrupt() -> None:
-    assert cause_of("something else") == "corrupt"
+def test_a_recording_has_one_line_for_each_cause(tmp_path: Path) -> None:
+    files = {}
+    for i, name in enumerate(("cut", "joined", "both")):
+        wave = np.random.default_rng(i).normal(0, 0.1, 16000)
+        content = io.BytesIO()
+        soundfile.write(content, wave, 16000, format="WAV" if name == "cut" else "OGG")
+        files[name] = content.getvalue()
+    (tmp_path / "cut.wav").write_bytes(files["cut"][:-8000])
+    (tmp_path / "joined.ogg").write_bytes(files["joined"] * 2)
+    (tmp_path / "both.ogg").write_bytes(files["both"] * 2 + files["both"][:-100])
+    expected = [
+        ("both.ogg", "joined"),
+        ("both.ogg", "read in part"),
+        ("cut.wav", "read in part"),
+        ("joined.ogg", "joined"),
+    ]
+    opened, scanned = open_corpus(tmp_path), scan(tmp_path)
+    again = scan(tmp_path)  # of the table that the first one wrote
+    for ledger in (opened.ledger, scanned.ledger, again.ledger):
+        assert sorted((entry.name, entry.cause) for entry in ledger.entries if entry.kind == "recording") == expected
+        used, _, remarks = ledger.sentence.rstrip(")").partition(" (")
+        assert (used, sorted(remarks.split(", "))) == ("3 of 3 recordings used", ["2 joined", "2 read in part"])
+    out = io.StringIO()
+    scanned.render(Console(file=out, width=200))
+    assert out.getvalue().count("cut.wav") == 1

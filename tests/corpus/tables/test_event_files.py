@@ -122,6 +122,8 @@ def test_selection_tables_of_raven(folder: Path) -> None:
     assert "events were read from 2 selection tables of Raven beside the recordings" in corpus.notes
     assert corpus.ledger.sentence.endswith("2 of 4 events used; 2 skipped: 2 repeated")
     assert corpus.ledger.used["file"] == 2
+    (folder / "s1.wav.selections.txt").unlink()
+    assert "events were read from 1 selection table of Raven beside the recordings" in open_corpus(folder).notes
 
 
 def test_a_table_of_raven_over_several_recordings_is_not_taken_for_one(folder: Path) -> None:

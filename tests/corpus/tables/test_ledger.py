@@ -21,6 +21,7 @@ from auricle.corpus.readers.side_tables import read_captions
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.errors import Reason
 
 NAMES = ("a.wav", "b.wav", "c.wav", "d.wav")
 
@@ -53,8 +54,7 @@ def test_ledgers_are_added_and_things_dropped_and_remarked() -> None:
     assert (both.came, both.used) == ({"recording": 6, "event": 8}, {"recording": 4, "event": 2})
     assert both.reasons() == {"x": "it is empty", "second/x": "it is empty"}
     assert both.sentence == (
-        "4 of 6 recordings used; 2 skipped: 2 missing. 2 of 8 events used; 6 skipped: 6 outside. "
-        "remarks: 2 read in part"
+        "4 of 6 recordings used (2 read in part); 2 skipped: 2 missing. 2 of 8 events used; 6 skipped: 6 outside"
     )
     assert not both.complete
     assert Ledger.from_json(json.loads(json.dumps(both.to_json()))) == both
@@ -66,7 +66,7 @@ def test_the_list_beside_an_output(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert beside(tmp_path / "run") == tmp_path / "run/ledger.jsonl"
     path = ledger.write(beside(tmp_path / "e.parquet"))
-    assert path == tmp_path / "e.ledger.jsonl"
+    assert path == tmp_path / "e.parquet.ledger.jsonl"
     head, entry = [json.loads(line) for line in path.read_text().splitlines()]
     assert head == {"sentence": ledger.sentence, "came": {"recording": 2}, "used": {"recording": 1}}
     assert Entry(**entry) == ledger.entries[0]
@@ -74,9 +74,9 @@ def test_the_list_beside_an_output(tmp_path: Path) -> None:
 
 def test_clips_lost_later_are_counted_as_clips_and_as_recordings() -> None:
     whole = Corpus.from_columns({"file": list(NAMES), "seconds": [2.0] * 4}, root="nowhere")
-    assert with_losses(whole, {0: ("too short", "too short")}).used == {"recording": 3}
+    assert with_losses(whole, {0: Reason("too short", "too short")}).used == {"recording": 3}
     parts = whole.segments(1.0)
-    some = with_losses(parts, {0: ("a", "silent"), 1: ("b", "silent"), 2: ("c", "too short")})
+    some = with_losses(parts, {0: Reason("a", "silent"), 1: Reason("b", "silent"), 2: Reason("c", "too short")})
     assert (some.used, some.came) == ({"recording": 3, "clip": 5}, {"recording": 4, "clip": 8})
     assert some.reasons("clip")["b.wav [0 s + 1 s]"] == "c"
 
@@ -146,7 +146,7 @@ def test_folders_and_their_events_add_up(messy: Path) -> None:
     assert (corpus.ledger.used["event"], corpus.annotated) == (1, {"a.wav", "b.wav"})
     report = scan(messy, out=messy.parent / "out")
     assert report.ledger.sentence.startswith("5 of 6 recordings used; 1 skipped: 1 corrupt. 1 of 5 events used; 4 skip")
-    head = json.loads((messy.parent / "out/auricle-corpus.ledger.jsonl").read_text().partition("\n")[0])
+    head = json.loads((messy.parent / "out/auricle-corpus.parquet.ledger.jsonl").read_text().partition("\n")[0])
     assert head["sentence"] == report.ledger.sentence == open_corpus(messy.parent / "out").ledger.sentence
 
 
@@ -219,13 +219,13 @@ def test_ranges_are_counted_once_for_all_steps_that_lose_some(tmp_path: Path, re
     scanned = scan(train, out=tmp_path / "out").corpus
     assert (scanned.ledger.came["clip"], scanned.ledger.used["clip"]) == (8, 3)
     again = open_corpus(tmp_path / "out")
-    left = with_losses(again, {1: ("it has no label", "unlabelled"), 2: ("it has no label", "unlabelled")})
-    assert "1 of 8 clips used; 7 skipped: 4 not in split train, 2 unlabelled, 1 not finite" in left.sentence
+    left = with_losses(again, {row: Reason("it has no label", "unlabelled") for row in (1, 2)})
+    assert "1 of 8 clips used (1 silent); 7 skipped: 4 not in split train, 2 unlabelled, 1 not finite" in left.sentence
     # Pieces of what is left are new clips.
-    pieces = with_losses(again.segments(0.25), {0: ("it is silent", "silent")})
+    pieces = with_losses(again.segments(0.25), {0: Reason("it is silent", "silent")})
     assert (pieces.came["clip"], pieces.used["clip"]) == (11, 5)
     only = again.select([0, 1])
-    assert (with_losses(only, {0: ("it is silent", "silent")}).used["clip"]) == 2
+    assert (with_losses(only, {0: Reason("it is silent", "silent")}).used["clip"]) == 2
 
 
 def test_rows_and_events_follow_recordings_that_are_lost_later(messy: Path) -> None:
@@ -239,9 +239,9 @@ def test_rows_and_events_follow_recordings_that_are_lost_later(messy: Path) -> N
     adds_up(train, {"row": 5, "event": 3})
     assert (train.ledger.used["row"], train.ledger.used["event"]) == (4, 2)
     scanned = open_corpus(scan(train, out=messy.parent / "out").table)
-    left = with_losses(scanned, {0: ("it is silent", "silent")})
+    left = with_losses(scanned, {0: Reason("it is silent", "silent")})
     assert (left.used["row"], left.used["event"]) == (2, 0)
     # A row is used as long as a piece of its clip is.
     pieces = scanned.segments(0.5)
-    assert with_losses(pieces, {0: ("it is silent", "silent")}).used["row"] == 4
-    assert with_losses(pieces, {0: ("", "silent"), 1: ("", "silent")}).used["row"] == 2
+    assert with_losses(pieces, {0: Reason("it is silent", "silent")}).used["row"] == 4
+    assert with_losses(pieces, {row: Reason("it is silent", "silent") for row in (0, 1)}).used["row"] == 2

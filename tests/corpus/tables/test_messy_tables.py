@@ -81,7 +81,7 @@ def test_tables_of_plain_meaning_are_read(table: Callable[..., Corpus], text: st
         ("file,fold\na.wav,1\nb.wav,1.5\n", r"line 3: fold is '1.5'; expected a whole number"),
         ("file,fold\na.wav,1\n\nb.wav,fold2\n", r"line 4: fold is 'fold2'"),
         ("file,label\na.wav,x\nb.wav,x,y\n", r"line 3: 3 values, but the header names 2"),
-        ("file,label\na.wav,x\nb.wav\n", r"line 3: 1 values, but the header names 2"),
+        ("file,label\na.wav,x\nb.wav\n", r"line 3: 1 value, but the header names 2"),
         ("file,label,file\na.wav,x,y\n", "names a column twice"),
         (PLAIN.encode("utf-16"), "is not UTF-8 .*save it as UTF-8"),
         (PLAIN.encode("utf-16-le"), "is not UTF-8 .*save it as UTF-8"),

@@ -75,7 +75,7 @@ def test_trials_that_make_no_sense_are_left_out_and_counted(corpus: Corpus) -> N
         (["wav/a/0.wav,wav/a/2.wav,1"], "has 1 target and 0 non-target trials"),
         (
             ["wav/a/0.wav,wav/a/2.wav,1", "wav/a/0.wav,wav/a/2.wav,0"],
-            "calls 1 pairs both the same and different",
+            "calls 1 pair both the same and different",
         ),
         ([], "lists nothing"),
     ],
@@ -182,7 +182,7 @@ def test_overlaps_of_one_class_are_counted() -> None:
     kept, dropped, notes = tidy_events(table, {})
     assert dropped == ()
     assert kept.equals(table)
-    assert notes == ("2 events begin before an earlier one of their class in the same recording has ended",)
+    assert notes == ("2 events begin before an earlier one of the same class and recording has ended",)
 
 
 def test_a_corpus_is_opened_with_its_events_checked(tmp_path: Path, record: Callable[..., Path]) -> None:

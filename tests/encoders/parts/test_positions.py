@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from auricle.encoders.contract import Tokens
 from auricle.encoders.parts.positions import sincos_grid
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 
 
 def test_table_against_a_loop() -> None:
@@ -28,6 +30,14 @@ def test_where_learned_positions_start(layout: str, columns: int) -> None:
     torch.testing.assert_close(encoder.positions[0, 1:].detach(), expected)
     assert float(encoder.positions[0, 0].detach().abs().sum()) == 0
     assert encoder.positions.requires_grad
+    fixed = SpectrogramTransformerConfig(
+        width=32, heads=2, depth=1, positions="sincos", position_init_grid=layout
+    ).build()
+    torch.testing.assert_close(fixed.positions[0, 1:], expected)
+    decoder = TransformerDecoderConfig(32, 1, 2, position_grid=layout).build(fixed, torch.Generator())
+    torch.nn.init.zeros_(decoder.embed.weight)
+    placed = decoder._placed(Tokens(torch.zeros(1, 512, 32), fixed.grid(1024)))
+    torch.testing.assert_close(placed[0].detach(), expected)
 
 
 def test_width_must_fit() -> None:

@@ -120,6 +120,25 @@ def test_without_masks_any_encoder_serves(loss: PairLossConfig) -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in parameters if p.requires_grad)
 
 
+def test_joint_statistics_are_those_of_one_forward_over_both_views() -> None:
+    """As COLA's code concatenates anchors and positives before its encoder."""
+    config = ContrastiveConfig(mask=MaskConfig(mode="none"), norm_scope="joint")
+    encoder, twin = NTT.build().double().train(), NTT.build().double().train()
+    objective = config.build(encoder).double()
+    one, two = (View(Features(v.features.x.double(), v.features.lengths, 100.0), v.clip) for v in views(6))
+    f = twin.pool(twin(Features(torch.cat([one.features.x, two.features.x]), torch.full((12,), 64), 100.0)))
+    z = objective.projector(f)
+    found = objective(encoder, [one, two], torch.Generator()).total
+    torch.testing.assert_close(found, objective.loss(z[:6], z[6:], slice(0, 6)).loss, rtol=1e-10, atol=0)
+    apart = config.replace(norm_scope="view").build(twin).double()
+    assert abs(float((apart(twin, [one, two], torch.Generator()).total - found).detach())) > 1e-6
+    longer = View(Features(torch.zeros(6, 80, 32).double(), torch.full((6,), 80), 100.0), one.clip)
+    with pytest.raises(ConfigError, match=r"set objective\.norm_scope to view"):
+        objective(encoder, [one, longer], torch.Generator())
+    with pytest.raises(ConfigError, match=r"objective\.mask\.mode to none"):
+        ContrastiveConfig(norm_scope="joint")
+
+
 def test_masks_need_an_encoder_that_drops() -> None:
     with pytest.raises(NeedError, match="needs DROP") as caught:
         ContrastiveConfig().build(NTT.build())

@@ -309,6 +309,9 @@ def test_stem_penalty_is_zero_without_a_stem() -> None:
     features = Features(torch.randn(2, 50, 80), torch.tensor([50, 50]), 100.0)
     loss = objective(encoder, [View(features, torch.arange(2))], torch.Generator().manual_seed(0))
     assert float(loss.parts["stem_penalty"]) == 0
+    tokens = OBJECTIVE.replace(terms=(StemPenaltyConfig(of="tokens", weight=0.01),)).build(encoder)
+    total = tokens(encoder, [View(features, torch.arange(2))], torch.Generator().manual_seed(0)).total
+    assert float(total) == pytest.approx(0.01 * float(encoder.tokenize(features).x.square().mean()), rel=1e-5)
     assert float(loss.total) > 0
     loss.total.backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in objective.parameters())

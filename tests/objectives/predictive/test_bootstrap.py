@@ -70,6 +70,22 @@ def test_loss_is_byols_by_hand() -> None:
     torch.testing.assert_close(go(objective, encoder, data), expected, rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize("config", [NTT, PATCHES])
+def test_joint_statistics_are_those_of_one_forward_over_both_views(config: object) -> None:
+    """As ATST-Clip has them; with `PATCHES` only the heads have a BatchNorm, as there."""
+    encoder, objective = parts(config, norm_scope="joint")
+    slow = copy.deepcopy(objective.teacher_encoder.copy)
+    one, two = views()
+    both = Features(torch.cat([one.features.x, two.features.x]), torch.full((12,), 64), 100.0)
+    prediction = head(objective.predictor, head(objective.projector, encoder.pool(encoder(both))))
+    with torch.no_grad():
+        target = head(objective.teacher_projector.copy, slow.pool(slow(both)))  # type: ignore[arg-type]
+    expected = 2 * (2 - 2 * F.cosine_similarity(prediction, target.roll(6, 0))).mean()
+    torch.testing.assert_close(go(objective, encoder, [one, two]), expected, rtol=1e-10, atol=0)
+    encoder, apart = parts(config)
+    assert abs(float((go(apart, encoder, [one, two]) - expected).detach())) > 1e-6
+
+
 def test_the_teacher_gets_no_gradient_and_all_else_does() -> None:
     encoder, objective = parts()
     go(objective, encoder, views()).backward()
@@ -135,8 +151,9 @@ def test_shuffled_targets_are_another_clips() -> None:
     torch.testing.assert_close(loss.total, first + (2 - 2 * (q * s).sum(1)).mean(), rtol=1e-9, atol=0)
 
 
-def test_gradient_caching_is_exact() -> None:
-    encoder, objective = parts(PATCHES)
+@pytest.mark.parametrize("scope", ["view", "joint"])
+def test_gradient_caching_is_exact(scope: str) -> None:
+    encoder, objective = parts(PATCHES, norm_scope=scope)
     twin, twin_objective = copy.deepcopy(encoder), copy.deepcopy(objective)
     data = views(8)
     direct = objective(encoder, data, torch.Generator())
@@ -198,8 +215,9 @@ def test_refusals() -> None:
         go(objective, encoder, views(1))
     with pytest.raises(ConfigError, match=r"set projector\.out and predictor\.out alike"):
         BootstrapConfig(projector=byol_head(out=8), predictor=byol_head(out=9))
-    with pytest.raises(ConfigError, match="set it to all"):
-        BootstrapConfig(teacher=TeacherConfig(scope="context"))
+    for wrong in (TeacherConfig(scope="context"), TeacherConfig(start="own")):
+        with pytest.raises(ConfigError, match="set them to all and student"):
+            BootstrapConfig(teacher=wrong)
     with pytest.raises(ConfigError, match="BatchNorm in training mode"):
         cached_backward(objective, encoder, views(4), torch.Generator(), micro_batch=2)
     config = BootstrapConfig(**HEADS)

@@ -308,3 +308,22 @@ def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -
     )
     expected = LogMelConfig(mels=20).build()(audio).x
     torch.testing.assert_close(objective.terms[0].target(masked_batch)[:, 3], expected[:, 6:8].flatten(1))
+
+
+def test_a_teacher_copies_named_modules_and_may_be_frozen() -> None:
+    config = TeacherConfig(decay=0.5, end=0.5, frozen_after=3, copied=("patch_proj",))
+    assert [config.at(step, 0.0) for step in (0, 2, 3, 9)] == [0.5, 0.5, 1.0, 1.0]
+    terms = (RegressionConfig(TeacherTargetConfig()),)
+    encoder, objective = parts(teacher=config, terms=terms)
+    copied, averaged = objective.teacher.copy.patch_proj.weight, objective.teacher.copy.blocks[0].proj.weight
+    before = copied.clone(), averaged.clone()
+    with torch.no_grad():
+        encoder.patch_proj.weight.add_(1.0)
+        encoder.blocks[0].proj.weight.add_(1.0)
+    objective.after_step(encoder, 3)
+    assert torch.equal(copied, before[0])
+    objective.after_step(encoder, 2)
+    torch.testing.assert_close(copied, before[0] + 1.0)
+    torch.testing.assert_close(averaged, before[1] + 0.5)
+    with pytest.raises(ConfigError, match=r"teacher\.copied names 'patch_pro'.*did you mean 'patch_proj'"):
+        parts(teacher=config.replace(copied=("patch_pro",)), terms=terms)

@@ -13,13 +13,13 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
+from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.joint_views import JointViews, JointViewsConfig, interleave
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction
 from auricle.objectives.predictive.source_retention import SourceRetentionConfig, mixed_tokens, sources
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
-from auricle.recipes import get_recipe
 from auricle.training.backward import _accumulate
 
 CLIPS = 4
@@ -42,7 +42,7 @@ def pair(partner: list[int] | None = None) -> tuple[View, View]:
 def made() -> tuple[SpectrogramTransformer, JointViews]:
     encoder = layout("eat", "tiny", width=16, depth=2, heads=2, frames=96, mels=32).build().double()
     config = JointViewsConfig(
-        teacher=TeacherConfig(), clones=2, decoder=get_recipe("bat").objective.decoder.replace(width=16, heads=2),
+        teacher=TeacherConfig(), clones=2, decoder=TransformerDecoderConfig(16, 2, 2),
         terms=(RegressionConfig(TeacherTargetConfig(after="layer"), name="patch"), SourceRetentionConfig()),
     )  # fmt: skip
     return encoder, config.build(encoder, torch.Generator().manual_seed(1)).double()
@@ -93,11 +93,12 @@ def test_retention_equals_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             if not mixture_shown:
                 continue
             assert torch.equal(masked_batches[0].mask.masked[row], masked_batches[0].mask.masked[4 * clip + clone])
-            wanted = (latents(clip) + latents((clip - 1) % CLIPS)) / 2
+            own, both = latents(clip), (latents(clip) + latents((clip - 1) % CLIPS)) / 2
             for place in range(12):
                 step = place // 2
                 frames = mixture.certificate["mixed"][clip, 16 * step : 16 * step + 16]
-                if frames.float().mean() >= 0.5 and masked_batches[0].mask.masked[row, place]:
+                wanted = both if frames.float().mean() >= 0.5 else own
+                if masked_batches[0].mask.masked[row, place]:
                     each.append(float((prediction[row, place] - wanted[place]).square().sum() / 4))
     assert len(each) > 20
     assert float(loss.parts["retention"]) == pytest.approx(sum(each) / len(each), rel=1e-9)
@@ -108,7 +109,10 @@ def test_sources_and_mixed_tokens() -> None:
     latents = torch.arange(6.0).view(6, 1, 1)
     # Clips 0, 2, 4; their mixtures 1, 3, 5: the first with the third clip, the second alone, the third with the first.
     partner = torch.tensor([-1, 2, -1, -1, -1, 0])
-    assert sources(latents, partner).flatten().tolist() == [0, (0 + 4) / 2, 2, 3, 4, (4 + 0) / 2]
+    mixed = torch.ones(6, 1, dtype=torch.bool)
+    assert sources(latents, partner, mixed).flatten().tolist() == [0, (0 + 4) / 2, 2, 3, 4, (4 + 0) / 2]
+    mixed[1] = False
+    assert sources(latents, partner, mixed).flatten().tolist() == [0, 0, 2, 3, 4, (4 + 0) / 2]
     mixed = torch.zeros(1, 32, dtype=torch.bool)
     mixed[0, 8:24] = True
     assert mixed_tokens(mixed, Grid(2, 3, 6.25)).tolist() == [[True] * 6]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,14 +16,34 @@ from auricle.objectives.contract import View
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
-from auricle.objectives.predictive.window_decoder import WindowDecoderConfig
+from auricle.objectives.predictive.window_decoder import (
+    CosineWindowAttention,
+    CosineWindowBlock,
+    WindowDecoderConfig,
+)
 
+Score = Callable[[WindowAttention, int, Tensor, Tensor, int, int], Tensor]
 ENCODER = SpectrogramTransformerConfig(
     width=16, depth=1, heads=2, mels=64, frames=192, patch_norm=False, pre_norm=False, final="norm", pooling="mean"
 )
 
 
-def oracle(attention: WindowAttention, x: Tensor, shift: tuple[int, int]) -> Tensor:
+def plain_score(attention: WindowAttention, head: int, q: Tensor, k: Tensor, down: int, along: int) -> Tensor:
+    window = attention.window
+    bias = attention.table[(down + window - 1) * (2 * window - 1) + along + window - 1, head]
+    return (q * k).sum() / len(q) ** 0.5 + bias
+
+
+def cosine_score(attention: WindowAttention, head: int, q: Tensor, k: Tensor, down: int, along: int) -> Tensor:
+    """The cosine over the head's temperature, and the head's output of the map of log-spaced offsets."""
+    assert isinstance(attention, CosineWindowAttention)
+    steps = torch.tensor([math.copysign(math.log(1 + abs(step)), step) for step in (down, along)]).double()
+    hidden = (attention.offset_hidden.weight @ steps + attention.offset_hidden.bias).clamp(min=0)
+    bias = attention.offset_bias.weight[head] @ hidden + attention.offset_bias.bias[head]
+    return (q @ k) / (q.norm() * k.norm()) / attention.tau[head].clamp(min=0.01) + bias
+
+
+def oracle(attention: WindowAttention, x: Tensor, shift: tuple[int, int], score: Score) -> Tensor:
     """Token by token: who shares a window is decided by where the window edges lie, not by rolling."""
     _, rows, columns, width = x.shape
     window, heads = attention.window, attention.heads
@@ -41,8 +64,7 @@ def oracle(attention: WindowAttention, x: Tensor, shift: tuple[int, int]) -> Ten
                 scores = []
                 for i, j in others:
                     down, along = (a - b for a, b in zip(inside(r, c), inside(i, j), strict=True))
-                    bias = attention.table[(down + window - 1) * (2 * window - 1) + along + window - 1, h]
-                    scores.append((q[r, c, h] * k[i, j, h]).sum() / size**0.5 + bias)
+                    scores.append(score(attention, h, q[r, c, h], k[i, j, h], down, along))
                 weight = torch.stack(scores).softmax(0)
                 made[r, c, h * size : (h + 1) * size] = sum(
                     w * v[i, j, h] for w, (i, j) in zip(weight, others, strict=True)
@@ -57,7 +79,29 @@ def test_windows_shifted_on_one_axis_are_those_of_a_slow_oracle(shift: tuple[int
     attention = WindowAttention(8, 2, 4, shift).double()
     torch.nn.init.normal_(attention.table)
     x = torch.randn(1, *size, 8, dtype=torch.float64)
-    torch.testing.assert_close(attention(x), oracle(attention, x, shift))
+    torch.testing.assert_close(attention(x), oracle(attention, x, shift, plain_score))
+
+
+@pytest.mark.parametrize(("shift", "size"), [((2, 0), (7, 5)), ((0, 0), (8, 4))])
+def test_cosines_and_biases_from_offsets_are_those_of_a_slow_oracle(
+    shift: tuple[int, int], size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    attention = CosineWindowAttention(8, 2, 4, shift, bias_dropout=0.5).double().eval()
+    torch.nn.init.uniform_(attention.tau, -0.1, 0.5)
+    x = torch.randn(1, *size, 8, dtype=torch.float64)
+    torch.testing.assert_close(attention(x), oracle(attention, x, shift, cosine_score), rtol=0, atol=1e-7)
+    attention.train()
+    assert float((attention(x) - attention(x)).abs().max()) > 1e-6
+
+
+def test_norms_come_after_each_branch() -> None:
+    block = CosineWindowBlock(8, 2, 4, 0, 16, bias_dropout=0.0)
+    for norm in (block.norm1, block.norm2):
+        torch.nn.init.zeros_(norm.weight)
+        torch.nn.init.zeros_(norm.bias)
+    x = torch.randn(1, 4, 4, 8)
+    torch.testing.assert_close(block(x)[0], x)
 
 
 def decoder_out(frames: int, keep: int | None) -> Tokens:
@@ -79,6 +123,7 @@ def test_every_second_block_is_shifted_in_time_only() -> None:
 
 def test_hidden_tokens_go_to_their_places_and_no_further_than_windows_reach() -> None:
     decoder = WindowDecoderConfig(width=32, depth=2, heads=4).build(ENCODER.build(), torch.Generator().manual_seed(0))
+    decoder.eval()
     out = decoder_out(16, 20)
     made = decoder(out)
     assert made.x.shape == (2, 64, 32)
@@ -101,7 +146,7 @@ def test_hidden_tokens_go_to_their_places_and_no_further_than_windows_reach() ->
     "config", [WindowDecoderConfig(width=16, depth=2, heads=2), TransformerDecoderConfig(width=16, depth=2, heads=2)]
 )
 def test_padding_is_not_attended_to(config: WindowDecoderConfig | TransformerDecoderConfig) -> None:
-    decoder = config.build(ENCODER.build(), torch.Generator().manual_seed(0)).double()
+    decoder = config.build(ENCODER.build(), torch.Generator().manual_seed(0)).double().eval()
     out = decoder_out(6, None)
     whole = Tokens(out.x.double(), out.grid)
     alone = decoder(whole)

@@ -16,10 +16,10 @@ from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.objectives.contract import View
 from auricle.objectives.distributed import randn_rows
 from auricle.objectives.predictive.conv_decoder import Conv1dDecoderConfig, Conv2dDecoderConfig
+from auricle.objectives.predictive.heads import IdentityHeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig
 from auricle.objectives.predictive.terms import reduce_tokens
 from auricle.recipes import get_recipe
-from auricle.recipes.methods.teacher_student.eat import latent_terms
 from auricle.training.monitors import CollapseAlarm
 
 CLIPS, CLONES = 3, 2
@@ -107,7 +107,8 @@ def test_loss_equals_loops(name: str) -> None:
             )
             out = encoder.contextualize(one.keep(index[None]))
             full[row, index] = out.x[0]
-            classes += [] if out.cls is None else [out.cls.detach()]
+            if out.cls is not None:
+                classes.append(objective.terms[1].head(out.cls).detach())
         decoded = objective.decoder(tokens.__class__(full, tokens.grid)).x
     prediction = objective.terms[0].head(decoded).detach()
     each = [
@@ -149,12 +150,14 @@ def test_both_reductions_of_eat() -> None:
     mean, total = reduce_tokens(values, chosen, "clip_mean"), reduce_tokens(values, chosen, "clip_sum")
     assert float(total) == pytest.approx(192 * float(mean), rel=1e-5)
     # Four such devices, of which the sum is weighted by 12 / 48: the same factor.
-    released = latent_terms("released")
+    released = get_recipe("eat", "paper").objective.terms
     assert [term.reduce for term in released] == ["token_mean", "clip_sum"]
     assert released[1].weight * 48 * 16 == 192
-    assert get_recipe("eat", "paper").objective.terms == released
-    means = latent_terms("means")
-    assert [(term.reduce, term.weight) for term in means] == [("token_mean", 1.0), ("clip_mean", 1.0)]
+    assert released[1].head == IdentityHeadConfig()
+    for method in ("eat", "sslam"):
+        means = get_recipe(method, "tiny").objective.terms[:2]
+        assert [(term.reduce, term.weight) for term in means] == [("token_mean", 1.0), ("clip_mean", 1.0)]
+        assert means[1].head == LinearHeadConfig()
 
 
 def test_clones_share_one_pass_of_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:

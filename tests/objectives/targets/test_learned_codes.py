@@ -151,6 +151,14 @@ def test_diversity_is_the_unused_share_of_the_codebooks() -> None:
     assert float(objective(encoder, views(), generator()).parts["diversity"]) == pytest.approx(1 - 2 / 12, rel=1e-5)
 
 
+def test_weight_of_labels_rises_over_the_ramp() -> None:
+    encoder, objective, _ = built(CodeLabelsConfig(weight=2.0, ramp_steps=10))
+    for step, share in ((0, 0.1), (5, 0.55), (10, 1.0), (99, 1.0)):
+        objective.load_state_dict({**objective.state_dict(), "done": torch.tensor(step)})
+        loss = objective(encoder, views(), generator())
+        assert float(loss.total.detach()) == pytest.approx(2 * share * float(loss.parts["labels"]), rel=1e-5)
+
+
 def test_labels_are_the_codes_numbers_and_move_no_quantiser() -> None:
     encoder, objective, term = built(CodeLabelsConfig(weight=2.0))
     spy = Spy()

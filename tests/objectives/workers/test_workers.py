@@ -28,7 +28,7 @@ from auricle.objectives.workers.workers import Frames, WorkerBatch, WorkersConfi
 FRONTEND = WaveformConfig().build()
 BLOCKS = tuple((8, kernel, stride) for _, kernel, stride in PaseConfig().blocks)
 ALL = (
-    WaveWorkerConfig(channels=(8, 4)),
+    WaveWorkerConfig(channels=(8, 4, 4), kernel=None, hidden=4),
     FrameWorkerConfig("mfcc", FrameSpectrumConfig(bands="mel", n_fft=512, cepstra=20), hidden=16),
     FrameWorkerConfig("prosody", ProsodyConfig(), deltas=2, context=1, hidden=16),
     PairWorkerConfig("lim", "local", hidden=16),
@@ -167,6 +167,23 @@ def test_padding_takes_no_part() -> None:
     for name in whole.parts:
         mixed = (others.parts[name] * 300 + own.parts[name] * 60) / 360
         torch.testing.assert_close(whole.parts[name], mixed, rtol=1e-4, atol=1e-5)
+
+
+def test_wave_worker_as_released() -> None:
+    """512, 256 and 128 channels, strides 4, 4 and 10, kernels of 30, then 64 units: every sample of every step."""
+    encoder = small()
+    worker = WaveWorkerConfig(strides=(4, 4, 10)).built_class()(
+        WaveWorkerConfig(strides=(4, 4, 10)), encoder, 8, random()
+    )
+    convs = [layer for layer in worker.layers if not isinstance(layer, torch.nn.PReLU)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0]) for c in convs] == [
+        (8, 512, 30, 4), (512, 256, 30, 4), (256, 128, 30, 10), (128, 64, 1, 1), (64, 1, 1, 1),
+    ]  # fmt: skip
+    assert worker.layers(torch.zeros(2, 8, 7)).shape == (2, 1, 7 * 160)
+    odd = WaveWorkerConfig(channels=(2, 2, 2)).built_class()(WaveWorkerConfig(channels=(2, 2, 2)), encoder, 8, random())
+    assert odd.layers(torch.zeros(2, 8, 7)).shape == (2, 1, 7 * 160)
+    with pytest.raises(ConfigError, match=r"make 80 samples.*one every 160; set its strides to None"):
+        WorkersConfig(workers=(WaveWorkerConfig(strides=(2, 4, 10)),)).build(encoder)
 
 
 def test_factors_of_hops() -> None:

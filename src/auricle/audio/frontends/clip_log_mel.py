@@ -16,6 +16,8 @@ from auricle.config import Positive
 from auricle.errors import ConfigError
 
 _NATS_PER_DB = math.log(10) / 10
+# A range below this one is that of silence.
+_NARROWEST = 1e-8
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,31 @@ class TopDbLogMel(LogMel):
         loudest = x.masked_fill(~inside, -torch.inf).amax((1, 2), keepdim=True)
         least = loudest - self.config.top_db * _NATS_PER_DB
         return Features(torch.maximum(x, least).where(inside, 0.0), features.lengths, features.rate)
+
+
+@dataclass(frozen=True)
+class RangeLogMelConfig(TopDbLogMelConfig):
+    """Log-mel features of limited range, scaled so that each clip reaches from 0 to 1 (BAT, ICML 2026, its code)."""
+
+    uses_statistics: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mean is not None:
+            raise ConfigError(f"mean is {self.mean}; each clip has its own range: leave mean and std None")
+
+
+class RangeLogMel(TopDbLogMel):
+    """`Audio (B, S)` -> `Features (B, T, F)` in 0 ... 1; frames beyond a clip's length, and silence, hold 0."""
+
+    config: RangeLogMelConfig
+
+    def normalise(self, features: Features) -> Features:
+        x, inside = features.x, _inside(features)
+        least = x.masked_fill(~inside, torch.inf).amin((1, 2), keepdim=True)
+        most = x.masked_fill(~inside, -torch.inf).amax((1, 2), keepdim=True)
+        scaled = (x - least) / (most - least).clamp(min=_NARROWEST)
+        return Features(scaled.where(inside, 0.0), features.lengths, features.rate)
 
 
 @dataclass(frozen=True)

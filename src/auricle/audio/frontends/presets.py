@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from auricle.audio.frontends.clip_log_mel import ClipNormLogMelConfig, TopDbLogMelConfig
+from auricle.audio.frontends.clip_log_mel import ClipNormLogMelConfig, RangeLogMelConfig, TopDbLogMelConfig
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
@@ -41,12 +41,13 @@ PRESETS: dict[str, FrontEndConfig] = {
     "dasheng64": TopDbLogMelConfig(
         n_fft=512, window=512, low=0.0, high=8000.0, floor=1e-10, floor_mode="clamp", top_db=120.0
     ),
+    "bat128": RangeLogMelConfig(mels=128, low=0.0, high=8000.0, floor=1e-10, floor_mode="clamp"),
     "ssam80": ClipNormLogMelConfig(mels=80, n_fft=400, window=400, low=50.0, high=8000.0, over="clip"),
     "s3prl80": ClipNormLogMelConfig(mels=80, n_fft=400, window=400, low=0.0, high=8000.0),
     "asr80": ClipNormLogMelConfig(mels=80, n_fft=512, window=400, low=0.0, high=8000.0),
     "music128": LogMelConfig(rate=24000, mels=128, n_fft=2048, window=2048, hop=240, low=0.0, high=None),
-    "maskspec128": LogMelConfig(
-        rate=32000, mels=128, n_fft=1024, window=800, hop=320, low=0.0, high=None, mean=-4.5, std=5.0
+    "maskspec128": KaldiFbankConfig(
+        rate=32000, low=0.0, high=15000.0, remove_clip_mean=False, mean=-4.5, std=5.0, divisor=1.0
     ),
     "clap48": LogMelConfig(
         rate=48000, hop=480, low=50.0, high=14000.0, floor=1e-10, floor_mode="clamp", mean=0.0, std=_NATS_PER_DB
@@ -65,16 +66,16 @@ def preset(name: str, **changes: Any) -> FrontEndConfig:
 
     - `wave16`, `wave16_norm`: samples at 16 kHz, as they are (wav2vec 2.0, HuBERT base) or each clip standardised
       (their large sizes); `wave24`: 24 kHz (MERT).
-    - `kaldi128`: Audio-MAE, SSAST, SSAMBA, MAE-AST, EAT, SSLAM, BAT, AudioMosaic; `kaldi128_cav`: CAV-MAE.
+    - `kaldi128`: Audio-MAE, SSAST, SSAMBA, MAE-AST, EAT, SSLAM, AudioMosaic; `kaldi128_cav`: CAV-MAE.
     - `beats128`: BEATs: samples times 2^15; Kaldi's own window and no removal of the clip's mean, Kaldi's defaults
       (the originals specify neither).
     - `ntt64`, `ntt64_v2`: BYOL-A, version 1 and 2; `ntt80`: MSM-MAE, M2D (with the library of BYOL-A 2,
       hence its mel scale). These measure their corpus.
     - `cola64`: COLA; the waveform of unit norm is the view plan's (`level='l2'`).
     - `atst64`: ATST; `dasheng64`: Dasheng, whose encoder normalises (`input_norm='batch'`).
-    - `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the transform, 0 to 8000 Hz
-      chosen); `asr80`: BEST-RQ, w2v-BERT, DeCoAR 2.0 (0 to 8000 Hz chosen).
-    - `music128`: MusicFM; corpus statistics, 0 to 12 kHz chosen; `maskspec128`: MaskSpec, 0 to 16 kHz chosen.
+    - `bat128`: BAT; `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the
+      transform, 0 to 8000 Hz chosen); `asr80`: BEST-RQ, w2v-BERT, DeCoAR 2.0 (0 to 8000 Hz chosen).
+    - `music128`: MusicFM; corpus statistics, 0 to 12 kHz chosen; `maskspec128`: MaskSpec.
     - `clap48`, `msclap44`: LAION-CLAP, MS-CLAP: decibels, not normalised.
 
     Args:

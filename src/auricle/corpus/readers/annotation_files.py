@@ -18,10 +18,13 @@ from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.readers.listing import Listing
 from auricle.corpus.readers.ranges import numbers
 from auricle.corpus.readers.text_table import read_text_table, reading
+from auricle.words import counted
 
 _RAVEN = ("Begin Time (s)", "End Time (s)")
 _RAVEN_LABELS = ("annotation", "label", "species", "species code", "common name", "class", "type", "tags", "notes")
 _TRACK = re.compile(r"\s*-?\d+([.,]\d+)?\t-?\d+([.,]\d+)?(\t.*)?")
+# Kind of file -> the tool that writes it.
+_TOOLS = {"selection table": "Raven", "label track": "Audacity"}
 Row = tuple[str, float | None, float | None, str | None]
 
 
@@ -46,7 +49,7 @@ def read_annotation_files(listing: Listing, files: Sequence[str]) -> tuple[pa.Ta
     silent: list[str] = []
     read: list[str] = []
     entries: list[Entry] = []
-    counts = {"selection tables of Raven": 0, "label tracks of Audacity": 0}
+    counts = dict.fromkeys(_TOOLS, 0)
     for name in (name for name in listing.others if name.endswith(".txt")):
         stem = name
         while stem not in stems and "." in stem.rpartition("/")[2]:
@@ -77,7 +80,8 @@ def read_annotation_files(listing: Listing, files: Sequence[str]) -> tuple[pa.Ta
             for place, (key, kind) in enumerate(EVENT_COLUMNS.items())
         }
     )
-    note = "events were read from " + " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    found_in = (f"{counted(count, kind)} of {_TOOLS[kind]}" for kind, count in counts.items() if count)
+    note = f"events were read from {' and '.join(found_in)}"
     return table, Ledger().add("event", used=len(rows), skipped=entries), (f"{note} beside the recordings",)
 
 
@@ -89,9 +93,9 @@ def _read(listing: Listing, name: str, file: str, entries: list[Entry]) -> tuple
     if not first:
         return "", []
     if all(title in first.split("\t") for title in _RAVEN):
-        return "selection tables of Raven", _raven(listing, name, file, entries)
+        return "selection table", _raven(listing, name, file, entries)
     if _TRACK.fullmatch(first.rstrip("\r\n")):
-        return "label tracks of Audacity", _audacity(listing, name, file)
+        return "label track", _audacity(listing, name, file)
     return None, []
 
 

@@ -193,7 +193,8 @@ def tidy_events(table: pa.Table, seconds: Mapping[str, float]) -> tuple[pa.Table
     kept = kept.filter(pa.array(~out))
     overlapping = int(_overlaps(kept).sum())
     if overlapping:
-        notes.append(f"{overlapping} events begin before an earlier one of their class in the same recording has ended")
+        begin = "event begins" if overlapping == 1 else "events begin"
+        notes.append(f"{overlapping} {begin} before an earlier one of the same class and recording has ended")
     return pa.concat_tables([kept, silent]).combine_chunks(), tuple(entries), tuple(notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from auricle.corpus.readers.repeated_rows import case_variants, merge_rows
 from auricle.corpus.readers.whole import TableRows, make_corpus
 from auricle.corpus.stores import FolderStore, Place, probe_seconds
 from auricle.corpus.table import Corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, Reason
 from auricle.words import counted
 
 _SPLITS = ("train", "valid", "test")
@@ -57,7 +58,7 @@ def open_label_table(
         shown = ", ".join(repr(file) for file in list(missing)[:3])
         first = next(iter(missing.values())).reason if missing else "no row names a file"
         raise CorpusError(
-            f"{table} names {len(missing)} files and none of them is there (such as {shown}): {first}; "
+            f"{table} names {counted(len(missing), 'file')} and none is there (such as {shown}): {first}; "
             f"names are relative to {table.parent}"
         )
     known = set(keys)
@@ -74,7 +75,7 @@ def open_label_table(
     good = timed.good
     merged, counts, repeated, remarks = merge_rows(
         kept if len(good) == len(rows) else {key: [values[i] for i in good] for key, values in kept.items()},
-        [rows[i] for i in good],
+        rows if len(good) == len(rows) else [rows[i] for i in good],
         read.at,
     )
     ledger = ledger.add("row", skipped=[*timed.skipped, *repeated.values()])
@@ -99,9 +100,9 @@ def _of_recording(entry: Entry, file: str) -> Entry:
 
 def _locate(
     read: LabelTable, locator: Locator, table: Path, only_inside: bool
-) -> tuple[list[int], list[str], list[int], list[Entry]]:
+) -> tuple[Sequence[int], list[str], list[int], list[Entry]]:
     """Return the rows whose recording is there, its name and bytes, and what was skipped: rows and recordings."""
-    rows: list[int] = []
+    rows = array("q")
     keys: list[str] = []
     sizes: list[int] = []
     lost: list[Entry] = []
@@ -138,17 +139,17 @@ class _Timed:
     def __init__(self, columns: dict[str, list[Any]], read: LabelTable, rows: Sequence[int], root: Path) -> None:
         self.columns, self.read, self.rows = columns, read, rows
         count = len(rows)
-        self.good = list(range(count))
+        self.good: Sequence[int] = range(count)
         self.skipped: list[Entry] = []
         self.lost: dict[str, Entry] = {}
         self.notes: list[str] = []
         blank: list[float | None] = [None] * count
         self.start, self.seconds = columns.get("start", blank), columns.get("seconds", blank)
-        timed = [i for i in range(count) if self.start[i] is not None or self.seconds[i] is not None]
+        timed = array("q", (i for i in range(count) if self.start[i] is not None or self.seconds[i] is not None))
         if timed:
             self._check(timed, root)
 
-    def _check(self, timed: list[int], root: Path) -> None:
+    def _check(self, timed: Sequence[int], root: Path) -> None:
         files = self.columns["file"]
         names = list(dict.fromkeys(files[i] for i in timed))
         few = names if len(names) <= _ALL else [names[k * len(names) // _SAMPLE] for k in range(_SAMPLE)]
@@ -171,7 +172,7 @@ class _Timed:
                 bad.add(i)
                 self.skipped.append(Entry("row", at(i), reason, cause))
                 self.lost.setdefault(files[i], Entry("recording", files[i], reason, cause))
-        self.good = [i for i in self.good if i not in bad]
+        self.good = [i for i in self.good if i not in bad] if bad else self.good
         left = {files[i] for i in self.good} if bad else set()
         self.skipped = [
             entry if files[i] in left else replace(entry, cause=FOLLOWS)
@@ -182,7 +183,7 @@ class _Timed:
     def _at(self, i: int) -> str:
         return self.read.at(self.rows[i])
 
-    def _all_fit(self, timed: list[int], lengths: Mapping[str, float | str]) -> bool:
+    def _all_fit(self, timed: Sequence[int], lengths: Mapping[str, float | Reason]) -> bool:
         files = self.columns["file"]
         for i in timed:
             length = lengths.get(files[i])
@@ -191,11 +192,11 @@ class _Timed:
                 return False
         return True
 
-    def _fit(self, i: int, length: float | str, changed: Counter[str]) -> tuple[str, str]:
+    def _fit(self, i: int, length: float | Reason, changed: Counter[str]) -> tuple[str, str]:
         """Compare a row with its recording; return why it can't be used, and the cause in one or two words."""
         start, seconds = self.start[i], self.seconds[i]
         if isinstance(length, str):
-            return length, "corrupt"
+            return length, length.cause
         if math.isnan(length):
             return "", ""
         if start is None:
@@ -211,7 +212,7 @@ class _Timed:
         return "", ""
 
 
-def _lengths(root: Path, files: Sequence[str]) -> dict[str, float | str]:
+def _lengths(root: Path, files: Sequence[str]) -> dict[str, float | Reason]:
     return dict(zip(files, probe_seconds(FolderStore(root), [Place(file) for file in files]), strict=True))
 
 

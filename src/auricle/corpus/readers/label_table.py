@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from auricle.corpus.columns import listed
 from auricle.corpus.readers.ranges import Times, find_times, numbers
 from auricle.corpus.readers.text_table import read_text_table, reading
 from auricle.errors import CorpusError
@@ -75,17 +76,23 @@ def read_label_table(path: Path) -> LabelTable:
         raw = _read_jsonl(path)
     elif suffix == ".parquet":
         with reading(path, "Parquet file"):
-            raw = pq.read_table(path).to_pydict()
+            raw = _read_parquet(path)
     else:
         table = read_text_table(path, ("file", *ALIASES["file"]))
-        raw, comma = table.columns, table.delimiter in ";\t"
+        raw, comma, line = table.columns, table.delimiter in ";\t", table.line
+        del table
 
         def at(row: int) -> str:
-            return f"{path}, line {table.line(row)}"
+            return f"{path}, line {line(row)}"
 
     columns, times, notes = find_times(raw, at, comma)
     del raw  # of millions of rows, texts of numbers are a large part
     return LabelTable(tidy_columns(columns, str(path), at=at, comma=comma), times, at, notes)
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    table = pq.read_table(path)
+    return {name: listed(table.column(name)) for name in table.column_names}
 
 
 def _read_jsonl(path: Path) -> dict[str, list[Any]]:
@@ -118,7 +125,11 @@ def tidy_columns(
         CorpusError: there is no column for the file names, or a value is of the wrong type.
     """
     at = at or (lambda row: f"{where}, row {row + 1}")
-    named = {str(name).strip(): list(values) for name, values in columns.items() if not str(name).startswith("_")}
+    named = {
+        str(name).strip(): values if isinstance(values, list) else list(values)
+        for name, values in columns.items()
+        if not str(name).startswith("_")
+    }
     lower = {name.lower(): name for name in reversed(named)}
     for ours, others in ALIASES.items():
         if ours not in named:
@@ -142,7 +153,8 @@ def tidy_columns(
         else:
             tidy[name] = _guessed(values)
     if "split" in tidy:
-        tidy["split"] = [tidy_split(value) for value in tidy["split"]]
+        usual = {value: tidy_split(value) for value in set(tidy["split"])}
+        tidy["split"] = [usual[value] for value in tidy["split"]]
     return tidy
 
 
@@ -156,6 +168,8 @@ def tidy_split(name: str | None) -> str | None:
 
 def _texts(values: Sequence[Any]) -> list[str | None]:
     """Return values as text; whole numbers that a missing value made floats are whole again."""
+    if all(value is None or isinstance(value, str) for value in values):
+        return [value.strip() or None if value is not None else None for value in values]
     floats = [value for value in values if isinstance(value, float) and value == value]
     whole = bool(floats) and all(value.is_integer() for value in floats)
     known: dict[Any, str | None] = {}  # equal texts are one object

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from auricle.corpus.columns import split_labels
 from auricle.corpus.ledger import Entry
 from auricle.words import counted
@@ -33,16 +36,9 @@ def merge_rows(
     """
     count = len(columns["file"])
     starts = columns.get("start") or [None] * count
-    spans = columns.get("seconds") or [None] * count
-    keys = list(zip(columns["file"], starts, (None if a is None else b for a, b in zip(starts, spans, strict=True)),
-                    strict=True))  # fmt: skip
-    if len(set(keys)) == count:
+    groups = _alike(columns["file"], starts, columns.get("seconds") or [None] * count)
+    if not groups:
         return columns, [1] * count, {}, ()
-    total = Counter(keys)
-    groups: dict[Any, list[int]] = {}
-    for i, key in enumerate(keys):
-        if total[key] > 1:
-            groups.setdefault(key, []).append(i)
     behind, gone = [1] * count, set()
     entries: dict[int, Entry] = {}
     labelled, apart, other = 0, 0, set()
@@ -50,7 +46,7 @@ def merge_rows(
         ["seconds"] if any(start is not None for start in starts) else []
     )
     merged = {name: list(values) for name, values in columns.items()}
-    for group in groups.values():
+    for group in groups:
         distinct: dict[Any, int] = {}
         for i in group:
             first = distinct.setdefault(tuple(_plain(columns[name][i]) for name in visible), i)
@@ -85,6 +81,20 @@ def merge_rows(
     kept = [i for i in range(count) if i not in gone]
     made = {name: [values[i] for i in kept] for name, values in merged.items()}
     return made, [behind[i] for i in kept], entries, tuple(notes)
+
+
+def _alike(files: Sequence[str], starts: Sequence[float | None], spans: Sequence[float | None]) -> list[list[int]]:
+    """Return the rows of each clip that has several, in the order of their first rows."""
+    ranges = [np.array(values, dtype=np.float64) for values in (starts, spans)]  # None becomes NaN
+    ranges[1][np.isnan(ranges[0])] = np.nan  # a whole recording, however long the table says it is
+    columns = [pa.array(files).dictionary_encode().indices.to_numpy(), *ranges]
+    order = np.lexsort(columns[::-1])
+    same = np.ones(max(0, len(order) - 1), dtype=bool)
+    for column in columns:
+        first, second = column[order[:-1]], column[order[1:]]
+        same &= (first == second) | ((first != first) & (second != second))
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+    return sorted(order[begin : end + 1].tolist() for begin, end in zip(ends[::2], ends[1::2], strict=True))
 
 
 def case_variants(labels: Iterable[str | None]) -> tuple[str, ...]:

@@ -149,9 +149,9 @@ def read_trials(path: Path | str, corpus: Corpus) -> Trials:
         (a, b) for a, b, t in zip(enroll[keep], test[keep], target[keep], strict=True) if not t
     }
     if contrary:
-        raise CorpusError(f"{path} calls {len(contrary)} pairs both the same and different; fix its targets")
+        raise CorpusError(f"{path} calls {counted(len(contrary), 'pair')} both the same and different; fix its targets")
     if not target[keep].any() or target[keep].all():
-        have = f"{int(target[keep].sum())} target and {int((~target[keep]).sum())} non-target trials"
+        have = f"{int(target[keep].sum())} target and {counted(int((~target[keep]).sum()), 'non-target trial')}"
         raise CorpusError(f"{path} has {have}; verification needs some of both")
     return Trials(enroll[keep], test[keep], target[keep], tuple(notes))
 

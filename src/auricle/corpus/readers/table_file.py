@@ -70,10 +70,8 @@ def read_table(path: Path) -> Corpus:
     """Open a corpus table written by `write_table`.
 
     Raises:
-        CorpusError: the file is missing, damaged, or no corpus table.
+        CorpusError: the file is damaged, or no corpus table.
     """
-    if not path.is_file():
-        raise CorpusError(f"there is no corpus table {path}; make one with `auricle corpus scan FOLDER`")
     with reading(path, "Parquet file", "scan the folder again"):
         table = pq.read_table(path)
     metadata = table.schema.metadata or {}

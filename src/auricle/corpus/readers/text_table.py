@@ -1,18 +1,20 @@
 """CSV and TSV files as people have them, as columns of text.
 
-A plain file is read by Arrow; one with quotes by Python's reader, which gives the same values and can be checked line
-by line.
+A plain file is read by Arrow; one with line breaks or quotes in its values by Python's reader, which gives the same
+values and can be checked line by line.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from auricle.corpus.columns import listed
 from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.errors import AuricleError, CorpusError
+from auricle.storage import FORMULA, read_cell
+from auricle.words import counted
 
 _BLOCK = 1 << 22
+# Different texts of which one object each is kept.
+_SHARED = 100_000
 _DELIMITERS = ",;\t|"
 # A cell that is quoted as a whole; in tables with tabs all other quotes are text.
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -78,8 +85,8 @@ def read_text_table(path: Path, known: Sequence[str] = ()) -> TextTable:
     """Read a CSV or TSV with a header into columns of text.
 
     Accepted: a byte order mark, a first line `sep=;`, blank lines, rows of separators only, separators at the end of
-    lines, columns without name and values, spaces around values. Between tabs, quotes are text unless a whole value is
-    quoted.
+    lines, columns without name and values, spaces around values, and an apostrophe before a sign that begins a formula
+    (see `storage.csv_lines`). Between tabs, quotes are text unless a whole value is quoted.
 
     Args:
         path: the file.
@@ -90,23 +97,28 @@ def read_text_table(path: Path, known: Sequence[str] = ()) -> TextTable:
             with a line break in it seems to swallow other lines, because a quote is not closed.
     """
     with reading(path, "table"):
-        skip, header, delimiter, quoted = _begin(path, known)
-        read = _read_slowly if quoted else _read_fast
-        columns, line = read(path, skip, header, delimiter)
+        skip, header, delimiter, quotes = _begin(path, known)
+        # Between tabs a quote is text, and Arrow does not know quotes after a space.
+        slow = quotes == "odd" or (quotes and delimiter == "\t")
+        found = None if slow else _read_fast(path, skip, header, delimiter, bool(quotes))
+        columns, line = found or _read_slowly(path, skip, header, delimiter)
     count = max(map(len, columns.values()), default=0)
     if not count:
         raise CorpusError(f"{path} lists nothing; expected a header such as file,label and one line per clip")
     return TextTable(path, columns, line, delimiter)
 
 
-def _begin(path: Path, known: Sequence[str]) -> tuple[int, list[str], str, bool]:
-    """Return the number of lines up to and with the header, the header, the delimiter, and if there are quotes."""
-    quoted, given, begin, skip = False, "", None, 0
+def _begin(path: Path, known: Sequence[str]) -> tuple[int, list[str], str, Literal["", "plain", "odd"]]:
+    """Return the number of lines up to and with the header, the header, the delimiter, and what quotes there are."""
+    quotes: Literal["", "plain", "odd"] = ""
+    given, begin, skip, last = "", None, 0, b""
     with path.open("rb") as raw:
         while block := raw.read(_BLOCK):
             if b"\x00" in block or block[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise CorpusError(f"{path} is not UTF-8 (it looks like UTF-16, or is no text); save it as UTF-8")
-            quoted = quoted or b'"' in block
+            if b'"' in block and quotes != "odd":
+                quotes = "odd" if b' "' in block or (last == b" " and block[:1] == b'"') else "plain"
+            last = block[-1:]
     with path.open(encoding="utf-8-sig", newline="") as file:
         for text in file:
             line = text.rstrip("\r\n")
@@ -117,20 +129,20 @@ def _begin(path: Path, known: Sequence[str]) -> tuple[int, list[str], str, bool]
                 begin = line
                 break
     if begin is None:
-        return skip, [], given or ",", quoted
+        return skip, [], given or ",", quotes
     delimiter = given or _delimiter(path, begin, known)
-    return skip, _cells(begin, delimiter), delimiter, quoted
+    return skip, _cells(begin, delimiter), delimiter, quotes
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     if delimiter == "\t":
         return [_bare(cell) for cell in line.rstrip("\r\n").split(delimiter)]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    return [read_cell(cell.strip()) for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
 
 
 def _bare(cell: str) -> str:
     found = _QUOTED.fullmatch(cell.strip())
-    return (found[1].replace('""', '"') if found else cell).strip()
+    return read_cell((found[1].replace('""', '"') if found else cell).strip())
 
 
 def _delimiter(path: Path, header: str, known: Sequence[str]) -> str:
@@ -157,35 +169,42 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
 def _wrong_length(path: Path, line: int, found: int, expected: int, delimiter: str) -> CorpusError:
     quotes = "between tabs no value may hold a tab or a line break"
     rule = quotes if delimiter == "\t" else "quote values with a separator or a line break in them"
-    return CorpusError(f"{path}, line {line}: {found} values, but the header names {expected}; fix the line ({rule})")
+    what = f"{counted(found, 'value')}, but the header names {expected}"
+    return CorpusError(f"{path}, line {line}: {what}; fix the line ({rule})")
 
 
 def _read_fast(
-    path: Path, skip: int, header: list[str], delimiter: str
-) -> tuple[dict[str, list[str | None]], Callable[[int], int]]:
-    """Read a file without quotes by Arrow; a file that Arrow refuses is read by the reader that names the line."""
+    path: Path, skip: int, header: list[str], delimiter: str, quoted: bool
+) -> tuple[dict[str, list[str | None]], Callable[[int], int]] | None:
+    """Read a file by Arrow; None: it needs the reader that names the line."""
     names = [f"{i}" for i in range(len(header))]
     options = {
         "read_options": pa_csv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK),
-        "parse_options": pa_csv.ParseOptions(delimiter=delimiter, quote_char=False),
+        "parse_options": pa_csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False),
         "convert_options": pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[]),
     }
     try:
         table = pa_csv.read_csv(path, **options)
     except pa.ArrowInvalid:
         # A line that is too long or too short, a file of only a header, bytes that are no UTF-8.
-        return _read_slowly(path, skip, header, delimiter)
-    columns = [pc.utf8_trim_whitespace(table.column(name)) for name in names]
+        return None
+    if quoted and any(_matches(column, '["\r\n]') for column in table.columns):
+        return None
     filled = None
-    for column in columns:
+    for i, column in enumerate(table.columns):
+        column = pc.utf8_trim_whitespace(column)
+        if _matches(column, f"^'{FORMULA}"):
+            column = pc.replace_substring_regex(column, f"^'({FORMULA})", r"\1")
         some = pc.not_equal(column, "")
         filled = some if filled is None else pc.or_(filled, some)
-    columns = [column.filter(filled) for column in columns]
+        table = table.set_column(i, names[i], column)
+    if not pc.all(filled).as_py():
+        table = table.filter(filled)
     kept: dict[str, list[str | None]] = {}
-    for name, column, title in zip(_names(path, header), columns, header, strict=True):
+    for column, name, title in zip(table.columns, _names(path, header), header, strict=True):
         blank = pc.equal(column, "")
         if title or not pc.all(blank).as_py():
-            kept[name] = _shared(pc.if_else(blank, pa.scalar(None, pa.string()), column))
+            kept[name] = listed(pc.if_else(blank, pa.scalar(None, pa.string()), column))
 
     @cache
     def lines() -> NDArray[np.int64]:
@@ -194,11 +213,8 @@ def _read_fast(
     return kept, lambda row: int(lines()[row])
 
 
-def _shared(column: pa.ChunkedArray) -> list[str | None]:
-    """Return the values as a list in which equal texts are one object: labels of millions of rows are few."""
-    encoded = column.combine_chunks().dictionary_encode()
-    values = [*encoded.dictionary.to_pylist(), None]
-    return [values[i] for i in encoded.indices.fill_null(len(values) - 1).to_numpy()]
+def _matches(column: pa.ChunkedArray, pattern: str) -> bool:
+    return any(pc.any(pc.match_substring_regex(chunk, pattern)).as_py() for chunk in column.chunks)
 
 
 def _line_numbers(path: Path, skip: int, header: list[str], delimiter: str) -> NDArray[np.int64]:
@@ -211,14 +227,16 @@ def _line_numbers(path: Path, skip: int, header: list[str], delimiter: str) -> N
 def _read_slowly(
     path: Path, skip: int, header: list[str], delimiter: str
 ) -> tuple[dict[str, list[str | None]], Callable[[int], int]]:
+    columns: list[list[str | None]] = [[] for _ in header]
+    lines, known = array("q"), dict[str, str]()
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(_rows(file, skip, len(header), delimiter, path))
-    columns: dict[str, list[str | None]] = {}
-    for i, name in enumerate(_names(path, header)):
-        values = [row[i] or None for _, row in rows]
-        if header[i] or any(values):
-            columns[name] = values
-    return columns, lambda row: rows[row][0]
+        for line, row in _rows(file, skip, len(header), delimiter, path):
+            lines.append(line)
+            for column, value in zip(columns, row, strict=True):
+                # Equal texts are one object, as long as there are few.
+                column.append((known.setdefault(value, value) if len(known) < _SHARED else value) or None)
+    named = zip(_names(path, header), columns, header, strict=True)
+    return {name: values for name, values, title in named if title or any(values)}, lambda row: lines[row]
 
 
 def _rows(file: Iterator[str], skip: int, width: int, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -229,7 +247,7 @@ def _rows(file: Iterator[str], skip: int, width: int, delimiter: str, path: Path
         split = ((i, _cells(line, delimiter)) for i, line in enumerate(file, 1))
     else:
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        split = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        split = ((reader.line_num, [read_cell(cell.strip()) for cell in row]) for row in reader)
     for number, row in split:
         if not any(row):
             continue
@@ -243,6 +261,8 @@ def _rows(file: Iterator[str], skip: int, width: int, delimiter: str, path: Path
 def _refuse_swallowed(path: Path, number: int, row: Sequence[str], delimiter: str) -> None:
     """Refuse values with line breaks that hold other rows: a quote that is not closed takes the lines below it."""
     for value in row:
+        if "\n" not in value and "\r" not in value:
+            continue
         for inner in re.split(r"\r\n|\r|\n", value)[1:]:
             cells = [cell.strip(' "') for cell in inner.split(delimiter)]
             audio = any(PurePosixPath(cell).suffix.lower() in AUDIO_SUFFIXES for cell in cells)

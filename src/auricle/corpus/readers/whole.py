@@ -9,11 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
-from auricle.corpus.losses import cause_of
+from auricle.corpus.ledger import FOLLOWS, Entry, Ledger, noted
 from auricle.corpus.stores import FolderStore, Place, Store, probe_headers
 from auricle.corpus.table import Corpus
-from auricle.errors import CorpusError
+from auricle.errors import CorpusError, Reason
 
 
 @dataclass(frozen=True)
@@ -57,43 +56,46 @@ def make_corpus(
         CorpusError: no clip is left.
     """
     store = store or FolderStore(root)
-    full = {key: list(values) for key, values in columns.items()}
+    full: dict[str, Any] = {
+        key: values if isinstance(values, list) else list(values) for key, values in columns.items()
+    }
     files = full["file"]
     count = len(files)
-    keys = full.setdefault("_key", list(files))
+    keys = full.setdefault("_key", files)
     offsets = full.setdefault("_offset", [-1] * count)
     sizes = full.setdefault("_size", [-1] * count)
     starts = full.setdefault("start", [None] * count)
-    seconds = full.setdefault("seconds", [None] * count)
+    # Filled below: not the caller's own list.
+    seconds = full["seconds"] = list(full.get("seconds") or [None] * count)
     unknown = [i for i, value in enumerate(seconds) if value is None]
     places = [Place(keys[i], offsets[i], sizes[i]) for i in unknown]
-    bad: dict[int, tuple[str, str]] = {}
-    remarks: dict[str, str] = {}
+    bad: dict[int, Reason] = {}
+    remarks: dict[str, tuple[Reason, ...]] = {}
     for i, found in zip(unknown, probe_headers(store, places), strict=True):
         if isinstance(found, str):
-            bad[i] = (found, cause_of(found))
+            bad[i] = found
         else:
             seconds[i] = found.seconds - (starts[i] or 0.0)
             if found.notes:
-                remarks[full["file"][i]] = "; ".join(found.notes)
+                remarks[full["file"][i]] = found.notes
     for i, value in enumerate(seconds):
         if i not in bad and (value < 0 or (starts[i] is not None and (value <= 0 or starts[i] < 0))):
-            bad[i] = (f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on", "empty range")
+            bad[i] = Reason(f"the range is empty: {value:g} s from {starts[i] or 0.0:g} s on", "empty range")
     full["_whole"] = [start is None for start in starts]
     full["_rows"] = [0] * count if rows is None else list(rows.counts)
     full["start"] = [start or 0.0 for start in starts]
-    good = [i for i in range(count) if i not in bad] if bad else list(range(count))
+    good: Sequence[int] = [i for i in range(count) if i not in bad] if bad else range(count)
     used = set(files) if not bad else {files[i] for i in good}
     reasons = {file: entry for file, entry in (lost or {}).items() if file not in used}
-    reasons |= {files[i]: Entry("recording", files[i], *why) for i, why in bad.items() if files[i] not in used}
+    reasons |= {
+        files[i]: Entry("recording", files[i], why, why.cause) for i, why in bad.items() if files[i] not in used
+    }
     ledger = (ledger or Ledger()).add("recording", used=len(used), skipped=reasons.values())
-    # Used all the same: the ledger lists what was missing of them.
-    partly = [Entry("recording", f, said, "read in part", used=True) for f, said in remarks.items() if f in used]
-    ledger = ledger.drop(*partly)
+    ledger = ledger.drop(*(entry for f, notes in remarks.items() if f in used for entry in noted(f, notes)))
     if rows is not None:
         skipped = [
-            Entry("row", rows.name(i), why, FOLLOWS if files[i] in reasons else cause, rows.counts[i])
-            for i, (why, cause) in bad.items()
+            Entry("row", rows.name(i), why, FOLLOWS if files[i] in reasons else why.cause, rows.counts[i])
+            for i, why in bad.items()
         ]
         ledger = ledger.add("row", used=sum(rows.counts[i] for i in good), skipped=skipped)
     if not good:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from auricle.errors import ConfigError
+
+PositionGrid = Literal["true", "released"]
+"""`true`: positions of the tokens' own (time, frequency) grid; `released`: of the transposed one, as in the code of
+Audio-MAE and AudioMosaic, which counts tokens of a 64 x 8 grid as 8 rows of 64."""
 
 
 def sincos_axis(places: Tensor, width: int) -> Tensor:
@@ -33,6 +39,11 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     column = sincos_axis(token % columns, width // 2)
     row = sincos_axis(token // columns, width // 2)
     return torch.cat([column, row], 1)
+
+
+def sincos_tokens(time: int, freq: int, width: int, grid: PositionGrid) -> Tensor:
+    """Return the float64 table `(time * freq, width)` of time-major tokens on either of the two grids."""
+    return sincos_grid(time, freq, width) if grid == "true" else sincos_grid(freq, time, width)
 
 
 def sinusoid_table(places: int, width: int) -> Tensor:

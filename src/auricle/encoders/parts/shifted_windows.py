@@ -80,15 +80,22 @@ class WindowAttention(nn.Module):
             real = None if real is None else real.roll((-down, -along), (1, 2))
         allowed = self._allowed(x, real)
         q, k, v = self.qkv(split_windows(x, self.window)).unflatten(3, (3, self.heads, -1)).unbind(3)
-        bias = self.table[self.offsets].permute(2, 0, 1)
+        bias = self.bias()
         if allowed is not None:
             bias = bias.masked_fill(~allowed.unsqueeze(2), -torch.inf)
-        q, k, v = q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        y = self.attend(q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3), bias)
         y = join_windows(self.proj(y.transpose(2, 3).flatten(3)), H + low, W + right)
         if any(self.shift):
             y = y.roll((down, along), (1, 2))
         return y[:, :H, :W]
+
+    def bias(self) -> Tensor:
+        """Return what is added to the scores of a window, `(heads, n, n)`."""
+        return self.table[self.offsets].permute(2, 0, 1)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """Return the attention of `(B, windows, heads, n, size)`; `bias` is broadcast to the scores."""
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
 
     def _allowed(self, x: Tensor, real: Tensor | None) -> Tensor | None:
         """Return which keys a query may attend to, `(B or 1, windows, n or 1, n)` bool, or None for all.
@@ -141,10 +148,14 @@ class WindowBlock(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Return the feed-forward branch, without norm and residual."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
     def forward(self, x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the block's output `(B, H, W, C)` and its feed-forward branch; `real` as in `WindowAttention`."""
         x = x + drop_path(self.attention(self.norm1(x), real), self.drop_path, self.training)
-        branch = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        branch = self.feed_forward(self.norm2(x))
         return x + drop_path(branch, self.drop_path, self.training), branch
 
 

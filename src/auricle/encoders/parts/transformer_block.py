@@ -29,6 +29,8 @@ class TransformerBlock(nn.Module):
         layer_scale: start of a learned factor per channel on each branch (arXiv 2103.17239); None: no such factors.
         dropout: chance that an entry of a branch's output is zeroed in training.
         attention_dropout: chance that an attention weight is zeroed in training.
+        gate: the attention's output is multiplied by a sigmoid of a linear layer of its input, before its projection
+            (BAT).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class TransformerBlock(nn.Module):
         layer_scale: float | None = None,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        gate: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -51,6 +54,7 @@ class TransformerBlock(nn.Module):
         self.post_norm = post_norm
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.gate = nn.Linear(width, width) if gate else None
         self.proj = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.fc1 = nn.Linear(width, hidden)
@@ -70,10 +74,12 @@ class TransformerBlock(nn.Module):
         """Return the attention branch of `x (B, N, D)`; `mask (B, 1, 1, N)` is True where keys count."""
         qkv = self.qkv(x)
         if not self.training or self.attention_dropout == 0.0:
-            return self.proj(joint_attention(qkv, self.heads, mask))
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.attention_dropout)
-        return self.proj(y.transpose(1, 2).flatten(2))
+            y = joint_attention(qkv, self.heads, mask)
+        else:
+            q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.attention_dropout)
+            y = y.transpose(1, 2).flatten(2)
+        return self.proj(y if self.gate is None else y * self.gate(x).sigmoid())
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Return the feed-forward branch of `x (B, N, D)`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from auricle.evaluation.audio_text.model import AudioText, EmbeddedClips, open_a
 from auricle.evaluation.audio_text.scores import Score, TextResults, TextScores
 from auricle.evaluation.audio_text.tasks import TextRetrievalTask, TextTask, ZeroShotConfig, ZeroShotTask
 from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive
-from auricle.evaluation.seen import seen
+from auricle.evaluation.leaks import OnLeak
+from auricle.evaluation.seen import Seen, seen
 from auricle.probes import SearchConfig
 from auricle.recipes.environment import versions
 from auricle.results.record import Role
@@ -31,6 +33,7 @@ from auricle.results.scoring import Scores
 from auricle.storage import write_json
 from auricle.tasks.card import TaskCard
 from auricle.tasks.task_type import Outcome, Protocol
+from auricle.words import counted, was
 
 ZERO_SHOT, TEXT_RETRIEVAL = "zero-shot", "text-retrieval"
 # A task for one pair of towers, its probes, and what else decides its scores.
@@ -63,6 +66,7 @@ def zero_shot(
     seed: int = 0,
     channel: str | int | None = None,
     time_expansion: float | None = None,
+    on_leak: OnLeak = "warn",
     out: str | Path | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -86,6 +90,8 @@ def zero_shot(
         seed: of the control's weights.
         channel: channel that is read, see `auricle.corpus.reading.read_as`.
         time_expansion: how many times slower recordings are played, see there.
+        on_leak: what happens where clips, or copies of them, were seen in training: `warn` (a note on the result),
+            `refuse` (an error) or `drop` (they are removed).
         out: JSON file to write, beside `results.jsonl` and the predictions; None: `RUN/zero-shot/CORPUS.json`
             (`CORPUS-COLUMN.json` for another column than `label`).
         device: where to compute: `auto`, `cpu`, `cuda` or `mps`.
@@ -110,7 +116,7 @@ def zero_shot(
     return _evaluate(
         ZERO_SHOT, model, data, make, named=() if labels == "label" else (labels,), label=labels, source=source,
         controls=controls, confidence=confidence, seed=seed, channel=channel, time_expansion=time_expansion,
-        out=out, device=device, precision=precision, command=command, progress=progress,
+        on_leak=on_leak, out=out, device=device, precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -126,6 +132,7 @@ def text_retrieval(
     seed: int = 0,
     channel: str | int | None = None,
     time_expansion: float | None = None,
+    on_leak: OnLeak = "warn",
     out: str | Path | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -149,6 +156,7 @@ def text_retrieval(
         seed: as for `zero_shot`.
         channel: as for `zero_shot`.
         time_expansion: as for `zero_shot`.
+        on_leak: as for `zero_shot`.
         out: as for `zero_shot`; None: `RUN/text-retrieval/CORPUS.json` (`CORPUS-COLUMNS.json` where columns are named).
         device: as for `zero_shot`.
         precision: as for `zero_shot`.
@@ -168,14 +176,17 @@ def text_retrieval(
         name: probe.replace(columns=tuple(columns) or ("caption",)) for name, probe in TextRetrievalTask.probes.items()
     }
 
+    if on_leak == "drop" and isinstance(captions, Captions):
+        raise ConfigError("captions that were read already are of all clips; name their table to drop clips")
+
     def make(towers: AudioText, corpus: Corpus) -> _Made:
         table = captions if isinstance(captions, Captions) else _captions(corpus, columns, captions)
         return TextRetrievalTask(towers, columns or ("caption",), table), probes, {"captions": _digest(table)}
 
     return _evaluate(
         TEXT_RETRIEVAL, model, data, make, named=columns, label="caption", source=source, controls=controls,
-        confidence=confidence, seed=seed, channel=channel, time_expansion=time_expansion, out=out, device=device,
-        precision=precision, command=command, progress=progress,
+        confidence=confidence, seed=seed, channel=channel, time_expansion=time_expansion, on_leak=on_leak, out=out,
+        device=device, precision=precision, command=command, progress=progress,
     )  # fmt: skip
 
 
@@ -193,6 +204,7 @@ def _evaluate(
     seed: int,
     channel: str | int | None,
     time_expansion: float | None,
+    on_leak: OnLeak,
     out: str | Path | None,
     device: str,
     precision: Precision,
@@ -203,6 +215,9 @@ def _evaluate(
         raise ConfigError(f"confidence is {confidence}; expected a number between 0 and 1, such as 0.95")
     towers = model if isinstance(model, AudioText) else open_audio_text(model, device=device, precision=precision)
     corpus = read_as(data if isinstance(data, Corpus) else open_corpus(data), channel, time_expansion)
+    known = Seen(None) if towers.run is None else seen(towers.run, corpus, each=True, progress=progress)
+    whole, corpus = corpus, known.apply(corpus, on_leak)
+    copies = _copies(known, whole, len(whole) - len(corpus))
     pairs: list[tuple[AudioText, Role]] = [(towers, "pretrained")]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join([corpus.name, *named]))
     path = None if out is None else Path(out)
@@ -218,9 +233,11 @@ def _evaluate(
         for pair, role in pairs:
             task_type, probes, facts = make(pair, corpus)
             plan = task_type.plan(card, corpus, seed)
-            task = PlannedTask(card, corpus, task_type, plan, protocol, folder, command=command)
-            known = seen(pair.run, corpus) if pair.run is not None else None if role == "pretrained" else False
-            evaluated = EvaluatedEncoder(pair.encoder, role, known)
+            task = PlannedTask(card, corpus, task_type, plan, protocol, folder, command=command, listed=path)
+            evaluated = EvaluatedEncoder(pair.encoder, role, False)
+            if role == "pretrained":
+                task = replace(task, copies=lambda: copies)
+                evaluated = replace(evaluated, seen=False if len(corpus) < len(whole) else known.known)
             evaluations += [
                 _TextEvaluation(
                     task, evaluated, probe, config, None, {**config.to_json(), **facts, "towers": pair.fingerprint}
@@ -243,6 +260,19 @@ def _evaluate(
         }
         write_json(path, record)
     return TextResults(results, scores[0], control, path)
+
+
+def _copies(known: Seen, corpus: Corpus, dropped: int) -> dict[str, Any]:
+    """Return what is to say of clips that were seen in training, as `evaluation.leaks.check_leaks` does of copies."""
+    said = [*known.notes]
+    if known.known:
+        said.append(
+            f"{counted(dropped, 'clip')} {was(dropped)} removed for that"
+            if dropped
+            else f"clips of {corpus.name} were seen in training, with their captions: these are not new clips"
+        )
+    clips = dict(Counter(known.rows.values()))
+    return {"clips": clips, "of": len(corpus), "dropped": dropped, "said": said} if said else {}
 
 
 def _embedder(corpus: Corpus, progress: bool) -> Callable[[Evaluation], EmbeddedClips]:

@@ -25,7 +25,6 @@ from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.audio_text.model import AudioText
 from auricle.evaluation.audio_text.predictions import MEASURES, TextRetrievalPredictions, ZeroShotPredictions
 from auricle.evaluation.audio_text.scores import Score, chance_level
-from auricle.evaluation.seen import seen
 from auricle.metrics.retrieval import retrieval_of_queries
 from auricle.objectives.text.captions import CaptionTable, caption_table, check_template
 from auricle.results.predictions import TaskPredictions
@@ -77,8 +76,8 @@ class TextTask(TaskType):
     def __init__(self, towers: AudioText) -> None:
         self.towers = towers
 
-    def notes(self, corpus: Corpus, without: int, unread: int) -> list[str]:
-        """Return caveats about the encoder, its training data and skipped clips."""
+    def notes(self, without: int) -> list[str]:
+        """Return caveats about the encoder, its training data and clips without a text."""
         towers = self.towers
         notes, config = list(towers.encoder.notes), towers.objective.config
         if config.template:
@@ -86,14 +85,8 @@ class TextTask(TaskType):
                 f"the captions of the training were made of labels ({', '.join(towers.objective.columns)}) by the "
                 f"template {config.template!r}: it was trained with labels"
             )
-        if towers.run is not None and seen(towers.run, corpus):
-            notes.append(f"clips of {corpus.name} were seen in training, with their captions: these are not new clips")
         if without:
             notes.append(f"{counted(without, 'clip')} without label and caption {was(without)} skipped")
-        if not corpus.ledger.complete:
-            notes.append(corpus.ledger.sentence)
-        if unread:
-            notes.append(f"{counted(unread, 'clip')} could not be read and {was(unread)} skipped")
         return notes
 
 
@@ -151,7 +144,7 @@ class ZeroShotTask(TextTask):
         notes = [
             *towers.unknown_note(spoken, "classes", spell=True),
             *towers.unknown_note([template.replace("{}", " ") for template in templates], "templates"),
-            *self.notes(corpus, len(corpus) - len(here), int((~here).sum())),
+            *self.notes(len(corpus) - len(here)),
         ]
         title = f"zero-shot classification of {job.card.label!r} in {corpus.name} by {towers.name}"
         return _outcome(
@@ -230,7 +223,7 @@ class TextRetrievalTask(TextTask):
             *(() if self.captions is None else self.captions.notes),
             *towers.unknown_note(texts, "captions"),
             *towers.alike_note(texts, "captions"),
-            *self.notes(corpus, len(corpus) - len(here), int((~here).sum())),
+            *self.notes(len(corpus) - len(here)),
         ]
         return _outcome(
             predictions,

@@ -128,6 +128,7 @@ class FutureContrast(Objective):
             size = inside or int(self.quantisers[0].width)  # type: ignore[arg-type]  # of either layer
         self.maps = StepMaps(encoder.width, size, config.steps, config.bias, generator)
         self.columns = (config.column,) if config.pool == "column" else ()
+        self.fewest = 2 if config.pool == "others" else 1
         self._groups: Tensor | None = None
 
     def take_columns(self, columns: Mapping[str, Sequence[object]]) -> None:

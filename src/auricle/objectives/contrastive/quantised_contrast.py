@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from auricle.config import Count, Positive
 from auricle.encoders.contract import Encoder
+from auricle.encoders.parts.first_weights import initialise_linear
 from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser
 from auricle.objectives.baselines import position_prediction
 from auricle.objectives.contrastive.embedding_statistics import effective_rank
 from auricle.objectives.distributed import float32_or_wider, masked_mean, mean_where
-from auricle.objectives.predictive.decoder import initialise_linear
 from auricle.objectives.predictive.terms import source_layers
 from auricle.objectives.targets.learned_codes import CodeReading, CodeUse, CodeUseConfig
 from auricle.objectives.targets.target import TermLoss, Weight

@@ -12,10 +12,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.encoders.contract import Ability, Encoder
-from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
+from auricle.errors import ConfigError
+from auricle.objectives.contract import (
+    BatchCoupled,
+    IndexSet,
+    Loss,
+    NormScope,
+    ObjectiveConfig,
+    View,
+    side_by_side,
+)
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, alignment, effective_rank, uniformity
 from auricle.objectives.contrastive.pair_losses import NTXentConfig, PairLossConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
@@ -31,11 +40,20 @@ class ContrastiveConfig(ObjectiveConfig):
         loss: on pairs of projections.
         projector: from the encoder's clip vector to the compared projection.
         mask: which tokens each view keeps; mode `none`: all, with any encoder.
+        norm_scope: BatchNorm of encoder and projector takes each `view` by itself, or both `joint` (COLA's code).
     """
 
     loss: PairLossConfig = field(default_factory=NTXentConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+    norm_scope: NormScope = "view"
+
+    def __post_init__(self) -> None:
+        if self.norm_scope == "joint" and self.mask.mode != "none":
+            raise ConfigError(
+                f"found norm_scope 'joint' and a mask of mode {self.mask.mode!r}, which leaves the two views different "
+                "tokens; set objective.norm_scope to view, or objective.mask.mode to none"
+            )
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +101,9 @@ class Contrastive(BatchCoupled):
         return tuple(drawn)
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
+        if self.config.norm_scope == "joint":
+            self.check_views(views)
+            return encoder.pool(encoder(side_by_side(views))).split(len(views[0]))
         pooled = []
         for number, view in enumerate(views):
             tokens = encoder.tokenize(view.features)
@@ -98,7 +119,7 @@ class Contrastive(BatchCoupled):
             dtype = next(self.projector.parameters()).dtype
             f0, f1 = (gather_rows(f.to(dtype)) for f in representations)
             refuse_single(len(f0))
-            z0, z1 = self.projector(f0), self.projector(f1)
+            z0, z1 = scoped(self.config.norm_scope, self.projector, f0, f1)
             if self.shuffled:
                 z1 = z1.roll(1, 0)
             result = self.loss(z0, z1, slice(rank() * own, (rank() + 1) * own))
@@ -117,6 +138,13 @@ class Contrastive(BatchCoupled):
             }
         )
         return Loss(result.loss, {self.loss.name: result.loss.detach()}, watch)
+
+
+def scoped(scope: NormScope, module: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
+    """Apply a module to the vectors `(n, D)` of each view: one view after the other, or all at once."""
+    if scope == "joint":
+        return module(torch.cat(views)).split(len(views[0]))
+    return tuple(module(x) for x in views)
 
 
 @torch.no_grad()

@@ -54,8 +54,9 @@ class SpanMask(TokenMaskConfig):
     gives the same. Some of the padding counts as masked, so that rows show equally many tokens.
 
     Source: wav2vec 2.0 (arXiv 2006.11477, section 3.1) and fairseq's `compute_mask_indices`. wav2vec 2.0 and data2vec:
-    p 0.65, length 10; HuBERT, WavLM, DinoSR: p 0.8, length 10; MERT: p 0.8, length 5. SpeechBrain's
-    BEST-RQ (0.15 starts per step, spans of 4) is p 0.6, length 4.
+    p 0.65, length 10; HuBERT, WavLM, DinoSR: p 0.8, length 10; MERT: p 0.8, length 5; ATST-Frame: p 0.65, length 5;
+    data2vec 2.0's configuration for audio: p 0.5, length 5. SpeechBrain's BEST-RQ (0.15 starts per step, spans of 4) is
+    p 0.6, length 4.
 
     Attributes:
         p: nominal share of the steps in spans, overlaps counted twice.

@@ -15,10 +15,18 @@ from torch import Tensor
 
 from auricle.encoders.contract import Encoder
 from auricle.errors import ConfigError
-from auricle.objectives.contract import BatchCoupled, IndexSet, Loss, ObjectiveConfig, View
+from auricle.objectives.contract import (
+    BatchCoupled,
+    IndexSet,
+    Loss,
+    NormScope,
+    ObjectiveConfig,
+    View,
+    side_by_side,
+)
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.contrastive.projectors import ProjectorConfig
-from auricle.objectives.contrastive.two_views import sphere_spread
+from auricle.objectives.contrastive.two_views import scoped, sphere_spread
 from auricle.objectives.distributed import gather_rows, rank, refuse_single
 from auricle.objectives.predictive.teacher import MovingAverage, TeacherConfig
 
@@ -38,12 +46,14 @@ class BootstrapConfig(ObjectiveConfig):
         teacher: decay of encoder and projector; `scope` is `all`.
         teacher_by_batch: the teacher stays in training mode: its BatchNorm uses its own batch and its dropout is on, as
             BYOL-A's target network; False: evaluation mode, BatchNorm with statistics copied from the student.
+        norm_scope: BatchNorm of encoder and heads takes each `view` by itself (BYOL-A), or both `joint` (ATST-Clip).
     """
 
     projector: ProjectorConfig = field(default_factory=byol_head)
     predictor: ProjectorConfig = field(default_factory=byol_head)
     teacher: TeacherConfig = field(default_factory=lambda: TeacherConfig(decay=0.99, end=0.99))
     teacher_by_batch: bool = True
+    norm_scope: NormScope = "view"
 
     def __post_init__(self) -> None:
         if self.projector.out != self.predictor.out:
@@ -51,10 +61,10 @@ class BootstrapConfig(ObjectiveConfig):
                 f"the projector's output has width {self.projector.out} and the predictor's {self.predictor.out}; the "
                 "prediction is compared with a projection: set projector.out and predictor.out alike"
             )
-        if self.teacher.scope != "all":
+        if self.teacher.scope != "all" or self.teacher.start != "student":
             raise ConfigError(
-                f"found teacher.scope {self.teacher.scope!r}; the two see different views, so that no tokens can be "
-                "shared: set it to all"
+                f"found teacher.scope {self.teacher.scope!r} and start {self.teacher.start!r}; the two see different "
+                "views, so that no tokens can be shared, and begin alike: set them to all and student"
             )
 
 
@@ -62,7 +72,7 @@ class Bootstrap(BatchCoupled):
     """Each view's prediction against the teacher's projection of the other: 2 - 2 cos, both ways added.
 
     The representations of the batch are the student's two pooled vectors and the teacher's two, the latter without
-    gradient; heads see the global batch, each view by itself (BatchNorm's statistics are a view's own).
+    gradient; heads see the global batch.
 
     Loss 4 is chance, and 0 proves nothing: projections that collapse to one direction reach it. Monitored are
     `accuracy` (top 1 of the other view among all clips, chance 1 / n), `constant` (the loss of the best constant
@@ -87,11 +97,12 @@ class Bootstrap(BatchCoupled):
         return ()
 
     def represent(self, encoder: Encoder, views: Sequence[View], draws: Sequence[IndexSet]) -> tuple[Tensor, ...]:
-        student = [encoder.pool(encoder(view.features)) for view in views]
         slow: Encoder = self.teacher_encoder.copy  # type: ignore[assignment]  # a copy of the encoder
+        inputs = [side_by_side(views)] if self.config.norm_scope == "joint" else [view.features for view in views]
+        student = torch.cat([encoder.pool(encoder(x)) for x in inputs])
         with torch.no_grad():
-            teacher = [slow.pool(slow(view.features)) for view in views]
-        return (*student, *teacher)
+            teacher = torch.cat([slow.pool(slow(x)) for x in inputs])
+        return (*student.chunk(2), *teacher.chunk(2))
 
     def compare(self, representations: Sequence[Tensor]) -> Loss:
         own = representations[0].shape[0]
@@ -99,10 +110,11 @@ class Bootstrap(BatchCoupled):
             dtype = next(self.projector.parameters()).dtype
             f0, f1, slow0, slow1 = (gather_rows(f.to(dtype)) for f in representations)
             refuse_single(len(f0))
-            z0, z1 = self.projector(f0), self.projector(f1)
-            p0, p1 = (F.normalize(self.predictor(z), dim=1) for z in (z0, z1))
+            scope = self.config.norm_scope
+            z0, z1 = scoped(scope, self.projector, f0, f1)
+            p0, p1 = (F.normalize(p, dim=1) for p in scoped(scope, self.predictor, z0, z1))
             with torch.no_grad():
-                t0, t1 = (F.normalize(self.teacher_projector.copy(t), dim=1) for t in (slow0, slow1))
+                t0, t1 = (F.normalize(t, dim=1) for t in scoped(scope, self.teacher_projector.copy, slow0, slow1))
                 if self.shuffled:
                     t0, t1 = t0.roll(1, 0), t1.roll(1, 0)
             rows = slice(rank() * own, (rank() + 1) * own)

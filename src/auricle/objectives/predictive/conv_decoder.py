@@ -1,8 +1,8 @@
 """Convolutional decoders: masked tokens are filled in from their neighbours on the grid.
 
 Sources: data2vec 2.0, arXiv 2212.07525 (section 3; along time), EAT, arXiv 2401.03497 (section 3.1; on time and
-frequency). Norm, nonlinearity and residuals are not specified. Chosen: a grouped convolution, a norm over channels
-without weights, GELU, and a residual wherever the width stays the same.
+frequency), and their released code for what the papers leave open: a grouped convolution, a norm over channels without
+weights, GELU, and a residual wherever the width stays the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.config import Count, NonNegative
+from auricle.config import Count, NonNegative, ShareBelowOne
 from auricle.encoders.contract import Grid, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.distributed import randn_rows
@@ -36,6 +36,7 @@ class _ConvDecoderConfig(DecoderConfig, builds="ConvDecoder"):
         kernel: odd, in tokens, on each axis.
         groups: of channels; the encoder's width must be a multiple of it, too.
         noise: standard deviation of the noise in place of masked tokens.
+        input_dropout: of the visible tokens (data2vec 2.0 on speech: 0.1).
     """
 
     axes: ClassVar[int]
@@ -45,6 +46,7 @@ class _ConvDecoderConfig(DecoderConfig, builds="ConvDecoder"):
     kernel: Count = 7
     groups: Count = 16
     noise: NonNegative = 0.01
+    input_dropout: ShareBelowOne = 0.0
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
@@ -107,7 +109,7 @@ class ConvDecoder(Decoder):
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
         out, grid = masked_batch.out, masked_batch.out.grid
-        x = out.x
+        x = F.dropout(out.x, self.config.input_dropout, self.training)
         if out.index is not None:
             noise = randn_rows(masked_batch.generator, x.shape[0], grid.tokens, x.shape[2]) * self.config.noise
             x = noise.to(x).scatter(1, out.index.unsqueeze(-1).expand_as(x), x)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from auricle.config import Config, Count
-from auricle.encoders.contract import Encoder, Grid, Tokens
+from auricle.encoders.contract import Encoder, Tokens
 from auricle.encoders.parts.attention import key_mask
-from auricle.encoders.parts.positions import sincos_grid
+from auricle.encoders.parts.first_weights import LinearInit, initialise_linear
+from auricle.encoders.parts.positions import PositionGrid, sincos_tokens
 from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
 from auricle.objectives.targets.target import MaskedBatch
@@ -73,12 +74,16 @@ class TransformerDecoderConfig(DecoderConfig):
         depth: blocks.
         heads: attention heads.
         mlp_ratio: feed-forward width over W.
+        init: first weights of all linear layers.
+        position_grid: of the sin-cos positions: `true`, or `released` (see `auricle.encoders.parts.positions`).
     """
 
     width: int = 512
     depth: Count = 8
     heads: Count = 16
     mlp_ratio: float = 4.0
+    init: LinearInit = "trunc_normal"
+    position_grid: PositionGrid = "true"
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 4:
@@ -105,7 +110,7 @@ class TransformerDecoder(Decoder):
         self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self._tables: dict[tuple[int, int], Tensor] = {}
-        initialise_linear(self, generator)
+        initialise_linear(self, generator, config.init)
         with torch.no_grad():
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
 
@@ -116,7 +121,10 @@ class TransformerDecoder(Decoder):
     def _placed(self, out: Tokens) -> Tensor:
         """Return the projected tokens on the full grid `(R, N, W)`, with their positions."""
         x = restore(self.embed(out.x), out, self.mask_token)
-        return x + fixed_positions(self._tables, out.grid, self.width, x)
+        key = (out.grid.time, out.grid.freq)
+        if key not in self._tables:
+            self._tables[key] = sincos_tokens(*key, self.width, self.config.position_grid)[None]
+        return x + self._tables[key].to(x)
 
     def decode(self, masked_batch: MaskedBatch) -> Tokens:
         return self(masked_batch.out, row_validity(masked_batch))
@@ -134,14 +142,6 @@ class TransformerDecoder(Decoder):
         return Tokens(x[:, skip:], out.grid, valid=valid, cls=x[:, :skip] if skip else None)
 
 
-def fixed_positions(tables: dict[tuple[int, int], Tensor], grid: Grid, width: int, like: Tensor) -> Tensor:
-    """Return the sin-cos positions `(1, N, width)` of a grid; `tables` caches them."""
-    key = (grid.time, grid.freq)
-    if key not in tables:
-        tables[key] = sincos_grid(grid.time, grid.freq, width)[None]
-    return tables[key].to(like)
-
-
 def row_validity(masked_batch: MaskedBatch) -> Tensor | None:
     """Return `(R, N)` bool, False for places of padding of the full grid; None: all are valid."""
     return None if masked_batch.valid is None else masked_batch.per_row(masked_batch.valid)
@@ -157,16 +157,6 @@ def restore(x: Tensor, out: Tokens, mask_token: Tensor) -> Tensor:
         return x
     full = mask_token.to(x.dtype).expand(x.shape[0], out.grid.tokens, -1)
     return full.scatter(1, out.index.unsqueeze(-1).expand(-1, -1, x.shape[-1]), x)
-
-
-@torch.no_grad()
-def initialise_linear(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights of all linear layers below (truncated normal, std 0.02) and zero their biases."""
-    for child in module.modules():
-        if isinstance(child, nn.Linear):
-            nn.init.trunc_normal_(child.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-            if child.bias is not None:
-                nn.init.zeros_(child.bias)
 
 
 def full_grid(tokens: Tokens) -> Tokens:

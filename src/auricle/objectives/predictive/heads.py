@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.config import Config, Count, Positive
+from auricle.encoders.parts.first_weights import LinearInit, initialise_linear
 from auricle.errors import ConfigError
-from auricle.objectives.predictive.decoder import initialise_linear
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,17 @@ class HeadConfig(Config, ABC):
 
 @dataclass(frozen=True)
 class LinearHeadConfig(HeadConfig):
-    """One linear layer."""
+    """One linear layer.
+
+    Attributes:
+        init: its first weights.
+    """
+
+    init: LinearInit = "trunc_normal"
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
         head = nn.Linear(width, size)
-        initialise_linear(head, generator)
+        initialise_linear(head, generator, self.init)
         return head
 
 
@@ -57,11 +63,13 @@ class MlpHeadConfig(HeadConfig):
         activation: between them.
         norm: after each hidden linear layer: `layer` (before the nonlinearity), `none`, or `after`
             (LayerNorm behind it, as BERT's head has it).
+        init: first weights of the linear layers.
     """
 
     hidden: tuple[Count, ...] = (768,)
     activation: Literal["gelu", "relu", "tanh"] = "gelu"
     norm: Literal["none", "layer", "after"] = "none"
+    init: LinearInit = "trunc_normal"
 
     def build(self, width: int, size: int, generator: torch.Generator) -> nn.Module:
         parts: list[nn.Module] = []
@@ -74,7 +82,7 @@ class MlpHeadConfig(HeadConfig):
                 parts.append(nn.LayerNorm(hidden))
             width = hidden
         head = nn.Sequential(*parts, nn.Linear(width, size))
-        initialise_linear(head, generator)
+        initialise_linear(head, generator, self.init)
         return head
 
 

@@ -42,7 +42,9 @@ class MaskedPredictionConfig(ObjectiveConfig):
         hide: treatment of masked tokens: `drop`: the encoder sees the visible ones only; `token`: a vector replaces
             them; `none`: nothing is masked (distillation).
         fill: that vector: `learned`, `zero`, or `noise`.
-        fill_std: standard deviation of the noise, and of the first learned vector.
+        fill_std: standard deviation of the noise, and of a learned vector that begins `normal`.
+        fill_init: first learned vector: `normal`, `uniform` in 0 ... 1 (data2vec), or `xavier_normal`, of standard
+            deviation 1 / sqrt(D) (SSAST).
         corruption: alters the features before the encoder sees them; tokens of which at least half was altered count as
             masked, too.
         clones: differently masked copies of each clip, from one `tokenize` and one teacher.
@@ -57,6 +59,7 @@ class MaskedPredictionConfig(ObjectiveConfig):
     hide: Hide = "drop"
     fill: Fill = "learned"
     fill_std: NonNegative = 0.02
+    fill_init: Literal["normal", "uniform", "xavier_normal"] = "normal"
     corruption: CorruptionConfig | None = None
     clones: Count = 1
     separate: bool = False
@@ -96,10 +99,10 @@ class MaskedPrediction(Objective):
         self.check(encoder)
         self.mask_token: nn.Parameter | None = None
         if config.hide == "token" and config.fill == "learned" and config.mask is not None:
-            self.mask_token = nn.Parameter(torch.randn(encoder.width, generator=generator) * config.fill_std)
+            self.mask_token = nn.Parameter(_first_vector(config, encoder.width, generator))
         self.decoder = config.decoder.build(encoder, generator)
         self.terms = nn.ModuleList(term.build(encoder, self.decoder.width, generator) for term in config.terms)
-        self.teacher = None if config.teacher is None else Teacher(config.teacher, encoder)
+        self.teacher = None if config.teacher is None else Teacher(config.teacher, encoder, generator)
 
     @property
     def _terms(self) -> list[Term]:
@@ -242,6 +245,13 @@ class MaskedPrediction(Objective):
         if tokens.positions is not None:
             vector = vector + tokens.positions
         return replace(tokens, x=torch.where(mask.masked.unsqueeze(-1), vector, x))
+
+
+def _first_vector(config: MaskedPredictionConfig, width: int, generator: torch.Generator) -> Tensor:
+    if config.fill_init == "uniform":
+        return torch.rand(width, generator=generator)
+    std = width**-0.5 if config.fill_init == "xavier_normal" else config.fill_std
+    return torch.randn(width, generator=generator) * std
 
 
 def _teacher_layers(term: Term) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Retention of sources: from a mixture, the mean of a teacher's latents of each source alone.
 
-Source: SSLAM, arXiv 2506.12222.
+Source: SSLAM, arXiv 2506.12222, and its released code.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class SourceRetentionConfig(TermConfig):
 
 
 class SourceRetention(Term):
-    """Predicts, in the masked tokens of mixed stretches, the mean of the teacher's latents of both clips."""
+    """Predicts, in the masked tokens of mixtures, the teacher's latents of the clips alone.
+
+    In mixed stretches the target is the mean of both clips' latents, elsewhere the clip's own.
+    """
 
     def __init__(self, config: SourceRetentionConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,13 +67,14 @@ class SourceRetention(Term):
     def forward(self, masked_batch: MaskedBatch, decoded: Tokens, shuffled: bool) -> TermLoss:
         partner, mixed = mixtures(masked_batch)
         latents: Tensor = self.target(masked_batch)
-        target = sources(latents, partner)
+        inside = mixed_tokens(mixed, masked_batch.grid)
+        target = sources(latents, partner, inside)
         if shuffled:
             target = shuffle_clips(target, 2)
         target, config = masked_batch.per_row(target), self.config
         prediction = self.head(full_grid(decoded).x)
-        inside = masked_batch.per_row(mixed_tokens(mixed, masked_batch.grid)).to(prediction.device)
-        chosen = chosen_tokens("predicted", masked_batch) & inside
+        mixture = masked_batch.per_row(partner >= 0).to(prediction.device)
+        chosen = chosen_tokens("predicted", masked_batch) & mixture.unsqueeze(1)
 
         def loss(guess: Tensor, true: Tensor) -> Tensor:
             return difference(config.measure, config.dims, guess, true)
@@ -105,18 +109,19 @@ def mixtures(masked_batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     return partner, certificate["mixed"]
 
 
-def sources(latents: Tensor, partner: Tensor) -> Tensor:
-    """Return, for rows with a partner, the mean of both clean clips' latents; others keep their own.
+def sources(latents: Tensor, partner: Tensor, mixed: Tensor) -> Tensor:
+    """Return the latents of the clips alone: where they are mixed, the mean of both; rows without partner keep theirs.
 
     Args:
         latents: `(2 B, N, D)`: each clean clip and its mixture in turn.
         partner: `(2 B,)` number of the clip that was mixed in, 0 ... B - 1; -1: none.
+        mixed: `(2 B, N)` bool, the tokens with the mixture.
     """
-    partner = partner.to(latents.device)
-    own = torch.arange(latents.shape[0], device=latents.device) // 2
+    partner, mixed = partner.to(latents.device), mixed.to(latents.device)
     clean = latents[0::2]
-    mean = (clean[own] + clean[partner.clamp(min=0)]) / 2
-    return torch.where((partner >= 0)[:, None, None], mean, latents)
+    own = clean.repeat_interleave(2, 0)
+    other = torch.where(mixed.unsqueeze(2), clean[partner.clamp(min=0)], own)
+    return torch.where((partner >= 0)[:, None, None], (own + other) / 2, latents)
 
 
 def mixed_tokens(mixed: Tensor, grid: Grid) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config, Natural, Share
+from auricle.config import Config, Natural, Share, nearest
 from auricle.encoders.contract import Encoder, Tokens
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
@@ -28,18 +28,27 @@ class TeacherConfig(Config):
         end: the same at the end of the schedule.
         steps: length of the schedule in steps; 0: the whole training.
         curve: of the decay, from `decay` to `end`.
+        frozen_after: step after which the teacher stays as it is; 0: never (DinoSR: 200,000).
         scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
-            then share (data2vec).
+            then share (data2vec, M2D).
+        start: the teacher's first weights: a copy of the `student`'s, or drawn on their `own` (M2D).
+        copied: modules of the encoder, by name, that the teacher takes from the student at every step instead of
+            averaging them (data2vec: `position`).
     """
 
     decay: Share = 0.999
     end: Share = 0.9999
     steps: Natural = 0
     curve: Literal["linear", "cosine"] = "linear"
+    frozen_after: Natural = 0
     scope: Literal["all", "context"] = "all"
+    start: Literal["student", "own"] = "student"
+    copied: tuple[str, ...] = ()
 
     def at(self, step: int, progress: float) -> float:
         """Return the decay of a step (from 0), before which a share `progress` of the training was done."""
+        if self.frozen_after and step >= self.frozen_after:
+            return 1.0
         share = min(1.0, step / self.steps) if self.steps else progress
         if self.curve == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
@@ -97,15 +106,37 @@ class Teacher(MovingAverage):
     """The slow copy of an encoder; encodes the clean view.
 
     Args:
-        config: schedule and scope.
+        config: schedule, scope and first weights.
         encoder: the student.
+        generator: draws weights of its own.
     """
 
     copy: Encoder
 
-    def __init__(self, config: TeacherConfig, encoder: Encoder) -> None:
+    def __init__(self, config: TeacherConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__(encoder)
         self.config = config
+        known = {name for name, _ in encoder.named_modules()}
+        if missing := [name for name in config.copied if name not in known]:
+            raise ConfigError(
+                f"teacher.copied names {missing[0]!r}, which {type(encoder).__name__} does not have"
+                f"{nearest(missing[0], known)}; set teacher.copied to parts of the encoder, or to nothing"
+            )
+        if config.start == "own":
+            draw = getattr(self.copy, "initialise", None)
+            if draw is None:
+                raise ConfigError(
+                    f"found teacher.start 'own', and {type(encoder).__name__} can't draw its weights anew; set it to "
+                    "student"
+                )
+            draw(generator)
+
+    @torch.no_grad()
+    def follow(self, followed: nn.Module, decay: float) -> None:
+        super().follow(followed, decay)
+        if decay < 1.0:
+            for name in self.config.copied:
+                self.copy.get_submodule(name).load_state_dict(followed.get_submodule(name).state_dict())
 
     @torch.no_grad()
     def see(

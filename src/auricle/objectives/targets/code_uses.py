@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.config import Natural
 from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.quantisers.gumbel import GumbelQuantiser
 from auricle.objectives.baselines import code_watch, regression_watch
@@ -66,6 +67,7 @@ class CodeLabelsConfig(CodeUseConfig):
         head: the map to the logits of a group.
         reduce: see `terms.reduce_tokens`.
         weight: in the term.
+        ramp_steps: steps over which the weight rises from a tenth of itself (w2v-BERT in WeNet: the warm-up).
         name: of its part in the log.
     """
 
@@ -75,6 +77,7 @@ class CodeLabelsConfig(CodeUseConfig):
     head: HeadConfig = field(default_factory=LinearHeadConfig)
     reduce: Reduce = "token_mean"
     weight: Weight = 1.0
+    ramp_steps: Natural = 0
     name: str = "labels"
 
     def __post_init__(self) -> None:
@@ -115,7 +118,8 @@ class CodeLabels(CodeUse):
             tag = config.name if len(self.heads) == 1 else f"{config.name}{group}"
             made = code_watch(logits, grid[..., group], chosen, self.entries, reading.masked_batch.clones)
             watch |= {f"{tag}/{name}": maker for name, maker in made.items()}
-        return TermLoss(value, {config.name: value.detach()}, watch)
+        ramp = min(1.0, 0.1 + 0.9 * reading.masked_batch.step / config.ramp_steps) if config.ramp_steps else 1.0
+        return TermLoss(value * ramp, {config.name: value.detach()}, watch)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Clusters of a slow teacher's layers, found while it learns: DinoSR's targets (arXiv 2305.10005, section 3)."""
+"""Clusters of a slow teacher's layers, found while it learns: DinoSR's targets.
+
+Source: arXiv 2305.10005, section 3, and its released code.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,14 @@ from auricle.objectives.targets.lloyd import cluster_sums, nearest_centres
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
 from auricle.objectives.targets.teachers import LayerTensor, Norm, layer_tensor, normalised
 
-# Below this many (decayed) vectors a centre does not move: the quotient of two vanishing numbers has no meaning.
-_LEAST = 1e-3
-
 
 @dataclass(frozen=True)
 class OnlineClusterTargetConfig(TargetConfig):
     """Settings of online clusters: a codebook for each of the teacher's top layers.
 
     Each centre is the quotient of a decayed sum of the vectors nearest to it and of their decayed number; both move
-    once a step, over the vectors of all ranks, after the step that predicted the codes. The objective needs a teacher.
+    once a step, over the predicted tokens of all ranks, after the step that predicted the codes. A centre to which no
+    vector is nearest keeps both. The objective needs a teacher.
 
     Attributes:
         layers: number of the teacher's top layers; 0: all.
@@ -88,7 +89,7 @@ class OnlineClusterTarget(Target):
                 code, _ = nearest_centres(x.flatten(0, 1), self.centres[number])
                 codes.append(code.view(x.shape[:2]))
                 if self.training:
-                    keep = slice(None) if seen.valid is None else seen.valid.flatten()
+                    keep = masked_batch.mask.predicted.unflatten(0, (len(x), -1)).any(1).flatten()
                     total, count = cluster_sums(x.flatten(0, 1)[keep], code[keep], self.size)
                     self.pending[number] += torch.cat([total, count.unsqueeze(1)], 1)
         return torch.stack(codes, -1)
@@ -98,9 +99,8 @@ class OnlineClusterTarget(Target):
         got = total_over_ranks(self.pending)
         self.pending.zero_()
         total, count = got[..., :-1], got[..., -1]
-        share = torch.where(count.sum() > 0, 1.0 - self.config.decay, 0.0).to(got.dtype)
-        self.sums.lerp_(total, share)
+        share = torch.where(count > 0, 1.0 - self.config.decay, 0.0).to(got.dtype)
+        self.sums.lerp_(total, share.unsqueeze(-1))
         self.counts.lerp_(count, share)
-        alive = (self.counts > _LEAST).unsqueeze(-1)
-        moved = self.sums / self.counts.clamp(min=_LEAST).unsqueeze(-1)
-        self.centres.copy_(torch.where(alive, moved, self.centres))
+        # Numbers begin at 1 and only decay towards at least one vector: they never vanish.
+        self.centres.copy_(self.sums / self.counts.unsqueeze(-1))

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from auricle.config import NonNegative
 from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.encoders.parts.first_weights import initialise_linear
 from auricle.encoders.parts.quantisers.codebook import Coded
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.contract import Loss, Objective, ObjectiveConfig, Preparation, View, clean_audio
 from auricle.objectives.contrastive.embedding_statistics import LazyWatch, effective_rank
 from auricle.objectives.distributed import float32_or_wider, gather_rows, mean_where, rand_rows, total_over_ranks
-from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig, initialise_linear
+from auricle.objectives.predictive.decoder import DecoderConfig, TransformerDecoderConfig
 from auricle.objectives.targets.kmeans import StreamingKMeans
 from auricle.objectives.targets.previous_codes import check_grid, tokenizer_of
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig

@@ -1,13 +1,14 @@
 """Workers that predict signals of the clean waveform: features of each frame, and the samples themselves.
 
-Sources: PASE, arXiv 1904.03416, section 2.2 (one small hidden layer); PASE+, arXiv 2001.09239, section 2 (derivatives,
-long windows, context).
+Sources: PASE, arXiv 1904.03416, section 2.2 (one small hidden layer), and its released code (the transposed
+convolutions); PASE+, arXiv 2001.09239, section 2 (derivatives, long windows, context).
 
 Letters in shapes: B clips, T time steps, W width of a time step, D values of a target.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +20,7 @@ from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.config import Count, Natural
 from auricle.encoders.contract import Encoder
+from auricle.errors import ConfigError
 from auricle.objectives.baselines import regression_watch
 from auricle.objectives.distributed import mean_where
 from auricle.objectives.targets.alignment import align_frames, sample_grid, whole_ratio
@@ -103,12 +105,19 @@ class WaveWorkerConfig(WorkerConfig):
         name: of its part in the log.
         frontend: the clean samples.
         channels: of the transposed convolutions between a time step and its samples.
+        strides: of the same, whose product is the number of samples of a time step; None: as equal as its prime factors
+            allow.
+        kernel: of the same, one more where the stride's parity needs it; None: about twice the stride.
+        hidden: width of a layer behind them.
         weight: in the sum.
     """
 
     name: str = "wave"
     frontend: WaveformConfig = field(default_factory=WaveformConfig)
-    channels: tuple[Count, Count] = (64, 32)
+    channels: tuple[Count, Count, Count] = (512, 256, 128)
+    strides: tuple[Count, Count, Count] | None = None
+    kernel: Count | None = 30
+    hidden: Count = 64
     weight: Weight = 1.0
 
     def __post_init__(self) -> None:
@@ -116,9 +125,12 @@ class WaveWorkerConfig(WorkerConfig):
 
 
 class WaveWorker(Worker):
-    """Three transposed convolutions with PReLU between them, whose strides multiply to the samples of a time step.
+    """Three transposed convolutions and a hidden layer, each followed by PReLU, and a linear layer to the sample.
 
     The loss is the mean absolute error over the samples of valid steps, in units of the corpus's deviation.
+
+    Raises:
+        ConfigError: the strides do not multiply to the samples of a time step.
     """
 
     def __init__(self, config: WaveWorkerConfig, encoder: Encoder, width: int, generator: torch.Generator) -> None:
@@ -126,14 +138,21 @@ class WaveWorker(Worker):
         self.config, self.name, self.weight = config, config.name, config.weight
         self.signal = FrameSignal(config.frontend.build(), 0, 0, f"worker {config.name!r}")
         self.hop = whole_ratio(config.frontend.rate, sample_grid(encoder).rate, "the waveform")
-        one, two = config.channels
+        strides = config.strides or balanced_strides(self.hop)
+        if math.prod(strides) != self.hop:
+            raise ConfigError(
+                f"worker {config.name!r} has strides {strides}, which make {math.prod(strides)} samples; "
+                f"the encoder has one every {self.hop}; set its strides to None"
+            )
         layers: list[nn.Module] = []
-        for place, (stride, inputs, outputs) in enumerate(
-            zip(balanced_strides(self.hop), (width, one, two), (one, two, 1), strict=True)
-        ):
-            half = (stride + 1) // 2
-            layers += [nn.PReLU()] if place else []
-            layers.append(nn.ConvTranspose1d(inputs, outputs, stride + 2 * half, stride, padding=half))
+        for stride, outputs in zip(strides, config.channels, strict=True):
+            kernel = max(stride, config.kernel or 2 * stride + 1)
+            kernel += (kernel - stride) % 2
+            layers += [
+                nn.ConvTranspose1d(width, outputs, kernel, stride, padding=(kernel - stride) // 2), nn.PReLU(),
+            ]  # fmt: skip
+            width = outputs
+        layers += [nn.Conv1d(width, config.hidden, 1), nn.PReLU(), nn.Conv1d(config.hidden, 1, 1)]
         self.layers = nn.Sequential(*layers)
         draw_layers(self, generator)
 
@@ -176,7 +195,7 @@ def draw_layers(module: nn.Module, generator: torch.Generator) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.ConvTranspose1d):
             seen = layer.weight[:, 0].numel() / layer.stride[0]
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
+        elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             seen = layer.weight[0].numel()
         else:
             continue

@@ -12,7 +12,7 @@ import numpy as np
 from auricle.config import Config, Count, InnerShare, NonNegative, Positive, ShareAboveZero
 from auricle.errors import ConfigError
 from auricle.probes.contract import ProbeConfig
-from auricle.probes.search.selection import Metric
+from auricle.probes.search.selection import Metric, selects
 
 # Drawn values (Sobol, TPE) hardly ever fall on the end of their range: this share of it, on a log scale, counts too.
 _MARGIN = 0.05
@@ -39,8 +39,8 @@ class SearchConfig(Config):
         halving: successive halving. `(fraction of epochs, share of settings kept)`: at that point only the settings
             with the best validation scores so far continue. The paper prunes its 50 trials alike. Empty: none.
         metric: selects, on the validation clips: `accuracy`, `balanced_accuracy`, `macro_f1` (one label a clip),
-            `map`, `auc` (any labels), `r2`, `mae`, `rmse` (numbers); None: accuracy for one label a clip, `map` for
-            several, `r2` for numbers.
+            `map`, `auc` (any labels), `r2`, `mae`, `rmse` (numbers); None: the headline metric of the task; without a
+            task accuracy for one label a clip, `map` for several, `r2` for numbers.
         best_epoch: keep each setting's best epoch on the validation clips (ties: lower validation loss); False: its
             last.
         memory_mb: megabytes for inputs held in memory; larger token sets are streamed.
@@ -81,6 +81,10 @@ class SearchConfig(Config):
     def published(cls, **changes: Any) -> SearchConfig:
         """Return the search of arXiv 2509.24901: 25 Sobol points, 25 of TPE, pruned, the 3 best over 5 seeds."""
         return cls(**{"method": "tpe", "top_k": 3, **changes})
+
+    def by(self, headline: str) -> SearchConfig:
+        """Return the search that selects by a task's headline metric, unless it names a metric itself."""
+        return self if self.metric else self.replace(metric=selects(headline))
 
     @property
     def searches(self) -> bool:

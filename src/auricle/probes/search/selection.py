@@ -29,6 +29,18 @@ def default_metric(single: bool, regression: bool = False) -> Metric:
     return "accuracy" if single else "map"
 
 
+def selects(headline: str) -> Metric | None:
+    """Return the metric that selects what a headline metric scores; None where that is `default_metric`, or none does.
+
+    Examples:
+        >>> selects("balanced_accuracy"), selects("macro_auc"), selects("mae_db"), selects("accuracy")
+        ('balanced_accuracy', 'auc', 'mae', None)
+    """
+    own: dict[str, Metric] = {"balanced_accuracy": "balanced_accuracy", "macro_f1": "macro_f1", "macro_auc": "auc"}
+    errors: dict[str, Metric] = {"mae": "mae", "mae_semitones": "mae", "mae_db": "mae", "rmse": "rmse"}
+    return (own | errors).get(headline)
+
+
 def natural(value: float, metric: str) -> float:
     """Return a validation score as usually stated: errors without the minus sign.
 

@@ -123,7 +123,8 @@ class ClipPredictions(TaskPredictions):
         name = "the labels' shares"
         if self.kind == "single":
             most = np.unique(shares.argmax(1))
-            name = f"majority class ({self.classes[most[0]]})" if len(most) == 1 else "majority class of training"
+            one = f"majority class ({self.classes[most[0]]})"
+            name = one if len(most) == 1 else "always the most frequent training class"
         return name, replace(self, scores=scores, seeds=(0,))
 
     def evidence(self, metric: str) -> Floats:

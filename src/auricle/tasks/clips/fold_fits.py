@@ -89,7 +89,7 @@ def fit_fold(
     known = np.concatenate([fold.train, fold.valid]) if refit else fold.train
     if isinstance(probe, ShallowConfig):
         train, valid = _vectors(tokens, targets, fold.train), _vectors(tokens, targets, fold.valid)
-        scored, choice = probe.fit_predict(train, valid, tokens.pooled[fold.test], refit=refit)
+        scored, choice = probe.fit_predict(train, valid, tokens.pooled[fold.test], refit=refit, metric=search.metric)
         report(1.0)
         scores = mute_unseen(scored[None].astype(np.float32), targets.truth[known])
         return FoldFit(scores, {"fold": fold.name, **choice}, 0, len(choice.get("tried", [])))

@@ -95,7 +95,7 @@ def run_layer_curve(
     validation = np.array([[_validation(head) for head, _ in row] for row in fits])
     best = [choose(row) for row in validation]
     predictions = clip_predictions(job, targets, folds, [row[b] for row, b in zip(fits, best, strict=True)], seeds)
-    metric = job.card.metric or job.plan.metric or predictions.metrics[0]
+    metric = job.plan.headline(job.card) or predictions.metrics[0]
     curve = []
     for place, tokens in enumerate(layers):
         found = protocol.score(clip_predictions(job, targets, folds, [row[place] for row in fits], seeds), metric)

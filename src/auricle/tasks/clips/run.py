@@ -99,7 +99,7 @@ def fair_metric(card: TaskCard, targets: Targets, folds: Sequence[Fold]) -> tupl
 
 def settings_of(job: Job, loss: LossConfig) -> dict[str, Any]:
     """Return the part of a record on how a probe was trained and searched."""
-    probe, search = job.probe, job.protocol.search
+    probe, search = job.probe, job.training["search"]
     if isinstance(probe, LayerCurveConfig):
         inner = settings_of(replace(job, probe=probe.inner), loss)
         return {**inner, "probe": probe.to_json(), "vectors": "mean of each layer's tokens"}

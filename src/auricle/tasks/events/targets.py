@@ -180,4 +180,4 @@ def _apart(listed: list[list[Event]], rule: EventsRule) -> tuple[list[list[Event
         return [list(joined[str(i)]) for i in range(len(listed))], notes if count else []
     kept = [list({(e[0], e[2]): e for e in sorted(events)}.values()) for events in listed]
     count = sum(map(len, listed)) - sum(map(len, kept))
-    return kept, [f"{count} onsets that occur twice were excluded"] if count else []
+    return kept, [f"{counted(count, 'repeated onset')} {was(count)} excluded"] if count else []

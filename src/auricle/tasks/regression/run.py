@@ -87,7 +87,7 @@ class RegressionTask(TaskType):
             unit=job.card.rule_as(RegressionRule).unit,
         )
         constant = predictions.constant(training_means(known, folds))
-        settings = {"probe": job.probe.to_json(), "loss": "mse", "search": job.protocol.search.to_json()}
+        settings = {"probe": job.probe.to_json(), "loss": "mse", "search": job.training["search"].to_json()}
         return fold_outcome(
             predictions, folds, plan.folds, [head for head, _ in parts], settings, refit=True, constant=constant
         )
@@ -108,7 +108,7 @@ def _fit(
     if not isinstance(job.probe, ProbeConfig):
         raise ConfigError(f"{type(job.probe).__name__} predicts no numbers; expected a probe or RidgeNumbersConfig")
     probe, loss = job.probe, job.protocol.loss or get_loss("mse")
-    search = job.protocol.search.replace(best_epoch=False)
+    search = job.training["search"].replace(best_epoch=False)
     valid, stages = _labelled(tokens, truth, fold.valid), 1 + len(seeds)
 
     def fit(rows: NDArray[np.int64], config: SearchConfig, seed: int, stage: int) -> FittedProbe:

@@ -118,9 +118,10 @@ class SequenceTask(TaskType):
         short = job.clip_names[present][~speech.able].tolist()
         notes = []
         if short:
+            have = "has" if len(short) == 1 else "have"
             notes.append(
-                f"{len(short)} utterances have more symbols than frames ({frames:g} a second): not trained on, but "
-                f"tested (the first: {', '.join(short[:_NAMED])})"
+                f"{counted(len(short), 'utterance')} {have} more symbols than frames ({frames:g} a second): not "
+                f"trained on, but tested (the first: {', '.join(short[:_NAMED])})"
             )
         if upsample > 1:
             notes.append(

@@ -104,7 +104,7 @@ def _audioset(root: Path) -> Content:
             )
         here = sum(row["subset"] == table.removesuffix("_segments") for row in made)
         missing += listed - here
-        notes.append(f"{here} of the {listed} segments of {table} are here")
+        notes.append(f"{here} of {counted(listed, 'segment')} of {table} are here")
     if not made:
         raise CorpusError(
             f"{root} has AudioSet's lists but no recording of them; put recordings there, named after their video "

@@ -8,6 +8,7 @@ from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.objectives.predictive.slice_reconstruction import SliceReconstructionConfig
 from auricle.objectives.workers.temporal_gap import TemporalGapConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 
 AUDIO2VEC = Method(
     name="audio2vec",
@@ -42,7 +43,8 @@ NOTES = Notes(
         "mean squared error of the standardised log-mel slice",
     ),
     deviations=_DEVIATIONS,
-    not_specified=(
+    not_specified=searched(
+        "paper; its code is not public",
         "widths of encoder and decoder, optimiser, batch and length of training: chosen",
         "number of slices and gap: one on either side, 0.2 s (tiny: 0.16 s) (chosen)",
         "norm of the decoder: over each clip's channels, not over the batch (chosen)",
@@ -70,7 +72,8 @@ GAP_NOTES = Notes(
         "binary cross-entropy against the distance as a share of the largest possible one",
     ),
     deviations=_DEVIATIONS,
-    not_specified=(
+    not_specified=searched(
+        "paper; its code is not public",
         "widths, optimiser, batch and length of training: chosen",
         "draw of the two slices: evenly in their distance (even positions would make large distances rare), without "
         "overlap (chosen)",

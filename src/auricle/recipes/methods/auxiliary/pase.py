@@ -13,6 +13,7 @@ from auricle.objectives.workers.pairs import PairWorkerConfig
 from auricle.objectives.workers.regression import FrameWorkerConfig, WaveWorkerConfig
 from auricle.objectives.workers.workers import WorkersConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 PASE = Method(
@@ -34,15 +35,16 @@ NOTES = Notes(
         "workers on the same frames: waveform (absolute error), log power spectrum of 1025 bins, 20 MFCC, prosody "
         "(squared error, targets standardised), local and global identity of the clip, order in time (binary "
         "cross-entropy); the loss is the sum of all",
-        "regression workers have one hidden layer of 256",
+        "regression workers have one hidden layer of 256; that of the waveform has transposed convolutions of 512, 256 "
+        "and 128 channels, strides 4, 4 and 10, kernels of 30, then 64 units (paper)",
     ),
     deviations=(
         "pitch by autocorrelation, in auricle's own front ends; one learning rate for encoder and workers; cosine "
         "decay; published: halved every 30 epochs",
-        "waveform worker of three transposed convolutions; released code: 512, 256 and 128 channels, strides 4, 4 and "
-        "10, kernels of 30",
+        "Hann windows in all spectra; released code: none in the power spectrum",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code and its configuration",
         "length of a chunk: 1 s (chosen); steps of an epoch: 50 hours of 12 s each (chosen)",
         "context of the order worker: 50 ms, 150 ms away, so that both see different samples, and 75 ms from the ends "
         "of a chunk, which would reveal the order (chosen)",
@@ -53,6 +55,7 @@ NOTES = Notes(
     when_to_use="speech, with little of it: many weak tasks guard against a shortcut in one; frames every 10 ms",
 )
 
+SMALLER_WAVE = "waveform worker of 64, 32 and 16 channels, strides 8, 5 and 4; released: 512, 256 and 128, 4, 4 and 10"
 # Steps of an epoch: 50 hours of utterances of 12 s at a batch of 32.
 _EPOCH = 470
 
@@ -69,7 +72,7 @@ def pase_paper() -> Recipe:
         encoder=PaseConfig.size("base"),
         objective=WorkersConfig(
             workers=(
-                WaveWorkerConfig(),
+                WaveWorkerConfig(strides=(4, 4, 10)),
                 FrameWorkerConfig("lps", FrameSpectrumConfig()),
                 FrameWorkerConfig("mfcc", FrameSpectrumConfig(bands="mel", n_fft=512, cepstra=20)),
                 FrameWorkerConfig("prosody", ProsodyConfig()),
@@ -84,17 +87,24 @@ def pase_paper() -> Recipe:
     )
 
 
+# A waveform worker for encoders of half the channels.
+SMALL_WAVE = WaveWorkerConfig(channels=(64, 32, 16), kernel=None, hidden=16)
+
+
 @PASE.size("tiny")
 def pase_tiny() -> Recipe:
     """Small scale: half the channels, 1000 steps."""
-    return pase_paper().replace(
+    paper = pase_paper()
+    return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(
             "half the channels: 1.5 million weights; published: 5.8 million",
+            SMALLER_WAVE,
             "batch 16 for 1000 steps; published: batch 32 for 150 epochs of 50 hours",
             *small_scale.DEVIATIONS,
         ),
         encoder=PaseConfig.size("tiny"),
+        objective=paper.objective.replace(workers=(SMALL_WAVE, *paper.objective.workers[1:])),
         window=small_scale.window(2.56),
         loader=small_scale.loader(16),
         train=small_scale.train(1000, 1e-3),

@@ -16,7 +16,8 @@ from auricle.objectives.workers.pairs import PairWorkerConfig
 from auricle.objectives.workers.regression import FrameWorkerConfig, WaveWorkerConfig
 from auricle.objectives.workers.workers import WorkersConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.auxiliary.pase import pase_paper, pase_tiny
+from auricle.recipes.methods.auxiliary.pase import SMALL_WAVE, SMALLER_WAVE, pase_paper, pase_tiny
+from auricle.recipes.notes import searched
 
 PASE_PLUS = Method(
     name="pase-plus",
@@ -38,15 +39,18 @@ NOTES = Notes(
         "a skip from every block to the output, a recurrent layer, 256 numbers every 10 ms (paper)",
         "ten regression workers (waveform, three kinds of spectrum and cepstra with both windows, prosody), two on the "
         "local and the global identity of the clip (paper)",
+        "long windows of 512 samples for the power spectrum, 1024 for the filter bank, 2048 for gammatone and cepstra; "
+        "targets of seven frames with two derivatives (paper)",
     ),
     deviations=(
         "noise is white and rooms are made of decaying noise: views read no files; published: recorded ones",
         "a GRU in both directions of the same width instead of the QRNN; one learning rate for all, cosine decay; "
         "released code: 5e-4 for the workers, polynomial decay",
         "no other speakers or noises than those of the batch",
-        "waveform worker as in this library's PASE; released code: 512, 256 and 128 channels, strides 4, 4 and 10",
+        "Hann windows in all spectra; released code: none in the power spectrum and the filter bank",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code and its configuration",
         "order of the distortions: as listed (chosen)",
         "context: workers predict derivatives and context together (chosen)",
         "power of the released code's polynomial decay",
@@ -55,8 +59,6 @@ NOTES = Notes(
     when_to_use="speech that will be recorded in noise and rooms: the encoder learns to predict the clean signal",
 )
 
-# Samples of the long analysis window: all of the transform.
-_LONG = 2048
 # Steps of an epoch: 50 hours of utterances of 12 s at a batch of 16.
 _EPOCH = 940
 _BANK = {"n_fft": 512, "count": 40}
@@ -69,16 +71,16 @@ _SHORT_WINDOWS: dict[str, FrontEndConfig] = {
     "prosody": ProsodyConfig(),
 }
 _LONG_WINDOWS: dict[str, FrontEndConfig] = {
-    "lps": FrameSpectrumConfig(window=_LONG),
-    "fbank": FrameSpectrumConfig(bands="mel", window=_LONG),
-    "gammatone": FrameSpectrumConfig(bands="gammatone", window=_LONG),
-    "mfcc": FrameSpectrumConfig(bands="mel", cepstra=20, window=_LONG),
+    "lps": FrameSpectrumConfig(window=512),
+    "fbank": FrameSpectrumConfig(bands="mel", n_fft=1024, window=1024),
+    "gammatone": FrameSpectrumConfig(bands="gammatone", window=2048),
+    "mfcc": FrameSpectrumConfig(bands="mel", cepstra=20, window=2048),
 }
 
 
-def _workers(frames: tuple[FrameWorkerConfig, ...]) -> WorkersConfig:
+def _workers(wave: WaveWorkerConfig, frames: tuple[FrameWorkerConfig, ...]) -> WorkersConfig:
     pairs = (PairWorkerConfig("lim", "local"), PairWorkerConfig("gim", "global"))
-    return WorkersConfig(workers=(WaveWorkerConfig(), *frames, *pairs))
+    return WorkersConfig(workers=(wave, *frames, *pairs))
 
 
 def _views(seconds: float) -> ViewPlanConfig:
@@ -102,20 +104,16 @@ def pase_plus_paper() -> Recipe:
     """Twelve workers, chunks of 2 s, 400 epochs of 50 hours."""
     frames: list[FrameWorkerConfig] = []
     for name, short in _SHORT_WINDOWS.items():
-        frames.append(FrameWorkerConfig(name, short, deltas=2, context=7))
+        frames.append(FrameWorkerConfig(name, short, deltas=2, context=3))
         if name in _LONG_WINDOWS:
-            frames.append(FrameWorkerConfig(f"{name}_long", _LONG_WINDOWS[name], deltas=2, context=7))
+            frames.append(FrameWorkerConfig(f"{name}_long", _LONG_WINDOWS[name], deltas=2, context=3))
     base = pase_paper()
     return base.replace(
         name="pase-plus",
-        notes=NOTES.with_deviations(
-            "7 frames of context on either side; released code: 7 frames in all",
-            "long windows of 128 ms, all of the transform; released code: 512 samples for the power spectrum, 1024 for "
-            "the filter bank, 2048 for gammatone and cepstra, without a window",
-        ),
+        notes=NOTES,
         augment=_views(2.0),
         encoder=PaseConfig.size("plus"),
-        objective=_workers(tuple(frames)),
+        objective=_workers(WaveWorkerConfig(strides=(4, 4, 10)), tuple(frames)),
         loader=small_scale.loader(16),
         train=base.train.replace(steps=400 * _EPOCH, lr=1e-3),
     )
@@ -129,11 +127,12 @@ def pase_plus_tiny() -> Recipe:
         name="pase-plus",
         notes=NOTES.with_deviations(
             "first derivatives only, no context, no long windows; half the channels",
+            SMALLER_WAVE,
             "chunks of 1 s, batch 16 for 800 steps; published: 2 s, batch 16 for 400 epochs",
             *small_scale.DEVIATIONS,
         ),
         augment=_views(1.0),
         encoder=PaseConfig.size("tiny", width=128, skips=True, recurrent=128),
-        objective=_workers(frames),
+        objective=_workers(SMALL_WAVE, frames),
         train=small_scale.train(800, 1e-3),
     )

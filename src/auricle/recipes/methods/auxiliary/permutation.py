@@ -7,6 +7,7 @@ from auricle.audio.ops.slices import SliceViewsConfig
 from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.objectives.workers.permutation import PermutationConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 
 PERMUTATION = Method(
     name="permutation",
@@ -30,7 +31,8 @@ NOTES = Notes(
         "a strip is cut off at every border, so that continuity does not reveal the order",
     ),
     deviations=("AdamW, and the schedule of this library's other recipes of the family",),
-    not_specified=(
+    not_specified=searched(
+        "paper; its code is not public",
         "front end, widths, optimiser, length of training: chosen as for the other methods of this family",
         "standard deviation of the noise and number of draws: 1 and 8 (chosen)",
         "width of the strip at the borders: 3 frames, in a grid 1 frame and 1 band (chosen)",

@@ -12,6 +12,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 AUDIOMOSAIC = Method(
@@ -42,7 +43,10 @@ NOTES = Notes(
         "loader.skip_silent)",
         "NT-Xent and the projector compute in float32; the released code's similarities carry bfloat16 rounding",
     ),
-    not_specified=("number of devices: 12, inferred from the batch; the run depends on nothing else that is open",),
+    not_specified=searched(
+        "paper, released code and its configuration",
+        "number of devices: 12, inferred from the batch; the run depends on nothing else that is open",
+    ),
     cost="two passes of a transformer per step over half of the patches on average: about as much as one pass over "
     "all; gradient caching makes large batches cheap in memory",
     when_to_use="clips of several seconds and much unlabelled audio of any kind: masks alone demand global and local "

@@ -15,6 +15,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 CLMR = Method(
@@ -36,7 +37,8 @@ NOTES = Notes(
         "SampleCNN of nine blocks; NT-Xent at temperature 0.5; learning rate 3e-4, batch 48",
     ),
     deviations=("AdamW without weight decay (the same as the published Adam)", "reverberation by synthetic rooms"),
-    not_specified=(
+    not_specified=searched(
+        "paper, released configuration",
         "ranges of the effects: as documented with the operators",
         "projector: two linear layers without bias, 512 and 128 wide; no dropout before it",
         "length of training: 300,000 steps, constant learning rate",

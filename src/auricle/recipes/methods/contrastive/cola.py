@@ -14,6 +14,7 @@ from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 COLA = Method(
@@ -33,7 +34,8 @@ NOTES = Notes(
     faithful=(
         "two random segments of 0.96 s of one clip of unit norm; white noise of deviation 0.001 on the second one",
         "64 mel bands of 25-ms frames, not normalised by a corpus",
-        "EfficientNet, global maximum, linear layer to 512, LayerNorm, tanh",
+        "EfficientNet, its BatchNorm over both segments of all clips; global maximum, linear layer to 512, LayerNorm, "
+        "tanh",
         "bilinear similarity without temperature; softmax over the batch in one direction",
     ),
     deviations=(
@@ -41,10 +43,12 @@ NOTES = Notes(
         "is used; published: whole clips of unit norm, whose loud and quiet segments keep their levels",
         "97 frames of 0.96 s, centred, the first and the last one reflected; released code: segments of 1 s, 98 frames",
         "mel energies of the power spectrum, plus 1.2e-7; released code: of magnitudes, at least 1e-5",
-        "BatchNorm by view; released code: by anchors and positives together",
         "AdamW without weight decay (the same as the published Adam)",
     ),
-    not_specified=("stochastic depth of the encoder: 0.2, as in EfficientNet",),
+    not_specified=searched(
+        "paper, released code",
+        "stochastic depth of the encoder: 0.2, as in EfficientNet",
+    ),
     cost="two passes of a small convolutional net per step; the loss grows with the square of the batch, which is "
     "negligible up to some thousands",
     when_to_use="recordings longer than a second whose parts sound alike (speakers, places, species, machines); the "
@@ -75,6 +79,7 @@ def cola_paper() -> Recipe:
             loss=InBatchConfig(similarity="bilinear", symmetric=False, draw="normal"),
             projector=ProjectorConfig(hidden=(), out=512, end="layer_tanh", bias=True, draw="uniform"),
             mask=MaskConfig(mode="none"),
+            norm_scope="joint",
         ),
         train=TrainConfig(
             steps=100_000, lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.0, save_every=1000

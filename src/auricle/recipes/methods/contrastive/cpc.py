@@ -7,6 +7,7 @@ from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.waveform_recurrent import WaveformRecurrentConfig
 from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 
 CPC = Method(
     name="cpc",
@@ -33,7 +34,8 @@ NOTES = Notes(
         "symmetric: 2 ms of each step's input lie ahead of it",
         "contexts begin anew in every window; the released code can carry the recurrent state from window to window",
     ),
-    not_specified=(
+    not_specified=searched(
+        "both papers, released code of the reimplementation",
         "number of updates: the released code says 200 epochs of a corpus; 300,000 chosen for the paper size",
         "the reimplementation's best predictor is a one-layer transformer for each step; linear maps here, its simpler "
         "choice and the first paper's",

@@ -12,6 +12,7 @@ from auricle.encoders.waveform_recurrent import (
 from auricle.objectives.contrastive.future_contrast import FutureContrastConfig
 from auricle.objectives.targets.learned_codes import TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 
 WAV2VEC = Method(
     name="wav2vec",
@@ -27,7 +28,8 @@ _DEVIATIONS = (
     "norms are over the channels of each step; the published ones are over channels and time together, which shows "
     "every step the whole clip, including what it is to predict (encoder.norm, encoder.stem.norm group)",
 )
-_NOT_SPECIFIED = (
+_NOT_SPECIFIED = searched(
+    "paper, released code in fairseq",
     "samples in a batch on 16 devices: 160 crops of 9.4 s chosen",
     "learning rate of the last step: 0 by the cosine; weight decay: none",
 )
@@ -72,7 +74,8 @@ VQ_NOTES = Notes(
         *_DEVIATIONS,
         "the second stage, a BERT on the codes, is not part of the recipe: `encoder.codes` gives them",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code in fairseq",
         *_NOT_SPECIFIED,
         "weight of the diversity term, published as G V minus the perplexity: here its share of G V, with weight 1",
         "warm-up: 500 steps as in wav2vec; start of k-means: entries near zero",

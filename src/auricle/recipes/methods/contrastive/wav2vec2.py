@@ -15,6 +15,7 @@ from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 WAV2VEC2 = Method(
@@ -37,10 +38,9 @@ NOTES = Notes(
         "cosine over 0.1 against distractors of the same clip, identical codes excluded; diversity 0.1; a penalty on "
         "the stem's mean square",
         "positions by a grouped convolution; the stem's gradient scaled by 0.1 (paper)",
+        "the learning rate falls linearly to 0 after 32,000 steps of warm-up (paper)",
     ),
     deviations=(
-        "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean "
-        "square",
         "projections of context and codes start from a normal of std 0.02; published: uniform by fan-in (a cosine does "
         "not see their scale)",
         "in evaluation the diversity goes by the softmax as in training, not by the likeliest codes",
@@ -50,9 +50,9 @@ NOTES = Notes(
         "the number of masked frames is equalised over the whole batch; published: over each device's few clips, which "
         "masks more (base: 0.46 of the frames; here 0.42)",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released configuration",
         "batches are given as samples for 64 devices (1.4 million each): here 5600 s of clips (paper)",
-        "the learning rate falls linearly to 0 (the released schedule; paper)",
     ),
     cost="A step encodes each clip once; the stem takes about half of a small model's time. Codes and distractors are "
     "cheap: similarities are computed once for all pairs of masked frames of a clip.",
@@ -77,7 +77,7 @@ def _objective(
         mask=SpanMask(p=0.65, length=10),
         hide="token",
         fill="learned",
-        fill_std=0.577,
+        fill_init="uniform",
         decoder=NoDecoderConfig(),
         terms=(codes, StemPenaltyConfig(weight=penalty)),
     )

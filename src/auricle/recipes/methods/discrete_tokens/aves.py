@@ -11,6 +11,7 @@ from auricle.recipes.methods.discrete_tokens.hubert import (
     hubert_paper,
     hubert_tiny,
 )
+from auricle.recipes.notes import searched
 
 AVES = Method(
     name="aves",
@@ -34,7 +35,11 @@ NOTES = Notes(
         "AudioSet and VGGSound (153 hours, 360 with other sounds of nature, 5054 of all kinds)",
         *DEVIATIONS,
     ),
-    not_specified=(BATCHES, "numbers of clusters, clustered layers, steps and batch: those of HuBERT's base model"),
+    not_specified=searched(
+        "paper, description of the released models",
+        BATCHES,
+        "numbers of clusters, clustered layers, steps and batch: those of HuBERT's base model",
+    ),
     cost="as HuBERT: a step encodes each clip once, in the second iteration the encoder of the first as well",
     when_to_use="For animal sounds below 8 kHz where labels are few; for bats and insects, raise the rates of the "
     "front end and of the encoder, or slow the recordings down.",

@@ -21,6 +21,7 @@ from auricle.recipes.methods.discrete_tokens.beats_iter1 import (
     beats_iter1_tiny,
 )
 from auricle.recipes.methods.discrete_tokens.beats_iter1 import NOTES as FIRST_NOTES
+from auricle.recipes.notes import searched
 
 TOKENIZER = Method(
     name="beats-tokenizer",
@@ -50,7 +51,11 @@ TOKENIZER_NOTES = FIRST_NOTES.replace(
         "k-means for the first codes runs on some thousand tokens before the first step",
         "the commitment is a sum over dimensions; released code: their mean squared error",
     ),
-    not_specified=(OPTIMISER, "length of a tokenizer's training: as long as a model's (paper)"),
+    not_specified=searched(
+        "paper, released code, which does not pre-train",
+        OPTIMISER,
+        "length of a tokenizer's training: as long as a model's (paper)",
+    ),
     cost="A step encodes all patches, and runs the previous model as well, without gradient.",
     when_to_use="As the stage between two models; or where audio is to be turned into discrete tokens.",
 )
@@ -62,7 +67,7 @@ NOTES = FIRST_NOTES.replace(
         "weights",
         INPUT,
     ),
-    not_specified=(OPTIMISER, PREDICTOR),
+    not_specified=searched("paper, released code, which does not pre-train", OPTIMISER, PREDICTOR),
     cost="A step encodes a quarter of the patches; the tokenizer's codes cost its forward pass over the whole clip. "
     "Each iteration trains two networks, one after the other.",
     when_to_use="For sounds of all kinds where a discrete target should capture more than the look of patches, and "

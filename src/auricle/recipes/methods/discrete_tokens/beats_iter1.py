@@ -13,6 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 ITER1 = Method(
@@ -53,7 +54,8 @@ NOTES = Notes(
         INPUT,
     ),
     deviations=(_POSITIONS,),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code, which does not pre-train",
         OPTIMISER,
         PREDICTOR,
         "normalisation of patches for the random projection: none here, which makes a perplexity of 42 of 1024 codes "

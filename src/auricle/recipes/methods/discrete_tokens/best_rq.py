@@ -13,6 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 BEST_RQ = Method(
@@ -34,14 +35,16 @@ NOTES = Notes(
         "a projection to 16 dimensions drawn as Xavier's, codes from N(0, 1), both of length 1, never trained",
         "each frame starts a masked span of 400 ms with probability 0.01; masked frames become N(0, 0.1) noise",
         "cross-entropy on masked tokens only, by one linear layer; a Conformer behind fourfold subsampling",
+        "gradients clipped at a norm of 10, as re-implemented (paper)",
     ),
     deviations=(
         "a clip that draws no span to mask gets one (one clip in 20,000 at the published lengths)",
-        "a token counts as masked where at least half of its four frames are; re-implementation in NeMo: 0.8 of them",
+        "a token counts as masked where at least half of its four frames are; re-implementation in NeMo: 0.8 of them; "
+        "the paper does not say",
         "the convolutions that subsample are padded, so that token t stands for frames 4t ... 4t + 3, as its code does",
-        "gradients are not clipped; re-implementation: at a norm of 10",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, re-implementation in SpeechBrain",
         "which projection was drawn: seed 0 here; on real audio the seed alone changes the number of codes in use by a "
         "factor of up to three",
         "crops of 16 s (paper), and weight decay 0.01",
@@ -77,7 +80,7 @@ def best_rq_paper() -> Recipe:
         loader=LoaderConfig(batch_seconds=7200.0),
         train=TrainConfig(
             steps=300_000, warmup_steps=25_000, lr=8e-4, schedule="inverse_sqrt", betas=(0.9, 0.98), eps=1e-9,
-            weight_decay=0.01, precision="bf16", save_every=5000,
+            weight_decay=0.01, clip_norm=10.0, precision="bf16", save_every=5000,
         ),
     )  # fmt: skip
 
@@ -93,6 +96,7 @@ def best_rq_tiny() -> Recipe:
             "encoder: a Conformer of 4 blocks of width 144; published: 24 of width 1024 (0.6 B parameters)",
             "1024 codes, of 4 projections the one whose codes are used most evenly; published: 8192, one projection",
             "windows of 2.56 s in batches of 32; published: whole utterances, about two hours in a batch",
+            "gradients are not clipped; re-implementation: at a norm of 10",
         ),
         encoder=ConformerConfig.size("tiny"),
         objective=paper.objective.replace(

@@ -21,6 +21,7 @@ from auricle.objectives.targets.clusters import (
 )
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 HUBERT = Method(
@@ -37,14 +38,14 @@ FAITHFUL = (
     "a projection and the cosine to learned vectors, over 0.1; cross-entropy on masked frames only; a penalty on the "
     "stem's mean square",
     "clusters from a tenth of the clips, in mini-batches of 10,000 vectors, begun by k-means++",
+    "betas of 0.9 and 0.98, epsilon 1e-6, decay 0.01, gradients clipped at 10 (paper)",
 )
 DEVIATIONS = (
     "clusters are looked up for the crop of each step, not written to disk for whole files; the second iteration runs "
     "the first one's encoder in every step for that",
     "clusters come from a streaming k-means with a reservoir; published: scikit-learn's mini-batch k-means, up to 100 "
     "passes",
-    "the mask vector starts from N(0, 0.577²), the published one from a uniform draw in [0, 1): the same mean square",
-    "AdamW without clipping; HuBERT's released settings: Adam, gradients clipped at 10",
+    "biases and norms have no weight decay; released code: all parameters have",
     "clips keep their own length up to 15.6 s, in batches of about one length; the remaining padding takes part in the "
     "statistics of the stem's first norm, and has no masked frames; published: batches cropped to their shortest clip",
     "the number of masked frames is equalised over the whole batch; published: over each device's few clips, which "
@@ -57,6 +58,7 @@ TINY = (
     "windows of 2.56 s in batches of 32; published: crops of up to 15.6 s, 2800 s in a batch",
     "100 clusters in both iterations, on layer 3 of 6 in the second; published: 100, then 500 on layer 6 of 12",
     "the stem's gradient counts fully (a norm in every layer keeps it small), so a penalty of 1 instead of 10",
+    "gradients are not clipped; released: at a norm of 10",
 )
 BATCHES = "batches are given as 87.5 s on each of 32 devices: here 179 crops of 15.6 s, short clips padded (paper)"
 NOTES = Notes(
@@ -69,7 +71,10 @@ NOTES = Notes(
     ),
     faithful=FAITHFUL,
     deviations=DEVIATIONS,
-    not_specified=(BATCHES,),
+    not_specified=searched(
+        "paper, released configuration",
+        BATCHES,
+    ),
     cost="A step encodes each clip once; in the second iteration the encoder of the first runs as well, without "
     "gradient. Clusters are found once, in a pass over a tenth of the clips (at least 1000).",
     when_to_use="For speech first of all, and where units of sound are wanted. Its loss has a meaning: codes/"
@@ -96,7 +101,7 @@ def _iteration(source: ClusteredConfig, clusters: int, dim: int, penalty: float)
             mask=SpanMask(p=0.8, length=10),
             hide="token",
             fill="learned",
-            fill_std=0.577,
+            fill_init="uniform",
             decoder=NoDecoderConfig(),
             terms=(codes, StemPenaltyConfig(weight=penalty)),
         ),
@@ -111,7 +116,7 @@ def _paper(source: ClusteredConfig, clusters: int, steps: int) -> Recipe:
         encoder=WaveformTransformerConfig.size("base"),
         train=TrainConfig(
             steps=steps, warmup_steps=32_000, lr=5e-4, min_lr=0.0, schedule="linear", betas=(0.9, 0.98), eps=1e-6,
-            weight_decay=0.01, precision="bf16", save_every=5000,
+            weight_decay=0.01, clip_norm=10.0, precision="bf16", save_every=5000,
         ),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.projections import RandomProjectionTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.discrete_tokens.best_rq import best_rq_paper, best_rq_tiny
+from auricle.recipes.notes import searched
 
 MUSICFM = Method(
     name="musicfm",
@@ -39,7 +40,8 @@ NOTES = Notes(
         "noise that masks the waveform comes from one drawn noise for all clips of a batch, each from its own offset",
         "seed 142 draws other numbers in another generator: a projection of the same kind, not the same one",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code, which does not pre-train",
         "optimiser, learning rate and batch: those of BEST-RQ here (AdamW, 8e-4, two hours of audio in a batch)",
         "16 attention heads, a kernel of 31 and no dropout of whole layers (paper)",
     ),

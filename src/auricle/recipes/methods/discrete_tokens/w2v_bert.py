@@ -11,9 +11,11 @@ from auricle.objectives.contrastive.quantised_contrast import QuantisedContrastC
 from auricle.objectives.masks.spans import BernoulliSpanMask
 from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
+from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeLabelsConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 W2V_BERT = Method(
@@ -34,13 +36,13 @@ NOTES = Notes(
         "one quantiser of the unmasked subsampled features, shared: its codes are contrasted at the middle layer and "
         "predicted, as labels without gradient, at the top",
         "spans of 10 tokens that start with probability 0.065; masked tokens are normal noise of std 0.1",
-        "both losses and the diversity of 0.1 with equal weights (beta = gamma = 1)",
+        "both losses and the diversity of 0.1 with equal weights (beta = gamma = 1); as re-implemented, the weight of "
+        "the prediction rises from 0.1 to 1 over the warm-up, and a penalty of 0.01 holds the features' mean square "
+        "(paper)",
     ),
-    deviations=(
-        "constant weight of the prediction and no penalty on features; re-implementation: a weight that rises from 0.1 "
-        "to 1 over the warm-up, and a penalty of 0.01",
-    ),
-    not_specified=(
+    deviations=("codes of the quantiser enter the contrast straight through; re-implementation: as a soft mixture",),
+    not_specified=searched(
+        "paper, re-implementation in WeNet",
         "the temperatures: those of wav2vec 2.0 for the codes and for the contrast (0.1)",
         "normalisation of features before the quantiser: each token, over its channels",
         "learning rate, warm-up and length of crops: 5e-4, 25,000 steps and 16 s; the optimiser is AdamW",
@@ -54,14 +56,14 @@ NOTES = Notes(
 
 
 def _objective(
-    middle: int, contrast_dim: int, distractors: int, entries: int, width: int, temperature_factor: float
+    middle: int, contrast_dim: int, distractors: int, entries: int, width: int, temperature_factor: float, ramp: int = 0
 ) -> MaskedPredictionConfig:
-    """Return both losses; `middle` is the layer of the contrast."""
+    """Return both losses; `middle` is the layer of the contrast, `ramp` the steps of the prediction's rising weight."""
     codes = LearnedCodesConfig(
         uses=(
             QuantisedContrastConfig(source=f"layer {middle}", dim=contrast_dim, distractors=distractors),
             CodeDiversityConfig(weight=0.1),
-            CodeLabelsConfig(source="encoder", weight=1.0),
+            CodeLabelsConfig(source="encoder", weight=1.0, ramp_steps=ramp),
         ),
         groups=1,
         entries=entries,
@@ -75,7 +77,7 @@ def _objective(
         fill="noise",
         fill_std=0.1,
         decoder=NoDecoderConfig(),
-        terms=(codes,),
+        terms=(codes, StemPenaltyConfig(of="tokens", weight=0.01, name="feature_penalty")),
     )
 
 
@@ -93,7 +95,8 @@ def w2v_bert_paper() -> Recipe:
         loader=LoaderConfig(batch=2048, workers=-1),
         encoder=ConformerConfig.size("xl"),
         objective=_objective(
-            middle=12, contrast_dim=1024, distractors=100, entries=1024, width=1024, temperature_factor=0.999995
+            middle=12, contrast_dim=1024, distractors=100, entries=1024, width=1024, temperature_factor=0.999995,
+            ramp=25_000,
         ),
         train=TrainConfig(
             steps=400_000, warmup_steps=25_000, lr=5e-4, schedule="inverse_sqrt", betas=(0.9, 0.98),
@@ -113,6 +116,7 @@ def w2v_bert_tiny() -> Recipe:
             "windows of 2.56 s in batches of 32; published: a batch of 2048 utterances",
             "128 codes of width 128, 50 distractors; published: 1024 of width 1024, 100",
             "the temperature falls by a factor of 0.999 per step, to reach 0.5 in a short run",
+            "constant weight of the prediction; re-implementation: rising from 0.1 to 1 over the warm-up",
         ),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),

@@ -14,6 +14,7 @@ from auricle.recipes.methods.discrete_tokens.hubert import (
     hubert_paper,
     hubert_tiny,
 )
+from auricle.recipes.notes import searched
 
 WAVLM = Method(
     name="wavlm",
@@ -41,7 +42,8 @@ NOTES = Notes(
         "partner that is mixed already",
         *DEVIATIONS,
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         BATCHES,
         "probabilities: the paper's (0.2; noise 0.1 of those); the released task's own default is 0.5 and 0.5",
         "the largest distance of the buckets: 800, the released models' (the code's default is 1280)",

@@ -13,6 +13,7 @@ from auricle.objectives.text.clap import ClapConfig
 from auricle.objectives.text.pretrained_text import PretrainedTextConfig
 from auricle.objectives.text.text_tower import WordTowerConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 CLAP = Method(
@@ -44,7 +45,8 @@ NOTES = Notes(
         "no captions made of keywords by a language model; a template over a label column (objective.template) "
         "replaces them, and that is training with labels",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "the bound of the temperature: its inverse is at most 100, as in CLIP (chosen)",
         "the nonlinearity of the projections: ReLU (chosen)",
         "the size of the corpus: an epoch is counted as 630,000 pairs (chosen)",

@@ -9,6 +9,7 @@ from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig
 from auricle.objectives.predictive.future_prediction import FuturePredictionConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 
 APC = Method(
     name="apc",
@@ -22,10 +23,10 @@ VQ_APC = Method(
     summary="VQ-APC: APC through a codebook after the last recurrent layer, a bottleneck of few codes.",
     learns="tests/learning/test_learn_apc.py",
 )
-_NOT_SPECIFIED = (
+_SOURCES = "papers, released code, s3prl"
+_NOT_SPECIFIED = searched(
+    _SOURCES,
     "steps: the publications count epochs of LibriSpeech-360; about 104,000 utterances, 3250 steps an epoch assumed",
-    "the longest utterance: 16 s chosen, longer ones are cropped",
-    "warm-up and schedule: none, a constant learning rate in the paper size",
 )
 _CELL = "GRU with residual sums as in s3prl; the first paper's layers are LSTM (encoder.cell)"
 NOTES = Notes(
@@ -39,6 +40,7 @@ NOTES = Notes(
     faithful=(
         "80 log-mel bins, each standardised over the utterance; three one-way recurrent layers; one linear layer to "
         "the frame three steps ahead; mean absolute difference over all frames with a future",
+        "crops of up to 1500 frames, a constant learning rate of 1e-4 (as in s3prl; paper)",
     ),
     not_specified=_NOT_SPECIFIED,
     deviations=(_CELL,),
@@ -57,12 +59,17 @@ VQ_NOTES = Notes(
     faithful=(
         "APC with a codebook after the last layer: one group, Gumbel-softmax at temperature 0.5, straight-through; the "
         "output layer reads the codes; the frame five steps ahead; no other loss",
+        "crops of up to 1500 frames, a constant learning rate of 1e-4 (as in s3prl; paper)",
+        "features are the last layer's hidden states; the codes are those of encoder.codes",
     ),
     deviations=(_CELL,),
     not_specified=(
         *_NOT_SPECIFIED,
-        "size of the codebook: 128 in the authors' own example, 512 in s3prl; no diversity term is published, so that "
-        "codes can collapse: watch codes/perplexity, and give objective.diversity a weight if it falls",
+        *searched(
+            _SOURCES,
+            "size of the codebook: 512, as in s3prl; 128 in the authors' own example. No diversity term is published, "
+            "so that codes can collapse: watch codes/perplexity, and give objective.diversity a weight if it falls",
+        ),
     ),
     cost="as APC, with scores of all codes for every frame",
     when_to_use="as APC, where discrete units are wanted (encoder.codes)",
@@ -80,7 +87,7 @@ def apc_paper() -> Recipe:
         name="apc",
         size="paper",
         notes=NOTES,
-        window=WindowConfig(seconds=16.0, variable=True),
+        window=WindowConfig(seconds=15.0, variable=True),
         loader=small_scale.loader(32).replace(sampling="clip", buckets=16),
         frontend=preset("s3prl80"),
         augment=PlainViewsConfig(),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from auricle.recipes import Method, Notes, Recipe, Reference
 from auricle.recipes.methods.reconstruction.mockingjay import (
-    CLIPPING,
-    CROPPED,
     NOT_SPECIFIED,
     TINY,
+    TRAINING,
     mockingjay_paper,
     mockingjay_tiny,
 )
@@ -29,9 +28,10 @@ NOTES = Notes(
         "one transformer block serves all three layers (6 and 12 are published, too)",
         "Mockingjay's task: 15 % of the frames in spans of 7, zeroed, replaced or kept by one dice per clip; absolute "
         "error on the chosen frames",
+        TRAINING,
     ),
-    deviations=("input and target are 80 log-mel bins, as in s3prl", CLIPPING),
-    not_specified=(*NOT_SPECIFIED, "number of steps: Mockingjay's (chosen)"),
+    deviations=("input and target are 80 log-mel bins, as in s3prl",),
+    not_specified=NOT_SPECIFIED,
     cost="as many operations as Mockingjay, a third of its layers' weights and of their optimiser state",
     when_to_use="in place of Mockingjay where memory for weights is scarce",
 )
@@ -43,7 +43,7 @@ def audio_albert_paper() -> Recipe:
     base = mockingjay_paper()
     return base.replace(
         name="audio-albert",
-        notes=NOTES.with_deviations(CROPPED),
+        notes=NOTES,
         encoder=base.encoder.replace(shared_layers=True),
     )
 

@@ -15,6 +15,7 @@ from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeRegres
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 DECOAR2 = Method(
@@ -39,7 +40,8 @@ NOTES = Notes(
         "masked frames are replaced behind the linear projection of the frames: for a learned vector the same as "
         "before it",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper; its training code was never published",
         "the mask: wav2vec 2.0's, at the same length in seconds (spans of 20 frames, a nominal 65 %), equally many "
         "masked frames in clips of equal length; padded clips keep their own number",
         "which of two reconstruction losses the released model had: the mean absolute difference",

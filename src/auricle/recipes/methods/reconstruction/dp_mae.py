@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import HalvesMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
@@ -11,8 +12,7 @@ from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.a_jepa import a_jepa_paper, a_jepa_tiny
-from auricle.recipes.methods.teacher_student.eat import PLACES
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 
 DP_MAE = Method(
     name="dp-mae",
@@ -22,15 +22,18 @@ DP_MAE = Method(
 NOTES = Notes(
     method="dp-mae",
     reference=Reference(
-        title="DP-MAE (machine sounds, DCASE 2022 task 2)",
-        section="as summarised by the survey (its reference 97): neither code nor settings are public",
+        title="DP-MAE: A Dual-Path Masked Autoencoder Based Self-Supervised Learning Method for Anomalous Sound "
+        "Detection",
+        authors="Zhuo-Li Liu, Yan Song, Xiao-Min Zeng, Li-Rong Dai, Ian McLoughlin",
+        section="the abstract (ICASSP 2024) and summaries; neither code nor settings are public",
     ),
     faithful=(
         "the patches are split into two random halves, each of which predicts the other",
         "squared error on standardised patches, plus a regulariser of self-distillation",
     ),
     deviations=("no classifier of machines: that is fine-tuning",),
-    not_specified=(
+    not_specified=searched(
+        "abstract, summaries; neither code nor settings are public",
         "the regulariser: 2 - 2 cos to a slow teacher's output on the masked half, weight 0.1",
         "encoder: a ViT-B without class token; decoder: Audio-MAE's width 512, 8 layers; decay, optimiser, batch: "
         "those of A-JEPA's recipe",
@@ -74,8 +77,8 @@ def dp_mae_tiny() -> Recipe:
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
             "encoder of 6 layers and width 192 on 2.56 s, decoder of 2 layers and width 128; ViT-B is meant",
-            PLACES,
         ),
+        encoder=layout("audio_mae", "tiny", depth=6, frames=256, cls=False),
         objective=_objective(TransformerDecoderConfig(128, 2, 4), decay=0.99),
         train=base.train.replace(steps=750),
     )

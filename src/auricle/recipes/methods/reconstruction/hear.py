@@ -8,6 +8,7 @@ from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.reconstruction.audio_mae import audio_mae_paper, audio_mae_tiny
+from auricle.recipes.notes import searched
 
 HEAR = Method(
     name="hear",
@@ -27,7 +28,8 @@ NOTES = Notes(
         "clips of two seconds at 16 kHz, patches of 16 x 16",
     ),
     deviations=("clip vectors have the encoder's width, averaged over patches; published: 512",),
-    not_specified=(
+    not_specified=searched(
+        "abstract; the training code is not public",
         "front end, width of the decoder, optimiser, schedule: those of Audio-MAE, without augmentation (chosen)",
     ),
     cost="a quarter of the 104 patches of two seconds in the encoder, which is large",
@@ -44,7 +46,9 @@ def hear_paper() -> Recipe:
         notes=NOTES,
         augment=PlainViewsConfig(),
         encoder=layout("audio_mae", "large", frames=208),
-        objective=base.objective.replace(mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig()),
+        objective=base.objective.replace(
+            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(init="xavier_uniform")
+        ),
         window=base.window.replace(seconds=2.0, short="repeat"),
     )
 
@@ -63,7 +67,8 @@ def hear_tiny() -> Recipe:
         augment=PlainViewsConfig(),
         encoder=layout("audio_mae", "tiny", frames=208),
         objective=base.objective.replace(
-            mask=RandomMask(ratio=0.75), decoder=TransformerDecoderConfig(width=128, depth=2, heads=4)
+            mask=RandomMask(ratio=0.75),
+            decoder=TransformerDecoderConfig(width=128, depth=2, heads=4, init="xavier_uniform"),
         ),
         window=base.window.replace(seconds=2.0),
     )

@@ -13,6 +13,7 @@ from auricle.objectives.predictive.decoder import NoDecoderConfig
 from auricle.objectives.predictive.heads import MlpHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 MOCKINGJAY = Method(
@@ -22,16 +23,18 @@ MOCKINGJAY = Method(
     learns="tests/learning/test_learn_mockingjay.py",
 )
 # Of Mockingjay and the methods that change its input or its layers only.
-CROPPED = "utterances are cut at 29.9 s; released configuration: crops of 1500 frames"
-CLIPPING = "gradients are not clipped; released configuration: at a norm of 5"
+TRAINING = (
+    "crops of up to 1500 frames, AdamW with decay 0.01 and a linear fall after a warm-up of 7 %, gradients clipped at "
+    "5 (the released configuration; paper)"
+)
 TINY = (
-    "encoder of width 192 on 2.56 s; published: width 768 on whole utterances",
-    "batch 32 for 1500 steps at 5e-4; published: a million steps at 2e-4",
+    "encoder of width 192 on 2.56 s; published: width 768 on crops of up to 15 s",
+    "batch 32 for 1500 steps at 5e-4, not clipped; published: a million steps at 2e-4, clipped at 5",
     *small_scale.DEVIATIONS,
 )
-NOT_SPECIFIED = (
-    "weight decay 0.01, linear schedule after the warm-up (chosen)",
-    "transform of 400 samples, mel bins from 0 to 8 kHz (chosen); nonlinearity of the head: GELU (chosen)",
+NOT_SPECIFIED = searched(
+    "paper, s3prl's configuration",
+    "transform of 400 samples, mel bins from 0 to 8 kHz (chosen)",
 )
 NOTES = Notes(
     method="mockingjay",
@@ -45,11 +48,11 @@ NOTES = Notes(
         "15 % of the frames in spans of 7; one dice per clip: 80 % zeroed, 10 % replaced by others, 10 % kept",
         "three post-norm layers with dropout 0.1 on frames, sinusoid positions; head of two layers with LayerNorm",
         "absolute error on the chosen frames; each utterance's bins normalised by their own mean and variance",
+        TRAINING,
     ),
     deviations=(
         "input and target are 80 log-mel bins, as in s3prl; the paper has 160 values (mel and differences), three "
         "frames stacked, and its large size predicts a linear spectrogram",
-        CLIPPING,
     ),
     not_specified=NOT_SPECIFIED,
     cost="all frames in every layer: attention over 100 tokens a second; few layers",
@@ -63,7 +66,7 @@ def mockingjay_paper() -> Recipe:
     return Recipe(
         name="mockingjay",
         size="paper",
-        notes=NOTES.with_deviations(CROPPED),
+        notes=NOTES,
         measure_statistics=False,
         frontend=preset("s3prl80"),
         augment=PlainViewsConfig(),
@@ -75,12 +78,13 @@ def mockingjay_paper() -> Recipe:
             decoder=NoDecoderConfig(),
             terms=(AlteredRegressionConfig(head=MlpHeadConfig((768,), norm="after")),),
         ),
-        window=WindowConfig(seconds=29.9, variable=True),
+        window=WindowConfig(seconds=15.0, variable=True),
         loader=LoaderConfig(batch=32, workers=-1, buckets=8),
         train=TrainConfig(
-            steps=1_000_000, warmup_steps=70_000, lr=2e-4, schedule="linear", weight_decay=0.01, save_every=5000
+            steps=1_000_000, warmup_steps=70_000, lr=2e-4, min_lr=0.0, schedule="linear", weight_decay=0.01,
+            clip_norm=5.0, save_every=5000,
         ),
-    )
+    )  # fmt: skip
 
 
 @MOCKINGJAY.size("tiny")

@@ -13,6 +13,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 SSAM = Method(
@@ -37,7 +38,8 @@ NOTES = Notes(
         "no class token: published as the first of the sequence, where a recurrence has no input to summarise",
         "windows of 1.99 s: 200 frames that are centred on multiples of the hop",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, released code",
         "whether the learning rate is for a batch or for 256 clips: for the batch; betas 0.9, 0.95 (chosen)",
         "the epoch is counted as 2 million clips (chosen)",
     ),

@@ -16,7 +16,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.target import TermConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 SSAST = Method(
@@ -42,10 +42,14 @@ NOTES = Notes(
         "InfoNCE over the masked patches of the same clip, raw dot products, normalised over the predictions (the "
         "released code; `over='patches'` is the paper's formula)",
         "10 times the squared error of the raw patches; heads of two layers (ReLU); two class tokens",
+        "first weights of patch projection and heads: PyTorch's; of the mask vector: Xavier-normal",
         "Adam's averages of 0.95 and 0.999, 1000 steps of warm-up (paper size; the released code's)",
     ),
     deviations=(f"{SQUARES}; the excess of the last square is dropped at random, there from the highest bands",),
-    not_specified=("the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",),
+    not_specified=searched(
+        "paper, released code",
+        "the ten epochs are counted as 2.28 million clips of AudioSet and LibriSpeech together (chosen)",
+    ),
     cost="all patches in the encoder, twice where each term has its own mask: several times a masked autoencoder's",
     when_to_use="speech and sounds in one encoder; no decoder that is discarded after pre-training",
 )
@@ -53,7 +57,8 @@ NOTES = Notes(
 
 def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
     """Return the discriminative and the generative term, each with a head of one hidden layer."""
-    head, target = MlpHeadConfig((hidden,), activation="relu"), PatchTargetConfig(norm="none")
+    head = MlpHeadConfig((hidden,), activation="relu", init="torch")
+    target = PatchTargetConfig(norm="none")
     return (
         PatchContrastConfig(target, head, over="predictions", alike=alike),
         RegressionConfig(target, head, measure="l2", weight=10.0, name="patch_mse"),
@@ -78,6 +83,7 @@ def ssast_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=ClusterMask(ratio=400 / 512, wrap=True),
             hide="token",
+            fill_init="xavier_normal",
             separate=True,
             decoder=NoDecoderConfig(),
             terms=patch_terms(768, "negatives"),

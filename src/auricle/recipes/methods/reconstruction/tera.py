@@ -10,13 +10,13 @@ from auricle.objectives.masks.corruption import (
 )
 from auricle.recipes import Method, Notes, Recipe, Reference
 from auricle.recipes.methods.reconstruction.mockingjay import (
-    CLIPPING,
-    CROPPED,
     NOT_SPECIFIED,
     TINY,
+    TRAINING,
     mockingjay_paper,
     mockingjay_tiny,
 )
+from auricle.recipes.notes import searched
 
 TERA = Method(
     name="tera",
@@ -37,14 +37,17 @@ NOTES = Notes(
         "channel: a band of up to a fifth of the bins is zeroed for the whole clip; magnitude: with probability 0.15 "
         "noise N(0, 0.2) on all values",
         "absolute error on the union of the altered values, element by element; Mockingjay's encoder and head",
+        TRAINING,
     ),
     deviations=(
         "one dice for noise per clip; s3prl's code throws one for the batch",
         "no level of -25 dB: each utterance's own mean and variance make all gains alike",
-        CLIPPING,
     ),
     not_specified=(
-        "dropout: 0.1 (its configurations have 0.1 and 0.3); steps: a million, the longer of two (chosen)",
+        *searched(
+            "paper, s3prl's configurations",
+            "dropout: 0.1 (the configurations have 0.1 and 0.3); steps: a million, the longer of two (chosen)",
+        ),
         *NOT_SPECIFIED,
     ),
     cost="as Mockingjay: all frames in every layer, few layers",
@@ -66,7 +69,7 @@ def tera_paper() -> Recipe:
     base = mockingjay_paper()
     return base.replace(
         name="tera",
-        notes=NOTES.with_deviations(CROPPED),
+        notes=NOTES,
         objective=base.objective.replace(corruption=_ALTERATIONS),
     )
 

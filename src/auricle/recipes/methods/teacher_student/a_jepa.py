@@ -15,7 +15,7 @@ from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
-from auricle.recipes.notes import PADDED
+from auricle.recipes.notes import PADDED, searched
 from auricle.training.train_config import TrainConfig
 
 A_JEPA = Method(
@@ -41,7 +41,8 @@ NOTES = Notes(
         "all target blocks of a clip are predicted in one pass and their tokens averaged; published: block by block, "
         "then averaged",
     ),
-    not_specified=(
+    not_specified=searched(
+        "paper, Bird-MAE's re-implementation",
         "the schedule of the curriculum: the share of training that is done is the chance of aware blocks",
         "optimiser, from Bird-MAE: rate 1e-3, decay 0.04, gradients clipped at 3; batch 512 and 300,000 steps",
         "heads of the predictor: 12",
@@ -91,6 +92,7 @@ def a_jepa_tiny() -> Recipe:
         measure_statistics=True,
         window=small_scale.window(2.56),
         loader=small_scale.loader(64),
+        # 100 steps at width 96: an error of 0.22 of the mean at each position, 0.30 with fixed positions.
         encoder=layout("audio_mae", "tiny", depth=6, frames=256, cls=False, **SMALL_POSITIONS),
         objective=paper.objective.replace(decoder=BlockPredictorConfig(96, 2, 4), teacher=TeacherConfig(0.99, 1.0)),
         train=small_scale.train(1500, 5e-4, clip_norm=3.0),

@@ -1,58 +1,73 @@
-"""BAT: EAT with a transformer decoder, patches masked at random, and means in both terms (ICML 2026)."""
+"""BAT: EAT with a gated transformer as decoder, and means in both terms (ICML 2026)."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from auricle.audio.frontends.presets import preset
+from auricle.audio.ops.wave_ops import WaveRollConfig
+from auricle.audio.view_plan import ViewPlanConfig
 from auricle.corpus.loader import LoaderConfig
-from auricle.objectives.masks.samplers import RandomMask
-from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.encoders.spectrogram_layouts import layout
+from auricle.objectives.predictive.heads import IdentityHeadConfig, LinearHeadConfig
+from auricle.objectives.predictive.placed_decoder import PlacedDecoderConfig
+from auricle.objectives.predictive.terms import RegressionConfig
+from auricle.objectives.targets.target import TermConfig
+from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.eat import (
     DECAY,
     DIRECT_CLIP,
     PADDED_TARGETS,
     PLACES,
+    SMALL_POSITIONS,
     SMALLER,
-    TARGETS,
     TEACHER,
     eat_paper,
     eat_tiny,
-    latent_terms,
 )
 
 BAT = Method(
     name="bat",
     paradigm="teacher-student",
-    summary="BAT: EAT with a transformer decoder, patches masked at random, and means in both terms.",
+    summary="BAT: EAT with gated attention, a transformer as decoder, and means in both terms.",
 )
 NOTES = Notes(
     method="bat",
     reference=Reference(
         title="BAT (ICML 2026)",
         authors="Ghaffari et al.",
-        section="the released code (houtan-ghaffari/BAT_ICML2026), as summarised by others",
+        section="the released code and its configuration (houtan-ghaffari/BAT_ICML2026)",
     ),
     faithful=(
-        *TARGETS,
+        "mel bins in decibels, at most 80 below the clip's loudest, scaled to the clip's range; roll of the waveform",
+        "EAT's inverse block mask, 16 clones of each clip (paper), one pass of the teacher over the whole clip",
+        "target: block outputs of all layers, instance-normalised, averaged, layer-normalised; for the clip: its mean "
+        "over all patches; squared errors as means over dimensions, both terms weighted equally",
+        DIRECT_CLIP,
         TEACHER,
-        "a transformer of 6 layers as decoder (paper); plain means of both terms, weighted equally",
-        "0.8 of the patches masked; 16 clones of each clip (paper)",
+        "the output of attention is gated by a sigmoid of a linear layer of its input; a decoder of such blocks, "
+        "post-norm, without class token, its positions learned",
+        "positions of the encoder on the transposed grid, as in the released code (paper)",
+        "53,000 steps of warm-up, no clipping of gradients (paper)",
     ),
-    deviations=(
-        "patches masked at random; released code: inverse blocks of 5 x 5, adjusted by 0.07",
-        "blocks without gates; released code: the output of attention is gated by a sigmoid of a linear layer",
-        "pre-norm decoder with fixed positions; released code: a gated post-norm decoder with learned positions",
-        "targets are feed-forward outputs, their squared error summed over channels, times 1 / sqrt(D), gradients "
-        "clipped at 4; released code: block outputs, means over channels, no clipping",
-        f"a class token ({DIRECT_CLIP}); released code: no class token",
-        "EAT's front end, with roll and gain of the waveform; released code: mel bins in decibels (at most "
-        "80 dB below the top), scaled to the range of each clip, no augmentation",
-        "positions lie on the grid of time and frequency; released code: on the transposed grid",
-    ),
-    not_specified=("width and heads of the decoder: the encoder's (paper)",),
     cost="as EAT: a step encodes each clip once whole, without gradient, and its clones at a fifth of their patches "
     "each; the decoder attends over all patches of every clone",
     when_to_use="as EAT, with its terms at plain means and without convolutions",
 )
+_GATED: dict[str, Any] = {
+    "init": "xavier_uniform", "positions": "learned_sincos", "block_norm": "post", "gate": True, "cls": False,
+}  # fmt: skip
+_HEAD = LinearHeadConfig(init="xavier_uniform")
+
+
+def _terms() -> tuple[TermConfig, ...]:
+    """Return the terms of masked patches and of the clip's class token, means over dimensions."""
+    target = TeacherTargetConfig(tensor="block", after="layer")
+    clip = RegressionConfig(
+        TeacherClipTargetConfig(target), where="clip", head=IdentityHeadConfig(), reduce="clip_mean", name="clip"
+    )
+    return RegressionConfig(target, _HEAD, name="patch"), clip
 
 
 @BAT.size("paper")
@@ -62,10 +77,14 @@ def bat_paper() -> Recipe:
     return base.replace(
         name="bat",
         notes=NOTES.with_deviations(PADDED_TARGETS),
+        # 1024 frames that are centred on multiples of the hop.
+        window=base.window.replace(seconds=10.23),
         loader=LoaderConfig(batch=96),
-        objective=base.objective.replace(
-            mask=RandomMask(ratio=0.8), decoder=TransformerDecoderConfig(768, 6, 12), terms=latent_terms("means")
-        ),
+        frontend=preset("bat128"),
+        augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
+        encoder=layout("bat", "base", position_init_grid="released"),
+        objective=base.objective.replace(decoder=PlacedDecoderConfig(768, 6, 12, **_GATED), terms=_terms()),
+        train=base.train.replace(warmup_steps=53_000, clip_norm=None),
     )
 
 
@@ -81,7 +100,13 @@ def bat_tiny() -> Recipe:
             "4 clones, a decoder of 2 layers and width 128; published: 16, and 6 layers",
             DECAY,
             PLACES,
+            "gradients clipped at 4; published: not clipped",
         ),
-        objective=base.objective.replace(mask=RandomMask(ratio=0.8), decoder=TransformerDecoderConfig(128, 2, 4)),
+        measure_statistics=False,
+        window=small_scale.window(2.55),
+        frontend=preset("bat128"),
+        augment=ViewPlanConfig(wave=(WaveRollConfig(),)),
+        encoder=layout("bat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        objective=base.objective.replace(decoder=PlacedDecoderConfig(128, 2, 4, **_GATED), terms=_terms()),
         train=base.train.replace(steps=1400),
     )

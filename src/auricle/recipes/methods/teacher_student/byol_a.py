@@ -13,6 +13,7 @@ from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.objectives.predictive.bootstrap import BootstrapConfig, byol_head
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 BYOL_A = Method(
@@ -53,7 +54,8 @@ NOTES = Notes(
         _HEADS,
     ),
     deviations=VIEWS_DEVIATIONS,
-    not_specified=(
+    not_specified=searched(
+        "papers, released code and its configuration",
         "first weights of the heads: uniform within the inverse root of their inputs",
         "the teacher follows after every step (the release does so one step later)",
     ),

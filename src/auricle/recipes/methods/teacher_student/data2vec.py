@@ -27,9 +27,8 @@ DATA2VEC = Method(
     learns="tests/learning/test_learn_data2vec.py",
 )
 # Of data2vec and of the methods on its encoder.
-ADAM = "AdamW with decay 0.01; published: Adam"
+ADAM = "biases and norms have no weight decay; released code: all parameters have"
 DITHERED = "noise at -80 dB of full scale is added, against digital silence, where the stem's norms have no gradient"
-POSITIONS = "the teacher averages the position convolutions; released code: it shares the student's (ema_layers_only)"
 SPANS = (
     "padded clips keep their own number of masked frames; published: batches cropped to their shortest clip",
     "these numbers are made equal over the whole batch; published: over each device's few clips, which masks a little "
@@ -40,6 +39,7 @@ SMALL = (
     "positions from three convolutions of kernel 5: in short windows wider ones reveal every token's place by the "
     "edges, and a short run learns places alone; published: five of kernel 19",
 )
+SMALL_VECTOR = "the mask vector starts from N(0, 0.02²); released code: uniform in [0, 1)"
 TOP_LAYERS = "the top 4 layers; published: the top 8 of 12"
 TARGET = "target: feed-forward outputs before the residual of the teacher's top layers, instance-normalised, averaged"
 NOTES = Notes(
@@ -52,17 +52,15 @@ NOTES = Notes(
     ),
     faithful=(
         TARGET,
-        "the teacher averages the layers behind the stem; the stem is the student's own",
+        "the teacher averages the layers behind the stem; stem and position convolutions are the student's own",
         "squared error summed over channels, times 1 / sqrt(D), on masked tokens; one linear layer as head",
         "spans of 10 tokens, p 0.65, equally many masked ones in clips of equal length",
         "positions from five convolutions, which no masked token leaks through (paper)",
         "each clip normalised to mean 0 and variance 1, clips of up to 20 s (paper)",
+        "betas of 0.9 and 0.98, epsilon 1e-6, decay 0.01; three stages of 0.03, 0.9 and 0.07, the last one falling to "
+        "a hundredth (paper)",
     ),
-    deviations=(
-        DITHERED,
-        POSITIONS,
-        "the mask vector starts from small normal values; released code: uniform in [0, 1)",
-    ),
+    deviations=(DITHERED,),
     cost="a step runs the whole encoder twice, once without gradient; no token is dropped",
     when_to_use="speech, and as the plain form of latent prediction; it learns slowly, and a small run mostly learns "
     "places: watch position_ratio",
@@ -83,6 +81,14 @@ def _term(layers: int) -> RegressionConfig:
     return RegressionConfig(TeacherTargetConfig(layers=layers), dims="sum/sqrt", name="latent")
 
 
+def three_stages(rise: float, hold: float, steps: int = 400_000) -> TrainConfig:
+    """Return the released optimiser: a linear rise and a plateau, shares of the steps, then a fall to a hundredth."""
+    return TrainConfig(
+        steps=steps, lr=5e-4, min_lr=5e-6, schedule="exponential", warmup_steps=round(rise * steps),
+        hold_steps=round(hold * steps), weight_decay=0.01, betas=(0.9, 0.98), eps=1e-6,
+    )  # fmt: skip
+
+
 @DATA2VEC.size("paper")
 def data2vec_paper() -> Recipe:
     """12 layers of width 768, 400,000 steps."""
@@ -90,10 +96,7 @@ def data2vec_paper() -> Recipe:
         name="data2vec",
         size="paper",
         notes=NOTES.with_deviations(
-            "after the warm-up the rate is constant; published: three stages of 0.03, 0.9 and 0.07, the last "
-            "one decaying",
             ADAM,
-            "Adam's epsilon 1e-8; released configuration: 1e-6",
             *SPANS,
         ),
         measure_statistics=False,
@@ -106,13 +109,12 @@ def data2vec_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=SpanMask(p=0.65, length=10),
             hide="token",
+            fill_init="uniform",
             decoder=NoDecoderConfig(),
-            teacher=TeacherConfig(0.999, 0.9999, steps=30_000, scope="context"),
+            teacher=TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",)),
             terms=(_term(layers=8),),
         ),
-        train=TrainConfig(
-            steps=400_000, lr=5e-4, schedule="constant", warmup_steps=12_000, weight_decay=0.01, betas=(0.9, 0.98)
-        ),
+        train=three_stages(0.03, 0.9),
     )
 
 
@@ -127,12 +129,15 @@ def data2vec_tiny() -> Recipe:
             *SMALL,
             TOP_LAYERS,
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.999 to 0.9999",
+            SMALL_VECTOR,
         ),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
         encoder=WaveformTransformerConfig.size("tiny", **SMALL_ENCODER),
         objective=paper.objective.replace(
-            teacher=TeacherConfig(0.99, 0.999, scope="context"), terms=(_term(layers=4),)
+            fill_init="normal",
+            teacher=TeacherConfig(0.99, 0.999, scope="context", copied=("position",)),
+            terms=(_term(layers=4),),
         ),
         train=small_scale.train(1000, 5e-4),
     )

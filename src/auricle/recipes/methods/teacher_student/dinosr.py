@@ -9,11 +9,12 @@ from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
 from auricle.recipes.methods.teacher_student.data2vec import (
     ADAM,
     DITHERED,
-    POSITIONS,
     SMALL,
+    SMALL_VECTOR,
     SPANS,
     data2vec_paper,
     data2vec_tiny,
+    three_stages,
 )
 
 DINOSR = Method(
@@ -30,23 +31,17 @@ NOTES = Notes(
         section="3, 4.1, and the settings released with its code",
     ),
     faithful=(
-        "a codebook for each of the teacher's top 8 layers (paper); sums and numbers of its centres decay by 0.9 a "
-        "step",
+        "a codebook for each of the teacher's top 8 layers (paper), of instance-normalised feed-forward outputs; sums "
+        "and numbers of its centres decay by 0.9 a step over the masked tokens, those of idle centres are kept; "
+        "centres begin as standard normal vectors",
         "spans of 10 tokens, p 0.8; cross-entropy on masked tokens, one linear layer a codebook, averaged over the "
         "layers",
-        "the teacher averages the layers behind the stem; its decay rises from 0.999 to 0.9999 in 30,000 steps (paper)",
+        "the teacher averages the layers behind the stem, position convolutions excepted; its decay rises from 0.999 "
+        "to 0.9999 in 30,000 steps, and it is frozen after 200,000 (paper)",
+        "data2vec's batch; three stages of 0.03, 0.47 and 0.50 of the steps, the last one falling to a hundredth "
+        "(paper)",
     ),
-    deviations=(
-        DITHERED,
-        POSITIONS,
-        "the mask vector starts from small normal values; released code: uniform in [0, 1)",
-        "all valid tokens of the batch move the centres; released code: masked ones only",
-        "sums and numbers of idle centres decay, too; released code: they are kept",
-    ),
-    not_specified=(
-        "which tensor of a layer is clustered: data2vec's, instance-normalised feed-forward outputs",
-        "start of the centres: standard normal, like the vectors; batch: data2vec's",
-    ),
+    deviations=(DITHERED,),
     cost="as data2vec: the whole encoder twice, once without gradient; distances to 8 x 256 centres for every token",
     when_to_use="Units of sound without stages. Of all methods here a lookup by place imitates this one best: watch "
     "codes0/code_accuracy against codes0/position_accuracy, and codes0/perplexity.",
@@ -61,12 +56,16 @@ def dinosr_paper() -> Recipe:
     return base.replace(
         name="dinosr",
         notes=NOTES.with_deviations(
-            "after the warm-up the rate is constant; released code: three stages of 0.03, 0.47 and 0.50",
-            "the teacher moves through the whole run; released code: it is frozen after 200,000 steps",
+            "the stem keeps learning when the teacher is frozen; released code: it is frozen, too",
             ADAM,
             *SPANS,
         ),
-        objective=base.objective.replace(mask=SpanMask(p=0.8, length=10), terms=(CodeConfig(target, name="codes"),)),
+        objective=base.objective.replace(
+            mask=SpanMask(p=0.8, length=10),
+            teacher=base.objective.teacher.replace(frozen_after=200_001),
+            terms=(CodeConfig(target, name="codes"),),
+        ),
+        train=three_stages(0.03, 0.47),
     )
 
 
@@ -82,6 +81,7 @@ def dinosr_tiny() -> Recipe:
             *SMALL,
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.999 to 0.9999",
             "4 codebooks of 64; published: 8 of 256",
+            SMALL_VECTOR,
         ),
         objective=base.objective.replace(mask=SpanMask(p=0.8, length=10), terms=(CodeConfig(target, name="codes"),)),
     )

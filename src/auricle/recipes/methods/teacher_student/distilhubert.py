@@ -28,20 +28,12 @@ NOTES = Notes(
     ),
     faithful=(
         "the student begins with the teacher's stem and first two layers, and keeps two layers",
-        "one head for each predicted layer; mean absolute difference minus log sigmoid of the cosine, added over the "
-        "layers; every token counts, nothing is masked",
+        "one head for each predicted layer, with a hidden layer of the student's width and GELU; mean absolute "
+        "difference minus log sigmoid of the cosine, added over the layers; every token counts, nothing is masked",
+        "crops of up to 15.6 s; dropout 0.1 also within the feed-forward branches, no layer drop (paper)",
+        "betas of 0.9 and 0.98, epsilon 1e-6, decay 1e-6, a linear fall after a warm-up of 7 %, clipping at 5 (paper)",
     ),
-    deviations=(
-        "AdamW's decay 0.01 and default betas; released configuration: decay 1e-6, second beta 0.98, epsilon 1e-6, "
-        "gradients clipped at 5",
-        "a crop of 15.6 s stands for longer utterances",
-        "a norm before the projection of the stem's output, and the dropout of the teacher's own training; released "
-        "configuration: no norm, no layer drop, activation dropout of 0.1",
-    ),
-    not_specified=(
-        "between the student's output and a head's: a hidden layer of the student's width with GELU",
-        "after a warm-up of 7 % the rate falls linearly to 0",
-    ),
+    deviations=("a norm before the projection of the stem's output, as in the teacher; released code: none",),
     cost="A step runs the teacher once without gradient and a small student with it. The teacher is trained first "
     "unless a run of it is given (--previous).",
     when_to_use="Where a trained encoder is too large to deploy: a quarter of HuBERT's parameters (23.5 M of 94.4 M at "
@@ -70,10 +62,10 @@ def distilhubert_paper() -> Recipe:
     """23.5 M parameters, 200,000 steps; the teacher is HuBERT's second iteration."""
     return _from(hubert_paper(), layers=(4, 8, 12), hidden=768).replace(
         loader=LoaderConfig(batch=24, workers=-1, buckets=16),
-        encoder=WaveformTransformerConfig.size("distilhubert"),
+        encoder=WaveformTransformerConfig.size("distilhubert", layer_drop=0.0, activation_dropout=0.1),
         train=TrainConfig(
-            steps=200_000, warmup_steps=14_000, lr=2e-4, min_lr=0.0, schedule="linear", weight_decay=0.01,
-            precision="bf16", save_every=5000,
+            steps=200_000, warmup_steps=14_000, lr=2e-4, min_lr=0.0, schedule="linear", betas=(0.9, 0.98), eps=1e-6,
+            weight_decay=1e-6, clip_norm=5.0, precision="bf16", save_every=5000,
         ),
     )  # fmt: skip
 
@@ -86,7 +78,8 @@ def distilhubert_tiny() -> Recipe:
             *small_scale.DEVIATIONS,
             "student: 64 channels in the stem with a norm over channels, 192 wide, two layers; published: 512 "
             "channels, a norm in the first convolution, 768 wide",
-            "windows of 2.56 s in batches of 32 for 450 steps; published: batch 24 for 200,000 steps",
+            "windows of 2.56 s in batches of 32 for 450 steps at decay 0.01, not clipped; published: batch 24 for "
+            "200,000 steps at decay 1e-6, clipped at 5",
             "the teacher is HuBERT's first iteration, whose layers 2, 4 and 6 are predicted; published: the second "
             "iteration, layers 4, 8 and 12",
         ),

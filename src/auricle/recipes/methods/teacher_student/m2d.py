@@ -9,18 +9,20 @@ from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.objectives.masks.samplers import RandomMask
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
+from auricle.objectives.predictive.heads import LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPredictionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig
 from auricle.objectives.targets.teachers import TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.teacher_student.eat import PLACES, SMALL_POSITIONS
+from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
 M2D = Method(
     name="m2d",
     paradigm="teacher-student",
     summary="M2D: from the visible patches, predict a slow teacher's output for the masked patches alone.",
+    learns="tests/learning/test_learn_m2d.py",
 )
 NOTES = Notes(
     method="m2d",
@@ -31,19 +33,17 @@ NOTES = Notes(
         section="3, 4.1 and the released settings",
     ),
     faithful=(
-        "70 % of the patches masked at random; the student sees the others, the teacher these only",
+        "70 % of the patches masked at random; the student sees the others, the teacher these only; both see the class "
+        "token and share the patch projection",
+        "the teacher's blocks begin with weights of their own; all linear layers and patches Xavier-uniform",
         "target: the teacher's output, each token standardised; 2 - 2 cos on masked patches",
         "clip vectors: the frequency tokens of a time step side by side",
         "predictor of 16 heads, weight decay 0.05 (paper)",
     ),
-    deviations=(
-        "no class token; released code: one",
-        "the teacher starts as a copy of the student; released code: with weights of its own",
-    ),
-    not_specified=("steps of an epoch: those of 2 M clips",),
+    not_specified=searched("paper, released settings", "steps of an epoch: those of 2 M clips"),
     cost="a step encodes 0.3 of each clip's patches with gradient and 0.7 without",
-    when_to_use="a general encoder for sounds, where batches are large and runs long; in short runs the teacher easily "
-    "encodes places only: watch position_ratio",
+    when_to_use="a general encoder for sounds, where batches are large and runs long; watch position_ratio: a teacher "
+    "that encodes places only is easily predicted",
 )
 
 # Steps of an epoch of AudioSet (about 2 M clips) at a batch of 2048.
@@ -66,11 +66,14 @@ def m2d_paper() -> Recipe:
         objective=MaskedPredictionConfig(
             mask=RandomMask(ratio=0.7),
             hide="drop",
-            decoder=TransformerDecoderConfig(512, 8, 16),
-            teacher=TeacherConfig(0.99995, 0.99999),
+            decoder=TransformerDecoderConfig(512, 8, 16, init="xavier_uniform"),
+            teacher=TeacherConfig(0.99995, 0.99999, scope="context", start="own"),
             terms=(
                 RegressionConfig(
-                    TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"), measure="cosine", name="latent"
+                    TeacherTargetConfig(layers=-1, per_layer="layer", sight="masked"),
+                    LinearHeadConfig(init="xavier_uniform"),
+                    measure="cosine",
+                    name="latent",
                 ),
             ),
         ),
@@ -96,13 +99,13 @@ def m2d_tiny() -> Recipe:
             "encoder of 6 layers and width 192 on 2.55 s, predictor of 2 layers and width 128; published: 12 of 768 on "
             "6.07 s, 8 of 512",
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.99995 to 0.99999",
-            PLACES,
         ),
         window=small_scale.window(2.55),
         loader=small_scale.loader(64),
-        encoder=layout("m2d", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
+        encoder=layout("m2d", "tiny", depth=6, frames=256),
         objective=paper.objective.replace(
-            decoder=TransformerDecoderConfig(128, 2, 4), teacher=TeacherConfig(0.99, 0.999)
+            decoder=TransformerDecoderConfig(128, 2, 4, init="xavier_uniform"),
+            teacher=TeacherConfig(0.99, 0.999, scope="context", start="own"),
         ),
         train=small_scale.train(2400, 5e-4, betas=(0.9, 0.95), clip_norm=3.0),
     )

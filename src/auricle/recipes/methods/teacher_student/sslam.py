@@ -5,15 +5,12 @@ from __future__ import annotations
 from auricle.audio.ops.feature_mixing import PartialMaxMixConfig
 from auricle.audio.view_plan import ViewPlanConfig
 from auricle.objectives.predictive.conv_decoder import Conv2dDecoderConfig
-from auricle.objectives.predictive.heads import IdentityHeadConfig
 from auricle.objectives.predictive.joint_views import JointViewsConfig
 from auricle.objectives.predictive.source_retention import SourceRetentionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
-from auricle.objectives.predictive.terms import RegressionConfig
-from auricle.objectives.targets.target import TermConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.teacher_student.eat import DECAY, MASK, PLACES, SMALLER, eat_paper, eat_tiny, latent_terms
+from auricle.recipes.methods.teacher_student.eat import CLIP_HEAD, DECAY, MASK, PLACES, SMALLER, eat_paper, eat_tiny
 from auricle.recipes.notes import PADDED
 
 SSLAM = Method(
@@ -32,35 +29,27 @@ NOTES = Notes(
     faithful=(
         "a first stage of EAT, then clips and their mixtures in one batch with the same masks",
         "element-wise maximum of log-mel features with the neighbour, two stretches of 240 of 1024 frames unmixed",
-        "the clip's target from the last layer only; retention: the mean of the teacher's latents of both sources",
+        "the clip's target from the last layer only, its term a sum as in EAT (paper); retention, on all masked "
+        "patches of a mixture: the mean of the teacher's latents of both sources, of the clip's own where unmixed",
+        "all terms with weight 1, the teacher's decay as in the first stage (paper)",
     ),
     deviations=(
         "the second stage begins with the first one's encoder, its teacher with a copy of it; decoder and heads are "
         "fresh",
         "one pass of the teacher over whole clips, of which mixed stretches are compared; published: a further pass, "
         "on the second clip's mixed stretch",
-        "retention compares masked tokens with at least half of their frames mixed; released code: all masked patches "
-        "of the mixed half",
-        "the clip term is a mean; released code: a sum, as in EAT",
-        "no roll and no gain of the waveform before mixing",
+        "unmixed stretches are drawn for each clip, to the frame; released code: once for a batch, at multiples of 16 "
+        "frames",
     ),
-    not_specified=("weights of the terms: 1", "the teacher's decay in the second stage: EAT's"),
     cost="twice EAT's step for a batch: its second half is the first one mixed",
     when_to_use="sounds that overlap: soundscapes, polyphony; otherwise EAT is as good and simpler",
 )
 
 
 def _second_stage(first: Recipe, clones: int, decoder: Conv2dDecoderConfig, teacher: TeacherConfig) -> Recipe:
-    """Return the stage on mixtures that begins with the weights of a first stage of EAT."""
-    patch, _ = latent_terms("means")
-    clip: TermConfig = RegressionConfig(
-        TeacherClipTargetConfig(TeacherTargetConfig(layers=1, after="layer")),
-        where="clip",
-        head=IdentityHeadConfig(),
-        dims="sum/sqrt",
-        reduce="clip_mean",
-        name="clip",
-    )
+    """Return the stage on mixtures that begins with the weights of a first stage of EAT, and has its terms."""
+    patch, clip = first.objective.terms
+    last = TeacherClipTargetConfig(TeacherTargetConfig(layers=1, after="layer"))
     return first.replace(
         name="sslam",
         notes=NOTES,
@@ -73,7 +62,7 @@ def _second_stage(first: Recipe, clones: int, decoder: Conv2dDecoderConfig, teac
             clones=clones,
             decoder=decoder,
             teacher=teacher,
-            terms=(patch, clip, SourceRetentionConfig()),
+            terms=(patch, clip.replace(target=last), SourceRetentionConfig()),
         ),
     )
 
@@ -101,6 +90,7 @@ def sslam_tiny() -> Recipe:
             "4 clones, a decoder of 2 layers and width 192, shorter stages; published: 8, and 6 of 768",
             DECAY,
             PLACES,
+            CLIP_HEAD,
         ),
         train=first.train.replace(steps=450, lr=1e-4, warmup_steps=45),
     )

@@ -1,0 +1,97 @@
+"""Silent recordings: one rule and one sentence, in the ledger of whatever reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from auricle.corpus.ledger import beside
+from auricle.corpus.losses import silence
+from auricle.corpus.scan import scan
+from auricle.evaluation.probing import probe
+from auricle.models.embedding import embed
+from auricle.recipes import get_recipe
+from auricle.recipes.pretraining import pretrain
+
+SILENT = ("constant.wav", "zero.wav")
+SAID = "pre-training skips it, embeddings and probes use it"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten recordings; one is a constant at another rate than the encoder's, which rings where it is resampled."""
+    data = tmp_path_factory.mktemp("silent") / "data"
+    data.mkdir()
+    for i in range(8):
+        soundfile.write(data / f"{i}.wav", np.random.default_rng(i).normal(0, 0.1, 16000), 16000)
+    soundfile.write(data / "constant.wav", np.full(44100, 0.3), 44100)
+    soundfile.write(data / "zero.wav", np.zeros(16000), 16000)
+    rows = [f"{file},{'ab'[i % 2]},{i % 2}\n" for i, file in enumerate(sorted(p.name for p in data.glob("*.wav")))]
+    (data / "metadata.csv").write_text("file,label,fold\n" + "".join(rows))
+    return data
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(_recipe(), data, tmp_path_factory.mktemp("silent") / "run", progress=False)
+
+
+def _recipe(**loader: Any) -> Any:
+    recipe = get_recipe("audiomosaic", "tiny")
+    return recipe.replace(
+        train=recipe.train.replace(steps=3, warmup_steps=1, precision="fp32", device="cpu"),
+        window=recipe.window.replace(seconds=0.64),
+        loader=recipe.loader.replace(**({"batch": 8} | loader)),
+        encoder=recipe.encoder.replace(width=24, depth=2, heads=2, frames=64),
+    )
+
+
+def _entries(ledger: Path) -> tuple[str, list[dict[str, Any]]]:
+    head, *entries = map(json.loads, ledger.read_text().splitlines())
+    return head["sentence"], [entry for entry in entries if entry["cause"] == "silent"]
+
+
+def _ledgers(data: Path, run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    scan(data, out=folder / "scan.parquet")
+    yield "scan", beside(folder / "scan.parquet")
+    embed(run, data, folder / "vectors.parquet", progress=False)
+    yield "embed", beside(folder / "vectors.parquet")
+    probe(run, task="folder", data=data, out=folder / "probes", probes=["knn"], progress=False)
+    yield "probe", next((folder / "probes").rglob("ledger.jsonl"))
+    yield "pretrain", run / "ledger.jsonl"
+
+
+def test_every_ledger_names_them_with_one_sentence(data: Path, run: Path, tmp_path: Path) -> None:
+    said: set[str] = set()
+    for command, ledger in _ledgers(data, run, tmp_path):
+        sentence, entries = _entries(ledger)
+        skipped = command == "pretrain"
+        assert sentence == (
+            "8 of 10 recordings used; 2 skipped: 2 silent" if skipped else "10 of 10 recordings used (2 silent)"
+        ), command
+        assert {(entry["name"], entry["used"]) for entry in entries} == {(name, not skipped) for name in SILENT}
+        assert all(SAID in entry["reason"] for entry in entries)
+        said |= {entry["reason"] for entry in entries}
+    assert len(said) == 1
+
+
+def test_one_line_for_each_when_a_scanned_table_is_trained_on(data: Path, tmp_path: Path) -> None:
+    table = scan(data, out=tmp_path / "scan.parquet").table
+    assert table is not None
+    run = pretrain(_recipe(), table, tmp_path / "run", progress=False)
+    sentence, entries = _entries(run / "ledger.jsonl")
+    assert sentence == "8 of 10 recordings used; 2 skipped: 2 silent"
+    assert sorted(entry["name"] for entry in entries) == sorted(SILENT)
+    kept = pretrain(_recipe(skip_silent=False, batch=10), table, tmp_path / "kept", progress=False)
+    assert _entries(kept / "ledger.jsonl")[0] == "10 of 10 recordings used (2 silent)"
+
+
+def test_the_rule_is_the_range_of_the_samples() -> None:
+    assert silence(0.99e-4).cause == "silent"  # type: ignore[union-attr]
+    assert silence(1e-4) is None
