@@ -281,3 +281,12 @@ def test_one_long_recording(auricle: Command, data: Path) -> None:
     auricle.works(*changed(changed(words, "--loader.sampling", "clip"), "--out", "clip"))
     assert "loader.sampling" not in Path("clip/events.log").read_text()
     assert json.loads(Path("clip/recipe.json").read_text())["loader"]["sampling"] == "clip"
+
+
+@executes("or a folder; set --out")
+def test_the_table_of_a_scan_is_parquet(auricle: Command, data: Path) -> None:
+    words = ["corpus", "scan", "data"]
+    auricle.works(
+        *words, *after(auricle.refused(*words, "--out", "t.csv"), "or a folder; set ", r"(--out \S+)").split()
+    )
+    assert Path("t.parquet").exists()
