@@ -105,10 +105,10 @@ class TransformerDecoder(Decoder):
         super().__init__()
         self.config = config
         self.width = config.width
-        self.embed = nn.Linear(width, config.width)
+        self.embed: nn.Module = nn.Linear(width, config.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.norm: nn.Module = nn.LayerNorm(config.width, eps=1e-6)
         self._tables: dict[tuple[int, int], Tensor] = {}
         initialise_linear(self, generator, config.init)
         with torch.no_grad():

@@ -60,6 +60,21 @@ SMALLER_WAVE = "waveform worker of 64, 32 and 16 channels, strides 8, 5 and 4; r
 _EPOCH = 470
 
 
+def _objective(wave: WaveWorkerConfig) -> WorkersConfig:
+    """Return seven workers, of which one predicts the waveform."""
+    return WorkersConfig(
+        workers=(
+            wave,
+            FrameWorkerConfig("lps", FrameSpectrumConfig()),
+            FrameWorkerConfig("mfcc", FrameSpectrumConfig(bands="mel", n_fft=512, cepstra=20)),
+            FrameWorkerConfig("prosody", ProsodyConfig()),
+            PairWorkerConfig("lim", "local"),
+            PairWorkerConfig("gim", "global"),
+            PairWorkerConfig("spc", "sequence"),
+        )
+    )
+
+
 @PASE.size("paper")
 def pase_paper() -> Recipe:
     """5.8 M parameters, 150 epochs of 50 hours."""
@@ -70,17 +85,7 @@ def pase_paper() -> Recipe:
         frontend=WaveformConfig(),
         augment=ViewPlanConfig(crop=CropConfig(seconds=1.0, each=True)),
         encoder=PaseConfig.size("base"),
-        objective=WorkersConfig(
-            workers=(
-                WaveWorkerConfig(strides=(4, 4, 10)),
-                FrameWorkerConfig("lps", FrameSpectrumConfig()),
-                FrameWorkerConfig("mfcc", FrameSpectrumConfig(bands="mel", n_fft=512, cepstra=20)),
-                FrameWorkerConfig("prosody", ProsodyConfig()),
-                PairWorkerConfig("lim", "local"),
-                PairWorkerConfig("gim", "global"),
-                PairWorkerConfig("spc", "sequence"),
-            )
-        ),
+        objective=_objective(WaveWorkerConfig(strides=(4, 4, 10))),
         window=WindowConfig(seconds=4.0, short="repeat"),
         loader=small_scale.loader(32),
         train=TrainConfig(steps=150 * _EPOCH, lr=5e-4, weight_decay=0.0, warmup_steps=0, save_every=_EPOCH),
@@ -94,8 +99,7 @@ SMALL_WAVE = WaveWorkerConfig(channels=(64, 32, 16), kernel=None, hidden=16)
 @PASE.size("tiny")
 def pase_tiny() -> Recipe:
     """Small scale: half the channels, 1000 steps."""
-    paper = pase_paper()
-    return paper.replace(
+    return pase_paper().replace(
         size="tiny",
         notes=NOTES.with_deviations(
             "half the channels: 1.5 million weights; published: 5.8 million",
@@ -104,7 +108,7 @@ def pase_tiny() -> Recipe:
             *small_scale.DEVIATIONS,
         ),
         encoder=PaseConfig.size("tiny"),
-        objective=paper.objective.replace(workers=(SMALL_WAVE, *paper.objective.workers[1:])),
+        objective=_objective(SMALL_WAVE),
         window=small_scale.window(2.56),
         loader=small_scale.loader(16),
         train=small_scale.train(1000, 1e-3),

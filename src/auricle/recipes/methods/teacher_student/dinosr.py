@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auricle.objectives.masks.spans import SpanMask
+from auricle.objectives.predictive.teacher import TeacherConfig
 from auricle.objectives.predictive.terms import CodeConfig
 from auricle.objectives.targets.online_clusters import OnlineClusterTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
@@ -62,7 +63,9 @@ def dinosr_paper() -> Recipe:
         ),
         objective=base.objective.replace(
             mask=SpanMask(p=0.8, length=10),
-            teacher=base.objective.teacher.replace(frozen_after=200_001),
+            teacher=TeacherConfig(
+                0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", copied=("position",)
+            ),
             terms=(CodeConfig(target, name="codes"),),
         ),
         train=three_stages(0.03, 0.47),

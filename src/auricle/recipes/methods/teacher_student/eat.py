@@ -73,7 +73,7 @@ MASK = InverseBlockMask(ratio=0.8, size=5, adjust=0.07)
 _DEVICE, _BATCH = 12, 48
 
 
-def _terms(released: bool) -> tuple[TermConfig, ...]:
+def latent_terms(released: bool) -> tuple[TermConfig, ...]:
     """Return EAT's two terms: masked patches, and the clip's class token.
 
     Args:
@@ -113,7 +113,7 @@ def eat_paper() -> Recipe:
             clones=16,
             decoder=Conv2dDecoderConfig(),
             teacher=TeacherConfig(0.9998, 0.99999, steps=100_000),
-            terms=_terms(released=True),
+            terms=latent_terms(released=True),
         ),
         train=TrainConfig(
             steps=400_000, lr=5e-4, warmup_steps=53_333, weight_decay=0.05, betas=(0.9, 0.95), clip_norm=4.0
@@ -143,7 +143,7 @@ def eat_tiny() -> Recipe:
             clones=4,
             decoder=Conv2dDecoderConfig(width=192, depth=2),
             teacher=TeacherConfig(0.99, 0.999),
-            terms=_terms(released=False),
+            terms=latent_terms(released=False),
         ),
         train=small_scale.train(1800, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
     )

@@ -8,9 +8,19 @@ from auricle.objectives.predictive.conv_decoder import Conv2dDecoderConfig
 from auricle.objectives.predictive.joint_views import JointViewsConfig
 from auricle.objectives.predictive.source_retention import SourceRetentionConfig
 from auricle.objectives.predictive.teacher import TeacherConfig
+from auricle.objectives.targets.target import TermConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.teacher_student.eat import CLIP_HEAD, DECAY, MASK, PLACES, SMALLER, eat_paper, eat_tiny
+from auricle.recipes.methods.teacher_student.eat import (
+    CLIP_HEAD,
+    DECAY,
+    MASK,
+    PLACES,
+    SMALLER,
+    eat_paper,
+    eat_tiny,
+    latent_terms,
+)
 from auricle.recipes.notes import PADDED
 
 SSLAM = Method(
@@ -46,9 +56,11 @@ NOTES = Notes(
 )
 
 
-def _second_stage(first: Recipe, clones: int, decoder: Conv2dDecoderConfig, teacher: TeacherConfig) -> Recipe:
+def _second_stage(
+    first: Recipe, terms: tuple[TermConfig, ...], clones: int, decoder: Conv2dDecoderConfig, teacher: TeacherConfig
+) -> Recipe:
     """Return the stage on mixtures that begins with the weights of a first stage of EAT, and has its terms."""
-    patch, clip = first.objective.terms
+    patch, clip = terms
     last = TeacherClipTargetConfig(TeacherTargetConfig(layers=1, after="layer"))
     return first.replace(
         name="sslam",
@@ -72,7 +84,7 @@ def sslam_paper() -> Recipe:
     """8 clones, 200,000 steps behind EAT's."""
     first = eat_paper()
     teacher = TeacherConfig(0.9998, 0.99999, steps=100_000)
-    return _second_stage(first, 8, Conv2dDecoderConfig(), teacher).replace(
+    return _second_stage(first, latent_terms(released=True), 8, Conv2dDecoderConfig(), teacher).replace(
         notes=NOTES.with_deviations(PADDED), train=first.train.replace(steps=200_000, lr=5e-5, warmup_steps=25_000)
     )
 
@@ -83,7 +95,7 @@ def sslam_tiny() -> Recipe:
     first = eat_tiny()
     first = first.replace(train=first.train.replace(steps=1000))
     decoder = Conv2dDecoderConfig(width=192, depth=2)
-    return _second_stage(first, 4, decoder, TeacherConfig(0.99, 0.999)).replace(
+    return _second_stage(first, latent_terms(released=False), 4, decoder, TeacherConfig(0.99, 0.999)).replace(
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
             SMALLER,
