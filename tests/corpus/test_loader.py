@@ -304,15 +304,6 @@ def test_impossible_settings_are_refused(corpus, settings, message):
         loader(corpus, **settings)
 
 
-def test_a_batch_is_lowered_to_a_smaller_corpus(corpus):
-    batches = loader(corpus, batch=21)
-    assert (batches.asked.batch, batches.config.batch, batches.steps_per_epoch) == (21, 20, 1)
-    said = "the corpus fills 20 windows in an epoch, too few for a batch as it is set: --loader.batch is lowered to 20"
-    assert batches.warnings() == (said,)
-    assert sorted(next(batches.iterate()).clip.tolist()) == list(range(20))
-    assert loader(corpus, batch=20).warnings() == ()
-
-
 def test_an_empty_corpus_is_refused(corpus):
     with pytest.raises(CorpusError, match="nothing to load: no clips"):
         loader(corpus.select([]))

@@ -202,7 +202,6 @@ def test_a_frozen_model_of_your_own_is_fine_tuned(auricle: Command, data: Path) 
 
 @executes(
     "Set --on-leak drop to evaluate without them, or --on-leak warn",
-    "the score is optimistic; --on-leak drop removes them",
 )
 def test_copies_in_the_test_part(auricle: Command, tmp_path: Path) -> None:
     columns = {"label": ["high", "low"] * 6, "split": ["train"] * 8 + ["test"] * 4}
