@@ -59,7 +59,7 @@ def test_channels_that_cancel_are_read_one_by_one(auricle: Command, tmp_path: Pa
     soundfile.write(tmp_path / "data" / "a.wav", np.stack([noise, -noise], 1), RATE)
     message = auricle.refused(*EMBED)
     auricle.works(*EMBED, *after(message, "read one of them: ", r"(--channel \d)").split())
-    auricle.works(*EMBED, *after(message, "(or ", r"(--channel loudest)").split())
+    auricle.works(*EMBED, "--overwrite", *after(message, "(or ", r"(--channel loudest)").split())
 
 
 @executes(
