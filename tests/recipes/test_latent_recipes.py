@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auricle.audio.frontends.presets import preset
+from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.contract import Ability
 from auricle.objectives.masks.blocks import InverseBlockMask
 from auricle.objectives.masks.jepa import JepaMask
@@ -32,6 +33,7 @@ def optimiser(recipe: Recipe) -> tuple[object, ...]:
 
 def test_eat() -> None:
     recipe, o = paper("eat")
+    assert recipe.augment == PlainViewsConfig()
     assert (o.mask, o.hide, o.clones) == (InverseBlockMask(0.8, 5, 0.07), "drop", 16)
     assert o.decoder == Conv2dDecoderConfig(width=768, depth=6, kernel=3, groups=16)
     assert o.teacher == TeacherConfig(0.9998, 0.99999, steps=100_000, scope="all")

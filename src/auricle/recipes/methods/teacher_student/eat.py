@@ -7,6 +7,7 @@ from typing import Any
 from auricle.audio.frontends.presets import preset
 from auricle.audio.ops.wave_ops import WaveGainConfig, WaveRollConfig
 from auricle.audio.view_plan import ViewPlanConfig
+from auricle.audio.views import PlainViewsConfig
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.spectrogram_layouts import layout
@@ -45,7 +46,6 @@ CLIP_HEAD = (
     "directly, and the clip term is a sum, 192 times its mean"
 )
 TEACHER = "the teacher averages the whole encoder, patches included"
-WAVE = "circular roll of the waveform and gain Beta(10, 10) + 0.5; released code: pre-trains without them"
 PADDED_TARGETS = f"{PADDED}; nor does it count in targets"
 NOTES = Notes(
     method="eat",
@@ -56,13 +56,12 @@ NOTES = Notes(
         section="3, 4.1 and the released code and its configuration",
     ),
     faithful=(
-        "inverse block mask",
+        "no augmentation (paper); inverse block mask",
         *TARGETS,
         DIRECT_CLIP,
         TEACHER,
         "decoder of two-dimensional convolutions behind noise of 0.01 in masked positions",
     ),
-    deviations=(WAVE,),
     cost="a step encodes each clip once whole, without gradient, and its clones at a fifth of their patches each",
     when_to_use="the strongest of the latent predictors for sound events at a small cost of pre-training; needs an "
     "encoder that can drop tokens",
@@ -105,7 +104,7 @@ def eat_paper() -> Recipe:
         window=WindowConfig(seconds=10.24, short="pad", crop="start"),
         loader=LoaderConfig(batch=_BATCH),
         frontend=preset("kaldi128"),
-        augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
+        augment=PlainViewsConfig(),
         encoder=layout("eat", "base"),
         objective=MaskedPredictionConfig(
             mask=MASK,
@@ -134,10 +133,12 @@ def eat_tiny() -> Recipe:
             DECAY,
             PLACES,
             CLIP_HEAD,
+            "circular roll of the waveform and gain Beta(10, 10) + 0.5, against few clips; released code: neither",
         ),
         measure_statistics=True,
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
+        augment=ViewPlanConfig(wave=(WaveRollConfig(), WaveGainConfig(beta=10.0))),
         encoder=layout("eat", "tiny", depth=6, frames=256, **SMALL_POSITIONS),
         objective=paper.objective.replace(
             clones=4,

@@ -27,6 +27,7 @@ SSLAM = Method(
     name="sslam",
     paradigm="teacher-student",
     summary="SSLAM: a second stage of EAT on clips and their mixtures, whose latents retain both sources.",
+    learns="tests/learning/test_learn_sslam.py",
 )
 NOTES = Notes(
     method="sslam",
