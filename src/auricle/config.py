@@ -25,6 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from annotated_types import Ge, Gt, Le, Lt
 
 from auricle.errors import ConfigError
+from auricle.words import close_names
 
 
 def nearest(name: str, names: Iterable[str], *, known: bool = True) -> str:
@@ -36,66 +37,12 @@ def nearest(name: str, names: Iterable[str], *, known: bool = True) -> str:
         known: list them where none is close; False: then say nothing.
     """
     every = sorted(set(names))
-    close = _close(name, every)
+    close = close_names(name, every)
     if close or not known:
         return f"; did you mean {_choices(tuple(close))}?" if close else ""
     # A folder may hold thousands of names; the first twenty show what kind they are.
     more = f" and {len(every) - 20} more" if len(every) > 20 else ""
     return f"; known: {', '.join(every[:20])}{more}"
-
-
-def _close(name: str, names: Iterable[str]) -> list[str]:
-    """Return the names that are closest to what was asked for, none where several fit alike or none is near.
-
-    Near are: another case or other separators, a few typing errors, one of the words (`scan` of `corpus scan`), and
-    the begin or end (`train` of `pretrain`).
-    """
-    asked = _letters(name)
-    allowed = 0 if len(asked) < 3 else 1 + (len(asked) > 5) + (len(asked) > 9)
-    found: dict[float, list[str]] = {}
-    for other in names:
-        own = _letters(other)
-        if own == asked:
-            far: float = 0
-        elif abs(len(own) - len(asked)) <= allowed and (typed := _typing_errors(asked, own, allowed)) <= allowed:
-            far = typed
-        elif allowed and asked in map(_letters, _WORDS.findall(other)):
-            far = 1.5
-        elif len(asked) > 3 and (own.startswith(asked) or own.endswith(asked)):
-            far = 3.5
-        else:
-            continue
-        found.setdefault(far, []).append(other)
-    best = found[min(found)] if found else []
-    return best if len(best) <= _GUESSES else []
-
-
-_WORDS = re.compile(r"[^\W_]+")
-# More names that are equally close are no guess any more.
-_GUESSES = 3
-
-
-def _letters(name: str) -> str:
-    return "".join(_WORDS.findall(name.lower()))
-
-
-def _typing_errors(one: str, other: str, most: int) -> int:
-    """Return how many letters are missing, added, wrong or swapped with their neighbour; above `most`, at least that.
-
-    Optimal string alignment, row by row.
-    """
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        before, above, row = row, before, [i]
-        for j, its in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != its))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == its:
-                cost = min(cost, above[j - 2] + 1)
-            row.append(cost)
-        if min(row) > most:
-            return most + 1
-    return row[-1]
 
 
 # Bounds of a setting; `Count | None` and `tuple[Share, ...]` are checked inside, too.

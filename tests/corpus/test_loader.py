@@ -220,21 +220,6 @@ def test_silent_clips_can_be_kept(tmp_path, record):
         next(loader(corpus, batch=1).iterate())
 
 
-def test_a_long_silent_recording_is_skipped_and_one_that_sounds_at_its_end_is_not(tmp_path, record):
-    late = np.zeros(8000 * 60)
-    late[-4000:] = np.random.default_rng(0).normal(0, 0.1, 4000)
-    record(tmp_path / "late.wav", late, rate=8000)
-    record(tmp_path / "silent.wav", np.full(8000 * 60, 0.2), rate=8000)
-    record(tmp_path / "short.wav", seconds=1.0, rate=8000)
-    batches = loader(open_corpus(tmp_path), batch=3)
-    drawn = {int(row) for batch in take(batches, 0, 4) for row in batch.clip}
-    assert drawn == {0, 1}
-    assert {row: why.cause for row, why in batches.lost.items()} == {2: "silent"}
-    kept = loader(open_corpus(tmp_path), batch=3, skip_silent=False)
-    next(kept.iterate())
-    assert list(kept.silent) == [2]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_usable_ends_with_a_reason(tmp_path, record, workers):
     for i in range(4):
@@ -317,15 +302,6 @@ def test_ranges_of_long_recordings(tmp_path, record):
 def test_impossible_settings_are_refused(corpus, settings, message):
     with pytest.raises(ConfigError, match=message):
         loader(corpus, **settings)
-
-
-def test_a_batch_is_lowered_to_a_smaller_corpus(corpus):
-    batches = loader(corpus, batch=21)
-    assert (batches.asked.batch, batches.config.batch, batches.steps_per_epoch) == (21, 20, 1)
-    said = "the corpus fills 20 windows in an epoch, too few for a batch as it is set: --loader.batch is lowered to 20"
-    assert batches.warnings() == (said,)
-    assert sorted(next(batches.iterate()).clip.tolist()) == list(range(20))
-    assert loader(corpus, batch=20).warnings() == ()
 
 
 def test_an_empty_corpus_is_refused(corpus):

@@ -48,6 +48,14 @@ def test_copies_are_found_by_what_they_hold(tmp_path: Path) -> None:
     assert again == []
 
 
+@pytest.mark.parametrize(("shared", "copies"), [(0.92, 0), (0.97, 1)])
+def test_two_strokes_of_one_instrument_are_no_copies(tmp_path: Path, shared: float, copies: int) -> None:
+    one, other = 0.1 * np.random.default_rng(0).standard_normal((2, 2 * RATE))
+    second = shared * one + np.sqrt(1 - shared**2) * other
+    corpus = corpus_of(tmp_path / "clips", {"a.wav": (one, RATE), "b.wav": (second, RATE)})
+    assert len(find_copies(corpus, [0, 1])) == copies
+
+
 def test_silent_short_and_unreadable_clips(tmp_path: Path) -> None:
     """Silence is equal to silence, and no near copy of anything."""
     silence, tick = np.zeros(RATE, np.float32), np.full(20, 0.5, np.float32)

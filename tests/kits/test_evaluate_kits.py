@@ -254,7 +254,7 @@ def test_refusals(encoder: FrozenEncoder, tones: Callable[..., Corpus], quick: d
         evaluate_by_protocol([], CARD, corpus, **quick)
     with pytest.raises(ConfigError, match="did you mean 'hear'"):
         evaluate_by_protocol([encoder], CARD, corpus, protocol="heer", **quick)
-    with pytest.raises(ConfigError, match="RetrievalRule"):
+    with pytest.raises(ConfigError, match="of type retrieval"):
         evaluate_by_protocol([encoder], TaskCard(name="r", rule=RetrievalRule()), corpus, **quick)
     with pytest.raises(ConfigError, match="its own: leave seeds out"):
         evaluate_by_protocol([encoder], CARD, corpus, **{**quick, "config": CONFIG.replace(seeds=2)})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from auricle.errors import ConfigError
 from auricle.metrics.abx import abx_error
-from auricle.metrics.warping import warping_cost, warping_path
+from auricle.metrics.warping import warping_cost
 
 
 def cheapest(table: np.ndarray) -> float:
@@ -28,6 +28,22 @@ def cheapest(table: np.ndarray) -> float:
         return float(table[i, j]) + before
 
     return cost(table.shape[0] - 1, table.shape[1] - 1)
+
+
+def warping_path(distances: np.ndarray) -> np.ndarray:
+    """The cheapest path `(steps, 2)` through one table, a cell at a time."""
+    rows, columns = distances.shape
+    total = np.full((rows + 1, columns + 1), math.inf)
+    total[0, 0] = 0.0
+    for i, j in product(range(rows), range(columns)):
+        total[i + 1, j + 1] = distances[i, j] + min(total[i, j], total[i + 1, j], total[i, j + 1])
+    path = [(rows - 1, columns - 1)]
+    while path[-1] != (0, 0):
+        i, j = path[-1]
+        before = [(total[i, j], i - 1, j - 1), (total[i + 1, j], i, j - 1), (total[i, j + 1], i - 1, j)]
+        _, i, j = min(before, key=lambda c: c[0])
+        path.append((i, j))
+    return np.array(path[::-1])
 
 
 @settings(max_examples=40, deadline=None)

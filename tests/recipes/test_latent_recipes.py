@@ -54,7 +54,7 @@ def test_eat() -> None:
 def test_data2vec() -> None:
     recipe, o = paper("data2vec")
     assert (o.mask, o.hide, o.decoder) == (SpanMask(0.65, 10), "token", NoDecoderConfig())
-    assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",))
+    assert o.teacher == TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", positions="copied")
     assert o.fill_init == "uniform"
     (term,) = o.terms
     assert (term.target.layers, term.target.tensor, term.target.per_layer, term.target.after) == (
@@ -75,7 +75,7 @@ def test_data2vec() -> None:
 def test_dinosr() -> None:
     recipe, o = paper("dinosr")
     assert o.teacher == TeacherConfig(
-        0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", copied=("position",)
+        0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", positions="copied"
     )
     (term,) = o.terms
     assert (term.target.layers, term.target.clusters, term.target.decay) == (8, 256, 0.9)

@@ -59,7 +59,7 @@ def test_channels_that_cancel_are_read_one_by_one(auricle: Command, tmp_path: Pa
     soundfile.write(tmp_path / "data" / "a.wav", np.stack([noise, -noise], 1), RATE)
     message = auricle.refused(*EMBED)
     auricle.works(*EMBED, *after(message, "read one of them: ", r"(--channel \d)").split())
-    auricle.works(*EMBED, *after(message, "(or ", r"(--channel loudest)").split())
+    auricle.works(*EMBED, "--overwrite", *after(message, "(or ", r"(--channel loudest)").split())
 
 
 @executes(
@@ -202,7 +202,6 @@ def test_a_frozen_model_of_your_own_is_fine_tuned(auricle: Command, data: Path) 
 
 @executes(
     "Set --on-leak drop to evaluate without them, or --on-leak warn",
-    "the score is optimistic; --on-leak drop removes them",
 )
 def test_copies_in_the_test_part(auricle: Command, tmp_path: Path) -> None:
     columns = {"label": ["high", "low"] * 6, "split": ["train"] * 8 + ["test"] * 4}
@@ -281,3 +280,12 @@ def test_one_long_recording(auricle: Command, data: Path) -> None:
     auricle.works(*changed(changed(words, "--loader.sampling", "clip"), "--out", "clip"))
     assert "loader.sampling" not in Path("clip/events.log").read_text()
     assert json.loads(Path("clip/recipe.json").read_text())["loader"]["sampling"] == "clip"
+
+
+@executes("or a folder; set --out")
+def test_the_table_of_a_scan_is_parquet(auricle: Command, data: Path) -> None:
+    words = ["corpus", "scan", "data"]
+    auricle.works(
+        *words, *after(auricle.refused(*words, "--out", "t.csv"), "or a folder; set ", r"(--out \S+)").split()
+    )
+    assert Path("t.parquet").exists()

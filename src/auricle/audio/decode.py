@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +13,18 @@ import psutil
 import soxr
 
 from auricle.audio.container import joined_flac
-from auricle.audio.recording import IN_PART, LOUDEST, SCARCE, SILENCE, Recording, Source, cancelled, name_of
+from auricle.audio.recording import (
+    IN_PART,
+    LOUDEST,
+    SILENCE,
+    Recording,
+    Source,
+    cancelled,
+    guarded,
+    too_long,
+)
 from auricle.audio.sndfile import open_stream, opened
-from auricle.errors import AudioError, AuricleError, ConfigError, Reason, StorageError
+from auricle.errors import AudioError, ConfigError, Reason
 from auricle.words import counted
 
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
@@ -70,7 +77,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
         AudioError: missing, no regular file, unreadable, without samples, or with an impossible rate.
         StorageError: the machine lacks disk space or file handles.
     """
-    with _guarded(source), opened(source) as recording:
+    with guarded(source), opened(source) as recording:
         frames, notes = _there(recording), list(recording.notes)
         if recording.promised - frames > recording.slack:
             said = f"partly read: {frames:,} of {recording.promised:,} frames that its header promises"
@@ -115,7 +122,7 @@ def decode(
             f"decode from {start} s for {seconds} s at {rate} Hz; expected a start from 0, a positive length and rate"
         )
     channel = parse_channel(channel)
-    with _guarded(source):
+    with guarded(source):
         return _decode(source, start, seconds, rate, channel)
 
 
@@ -148,39 +155,8 @@ def _there(recording: Recording) -> int:
     return frames
 
 
-@contextmanager
-def _guarded(source: Source) -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file into an error with the file's name."""
-    try:
-        yield
-    except AuricleError:
-        raise
-    except MemoryError as error:
-        raise _too_long(source) from error
-    except OSError as error:
-        if error.errno in SCARCE:
-            raise StorageError(
-                f"{name_of(source)}: can't be read now ({error.strerror}); expected disk space and handles for more "
-                "files; free some, then run it again"
-            ) from error
-        raise AudioError(
-            f"can't be read ({error.strerror or error}); check the disk that holds it, then run it again",
-            name_of(source),
-        ) from error
-    except Exception as error:
-        raise AudioError(
-            f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
-            "drop it from the corpus",
-            name_of(source),
-        ) from error
-
-
 def _too_much(samples: int) -> bool:
     return samples > _SMALL and 12 * samples > psutil.virtual_memory().available
-
-
-def _too_long(source: Source) -> AudioError:
-    return AudioError("too long to decode into memory; cut it into shorter clips", name_of(source))
 
 
 def _damaged(recording: Recording, place: int) -> AudioError:
@@ -223,7 +199,7 @@ def _decode(source: Source, start: float, seconds: float | None, rate: int, chan
         begin = block * step_in
         end = min(length, -(-last * step_in // step_out) + margin)
         if _too_much(last - first + end - begin):
-            raise _too_long(source)
+            raise too_long(source)
         wave = _read(recording, begin, end, one)
         if len(wave) < end - begin:
             length = begin + len(wave) if len(wave) else recording.count()

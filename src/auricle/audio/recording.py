@@ -7,10 +7,11 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from auricle.errors import AudioError, Reason
+from auricle.errors import AudioError, AuricleError, Reason, StorageError
 
 Source = str | os.PathLike[str] | bytes
 
@@ -122,3 +123,35 @@ def name_of(source: Source) -> str:
         "'a.wav'"
     """
     return "audio given as bytes" if isinstance(source, bytes) else repr(os.fspath(source))
+
+
+@contextmanager
+def guarded(source: Source) -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file into an error with the file's name."""
+    try:
+        yield
+    except AuricleError:
+        raise
+    except MemoryError as error:
+        raise too_long(source) from error
+    except OSError as error:
+        if error.errno in SCARCE:
+            raise StorageError(
+                f"{name_of(source)}: can't be read now ({error.strerror}); expected disk space and handles for more "
+                "files; free some, then run it again"
+            ) from error
+        raise AudioError(
+            f"can't be read ({error.strerror or error}); check the disk that holds it, then run it again",
+            name_of(source),
+        ) from error
+    except Exception as error:
+        raise AudioError(
+            f"can't be decoded ({type(error).__name__}: {error}); copy it again from its source, or "
+            "drop it from the corpus",
+            name_of(source),
+        ) from error
+
+
+def too_long(source: Source) -> AudioError:
+    """Return the error of a recording that the memory does not hold."""
+    return AudioError("too long to decode into memory; cut it into shorter clips", name_of(source))

@@ -40,7 +40,7 @@ _FRAME, _HOP, _BANDS = 512, 256, 32
 _EDGES, _COARSE = np.geomspace(100.0, 3700.0, _BANDS + 1), np.geomspace(100.0, 3700.0, 13)
 # Verified thresholds, see `benchmarks/reliability/leaks.py`. A sound of few degrees of freedom (a single tone) is like
 # others of its pitch by nature and must agree better.
-NEAR_DB, CANDIDATES, COHERENT, TONAL, TONAL_COHERENT = 2.0, 5, 0.9, 80.0, 0.97
+NEAR_DB, CANDIDATES, COHERENT, TONAL, TONAL_COHERENT = 2.0, 5, 0.94, 80.0, 0.97
 _DELAY, _PART = 0.3, 1024
 _EQUAL = 50
 # Of more clips, near copies are not searched: the time grows with the square. Distances in memory at once.

@@ -28,7 +28,7 @@ class MetricInfo:
         high: the largest, `inf` where there is none.
         pooled: whether units that two systems predicted can be scored together: no unit is ranked or clustered with
             others.
-        extreme: whether it rests on the few highest or lowest scores, so that single units tell little of its spread.
+        extreme: whether it rests on the few highest or lowest scores, so that it varies little with a single unit.
     """
 
     name: str

@@ -114,7 +114,7 @@ def score_interval(
     and Graubard, Survey Methodology 24, 1998). For accuracy over independent clips these are the exact limits; a
     perfect score has exact limits for as many trials as there are independent units, by their weight (Kish, 1965).
     Metrics with one end: t limits of the logarithm of the distance to that end. Others: Tukey's t limits. t limits are
-    wider by `sqrt(G / (G - 2))`, since squares of few errors vary more than the jackknife tells.
+    wider by `sqrt(G / (G - 2))`, since squares of few errors vary more than by the jackknife.
 
     Args:
         value: the score.

@@ -66,27 +66,3 @@ def warping_cost(distances: np.ndarray, first: np.ndarray, second: np.ndarray) -
         end[done], steps[done] = new_cost[done, first[done]], new_length[done, first[done]]
         cost, length = np.stack([new_cost, cost[0]]), np.stack([new_length, length[0]])
     return end, steps
-
-
-def warping_path(distances: np.ndarray) -> Ints:
-    """Return the cheapest path `(steps, 2)` through one pair's distances `(N, M)`: frame numbers in both sequences.
-
-    Raises:
-        ConfigError: no frames, or a distance is not finite.
-    """
-    distances = np.asarray(distances, dtype=np.float64)
-    if distances.ndim != 2 or not distances.size or not np.isfinite(distances).all():
-        raise ConfigError(f"distances of shape {distances.shape}; expected (N, M) finite numbers, at least one")
-    rows, columns = distances.shape
-    total = np.full((rows + 1, columns + 1), math.inf)
-    total[0, 0] = 0.0
-    for i in range(rows):
-        for j in range(columns):
-            total[i + 1, j + 1] = distances[i, j] + min(total[i, j], total[i + 1, j], total[i, j + 1])
-    path = [(rows - 1, columns - 1)]
-    while path[-1] != (0, 0):
-        i, j = path[-1]
-        before = [(total[i, j], i - 1, j - 1), (total[i + 1, j], i, j - 1), (total[i, j + 1], i - 1, j)]
-        _, i, j = min(before, key=lambda c: c[0])
-        path.append((i, j))
-    return np.array(path[::-1], dtype=np.int64)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
+from auricle.audio.decode import decode
 from auricle.corpus.ledger import beside
+from auricle.corpus.loader import Loader, LoaderConfig
 from auricle.corpus.losses import silence
 from auricle.corpus.scan import scan
+from auricle.corpus.sources import open_corpus
+from auricle.corpus.windows import WindowConfig
 from auricle.evaluation.probing import probe
 from auricle.models.embedding import embed
 from auricle.recipes import get_recipe
@@ -95,3 +100,38 @@ def test_one_line_for_each_when_a_scanned_table_is_trained_on(data: Path, tmp_pa
 def test_the_rule_is_the_range_of_the_samples() -> None:
     assert silence(0.99e-4).cause == "silent"  # type: ignore[union-attr]
     assert silence(1e-4) is None
+
+
+def test_a_long_one_is_skipped_and_one_that_sounds_at_its_end_is_not(
+    tmp_path: Path, record: Callable[..., Path]
+) -> None:
+    late = np.zeros(8000 * 60)
+    late[-4000:] = np.random.default_rng(0).normal(0, 0.1, 4000)
+    record(tmp_path / "late.wav", late, rate=8000)
+    record(tmp_path / "silent.wav", np.full(8000 * 60, 0.2), rate=8000)
+    record(tmp_path / "short.wav", seconds=1.0, rate=8000)
+    window = WindowConfig(seconds=0.5)
+    batches = Loader(open_corpus(tmp_path), window, LoaderConfig(batch=3, workers=0), rate=8000)
+    drawn = {int(row) for batch in batches.iterate(0, 4) for row in batch.clip}
+    assert drawn == {0, 1}
+    assert {row: why.cause for row, why in batches.lost.items()} == {2: "silent"}
+    kept = Loader(open_corpus(tmp_path), window, LoaderConfig(batch=3, workers=0, skip_silent=False), rate=8000)
+    next(kept.iterate())
+    assert list(kept.silent) == [2]
+
+
+@pytest.mark.parametrize("native", [4000, 16000, 44100, 192000])
+def test_a_constant_does_not_ring_where_it_is_resampled(tmp_path: Path, native: int) -> None:
+    wave = np.full(2 * native, 0.3)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, native)
+    assert np.ptp(decode(path, rate=16000)) < 1e-4
+    # A sound between two constants is as it was; a range of it is that of the whole.
+    wave[native // 2 : native] = np.random.default_rng(0).normal(0, 0.1, native // 2)
+    soundfile.write(path, wave, native)
+    whole = decode(path, rate=16000)
+    assert np.allclose(whole[2000:-2000], soxr.resample(wave, native, 16000, quality="HQ")[2000:-2000], atol=1e-4)
+    for start, seconds in ((0.0, 0.3), (1.7, None), (0.001, 0.01)):
+        begin = round(start * 16000)
+        part = decode(path, rate=16000, start=start, seconds=seconds)
+        assert np.allclose(part, whole[begin : begin + len(part)], atol=1e-6)

@@ -10,6 +10,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.contract import Ability, Encoder, Grid
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
+from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError, NeedError
 from auricle.objectives.contract import View
@@ -19,7 +20,7 @@ from auricle.objectives.masks.spans import SpanMask
 from auricle.objectives.predictive.decoder import NoDecoderConfig, TransformerDecoderConfig
 from auricle.objectives.predictive.heads import IdentityHeadConfig, LinearHeadConfig
 from auricle.objectives.predictive.masked_prediction import MaskedPrediction, MaskedPredictionConfig, altered_tokens
-from auricle.objectives.predictive.teacher import MovingAverage, TeacherConfig
+from auricle.objectives.predictive.teacher import MovingAverage, Teacher, TeacherConfig
 from auricle.objectives.predictive.terms import RegressionConfig, difference, reduce_tokens
 from auricle.objectives.targets.inputs import FrontEndTargetConfig, PatchTargetConfig
 from auricle.objectives.targets.teachers import TeacherClipTargetConfig, TeacherTargetConfig
@@ -310,20 +311,19 @@ def test_features_of_another_front_end_are_predicted_from_the_clean_waveform() -
     torch.testing.assert_close(objective.terms[0].target(masked_batch)[:, 3], expected[:, 6:8].flatten(1))
 
 
-def test_a_teacher_copies_named_modules_and_may_be_frozen() -> None:
-    config = TeacherConfig(decay=0.5, end=0.5, frozen_after=3, copied=("patch_proj",))
+def test_a_teacher_copies_position_convolutions_and_may_be_frozen() -> None:
+    config = TeacherConfig(decay=0.5, end=0.5, frozen_after=3, positions="copied")
     assert [config.at(step, 0.0) for step in (0, 2, 3, 9)] == [0.5, 0.5, 1.0, 1.0]
-    terms = (RegressionConfig(TeacherTargetConfig()),)
-    encoder, objective = parts(teacher=config, terms=terms)
-    copied, averaged = objective.teacher.copy.patch_proj.weight, objective.teacher.copy.blocks[0].proj.weight
-    before = copied.clone(), averaged.clone()
-    with torch.no_grad():
-        encoder.patch_proj.weight.add_(1.0)
-        encoder.blocks[0].proj.weight.add_(1.0)
-    objective.after_step(encoder, 3)
-    assert torch.equal(copied, before[0])
-    objective.after_step(encoder, 2)
-    torch.testing.assert_close(copied, before[0] + 1.0)
-    torch.testing.assert_close(averaged, before[1] + 0.5)
-    with pytest.raises(ConfigError, match=r"teacher\.copied names 'patch_pro'.*did you mean 'patch_proj'"):
-        parts(teacher=config.replace(copied=("patch_pro",)), terms=terms)
+    encoder = layout("decoar2", "tiny", width=16, depth=1, heads=2, frames=40, mels=8, patch=(1, 8)).build()
+    for positions, moved in (("copied", 1.0), ("averaged", 0.5)):
+        teacher = Teacher(config.replace(positions=positions), copy.deepcopy(encoder), torch.Generator())
+        student = copy.deepcopy(encoder)
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter += 1.0
+        before = {name: p.clone() for name, p in teacher.copy.named_parameters()}
+        teacher.follow(student, 1.0)
+        assert all(torch.equal(p, before[name]) for name, p in teacher.copy.named_parameters())
+        teacher.follow(student, 0.5)
+        for name, p in teacher.copy.named_parameters():
+            torch.testing.assert_close(p, before[name] + (moved if name.startswith("conv_position") else 0.5))

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.contract import Grid, Tokens
 from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
 from auricle.encoders.spectrogram_layouts import layout
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.placed_decoder import PlacedDecoder, PlacedDecoderConfig
 
@@ -92,11 +92,16 @@ def test_a_norm_in_front_and_dropout_in_training_only() -> None:
     assert torch.equal(decoder.norm(placed), placed)
 
 
-def test_learned_positions_need_a_longest_input() -> None:
-    encoder = AudioNTTConfig.size("tiny").build()
-    with pytest.raises(ConfigError, match=r"any length.*set objective\.decoder\.positions to sinusoid"):
-        PlacedDecoderConfig(width=24, heads=4).build(encoder, torch.Generator())
-    PlacedDecoderConfig(width=24, depth=1, heads=4, positions="sinusoid").build(encoder, torch.Generator())
+def test_learned_positions_of_an_encoder_without_a_longest_input() -> None:
+    encoder = WaveformTransformerConfig.size("tiny").build()
+    decoder = PlacedDecoderConfig(width=24, depth=1, heads=4).build(encoder, torch.Generator())
+    steps = encoder.grid(60 * 16_000).time
+    assert decoder.positions.shape == (1, steps, 1, 24)
+    assert decoder._table(Grid(steps, 1, 50.0)).shape == (1, steps, 24)
+    with pytest.raises(ConfigError, match=r"shorter windows.*objective\.decoder\.positions to sinusoid"):
+        decoder._table(Grid(steps + 1, 1, 50.0))
+    other = PlacedDecoderConfig(width=24, depth=1, heads=4, positions="sinusoid").build(encoder, torch.Generator())
+    assert other._table(Grid(steps + 1, 1, 50.0)).shape == (1, steps + 1, 24)
 
 
 def test_an_encoder_with_gates() -> None:

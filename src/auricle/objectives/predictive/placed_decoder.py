@@ -48,11 +48,14 @@ class PlacedDecoderConfig(TransformerDecoderConfig):
         return PlacedDecoder(self, encoder, generator)
 
 
+# Longest input of learned positions, where the encoder takes inputs of any length.
+_SECONDS = 60.0
+
+
 class PlacedDecoder(TransformerDecoder):
     """See `PlacedDecoderConfig`. Shorter inputs use the first time steps of learned positions.
 
-    Raises:
-        ConfigError: positions are learned and the encoder takes inputs of any length.
+    Learned positions are as many as the encoder's longest input has, or a minute's where it takes any length.
     """
 
     config: PlacedDecoderConfig
@@ -67,12 +70,7 @@ class PlacedDecoder(TransformerDecoder):
         self.norm_pre = nn.LayerNorm(config.width, eps=1e-6) if config.pre_norm else nn.Identity()
         self.positions: nn.Parameter | None = None
         if config.positions.startswith("learned"):
-            if encoder.max_frames is None:
-                raise ConfigError(
-                    f"{type(encoder).__name__} takes inputs of any length, so that no table of learned positions fits "
-                    "all; set objective.decoder.positions to sinusoid"
-                )
-            grid = encoder.grid(encoder.max_frames)
+            grid = encoder.grid(encoder.max_frames or round(_SECONDS * encoder.input_rate))
             table = torch.zeros(grid.tokens, config.width)
             if config.positions == "learned_sincos":
                 table = sincos_grid(grid.freq, grid.time, config.width).float()
@@ -98,6 +96,13 @@ class PlacedDecoder(TransformerDecoder):
     def _table(self, grid: Grid) -> Tensor:
         """Return the positions `(1, N, W)` of a grid."""
         if self.positions is not None:
+            if grid.time > self.positions.shape[1]:
+                raise ConfigError(
+                    f"found a window of {grid.time} time steps at {grid.rate:g} per second, and the decoder has "
+                    f"learned "
+                    f"positions for {self.positions.shape[1]}; take shorter windows (--window.seconds), or set "
+                    "objective.decoder.positions to sinusoid"
+                )
             return self.positions[:, : grid.time, : grid.freq].flatten(1, 2)
         key = (grid.time, grid.freq)
         if key not in self._tables:

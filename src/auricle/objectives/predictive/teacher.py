@@ -11,8 +11,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from auricle.config import Config, Natural, Share, nearest
+from auricle.config import Config, Natural, Share
 from auricle.encoders.contract import Encoder, Tokens
+from auricle.encoders.parts.conv_position import ConvPosition
 from auricle.errors import ConfigError
 from auricle.objectives.contract import View
 from auricle.objectives.masks.token_mask import MaskedPositions
@@ -32,8 +33,8 @@ class TeacherConfig(Config):
         scope: `all` averages the whole encoder; `context` only the layers after `tokenize`, which teacher and student
             then share (data2vec, M2D).
         start: the teacher's first weights: a copy of the `student`'s, or drawn on their `own` (M2D).
-        copied: modules of the encoder, by name, that the teacher takes from the student at every step instead of
-            averaging them (data2vec: `position`).
+        positions: convolutions that make the encoder's positions, if it has any, are `averaged` like all else, or
+            `copied` from the student at every step (data2vec's released settings).
     """
 
     decay: Share = 0.999
@@ -43,7 +44,7 @@ class TeacherConfig(Config):
     frozen_after: Natural = 0
     scope: Literal["all", "context"] = "all"
     start: Literal["student", "own"] = "student"
-    copied: tuple[str, ...] = ()
+    positions: Literal["averaged", "copied"] = "averaged"
 
     def at(self, step: int, progress: float) -> float:
         """Return the decay of a step (from 0), before which a share `progress` of the training was done."""
@@ -116,12 +117,6 @@ class Teacher(MovingAverage):
     def __init__(self, config: TeacherConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__(encoder)
         self.config = config
-        known = {name for name, _ in encoder.named_modules()}
-        if missing := [name for name in config.copied if name not in known]:
-            raise ConfigError(
-                f"teacher.copied names {missing[0]!r}, which {type(encoder).__name__} does not have"
-                f"{nearest(missing[0], known)}; set teacher.copied to parts of the encoder, or to nothing"
-            )
         if config.start == "own":
             draw = getattr(self.copy, "initialise", None)
             if draw is None:
@@ -135,8 +130,15 @@ class Teacher(MovingAverage):
     def follow(self, followed: nn.Module, decay: float) -> None:
         super().follow(followed, decay)
         if decay < 1.0:
-            for name in self.config.copied:
-                self.copy.get_submodule(name).load_state_dict(followed.get_submodule(name).state_dict())
+            own, its = (self._copied(encoder) for encoder in (self.copy, followed))
+            for mine, theirs in zip(own, its, strict=True):
+                mine.load_state_dict(theirs.state_dict())
+
+    def _copied(self, encoder: nn.Module) -> list[nn.Module]:
+        """Return the modules that are not averaged."""
+        if self.config.positions == "averaged":
+            return []
+        return [module for module in encoder.modules() if isinstance(module, ConvPosition)]
 
     @torch.no_grad()
     def see(

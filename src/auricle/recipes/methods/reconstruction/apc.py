@@ -60,7 +60,7 @@ VQ_NOTES = Notes(
         "APC with a codebook after the last layer: one group, Gumbel-softmax at temperature 0.5, straight-through; the "
         "output layer reads the codes; the frame five steps ahead; no other loss",
         "crops of up to 1500 frames, a constant learning rate of 1e-4 (as in s3prl; paper)",
-        "features are the last layer's hidden states; the codes are those of encoder.codes",
+        "features are the last layer's hidden states; codes are read by the encoder's method `codes`",
     ),
     deviations=(_CELL,),
     not_specified=(
@@ -72,7 +72,7 @@ VQ_NOTES = Notes(
         ),
     ),
     cost="as APC, with scores of all codes for every frame",
-    when_to_use="as APC, where discrete units are wanted (encoder.codes)",
+    when_to_use="as APC, where discrete units are wanted",
 )
 _TINY = "three GRU of 256 on windows of 2.56 s for 2500 steps; published: 512, whole utterances"
 

@@ -111,7 +111,7 @@ def data2vec_paper() -> Recipe:
             hide="token",
             fill_init="uniform",
             decoder=NoDecoderConfig(),
-            teacher=TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", copied=("position",)),
+            teacher=TeacherConfig(0.999, 0.9999, steps=30_000, scope="context", positions="copied"),
             terms=(_term(layers=8),),
         ),
         train=three_stages(0.03, 0.9),
@@ -136,7 +136,7 @@ def data2vec_tiny() -> Recipe:
         encoder=WaveformTransformerConfig.size("tiny", **SMALL_ENCODER),
         objective=paper.objective.replace(
             fill_init="normal",
-            teacher=TeacherConfig(0.99, 0.999, scope="context", copied=("position",)),
+            teacher=TeacherConfig(0.99, 0.999, scope="context", positions="copied"),
             terms=(_term(layers=4),),
         ),
         train=small_scale.train(1000, 5e-4),

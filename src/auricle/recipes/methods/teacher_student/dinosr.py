@@ -64,7 +64,7 @@ def dinosr_paper() -> Recipe:
         objective=base.objective.replace(
             mask=SpanMask(p=0.8, length=10),
             teacher=TeacherConfig(
-                0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", copied=("position",)
+                0.999, 0.9999, steps=30_000, frozen_after=200_001, scope="context", positions="copied"
             ),
             terms=(CodeConfig(target, name="codes"),),
         ),
