@@ -154,12 +154,12 @@ def test_unknown_words_are_noted_and_equal_classes_refused(run: tuple[Path, Corp
     assert not any("unknown to the text tower" in note for note in known.notes)
     half = corpus.with_column("label", ["siren" if i % 2 else "tone_kind" for i in range(len(corpus))])
     answers = zero_shot(towers, half, templates=("a sound of {}",), **ask).found
-    assert answers.notes[:2] == (
+    assert [note for note in answers.notes if "unknown to the text tower" in note] == [
         "1 of the 3 different words of the classes (33%) are unknown to the text tower, which has one token for all of "
         "them: 'siren'; 1 of 2 classes contain such words: 'siren'",
         "1 of the 3 different words of the templates (33%) are unknown to the text tower, which has one token for all "
         "of them: 'sound'; 1 of 1 templates contain such words",
-    )
+    ]
     names = ("siren", "dog", "tone")
     strange = corpus.with_column("label", [names[i % 3] for i in range(len(corpus))])
     words = r"same tokens for the classes 'dog', 'siren' \(unknown to it: 'dog', 'siren'\).*captions.*--labels"
@@ -170,11 +170,11 @@ def test_unknown_words_are_noted_and_equal_classes_refused(run: tuple[Path, Corp
         zero_shot(towers, spelt, **ask)
     texts = [f"a {('dog', 'cat', 'tone', 'kind')[i % 4]}" for i in range(len(corpus))]
     found = text_retrieval(towers, corpus.with_column("caption", texts), **ask).found
-    assert found.notes[:2] == (
+    assert [note for note in found.notes if "of the captions (" in note or "their tokens" in note] == [
         "2 of the 5 different words of the captions (40%) are unknown to the text tower, which has one token for all "
         "of them: 'cat', 'dog'; 2 of 4 captions contain such words",
         "2 of 4 captions can't be distinguished from another of them: their tokens are the same",
-    )
+    ]
 
 
 def test_captions_of_a_table_beside_the_corpus(run: tuple[Path, Corpus], tmp_path: Path) -> None:

@@ -104,8 +104,19 @@ def test_a_stage_before_that_does_not_fit_or_is_missing_is_refused(
     wide = make_recipe(steps=2)
     wide = wide.replace(encoder=wide.encoder.replace(width=48))
     previous = pretrain(wide, toy_corpus, tmp_path / "earlier", progress=False)
-    with pytest.raises(CheckpointError, match=r"the previous stage .*holds the weights of another model"):
+    differs = (
+        r"previous stage, audiomosaic, whose encoder is another: .* of another shape: .*Set --begin fresh, or --pre"
+    )
+    with pytest.raises(ConfigError, match=differs):
         pretrain(staged, toy_corpus, tmp_path / "run", previous=previous, progress=False)
+    # A stage of the recipe is refused before it is trained.
+    with pytest.raises(ConfigError, match=differs):
+        pretrain(staged.replace(previous=wide), toy_corpus, tmp_path / "run", progress=False)
+    with pytest.raises(
+        ConfigError, match=r"beats begins with .* stage, beats-tokenizer, whose encoder .* unexpected: "
+    ):
+        pretrain(get_recipe("beats").replace(begin="previous"), toy_corpus, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"begins with the weights of a previous stage and there is none.*--previous"):
         pretrain(staged.replace(previous=None), toy_corpus, tmp_path / "other", progress=False)
 

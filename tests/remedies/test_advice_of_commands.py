@@ -137,6 +137,14 @@ def test_notes_of_a_training(auricle: Command, data: Path) -> None:
     warm = after(note, "start again in another --out with ", r"(--train\.warmup-steps \d+)").split()
     auricle.works(*changed(changed(words, *warm), "--out", "warm"))
     auricle.works(*changed(changed(changed(words, "--train.warmup-steps", "4"), steps, "6"), "--out", "longer"))
+    words = pretrain("held", "data", "--train.hold-steps", "2")
+    auricle.works(*words)
+    note = auricle.read("held/events.log").replace("\n", " ")
+    assert "before its learning rate falls" in note
+    hold = after(note, "start again in another --out with ", r"(--train\.hold-steps \d+)").split()
+    auricle.works(*changed(changed(words, *hold), "--out", "fall"))
+    auricle.works(*changed(changed(words, after(note, "set more ", r"(--train\.steps)"), "6"), "--out", "more"))
+    assert all("falls" not in Path(out, "events.log").read_text() for out in ("fall", "more"))
     assert all("inside its warm-up" not in Path(out, "events.log").read_text() for out in ("warm", "longer"))
 
 

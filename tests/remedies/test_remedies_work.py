@@ -59,6 +59,18 @@ def test_weights_to_begin_with_are_named(auricle: Command, run: Path) -> None:
     assert message.endswith("or --begin fresh")
 
 
+@executes("Set --begin fresh, or --previous to a run of the same encoder")
+def test_weights_of_another_encoder_are_refused_at_once(auricle: Command, run: Path) -> None:
+    auricle.works(*changed(pretrain("wide"), "--encoder.width", "96"))
+    words = pretrain("new", "data", "--begin", "previous", "--previous", "wide")
+    message = auricle.refused(*words)
+    assert "whose encoder is another" in message
+    auricle.works(*changed(words, "--previous", str(run)))
+    fresh = after(message, "Set ", r"(--begin \w+)").split()
+    words = changed(changed(words, *fresh), "--out", "fresh")
+    auricle.works(*words[: words.index("--previous")])
+
+
 def test_a_damaged_checkpoint_is_deleted_and_the_run_continued(auricle: Command, run: Path) -> None:
     weights = max((run / "checkpoints").glob("step-*")) / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])

@@ -77,6 +77,33 @@ def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
     assert "continue it, or" in said
 
 
+@pytest.mark.parametrize("schedule", ["linear", "exponential"])
+@pytest.mark.parametrize("seconds", [0.5, 0.1])
+def test_steps_that_are_held_are_a_share_of_those_that_fit(seconds: float, schedule: str) -> None:
+    config = TrainConfig(steps=100_000, minutes=5, warmup_steps=20, hold_steps=90_000, schedule=schedule)
+    budget, step = spent(config, [seconds] * 200 + [0.5])
+    rates = [learning_rate(i, config, budget.plan) for i in range(step)]
+    held = sum(rate == config.lr for rate in rates)
+    assert 0.8 * step < held < 0.92 * step
+    assert rates[-1] == pytest.approx(config.min_lr)
+    assert all(b <= a for a, b in pairwise(rates[20:]))
+    if schedule == "linear":
+        assert max(a - b for a, b in pairwise(rates[20:])) < 0.06 * config.lr
+
+
+def test_a_run_without_a_fall_says_so() -> None:
+    config = TrainConfig(steps=100, warmup_steps=20, hold_steps=80)
+    said = warm_up_warning(config, 100)
+    assert said is not None
+    assert "ends at step 100, before its learning rate falls" in said
+    assert said.endswith("set more --train.steps, or start again in another --out with --train.hold-steps 40")
+    assert warm_up_warning(config.replace(hold_steps=40), 100) is None
+    assert warm_up_warning(config.replace(hold_steps=79), 100) is None
+    # Fewer steps that are fitted hold fewer.
+    assert warm_up_warning(config.replace(hold_steps=70, minutes=1), 80) is None
+    assert warm_up_warning(config, 50, stopped=True) is None
+
+
 @pytest.mark.parametrize("minutes", [10, 2, None])
 @pytest.mark.parametrize("step", [100, 600])
 def test_other_minutes_are_fitted_again_from_the_step_that_is_resumed(minutes: float | None, step: int) -> None:
@@ -139,9 +166,7 @@ def test_a_run_writes_down_its_number_of_steps_and_resumes_by_it(toy, monkeypatc
     state = unseal((toy.path / "checkpoints" / f"step-{total:08d}" / "training.json").read_text())
     assert state["progress"]["steps"] == total
     assert "steps fit into train.minutes (0.5)" in (toy.path / "events.log").read_text()
-    with pytest.raises(
-        TrainingError, match=rf"the {total} steps that fit into train.minutes 0.5.*train.minutes 5. Start"
-    ):
+    with pytest.raises(TrainingError, match=rf"the {total} steps that fit into train.minutes 0.5.* --train.minutes 5$"):
         toy.go(resume=True, steps=1000, minutes=5)
     with pytest.raises(TrainingError, match=rf"all its {total} steps are done; nothing is left"):
         toy.go(resume=True, steps=1000, minutes=0.5)

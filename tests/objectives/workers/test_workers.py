@@ -186,6 +186,21 @@ def test_wave_worker_as_released() -> None:
         WorkersConfig(workers=(WaveWorkerConfig(strides=(2, 4, 10)),)).build(encoder)
 
 
+def test_wave_workers_of_earlier_runs() -> None:
+    """Two channels, kernels of about twice the stride, and the last of three convolutions makes the samples."""
+    old = {"kind": "WaveWorkerConfig", "name": "wave", "channels": [64, 32], "weight": 1.0}
+    config = WaveWorkerConfig.from_json(old)
+    assert WaveWorkerConfig.from_json(config.to_json()) == config
+    worker = config.built_class()(config, small(), 8, random())
+    assert {name: tuple(value.shape) for name, value in worker.layers.state_dict().items()} == {
+        "0.weight": (8, 64, 16), "0.bias": (64,), "1.weight": (1,), "2.weight": (64, 32, 11), "2.bias": (32,),
+        "3.weight": (1,), "4.weight": (32, 1, 8), "4.bias": (1,),
+    }  # fmt: skip
+    assert worker.layers(torch.zeros(2, 8, 7)).shape == (2, 1, 7 * 160)
+    with pytest.raises(ConfigError, match=r"of 4 channels; set the last of its channels to 1, or its hidden width"):
+        WaveWorkerConfig(channels=(8, 8, 4), hidden=None)
+
+
 def test_factors_of_hops() -> None:
     assert balanced_strides(160) == (8, 5, 4)
     assert balanced_strides(1) == (1, 1, 1)
