@@ -16,7 +16,9 @@ from auricle.encoders.spectrogram_layouts import layout
 from auricle.errors import TrainingError
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
+from auricle.training import loop
 from auricle.training.batch_statistics import BATCHES, estimate_statistics
+from auricle.training.budget import Budget
 
 NTT = AudioNTTConfig(width=16, mels=32, channels=4, dropout=0.5)
 
@@ -94,6 +96,34 @@ def test_a_run_ends_with_those_of_the_next_batches(convolutional) -> None:
     for features in inputs:
         moved(features)
     assert float((statistics(moved)[1] - ended[1]).abs().max()) > 1e-4
+
+
+def test_a_run_whose_minutes_are_over_has_them_and_goes_on_exactly(
+    convolutional, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole, _ = convolutional.go()
+    convolutional.path = tmp_path / "stopped"
+    monkeypatch.setattr(Budget, "over", property(lambda self: self.config.minutes is not None))
+    ending, encoder, _ = convolutional.go(minutes=1.0)
+    assert ending == "out of time"
+    inputs = [
+        convolutional.augment(batch.audio, 2, torch.Generator().manual_seed(0))[0].features
+        for batch in islice(convolutional.loader.iterate(1), BATCHES)
+    ]
+    ended = statistics(encoder)
+    estimate_statistics(encoder, inputs)
+    torch.testing.assert_close(statistics(encoder), ended, rtol=0, atol=0)
+    # The moving average goes on from where it was: it is seen in place of the last estimate.
+    seen: list[list[Tensor]] = []
+    monkeypatch.setattr(loop, "estimate_statistics", lambda encoder, inputs: seen.append(statistics(encoder)))
+    _, resumed, _ = convolutional.go(resume=True)
+    convolutional.path = tmp_path / "again"
+    _, again, _ = convolutional.go()
+    assert len(seen) == 2
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
+    for one, other in zip(again.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
 def test_resuming_ends_with_the_same(convolutional, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_bank_of_views_is_resumed_exactly(toy, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loader ended after step 5 of 8"):
         stopped.go()
     stopped.loader.end = None
-    bank = read_views(stopped.path / "checkpoints" / checkpoint_name(3), 0)
+    bank = read_views(stopped.path / "checkpoints" / checkpoint_name(3), "rank0")
     assert bank["memory"].abs().sum() > 0
     replace(stopped, augment=Remembering()).go(resume=True)
     assert numbers(stopped.path) == numbers(whole.path)
@@ -77,7 +77,7 @@ def test_a_rank_that_is_new_begins_with_an_empty_bank_and_says_so(toy) -> None:
     with pytest.raises(TrainingError):
         toy.go()
     folder = toy.path / "checkpoints" / checkpoint_name(3)
-    assert read_views(folder, 1) == {}
+    assert read_views(folder, "rank1") == {}
     state = json.loads((folder / "training.json").read_text())
     del state["files"]["views.safetensors"]
     (folder / "training.json").write_text(sealed(state))
@@ -111,8 +111,8 @@ def test_banks_of_several_ranks_stay_apart(toy, tmp_path: Path) -> None:
     banks = {f"rank{r}.inner.bank": torch.full((2, 3), float(r)) for r in (0, 1, 10)}
     folder = saved(toy, tmp_path, 1, views=banks)
     for rank in (0, 1, 10):
-        assert read_views(folder, rank)["inner.bank"].tolist() == [[float(rank)] * 3] * 2
-    assert read_views(saved(toy, tmp_path, 2), 0) == {}
+        assert read_views(folder, f"rank{rank}")["inner.bank"].tolist() == [[float(rank)] * 3] * 2
+    assert read_views(saved(toy, tmp_path, 2), "rank0") == {}
 
 
 def test_the_same_step_can_be_written_again(toy, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Running statistics of an encoder's BatchNorm, estimated anew when its training ends.
+"""Running statistics of an encoder's BatchNorm, estimated anew when its training ends, or its minutes are over.
 
 A moving average over the last steps lags behind the weights, and saw augmented views; a frozen encoder normalises whole
 clips by it. Source: arXiv 2105.07576, section 3 ("precise BatchNorm").
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Encoder
@@ -22,6 +22,17 @@ def tracked_norms(encoder: Encoder) -> list[nn.modules.batchnorm._BatchNorm | Bi
     """Return the layers that normalise by running statistics in evaluation mode."""
     kinds = (nn.modules.batchnorm._BatchNorm, BinNorm)
     return [m for m in encoder.modules() if isinstance(m, kinds) and m.running_mean is not None]
+
+
+def running_statistics(encoder: Encoder) -> dict[str, Tensor]:
+    """Return copies of the buffers of these layers, by their name in the encoder: a resumed run goes on with them."""
+    norms = set(tracked_norms(encoder))
+    return {
+        f"{place}.{name}": buffer.detach().clone().cpu()
+        for place, module in encoder.named_modules()
+        if module in norms
+        for name, buffer in module.named_buffers(recurse=False)
+    }
 
 
 @torch.no_grad()

@@ -68,7 +68,8 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of a step, then delete all but the latest `keep` (0: keep all).
 
-    `views` are the buffers of the view makers of all ranks (memory banks), written to `views.safetensors`.
+    `views` are the buffers of the view makers of all ranks (memory banks), and those of the encoder with which a
+    resumed run goes on, written to `views.safetensors`.
 
     Raises:
         StorageError: the disk is full, or the folder can't be written; the earlier checkpoints are untouched.
@@ -265,8 +266,8 @@ def restore_checkpoint(
     return state
 
 
-def read_views(checkpoint: Path, rank: int) -> dict[str, Tensor]:
-    """Return the buffers of a rank's view maker at a checkpoint; empty where none were kept for this rank.
+def read_views(checkpoint: Path, owner: str) -> dict[str, Tensor]:
+    """Return the buffers of a rank's view maker (`rank0`), or the encoder's, at a checkpoint; empty where none are.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -275,7 +276,7 @@ def read_views(checkpoint: Path, rank: int) -> dict[str, Tensor]:
     if "views.safetensors" not in state["files"]:
         return {}
     tensors = read_tensors(verify_file(checkpoint, "views.safetensors", state))
-    prefix = f"rank{rank}."
+    prefix = f"{owner}."
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

@@ -16,7 +16,7 @@ from auricle.devices import has_bf16
 from auricle.encoders.contract import Encoder
 from auricle.errors import AuricleError, CheckpointError, TrainingError
 from auricle.objectives.contract import Objective
-from auricle.training.batch_statistics import BATCHES, estimate_statistics
+from auricle.training.batch_statistics import BATCHES, estimate_statistics, running_statistics
 from auricle.training.budget import Budget, refuse_complete, warm_up_warning
 from auricle.training.monitors import CollapseAlarm, Interval, SkipCounter, memory_use
 from auricle.training.optimiser import learning_rate
@@ -193,9 +193,8 @@ class _Session:
             self.step += 1
             clips += len(batch.clip) * self.ranks.world
             due = self.step % config.log_every == 0 or self.step >= self.budget.steps
-            metrics = None
-            if due:
-                metrics = self._metrics(batch, result.watch)
+            metrics = self._metrics(batch, result.watch) if due else None
+            if metrics is not None:
                 now = time.perf_counter()
                 self.seconds += now - mark
                 metrics["clips_per_second"] = clips / (now - mark)
@@ -216,12 +215,13 @@ class _Session:
                     self._fit(line)
             # Watched values hold tensors of this step; the next one needs their memory.
             del result
-            if ending == "complete":
+            moving = running_statistics(self.update.encoder) if ending == "out of time" else {}
+            if ending in ("complete", "out of time"):
                 inputs = (self.update.plain(batch.audio) for batch in islice(batches, BATCHES))
                 if norms := estimate_statistics(self.update.encoder, inputs):
                     self._note(line, f"{counted(norms, 'norm')}: running statistics of {BATCHES} plain batches")
             if ending or self.step % config.save_every == 0:
-                self._save(over=ending == "out of time")
+                self._save(over=ending == "out of time", moving=moving)
         skipped = self._skipped()
         if ending == "complete":
             self._note(line, f"complete: {self.step} steps{skipped}", "bold yellow" if skipped else None)
@@ -319,7 +319,7 @@ class _Session:
         self.run.log(text)
         line.note(text, style)
 
-    def _save(self, over: bool = False) -> None:
+    def _save(self, over: bool = False, moving: Mapping[str, Tensor] | None = None) -> None:
         if self.saver.saved != self.step:
             self.skips.check()
             self.saver.save(
@@ -331,6 +331,7 @@ class _Session:
                     "steps": self.budget.steps,
                     "over": over,
                 },
+                moving or {},
             )
 
     def _restore(self) -> None:

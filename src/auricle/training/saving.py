@@ -25,6 +25,9 @@ from auricle.training.run_folder import RunFolder
 from auricle.training.step import TrainingStep
 from auricle.training.train_config import TrainConfig
 
+# Prefix of the encoder's buffers in `views.safetensors`.
+_MOVING = "encoder"
+
 
 def space_needed(encoder: nn.Module, objective: nn.Module, config: TrainConfig, there: int = 0) -> int:
     """Return the bytes of all checkpoints of a run that will lie on the disk at once, beyond those that do already.
@@ -87,12 +90,13 @@ class Saver:
             needed = space_needed(update.encoder, update.objective, update.config, len(self.run.checkpoints))
             check_free(self.run.path, needed)
 
-    def save(self, step: int, progress: Mapping[str, Any]) -> None:
+    def save(self, step: int, progress: Mapping[str, Any], moving: Mapping[str, Tensor]) -> None:
         """Write the checkpoint of a step, once.
 
         Args:
             step: steps done.
             progress: state of the loop, as JSON data.
+            moving: buffers of the encoder with which a resumed run goes on, where it is saved with others.
 
         Raises:
             TrainingError: a weight of the encoder is not finite.
@@ -101,7 +105,7 @@ class Saver:
         if self.saved == step:
             return
         self._check_weights(step)
-        views = self._gather_views()
+        views = {**self._gather_views(), **{f"{_MOVING}.{name}": value for name, value in moving.items()}}
         if self.run.writes:
             if self.run.lock is not None:
                 self.run.lock.check()
@@ -130,9 +134,10 @@ class Saver:
         state = restore_checkpoint(
             checkpoint, encoder=update.encoder, objective=update.objective, optimiser=update.optimiser
         )
+        update.encoder.load_state_dict(read_views(checkpoint, _MOVING), strict=False)
         views = update.augment
         if isinstance(views, nn.Module) and views.state_dict():
-            kept = read_views(checkpoint, self.ranks.rank)
+            kept = read_views(checkpoint, f"rank{self.ranks.rank}")
             if kept:
                 load_tensors(views, kept, str(checkpoint / "views.safetensors"))
             else:
