@@ -126,6 +126,6 @@ def test_atst_has_no_bias_on_queries_keys_and_values() -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="did you mean 'mockingjay'"):
-        layout("mockingbird")
+        layout("mockingjai")
     with pytest.raises(ConfigError, match="unknown size 'bsae' of eat; did you mean 'base'"):
         layout("eat", "bsae")

@@ -16,8 +16,6 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.parts.batch_norm import BinNorm
 
 BATCHES = 12
-# Clips of a batch on each rank: whole windows take more memory than the crops that some views are.
-_CLIPS = 64
 
 
 def tracked_norms(encoder: Encoder) -> list[nn.modules.batchnorm._BatchNorm | BinNorm]:
@@ -43,7 +41,7 @@ def estimate_statistics(encoder: Encoder, inputs: Iterable[Features]) -> int:
     for number, features in enumerate(inputs, 1):
         for norm in norms:
             norm.momentum = 1 / number
-        encoder(features[:_CLIPS])
+        encoder(features)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     encoder.train()
