@@ -78,6 +78,7 @@ REASONS = {
         "no clip of the batch got a span",
         "and the target lies",
         "and leave train.micro_batch None",
+        "and the decoder has learned positions for",
         "found no clip to cluster",
         "codes and tokens do not pair",
         "set --data to a corpus with audio",
