@@ -76,11 +76,14 @@ def voc_layout(stream: io.BytesIO | io.FileIO, head: bytes) -> Layout:
     streams = [_stream(*each) for each in takewhile(lambda each: each[0].codec in _BITS, found)]
     if not streams:
         # No command is named: ffmpeg passes over silence, and over the codec of an extended block.
-        said = "Creative ADPCM; expected samples that are not compressed; convert it, or drop it from the corpus"
-        return Layout(refused=Reason(said, "compressed"))
+        said = f"codec {found[0][0].codec}, which is compressed (Creative ADPCM) or not known"
+        expected = "expected samples that are not compressed; convert it, or drop it from the corpus"
+        return Layout(refused=Reason(f"{said}; {expected}", "compressed"))
     notes, left = [], size - place - 1
     if len(streams) < len(found):
-        notes.append(Reason("read up to where its samples are Creative ADPCM", IN_PART))
+        notes.append(
+            Reason("read up to where its samples are compressed (Creative ADPCM), or of a codec not known", IN_PART)
+        )
     if silence > _MOST_SILENCE:
         notes.append(Reason(f"partly read: it states {silence:,} bytes of silence, not all of it was read", IN_PART))
     if left > STRAY:
