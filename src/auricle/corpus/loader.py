@@ -173,7 +173,7 @@ class Loader:
             return shares
         windows = sum(self._plan.windows(members) for members, _ in self._plan.groups)
         said = f"the corpus fills {counted(windows, 'window')} in an epoch, too few for a batch as it is set"
-        return (f"{said}: --loader.batch is lowered to {self.config.batch}", *shares)
+        return (f"{said}: --loader.batch is lowered to {self.config.batch}, the learning rate stays", *shares)
 
     def padding(self) -> float:
         """Return the share (0 ... 1) of the first epoch's batches that is padding, from the table's durations."""

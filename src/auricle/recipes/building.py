@@ -10,7 +10,7 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.statistics import measure_statistics
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
-from auricle.errors import ConfigError
+from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.contract import Objective
 from auricle.recipes.recipe import Recipe
 from auricle.training.randomness import derive_seed
@@ -57,6 +57,21 @@ def check_batch(recipe: Recipe, objective: Objective, loader: Loader) -> None:
             f"{recipe.name} compares the clips of a batch, of {recipe.loader.batch} clips here, and the corpus fills "
             f"{counted(found, 'window')} in an epoch; expected at least {objective.fewest}. Add recordings, or set "
             f"--loader.batch {found} to train with so few all the same"
+        )
+
+
+def check_ranks(begun: RunFolder, ranks: Ranks) -> None:
+    """Refuse to resume a run on ranks that can't share its batch, lowered to its corpus or not.
+
+    Raises:
+        CheckpointError: naming both numbers, and one that divides the batch.
+    """
+    loader = Recipe.from_json(begun.recipe).loader
+    if loader.batch_seconds is None and loader.batch % ranks.world:
+        fewer = max(number for number in range(1, ranks.world) if loader.batch % number == 0)
+        raise CheckpointError(
+            f"the run in {begun.path} has batches of {counted(loader.batch, 'clip')}, which {ranks.world} ranks can't "
+            f"share evenly; expected a number of ranks that divides them. Resume on {counted(fewer, 'rank')}"
         )
 
 

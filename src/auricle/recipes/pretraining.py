@@ -15,13 +15,14 @@ from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.corpus.windows import padding_warning
 from auricle.errors import CheckpointError, ConfigError, Terminated
-from auricle.recipes.building import build, check_batch, check_fit, resolve
+from auricle.recipes.building import build, check_batch, check_fit, check_ranks, resolve
 from auricle.recipes.columns import read_columns
 from auricle.recipes.environment import note_session
+from auricle.recipes.loading import load_recipe, parse_recipe
 from auricle.recipes.recipe import Recipe, previous_encoders
 from auricle.recipes.recordings import RECORDINGS, check_corpus, opening_notes, write_ledger, write_recordings
 from auricle.recipes.request import Request, read_request, requested
-from auricle.recipes.stages import as_begun, on_previous, preparing
+from auricle.recipes.stages import as_begun, check_begin, on_previous, preparing
 from auricle.training.budget import refuse_longer
 from auricle.training.checkpoint import find_checkpoints, read_state
 from auricle.training.lock import RunLock, refuse_in_use
@@ -96,6 +97,7 @@ def pretrain(
     corpus = read_as(_open(data, exclude, ranks), channel, time_expansion)
     if begun is not None:
         check_corpus(begun, corpus)
+        check_ranks(begun, ranks)
     _check_early(recipe, corpus, previous, out, ranks)
     noted = opening_notes(corpus)
     for line in noted if show and out.name != STAGE else ():
@@ -217,7 +219,8 @@ def _train(
     if objective.columns:
         objective.take_columns(read_columns(corpus, objective.columns, noted.append))
     if begun is not None:
-        begun.check_recipe(recipe.to_json())
+        # As this version writes it: settings that are new since then have their defaults.
+        begun.check_recipe(recipe.to_json(), parse_recipe(begun.recipe, out).to_json())
         run = begun
     else:
         run = RunFolder.create(out, recipe.to_json(), writes=ranks.main)
@@ -264,6 +267,9 @@ def _check_early(recipe: Recipe, corpus: Corpus, previous: str | Path | None, ou
     while True:
         frontend, encoder, objective = build(stage, stage.train.seed)
         check_fit(stage, frontend, encoder)
+        found = stage.previous if previous is None else previous
+        if stage.begin == "previous" and found is not None and not find_checkpoints(folder / "checkpoints"):
+            check_begin(stage, encoder, found if isinstance(found, Recipe) else load_recipe(found))
         check_batch(stage, objective, Loader(corpus, stage.window, stage.loader, rate=frontend.rate, world=ranks.world))
         if objective.columns:
             objective.take_columns(read_columns(corpus, objective.columns))

@@ -13,12 +13,14 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Encoder
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.errors import ConfigError
 from auricle.objectives.contract import Objective, Preparation, View
 from auricle.objectives.predictive.teacher import MovingAverage
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.recipes.building import build_encoder
 from auricle.recipes.loading import load, load_recipe
 from auricle.recipes.recipe import Recipe, previous_encoders, with_previous_encoder
-from auricle.training.checkpoint import load_tensors
+from auricle.training.checkpoint import load_tensors, misfits
 from auricle.training.randomness import derive_seed
 from auricle.training.run_folder import RunFolder
 
@@ -37,6 +39,20 @@ def as_begun(recipe: Recipe, begun: RunFolder) -> Recipe:
     """Return the recipe with the previous encoder of the run that is resumed: its weights are in the checkpoint."""
     found = previous_encoders(Recipe.from_json(begun.recipe).objective)
     return recipe.replace(objective=with_previous_encoder(recipe.objective, found[0])) if found else recipe
+
+
+def check_begin(recipe: Recipe, encoder: Encoder, previous: Recipe) -> None:
+    """Refuse to begin with the weights of a previous stage whose encoder has other tensors.
+
+    Raises:
+        ConfigError: naming how they differ.
+    """
+    faults = misfits(encoder, build_encoder(previous, previous.train.seed)[1].state_dict())
+    if faults:
+        raise ConfigError(
+            f"{recipe.name} begins with the weights of its previous stage, {previous.name}, whose encoder is another: "
+            f"{faults}; expected the same encoder. Set --begin fresh, or --previous to a run of the same encoder"
+        )
 
 
 def preparing(

@@ -139,13 +139,13 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is of format {form}, this auricle reads up to {FORMAT}; update auricle, or {_remedy(checkpoint)}"
         )
-    wrong = _misfits(state)
+    wrong = _wrong_entry(state)
     if wrong:
         raise CheckpointError(f"{path} is damaged: {wrong}; {_remedy(checkpoint)}")
     return state
 
 
-def _misfits(state: Mapping[str, Any]) -> str | None:
+def _wrong_entry(state: Mapping[str, Any]) -> str | None:
     """Return which entry of `training.json` has another type than it was written with."""
     for name, kind in (("format", int), ("step", int), ("files", dict), ("progress", dict), ("recipe", dict)):
         value = state.get(name)
@@ -229,17 +229,22 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
     Raises:
         CheckpointError: the tensors are another model's: the differing names are listed.
     """
-    own = module.state_dict()
-    grown = {
-        f"{place}.{name}".lstrip(".") for place, child in module.named_modules() for name in getattr(child, "grows", ())
-    }
-    faults = differences(tensors, own, grown)
+    faults = misfits(module, tensors)
     if faults:
         raise CheckpointError(
             f"{source} holds the weights of another model than {type(module).__name__}: {faults}; load it with the "
-            "recipe that it was trained with"
+            "recipe that it was trained with. Where that is so, the model has changed since: train it again, or use "
+            "the version of auricle that trained it (environment.json of its run)"
         )
     module.load_state_dict(dict(tensors))
+
+
+def misfits(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Return in words how named tensors differ from a module's by name and shape; "" where they fit."""
+    grown = {
+        f"{place}.{name}".lstrip(".") for place, child in module.named_modules() for name in getattr(child, "grows", ())
+    }
+    return differences(tensors, module.state_dict(), grown)
 
 
 def restore_checkpoint(

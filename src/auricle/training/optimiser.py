@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ def planned_steps(step: int, config: TrainConfig, plan: Plan = ()) -> int:
 def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
     """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then `schedule`.
 
-    `cosine`, `linear` and `exponential` stay at `lr` for `hold_steps` and go down to `min_lr` at the last step,
+    `cosine`, `linear` and `exponential` stay at `lr` up to `fall_step` and go down to `min_lr` at the last step,
     `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is `lr * sqrt(warmup_steps / step)`, but at least `min_lr`
     (Noam's). All are pure functions of the step, so that a resumed run needs no scheduler state. The cosine is
     AudioMosaic's released schedule (arXiv 2605.14231).
@@ -39,14 +39,21 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
         return config.lr
     if config.schedule == "inverse_sqrt":
         return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
-    fall = config.warmup_steps + config.hold_steps
-    if step < fall:
+    progress = _progress(step, config, plan, lambda steps: fall_step(config, steps), last=1)
+    if progress < 0:
         return config.lr
-    progress = _progress(step, config, plan, begin=fall, last=1)
     if config.schedule == "exponential":
         return config.lr * (config.min_lr / config.lr) ** progress
     share = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.min_lr + (config.lr - config.min_lr) * share
+
+
+def fall_step(config: TrainConfig, steps: int) -> int:
+    """Return the step from which the learning rate falls in a run of `steps`: `hold_steps` are a share of the run.
+
+    They are as many as are set in a run of `config.steps`, and fewer where fewer steps fit into its minutes.
+    """
+    return config.warmup_steps + round(config.hold_steps * steps / config.steps)
 
 
 def weight_decay(step: int, config: TrainConfig, plan: Plan = ()) -> float:
@@ -62,25 +69,35 @@ def training_progress(step: int, config: TrainConfig, plan: Plan = ()) -> float:
 
     Where the number of steps is fitted to the time (`plan`), it goes on from where it is, without a jump.
     """
-    return _progress(step, config, plan, begin=0, last=0)
+    return _progress(step, config, plan, lambda steps: 0, last=0)
 
 
-def _progress(step: int, config: TrainConfig, plan: Plan, *, begin: int, last: int) -> float:
-    """Return how far a schedule is: 0 at step `begin`, 1 at `last` steps before the end."""
-    steps, done = config.steps, 0.0
+def _progress(step: int, config: TrainConfig, plan: Plan, first: Callable[[int], int], *, last: int) -> float:
+    """Return how far a schedule is: below 0 before it, 0 at its first step, 1 at `last` steps before the end.
+
+    Args:
+        step: counted from 0.
+        config: with the number of steps.
+        plan: numbers of steps that replace it.
+        first: number of steps -> step at which the schedule begins.
+        last: steps at the end that are beyond the schedule.
+    """
+    steps, begin, done = config.steps, first(config.steps), 0.0
     for place, fitted in plan:
         if place > step:
             break
         if place > begin:
             done += (1.0 - done) * _share(place, begin, steps - last)
             begin = place
+        else:
+            begin = max(place, first(fitted))
         steps = fitted
     return done + (1.0 - done) * _share(step, begin, steps - last)
 
 
 def _share(step: int, begin: int, end: int) -> float:
     span = end - begin
-    return min(1.0, (step - begin) / span) if span > 0 else 1.0
+    return min(1.0, (step - begin) / span) if span > 0 else float(step >= begin)
 
 
 def named_parameters(encoder: nn.Module, objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

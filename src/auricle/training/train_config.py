@@ -25,7 +25,8 @@ class TrainConfig(Config):
             or `inverse_sqrt`.
         min_lr: learning rate of the last step.
         warmup_steps: steps of linear warm-up from 0.
-        hold_steps: steps at `lr` between the warm-up and the fall (data2vec and DinoSR have three stages).
+        hold_steps: steps at `lr` between the warm-up and the fall (data2vec and DinoSR have three stages); fewer, in
+            proportion, where `minutes` lower `steps`.
         weight_decay: weight decay of AdamW; biases, norms, class tokens and positions have none.
         weight_decay_end: weight decay of the last step, approached along half a cosine (ATST); None: it is constant.
         betas: moment decays of AdamW.

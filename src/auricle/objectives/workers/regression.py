@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,11 +105,11 @@ class WaveWorkerConfig(WorkerConfig):
     Attributes:
         name: of its part in the log.
         frontend: the clean samples.
-        channels: of the transposed convolutions between a time step and its samples.
+        channels: of the transposed convolutions between a time step and its samples; without `hidden`, the last is 1.
         strides: of the same, whose product is the number of samples of a time step; None: as equal as its prime factors
             allow.
-        kernel: of the same, one more where the stride's parity needs it; None: about twice the stride.
-        hidden: width of a layer behind them.
+        kernel: of the same, one more where the stride's parity needs it; None: twice the stride.
+        hidden: width of a layer behind them; None: the last of them makes the samples.
         weight: in the sum.
     """
 
@@ -117,11 +118,24 @@ class WaveWorkerConfig(WorkerConfig):
     channels: tuple[Count, Count, Count] = (512, 256, 128)
     strides: tuple[Count, Count, Count] | None = None
     kernel: Count | None = 30
-    hidden: Count = 64
+    hidden: Count | None = 64
     weight: Weight = 1.0
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.hidden is None and self.channels[-1] != 1:
+            raise ConfigError(
+                f"worker {self.name!r} makes samples of {self.channels[-1]} channels; set the last of its channels to "
+                "1, or its hidden width"
+            )
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read settings of two channels, of three convolutions of which the last made the samples."""
+        channels = data.get("channels", ())
+        if len(channels) != 2:
+            return data
+        return {**data, "channels": [*channels, 1], "kernel": None, "hidden": None}
 
 
 class WaveWorker(Worker):
@@ -146,13 +160,16 @@ class WaveWorker(Worker):
             )
         layers: list[nn.Module] = []
         for stride, outputs in zip(strides, config.channels, strict=True):
-            kernel = max(stride, config.kernel or 2 * stride + 1)
+            kernel = max(stride, config.kernel or 2 * stride)
             kernel += (kernel - stride) % 2
             layers += [
                 nn.ConvTranspose1d(width, outputs, kernel, stride, padding=(kernel - stride) // 2), nn.PReLU(),
             ]  # fmt: skip
             width = outputs
-        layers += [nn.Conv1d(width, config.hidden, 1), nn.PReLU(), nn.Conv1d(config.hidden, 1, 1)]
+        if config.hidden is None:
+            del layers[-1]
+        else:
+            layers += [nn.Conv1d(width, config.hidden, 1), nn.PReLU(), nn.Conv1d(config.hidden, 1, 1)]
         self.layers = nn.Sequential(*layers)
         draw_layers(self, generator)
 
