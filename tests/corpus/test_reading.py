@@ -138,6 +138,14 @@ def test_a_note_on_a_sample_of_rates_says_so(tmp_path: Path, record, monkeypatch
     assert scan(tmp_path).notes[0].startswith("1 of 6 recordings has more than twice")
 
 
+def test_a_header_that_can_not_be_read_makes_no_sample(tmp_path: Path, record) -> None:
+    for name in "ab":
+        record(tmp_path / f"{name}.wav", seconds=0.1, rate=96000)
+    corpus = open_corpus(tmp_path)
+    (tmp_path / "b.wav").write_bytes(b"no audio")
+    assert band_notes(corpus, 16000)[0].startswith("1 of 1 recording has more than twice")
+
+
 def test_one_recording_that_fills_an_epoch_is_said() -> None:
     seconds = [3600.0, *[10.0] * 9]
     corpus = Corpus.from_columns({"file": [f"{i}.wav" for i in range(10)], "seconds": seconds}, root="x")

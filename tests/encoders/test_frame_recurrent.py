@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from auricle.audio.batch import Features
+from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.encoders.contract import Ability
 from auricle.encoders.frame_recurrent import FrameRecurrent, FrameRecurrentConfig
+from auricle.encoders.frozen import weights_fingerprint
 from auricle.encoders.parts.quantisers.gumbel import GumbelLayerConfig, QuantisingEncoder, gumbel_noise
 from auricle.errors import ConfigError
 
@@ -135,6 +137,34 @@ def test_features_are_hidden_states() -> None:
         (second,) = encoder.contextualize(tokens, (2,)).layers
         assert torch.equal(second.block, encoder.contextualize_quantised(tokens, (2,))[0].layers[0].block)
         assert len(encoder(features(15)).x.flatten(0, 1).unique(dim=0)) == out.x.shape[0] * out.x.shape[1]
+
+
+def test_runs_of_before_the_setting_keep_the_codes_that_were_their_features() -> None:
+    now = vq_apc().eval()
+    earlier = {name: value for name, value in now.config.to_json().items() if name != "features"}
+    then = FrameRecurrentConfig.from_json(earlier).build().eval()
+    then.load_state_dict(now.state_dict())
+    data = features(15)
+    with torch.no_grad():
+        coded = now.contextualize_quantised(now.tokenize(data), (2,))[0]
+        read = then(data, layers=(2,))
+        assert torch.equal(read.x, coded.x)
+        assert torch.equal(read.layers[0].block, coded.layers[0].block)
+        torch.testing.assert_close(then.stream(data)[0].x, coded.x)
+    # Other features have another fingerprint: neither cached tokens nor results are taken for those of the other.
+    front = LogMelConfig(mels=8).build()
+    assert weights_fingerprint(then, front) != weights_fingerprint(now, front)
+    # Saved again, and without a quantiser behind the last layer, the setting is what it says.
+    assert FrameRecurrentConfig.from_json(now.config.to_json()) == now.config
+    assert FrameRecurrentConfig.from_json({"kind": "FrameRecurrentConfig", "quantised_after": [1]}).features == "hidden"
+
+
+def test_codes_without_a_quantiser_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"expected layer 3 in encoder\.quantised_after. Add it, or set encoder\.fea"):
+        SMALL.replace(quantised_after=(1,), features="codes")
+    assert (
+        SMALL.replace(quantised_after=(1, 3), features="codes").replace(features="hidden", quantised_after=()).build()
+    )
 
 
 def test_sampling_takes_the_noise_it_is_given_and_reaches_every_layer() -> None:

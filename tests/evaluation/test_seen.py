@@ -15,8 +15,8 @@ import soundfile
 
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
-from auricle.errors import CheckpointError
-from auricle.evaluation.seen import seen
+from auricle.errors import CheckpointError, CorpusError
+from auricle.evaluation.seen import Seen, seen
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.recipes import get_recipe, pretrain
 from auricle.recipes.recordings import recording_ids
@@ -116,6 +116,30 @@ def test_a_run_that_lists_no_recordings_can_only_go_by_names(run: Path, data: Pa
     assert seen(folder, other).known is True
     assert seen(folder, open_corpus(write(tmp_path / "fewer", 4, 1))).known is None
     assert seen(tmp_path, other).known is None
+
+
+@pytest.mark.parametrize("on_leak", ["refuse", "drop"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_clips_that_are_seen_by_name_alone_are_refused(run: Path, tmp_path: Path, on_leak: str, listed: bool) -> None:
+    new = open_corpus(write(tmp_path / "sounds", 4, 1))
+    found = seen(run if listed else old(run, tmp_path / "run"), new, each=True)
+    assert (found.known, found.rows) == (True, {})
+    with pytest.raises(CorpusError, match=r"sounds has the name or the table.*not known; expected .*--on-leak warn"):
+        found.apply(new, on_leak)
+    assert found.apply(new, "warn") is new
+    for known in (None, False):
+        assert Seen(known).apply(new, on_leak) is new
+
+
+def test_copies_in_many_hours_are_not_searched(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips are few, and long: the data say 8 clips of 0.5 s, and the task 4."""
+    other = open_corpus(write(tmp_path / "other", 4, 1))
+    monkeypatch.setattr("auricle.evaluation.seen._MOST_HOURS", 6.5 / 3600)
+    assert seen(run, other).notes == ()
+    monkeypatch.setattr("auricle.evaluation.seen._MOST_HOURS", 5.5 / 3600)
+    monkeypatch.setattr(Corpus, "audio", None)
+    (note,) = seen(run, other).notes
+    assert "in another encoding are not recognised: 0.0 hours of both are more than" in note
 
 
 def test_a_corpus_that_cant_be_read_is_neither(run: Path, tmp_path: Path) -> None:

@@ -122,6 +122,11 @@ def test_xares_chooses_on_the_test_fold_and_says_so(
     results = evaluate_by_protocol([encoder], CARD, corpus, protocol="xares", **{**quick, "config": ALONE})
     assert [(r.probe, r.protocol_name) for r in results] == [("xares_linear", "xares"), ("xares_knn", "xares")]
     trained, votes = results
+    # Each head has a list of the clips that it used.
+    assert sorted(path.name for path in quick["out"].glob("*ledger.jsonl")) == [
+        "xares_knn.ledger.jsonl",
+        "xares_linear.ledger.jsonl",
+    ]
     assert trained.sizes == [[20, 10, 10]] * 3
     assert "fold that is tested" in trained.leaks[0]
     # What it validated at is what it reports: that is the leak.

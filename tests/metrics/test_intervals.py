@@ -24,12 +24,14 @@ from auricle.metrics.intervals import (
 ACCURACY = METRICS["accuracy"]
 
 
-def of_shares(hits: np.ndarray, groups: np.ndarray | None = None, info: MetricInfo = ACCURACY) -> Interval:
+def of_shares(
+    hits: np.ndarray, groups: np.ndarray | None = None, info: MetricInfo = ACCURACY, confidence: float = 0.95
+) -> Interval:
     """The interval of a mean over units."""
     groups = np.arange(len(hits)) if groups is None else groups
     parts = number_parts(groups)
     left_out = np.array([hits[parts != part].mean() for part in range(parts.max() + 1)])
-    return score_interval(float(hits.mean()), left_out, info, np.ones(len(hits)), groups, "clips")
+    return score_interval(float(hits.mean()), left_out, info, np.ones(len(hits)), groups, "clips", confidence)
 
 
 @pytest.mark.parametrize(("right", "clips"), [(20, 20), (19, 20), (13, 20), (0, 20), (49, 50), (388, 400), (400, 400)])
@@ -159,6 +161,13 @@ def test_least_units_are_those_of_which_a_test_can_tell() -> None:
         least = least_units(confidence)
         assert 2 / 2**least <= 1 - confidence + 1e-12 < 2 / 2 ** (least - 1)
         assert not paired_difference(1.0, np.arange(least - 1.0) + 1, least - 1, "clips", confidence).interval.known
+
+
+def test_t_limits_of_any_confidence_are_finite() -> None:
+    assert least_units(0.5) == least_units(0.1) == 3
+    assert not of_shares(np.array([1.0, 3.0]), info=METRICS["mae"], confidence=0.5).known
+    found = of_shares(np.array([1.0, 3.0, 4.0]), info=METRICS["mae"], confidence=0.5)
+    assert 0 < found.low < 8 / 3 < found.high < math.inf
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 1.5])

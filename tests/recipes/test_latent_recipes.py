@@ -7,7 +7,7 @@ import pytest
 from auricle.audio.frontends.presets import preset
 from auricle.audio.views import PlainViewsConfig
 from auricle.encoders.contract import Ability
-from auricle.objectives.masks.blocks import InverseBlockMask
+from auricle.objectives.masks.blocks import BlockMask, InverseBlockMask
 from auricle.objectives.masks.jepa import JepaMask
 from auricle.objectives.masks.samplers import HalvesMask, RandomMask
 from auricle.objectives.masks.spans import SpanMask
@@ -111,8 +111,9 @@ def test_bat() -> None:
     recipe, o = paper("bat")
     assert (o.mask, o.clones) == (InverseBlockMask(0.8, 5, 0.07), 16)
     decoder = PlacedDecoderConfig(
-        768, 6, 12, init="xavier_uniform", positions="learned_sincos", block_norm="post", gate=True, cls=False
-    )
+        768, 6, 12, init="xavier_uniform", positions="learned_sincos", position_grid="released", block_norm="post",
+        gate=True, cls=False,
+    )  # fmt: skip
     assert (o.decoder, recipe.encoder.attention_gate, recipe.encoder.cls) == (decoder, True, True)
     assert [(term.reduce, term.weight, term.dims) for term in o.terms] == [
         ("token_mean", 1.0, "mean"), ("clip_mean", 1.0, "mean"),
@@ -154,6 +155,12 @@ def test_atst_frame() -> None:
     assert (recipe.encoder.patch, recipe.encoder.drop_path, recipe.loader.batch) == ((4, 64), 0.1, 7 * 144)
     assert optimiser(recipe) == (398_000, pytest.approx(3.15e-4), 19_900, "cosine")
     assert (recipe.train.weight_decay, recipe.train.weight_decay_end) == (0.04, 0.4)
+
+
+def test_runs_of_atst_frame_with_blocks_still_open() -> None:
+    data = get_recipe("atst-frame").to_json()
+    data["objective"]["mask"] = {"kind": "BlockMask", "ratio": 0.65, "size": 5, "adjust": 0.0, "even": True}
+    assert Recipe.from_json(data).objective.mask == BlockMask(0.65, 5)
 
 
 def test_a_jepa_and_dp_mae() -> None:

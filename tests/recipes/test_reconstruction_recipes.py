@@ -179,7 +179,7 @@ def test_mae_ast() -> None:
     recipe = get_recipe("mae-ast", "paper")
     made, encoder = objective(recipe), transformer(recipe)
     assert (made.mask, made.hide, made.separate) == (RandomMask(0.75), "drop", False)
-    assert [term.head for term in made.terms] == [LinearHeadConfig("torch"), LinearHeadConfig("torch")]
+    assert [term.head for term in made.terms] == [LinearHeadConfig("fan_in"), LinearHeadConfig("fan_in")]
     assert made.decoder == PlacedDecoderConfig(
         768, 2, 12, positions="sinusoid", block_norm="post", pre_norm=True, dropout=0.1
     )

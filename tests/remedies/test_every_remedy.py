@@ -94,6 +94,7 @@ REASONS = {
     ),
     "needs a trained encoder of audio and text (tests/evaluation, tests/test_cli_text.py)": (
         "Scores of them are not those of new clips",
+        "which of its clips were seen is not known",
         "has the same tokens for the classes",
         "or a table of file,caption (--captions)",
     ),

@@ -17,6 +17,7 @@ from auricle.report.ranks_view import alike, average_ranks
 from auricle.report.run_data import RunData, read_runs
 from auricle.results.book import ResultBook
 from auricle.results.comparison import compare_results
+from auricle.results.conditions import told_apart
 from auricle.results.ranks import rank_results, rank_systems
 
 Read = Callable[..., Any]
@@ -74,6 +75,17 @@ def test_encoders_of_one_name_have_the_same_labels_in_any_order(tmp_path: Path) 
         (task,) = gather(read_runs(paths))
         labels = {row.label for row in task.rows if "both" in row.label or len(paths) == 1}
         assert {label.rpartition("(")[2] for label in labels} == {"aaaabbbb)", "ddddeeee)"}
+
+
+def test_encoders_without_a_fingerprint_have_labels_of_their_own() -> None:
+    names = {"a": "e", "b": "e", "c": "e", "d": "e", "f": "e", "g": "other"}
+    prints = {"a": "", "b": "aaaabbbbcccc", "c": "", "d": "ddddeeee1111", "f": "ddddeeee2222", "g": ""}
+    assert list(told_apart(names, prints.__getitem__).values()) == [
+        "e (1)", "e (aaaabbbb)", "e (2)", "e (ddddeeee1111)", "e (ddddeeee2222)", "other",
+    ]  # fmt: skip
+    records = [line("t", role, "linear", 0.5, encoder="e", encoder_fingerprint="") for role in ("pretrained", "x")]
+    (task,) = gather([RunData("run", Path("run"), results=records)])
+    assert [row.label for row in task.rows] == ["e (1)", "e (2)"]
 
 
 def evidence(values: np.ndarray) -> list[Any]:

@@ -125,6 +125,13 @@ def test_results_of_an_older_version_have_a_mark_everywhere(tmp_path: Path, caps
         assert said in " ".join(capsys.readouterr().out.split())
 
 
+def test_results_of_before_intervals_and_selection_changed_have_the_mark(tmp_path: Path) -> None:
+    run = edited(tmp_path / "run", lambda r: replace(r, scheme=5))
+    (sheet,) = list_sheets(ResultBook.collect([run]))
+    assert [row[1][-1] for row in sheet.rows if not row[0].startswith("baseline")] == ["‡", "]"]
+    assert any(f"(scheme 5, now {SCHEME}): mine" in note for note in sheet.notes)
+
+
 def test_a_damaged_record_has_no_paired_comparison(page: Read) -> None:
     _, words, _ = page(line("t", "pretrained", "linear", 0.9, leaks=3, details=[1]), line("t", "random", "linear", 0.3))
     assert "90.0 [89.0, 91.0] +60.0" in words

@@ -11,7 +11,7 @@ import pytest
 from result_files import write_results
 
 from auricle.errors import CorpusError
-from auricle.results.record import Result, append_result, read_results
+from auricle.results.record import SCHEME, Result, append_result, read_results
 
 
 def record(**changes) -> Result:
@@ -24,7 +24,7 @@ def record(**changes) -> Result:
         "chosen": [{"lr": 0.1}],
         "tried": 4, "settings": {}, "seeds": [0], "params": 3, "width": 4, "seen": None, "versions": {},
         "seconds": 1.0, "missing": {}, "notes": [], "leaks": [], "macs": None, "details": {}, "constant": "",
-        "constant_metrics": {}, "better": "higher", "scheme": 5,
+        "constant_metrics": {}, "better": "higher", "scheme": SCHEME,
     }  # fmt: skip
     return Result(**(values | changes))
 

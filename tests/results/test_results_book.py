@@ -178,6 +178,29 @@ def test_a_pair_is_compared_source_by_source(tmp_path: Path) -> None:
     assert other.clear
 
 
+def test_a_pair_that_no_gain_makes_significant_among_these_comparisons_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six sources have p of at least 2 / 64: enough for one comparison, not for three of which one has a p of one."""
+    wrong = np.arange(60) % 7 == 0
+    results = []
+    for task, sources in (("few", 6), ("many", 60), ("equal", 60)):
+        for name in "AB":
+            file = f"predictions/{task}-{name}.npz"
+            save_predictions(tmp_path / file, answers(~wrong | (name == "A") & (task != "equal"), groups=sources))
+            results.append(made(task, name, "linear", 0.8, predictions=file))
+    command = ["results", str(written(tmp_path, *results)), "--compare", "A", "B"]
+    assert [round(p.least_p, 4) for p in compare_results(ResultBook.collect([tmp_path]), "A", "B").pairs[:2]] == [
+        0.0312, 0.0002,
+    ]  # fmt: skip
+    said = (
+        "p (Holm) of few is above 0.05 whatever the gains: with so few test units (or parts of them) p is at least 0.03"
+    )
+    for more, told in (([], True), (["--task", "few"], False)):
+        assert main([*command, *more]) == 0
+        assert (said in " ".join(capsys.readouterr().out.split())) is told
+
+
 def test_tests_over_tasks_say_when_tasks_are_too_few(tmp_path: Path) -> None:
     def several(count: int) -> list[Result]:
         return [

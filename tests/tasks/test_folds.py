@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.errors import ConfigError, CorpusError
-from auricle.results.conditions import Condition
+from auricle.results.conditions import group_by_condition
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task, tasks
 from auricle.tasks.folds import Plan, assign_folds, plan_folds
@@ -85,8 +85,17 @@ def test_sources_are_named_only_where_clips_share_one() -> None:
     shared = plan(TaskCard(name="t", folds=3), labels, sources=[f"s{i // 2}" for i in range(12)]).description
     assert alone == "3 folds made with seed 0, stratified; the next fold validates"
     assert shared == "3 folds made with seed 0, stratified, clips of one source together; the next fold validates"
-    # Both were once described by the second: their results still share a table.
-    assert Condition.of({"task": "t", "split": alone}) == Condition.of({"task": "t", "split": shared})
+
+    def tables(*found: tuple[str, int]) -> list[list[int]]:
+        records = [{"task": "t", "split": split, "scheme": scheme, "n": n} for n, (split, scheme) in enumerate(found)]
+        return [[each["n"] for each in group] for _, group in group_by_condition(records, lambda record: record)]
+
+    # They are other folds. Both were once described by the second: old results join the division that is there now.
+    assert tables((alone, 6), (shared, 6)) == [[0], [1]]
+    assert tables((shared, 5), (alone, 6)) == [[0, 1]]
+    assert tables((shared, 5), (shared, 6)) == [[0, 1]]
+    assert tables((shared, 5), (shared, 5)) == [[0, 1]]
+    assert tables((alone, 6), (shared, 6), (shared, 5)) == [[0], [1, 2]]
 
 
 def test_assignment_is_a_function_of_the_seed() -> None:

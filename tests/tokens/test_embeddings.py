@@ -16,6 +16,7 @@ from auricle.audio.batch import Audio
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.waveform import WaveformConfig
 from auricle.cli import main
+from auricle.corpus.losses import clip_names
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.encoders.contract import Tokens
@@ -25,7 +26,7 @@ from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import CheckpointError, ConfigError, CorpusError, StorageError
 from auricle.models import Model
 from auricle.models.embedding import embed as auricle_embed
-from auricle.tokens import embedding_files
+from auricle.tokens import embedding_files, embeddings
 from auricle.tokens.embeddings import EmbeddedCorpus, embed_corpus
 
 RATE = 16000
@@ -156,6 +157,16 @@ def test_a_full_disk_leaves_the_old_file_and_the_work(
     assert sorted(p.name for p in out.parent.iterdir()) == ["e.parquet", "e.parquet.ledger.jsonl"]
 
 
+def test_late_clips_of_a_long_recording_have_names_of_their_own(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    """Of three clips within 0.1 s after 10,000 s only one is damaged: `:g` would name all three alike."""
+    sf.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    starts = [10_000.01, 10_000.02, 10_000.03]
+    clips = Corpus.from_columns({"file": ["a.wav"] * 3, "start": starts, "seconds": [0.5] * 3}, root=tmp_path)
+    assert clip_names(clips, [0, 1, 2]) == [f"a.wav [{start} s + 0.5 s]" for start in starts]
+    short = Corpus.from_columns({"file": ["a.wav"], "start": [1 / 3], "seconds": [0.1 + 0.2]}, root=tmp_path)
+    assert clip_names(short, [0]) == ["a.wav [0.3333333333 s + 0.3 s]"]
+
+
 def test_broken_clips_and_vectors_have_no_row(
     encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +277,7 @@ def test_a_table_of_other_vectors_is_replaced_only_on_request(
             with pytest.raises(StorageError, match=f"holds {said}.*another --out, or add --overwrite"):
                 embed_corpus(model, clips, out, resume=resume, progress=False)
     out.write_bytes(before + b"mine")
-    with pytest.raises(StorageError, match="did not write, or that was changed since"):
+    with pytest.raises(StorageError, match="did not write, that was changed since, or that an earlier version wrote"):
         embed_corpus(encoder, corpus, out, progress=False)
     assert seen == []
     assert out.read_bytes() == before + b"mine"
@@ -304,4 +315,23 @@ def test_a_second_process_on_one_file_is_refused(
     # A refused call leaves nothing behind either.
     with pytest.raises(StorageError, match="holds 6 vectors"):
         auricle_embed(model, corpus.select([0]), out, progress=False)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_lock_stays_until_the_call_ends(
+    encoder: FrozenEncoder, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process that comes when the parts are deleted is refused, and its lock is not deleted with them."""
+    model, out, refused = Model(encoder, None, tmp_path), tmp_path / "e.csv", []
+    remove = embeddings.UnfinishedEmbedding.remove
+
+    def meanwhile(work: embeddings.UnfinishedEmbedding) -> None:
+        remove(work)
+        with pytest.raises(CheckpointError, match=r"work on e\.csv by another process"):
+            auricle_embed(model, corpus, out, progress=False)
+        refused.append(True)
+
+    monkeypatch.setattr(embeddings.UnfinishedEmbedding, "remove", meanwhile)
+    auricle_embed(model, corpus, out, progress=False)
+    assert refused == [True]
     assert not list(tmp_path.glob(".*"))

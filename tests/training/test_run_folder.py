@@ -106,6 +106,22 @@ def test_a_run_at_work_is_not_taken_over_before_its_first_step(tmp_path: Path) -
         pass
 
 
+def test_the_lock_of_a_deleted_file_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that held the folder deletes it between the opening of the file and the lock."""
+    take, path = lock._take, tmp_path / "run"
+
+    def late(*args: object) -> None:
+        shutil.rmtree(path)
+        take(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lock, "_take", late)
+        with pytest.raises(CheckpointError, match=r"deleted it at this moment.*Run the command again"):
+            RunLock(path)
+    with RunLock(path) as held:
+        held.check()
+
+
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -216,7 +216,7 @@ def opened(source: Source) -> Iterator[Recording]:
         if not size:
             raise AudioError("empty (0 bytes); expected a recording; copy it again from its source", name, "empty")
         layout = _layout(source, stream)
-        said = None if layout.streams[0].rate else no_audio(head, size)
+        said = layout.refused or (None if layout.streams[0].rate else no_audio(head, size))
         if said is not None:
             raise AudioError(said, name)
         if layout.streams[0].rate:

@@ -41,10 +41,17 @@ class Stream:
 
 @dataclass(frozen=True)
 class Layout:
-    """The streams of a file in order, and notes about it."""
+    """The streams of a file in order, and notes about it.
+
+    Attributes:
+        streams: in order; one at least.
+        notes: what is remarkable of it.
+        refused: why the file can't be used, where a decoder would make noise of it.
+    """
 
     streams: tuple[Stream, ...] = (Stream(),)
     notes: tuple[Reason, ...] = ()
+    refused: Reason | None = None
 
 
 class Spliced(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from auricle.audio.recording import IN_PART
@@ -15,7 +16,10 @@ MAGIC = b"Creative Voice File\x1a"
 _END, _SOUND, _MORE, _SILENCE, _EXTENDED, _NEW_SOUND = 0, 1, 2, 3, 8, 9
 # Marker, text, begin and end of a repetition: none of them holds samples.
 _WITHOUT_SAMPLES = (4, 5, 6, 7)
-# As coded in blocks of both kinds -> bits of a sample: unsigned, signed, A-law, mu-law. Others are ADPCM.
+# Bytes of a block that say what it holds; one that ends before them is cut off.
+_FACTS = {_SOUND: 2, _SILENCE: 3, _EXTENDED: 4, _NEW_SOUND: 12}
+# As coded in blocks of both kinds -> bits of a sample: unsigned, signed, A-law, mu-law. Others are ADPCM, which
+# libsndfile takes to be unsigned samples in blocks of the older kind.
 _BITS = {0: 8, 4: 16, 6: 8, 7: 8}
 _ZERO = {0: b"\x80", 4: b"\x00", 6: b"\xd5", 7: b"\xff"}
 _MOST_BLOCKS = 100_000
@@ -37,35 +41,49 @@ def voc_layout(stream: io.BytesIO | io.FileIO, head: bytes) -> Layout:
     size = stream.seek(0, os.SEEK_END)
     found: list[tuple[_Kind, list[Span], list[int]]] = []
     extended: _Kind | None = None
-    silence, place = 0, size
+    silence, waiting, place = 0, 0, size
     for place, block, length in _blocks(stream, int.from_bytes(head[20:22], "little"), size):
         stream.seek(place - length)
         begin, end = place - length, min(place, size)
         facts = stream.read(min(12, length))
-        if block == _EXTENDED and length >= 4:
+        if len(facts) < _FACTS.get(block, 0):
+            if found:
+                found[-1][2][1] += max(1, length - _FACTS[block])
+        elif block == _EXTENDED:
             channels = facts[3] + 1
             rate = 256_000_000 // (channels * (65536 - int.from_bytes(facts[:2], "little")))
             extended = _Kind(rate, channels, facts[2])
-        elif block == _SOUND and length >= 2:
+        elif block == _SOUND:
             kind = extended or _Kind(1_000_000 // (256 - facts[0]), 1, facts[1])
             extended, begin = None, begin + 2
             _add(found, kind, begin, end, place)
-        elif block == _NEW_SOUND and length >= 12:
+        elif block == _NEW_SOUND:
             kind = _Kind(int.from_bytes(facts[:4], "little"), facts[5], int.from_bytes(facts[6:8], "little"))
             _add(found, kind, begin + 12, end, place)
         elif block == _MORE and found:
             _add(found, found[-1][0], begin, end, place)
-        elif block == _SILENCE and length >= 3 and found and found[-1][0].codec in _BITS:
-            kind = found[-1][0]
-            count = (int.from_bytes(facts[:2], "little") + 1) * kind.rate * (256 - facts[2]) // 1_000_000
-            width = count * kind.channels * _BITS[kind.codec] // 8
+        elif block == _SILENCE:
+            waiting += (int.from_bytes(facts[:2], "little") + 1) * (256 - facts[2])
+        if waiting and found and found[-1][0].codec in _BITS:
+            (kind, spans, _), microseconds, waiting = found[-1], waiting, 0
+            width = microseconds * kind.rate // 1_000_000 * kind.channels * _BITS[kind.codec] // 8
             silence += width
             if silence <= _MOST_SILENCE:
-                found[-1][1].append(_ZERO[kind.codec] * width)
-    streams = [_stream(*each) for each in found if each[0].codec in _BITS]
-    if not streams or len(streams) < len(found):
+                # Where silence comes first, its samples are those of the sound after it.
+                spans.insert(len(spans) if block == _SILENCE else 0, _ZERO[kind.codec] * width)
+    if not found:
         return Layout()  # libsndfile says what it does not read
+    streams = [_stream(*each) for each in takewhile(lambda each: each[0].codec in _BITS, found)]
+    if not streams:
+        # No command is named: ffmpeg passes over silence, and over the codec of an extended block.
+        said = f"codec {found[0][0].codec}, which is compressed (Creative ADPCM) or not known"
+        expected = "expected samples that are not compressed; convert it, or drop it from the corpus"
+        return Layout(refused=Reason(f"{said}; {expected}", "compressed"))
     notes, left = [], size - place - 1
+    if len(streams) < len(found):
+        notes.append(
+            Reason("read up to where its samples are compressed (Creative ADPCM), or of a codec not known", IN_PART)
+        )
     if silence > _MOST_SILENCE:
         notes.append(Reason(f"partly read: it states {silence:,} bytes of silence, not all of it was read", IN_PART))
     if left > STRAY:

@@ -59,9 +59,12 @@ def listed(column: pa.ChunkedArray | pa.Array) -> list[Any]:
         >>> listed(pa.array(["a", None, "a"]))
         ['a', None, 'a']
     """
-    if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type):
+    if pa.types.is_dictionary(column.type):
         return list(column.to_pylist())
-    encoded = column.dictionary_encode()
+    try:
+        encoded = column.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # lists, structures, extensions such as UUID, small decimals
+        return list(column.to_pylist())
     chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
     # All chunks have the same dictionary.
     values = [*chunks[-1].dictionary.to_pylist(), None] if chunks else []

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from auricle.errors import Reason
-from auricle.storage import write_atomic
+from auricle.storage import disk_errors, write_atomic
 from auricle.words import plural
 
 Kind = Literal["recording", "row", "event", "member", "label", "file", "clip"]
@@ -188,6 +188,8 @@ class Ledger:
     def write(self, path: Path, **made: Any) -> Path:
         """Write the list for programs: JSON lines, first the sentence and the counts, then one line per entry.
 
+        A list that an earlier version wrote for `x.csv` under the name of `x` is deleted: it would contradict this one.
+
         Args:
             path: the file.
             made: what the output beside it was made of, for the first line (see `read_made`).
@@ -198,6 +200,11 @@ class Ledger:
         head = {"sentence": self.sentence, "came": dict(self.came), "used": dict(self.used), **made}
         lines = [head, *(entry.to_json() for entry in self.entries)]
         write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+        output = path.with_name(path.name.removesuffix(SUFFIX))
+        earlier = output.with_name(output.stem + SUFFIX)
+        if earlier != path != output and not output.with_name(output.stem).exists() and "came" in _head(earlier):
+            with disk_errors(earlier):
+                earlier.unlink(missing_ok=True)
         return path
 
 
@@ -208,8 +215,12 @@ def beside(output: Path) -> Path:
 
 def read_made(output: Path) -> dict[str, Any]:
     """Return the first line of the list beside an output; `{}` where there is none, or a damaged one."""
+    return _head(beside(output))
+
+
+def _head(path: Path) -> dict[str, Any]:
     try:
-        with beside(output).open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             return dict(json.loads(file.readline()))
     except (OSError, ValueError, TypeError):
         return {}

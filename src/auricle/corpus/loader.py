@@ -103,7 +103,8 @@ class Loader:
         self._broken: dict[str, Reason] = {}
         self._unusable: dict[int, Reason] = {}
         self._silent: dict[int, Reason] = {}
-        self._sounding: set[int] = set()
+        self._searched: dict[int, Reason | None] = {}
+        self._searching: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
         self._samples = window.samples(rate)
         # As played: a clip whose time is expanded fills more windows.
@@ -271,9 +272,16 @@ class Loader:
                 self._silent[index] = said
 
     def _silence_of_long(self, index: int) -> Reason | None:
-        """Search a long recording for sound, up to the first piece that has some."""
-        if index in self._sounding:
-            return None
+        """Search a long recording for sound, once: other threads that need it wait."""
+        with self._lock:
+            searching = self._searching.setdefault(index, threading.Lock())
+        with searching:
+            if index not in self._searched:
+                self._searched[index] = self._search(index)
+            return self._searched[index]
+
+    def _search(self, index: int) -> Reason | None:
+        """Read a recording up to the first piece that has sound."""
         # Durations in manually written tables are rounded.
         length = max(self.corpus[index].seconds - 0.01, 0.001)
         lowest, highest = math.inf, -math.inf
@@ -281,7 +289,6 @@ class Loader:
             wave = self.corpus.audio(index, self.rate, start=float(start), seconds=_PIECE)
             lowest, highest = min(lowest, float(wave.min())), max(highest, float(wave.max()))
             if silence((highest - lowest) / 2) is None:
-                self._sounding.add(index)
                 return None
         return silence((highest - lowest) / 2)
 

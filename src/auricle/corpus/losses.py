@@ -44,7 +44,7 @@ def clip_name(corpus: Corpus, row: int) -> str:
 def clip_names(corpus: Corpus, rows: Iterable[int]) -> list[str]:
     """Return the names of clips, see `clip_name`."""
     files, starts, seconds, whole = (corpus.column(name) for name in ("file", "start", "seconds", "_whole"))
-    return [files[r] if whole[r] else f"{files[r]} [{starts[r]:g} s + {seconds[r]:g} s]" for r in rows]
+    return [files[r] if whole[r] else f"{files[r]} [{starts[r]:.10g} s + {seconds[r]:.10g} s]" for r in rows]
 
 
 def with_losses(

@@ -137,7 +137,7 @@ def band_notes(corpus: Corpus, rate: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _rates(corpus: Corpus) -> tuple[list[float], int]:
-    """Return the rates of (some) recordings, as they are played to an encoder, and the number of recordings."""
+    """Return the rates of (some) recordings, as they are played to an encoder, and how many recordings have one."""
     factors = expansions(corpus)
     _, firsts = np.unique(np.asarray(corpus.table.column("file")), return_index=True)
     if "scan_rate" in corpus.columns:
@@ -153,7 +153,8 @@ def _rates(corpus: Corpus) -> tuple[list[float], int]:
         except AudioError:
             continue
         found.append(info.rate / factors[index])
-    return found, len(firsts)
+    # A recording that can't be read has no rate; only those that were not tried are still to be looked at.
+    return found, len(firsts) if len(spread) < len(firsts) else len(found)
 
 
 def share_notes(corpus: Corpus, seconds: np.ndarray | None = None) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class ScanReport:
 
     @property
     def ledger(self) -> Ledger:
-        """What came in, what of it is used, and why the rest is not; `NAME.ledger.jsonl` beside the table lists it."""
+        """What came in, what of it is used, and why the rest is not; the list beside the table names it."""
         return self.corpus.ledger
 
     @property

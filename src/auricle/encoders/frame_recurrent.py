@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ class FrameRecurrentConfig(EncoderConfig):
         quantiser: settings of those quantisers; 512 entries at temperature 0.5 as VQ-APC (its own README: 128 entries).
         mels: mel bins of the input.
         frame_rate: frames per second of the front end, and of the tokens.
+        features: where the last layer is quantised, tokens are its `hidden` states, as in VQ-APC's paper, or `codes`.
     """
 
     width: Count = 512
@@ -49,6 +50,7 @@ class FrameRecurrentConfig(EncoderConfig):
     quantiser: GumbelLayerConfig = field(default_factory=GumbelLayerConfig)
     mels: Count = 80
     frame_rate: Positive = 100.0
+    features: Literal["hidden", "codes"] = "hidden"
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"width": 256, "depth": 3},
@@ -65,6 +67,17 @@ class FrameRecurrentConfig(EncoderConfig):
                 f"the quantiser's width {self.quantiser.width} must be 0 or the layers' width {self.width}: the next "
                 "layer reads its codes instead of the layer's output"
             )
+        if self.features == "codes" and self.depth not in self.quantised_after:
+            raise ConfigError(
+                f"encoder.features is codes, and the last layer has no quantiser; expected layer {self.depth} in "
+                "encoder.quantised_after. Add it, or set encoder.features to hidden"
+            )
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Keep the codes that were the features of every encoder whose last layer is quantised."""
+        coded = data.get("depth", cls.depth) in data.get("quantised_after", ())
+        return {"features": "codes", **data} if coded else data
 
 
 class FrameRecurrent(Encoder):
@@ -74,8 +87,8 @@ class FrameRecurrent(Encoder):
     (`stream`). Before context, tokens are the frames themselves (width `mels`; no MASK ability then, since a mask
     vector has the width D), or the prenet's output. APC defines no clip vector; the mean of the valid tokens is used.
 
-    Features are hidden states, as in VQ-APC's paper: with a quantiser after the last layer, `contextualize` returns the
-    layer's output before it. The codes that VQ-APC's output layer reads are those of `contextualize_quantised`.
+    With a quantiser after the last layer, `contextualize` returns the layer's output before it, or its codes where
+    `features` says so. The codes that VQ-APC's output layer reads are those of `contextualize_quantised`.
     """
 
     def __init__(self, config: FrameRecurrentConfig, generator: torch.Generator | None = None) -> None:
@@ -118,7 +131,7 @@ class FrameRecurrent(Encoder):
         return Tokens(x, self.grid(x.shape[1]), valid=valid_positions(features.lengths.to(x.device), x.shape[1]))
 
     def contextualize(self, tokens: Tokens, layers: Sequence[int] = ()) -> Tokens:
-        return self._hidden(self._run(tokens, (*layers, self.depth), None, None)[0], layers)
+        return self._features(tokens, layers, None)[0]
 
     def contextualize_quantised(
         self, tokens: Tokens, layers: Sequence[int] = (), noise: Sequence[Tensor] | None = None
@@ -159,10 +172,14 @@ class FrameRecurrent(Encoder):
         hidden = tuple(seen[layer] for layer in layers) if layers else None
         return replace(tokens, x=x, layers=hidden), tuple(after), tuple(quantised)
 
-    def _hidden(self, out: Tokens, layers: Sequence[int]) -> Tokens:
-        """Return the output of `_run` with the last layer's states, which lie last among its layers, as tokens."""
-        every = out.layers or ()
-        return replace(out, x=every[-1].block, layers=tuple(every[: len(layers)]) or None)
+    def _features(
+        self, tokens: Tokens, layers: Sequence[int], states: Sequence[State] | None
+    ) -> tuple[Tokens, tuple[State, ...]]:
+        if self.config.features == "codes":
+            return self._run(tokens, layers, states, None)[:2]
+        out, after, _ = self._run(tokens, (*layers, self.depth), states, None)
+        *asked, last = out.layers or ()
+        return replace(out, x=last.block, layers=tuple(asked) or None), after
 
     @torch.no_grad()
     def codes(self, tokens: Tokens) -> Tensor:
@@ -189,5 +206,4 @@ class FrameRecurrent(Encoder):
         """
         if bool((features.lengths < features.x.shape[1]).any()):
             raise ConfigError("found padded frames in a piece of a stream; expected pieces of one length")
-        tokens, after, _ = self._run(self.tokenize(features), (self.depth,), state, None)
-        return self._hidden(tokens, ()), after
+        return self._features(self.tokenize(features), (), state)

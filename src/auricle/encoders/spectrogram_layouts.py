@@ -30,7 +30,7 @@ _BERT: dict[str, Any] = {
 }
 _DEIT: dict[str, Any] = {
     **_VIT,
-    "patch_init": "torch",
+    "patch_init": "fan_in",
     "class_tokens": 2,
     "cls_std": 0.02,
     "position_init": "normal",
@@ -73,7 +73,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "msm_mae": {**_MAE, "mels": 80, "frames": 208, "pooling": "concat_freq"},
     "m2d": {**_MAE, "mels": 80, "frames": 608, "pooling": "concat_freq"},
     "eat": _EAT,
-    "bat": {**_EAT, "init": "xavier_uniform", "patch_init": "torch", "cls_std": 0.02, "attention_gate": True},
+    "bat": {**_EAT, "init": "xavier_uniform", "patch_init": "fan_in", "cls_std": 0.02, "attention_gate": True},
     "atst_clip": {**_ATST, "pooling": "cls"},
     "atst_frame": {**_ATST, "cls": False, "pooling": "mean"},
     "dasheng": {
@@ -84,7 +84,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "positions": "learned_separate",
         "input_norm": "batch",
         "init": "xavier_uniform",
-        "patch_init": "torch",
+        "patch_init": "fan_in",
         "cls": False,
         "pooling": "mean",
     },

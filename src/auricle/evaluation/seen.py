@@ -21,6 +21,10 @@ from auricle.recipes.recordings import read_recordings, row_ids
 from auricle.recipes.request import read_request
 from auricle.storage import unseal
 from auricle.training.run_record import RECORD
+from auricle.words import was
+
+# Copies are searched in whole clips: decoding more of them takes longer than the probes.
+_MOST_HOURS = 50.0
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,22 @@ class Seen:
             on_leak: `warn`: all; `refuse`: an error if any was seen; `drop`: those that were not seen.
 
         Raises:
-            CorpusError: clips were seen, and `on_leak` is `refuse`; or all were, and it is `drop`.
+            CorpusError: clips were seen, and `on_leak` is `refuse`; or it is `drop`, and all were, or which were is not
+                known.
         """
-        if on_leak == "warn" or not self.rows:
+        if on_leak == "warn" or not self.known:
             return corpus
+        if not self.rows:
+            raise CorpusError(
+                f"{corpus.name} has the name or the table of a corpus that was seen in pre-training, and which of its "
+                "clips were seen is not known; expected clips that were not seen. Set --on-leak warn to evaluate with "
+                "all of them"
+            )
         if on_leak == "refuse" or len(self.rows) == len(corpus):
             others = "" if len(self.rows) == len(corpus) else "--on-leak drop to evaluate without them, or "
             raise CorpusError(
-                f"{self.notes[0]}. Scores of them are not those of new clips; expected others. Set {others}"
-                "--on-leak warn to evaluate with them"
+                f"{self.notes[0]}. Scores of them are not those of new clips; expected clips that were not seen. Set "
+                f"{others}--on-leak warn to evaluate with them"
             )
         ledger = with_losses(corpus, dict.fromkeys(sorted(self.rows), Reason("it was seen in pre-training", "seen")))
         return replace(corpus.select([row for row in range(len(corpus)) if row not in self.rows]), ledger=ledger)
@@ -100,10 +111,8 @@ def seen(run: Path, corpus: Corpus, *, each: bool = False, progress: bool = Fals
             rows = strongest(rows, found)
     if rows:
         first = corpus.column("file")[min(rows)]
-        were = "was" if len(rows) == 1 else "were"
-        notes.insert(
-            0, f"{len(rows)} of {len(corpus)} clips {were} seen in pre-training ({by_kind(rows)}; such as {first})"
-        )
+        counts = f"{len(rows)} of {len(corpus)} clips {was(len(rows))} seen in pre-training"
+        notes.insert(0, f"{counts} ({by_kind(rows)}; such as {first})")
     return Seen(bool(rows or known & mine), rows, tuple(notes))
 
 
@@ -138,6 +147,9 @@ def _copies(run: Path, corpus: Corpus, recorded: dict[str, Any], progress: bool)
     count = len(learnt) + len(corpus)
     if count > MOST_NEAR:
         return f"{count:,} clips of both are more than {MOST_NEAR:,}"
+    hours = sum(sum(clips.column("seconds")) for clips in (learnt, corpus)) / 3600
+    if hours > _MOST_HOURS:
+        return f"{hours:,.1f} hours of both are more than {_MOST_HOURS:g}"
     first = len(learnt)
     pairs = find_copies(join([learnt, corpus]), range(count), sides=np.arange(count) >= first, progress=progress)
     return [(copy.second - first, copy.kind) for copy in pairs]

@@ -50,11 +50,13 @@ class Difference:
         value: the difference.
         interval: all differences that flipping signs does not reject (see `paired_difference`).
         p: two-sided p-value of the same test: `p <= 1 - confidence` exactly where the interval excludes zero.
+        least_p: the smallest p-value that these parts can have.
     """
 
     value: float
     interval: Interval
     p: float
+    least_p: float = math.nan
 
     @property
     def clear(self) -> bool:
@@ -65,6 +67,8 @@ class Difference:
 def least_units(confidence: float = 0.95) -> int:
     """Return how many independent units an interval takes: with fewer, no outcome has `p <= 1 - confidence`.
 
+    At least three: t limits of two are infinitely wide (see `score_interval`).
+
     Examples:
         >>> least_units(0.95), least_units(0.99)
         (6, 8)
@@ -73,7 +77,7 @@ def least_units(confidence: float = 0.95) -> int:
         ConfigError: the confidence does not lie between 0 and 1.
     """
     _check_confidence(confidence)
-    return math.ceil(1 + math.log2(1 / (1 - confidence)) - 1e-9)
+    return max(3, math.ceil(1 + math.log2(1 / (1 - confidence)) - 1e-9))
 
 
 def number_parts(
@@ -218,8 +222,9 @@ def paired_difference(value: float, gains: np.ndarray, units: int, named: str, c
     low, high = float(below[skipped]), float(above[-1 - skipped])
     if not low <= value <= high:
         return none(f"the gain is not a sum of gains of the {units} test {named}")
-    p = 2 * min(int((below <= 0).sum()), int((above >= 0).sum())) / len(below)
-    return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), min(1.0, p))
+    least = 2 / len(below)
+    p = min(1.0, least * min(int((below <= 0).sum()), int((above >= 0).sum())))
+    return Difference(value, Interval(low, high, confidence, f"flipped signs of the {units} test {named}"), p, least)
 
 
 def _subset_means(gains: Floats) -> tuple[Floats, Floats]:

@@ -77,5 +77,6 @@ def embed(
                 model.encoder, clips, out, batch=batch, resume=resume, overwrite=overwrite, progress=progress
             )
         finally:
+            # While the lock is held: without it the folder may be another process's.
             if not any(work.glob("part-*")):
                 shutil.rmtree(work, ignore_errors=True)

@@ -33,7 +33,7 @@ def constant_value(record: Record) -> tuple[str, float] | None:
 
 def marks(record: Record) -> str:
     """Return the signs that a value has in tables, "" for none; `MEANING` and `explained` say what they mean."""
-    return LEAKED * bool(leaks(record)) + OLDER * (_scheme(record) < SCHEME)
+    return LEAKED * bool(leaks(record)) + OLDER * (scheme_of(record) < SCHEME)
 
 
 def leaks(record: Record) -> list[str]:
@@ -62,9 +62,9 @@ def explained(records: Iterable[Record]) -> dict[str, str]:
     reasons = dict.fromkeys(reason for record in listed for reason in leaks(record))
     if reasons:
         words[LEAKED] = "; ".join(reasons)
-    old = [record for record in listed if _scheme(record) < SCHEME]
+    old = [record for record in listed if scheme_of(record) < SCHEME]
     if old:
-        schemes = " and ".join(str(s) for s in sorted(set(map(_scheme, old))))
+        schemes = " and ".join(str(s) for s in sorted(set(map(scheme_of, old))))
         again = "; ".join(dict.fromkeys(str(r.get("command") or "the command that made them") for r in old))
         words[OLDER] = (
             f"{MEANING[OLDER]} (scheme {schemes}, now {SCHEME}): {whose(old, listed)}; to have them by the present "
@@ -115,9 +115,10 @@ def without_stale(items: Sequence[T], record: Callable[[T], Record]) -> tuple[li
 
 
 def _is_stale(record: Record) -> bool:
-    return record.get("role") == "log-mel" and _scheme(record) < 4
+    return record.get("role") == "log-mel" and scheme_of(record) < 4
 
 
-def _scheme(record: Record) -> int:
+def scheme_of(record: Record) -> int:
+    """Return the `SCHEME` that a record was evaluated by, 0 where it does not say."""
     scheme = record.get("scheme")
     return scheme if isinstance(scheme, int) else 0

@@ -31,6 +31,7 @@ class Pair:
         high: its upper end.
         p: two-sided p-value (see `Difference`); NaN where there is no interval.
         p_holm: p, adjusted for the number of comparisons.
+        least_p: the smallest p that these test units can have; NaN where they have none.
         trouble: why there is no interval, "" if there is one.
     """
 
@@ -43,6 +44,7 @@ class Pair:
     high: float = math.nan
     p: float = math.nan
     p_holm: float = math.nan
+    least_p: float = math.nan
     trouble: str = ""
 
     @property
@@ -155,9 +157,26 @@ def compare_results(
         f"intervals ({confidence:.0%}) and p: flipped signs of the gains of test sources, or of clips where the corpus "
         "states no sources; they do not cover other training clips",
     ]
-    if len(pairs) > 1:
-        notes.append(f"p (Holm) is adjusted for {len(pairs)} comparisons")
+    tested = [p for p in pairs if math.isfinite(p.p)]
+    if len(tested) > 1:
+        notes.append(f"p (Holm) is adjusted for {len(tested)} comparisons")
+        notes += _out_of_reach(tested, 1 - confidence)
     return Comparison(axis, *names, tuple(pairs), tuple(_over_tasks(pairs)), tuple(notes), confidence)
+
+
+def _out_of_reach(pairs: Sequence[Pair], level: float) -> list[str]:
+    """Say which pairs can't have an adjusted p as small as a level, even if every pair has its smallest p."""
+    # Two that do not differ at all have a p of one, and no smallest p.
+    smallest = holm([p.least_p if math.isfinite(p.least_p) else p.p for p in pairs])
+    found = [p for p, least in zip(pairs, smallest, strict=True) if math.isfinite(p.least_p) and least > level + 1e-12]
+    listed = ", ".join(dict.fromkeys(p.condition.name for p in found))
+    if not found:
+        return []
+    return [
+        f"p (Holm) of {listed} is above {level:.2g} whatever the gains: with so few test units (or parts of them) p is "
+        f"at least {min(p.least_p for p in found):.2g}, and the adjustment raises it further; to test "
+        "these, compare fewer tasks or probes at once (--task, --probe)"
+    ]
 
 
 def pair_of(condition: Condition, shared: str, first: Found, second: Found, confidence: float = 0.95) -> Pair:
@@ -170,7 +189,7 @@ def pair_of(condition: Condition, shared: str, first: Found, second: Found, conf
         return replace(plain, trouble=str(error))
     low, high = sorted((condition.info.sign * found.interval.low, condition.info.sign * found.interval.high))
     trouble = "" if found.interval.known else found.interval.method
-    return replace(plain, low=low, high=high, p=found.p, trouble=trouble)
+    return replace(plain, low=low, high=high, p=found.p, least_p=found.least_p, trouble=trouble)
 
 
 def _share(condition: Condition, gain: float) -> float:

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
 from auricle.metrics.catalogue import MetricInfo, described
+from auricle.results.caveats import scheme_of
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 PRINTED = 8  # letters of a fingerprint that tables show
+# Before this scheme, the division of every set of folds was said to keep sources together, also where none was shared.
+SOURCES_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ class Condition:
         usual = {"type_name": "clips", "metric": "value", "better": "higher", "unit": "%", "protocol_name": "strict"}
         values = {f.name: record.get(f.name) for f in fields(cls) if f.name != "name"}
         words = {name: usual.get(name, "") if value is None else str(value) for name, value in values.items()}
-        # Folds whose clips are all of different sources were once said to keep sources together: they are the same.
-        return cls(**{**words, "split": words["split"].replace(", clips of one source together", "")})
+        return cls(**words)
 
     @property
     def info(self) -> MetricInfo:
@@ -58,12 +60,18 @@ def group_by_condition(items: Iterable[T], record: Callable[[T], Mapping[str, An
         items: in any order.
         record: of an item: its fields (see `Condition.of`).
     """
+    listed = list(items)
     groups: dict[Condition, list[T]] = {}
-    for item in items:
-        groups.setdefault(Condition.of(record(item)), []).append(item)
+    present = {Condition.of(record(item)) for item in listed if scheme_of(record(item)) >= SOURCES_NAMED}
+    for item in listed:
+        condition = Condition.of(record(item))
+        if scheme_of(record(item)) < SOURCES_NAMED and condition not in present:
+            alone = replace(condition, split=condition.split.replace(", clips of one source together", ""))
+            condition = alone if alone in present else condition
+        groups.setdefault(condition, []).append(item)
     order = list(dict.fromkeys(c.task for c in groups))
-    listed = sorted(groups, key=lambda c: order.index(c.task))
-    return [(_named(condition, listed), groups[condition]) for condition in listed]
+    conditions = sorted(groups, key=lambda c: order.index(c.task))
+    return [(_named(condition, conditions), groups[condition]) for condition in conditions]
 
 
 def newest(items: Sequence[T], key: Callable[[T], K], made: Callable[[T], str]) -> tuple[dict[K, T], list[T]]:
@@ -78,15 +86,18 @@ def newest(items: Sequence[T], key: Callable[[T], K], made: Callable[[T], str]) 
 
 
 def told_apart(names: Mapping[K, str], fingerprint: Callable[[K], str]) -> dict[K, str]:
-    """Return the names; of equal ones each with the begin of its fingerprint, or the whole where begins are equal."""
+    """Return the names; of equal ones each with the begin of its fingerprint, the whole, or a number if it has none."""
     counts = Counter(names.values())
     begins = Counter((name, fingerprint(key)[:PRINTED]) for key, name in names.items())
-    return {
-        key: f"{name} ({fingerprint(key)[: PRINTED if begins[name, fingerprint(key)[:PRINTED]] == 1 else None]})"
-        if counts[name] > 1
-        else name
-        for key, name in names.items()
-    }
+    labels = {}
+    for key, name in names.items():
+        mark = fingerprint(key)[: PRINTED if begins[name, fingerprint(key)[:PRINTED]] == 1 else None]
+        labels[key] = f"{name} ({mark})" if counts[name] > 1 and mark else name
+    same, number = Counter(labels.values()), Counter[str]()
+    for key, label in labels.items():
+        number[label] += 1
+        labels[key] = f"{label} ({number[label]})" if same[label] > 1 else label
+    return labels
 
 
 def _named(condition: Condition, every: Sequence[Condition]) -> Condition:

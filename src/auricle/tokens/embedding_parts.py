@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from auricle.storage import NPZ_ERRORS, write_atomic, write_json
 from auricle.words import counted
 
 _FACTS = "facts.json"
+_SAID = {"facts", "model", "corpus", "bytes", "clips", "width", "said"}
 
 
 @dataclass
@@ -42,6 +43,16 @@ def unfinished_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.unfinished")
 
 
+def packed(reasons: dict[str, Reason]) -> dict[str, tuple[str, str]]:
+    """Return reasons as JSON-ready data: the text and the cause of each."""
+    return {name: (reason, reason.cause) for name, reason in reasons.items()}
+
+
+def unpacked(said: dict[str, Any]) -> dict[str, Reason]:
+    """Return the reasons of `packed`'s data; earlier versions wrote the text alone."""
+    return {name: Reason(one) if isinstance(one, str) else Reason(*one) for name, one in said.items()}
+
+
 def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
     """Return what a finished call said of the file that it wrote from these facts; None where there is no file.
 
@@ -50,14 +61,16 @@ def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
     """
     if not out.exists():
         return None
-    made = read_made(out).get("made", {})
-    whole = made.get("bytes") == out.stat().st_size
+    said = read_made(out).get("made")
+    made: dict[str, Any] = said if isinstance(said, dict) else {}
+    # Lists of earlier versions hold less.
+    whole = made.keys() >= _SAID and made["bytes"] == out.stat().st_size
     if whole and made["facts"] == facts:
-        return dict(made)
+        return made
     held = (
         f"{counted(made['clips'], 'vector')} of the corpus {made['corpus']} by the model {made['model']}"
         if whole
-        else "something that `auricle embed` did not write, or that was changed since"
+        else "something that `auricle embed` did not write, that was changed since, or that an earlier version wrote"
     )
     raise StorageError(
         f"{out} holds {held}; expected no file, or the vectors of these clips by this model. Choose another --out, or "
@@ -67,6 +80,9 @@ def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
 
 class UnfinishedEmbedding:
     """A folder `.NAME.unfinished` beside the file that is to be written.
+
+    Attributes:
+        table: where the file is written, before it takes its place.
 
     Args:
         out: the file.
@@ -79,6 +95,7 @@ class UnfinishedEmbedding:
 
     def __init__(self, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
         self.folder = unfinished_folder(out)
+        self.table = self.folder / out.name
         self._facts = json.loads(json.dumps(facts))
         self.parts: list[Part] = []
         files = sorted(self.folder.glob("part-*.npz"))
@@ -112,15 +129,18 @@ class UnfinishedEmbedding:
         if not self.parts:
             write_json(self.folder / _FACTS, self._facts)
         content = io.BytesIO()
-        said = {name: (reason, reason.cause) for name, reason in part.skipped.items()}
-        skipped = np.frombuffer(json.dumps(said).encode(), np.uint8)
+        skipped = np.frombuffer(json.dumps(packed(part.skipped)).encode(), np.uint8)
         np.savez(content, rows=part.rows, vectors=part.vectors, skipped=skipped, position=part.position)
         write_atomic(self.folder / f"part-{part.position:012d}.npz", content.getvalue())
         self.parts.append(part)
 
     def remove(self) -> None:
-        """Delete the folder, once the file is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete what was written here, once the file has its list; the folder stays where another's lock is in it."""
+        # The last part first: what a kill leaves of them must not pass for all.
+        for path in (*sorted(self.folder.glob("part-*.npz"), reverse=True), self.folder / _FACTS):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _read_facts(self) -> dict[str, Any]:
         try:
@@ -134,7 +154,7 @@ def _read(file: Path) -> Part:
         with np.load(file, allow_pickle=False) as held, zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:
                 raise ValueError("checksum differs")
-            skipped = {name: Reason(*said) for name, said in json.loads(held["skipped"].tobytes()).items()}
+            skipped = unpacked(json.loads(held["skipped"].tobytes()))
             return Part(held["rows"], held["vectors"], skipped, int(held["position"]))
     except NPZ_ERRORS as error:
         raise StorageError(f"{file} is damaged ({error}); delete {file.parent}") from error

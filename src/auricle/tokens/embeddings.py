@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
-from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, written_before
+from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, packed, unpacked, written_before
 from auricle.tokens.extract import alone, clip_progress
 
 _NONE = np.zeros((0, 0), dtype=np.float32)  # vectors
@@ -35,7 +36,7 @@ class EmbeddedCorpus:
         path: the file.
         clips: number of its rows.
         width: of a vector.
-        ledger: what came in, what of it has a row, and why the rest has none; `NAME.ledger.jsonl` beside the file.
+        ledger: what came in, what of it has a row, and why the rest has none; the list beside the file has it, too.
         broken: clips and recordings without a row -> the reason.
         notes: remarks.
     """
@@ -61,8 +62,8 @@ def embed_corpus(
 ) -> EmbeddedCorpus:
     """Encode every clip once and write a table: Parquet, CSV, JSON lines or npz, as the file's ending says.
 
-    What is encoded is kept beside the file until it is written: a killed call is continued with `resume`, and ends in
-    the same bytes. A file that this model wrote of these clips before is left as it is.
+    What is encoded is kept beside the file until the file and its list are written: a killed call is continued with
+    `resume`, and ends in the same bytes. A file that this model wrote of these clips before is left as it is.
 
     Args:
         encoder: the frozen encoder.
@@ -95,28 +96,34 @@ def embed_corpus(
         for old, new in renamed.items()
     )
     facts = {"model": encoder.fingerprint, "corpus": corpus.fingerprint, "number of clips": len(corpus)}
-    made = None if overwrite else written_before(out, facts)
+    work = UnfinishedEmbedding(out, {**facts, "batch": [batch, batch_seconds]}, resume=resume)
+    # Where every clip is waiting, a killed call may have written the file without its list.
+    made = None if overwrite or work.position == len(corpus) else written_before(out, facts)
     if made is None:
         _check_room(out, ending, len(corpus), encoder.pooled_width)
-        work = UnfinishedEmbedding(out, {**facts, "batch": [batch, batch_seconds]}, resume=resume)
         present, vectors, skipped = _encode_all(encoder, corpus, work, batch, batch_seconds, progress)
         kept = corpus.select(np.sort(present))
         table = kept.table.select(kept.columns).rename_columns([renamed.get(name, name) for name in kept.columns])
         origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
-        write_table(out, table, vectors[np.argsort(present)], origin)
-        work.remove()
+        write_table(work.table, table, vectors[np.argsort(present)], origin)
+        if not overwrite and out.exists() and not filecmp.cmp(work.table, out, shallow=False):
+            written_before(out, facts)
+        with disk_errors(out, REMEDY):
+            # The list of another table of as many bytes must not be taken for that of this one.
+            beside(out).unlink(missing_ok=True)
+            work.table.replace(out)
         made = {"facts": facts, "model": encoder.name, "corpus": corpus.name, "bytes": out.stat().st_size}
-        said = {name: (reason, reason.cause) for name, reason in skipped.items()}
-        made |= {"clips": len(present), "width": vectors.shape[1], "said": said}
+        made |= {"clips": len(present), "width": vectors.shape[1], "said": packed(skipped)}
     else:
         notes = (*notes, f"{out} held the vectors of these clips by this model already: nothing was encoded")
-    skipped = {name: Reason(*said) for name, said in made["said"].items()}
+    skipped = unpacked(made["said"])
     named = enumerate(clip_names(corpus, range(len(corpus))) if skipped else ())
     reasons = {row: skipped[name] for row, name in named if name in skipped}
     # Silent clips have a vector all the same.
     silent = {row: reasons.pop(row) for row in [row for row, reason in reasons.items() if reason.cause == "silent"]}
     ledger = with_losses(corpus, reasons, silent)
     ledger.write(beside(out), made=made)
+    work.remove()
     notes = (*corpus.notes, *notes, *band_notes(corpus, encoder.rate))
     broken = {name: reason for name, reason in skipped.items() if reason.cause != "silent"}
     return EmbeddedCorpus(out, made["clips"], made["width"], ledger, {**corpus.ledger.reasons(), **broken}, notes)
@@ -130,7 +137,7 @@ def _encode_all(
     batch_seconds: float,
     progress: bool,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Reason]]:
-    """Return rows in the order of encoding, their vectors, and the clips that have none -> the reason."""
+    """Return rows in the order of encoding, their vectors, and why clips have none; of silent clips a remark."""
     order = np.argsort(np.asarray(corpus.column("seconds")), kind="stable")
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
@@ -139,7 +146,8 @@ def _encode_all(
             if rows:
                 waiting.append(_vectors(encoder, corpus, rows, audio, broken))
             bar.update(task, completed=position)
-            if position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS:
+            # Where all was encoded before, nothing is left to commit.
+            if position > work.position and (position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS):
                 done = [row for some, _ in waiting for row in some]
                 work.commit(Part(np.array(done, np.int64), _stacked([v for _, v in waiting]), dict(broken), position))
                 began, waiting = time.monotonic(), []

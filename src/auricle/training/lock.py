@@ -44,7 +44,7 @@ class RunLock:
         what: what it holds, for the message.
 
     Raises:
-        CheckpointError: another process trains there.
+        CheckpointError: another process trains there, or deleted the folder at this moment.
         StorageError: the folder can't be written.
 
     Examples:
@@ -60,6 +60,12 @@ class RunLock:
             self._file = (path / NAME).open("a+")
         try:
             _take(self._file, path, what)
+            # The lock of a deleted file would keep nobody out.
+            if not self._in_place():
+                raise CheckpointError(
+                    f"{path} held {what}, which deleted it at this moment; expected no other process there. Run the "
+                    "command again"
+                )
         except BaseException:
             self._file.close()
             raise
@@ -84,17 +90,18 @@ class RunLock:
         Raises:
             StorageError: it was deleted, moved or replaced in the meantime.
         """
-        own = os.fstat(self._file.fileno())
-        try:
-            there = (self.path / NAME).stat()
-        except OSError:
-            there = None
-        if there is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
+        if not self._in_place():
             raise StorageError(
                 f"the run folder {self.path} was deleted, moved or replaced while the run was training; expected it to "
                 "stay where it is. Nothing more was written: move it back and continue with --resume, or start the run "
                 "again"
             )
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), (self.path / NAME).stat())
+        except OSError:
+            return False
 
 
 def refuse_in_use(path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from auricle.audio.decode import decode, probe
+from auricle.errors import AudioError
 
 WAVE = np.random.default_rng(0).integers(1, 256, 1000).astype(np.uint8)
 EIGHT = (WAVE.astype(np.float32) - 128) / 128
@@ -67,6 +69,50 @@ def test_a_file_that_ends_early_and_one_that_changes_its_rate() -> None:
     # A sample of two bytes that its block cuts off does not shift those after it.
     odd = HEAD + new(bytes((0, 16, 0, 32, 9)), 16, 4) + new(bytes((0, 64)), 16, 4) + b"\0"
     assert np.array_equal(decode(odd, rate=10_000) * 32768, [4096, 8192, 16384])
+
+
+def extended(pack: int) -> bytes:
+    return block(8, struct.pack("<HBB", 65536 - 25600, pack, 0))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        *(block(1, bytes([SLOW, codec]) + FIRST) for codec in (1, 2, 3)),
+        extended(1) + block(1, bytes([SLOW, 0]) + FIRST),
+        new(FIRST, 4, 1),
+        new(FIRST, 4, 0x200),
+    ],
+)
+def test_compressed_blocks_are_no_samples(blocks: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.voc"
+    path.write_bytes(HEAD + blocks + b"\0")
+    with pytest.raises(
+        AudioError, match=r"a.voc': codec \d+, which is compressed .Creative ADPCM. or not known"
+    ) as got:
+        probe(path)
+    assert got.value.reason.cause == "compressed"
+    info = probe(HEAD + new(SECOND) + blocks + new(SECOND))
+    assert (info.frames, [note.cause for note in info.notes]) == (600, ["read in part"])
+
+
+def test_silence_that_comes_first_shifts_what_follows() -> None:
+    silence = block(3, struct.pack("<HB", 499, 56)) + block(3, struct.pack("<HB", 99, SLOW))
+    wave = decode(HEAD + silence + new(FIRST) + block(2, SECOND) + b"\0", rate=10_000)
+    assert np.array_equal(wave, np.concatenate([np.zeros(1000 + 100), EIGHT]))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [block(1, bytes([SLOW, 0]) + SECOND), block(3, bytes(3)), extended(0), new(SECOND)],
+    ids=["sound", "silence", "extended", "newer"],
+)
+def test_a_file_that_ends_inside_the_facts_of_a_block_is_read_up_to_there(last: bytes) -> None:
+    for length in range(4, {1: 6, 3: 7, 8: 8, 9: 16}[last[0]]):
+        info = probe(HEAD + new(FIRST) + last[:length])
+        assert (info.frames, [note.cause for note in info.notes]) == (400, ["read in part"]), length
+        with pytest.raises(AudioError, match=r"expected wav|no samples"):
+            probe(HEAD + last[:length])
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "ALAW", "ULAW"])

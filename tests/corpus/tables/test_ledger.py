@@ -72,6 +72,21 @@ def test_the_list_beside_an_output(tmp_path: Path) -> None:
     assert Entry(**entry) == ledger.entries[0]
 
 
+def test_the_list_that_an_earlier_version_wrote_goes(tmp_path: Path) -> None:
+    earlier, ledger = tmp_path / "e.ledger.jsonl", Ledger().add("recording", used=1)
+    earlier.write_text('{"text": "a table of somebody else"}\n')
+    ledger.write(beside(tmp_path / "e.csv"))
+    assert earlier.exists()
+    # An output without an ending has its list there.
+    (tmp_path / "e").write_text("")
+    assert ledger.write(beside(tmp_path / "e")) == earlier
+    ledger.write(beside(tmp_path / "e.csv"))
+    assert earlier.exists()
+    (tmp_path / "e").unlink()
+    ledger.write(beside(tmp_path / "e.csv"))
+    assert [path.name for path in tmp_path.iterdir()] == ["e.csv.ledger.jsonl"]
+
+
 def test_clips_lost_later_are_counted_as_clips_and_as_recordings() -> None:
     whole = Corpus.from_columns({"file": list(NAMES), "seconds": [2.0] * 4}, root="nowhere")
     assert with_losses(whole, {0: Reason("too short", "too short")}).used == {"recording": 3}

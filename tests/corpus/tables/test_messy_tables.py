@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -157,6 +159,23 @@ def test_values_of_numbers_that_are_missing_or_floats(table: Callable[..., Corpu
     assert corpus.column("class_") == ["NA", "None", "nan", None]
     pq.write_table(pa.table({"file": list(FILES), "label": [0.5, 1.0, nan, 2.0]}), tmp_path / "h.parquet")
     assert open_corpus(tmp_path / "h.parquet").labels == [("0.5",), ("1.0",), (), ("2.0",)]
+
+
+@pytest.mark.usefixtures("table")
+def test_parquet_columns_of_any_type_are_no_obstacle(tmp_path: Path) -> None:
+    kinds = {
+        "key": pa.array([uuid.UUID(int=i).bytes for i in range(4)], pa.uuid()),
+        "more": pa.array(['{"a": 1}', None, "[]", "2"], pa.json_()),
+        "cost": pa.array([Decimal("1.5"), None, Decimal("1.5"), Decimal("2")], pa.decimal32(4, 1)),
+        "size": pa.array([{"x": 1}, None, {"x": 1}, {"x": 2}]),
+        "class_": pa.array(["a", None, "a", "b"]).dictionary_encode(),
+    }
+    made = pa.table({"file": list(FILES), "label": ["a", "b", "a", None], **kinds})
+    pq.write_table(made, tmp_path / "k.parquet")
+    corpus = open_corpus(tmp_path / "k.parquet")
+    assert corpus.labels == [("a",), ("b",), ("a",), ()]
+    assert corpus.column("class_") == ["a", None, "a", "b"]
+    assert str(corpus.column("key")[3]) == str(uuid.UUID(int=3))
 
 
 def test_one_row_per_label_is_one_clip_with_several_labels(table: Callable[..., Corpus]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from auricle.corpus.loader import Loader, LoaderConfig
 from auricle.corpus.losses import silence
 from auricle.corpus.scan import scan
 from auricle.corpus.sources import open_corpus
+from auricle.corpus.table import Corpus
 from auricle.corpus.windows import WindowConfig
+from auricle.errors import CorpusError
 from auricle.evaluation.probing import probe
 from auricle.models.embedding import embed
 from auricle.recipes import get_recipe
@@ -118,6 +121,31 @@ def test_a_long_one_is_skipped_and_one_that_sounds_at_its_end_is_not(
     kept = Loader(open_corpus(tmp_path), window, LoaderConfig(batch=3, workers=0, skip_silent=False), rate=8000)
     next(kept.iterate())
     assert list(kept.silent) == [2]
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_long_one_is_searched_once(
+    tmp_path: Path, record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, skip: bool
+) -> None:
+    record(tmp_path / "a.wav", np.zeros(8000 * 20), rate=8000)
+    settings = LoaderConfig(batch=8, workers=4, sampling="duration", skip_silent=skip)
+    monkeypatch.setattr("auricle.corpus.loader._GROUP", 1)
+    asked: list[float | None] = []
+    real = Corpus.audio
+
+    def audio(self: Corpus, index: int, rate: int, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+        asked.append(seconds)
+        time.sleep(0.02)  # so that threads meet
+        return real(self, index, rate, start=start, seconds=seconds)
+
+    monkeypatch.setattr(Corpus, "audio", audio)
+    batches = Loader(open_corpus(tmp_path), WindowConfig(seconds=0.5), settings, rate=8000)
+    if skip:
+        with pytest.raises(CorpusError, match="silent"):
+            next(batches.iterate())
+    else:
+        list(batches.iterate(0, 2))
+    assert asked.count(120.0) == 1
 
 
 @pytest.mark.parametrize("native", [4000, 16000, 44100, 192000])

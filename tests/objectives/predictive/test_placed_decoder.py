@@ -70,7 +70,7 @@ def test_gated_post_norm_blocks_without_class_token() -> None:
     ("positions", "table"),
     [
         ("learned_zero", torch.zeros(TIME * BANDS, 24)),
-        ("learned_sincos", sincos_grid(BANDS, TIME, 24).float()),
+        ("learned_sincos", sincos_grid(TIME, BANDS, 24).float()),
         ("sinusoid", sinusoid_table(TIME * BANDS, 24)),
         ("sinusoid_bands", torch.stack([sinusoid_table(10, 24)[f * TIME + t] for t in range(5) for f in range(2)])),
     ],
@@ -81,6 +81,18 @@ def test_positions(positions: str, table: Tensor) -> None:
     torch.testing.assert_close(found, table.double())
     assert found.requires_grad == positions.startswith("learned")
     assert decoder(tokens(3)).x.shape == (2, 6, 24)
+
+
+def test_the_transposed_grid_is_one_of_learned_sincos_only() -> None:
+    decoder = made("learned_sincos", position_grid="released")
+    torch.testing.assert_close(
+        decoder._table(Grid(TIME, BANDS, 6.25))[0], sincos_grid(BANDS, TIME, 24).float().double()
+    )
+    for positions in ("learned_zero", "sinusoid", "sinusoid_bands"):
+        with pytest.raises(
+            ConfigError, match=r"position_grid to true, or objective\.decoder\.positions to learned_sin"
+        ):
+            PlacedDecoderConfig(24, 2, 4, positions=positions, position_grid="released")
 
 
 def test_a_norm_in_front_and_dropout_in_training_only() -> None:

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-LinearInit = Literal["trunc_normal", "xavier_uniform", "torch"]
+LinearInit = Literal["trunc_normal", "xavier_uniform", "fan_in"]
 """`trunc_normal`: standard deviation 0.02, zero biases (BERT, DeiT); `xavier_uniform`: variance 2 / (inputs + outputs),
-zero biases (masked autoencoders); `torch`: weights and biases uniform within 1 / sqrt(inputs), PyTorch's default."""
+zero biases (masked autoencoders); `fan_in`: weights and biases uniform within 1 / sqrt(inputs), PyTorch's default."""
 
 
 @torch.no_grad()
@@ -18,11 +18,11 @@ def draw_linear(layer: nn.Linear, generator: torch.Generator, init: LinearInit =
     bound = layer.in_features**-0.5
     if init == "xavier_uniform":
         nn.init.xavier_uniform_(layer.weight, generator=generator)
-    elif init == "torch":
+    elif init == "fan_in":
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     else:
         nn.init.trunc_normal_(layer.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-    if layer.bias is not None and init == "torch":
+    if layer.bias is not None and init == "fan_in":
         nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
     elif layer.bias is not None:
         nn.init.zeros_(layer.bias)

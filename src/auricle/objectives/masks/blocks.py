@@ -115,7 +115,7 @@ class BlockMask(TokenMaskConfig):
     the grid. Then single tokens of the blocks are shown again, or further ones masked, at random, until exactly
     floor(N * ratio) are masked. Padded rows mask the same share of their valid tokens as whole ones.
 
-    Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks.
+    Source: data2vec 2.0 (arXiv 2212.07525) and fairseq's block masks. Runs of ATST-Frame of earlier versions have it.
 
     Attributes:
         ratio: share of the N tokens that is masked.

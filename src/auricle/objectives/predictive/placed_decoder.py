@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from auricle.config import ShareBelowOne
 from auricle.encoders.contract import Encoder, Grid, Tokens
-from auricle.encoders.parts.positions import sincos_grid, sinusoid_table
+from auricle.encoders.parts.positions import sincos_tokens, sinusoid_table
 from auricle.encoders.parts.transformer_block import TransformerBlock
 from auricle.errors import ConfigError
 from auricle.objectives.predictive.decoder import TransformerDecoder, TransformerDecoderConfig, restore
@@ -24,7 +24,7 @@ class PlacedDecoderConfig(TransformerDecoderConfig):
     Sources, from released code: Dasheng (arXiv 2406.06992): learned positions that begin at zero; MSM-MAE
     (arXiv 2204.12260): sinusoids on one axis, band after band; MAE-AST (arXiv 2203.16691): sinusoids on one axis, time
     step after time step, post-norm blocks behind a norm, dropout; BAT (ICML 2026): learned positions that begin as
-    sin-cos on the transposed grid, gated post-norm blocks, no class token.
+    sin-cos (`position_grid` released), gated post-norm blocks, no class token.
 
     Attributes:
         positions: `learned_zero`, `learned_sincos`, `sinusoid` (tokens in their order, all bands of a time step before
@@ -35,6 +35,7 @@ class PlacedDecoderConfig(TransformerDecoderConfig):
         gate: the output of attention is gated by its input (see `TransformerBlock`).
         cls: class tokens take part, without positions.
         dropout: of the first block's input, of every branch, and of attention weights.
+        position_grid: of `learned_sincos`: `true`, or `released` (see `auricle.encoders.parts.positions`).
     """
 
     positions: Literal["learned_zero", "learned_sincos", "sinusoid", "sinusoid_bands"] = "learned_zero"
@@ -43,6 +44,14 @@ class PlacedDecoderConfig(TransformerDecoderConfig):
     gate: bool = False
     cls: bool = True
     dropout: ShareBelowOne = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.position_grid == "released" and self.positions != "learned_sincos":
+            raise ConfigError(
+                f"objective.decoder.position_grid is released, and positions are {self.positions!r}, which lie on no "
+                "grid; set objective.decoder.position_grid to true, or objective.decoder.positions to learned_sincos"
+            )
 
     def build(self, encoder: Encoder, generator: torch.Generator) -> PlacedDecoder:
         return PlacedDecoder(self, encoder, generator)
@@ -73,7 +82,7 @@ class PlacedDecoder(TransformerDecoder):
             grid = encoder.grid(encoder.max_frames or round(_SECONDS * encoder.input_rate))
             table = torch.zeros(grid.tokens, config.width)
             if config.positions == "learned_sincos":
-                table = sincos_grid(grid.freq, grid.time, config.width).float()
+                table = sincos_tokens(grid.time, grid.freq, config.width, config.position_grid).float()
             self.positions = nn.Parameter(table.view(1, grid.time, grid.freq, -1))
 
     def _block(self, number: int) -> nn.Module:

@@ -50,7 +50,7 @@ NOTES = Notes(
 
 
 def _objective(decoder: PlacedDecoderConfig, alike: Alike) -> MaskedPredictionConfig:
-    target, head = PatchTargetConfig(norm="none"), LinearHeadConfig(init="torch")
+    target, head = PatchTargetConfig(norm="none"), LinearHeadConfig(init="fan_in")
     return MaskedPredictionConfig(
         mask=RandomMask(ratio=0.75),
         hide="drop",
@@ -65,7 +65,7 @@ def _objective(decoder: PlacedDecoderConfig, alike: Alike) -> MaskedPredictionCo
 _DECODER: dict[str, Any] = {"positions": "sinusoid", "block_norm": "post", "pre_norm": True}
 _ENCODER: dict[str, Any] = {
     "positions": "sinusoid", "block_norm": "post", "pre_norm": True, "final": "none", "cls": False, "eps": 1e-5,
-    "init": "trunc_normal", "patch_init": "torch",
+    "init": "trunc_normal", "patch_init": "fan_in",
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ NOTES = Notes(
 
 def patch_terms(hidden: int, alike: Alike) -> tuple[TermConfig, ...]:
     """Return the discriminative and the generative term, each with a head of one hidden layer."""
-    head = MlpHeadConfig((hidden,), activation="relu", init="torch")
+    head = MlpHeadConfig((hidden,), activation="relu", init="fan_in")
     target = PatchTargetConfig(norm="none")
     return (
         PatchContrastConfig(target, head, over="predictions", alike=alike),

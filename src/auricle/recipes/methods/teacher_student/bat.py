@@ -56,7 +56,8 @@ NOTES = Notes(
     when_to_use="as EAT, with its terms at plain means and without convolutions",
 )
 _GATED: dict[str, Any] = {
-    "init": "xavier_uniform", "positions": "learned_sincos", "block_norm": "post", "gate": True, "cls": False,
+    "init": "xavier_uniform", "positions": "learned_sincos", "position_grid": "released", "block_norm": "post",
+    "gate": True, "cls": False,
 }  # fmt: skip
 _HEAD = LinearHeadConfig(init="xavier_uniform")
 

@@ -33,8 +33,8 @@ NOTES = Notes(
         section="3, 4.1 and the released settings",
     ),
     faithful=(
-        "70 % of the patches masked at random; the student sees the others, the teacher these only; both see the class "
-        "token and share the patch projection",
+        "70 % of the patches masked at random; the student sees the others, the teacher these only, with one patch "
+        "projection and one class token for both",
         "the teacher's blocks begin with weights of their own; all linear layers and patches Xavier-uniform",
         "target: the teacher's output, each token standardised; 2 - 2 cos on masked patches",
         "clip vectors: the frequency tokens of a time step side by side",
