@@ -39,7 +39,15 @@ def quiet(module: nn.Module) -> None:
             child.p = 0.0
         if isinstance(child, nn.RNNBase):
             child.dropout = 0.0
-        for name in ("drop_path", "layer_drop", "dropout", "attention_dropout", "activation_dropout", "input_dropout"):
+        for name in (
+            "drop_path",
+            "layer_drop",
+            "dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "input_dropout",
+            "bias_dropout",
+        ):
             if isinstance(getattr(child, name, None), float):
                 setattr(child, name, 0.0)
 

@@ -13,6 +13,7 @@ from toy_pretraining import toy_recipe, write_corpus
 
 import auricle
 from auricle.cli import main
+from auricle.devices import processor_has_bf16
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError, ConfigError
@@ -87,7 +88,7 @@ def test_the_hub_a_published_file_and_a_module(
     # The same names on the command line.
     write_corpus(tmp_path / "clips", clips=4)
     for name in ("mine:Mean", f"hf:{saved('wav2vec2')}"):
-        assert main(["embed", name, "--data", "clips", "--out", "v.parquet", "--device", "cpu"]) == 0
+        assert main(["embed", name, "--data", "clips", "--out", f"v{len(name)}.parquet", "--device", "cpu"]) == 0
         assert "4 clips" in capsys.readouterr().out
     with pytest.raises(AuricleError, match="heads"):
         load(f"zoo:audiomosaic:{file}")
@@ -126,7 +127,8 @@ def test_device_and_precision(run: Path) -> None:
     assert plain.encoder.fingerprint != half.encoder.fingerprint
     assert half.encoder.precision == "bf16"
     assert np.abs(plain.embed(WAVE, 16000) - half.embed(WAVE, 16000)).max() > 0
-    assert load(run, device="cpu", precision="auto").encoder.fingerprint == plain.encoder.fingerprint
+    found = half if processor_has_bf16() else plain
+    assert load(run, device="cpu", precision="auto").encoder.fingerprint == found.encoder.fingerprint
     with pytest.raises(ConfigError, match="expected auto, fp32 or bf16"):
         load(run, precision="fp16")
 

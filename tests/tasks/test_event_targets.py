@@ -107,11 +107,11 @@ def test_what_can_not_serve_is_refused() -> None:
         make_events(CARD, EventsRule(), silent)
     with pytest.raises(CorpusError, match="no column 'species'; found file, onset, offset, label"):
         make_events(CARD.replace(label="species"), EventsRule(), corpus([("a", 0.0, 1.0, "x")]))
-    with pytest.raises(CorpusError, match="no usable event: 0 of 1 events used; 1 skipped: 1 with a negative onset"):
+    with pytest.raises(CorpusError, match="no usable event: 0 of 1 event used; 1 skipped: 1 with a negative onset"):
         read([("a", -1.0, 1.0, "x")])
     made = corpus([("a", -1.0, 1.0, "x")])
     checked = check_events(replace(made, ledger=made.ledger.add("event", used=1)))
-    with pytest.raises(CorpusError, match=r"no usable event: .*0 of 1 events used; 1 skipped: 1 with a negative onset"):
+    with pytest.raises(CorpusError, match=r"no usable event: .*0 of 1 event used; 1 skipped: 1 with a negative onset"):
         make_events(CARD, EventsRule(), checked)
     with pytest.raises(CorpusError, match="fewer than 5 events"):
         read([("a", 0.0, 1.0, "x")], EventsRule(least=5))

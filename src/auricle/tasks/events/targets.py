@@ -82,7 +82,7 @@ def make_events(card: TaskCard, rule: EventsRule, corpus: Corpus) -> EventLists:
     whole = zip(corpus.column("file"), corpus.column("seconds"), corpus.column("_whole"), strict=True)
     table, dropped, tidied = tidy_events(table, {file: seconds for file, seconds, is_whole in whole if is_whole})
     # Overlaps are counted below, once it is known whether they are joined.
-    notes = [note for note in (*corpus.notes, *tidied) if "begin before an earlier one" not in note]
+    notes = [note for note in (*corpus.notes, *tidied) if "before an earlier one of the same class" not in note]
     if dropped:
         notes.append(Ledger().add("event", used=len(table), skipped=dropped).sentence)
     timed = table.filter(pc.is_valid(table.column("onset")))
