@@ -32,5 +32,4 @@ def test_clar_learns(shared_audio: Path) -> None:
     assert after["uniformity"] < -1.0
     _, control = taught.learn(shuffled=True, train_mode=True)
     assert control["loss"] > chance - 0.25
-    # No better than the first weights, under which views of a clip are alike to some degree.
-    assert control["accuracy"] < before["accuracy"] + 0.05 < after["accuracy"] - 0.05
+    assert control["accuracy"] < after["accuracy"] / 2
