@@ -23,13 +23,13 @@ def test_cola_learns(shared_audio: Path) -> None:
             encoder=AudioNTTConfig(width=256, mels=32, channels=16, frame_rate=50.0, dropout=0.0),
         ),
         shared_audio,
-        steps=100,
+        steps=140,
         batch=32,
         lr=2e-3,
     )
     before, after = taught.learn(train_mode=True)
     assert after["accuracy"] > 10 / 32
-    assert after["accuracy"] > before["accuracy"] + 0.15
+    assert after["accuracy"] > before["accuracy"] + 0.2
     assert after["loss"] < 0.8 * math.log(32)
     _, control = taught.learn(shuffled=True, train_mode=True)
     assert control["loss"] > 0.95 * math.log(32)
