@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from remedy_tools import QUICK, RATE, TRAIN, TUNE, Command, after, changed, executes, pretrain, probe, tones
+from remedy_tools import RATE, TRAIN, TUNE, Command, after, changed, executes, pretrain, probe, tones
 
 import auricle as package
 from auricle.cli import main
@@ -36,7 +36,7 @@ class FolkTransformer(SpectrogramTransformer):
 """
 
 
-def said(auricle: Command, call: Callable[..., object], *given: object) -> str:
+def message_of(auricle: Command, call: Callable[..., object], *given: object) -> str:
     """The message of a function."""
     with pytest.raises(AuricleError) as raised:
         call(*given)
@@ -52,8 +52,9 @@ def said(auricle: Command, call: Callable[..., object], *given: object) -> str:
 def test_fine_tuned_models(auricle: Command, run: Path) -> None:
     weights = next((run / "checkpoints").glob("*/encoder.safetensors"))
     wave = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    messages = [said(auricle, load_finetuned, where) for where in ("nothing", weights)]
-    words = after(said(auricle, package.load(run).predict, wave, RATE), "fine-tune it first: auricle ", r"(.+) \.\.\.")
+    messages = [message_of(auricle, load_finetuned, where) for where in ("nothing", weights)]
+    message = message_of(auricle, package.load(run).predict, wave, RATE)
+    words = after(message, "fine-tune it first: auricle ", r"(.+) \.\.\.")
     assert all("`auricle finetune`" in message for message in messages)
     auricle.works(*words.split(), "--task", "folder", "--data", "data", "--out", "tuned", "--mode", "head", *TUNE)
     (folder,) = Path("tuned/finetuned").iterdir()
@@ -89,7 +90,7 @@ def test_a_fine_tuned_model_of_a_plug_in(auricle: Command, run: Path, monkeypatc
 def test_results_and_predictions(auricle: Command, tmp_path: Path) -> None:
     words = changed(probe(tones(tmp_path / "data")), "--probes", "knn", "centroid")
     out = Path("out/data")
-    assert "`auricle probe` writes: run it first" in said(auricle, read_results, out)
+    assert "`auricle probe` writes: run it first" in message_of(auricle, read_results, out)
     out.mkdir(parents=True)
     (out / "results.jsonl").touch()
     assert "name folders of `auricle probe`" in auricle.refused("results", out)

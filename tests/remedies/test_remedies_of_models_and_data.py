@@ -21,7 +21,6 @@ from remedy_tools import QUICK, RATE, TRAIN, Command, after, changed, executes, 
 import auricle as package
 from auricle.corpus.published.archive import Archive
 from auricle.corpus.published.data_sets import DATA_SETS
-from auricle.errors import ConfigError
 
 CODE = """
 from transformers import Wav2Vec2Config, Wav2Vec2Model
