@@ -29,7 +29,7 @@ def tone(path: Path, seconds: float) -> None:
 def pretrain(recipe: str, *more: str, out: str = "refused") -> list[str]:
     words = ["pretrain", recipe, "--data", "data", "--out", out, *FAST]
     for flag, value in zip(more[::2], more[1::2], strict=True):
-        words = changed(words, flag, value) if flag in words else [*words, flag, value]
+        words = changed(words, flag, value)
     return words
 
 
