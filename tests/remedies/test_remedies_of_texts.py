@@ -42,7 +42,7 @@ def clap(towers: Path, tmp_path: Path) -> str:
     return "clap"
 
 
-@executes("has the same tokens for the classes")
+@executes("has the same tokens for the classes", "set a shorter --template")
 def test_classes_that_are_alike(auricle: Command, clap: str) -> None:
     words = ["zero-shot", clap, "--data", "seen", "--labels", "strange"]
     message = auricle.refused(*words)
