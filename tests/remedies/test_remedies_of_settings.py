@@ -33,6 +33,14 @@ def test_how_recordings_are_read(auricle: Command, tmp_path: Path) -> None:
     assert Path("again.csv").read_bytes() == Path("right.csv").read_bytes() != Path("mix.csv").read_bytes()
 
 
+@executes("has no layers: it returns its output alone")
+def test_an_encoder_without_layers(auricle: Command, tmp_path: Path) -> None:
+    tones(tmp_path / "data", 4)
+    words = [*EMBED, "v.csv", "--features", "layers"]
+    flag = after(auricle.refused(*words), "returns its output alone; set ", r"(--features output)").split()
+    auricle.works(*changed(words, *flag))
+
+
 @executes("set loader.buckets to 4 or more")
 def test_batches_of_clips_of_all_lengths(auricle: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()

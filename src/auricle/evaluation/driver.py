@@ -309,7 +309,7 @@ def drive(
     path = evaluations[0].task.out / FILE
     found = read_results(path) if path.is_file() else []
     # A result whose predictions were deleted is made again: it could not be compared.
-    known = {one.key: one for one in found if one.predictions and (path.parent / one.predictions).is_file()}
+    known = {one.key: one for one in found if one.predictions is None or (path.parent / one.predictions).is_file()}
     todo = list({one.key: one for one in evaluations if one.key not in known}.values())
     for one in todo:
         one.task.copies()  # what takes time has a progress bar of its own
