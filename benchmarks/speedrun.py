@@ -26,12 +26,13 @@ from auricle.audio.batch import Audio
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.statistics import measure_statistics
+from auricle.corpus.table import Corpus
 from auricle.devices import cores
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.metrics.knn import knn_scores
 from auricle.recipes import get_recipe
 from auricle.recipes.building import build
-from auricle.training.batch_statistics import BATCHES, estimate_statistics
+from auricle.training.batch_statistics import estimate_statistics
 from auricle.training.ranks import Ranks
 from auricle.training.step import TrainingStep
 
@@ -60,7 +61,9 @@ def main() -> None:
         run(args, seed, corpus, clips, labels, query)
 
 
-def run(args: argparse.Namespace, seed: int, corpus, clips, labels, query) -> None:
+def run(
+    args: argparse.Namespace, seed: int, corpus: Corpus, clips: list[Audio], labels: np.ndarray, query: np.ndarray
+) -> None:
     recipe = get_recipe(args.recipe, "tiny")
     train = recipe.train.replace(steps=args.steps, seed=seed, device="cpu")
     begin = time.perf_counter()
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace, seed: int, corpus, clips, labels, query) -> No
     frontend, encoder, objective = build(recipe, seed)
     loader = Loader(corpus, recipe.window, recipe.loader, rate=frontend.rate, seed=seed)
     step = TrainingStep(encoder, objective, recipe.augment.build(frontend), train, Ranks.start("cpu"))
-    plain = [step.plain(batch.audio) for batch in islice(loader.iterate(args.steps), BATCHES)]
+    plain = [step.plain(batch.audio) for batch in islice(loader.iterate(args.steps), 4)]
     print(f"seed {seed}: statistics took {time.perf_counter() - begin:.0f} s", flush=True)
 
     def probe() -> float:
