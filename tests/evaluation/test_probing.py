@@ -67,7 +67,7 @@ def test_the_output_stands_beside_other_features(
     config = EvaluationConfig(seeds=1, search=SEARCH, controls=("random",))
     options = {"task": TaskCard(name="toys", folds=3), "config": config, "progress": False}
     results = probe(run, data=tones(), probes=("linear", "knn"), **options)
-    words = "all layers, mean and deviation; tokens of the output"
+    words = "all layers, mean and deviation"
     said = [(r.encoder, r.role, r.probe, r.features) for r in results]
     assert said == [
         ("toy encoder", "pretrained", "linear", words),
