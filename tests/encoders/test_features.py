@@ -195,9 +195,10 @@ def test_fingerprint_and_name() -> None:
     assert plain.reading(LAYERS).fingerprint == layers.fingerprint
     assert layers.reading(OUTPUT).fingerprint == plain.fingerprint
     assert layers.reading(LAYERS) is layers
-    assert layers.reading(OUTPUT, marked=True).name == "small, output"
-    assert layers.name == "small"
-    assert plain.reading(FeaturesConfig((1, 2), "mean"), marked=True).name == "small, layers 1, 2"
+    assert layers.reading(OUTPUT, marked=True).name == "small (output)"
+    assert layers.reading(OUTPUT, marked=True).reading(LAYERS, marked=True).name == layers.name == "small"
+    assert plain.reading(LAYERS, marked=True).reading(OUTPUT, marked=True).name == "small"
+    assert plain.reading(FeaturesConfig((1, 2), "mean"), marked=True).name == "small (layers 1, 2)"
 
 
 def test_the_random_control_is_read_the_same_way() -> None:
