@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from auricle.recipes import Recipe, get_recipe, pretrain
 from auricle.report.page import write_report
 from auricle.results.book import ResultBook
 from auricle.results.comparison import Pair, compare_results
-from auricle.results.record import CONTROLS, Result
+from auricle.results.record import CONTROLS, Result, Role
 from auricle.results.tables import Sheet
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
@@ -109,7 +109,7 @@ def gains(results: Sequence[Result], folder: Path | str) -> tuple[Sheet, str]:
     """
     book = ResultBook.collect([folder])
     encoders = {result.role: result.encoder_fingerprint for result in results}
-    controls = [role for role in reversed(CONTROLS) if role in encoders]
+    controls: list[Role] = [role for role in encoders if role != "pretrained"]
     pairs = {role: compare_results(book, encoders["pretrained"], encoders[role]).pairs for role in controls}
     probes = list(dict.fromkeys(pair.shared for found in pairs.values() for pair in found))
     rows, best = [], set()
@@ -128,7 +128,7 @@ def gains(results: Sequence[Result], folder: Path | str) -> tuple[Sheet, str]:
     return sheet, verdict(pairs)
 
 
-def verdict(pairs: dict[str, tuple[Pair, ...]]) -> str:
+def verdict(pairs: Mapping[Role, Sequence[Pair]]) -> str:
     """Say in a sentence over which controls, and with which probes, the gain of pre-training excludes zero.
 
     Args:
