@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+Turn = Callable[[Tensor], Tensor]
 FOLDER = Path(__file__).parent / "published"
 
 
@@ -31,7 +32,8 @@ def ruled(name: str, shape: Sequence[int]) -> Tensor:
         name: as published, or `input/...`.
         shape: of the tensor.
     """
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape))  # noqa: NPY002  # frozen by numpy
+    # The numbers of this old generator are fixed for all versions of numpy.
+    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape))
     x = torch.from_numpy(np.asarray(drawn, dtype=np.float64))
     if name.startswith("input/"):
         return x
@@ -76,7 +78,9 @@ class Published:
         return name
 
     @torch.no_grad()
-    def fill(self, module: nn.Module, names: Mapping[str, str], skip: str = "$^") -> None:
+    def fill(
+        self, module: nn.Module, names: Mapping[str, str], skip: str = "$^", turned: Mapping[str, Turn] | None = None
+    ) -> None:
         """Fill a module's parameters and buffers, all of which must be known (counters excepted).
 
         Args:
@@ -84,6 +88,7 @@ class Published:
             names: patterns of our names and their replacements, applied in turn; `{q,k,v}` stands for three weights
                 that ours has joined.
             skip: pattern of names that stay as they are.
+            turned: by our name, what brings a published weight into our order.
         """
         state = {}
         for name, own in module.state_dict().items():
@@ -93,7 +98,8 @@ class Published:
             elif "{" in theirs:
                 state[name] = torch.cat([self.weight(part) for part in _parts(theirs)]).reshape(own.shape)
             else:
-                state[name] = self.weight(theirs).reshape(own.shape)
+                weight = self.weight(theirs)
+                state[name] = (turned or {}).get(name, _as_it_is)(weight).reshape(own.shape)
         module.load_state_dict(state)
 
     def check_gradients(self, module: nn.Module, names: Mapping[str, str], rel: float) -> int:
@@ -113,6 +119,10 @@ class Published:
     def unused(self) -> set[str]:
         """Return the published weights that no part of ours has taken."""
         return set(self.shapes) - self._used
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _parts(name: str) -> list[str]:

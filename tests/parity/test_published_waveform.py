@@ -119,6 +119,9 @@ def test_dinosr(monkeypatch: pytest.MonkeyPatch) -> None:
     known.fill(objective, FAIRSEQ | heads, skip=r"^teacher\.|target\.")
     known.fill(objective.teacher.copy, DATA2VEC | TEACHER, skip=r"^(stem|projection)")  # type: ignore[union-attr,arg-type]
     target: Any = objective.terms[0].target  # type: ignore[index,union-attr]
+    mean, std = target.centres.mean(1), target.centres.std(1, correction=0)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-6)
+    torch.testing.assert_close(std, torch.ones_like(std), rtol=1e-3, atol=0)
     target.sums.copy_(torch.stack([known.weight(f"_codebook{number}") for number in range(2)]))
     target.counts.copy_(1 + torch.stack([known.weight(f"_codebook_cnts{number}.running_var") for number in range(2)]))
     target.centres.copy_(target.sums / target.counts.unsqueeze(-1))
