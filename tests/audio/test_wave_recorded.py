@@ -11,8 +11,10 @@ import soundfile
 import torch
 from audio_clips import RATE, noise, ragged, rms, seeded
 
+from auricle.audio.augment.config import AugmentConfig, draw
 from auricle.audio.batch import Audio
 from auricle.audio.decode import decode
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.audio.ops.recordings import Recordings, list_recordings
 from auricle.audio.ops.wave_mixing import OverlapConfig
@@ -120,6 +122,23 @@ def test_degradations_leave_other_draws_and_the_reference_alone(sounds: Path, ro
     for view in (made, first, second):
         assert view.reference is not None
         assert torch.equal(view.reference.wave, audio.wave)
+
+
+def test_audiomosaics_chain_takes_the_degraded_clip(sounds: Path) -> None:
+    audio, noisy = ragged(8000, 6000), RecordedNoiseConfig(p=1.0, folder=str(sounds))
+    front = KaldiFbankConfig(mels=32).build()
+    views = AugmentConfig.off().replace(noise=noisy).build(front)(audio, 2, seeded())
+    plain = PlainViewsConfig(noise=noisy).build(front)
+    for view in views:
+        assert view.reference is not None
+        assert torch.equal(view.reference.wave, audio.wave)
+        assert not view.certificate["noise_file"].eq(-1).any()
+    # The same files at the same places, by the draws of a generator in the same state.
+    generator = seeded()
+    draw(AugmentConfig.off(), audio, 2, front, generator)
+    for view, same in zip(views, plain(audio, 2, generator), strict=True):
+        assert view.certificate["noise_file"].equal(same.certificate["noise_file"])
+        torch.testing.assert_close(view.features.x, same.features.x, rtol=1e-3, atol=1e-3)
 
 
 def test_files_that_can_not_be_read_are_skipped_and_named(sounds: Path) -> None:

@@ -7,7 +7,7 @@ recorded in the certificate; no model computes labels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -114,9 +114,9 @@ class ViewMaker(nn.Module, ABC):
 class DegradedViewsConfig(ViewsConfig):
     """Settings that views of all methods may have: other sounds, a room, recorded noise; all off by default.
 
-    They act on the waveform of each view by itself, in this order, behind all other operators on waveforms. The clip
-    before them stays the reference: targets made of the waveform (clusters, signals) are those of the clean clip;
-    targets cut out of the encoder's input (patches) are not.
+    They act on the waveform of each view by itself, in this order; in a plan behind its other operators on waveforms,
+    in AudioMosaic's chain before it. The clip before them stays the reference: targets made of the waveform (clusters,
+    signals) are those of the clean clip; targets cut out of the encoder's input (patches) are not.
 
     Attributes:
         mix: another clip of the batch added, with probability `mix.p`.
@@ -164,9 +164,16 @@ class PlainViews(ViewMaker):
         return tuple(self._degraded(audio, chain) for chain in seeds)
 
     def _degraded(self, audio: Audio, seeds: Sequence[int]) -> MadeView:
-        wave, certificate = Audio(audio.wave.float(), audio.lengths, audio.rate), {}
+        wave, certificate = degraded(self._wave, audio, seeds)
         with torch.autocast(audio.wave.device.type, enabled=False):
-            for op, seed in zip(self._wave, seeds, strict=True):
-                wave, entries = op(wave, torch.Generator().manual_seed(seed))
-                certificate.update(entries)
             return MadeView(self.frontend(wave), certificate, audio)
+
+
+def degraded(operators: Iterable[nn.Module], audio: Audio, seeds: Sequence[int]) -> tuple[Audio, dict[str, Tensor]]:
+    """Return a batch behind operators on waveforms, each with its own seed, and their certificates, in float32."""
+    audio, certificate = Audio(audio.wave.float(), audio.lengths, audio.rate), {}
+    with torch.autocast(audio.wave.device.type, enabled=False):
+        for operator, seed in zip(operators, seeds, strict=True):
+            audio, entries = operator(audio, torch.Generator().manual_seed(seed))
+            certificate.update(entries)
+    return audio, certificate
