@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
+from auricle.encoders.features import LAYERS
 from auricle.training.train_config import TrainConfig
 
 # Of every tiny size; a recipe adds its own.
@@ -14,7 +15,11 @@ DEVIATIONS = (
     "to their length (window, loader)",
     "features are normalised by the corpus's own mean and standard deviation, where the front end has any",
     "AdamW with decoupled weight decay, whichever optimiser is published",
+    "what is read of the encoder was chosen by measurements on corpora that are not reported (features)",
 )
+
+# What is read of small encoders of samples and of single frames, whose last layer mostly serves the objective.
+FEATURES = LAYERS
 
 
 def window(seconds: float = 2.56) -> WindowConfig:

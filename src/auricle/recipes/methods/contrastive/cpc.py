@@ -86,6 +86,7 @@ def cpc_tiny() -> Recipe:
         ),
         window=small_scale.window(2.56),
         loader=small_scale.loader(16),
+        features=small_scale.FEATURES,
         encoder=WaveformRecurrentConfig.size("tiny"),
         objective=paper.objective.replace(negatives=16, pool="batch"),
         train=small_scale.train(1000, 5e-4),

@@ -98,6 +98,7 @@ def best_rq_tiny() -> Recipe:
             "windows of 2.56 s in batches of 32; published: whole utterances, about two hours in a batch",
             "gradients are not clipped; re-implementation: at a norm of 10",
         ),
+        features=small_scale.FEATURES,
         encoder=ConformerConfig.size("tiny"),
         objective=paper.objective.replace(
             terms=(CodeConfig(RandomProjectionTargetConfig(codes=1024, dim=16, seeds=4)),)

@@ -126,6 +126,7 @@ def _tiny(source: ClusteredConfig) -> Recipe:
         size="tiny",
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=WaveformTransformerConfig.size("tiny", depth=6, stem_gradient=1.0),
         train=small_scale.train(450, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
     )
