@@ -259,7 +259,8 @@ class _Session:
         self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
 
     def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
-        if warning := warm_up_warning(self.config, self.step if stopped else self.budget.steps, stopped=stopped):
+        ends, planned = (self.step, self.budget.steps) if stopped else (self.budget.steps, None)
+        if warning := warm_up_warning(self.config, ends, planned=planned):
             self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:
