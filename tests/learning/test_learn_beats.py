@@ -9,10 +9,9 @@ import pytest
 
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.encoders.beats import BEATsConfig
-from auricle.encoders.coding_encoder import CodingEncoderConfig
+from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.parts.conv_position import ConvPositionConfig
-from auricle.encoders.parts.quantisers.codebook import CodebookConfig
 from auricle.objectives.contract import Preparation
 from auricle.objectives.predictive.decoder import TransformerDecoderConfig
 from auricle.objectives.predictive.terms import CodeConfig
@@ -49,7 +48,7 @@ def stage(name: str) -> Recipe:
     if name == "beats-tokenizer":
         previous = PreviousEncoderConfig(encoder=BODY, frontend=recipe.frontend)
         return recipe.replace(
-            encoder=CodingEncoderConfig(body=BODY, codebook=CodebookConfig(codes=64, dim=16)),
+            encoder=recipe.encoder.replace(body=BODY, codebook=recipe.encoder.codebook.replace(codes=64, dim=16)),
             objective=objective.replace(previous=previous, estimator=BLOCK),
         )
     before = PreviousEncoderConfig(encoder=stage("beats-tokenizer").encoder, frontend=recipe.frontend)
@@ -97,6 +96,25 @@ def test_codes_of_the_tokenizer_tell_what_the_model_before_hears(shared_audio: P
     assert after["codes/perplexity"] > 10
     _, control = taught("beats-tokenizer", shared_audio, shuffled=True)
     assert control["distil"] > 0.95 * min(control["distil/constant"], control["distil/position"])
+
+
+@pytest.mark.real
+def test_codes_of_the_tiny_tokenizer_are_many_when_they_are_used(shared_audio: Path) -> None:
+    """In evaluation mode, on held-out clips: dropout once told codes apart that were one without it."""
+    previous = None
+    for name, steps in (("beats-iter1", 30), ("beats-tokenizer", 60)):
+        recipe = get_recipe(name, "tiny").replace(window=window(1.28), previous=None)
+        made = lesson(recipe, shared_audio, steps=steps, batch=16)
+        made = StagedLesson(made.recipe, made.taught, made.held)
+        made.previous = previous
+        _, after = made.learn()
+        frontend, encoder, _ = made.parts
+        previous = FrozenEncoder(frontend, encoder, name=name)
+    assert isinstance(encoder, CodingEncoder)
+    assert encoder.entries == 256
+    # Three batches of held-out clips, each of 1024 tokens.
+    assert after["codes/perplexity"] > 60
+    assert after["codes/used"] > 0.4
 
 
 @pytest.mark.real

@@ -50,6 +50,8 @@ class OnlineClusterTarget(Target):
     The centres start as standard normal vectors, like the standardised channels that they represent.
     """
 
+    learns_codes: ClassVar[bool] = True
+
     lifecycle: ClassVar[Lifecycle] = "slow"
     # `(L, K, D)` decayed sums of vectors; `(L, K)` their decayed numbers; `(L, K, D)` quotients, used for codes.
     sums: Tensor
