@@ -40,7 +40,8 @@ class StagedLesson(Lesson):
 
 def stage(name: str) -> Recipe:
     """Return a stage at the tests' size; its stage before is given by hand."""
-    recipe = get_recipe(name, "tiny").replace(window=window(0.96), encoder=BODY, previous=None)
+    tiny = get_recipe(name, "tiny")
+    recipe = tiny.replace(window=window(0.96), encoder=BODY, previous=None)
     objective = recipe.objective
     if name == "beats-iter1":
         target = RandomProjectionTargetConfig(codes=64, dim=64, norm="none")
@@ -48,7 +49,7 @@ def stage(name: str) -> Recipe:
     if name == "beats-tokenizer":
         previous = PreviousEncoderConfig(encoder=BODY, frontend=recipe.frontend)
         return recipe.replace(
-            encoder=recipe.encoder.replace(body=BODY, codebook=recipe.encoder.codebook.replace(codes=64, dim=16)),
+            encoder=tiny.encoder.replace(body=BODY, codebook=tiny.encoder.codebook.replace(codes=64, dim=16)),
             objective=objective.replace(previous=previous, estimator=BLOCK),
         )
     before = PreviousEncoderConfig(encoder=stage("beats-tokenizer").encoder, frontend=recipe.frontend)
@@ -61,7 +62,7 @@ def taught(name: str, folder: Path, shuffled: bool = False) -> tuple[FrozenEncod
     if name in _TAUGHT and not shuffled:
         return _TAUGHT[name]
     before = {"beats-tokenizer": "beats-iter1", "beats": "beats-tokenizer"}.get(name)
-    steps, lr = {"beats-iter1": (130, 2e-3), "beats-tokenizer": (80, 1e-3), "beats": (110, 2e-3)}[name]
+    steps, lr = {"beats-iter1": (130, 2e-3), "beats-tokenizer": (240, 2e-3), "beats": (110, 2e-3)}[name]
     made = lesson(stage(name), folder, steps=steps, batch=32, lr=lr)
     made = StagedLesson(made.recipe, made.taught, made.held)
     made.previous = None if before is None else taught(before, folder)[0]

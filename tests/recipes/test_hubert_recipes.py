@@ -120,15 +120,15 @@ def small(recipe: Recipe, **train: object) -> Recipe:
         codes = codes.replace(previous=PreviousEncoderConfig(previous.encoder), layers=(1, 2))
         encoder = ENCODER.replace(depth=1)
     settings = {
-        "steps": 4, "warmup_steps": 1, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
+        "steps": 4, "warmup_steps": 1, "hold_steps": 0, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
         "device": "cpu",
     }  # fmt: skip
     return recipe.replace(
         previous=previous,
         encoder=encoder,
         objective=recipe.objective.replace(terms=(codes, *recipe.objective.terms[1:])),
-        window=recipe.window.replace(seconds=0.64),
-        loader=recipe.loader.replace(batch=8, workers=0),
+        window=recipe.window.replace(seconds=0.64, variable=False),
+        loader=recipe.loader.replace(batch=8, batch_seconds=None, buckets=0, workers=0),
         train=recipe.train.replace(**(settings | train)),
     )
 
@@ -139,7 +139,7 @@ def tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_path: Path) -> None:
-    recipe = small(get_recipe("hubert"))
+    recipe = small(get_recipe("hubert", "paper"))
     run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
     first = load(run / "previous")
     assert "6 clusters" in (run / "events.log").read_text()
@@ -166,7 +166,7 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
 
 
 def test_a_stage_that_does_not_match(toy_corpus: Path, tmp_path: Path) -> None:
-    recipe = small(get_recipe("hubert"))
+    recipe = small(get_recipe("hubert", "paper"))
     first = pretrain(recipe.previous.replace(encoder=ENCODER.replace(depth=3)), toy_corpus, tmp_path / "first",
                      progress=False)  # fmt: skip
     # Another depth is taken as it is; a layer that it lacks is refused.
