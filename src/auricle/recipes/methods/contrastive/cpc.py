@@ -57,8 +57,8 @@ def cpc_paper() -> Recipe:
         notes=NOTES.with_deviations(
             "a batch holds windows of any speakers, so that most of the 128 negatives of a window come from the window "
             "itself where speakers are many; published: all windows of a batch are of one speaker",
-            "a warm-up of 15,000 steps, a twentieth of the run; the released code has a ramp over 10 of its 200 epochs, "
-            "which it calls necessary for linear predictors",
+            "the learning rate rises with every step of the first twentieth of the run; released code: with every epoch, "
+            "over 10 of 200, which it calls necessary for other predictors than transformers",
         ),
         window=small_scale.window(1.28),
         loader=small_scale.loader(64),
