@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.recipes import get_recipe
 from learning import lesson
 
@@ -19,8 +18,7 @@ def test_cola_learns(shared_audio: Path) -> None:
         recipe.replace(
             window=recipe.window.replace(seconds=3.0),
             frontend=recipe.frontend.replace(mels=32, hop=320),
-            # EfficientNet has many small layers: it takes more steps, and longer ones, than a test may.
-            encoder=AudioNTTConfig(width=256, mels=32, channels=16, frame_rate=50.0, dropout=0.0),
+            encoder=recipe.encoder.replace(width=256, mels=32, channels=16, frame_rate=50.0, dropout=0.0),
         ),
         shared_audio,
         steps=140,

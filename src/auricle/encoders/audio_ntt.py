@@ -120,7 +120,8 @@ class AudioNTT(ConvEncoder):
     def _block(self, number: int, x: FeatureMap) -> FeatureMap:
         conv, norm = self.features[4 * number], self.features[4 * number + 1]
         x = normalise(norm, convolve(conv, x, _SEES))  # type: ignore[arg-type]  # known from the constructor
-        return max_pool(x.changed(x.x.relu()), _HALVES)
+        pooled = max_pool(x, _HALVES)
+        return pooled.changed(pooled.x.relu())  # the same as before the maximum, on a quarter of the values
 
     def _dense(self, layers: nn.Module, x: FeatureMap) -> FeatureMap:
         return x.changed(layers(_steps(x)).transpose(1, 2))

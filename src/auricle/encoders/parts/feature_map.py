@@ -107,7 +107,20 @@ class FeatureMap:
         """Undo `tokens`; `flat`: return a map without a frequency axis."""
         lengths = None if valid is None else valid.unflatten(1, (grid.time, grid.freq)).any(2).sum(1)
         values = x.unflatten(1, (grid.time, grid.freq)).permute(0, 3, 2, 1)
-        return cls((values.squeeze(2) if flat else values).contiguous(), lengths)
+        return cls(values.squeeze(2).contiguous() if flat else channels_last(values), lengths)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return a map `(B, C, F, T)` in the memory order of the processor's fast kernels: channels next to each other.
+
+    Convolution, batch norm and pooling keep the order. Elsewhere than on the CPU the map is only made contiguous.
+    """
+    if x.device.type != "cpu":
+        return x.contiguous()
+    if x.shape[1] > 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    # One channel is contiguous in either order; torch goes by its stride, which only a copy sets.
+    return x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
 
 
 def convolve(conv: nn.Conv1d | nn.Conv2d, x: FeatureMap, window: Window) -> FeatureMap:
@@ -118,6 +131,8 @@ def convolve(conv: nn.Conv1d | nn.Conv2d, x: FeatureMap, window: Window) -> Feat
     values = x.filled(0.0) if window.kernel > 1 else x.x
     if window.left != window.right:
         values = F.pad(values, (window.left, window.right) * (values.dim() - 2))
+    if isinstance(conv, nn.Conv2d):
+        values = channels_last(values)
     return FeatureMap(conv(values), None if x.lengths is None else window.counts(x.lengths))
 
 

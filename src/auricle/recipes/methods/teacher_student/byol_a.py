@@ -89,6 +89,7 @@ V1_NOTES = NOTES.replace(
 _TINY = (
     *small_scale.DEVIATIONS,
     "heads 1024 wide, batch 64; published: 4096, batch 256, 100 epochs of AudioSet (767,100 steps)",
+    "learning rate 1e-3 with half a cosine, which learns faster in a short run; published: constant",
 )
 
 # AudioSet's 1,963,807 clips in batches of 256, a hundred times.
@@ -138,7 +139,7 @@ def byol_a_tiny() -> Recipe:
         loader=small_scale.loader(64),
         encoder=AudioNTTConfig(version="2022", width=1536, hidden=512),
         objective=_heads(1024),
-        train=small_scale.train(1200, 3e-4, schedule="constant", weight_decay=0.0),
+        train=small_scale.train(1200, 1e-3, weight_decay=0.0),
     )
 
 
