@@ -8,7 +8,6 @@ from cluster_lessons import cluster_lesson
 from auricle.recipes import get_recipe
 
 
-
 @pytest.mark.real
 def test_hubert_hears_what_is_hidden(shared_audio: Path) -> None:
     made = cluster_lesson(get_recipe("hubert"), shared_audio, 130)

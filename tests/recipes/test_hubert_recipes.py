@@ -138,7 +138,7 @@ def small(recipe: Recipe, **train: object) -> Recipe:
         codes = codes.replace(previous=PreviousEncoderConfig(previous.encoder), layers=(1, 2))
         encoder = ENCODER.replace(depth=1)
     settings = {
-        "steps": 4, "warmup_steps": 1, "hold_steps": 0, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
+        "steps": 4, "warmup_steps": 1, "log_every": 1, "save_every": 2, "keep": 0, "threads": 1, "precision": "fp32",
         "device": "cpu",
     }  # fmt: skip
     return recipe.replace(

@@ -57,8 +57,8 @@ def cpc_paper() -> Recipe:
         notes=NOTES.with_deviations(
             "a batch holds windows of any speakers, so that most of the 128 negatives of a window come from the window "
             "itself where speakers are many; published: all windows of a batch are of one speaker",
-            "the learning rate rises with every step of the first twentieth of the run; released code: with every epoch, "
-            "over 10 of 200, which it calls necessary for other predictors than transformers",
+            "the learning rate rises with every step of the first twentieth of the run; released code: with every "
+            "epoch, over 10 of 200, which it calls necessary for other predictors than transformers",
         ),
         window=small_scale.window(1.28),
         loader=small_scale.loader(64),
@@ -81,8 +81,8 @@ def cpc_tiny() -> Recipe:
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
             "a stem of 128 channels and one GRU of 256 (published: 256 channels, two LSTM of 256), for 2000 steps",
-            "16 negatives from the same clip: those of other clips are told apart by which clip it is, at any distance; "
-            "published: 128 of the same speaker",
+            "16 negatives from the same clip: those of other clips are told apart by which clip it is, at any "
+            "distance; published: 128 of the same speaker",
         ),
         loader=small_scale.loader(16),
         encoder=WaveformRecurrentConfig.size("tiny"),

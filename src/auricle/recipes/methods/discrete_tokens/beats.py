@@ -89,9 +89,7 @@ def _tokenizer_of(model: Recipe, codebook: CodebookConfig, estimator: Transforme
         name="beats-tokenizer",
         notes=TOKENIZER_NOTES,
         previous=model,
-        encoder=CodingEncoderConfig(
-            body=model.encoder.replace(dropout=0.0, attention_dropout=0.0), codebook=codebook
-        ),
+        encoder=CodingEncoderConfig(body=model.encoder.replace(dropout=0.0, attention_dropout=0.0), codebook=codebook),
         objective=TokenizerDistillationConfig(
             previous=_previous(model), estimator=estimator, commitment=1.0, commitment_dims="mean"
         ),

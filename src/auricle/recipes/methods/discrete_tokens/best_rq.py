@@ -101,8 +101,8 @@ def best_rq_tiny() -> Recipe:
             *small_scale.DEVIATIONS,
             "encoder: a Conformer of 4 blocks of width 144; published: 24 of width 1024 (0.6 B parameters)",
             CORPUS_BINS,
-            "256 codes of these bins as they are, of 4 projections the one whose codes are used most evenly; published: "
-            "8192, one projection",
+            "256 codes of these bins as they are, of 4 projections the one whose codes are used most evenly; "
+            "published: 8192, one projection",
             "windows of 2.56 s in batches of 32; published: whole utterances, about two hours in a batch",
             "gradients are not clipped; re-implementation: at a norm of 10",
         ),
