@@ -125,7 +125,7 @@ def refuse_complete(path: Path, step: int, budget: Budget) -> None:
         )
 
 
-def warm_up_warning(config: TrainConfig, steps: int, *, planned: int | None = None) -> str | None:
+def warm_up_warning(config: TrainConfig, steps: int, planned: int | None = None) -> str | None:
     """Return a sentence about a run that ends in its warm-up or before its learning rate falls, with what to do.
 
     None where it does not.

@@ -259,8 +259,7 @@ class _Session:
         self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
 
     def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
-        ends = {"steps": self.step, "planned": self.budget.steps} if stopped else {"steps": self.budget.steps}
-        if warning := warm_up_warning(self.config, **ends):
+        if warning := warm_up_warning(self.config, *((self.step,) if stopped else ()), self.budget.steps):
             self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:

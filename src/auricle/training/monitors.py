@@ -129,7 +129,7 @@ _REMEDIES = {
         "(--objective.ahead)"
     ),
     "identity": (
-        "Which clip it is predicts as much as what was heard: take negatives from the same clip (--objective.pool "
+        "Which clip it is predicts as much as its past does: take negatives from the same clip (--objective.pool "
         "clip), or train longer"
     ),
 }

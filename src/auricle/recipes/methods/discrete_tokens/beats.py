@@ -53,7 +53,7 @@ TOKENIZER_NOTES = FIRST_NOTES.replace(
     deviations=(
         "a code that no token chose for 20 steps is moved to a token of the batch",
         "k-means for the first codes runs on some thousand tokens before the first step",
-        "no dropout in the tokenizer: codes that only its noise tells apart are one code when they are used",
+        "no dropout in the tokenizer: codes that differ by its noise only are one code when they are used",
     ),
     not_specified=searched(
         "paper, released code, which does not pre-train",

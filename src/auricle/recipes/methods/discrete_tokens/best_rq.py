@@ -22,8 +22,8 @@ BEST_RQ = Method(
     summary="BEST-RQ: predict the code that a fixed random projection assigns to speech masked by noise.",
     learns="tests/learning/test_learn_best_rq.py",
 )
-# Of tiny sizes. The histogram of 256 codes of a clip tells 64 % of instruments, 38 % of commands and 28 % of sounds
-# (medley_solos_mini, arabic_commands, esc50_dev20; ridge), 29, 30 and 22 % where each clip's bins are standardised.
+# Of tiny sizes. From the histogram of a clip's 256 codes 64 % of instruments, 38 % of commands and 28 % of sounds
+# are known (medley_solos_mini, arabic_commands, esc50_dev20; ridge); 29, 30 and 22 % with bins standardised by clip.
 CORPUS_BINS = (
     "80 log-mel bins standardised by the corpus; published: each bin over the utterance, which takes out what all of "
     "a clip has in common, the timbre of an instrument for example"
