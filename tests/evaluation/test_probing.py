@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from auricle.corpus.table import Corpus
+from auricle.encoders.features import LAYERS
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation import probing
@@ -18,7 +19,9 @@ from auricle.evaluation.probing import probe
 from auricle.models import Model
 from auricle.probes import SearchConfig
 from auricle.report.page import write_report
-from auricle.results.record import CONTROL_NAMES, read_results
+from auricle.results.book import Found, ResultBook
+from auricle.results.record import CONTROL_NAMES, Result, read_results
+from auricle.results.tables import list_sheets
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task, render_card, render_cards
 
@@ -54,6 +57,45 @@ def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., C
     page = write_report([run], run / "report.html").read_text(encoding="utf-8")
     assert "toy encoder" in page
     assert "audio/mpeg" in page
+
+
+def test_the_output_stands_beside_other_features(
+    run: Path, tones: Callable[..., Corpus], encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = encoder.reading(LAYERS)
+    monkeypatch.setattr(probing, "load", lambda path, **how: Model(layers, None, Path(path), Path(path)))
+    config = EvaluationConfig(seeds=1, search=SEARCH, controls=("random",))
+    options = {"task": TaskCard(name="toys", folds=3), "config": config, "progress": False}
+    results = probe(run, data=tones(), probes=("linear", "knn"), **options)
+    words = "all layers, mean and deviation; tokens of the output"
+    said = [(r.encoder, r.role, r.probe, r.features) for r in results]
+    assert said == [
+        ("toy encoder", "pretrained", "linear", words),
+        ("toy encoder", "pretrained", "knn", words),
+        ("toy encoder, random weights (seed 0)", "random", "linear", words),
+        ("toy encoder, random weights (seed 0)", "random", "knn", words),
+        ("toy encoder, output", "pretrained", "linear", "output"),
+    ]
+    assert len({r.key for r in results}) == len({r.predictions for r in results}) == 5
+    assert {r.seen for r in results if r.role == "pretrained"} == {True}
+    (sheet,) = list_sheets(ResultBook.collect([run]))
+    assert {row[0] for row in sheet.rows} >= {"toy encoder", "toy encoder, output"}
+    assert f"features of toy encoder, random weights: {words}" in sheet.notes
+    assert "features of toy encoder, output: output" in sheet.notes
+    assert {record["features"] for record in sheet.records} == {words, "output"}
+    page = write_report([run], run / "report.html").read_text(encoding="utf-8")
+    assert f"Features of random weights, toy encoder: {words}." in page
+    assert "no control" not in page
+    # Without a probe `linear` there is nothing to compare, and the output alone needs no second row.
+    assert len(probe(run, data=tones(), probes=("knn",), **options)) == 2
+    monkeypatch.setattr(probing, "load", lambda path, **how: Model(encoder, None, Path(path), Path(path)))
+    plain = probe(run, data=tones(), probes=("linear",), **options)
+    assert [r.key for r in plain if r.role == "pretrained"] == [results[-1].key]
+    assert not any("features" in note for sheet in list_sheets(as_book(plain)) for note in sheet.notes)
+
+
+def as_book(results: list[Result]) -> ResultBook:
+    return ResultBook(tuple(Found(result, Path()) for result in results))
 
 
 def test_a_task_without_its_audio_is_refused(run: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from auricle.audio.batch import Audio
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.encoders.features import LAYERS, OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
@@ -123,6 +124,18 @@ def test_reading_whole_clips_leaves_the_model_learning(frozen: FrozenEncoder) ->
     torch.testing.assert_close(logits, pooled @ model.head.weight.T + model.head.bias)
 
 
+def test_the_head_learns_from_the_features_of_the_encoder(frozen: FrozenEncoder) -> None:
+    layers = frozen.reading(LAYERS)
+    model = TunedModel(layers, CLASSES, FinetuneConfig(mode="full"), 0)
+    audio = noise()
+    logits = model(layers.frontend(audio))
+    torch.testing.assert_close(logits, model.classify(layers.pooled(audio)), atol=1e-5, rtol=1e-4)
+    logits.square().sum().backward()
+    gradients = [p.grad for p in model.encoder.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in gradients)
+    assert any(g.abs().max() > 0 for g in gradients)
+
+
 def test_seeds_draw_the_head_and_encoder_starts_as_it_was(frozen: FrozenEncoder) -> None:
     one, two, other = (TunedModel(frozen, CLASSES, FinetuneConfig(), seed) for seed in (0, 0, 1))
     assert torch.equal(one.head.weight, two.head.weight)
@@ -169,8 +182,10 @@ def test_refused_settings(settings: dict[str, object], match: str) -> None:
         FinetuneConfig(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("features", [OUTPUT, LAYERS], ids=["output", "layers"])
 @pytest.mark.parametrize("mode", ["full", "lora"])
-def test_saved_and_loaded(frozen: FrozenEncoder, mode: str, tmp_path: Path) -> None:
+def test_saved_and_loaded(frozen: FrozenEncoder, mode: str, features: FeaturesConfig, tmp_path: Path) -> None:
+    frozen = frozen.reading(features)
     model = TunedModel(frozen, CLASSES, FinetuneConfig(mode=mode), 0)  # type: ignore[arg-type]
     with torch.no_grad():
         for p in model.parameters():
@@ -192,6 +207,7 @@ def test_saved_and_loaded(frozen: FrozenEncoder, mode: str, tmp_path: Path) -> N
     said = loaded.predict([w.numpy() for w in long.wave], 16000)
     np.testing.assert_allclose(said, model.predict(long).softmax(-1).numpy(), atol=1e-5)
     assert loaded.predict(long.wave[0].numpy(), 16000).shape == (CLASSES,)
+    assert loaded.encoder.features == frozen.features
     # The encoder is one like any other: its control has its architecture.
     assert loaded.encoder.randomised(0).fingerprint != loaded.encoder.fingerprint
 

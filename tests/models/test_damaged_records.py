@@ -78,7 +78,7 @@ def test_a_record_without_one_of_its_fields_is_refused(case: Case, tmp_path: Pat
     path, read, remedy = case
     mark, record, tensors = parts(path)  # type: ignore[arg-type]
     bad = tmp_path / path.name  # type: ignore[attr-defined]
-    optional = {"notes", "scaling"} if "finetuned" not in path.name else {"from"}  # type: ignore[attr-defined]
+    optional = {"notes", "scaling"} if "finetuned" not in path.name else {"from", "features"}  # type: ignore[attr-defined]
     for name in record.keys() - optional:
         rest = {key: value for key, value in record.items() if key != name}
         bad.write_bytes(safetensors.torch.save(tensors, {mark: json.dumps(rest)}))

@@ -14,6 +14,7 @@ from toy_pretraining import toy_recipe, write_corpus
 import auricle
 from auricle.cli import main
 from auricle.devices import processor_has_bf16
+from auricle.encoders.features import LAYERS, OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError, ConfigError
@@ -21,6 +22,7 @@ from auricle.models import load
 from auricle.models.finetuned import save_finetuned
 from auricle.probes import get_loss
 from auricle.recipes import pretrain
+from auricle.recipes.loading import random_control
 from auricle.zoo.families.audiomosaic import save_audiomosaic
 
 WAVE = (0.1 * np.sin(np.arange(16000) / 7)).astype(np.float32)
@@ -138,6 +140,31 @@ def test_controls_have_the_precision_of_their_encoder(run: Path) -> None:
     assert plain.randomised(0).fingerprint != half.randomised(0).fingerprint
     assert half.randomised(0).fingerprint == half.randomised(0).fingerprint
     assert half.randomised(0).precision == "bf16"
+
+
+def test_features_of_any_model_are_chosen_when_it_is_opened(run: Path) -> None:
+    plain, layers = load(run, device="cpu"), load(run, device="cpu", features="layers")
+    assert plain.encoder.features == load(run, device="cpu", features="output").encoder.features == OUTPUT
+    assert layers.embed(WAVE, 16000).shape == (layers.width,)
+    assert layers.width == 2 * plain.width * (plain.encoder.depth + 1)
+    assert (plain.name, layers.name) == ("toy", "toy, all layers")
+    hub = load(f"hf:{saved('wav2vec2')}", device="cpu", features="layers")
+    assert hub.embed(WAVE, 16000).shape == (2 * hub.encoder.width * (hub.encoder.depth + 1),)
+    assert hub.encoder.randomised(0).features == LAYERS
+    with pytest.raises(ConfigError, match="did you mean 'layers'"):
+        load(run, features="layer")
+
+
+def test_a_run_is_read_as_its_recipe_says(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "clips")
+    recipe = toy_recipe().replace(features=LAYERS)
+    found = pretrain(recipe, corpus, tmp_path / "run", progress=False)
+    assert load(found, device="cpu").encoder.features == random_control(found).features == LAYERS
+    assert load(found, device="cpu", features="output").name == "run, output"
+    # Features change no weight: a run continues whatever they are.
+    assert pretrain(toy_recipe(), corpus, tmp_path / "run", resume=True, progress=False) == found
+    with pytest.raises(ConfigError, match=r"the encoder of .* has \d"):
+        pretrain(recipe.replace(features=FeaturesConfig((90,), "mean")), corpus, tmp_path / "other", progress=False)
 
 
 def test_a_run_stays_a_run_where_something_was_fine_tuned_below_it(run: Path, tmp_path: Path) -> None:

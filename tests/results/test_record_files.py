@@ -187,7 +187,7 @@ def test_every_field_without_a_default_is_needed() -> None:
         with pytest.raises(CorpusError, match=f"lacks {name}; another version.*: run the probe again"):
             Result.from_json({key: value for key, value in data.items() if key != name})
     optional = [f.name for f in dataclasses.fields(Result) if f.default is not dataclasses.MISSING]
-    assert set(optional) == {"type_name", "better", "unit", "protocol_name", "macs", "constant", "scheme"}
+    assert set(optional) == {"type_name", "better", "unit", "protocol_name", "macs", "constant", "features", "scheme"}
     assert Result.from_json({key: value for key, value in data.items() if key not in optional}).unit == "%"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from auricle.errors import ConfigError
 from auricle.tasks.shallow import (
@@ -56,6 +57,41 @@ def test_ridge_is_the_closed_form() -> None:
     np.testing.assert_allclose(found, ((test.x - mean) / std) @ w + y.mean(0), rtol=1e-4, atol=1e-5)
 
 
+def wide(clips: int, seed: int, *, single: bool = True) -> Vectors:
+    """More columns than clips, some of them equal or constant."""
+    own = made(clips, single=single, seed=seed)
+    mix = np.random.default_rng(7).normal(size=(6, 90))
+    x = own.x @ mix + np.random.default_rng(seed + 50).normal(size=(clips, 90)) * 3
+    x[:, 80:85], x[:, 85:] = x[:, :1], 2.0
+    return Vectors(x.astype(np.float32), own.truth, single)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 10.0])
+@pytest.mark.parametrize("single", [True, False])
+def test_wide_vectors_are_rotated_without_changing_a_prediction(strength: float, single: bool) -> None:
+    train, test = wide(40, 0, single=single), wide(25, 1, single=single)
+    x, asked = train.x.astype(np.float64), test.x.astype(np.float64)
+    spread = np.where(x.std(0) > 0, x.std(0), 1)
+    z, q = (x - x.mean(0)) / spread, (asked - x.mean(0)) / spread
+    # An independent solver, to a tight tolerance, on all 90 columns.
+    plain = LogisticRegression(C=strength, solver="newton-cg", tol=1e-10, max_iter=10_000)
+    if single:
+        expected = plain.fit(z, train.numbers).predict_proba(q)
+    else:
+        expected = np.stack([plain.fit(z, c).predict_proba(q)[:, 1] for c in train.truth.T], 1)
+    np.testing.assert_allclose(LogisticConfig().scores(train, test.x, strength), expected, atol=2e-3)
+    w = np.linalg.solve(z.T @ z + strength * 40 * np.eye(90), z.T @ (train.truth * 2.0 - (train.truth * 2.0).mean(0)))
+    ridge = RidgeConfig().scores(train, test.x, strength)
+    np.testing.assert_allclose(ridge, q @ w + (train.truth * 2.0 - 1).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_have_as_many_columns_as_known_clips_at_most() -> None:
+    train = wide(40, 0)
+    assert LogisticConfig().space(train.x)(train.x).shape == (40, 39)  # centred
+    assert RidgeConfig().space(train.x)(wide(7, 1).x).shape == (7, 39)
+    assert RidgeConfig().space(made().x)(made().x).shape == (40, 6)
+
+
 def test_centroid_is_the_loop() -> None:
     train, test = made(seed=0), made(seed=1)
     found = CentroidConfig().scores(train, test.x, None)
@@ -99,13 +135,18 @@ class Threshold(ShallowConfig):
     def settings(self) -> tuple[float, ...]:
         return (9.0, 0.6)
 
-    def scores(self, known: Vectors, x: np.ndarray, setting: float | None) -> np.ndarray:
+    def solve(self, known: Vectors, x: np.ndarray, setting: float | None) -> np.ndarray:
         return np.stack([x[:, 0] <= setting, x[:, 0] > setting], 1).astype(np.float64)
 
 
 @pytest.mark.parametrize(
     ("metric", "setting", "validation"),
-    [("accuracy", 9.0, 0.9), ("balanced_accuracy", 0.6, (65 / 90 + 1) / 2), (None, 0.6, (2 * 65 / 155 + 20 / 45) / 2)],
+    [
+        ("accuracy", 9.0, 0.9),
+        ("balanced_accuracy", 0.6, (65 / 90 + 1) / 2),
+        ("macro_f1", 0.6, (2 * 65 / 155 + 20 / 45) / 2),
+        (None, 9.0, 0.9),
+    ],
 )
 def test_the_metric_that_is_asked_for_selects(metric: str | None, setting: float, validation: float) -> None:
     """Of 10 rare and 90 usual clips: to name no clip rare, or the rare ones and 25 of the others."""
@@ -113,5 +154,5 @@ def test_the_metric_that_is_asked_for_selects(metric: str | None, setting: float
     x = np.where(rare | (np.arange(100) >= 75), 1.0, 0.0).astype(np.float32)[:, None]
     valid = Vectors(x, np.stack([~rare, rare], 1), True)
     chosen = Threshold().fit_predict(valid, valid, x, metric=metric)[1]
-    assert (chosen["setting"], chosen["metric"]) == (setting, metric or "macro_f1")
+    assert (chosen["setting"], chosen["metric"]) == (setting, metric or "accuracy")
     assert chosen["validation"] == pytest.approx(validation)

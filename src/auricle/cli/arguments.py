@@ -68,6 +68,9 @@ class ReadingArguments(FileArguments):
 class TrustArguments(FileArguments):
     """What every verb that opens models of the Hub takes."""
 
+    features: str = "recipe"
+    """What is read of the encoder: `recipe`, as the recipe of the run says (of other models the output); `output`, its
+    own vector of the last layer; `layers`, mean and deviation of every layer."""
     trust_remote_code: bool = False
     """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
 

@@ -101,6 +101,7 @@ def embed(argv: Sequence[str]) -> None:
         device=args.device,
         precision=args.precision,
         trust_remote_code=args.trust_remote_code,
+        features=args.features,
     )
     print(f"{counted(table.clips, 'clip')}, {counted(table.width, 'number')} each: {args.out}")
     print(table.ledger.sentence)

@@ -93,8 +93,8 @@ def probe(argv: Sequence[str]) -> None:
         seeds=args.seeds, search=args.search, controls=chosen, device=args.device, on_leak=args.on_leak
     )
     opening = {
-        "precision": args.precision, "trust_remote_code": args.trust_remote_code, "channel": args.channel,
-        "time_expansion": args.time_expansion,
+        "precision": args.precision, "trust_remote_code": args.trust_remote_code, "features": args.features,
+        "channel": args.channel, "time_expansion": args.time_expansion,
     }  # fmt: skip
     if args.suite:
         from auricle.kits.suites import run_suite
@@ -183,6 +183,7 @@ def finetune(argv: Sequence[str]) -> None:
         device=args.device,
         on_leak=args.on_leak,
         trust_remote_code=args.trust_remote_code,
+        features=args.features,
         command=command(),
     )
     Console().print(render_results(results))

@@ -196,7 +196,8 @@ class FrozenCallable(FrozenEncoder):
             for module in fresh.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
-        return FrozenCallable(fresh, name=f"{self.name}, random weights (seed {seed})").to(self.device)
+        control = FrozenCallable(fresh, name=f"{self.name}, random weights (seed {seed})")
+        return control.reading(self.features).to(self.device)
 
 
 def can_randomise(call: Any) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import reduce
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 from auricle.audio.arrays import mono_clips, resampled
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
-from auricle.encoders.contract import Encoder, Grid, Layer, Tokens
+from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
+from auricle.encoders.features import OUTPUT, FeaturesConfig, Moments
 from auricle.errors import AudioError, ConfigError, Reason
 
 
@@ -37,7 +40,7 @@ class FrozenEncoder:
     """A front end and an encoder in evaluation mode, without gradients.
 
     Clips longer than the encoder's `max_frames` are cut into windows of that length, which are encoded separately;
-    their token maps are joined along time and their clip vectors averaged, weighted by valid tokens.
+    their token maps are joined along time, their means and deviations as if there were one window.
 
     Examples:
         >>> from auricle.audio.frontends.log_mel import LogMelConfig
@@ -53,12 +56,15 @@ class FrozenEncoder:
         fingerprint: identifies weights and front end; None: computed from them.
         notes: remarks on this encoder for tables of results.
         precision: `fp32`, or `bf16` (autocast).
+        features: which layers and statistics are read.
 
     Attributes:
         rate: sample rate of its audio in Hz.
         width: D of its tokens.
-        pooled_width: size of its clip vector.
         depth: number of layers.
+
+    Raises:
+        ConfigError: the precision is unknown, or `features` names layers that the encoder does not have.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class FrozenEncoder:
         fingerprint: str | None = None,
         notes: Sequence[str] = (),
         precision: str = "fp32",
+        features: FeaturesConfig = OUTPUT,
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"found precision {precision!r}, expected 'fp32' or 'bf16'")
@@ -78,16 +85,62 @@ class FrozenEncoder:
         self.name, self.notes, self.precision = name, tuple(notes), precision
         self._weights = fingerprint or weights_fingerprint(encoder, frontend)
         self.rate, self.width, self.depth = frontend.rate, encoder.width, encoder.depth
-        self.pooled_width = encoder.pooled_width
         self.device = torch.device("cpu")
+        features.check(encoder, name)
+        self.features = features
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of weights, front end and precision: what caches and results are found by."""
-        if self.precision == "fp32":
-            return self._weights
-        # Other numbers: those of float32 must not be taken for these.
-        return hashlib.sha256(f"{self._weights} {self.precision}".encode()).hexdigest()[:16]
+        """16 hexadecimal digits of weights, front end, precision and features: caches and results are found by them."""
+        # Numbers of another precision, or of other features, must not be taken for these.
+        other = [] if self.precision == "fp32" else [self.precision]
+        other += [] if self.features == OUTPUT else [self.features.fingerprint()]
+        return hashlib.sha256(" ".join([self._weights, *other]).encode()).hexdigest()[:16] if other else self._weights
+
+    @property
+    def pooled_width(self) -> int:
+        """Size of the clip vector."""
+        if self.features.vector == "encoder":
+            return self.encoder.pooled_width
+        # Layers state no width.
+        return self.encode(self.silence())[1].shape[1]
+
+    @property
+    def exact_padding(self) -> bool:
+        """Whether padding changes nothing that is read; else clips of one length only may share a batch."""
+        exact = Ability.EXACT_PADDING in self.encoder.abilities
+        return exact and self.one_grid(self.features.numbers(self.depth))
+
+    def one_grid(self, layers: Sequence[int]) -> bool:
+        """Return whether these layers have the output's grid, so that their validity is known."""
+        if not layers:
+            return True
+        tokens = self.tokens(self.silence(), layers)
+        output = (tokens.grid.time, tokens.grid.freq)
+        return all((layer.grid.time, layer.grid.freq) == output for layer in tokens.layers or ())
+
+    def reading(self, features: FeaturesConfig, *, marked: bool = False) -> Self:
+        """Return the same encoder, of which other features are read.
+
+        Args:
+            features: which layers and statistics.
+            marked: add the layers to the name, so that tables distinguish the two.
+
+        Raises:
+            ConfigError: the encoder does not have these layers.
+        """
+        if features == self.features:
+            return self
+        other = copy.copy(self)
+        other.name = f"{self.name}, {features.place}" if marked else self.name
+        features.check(other.encoder, other.name)
+        other.features = features
+        return other
+
+    def silence(self) -> Audio:
+        """Return a short clip of zeros, long enough for a token, on the CPU."""
+        seconds = max(1.0, 1.1 * self.encoder.least_frames / self.encoder.input_rate + 0.1)
+        return Audio.stack([torch.zeros(round(seconds * self.rate))], self.rate)
 
     def to(self, device: torch.device | str) -> FrozenEncoder:
         """Move to a device, in place."""
@@ -109,7 +162,8 @@ class FrozenEncoder:
         longest = self.encoder.max_frames
         frames = features.x.shape[1]
         if longest is None or frames <= longest:
-            return self._window(features, layers)
+            tokens, moments = self._window(features, layers)
+            return tokens, self.features.summary(moments)
         parts = []
         # A last window too short for a token is dropped.
         starts = [s for s in range(0, frames, longest) if s == 0 or frames - s >= self.encoder.least_frames]
@@ -117,7 +171,9 @@ class FrozenEncoder:
             lengths = (features.lengths - start).clamp(0, min(longest, frames - start))
             window = Features(features.x[:, start : start + longest], lengths, features.rate, features.pad)
             parts.append(self._some_rows(window, layers))
-        return _join(parts)
+        read = zip(*(moments for _, moments in parts), strict=True)
+        joined = [reduce(Moments.join, windows) for windows in read]
+        return _join([tokens for tokens, _ in parts]), self.features.summary(joined)
 
     def tokens(self, audio: Audio, layers: Sequence[int] = ()) -> Tokens:
         """Return the token maps of a batch; see `encode`."""
@@ -152,11 +208,11 @@ class FrozenEncoder:
             short = self.shortfall(len(clip))
             if short is not None:
                 raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros", cause=short.cause)
-        rows = [
-            self.pooled(Audio.stack(clips[start : start + batch], self.rate)).float().cpu().numpy()
-            for start in range(0, len(clips), batch)
-        ]
-        vectors = np.concatenate(rows)
+        found: dict[int, np.ndarray] = {}
+        for places in self._batches([len(clip) for clip in clips], batch):
+            rows = self.pooled(Audio.stack([clips[place] for place in places], self.rate)).float().cpu().numpy()
+            found |= dict(zip(places, rows, strict=True))
+        vectors = np.stack([found[place] for place in range(len(clips))])
         bad = np.flatnonzero(~np.isfinite(vectors).all(1))
         if bad.size:
             raise AudioError(
@@ -164,6 +220,14 @@ class FrozenEncoder:
                 "pass samples in [-1, 1], or open the model with precision='fp32'"
             )
         return vectors[0] if single else vectors
+
+    def _batches(self, lengths: Sequence[int], most: int) -> list[list[int]]:
+        """Return places of clips to encode together: in order, or of one length where padding changes what is read."""
+        groups: dict[int, list[int]] = {}
+        exact = len(set(lengths)) == 1 or self.exact_padding
+        for place, length in enumerate(lengths):
+            groups.setdefault(0 if exact else length, []).append(place)
+        return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
     def shortfall(self, samples: int) -> Reason | None:
         """Return why a clip of `samples` at the encoder's rate is too short for a token; None where it is not."""
@@ -182,7 +246,7 @@ class FrozenEncoder:
         return buildable and any(True for _ in self.encoder.parameters())
 
     def randomised(self, seed: int) -> FrozenEncoder:
-        """Return the random-weight control: the same front end and architecture.
+        """Return the random-weight control: the same front end and architecture, of which the same features are read.
 
         Raises:
             ConfigError: the encoder has no weights, or no settings to build it from.
@@ -196,29 +260,25 @@ class FrozenEncoder:
         plain = config.fresh() if hasattr(config, "fresh") else config
         fresh = plain.build(torch.Generator().manual_seed(seed))
         name = f"{self.name}, random weights (seed {seed})"
-        return FrozenEncoder(self.frontend, fresh, name=name, precision=self.precision).to(self.device)
+        control = FrozenEncoder(self.frontend, fresh, name=name, precision=self.precision, features=self.features)
+        return control.to(self.device)
 
-    def _window(self, features: Features, layers: Sequence[int]) -> tuple[Tokens, Tensor]:
+    def _window(self, features: Features, layers: Sequence[int]) -> tuple[Tokens, tuple[Moments, ...]]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            tokens = self.encoder(features, layers)
-            pooled = self.encoder.pool(tokens)
-        valid = tokens.valid
-        if valid is None:
-            valid = torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
-        return replace(tokens, valid=valid), pooled
+            return self.features.read(self.encoder, features, layers)
 
-    def _some_rows(self, window: Features, layers: Sequence[int]) -> tuple[Tokens, Tensor]:
+    def _some_rows(self, window: Features, layers: Sequence[int]) -> tuple[Tokens, tuple[Moments, ...]]:
         """Encode the clips that reach into this window; return invalid zeros for the others."""
         rows = (window.lengths > 0).nonzero().squeeze(1)
         if len(rows) == len(window):
             return self._window(window, layers)
         part = Features(window.x[rows], window.lengths[rows], window.rate, window.pad)
-        tokens, pooled = self._window(part, layers)
+        tokens, moments = self._window(part, layers)
 
         def spread(x: Tensor) -> Tensor:
             return x.new_zeros(len(window), *x.shape[1:]).index_copy_(0, rows, x)
 
-        return _map(tokens, spread), spread(pooled)
+        return _map(tokens, spread), tuple(each.spread(rows, len(window)) for each in moments)
 
 
 def _map(tokens: Tokens, change: Any) -> Tokens:
@@ -230,11 +290,10 @@ def _map(tokens: Tokens, change: Any) -> Tokens:
     return replace(tokens, x=change(tokens.x), valid=maybe(tokens.valid), cls=maybe(tokens.cls), layers=layers)
 
 
-def _join(parts: Sequence[tuple[Tokens, Tensor]]) -> tuple[Tokens, Tensor]:
-    """Join windows along time; class tokens and clip vectors are means weighted by valid tokens."""
-    tokens = [t for t, _ in parts]
+def _join(tokens: Sequence[Tokens]) -> Tokens:
+    """Join windows along time; class tokens are means weighted by valid tokens."""
     valid = [t.valid for t in tokens if t.valid is not None]
-    weight = torch.stack([v.sum(1) for v in valid]).to(parts[0][1].dtype)
+    weight = torch.stack([v.sum(1) for v in valid]).float()
     weight = weight / weight.sum(0).clamp(min=1)
 
     def mean(each: Sequence[Tensor]) -> Tensor:
@@ -261,11 +320,10 @@ def _join(parts: Sequence[tuple[Tokens, Tensor]]) -> tuple[Tokens, Tensor]:
             )
             for column in zip(*(t.layers or () for t in tokens), strict=True)
         )
-    joined = Tokens(
+    return Tokens(
         time([t.x for t in tokens]),
         grid([t.grid for t in tokens]),
         valid=time(valid),
         cls=maybe([t.cls for t in tokens], mean),
         layers=layers,
     )
-    return joined, mean([pooled for _, pooled in parts])

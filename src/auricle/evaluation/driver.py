@@ -285,6 +285,7 @@ class Evaluation:
             },
             constant=constant,
             constant_metrics=floor,
+            features=encoder.features.words,
             scheme=SCHEME,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from auricle.config import Config
@@ -12,6 +13,7 @@ from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus, split_labels
 from auricle.devices import find_device
+from auricle.encoders.features import OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import DEFAULTS, EvaluatedEncoder, EvaluationConfig
@@ -40,6 +42,7 @@ def probe(
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
+    features: str | FeaturesConfig = "recipe",
     command: str | None = None,
     progress: bool = True,
 ) -> list[Result]:
@@ -55,8 +58,10 @@ def probe(
         channel: channel that is read, see `auricle.corpus.reading.read_as`.
         time_expansion: how many times slower recordings are played, see there.
         out: folder for results; None: `RUN/probes/TASK` (for other models: `runs/MODEL/probes/TASK`).
-        precision: see `auricle.load`; ignored for a `Model`, like the next one.
+        precision: see `auricle.load`; ignored for a `Model`, like the next two.
         trust_remote_code: see `auricle.load`.
+        features: see `auricle.load`. Where these are not the encoder's output, the probe `linear` is fitted on its
+            output, too, and reported beside them.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -72,12 +77,13 @@ def probe(
     if maps and not isinstance(card.rule, ClipsRule):
         raise ConfigError(f"task {card.name!r} has no labelled clips to draw prototypes of; leave the maps out")
     corpus = open_task_corpus(card, data, channel, time_expansion)
-    opened = open_model(model, config.device, precision, trust_remote_code)
+    opened = open_model(model, config.device, precision, trust_remote_code, features)
     evaluated = evaluated_on(opened, corpus, progress=progress)
     out = Path(out) if out is not None else opened.folder / "probes" / card.name
     results = evaluate(
         [evaluated], card, corpus, out=out, probes=probes, config=config, command=command, progress=progress
     )
+    results += _of_output(evaluated, results, card, corpus, out, config, command, progress)
     draw_map(evaluated.encoder, card, corpus, out, device=config.device, progress=progress)
     if maps:
         draw_prototype_maps(
@@ -86,11 +92,35 @@ def probe(
     return results
 
 
-def open_model(model: str | Path | Model, device: str, precision: str, trust_remote_code: bool) -> Model:
+def _of_output(
+    evaluated: EvaluatedEncoder,
+    results: Sequence[Result],
+    card: TaskCard,
+    corpus: Corpus,
+    out: Path,
+    config: EvaluationConfig,
+    command: str | None,
+    progress: bool,
+) -> list[Result]:
+    """Fit `linear` on the encoder's output as well, where other features were read for it."""
+    if evaluated.encoder.features == OUTPUT or "linear" not in {result.probe for result in results}:
+        return []
+    top = replace(evaluated, encoder=evaluated.encoder.reading(OUTPUT, marked=True))
+    alone = config.replace(controls=False)
+    return evaluate([top], card, corpus, out=out, probes=["linear"], config=alone, command=command, progress=progress)
+
+
+def open_model(
+    model: str | Path | Model,
+    device: str,
+    precision: str,
+    trust_remote_code: bool,
+    features: str | FeaturesConfig = "recipe",
+) -> Model:
     """Open a model, if it is not open already; see `auricle.load`."""
     if isinstance(model, Model):
         return model
-    return load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
+    return load(model, device=device, precision=precision, trust_remote_code=trust_remote_code, features=features)
 
 
 def evaluated_on(model: Model, corpus: Corpus, *, progress: bool = False) -> EvaluatedEncoder:

@@ -23,7 +23,7 @@ from auricle.training.optimiser import free_of_decay, named_parameters
 
 
 class TunedModel(nn.Module):
-    """Front end, encoder, and a linear classifier on the encoder's own clip vector.
+    """Front end, encoder, and a linear classifier on the clip vector that is read of the encoder.
 
     Attributes:
         encoder: its own copy, to be trained.
@@ -44,7 +44,7 @@ class TunedModel(nn.Module):
         super().__init__()
         # In a tuple, so that it is no submodule: it is shared with the frozen encoder, and never trained.
         self._frontend = (frozen.frontend,)
-        self.norm = config.norm
+        self.norm, self.features = config.norm, frozen.features
         self.encoder = _copy(frozen, config)
         # Before updates are added: names and gradients are those of the plain encoder.
         self.depth_of, self.depth = parameter_depths(self.encoder, frozen)
@@ -64,7 +64,8 @@ class TunedModel(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """Return logits `(B, C)` of features short enough for one pass of the encoder."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_encoder):
-            pooled = self.encoder.pool(self.encoder(features))
+            moments = self.features.read(self.encoder, features)[1]
+            pooled = self.features.summary(moments)
         return self.classify(pooled)
 
     def classify(self, pooled: Tensor) -> Tensor:
@@ -84,7 +85,9 @@ class TunedModel(nn.Module):
         learning = [p for p in self.encoder.parameters() if p.requires_grad]
         self.eval()
         try:
-            probe = FrozenEncoder(self.frontend, self.encoder, name="", fingerprint="tuned", precision=precision)
+            probe = FrozenEncoder(
+                self.frontend, self.encoder, name="", fingerprint="tuned", precision=precision, features=self.features
+            )
             yield probe.to(next(self.head.parameters()).device)
         finally:
             for p in learning:

@@ -15,6 +15,7 @@ from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.contract import Ability
+from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive, progress_bar
@@ -137,6 +138,7 @@ def finetune(
     out: Path | str | None = None,
     device: str = "auto",
     trust_remote_code: bool = False,
+    features: str | FeaturesConfig = "recipe",
     **settings: Any,
 ) -> list[Result]:
     """Fine-tune a model on a task of labelled clips.
@@ -150,6 +152,7 @@ def finetune(
         out: folder for results; None: `RUN/finetune/TASK`.
         device: where to train.
         trust_remote_code: see `auricle.load`.
+        features: see `auricle.load`; the classifier reads them.
         settings: all others of `finetune_encoder`.
 
     Raises:
@@ -162,7 +165,7 @@ def finetune(
     """
     card = get_task(task) if isinstance(task, str) else task
     corpus = open_task_corpus(card, data, channel, time_expansion)
-    opened = open_model(model, device, "fp32", trust_remote_code)
+    opened = open_model(model, device, "fp32", trust_remote_code, features)
     out = out if out is not None else opened.folder / "finetune" / card.name
     return finetune_encoder(evaluated_on(opened, corpus), card, corpus, out=out, device=device, **settings)
 

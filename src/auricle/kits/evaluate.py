@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
+from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.evaluation.controls import evaluated_encoders
@@ -123,6 +124,7 @@ def probe_by_protocol(
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
+    features: str | FeaturesConfig = "recipe",
     command: str | None = None,
     progress: bool = True,
 ) -> list[Result]:
@@ -139,6 +141,7 @@ def probe_by_protocol(
         out: folder for results; None: as for `probe`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
+        features: see `auricle.load`.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -149,7 +152,7 @@ def probe_by_protocol(
     card = get_task(task) if isinstance(task, str) else task
     get_protocol(protocol)
     corpus = open_task_corpus(card, data, channel, time_expansion)
-    opened = open_model(model, config.device, precision, trust_remote_code)
+    opened = open_model(model, config.device, precision, trust_remote_code, features)
     return evaluate_by_protocol(
         [evaluated_on(opened, corpus, progress=progress)],
         card,

@@ -14,6 +14,7 @@ from auricle.config import Config, nearest
 from auricle.corpus.published.archive import LAYOUT
 from auricle.corpus.published.layouts.opening import LAYOUTS
 from auricle.corpus.reading import check_reading
+from auricle.encoders.features import FeaturesConfig
 from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import DEFAULTS, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
@@ -164,6 +165,7 @@ def run_suite(
     out: Path | str | None = None,
     precision: str = "fp32",
     trust_remote_code: bool = False,
+    features: str | FeaturesConfig = "recipe",
     command: str | None = None,
     progress: bool = True,
 ) -> SuiteResults:
@@ -185,6 +187,7 @@ def run_suite(
         out: folder for the results of the tasks, each in a folder of its own; None: `RUN/probes`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
+        features: see `auricle.load`.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -207,7 +210,7 @@ def run_suite(
             raise ConfigError(f"protocol {protocol!r} has its own probes; leave out the names of probes")
     if not root.is_dir():
         raise CorpusError(f"there is no folder {root}; name the one that holds the data sets of suite {name!r}")
-    opened = open_model(model, config.device, precision, trust_remote_code)
+    opened = open_model(model, config.device, precision, trust_remote_code, features)
     results: list[Result] = []
     skipped: dict[str, str] = {}
     for task in tasks:

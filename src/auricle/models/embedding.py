@@ -8,6 +8,7 @@ from pathlib import Path
 from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.encoders.features import FeaturesConfig
 from auricle.errors import ConfigError
 from auricle.models.opening import Model, load
 from auricle.tokens.embedding_files import check_ending
@@ -31,6 +32,7 @@ def embed(
     device: str = "auto",
     precision: str = "fp32",
     trust_remote_code: bool = False,
+    features: str | FeaturesConfig = "recipe",
     progress: bool = True,
 ) -> EmbeddedCorpus:
     """Encode every clip once and write a table of its columns and `embedding`, `(D,)` float32.
@@ -46,9 +48,10 @@ def embed(
         batch: clips encoded at once, at most.
         resume: continue a killed call with the same arguments, to the same bytes; start where there is none.
         overwrite: replace `out`, whatever it holds; else only the same vectors of the same clips may be there.
-        device: see `load`; ignored for a `Model`, like the next two.
+        device: see `load`; ignored for a `Model`, like the next three.
         precision: see `load`.
         trust_remote_code: see `load`.
+        features: see `load`.
         progress: show a progress bar.
 
     Raises:
@@ -68,7 +71,7 @@ def embed(
     if segment is not None:
         clips = clips.segments(segment, hop)
     if not isinstance(model, Model):
-        model = load(model, device=device, precision=precision, trust_remote_code=trust_remote_code)
+        model = load(model, device=device, precision=precision, trust_remote_code=trust_remote_code, features=features)
     check_writable(Path(out))
     work = unfinished_folder(Path(out))
     with RunLock(work, f"work on {Path(out).name} by another process"):

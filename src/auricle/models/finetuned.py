@@ -16,6 +16,7 @@ from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEndConfig
 from auricle.config import Config
 from auricle.encoders.contract import Encoder
+from auricle.encoders.features import OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.probes.losses import LossConfig
@@ -120,6 +121,7 @@ def save_finetuned(
         "encoder": settings.to_json(),
         "frontend": frozen.frontend.config.to_json(),
         "precision": frozen.precision,
+        "features": frozen.features.to_json(),
         "classes": list(classes),
         "norm": norm,
         "loss": loss.to_json(),
@@ -170,6 +172,7 @@ def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> 
     try:
         settings: Any = Config.from_json(record["encoder"])
         frontend = FrontEndConfig.from_json(record["frontend"]).build()
+        features = FeaturesConfig.from_json(record["features"]) if "features" in record else OUTPUT
     except ConfigError as error:
         raise CheckpointError(
             f"the settings in {file} can't be read: {error}; they are of another version of auricle, or use a plug-in: "
@@ -181,7 +184,9 @@ def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> 
     card = record["card"]
     name = f"{record['name']}, fine-tuned on {card.get('task', 'labelled clips')}"
     note = f"fine-tuned ({card.get('mode', '')}) with the labels of {card.get('corpus', 'a corpus')}"
-    probe = FrozenEncoder(frontend, encoder, name=name, notes=(*record["notes"], note), precision=record["precision"])
+    probe = FrozenEncoder(
+        frontend, encoder, name=name, notes=(*record["notes"], note), precision=record["precision"], features=features
+    )
     return Finetuned(
         encoder=probe,
         weight=head["weight"],

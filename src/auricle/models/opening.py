@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from auricle.config import nearest
 from auricle.devices import find_device, find_precision
 from auricle.encoders.callables import open_callable
+from auricle.encoders.features import FeaturesConfig, get_features
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.encoder import PREFIX as HUB
 from auricle.encoders.transformers.encoder import open_transformers
@@ -101,6 +102,7 @@ def load(
     precision: str = "fp32",
     trust_remote_code: bool = False,
     step: int | None = None,
+    features: str | FeaturesConfig = "recipe",
 ) -> Model:
     """Open a model.
 
@@ -113,16 +115,20 @@ def load(
         precision: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
         trust_remote_code: run the Python code of a Hub repository; only for `hf:`, and only if you trust its authors.
         step: which checkpoint of a run folder; None: the latest.
+        features: what is read of the encoder: `recipe`, as the run's recipe says (of other models the output);
+            `output`; `layers`, mean and deviation of all layers; or settings. A classifier keeps its own.
 
     Raises:
         CheckpointError: the folder or file is missing, damaged, or holds no model.
-        ConfigError: no such class, model or family, or it is no audio encoder; or no such device.
+        ConfigError: no such class, model or family, or it is no audio encoder; or no such device; or the encoder does
+            not have the layers.
 
     Examples:
         >>> import auricle
         >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
     """
     found = _open(str(what), trust_remote_code, step)
+    found = replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
     place = find_device(device)
     found.encoder.to(place)
     chosen = find_precision(precision, place)

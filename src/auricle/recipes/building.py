@@ -39,6 +39,7 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 def check_fit(recipe: Recipe, frontend: FrontEnd, encoder: Encoder) -> None:
     """Refuse a window or front end that does not fit the views or the encoder."""
     recipe.augment.check_window(recipe.window.seconds)
+    recipe.features.check(encoder, f"the encoder of {recipe.name or 'the recipe'}")
     samples = recipe.window.samples(frontend.rate)
     encoder.eval()  # norms must not learn from silence
     with torch.no_grad():

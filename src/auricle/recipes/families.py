@@ -214,7 +214,10 @@ def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
     built = frontend.build()
     frames = built.frames(recipe.window.samples(built.rate))
     encoder = family.make(size, Shape(built.width, built.frame_rate, frames))
-    made = recipe.replace(frontend=frontend, encoder=encoder)
+    # Numbers of layers are those of the recipe's own encoder.
+    layers = recipe.features.layers if isinstance(recipe.features.layers, str) else "all"
+    features = recipe.features.replace(layers=layers)
+    made = recipe.replace(frontend=frontend, encoder=encoder, features=features)
     if recipe.previous is None or type(recipe.previous.encoder) is not type(recipe.encoder):
         return made
     previous = on_family(recipe.previous, family, size)

@@ -33,7 +33,7 @@ def load(run: str | Path, step: int | None = None) -> FrozenEncoder:
     notes = (
         f"{recipe.name} {recipe.size}, step {state['step']} of {state['progress'].get('steps', recipe.train.steps)}",
     )
-    return FrozenEncoder(frontend, encoder, name=name, notes=notes)
+    return FrozenEncoder(frontend, encoder, name=name, notes=notes, features=recipe.features)
 
 
 def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
@@ -44,7 +44,8 @@ def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
     """
     recipe, _, name = _find(Path(run), None)
     frontend, encoder = _built(recipe, seed, Path(run))
-    return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=(f"random weights, seed {seed}",))
+    notes = (f"random weights, seed {seed}",)
+    return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=notes, features=recipe.features)
 
 
 def load_recipe(run: str | Path) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from auricle.recipes.recipe import Recipe
 from auricle.recipes.registry import PARADIGMS, Method, get_method
@@ -59,6 +59,15 @@ def _parts(recipe: Recipe) -> str:
     return f"{objective} on {encoder}, views by {views}"
 
 
+def _features(made: Mapping[str, Recipe]) -> str:
+    """Return what is read of the encoder, of each size where they differ."""
+    words = {size: recipe.features.words for size, recipe in made.items()}
+    kinds = list(dict.fromkeys(words.values()))
+    if len(kinds) == 1:
+        return kinds[0]
+    return ". ".join(f"{', '.join(size for size in words if words[size] == kind)}: {kind}" for kind in kinds)
+
+
 def _section(method: Method) -> list[str]:
     made = {size: method.recipe(size) for size in method.sizes}
     recipe = made[method.sizes[0]]
@@ -72,6 +81,7 @@ def _section(method: Method) -> list[str]:
     for title, text in (
         ("Paper", paper),
         ("Parts", _parts(recipe)),
+        ("Features", _features(made)),
         ("When to use", notes.when_to_use),
         ("Cost", notes.cost),
         ("Shown to learn", f"by {method.learns}") if method.learns else ("Not shown to learn", "by any test here"),

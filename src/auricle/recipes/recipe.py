@@ -15,6 +15,7 @@ from auricle.config import Config, flatten
 from auricle.corpus.loader import LoaderConfig
 from auricle.corpus.windows import WindowConfig
 from auricle.encoders.contract import EncoderConfig
+from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import ConfigError
 from auricle.objectives.contract import ObjectiveConfig
@@ -54,6 +55,7 @@ class Recipe(Config):
         frontend: how a wave becomes features.
         augment: how features become views.
         encoder: the network that is trained.
+        features: what is read of the trained encoder, to embed and to probe.
         objective: the loss that trains it.
         train: steps, learning rate, precision, checkpoints.
     """
@@ -69,6 +71,7 @@ class Recipe(Config):
     frontend: FrontEndConfig = field(default_factory=KaldiFbankConfig)
     augment: ViewsConfig = field(default_factory=AugmentConfig)
     encoder: EncoderConfig = field(default_factory=SpectrogramTransformerConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     objective: ObjectiveConfig = field(default_factory=ContrastiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

@@ -13,7 +13,7 @@ from auricle.report.figures import COLOURS, CONTROL_COLOURS
 from auricle.report.numbers import Measure, number
 from auricle.report.run_data import Record, RunData
 from auricle.results.book import Found
-from auricle.results.caveats import constant_value
+from auricle.results.caveats import constant_value, features_of
 from auricle.results.comparison import Pair, pair_of
 from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
 from auricle.results.record import CONTROLS, ROLES, Result
@@ -154,8 +154,9 @@ class TaskEvidence:
         return -float("inf") if entry.value is None else self.measure.sign * entry.value
 
     def control(self, entry: Entry) -> Entry | None:
-        """Return the random-weight control of an entry: same probe, same run if that has one, else the best."""
-        found = [e for (row, probe), e in self.cells.items() if row.role == "random" and probe == entry.probe]
+        """Return the random-weight control of an entry: same probe and features, its run or else the best."""
+        same = [e for (row, probe), e in self.cells.items() if row.role == "random" and probe == entry.probe]
+        found = [e for e in same if features_of(e.record) == features_of(entry.record)]
         own = [e for e in found if e.run == entry.run]
         return max(own or found, key=self.merit, default=None)
 

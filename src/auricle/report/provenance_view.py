@@ -59,6 +59,7 @@ def _provenance_of(task: TaskEvidence, entry: Entry) -> Markup:
         ("refit", "yes: on training and validation clips" if r.get("refit") else "no"),
         ("probe parameters", short(r.get("params"))),
         ("multiply-adds of the probe per clip", "not counted" if r.get("macs") is None else short(r["macs"])),
+        ("features", r.get("features", "output")),
         ("encoder fingerprint", element("code", r.get("encoder_fingerprint", "not recorded"))),
         ("corpus", [r.get("corpus", "?"), " ", element("code", r.get("corpus_fingerprint", "not recorded"))]),
         ("audio seen in pre-training", _seen(entry)),

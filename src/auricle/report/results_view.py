@@ -9,7 +9,7 @@ from auricle.report.figures import FigureBook, Trace, axis, marker
 from auricle.report.markup import Markup, element, plot_text
 from auricle.report.numbers import number, short
 from auricle.report.provenance_view import badge
-from auricle.results.caveats import BASELINE, MEANING, explained, marks
+from auricle.results.caveats import BASELINE, MEANING, explained, features_read, marks
 from auricle.results.record import CONTROL_NAMES, CONTROLS
 from auricle.words import plural
 
@@ -112,7 +112,9 @@ def _gain(task: TaskEvidence, entry: Entry) -> Markup | None:
         return None
     control = task.control(entry)
     if control is None:
-        return element("span", "no control", class_="gain bad")
+        # The output beside other features has no control of its own.
+        beside = any(r.role == "random" for r, probe in task.cells if probe == entry.probe)
+        return None if beside else element("span", "no control", class_="gain bad")
     if entry.value is None or control.value is None:
         return None
     text, ahead = _difference(task, entry, control)
@@ -162,9 +164,12 @@ def _standing(task: TaskEvidence, entry: Entry, rival: Entry, name: str) -> str:
 
 
 def caveat_section(task: TaskEvidence) -> Markup | None:
-    """List what the marks of a task's values mean; None where there are none."""
-    found = explained([entry.record for entry in task.entries])
-    shown = [element("p", element("b", sign), f" {words}.", class_="missing") for sign, words in found.items()]
+    """List what the marks of a task's values mean, and what was read of its encoders; None where all is usual."""
+    records = [entry.record for entry in task.entries]
+    shown = [
+        element("p", element("b", sign), f" {words}.", class_="missing") for sign, words in explained(records).items()
+    ]
+    shown += [element("p", f"{note[0].upper()}{note[1:]}.", class_="quiet") for note in features_read(records)]
     return Markup("".join(shown)) if shown else None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
 from auricle.metrics.catalogue import METRICS, metric_info
-from auricle.results.caveats import explained, whose, without_stale
+from auricle.results.caveats import explained, features_read, whose, without_stale
 from auricle.results.conditions import Condition, group_by_condition, newest, told_apart
 from auricle.results.record import Result, read_results
 from auricle.words import counted
@@ -235,6 +235,7 @@ def _block(condition: Condition, found: Sequence[Found]) -> Block:
     results = [f.result for f in cells.values()]
     notes = [n for n in dict.fromkeys(results[0].notes) if all(n in r.notes for r in results)]
     records = [vars(r) for r in results]
+    notes += features_read(records)
     own = dict.fromkeys(n for r in results for n in r.notes if n not in notes)
     notes += [f"{whose([r for r in records if note in r['notes']], records)}: {note}" for note in own]
     if older:

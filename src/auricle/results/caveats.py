@@ -85,6 +85,22 @@ def whose(some: Sequence[Record], every: Sequence[Record]) -> str:
     return ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
 
 
+def features_read(records: Iterable[Record]) -> list[str]:
+    """Return notes on what was read of the encoders; none where it was the output of all."""
+    listed = [record for record in records if record.get("role") not in ("log-mel", "mfcc")]
+    kinds: dict[str, list[Record]] = {}
+    for record in listed:
+        kinds.setdefault(features_of(record), []).append(record)
+    if len(kinds) < 2:
+        return [f"features: {kind}" for kind in kinds if kind != "output"]
+    return [f"features of {whose(some, listed)}: {kind}" for kind, some in kinds.items()]
+
+
+def features_of(record: Record) -> str:
+    """Return what was read of a record's encoder, in words."""
+    return str(record.get("features") or "output")
+
+
 def without_stale(items: Sequence[T], record: Callable[[T], Record]) -> tuple[list[T], list[str]]:
     """Return the records that a table may show, and notes on the stale ones: controls of before scheme 4.
 

@@ -21,8 +21,8 @@ from auricle.storage import append_line
 # Raise when a change of the evaluation changes numbers, so that older results are not taken for new ones.
 # 4: controls of one fixed front end. 5: constant predictions, balanced accuracy of unbalanced labels. 6: selection by
 # the headline metric, range of the linear probe, t limits of few units, parts of the minimum detection cost; a division
-# names sources only where clips share one.
-SCHEME = 6
+# names sources only where clips share one. 7: shallow classifiers of single labels select by the headline metric.
+SCHEME = 7
 Control = Literal["random", "log-mel", "mfcc"]
 Role = Literal["pretrained", Control]
 # In the order of evaluation.
@@ -47,7 +47,7 @@ class Result:
         task: name of the task card.
         kind: `single` (one label a clip) or `multi` (any number of labels a clip); "" for other types of task.
         encoder: name of the encoder.
-        encoder_fingerprint: of its weights and front end.
+        encoder_fingerprint: of its weights, front end and features.
         role: `pretrained`, or the control that it is: `random` weights, `log-mel` or `mfcc` statistics.
         probe: name of the probe.
         metric: name of the headline metric (`accuracy`, `macro_f1`, `mAP`).
@@ -97,6 +97,7 @@ class Result:
         details: other data of this type of task (curves, timelines), JSON-ready.
         constant: predictions that ignore the sound, in words (`majority class (rain)`); "": the type has none.
         constant_metrics: their metrics, on the same test units.
+        features: what was read of the encoder, in words; its `output` where nothing is recorded.
         scheme: the `SCHEME` that it was evaluated by; 0: before 0.3.
     """
 
@@ -152,6 +153,7 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     constant: str = ""
     constant_metrics: dict[str, float] = field(default_factory=dict)
+    features: str = "output"
     scheme: int = 0
 
     def to_json(self) -> dict[str, Any]:

@@ -157,7 +157,9 @@ def _record(found: Found, condition: Condition) -> dict[str, Any]:
         **_fields(r, "corpus corpus_fingerprint"),
         "protocol": r.protocol_name,
         "division": condition.protocol,
-        **_fields(r, "encoder encoder_fingerprint role seen probe metric unit better value low high confidence"),
+        **_fields(
+            r, "encoder encoder_fingerprint features role seen probe metric unit better value low high confidence"
+        ),
         "units": r.clips,
         "seeds": len(r.seeds),
         **_fields(r, "tried params macs seconds"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ from auricle.probes.search.selection import score, validate
 from auricle.tasks.vectors import check_finite, unit_rows
 
 Scores = NDArray[np.float64]
+# Of the gradient of logistic regression: probabilities are within 1e-3 of the optimum where the penalty is weak, too.
+_TOLERANCE = 1e-6
+_FLAT = 1e-12  # share of the largest variance below which the known clips do not differ in a direction
 
 
 @dataclass(frozen=True)
 class Vectors:
     """Clip vectors and labels of one side: `x (n, D)`, `truth (n, C)` bool, `single`: one label a clip."""
 
-    x: NDArray[np.float32]
+    x: NDArray[np.floating]
     truth: NDArray[np.bool_]
     single: bool
 
@@ -49,9 +53,18 @@ class ShallowConfig(Config):
         """Return the values of the one setting that validation clips choose; empty: nothing is chosen."""
         return ()
 
-    @abstractmethod
     def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
         """Fit known clips and return scores `(n, C)` of others; higher is likelier."""
+        space = self.space(known.x)
+        return self.solve(replace(known, x=space(known.x)), space(x), setting)
+
+    def space(self, known: NDArray[np.float32]) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+        """Return the map from vectors `(n, D)` to those that `solve` takes, of the known clips."""
+        return lambda x: x
+
+    @abstractmethod
+    def solve(self, known: Vectors, x: NDArray[np.floating], setting: float | None) -> Scores:
+        """Fit known clips and return scores `(n, C)` of others, both mapped by `space`."""
 
     def fit_predict(
         self,
@@ -69,7 +82,7 @@ class ShallowConfig(Config):
             valid: validation clips.
             x: `(n, D)` vectors of the clips to score.
             refit: fit training and validation clips at the chosen setting; False: training clips only.
-            metric: selects the setting (see `SearchConfig.metric`); None: macro F1, or `map` for several labels.
+            metric: selects the setting (see `SearchConfig.metric`); None: accuracy, or `map` for several labels.
 
         Returns:
             Scores `(n, C)`, and the chosen setting with the validation score of each.
@@ -83,9 +96,11 @@ class ShallowConfig(Config):
         options = self.settings()
         if not options:
             return self.scores(known, x, None), {}
-        metric = metric or ("macro_f1" if valid.single else "map")
+        metric = metric or ("accuracy" if valid.single else "map")
+        space = self.space(train.x)
+        mapped, asked = replace(train, x=space(train.x)), space(valid.x)
         tried = [
-            {"setting": s, "validation": _validate(self.scores(train, valid.x, s), valid, metric), "epochs": None}
+            {"setting": s, "validation": _validate(self.solve(mapped, asked, s), valid, metric), "epochs": None}
             for s in options
         ]
         best = max(range(len(options)), key=lambda i: _rank(tried[i]["validation"]))
@@ -103,7 +118,7 @@ class KnnConfig(ShallowConfig):
 
     k: Count = 10
 
-    def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
+    def solve(self, known: Vectors, x: NDArray[np.floating], setting: float | None) -> Scores:
         labels = known.numbers if known.single else known.truth
         votes: Scores = knn_scores(known.x, labels, x, self.k, classes=known.truth.shape[1])
         return votes
@@ -116,7 +131,7 @@ class CentroidConfig(ShallowConfig):
     Multi-label: cosine with the mean of the clips that have the class, minus that of those without.
     """
 
-    def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
+    def solve(self, known: Vectors, x: NDArray[np.floating], setting: float | None) -> Scores:
         # A class without known clips gets the lowest score there is, for every clip alike.
         centre = known.x.mean(0, dtype=np.float64)
         unit, tested = unit_rows(known.x - centre), unit_rows(x - centre)
@@ -148,24 +163,26 @@ class LogisticConfig(ShallowConfig):
     def settings(self) -> tuple[float, ...]:
         return self.strengths
 
-    def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
+    def space(self, known: NDArray[np.float32]) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+        return standardised(known)
+
+    def solve(self, known: Vectors, x: NDArray[np.floating], setting: float | None) -> Scores:
         # Probabilities; a class that no known clip has gets 0, one that all have gets 1.
-        scaler = StandardScaler().fit(known.x)
-        model = LogisticRegression(C=setting or 1.0, max_iter=2000)
+        model = LogisticRegression(C=setting or 1.0, tol=_TOLERANCE, max_iter=2000)
         result = np.zeros((len(x), known.truth.shape[1]))
         if known.single:
             present = np.unique(known.numbers)
             if len(present) == 1:
                 result[:, present[0]] = 1.0
                 return result
-            result[:, present] = model.fit(scaler.transform(known.x), known.numbers).predict_proba(scaler.transform(x))
+            result[:, present] = model.fit(known.x, known.numbers).predict_proba(x)
             return result
         share = known.truth.mean(0)
         result[:, share == 1] = 1.0
         varied = np.flatnonzero((share > 0) & (share < 1))
         if len(varied):
-            fitted = OneVsRestClassifier(model).fit(scaler.transform(known.x), known.truth[:, varied].astype(int))
-            found = fitted.predict_proba(scaler.transform(x))
+            fitted = OneVsRestClassifier(model).fit(known.x, known.truth[:, varied].astype(int))
+            found = fitted.predict_proba(x)
             result[:, varied] = found[:, -1:] if len(varied) == 1 else found
         return result
 
@@ -183,12 +200,38 @@ class RidgeConfig(ShallowConfig):
     def settings(self) -> tuple[float, ...]:
         return self.strengths
 
-    def scores(self, known: Vectors, x: NDArray[np.float32], setting: float | None) -> Scores:
-        scaler = StandardScaler().fit(known.x)
+    def space(self, known: NDArray[np.float32]) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+        return standardised(known)
+
+    def solve(self, known: Vectors, x: NDArray[np.floating], setting: float | None) -> Scores:
         model = Ridge(alpha=(setting or 1.0) * len(known.x))
-        model.fit(scaler.transform(known.x), known.truth * 2.0 - 1.0)
-        found: Scores = np.asarray(model.predict(scaler.transform(x)), dtype=np.float64).reshape(len(x), -1)
+        model.fit(known.x, known.truth * 2.0 - 1.0)
+        found: Scores = np.asarray(model.predict(x), dtype=np.float64).reshape(len(x), -1)
         return found
+
+
+def standardised(known: NDArray[np.floating]) -> Callable[[NDArray[np.floating]], NDArray[np.floating]]:
+    """Return the map from vectors `(n, D)` to standardised ones, rotated where there are more columns than known clips.
+
+    A linear model with an L2 penalty has its weights in the span of the known vectors: in an orthonormal base of it,
+    of as many columns as there are known clips, its predictions are the same.
+
+    Args:
+        known: `(n, D)` vectors of the known clips; mean and deviation of each column are theirs.
+    """
+    scaler = StandardScaler().fit(known)
+    # In float64: the solver's tolerance is below the steps of float32.
+    standard = lambda x: np.asarray(scaler.transform(x), dtype=np.float64)  # noqa: E731
+    if len(known) >= known.shape[1]:
+        return standard
+    z = standard(known)
+    # By the products of the clips, several times faster than by the vectors themselves.
+    spread, turned = np.linalg.eigh(z @ z.T)
+    kept = spread > spread[-1] * _FLAT
+    if not kept.any():
+        return standard
+    base = (z.T @ turned[:, kept]) / np.sqrt(spread[kept])
+    return lambda x: standard(x) @ base
 
 
 SHALLOW_CLASSIFIERS: dict[str, ShallowConfig] = {

@@ -16,7 +16,6 @@ from auricle.corpus.losses import clip_name, clip_names, silence, spread_of, wit
 from auricle.corpus.reading import band_notes
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
-from auricle.encoders.contract import Ability
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
@@ -229,7 +228,7 @@ def _batches(
 
     A batch never depends on those before it: from any of these positions on, the same batches follow.
     """
-    rate, exact = encoder.rate, Ability.EXACT_PADDING in encoder.encoder.abilities
+    rate, exact = encoder.rate, encoder.exact_padding
     rows: list[int] = []
     clips: list[np.ndarray] = []
     for position, index in enumerate(order[first:].tolist(), first):

@@ -14,7 +14,8 @@ from torch import Tensor
 from auricle.audio.batch import Audio
 from auricle.corpus.content import clip_keys
 from auricle.corpus.table import Corpus
-from auricle.encoders.contract import Ability, Grid, Tokens
+from auricle.encoders.contract import Grid, Tokens
+from auricle.encoders.features import valid_on
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import free_bytes
@@ -126,7 +127,7 @@ def _encode_missing(
     progress: bool,
 ) -> dict[bytes, Reason]:
     """Encode the clips that the store lacks; return those that could not be decoded, with the reason."""
-    exact = Ability.EXACT_PADDING in encoder.encoder.abilities and _one_grid(encoder, layers)
+    exact = encoder.exact_padding and _one_grid(encoder, layers)
     failed: dict[bytes, Reason] = {}
     with ClipWriter(store) as writer, clip_progress(f"tokens of {corpus.name}", progress) as bar:
         known = (store.entries.keys() - damaged) | store.refused.keys()
@@ -183,20 +184,18 @@ def _check_room(
 
 
 def _one_grid(encoder: FrozenEncoder, layers: Sequence[int] | None) -> bool:
-    """Return, from a short silence, whether the layers have the output's grid; refuse those of another width."""
+    """Return whether the layers have the output's grid; refuse those of another width."""
     if layers is None:
         return True
-    seconds = max(1.0, 1.1 * encoder.encoder.least_frames / encoder.encoder.input_rate + 0.1)
-    tokens = encoder.tokens(Audio.stack([torch.zeros(round(seconds * encoder.rate))], encoder.rate), layers)
-    found = dict(zip(layers, tokens.layers or (), strict=True))
-    widths = {layer: hidden.block.shape[2] for layer, hidden in found.items()}
+    found = zip(layers, encoder.tokens(encoder.silence(), layers).layers or (), strict=True)
+    widths = {layer: hidden.block.shape[2] for layer, hidden in found}
     other = {layer: width for layer, width in widths.items() if width != encoder.width}
     if other:
         raise ConfigError(
             f"found layers of width {', '.join(f'{width} ({layer})' for layer, width in other.items())}, a token cache "
             f"of {encoder.name} holds tokens of width {encoder.width}; leave these layers out, or keep the output only"
         )
-    return all((h.grid.time, h.grid.freq) == (tokens.grid.time, tokens.grid.freq) for h in found.values())
+    return encoder.one_grid(layers)
 
 
 def _tokens(encoder: FrozenEncoder, seconds: float) -> int:
@@ -264,7 +263,7 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
                 yield from _encode(encoder, alone(audio, b), layers)
         return
     maps, grids, classes = _layers(tokens, layers)
-    valid = _valid(tokens, grids)
+    valid = [valid_on(tokens, grid) for grid in grids]
     kept = [(x.half().cpu().numpy(), v.cpu().numpy()) for x, v in zip(maps, valid, strict=True)]
     vectors, cls = pooled.float().cpu().numpy(), classes.half().cpu().numpy()
     for b in range(len(audio)):
@@ -301,18 +300,3 @@ def _layers(tokens: Tokens, layers: Sequence[int] | None) -> tuple[list[Tensor],
     else:
         cls = torch.stack([layer.cls for layer in found if layer.cls is not None], 1)
     return [layer.block for layer in found], [layer.grid for layer in found], cls
-
-
-def _valid(tokens: Tokens, grids: Sequence[Grid]) -> list[Tensor]:
-    """Return each layer's validity; on a finer or coarser grid, that of the token at the same place in time."""
-    B = tokens.x.shape[0]
-    whole = torch.ones(tokens.x.shape[:2], dtype=torch.bool) if tokens.valid is None else tokens.valid
-    whole = whole.view(B, tokens.grid.time, tokens.grid.freq)
-    out = []
-    for grid in grids:
-        if (grid.time, grid.freq) == (tokens.grid.time, tokens.grid.freq):
-            out.append(whole.reshape(B, -1))
-            continue
-        place = torch.arange(grid.time, device=whole.device) * tokens.grid.time // grid.time
-        out.append(whole.any(2)[:, place].unsqueeze(2).expand(-1, -1, grid.freq).reshape(B, -1))
-    return out

@@ -154,7 +154,8 @@ def _may_change(setting: str) -> bool:
     parts = setting.split(".")
     while parts[0] == STAGE and len(parts) > 1:
         parts = parts[1:]
-    return ".".join(parts) in FREE_TO_CHANGE or "notes" in parts
+    # Features are read of the trained encoder; runs of before 0.3 state none.
+    return ".".join(parts) in FREE_TO_CHANGE or "notes" in parts or parts[0] == "features"
 
 
 def _shown(value: Any) -> str:

@@ -274,7 +274,8 @@ class TransformersFrozen(FrozenEncoder):
         """Return the control: the same architecture with fresh random weights, as transformers draws them."""
         generator = torch.Generator().manual_seed(seed)
         name = f"{self.name}, random weights (seed {seed})"
-        return TransformersFrozen(self.settings.fresh(), generator, name=name, precision=self.precision).to(self.device)
+        control = TransformersFrozen(self.settings.fresh(), generator, name=name, precision=self.precision)
+        return control.reading(self.features).to(self.device)
 
 
 def open_transformers(text: str, **changes: Any) -> TransformersFrozen:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from auricle.corpus.table import Corpus
 from auricle.devices import Precision, find_device, find_precision
+from auricle.encoders.features import OUTPUT
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.text.clap import Clap, ClapConfig
@@ -62,7 +63,9 @@ class AudioText:
     """
 
     def __init__(self, encoder: FrozenEncoder, objective: Clap, run: Path | None = None) -> None:
-        self.encoder, self.objective, self.run = encoder, objective.eval().requires_grad_(False), run
+        # The projections were trained on the encoder's own pooling.
+        self.encoder = encoder.reading(OUTPUT)
+        self.objective, self.run = objective.eval().requires_grad_(False), run
         self.name = encoder.name
 
     @cached_property
