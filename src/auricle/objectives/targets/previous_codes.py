@@ -29,8 +29,9 @@ class PreviousCodesTargetConfig(TargetConfig):
 
     Attributes:
         previous: model of the previous stage: an encoder that gives codes (`CodingEncoderConfig`).
-        gate: share of the number of codes that their perplexity must reach before the first step, on plain windows of
-            the corpus; 0: none. Nothing can be learned from a tokenizer that gives nearly every token one code.
+        gate: share of the number of codes (or of tokens, where they are fewer) that their perplexity must reach before
+            the first step, on plain windows of the corpus; 0: none. Nothing can be learned from a tokenizer that gives
+            nearly every token one code.
     """
 
     previous: PreviousEncoderConfig
@@ -55,20 +56,21 @@ class PreviousCodesTarget(Target):
         self.previous.adopt(preparation.previous, "PreviousCodesTargetConfig")
         if preparation.previous is not None:
             name, fingerprint = preparation.previous.name, preparation.previous.fingerprint
-            used = self._perplexity(preparation)
+            used, tokens = self._perplexity(preparation)
+            expected = self.config.gate * min(self.size, tokens)
             preparation.note(
                 f"targets: {self.size} codes of the tokenizer {name} ({fingerprint}), perplexity {used:.1f}"
             )
-            if used < self.config.gate * self.size:
+            if used < expected:
                 raise ConfigError(
                     f"the codes of the tokenizer {name} have a perplexity of {used:.1f} of {self.size} on this corpus; "
-                    f"expected at least {self.config.gate * self.size:g}, as there is little to learn from fewer. "
+                    f"expected at least {expected:g}, as there is little to learn from fewer. "
                     "Train a tokenizer longer and name its run by --previous, or set --objective.terms.0.target.gate 0 "
                     "to use these codes all the same"
                 )
 
-    def _perplexity(self, preparation: Preparation) -> float:
-        """Return exp of the entropy of the codes of plain windows, as the next stage gets them."""
+    def _perplexity(self, preparation: Preparation) -> tuple[float, int]:
+        """Return exp of the entropy of the codes of plain windows, as this stage gets them, and the tokens' number."""
         counts = torch.zeros(self.size)
         for view in preparation.views(preparation.clips):
             tokens = self.previous(clean_audio(view, "PreviousCodesTargetConfig"))
@@ -77,7 +79,7 @@ class PreviousCodesTarget(Target):
             counts += torch.bincount(codes, minlength=self.size).cpu()
             if counts.sum() >= _TOKENS_PER_CODE * self.size:
                 break
-        return float(torch.special.entr(counts / counts.sum()).sum().exp())
+        return float(torch.special.entr(counts / counts.sum()).sum().exp()), int(counts.sum())
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:
