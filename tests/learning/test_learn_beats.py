@@ -127,7 +127,7 @@ def test_codes_of_the_tiny_tokenizer_are_many_when_they_are_used(shared_audio: P
             counts += torch.bincount(codes.flatten(), minlength=256)
     perplexity = torch.special.entr(counts / counts.sum()).sum().exp().item()
     assert perplexity > 60, perplexity
-    assert (counts > 0).sum() > 128
+    assert (counts > 0).sum() > 80
 
 
 @pytest.mark.real

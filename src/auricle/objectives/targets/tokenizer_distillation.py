@@ -187,7 +187,8 @@ class TokenizerDistillation(Objective):
         def share() -> Tensor:
             return torch.bincount(codes, minlength=tokenizer.entries) / max(1, len(codes))
 
-        made = regression_watch(unlikeness, estimate, target, valid, 1)
+        # Of length 1: the mean of such vectors is the constant with the greatest cosine.
+        made = regression_watch(unlikeness, estimate, F.normalize(target, dim=-1), valid, 1)
         return LazyWatch(
             {f"distil/{name}": maker for name, maker in made.items()}
             | {
