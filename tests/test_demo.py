@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -9,59 +10,89 @@ import pytest
 from metrics_lines import read_metrics
 
 from auricle import demo as module
+from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.probes import SearchConfig
-from auricle.recipes import get_recipe
 from auricle.recipes.recipe import Recipe
+from auricle.results.book import ResultBook
+from auricle.results.comparison import Pair, compare_results
 from auricle.results.record import CONTROLS, ROLES
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Few clips, few steps, a small encoder, two epochs of one probe; nothing else of the demonstration changes."""
+    whole = module.demo_recipe
 
-    def recipe(name: str, size: str) -> Recipe:
-        full = get_recipe(name, size)
+    def recipe(seed: int) -> Recipe:
+        full = whole(seed)
         return full.replace(
-            window=full.window.replace(seconds=0.64),
-            encoder=full.encoder.replace(width=24, depth=2, heads=2, frames=64),
+            encoder=AudioNTTConfig(width=24, channels=4),
             objective=full.objective.replace(projector=ProjectorConfig(hidden=(16,), out=8)),
-            loader=full.loader.replace(workers=0),
+            loader=full.loader.replace(workers=0, batch=8),
             train=full.train.replace(threads=1, precision="fp32"),
         )
 
     search = SearchConfig(epochs=2, lr_count=1, weight_decay=(1e-5,), min_batches=1, halving=())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "get_recipe", recipe)
+    monkeypatch.setattr(module, "STEPS", 4)
+    monkeypatch.setattr(module, "demo_recipe", recipe)
     monkeypatch.setattr(module, "probe", partial(module.probe, probes=("linear",)))
     monkeypatch.setattr(module, "ONE_SEED", module.ONE_SEED.replace(search=search))
-    monkeypatch.setattr(module, "TRAINING", "builtin:scenes?clips=24&seed=1")
-    tasks = {"scenes": "builtin:scenes?clips=60&seed=0", "scenes_single": "builtin:single?clips=60&seed=0"}
-    monkeypatch.setattr(module, "TASKS", tasks)
-    monkeypatch.setattr(module, "STEPS", 4)
-    monkeypatch.setattr(module, "BATCH", 8)
+    monkeypatch.setattr(module, "TRAINING", "builtin:single?clips=24&seconds=2&seed={}")
+    monkeypatch.setattr(module, "LABELLED", "builtin:single?clips=80&seconds=1&train_folds=1&seed={}")
     return tmp_path / "demo"
 
 
 def test_the_demonstration_ends_in_results_and_a_report_and_goes_on_when_called_again(tiny: Path) -> None:
     results, page = module.demo(tiny)
-    found = {(result.task, result.role) for result in results}
-    assert found == {(task, role) for task in module.TASKS for role in ROLES}
-    # Fewer than six test clips have no interval, and the record says so.
-    known = [result for result in results if "too few" not in result.interval]
-    assert all(result.low <= result.value <= result.high for result in known)
+    assert {result.role for result in results} == set(ROLES)
+    assert all(result.low <= result.value <= result.high for result in results)
     assert not any(result.seen for result in results)
+    # One fold of five trains, one validates, three test: one clip a class and fold.
+    assert all(result.sizes == [[16, 16, 48]] for result in results)
     assert page == tiny / "report.html"
     text = page.read_text()
-    assert all(task in text for task in module.TASKS)
+    assert "scenes_single" in text
     assert all(name in text for name in CONTROLS.values())
     lines = read_metrics(tiny)
     weights = sorted((tiny / "checkpoints").rglob("encoder.safetensors"))
     times = [path.stat().st_mtime_ns for path in weights]
     assert weights
 
+    sheet, _ = module.gains(results, tiny)
+    values = {result.role: result.value for result in results}
+    shown = {row[0]: float(row[1].split()[0]) for row in sheet.rows}
+    expected = {CONTROLS[role]: 100 * (values["pretrained"] - values[role]) for role in CONTROLS}
+    assert shown == pytest.approx(expected, abs=0.051)
+
     again, page = module.demo(tiny)
     assert [result.to_json() for result in again] == [result.to_json() for result in results]
     assert read_metrics(tiny) == lines
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert page.is_file()
+
+
+def test_the_verdict_follows_the_intervals(tiny: Path) -> None:
+    results, _ = module.demo(tiny)
+    encoders = {result.role: result.encoder_fingerprint for result in results}
+    found = compare_results(ResultBook.collect([tiny]), encoders["pretrained"], encoders["random"])
+    condition = found.pairs[0].condition
+
+    def pair(probe: str, gain: float, low: float = math.nan, high: float = math.nan) -> Pair:
+        return Pair(condition, probe, 0.5 + gain, 0.5, gain, low, high)
+
+    better, equal, worse = (
+        pair("linear", 0.1, 0.05, 0.15),
+        pair("mhca", 0.01, -0.02, 0.04),
+        pair("mhca", -0.1, -0.2, -0.01),
+    )
+    said = module.verdict({"random": (better,), "mfcc": (pair("linear", 0.07, 0.01, 0.12),)})
+    assert said == "Pre-training pays here: all 2 intervals exclude zero; the smallest gain is 7.0 points."
+    said = module.verdict({"random": (better, equal), "mfcc": (worse,)})
+    assert said == (
+        "1 of 3 intervals exclude zero in favour of pre-training; no difference is shown from random weights (mhca); "
+        "pre-training is worse than MFCC statistics (mhca)."
+    )
+    # Without an interval nothing is shown.
+    assert module.verdict({"random": (pair("linear", 0.1),)}).startswith("0 of 1 intervals exclude zero")

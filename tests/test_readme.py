@@ -10,6 +10,9 @@ import pytest
 
 from auricle.cli import VERBS, main
 from auricle.corpus.published.layouts.opening import LAYOUTS
+from auricle.corpus.synthetic.render import FOLDS, class_names
+from auricle.corpus.synthetic.scenes import parse_builtin
+from auricle.demo import LABELLED, STEPS, TRAINING
 from auricle.recipes import recipes
 from auricle.recipes.families import families
 from auricle.tasks.cards.registry import tasks
@@ -17,13 +20,13 @@ from auricle.tasks.clips.run import ClipsTask
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WORDS = {"ten": 10, "six": 6}
+WORDS = {"six": 6, "eight": 8, "ten": 10, "sixteen": 16}
 
 
 def number(pattern: str) -> int:
     found = re.search(pattern, README)
     assert found, pattern
-    return WORDS.get(found.group(1)) or int(found.group(1))
+    return WORDS.get(found.group(1)) or int(found.group(1).replace(",", ""))
 
 
 def test_numbers() -> None:
@@ -34,6 +37,19 @@ def test_numbers() -> None:
     assert number(r"(\d+) layouts") == len(LAYOUTS)
     assert number(r"(\w+) types of task") == len({card.rule.type_name for card in tasks()})
     assert number(r"(\d+) probes") == len(ClipsTask.probes)
+
+
+def test_numbers_of_the_demonstration() -> None:
+    assert number(r"for (\d+) steps on") == STEPS
+    training, labelled = parse_builtin(TRAINING.format(1)), parse_builtin(LABELLED.format(0))
+    assert number(r"([\d,]+) synthetic sounds") == training.clips
+    classes = number(r"on (\w+) classes with")
+    assert classes == len(class_names())
+    each = number(r"with (\w+)\s+clips of each to train")
+    assert each == number(r"to train and (\w+) to validate")
+    assert labelled.clips == FOLDS * classes * each
+    assert [labelled.split(fold) for fold in range(1, FOLDS + 1)].count("train") == 1
+    assert number(r"the (\d+) test clips") == 3 * classes * each
 
 
 def test_commands_exist() -> None:

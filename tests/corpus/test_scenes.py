@@ -95,7 +95,7 @@ def test_scenes_hold_one_to_several_events_and_folds_share_no_voice() -> None:
     assert set(counts) == {1, 2, 3, 4}
     voices = {fold: {e.voice for s in rendered if s.fold == fold for e in s.events} for fold in range(1, 6)}
     assert all(voices[a].isdisjoint(voices[b]) for a in voices for b in voices if a != b)
-    assert {scene.split for scene in rendered} == {"train", "valid", "test"}
+    assert {config.split(scene.fold) for scene in rendered} == {"train", "valid", "test"}
 
 
 def test_colour_and_reverberation_vary_over_a_corpus() -> None:
@@ -192,12 +192,24 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, monkeypatch: 
     assert len(rows(write_scenes(tmp_path / "c", clips=6, seconds=0.5) / "metadata.csv")) == 6
 
 
+@pytest.mark.parametrize(
+    ("folds", "splits"),
+    [(3, "train train train valid test"), (2, "train train valid test test"), (1, "train valid test test test")],
+)
+def test_fewer_training_folds_leave_more_to_the_test(tmp_path: Path, folds: int, splits: str) -> None:
+    table = rows(write_scenes(tmp_path / "c", clips=5, seconds=0.5, kind="single", train_folds=folds) / "metadata.csv")
+    assert [row["split"] for row in sorted(table, key=lambda row: row["fold"])] == splits.split()
+    with pytest.raises(CorpusError, match=f"train_folds is {folds}, wanted {folds % 3 + 1}"):
+        write_scenes(tmp_path / "c", clips=5, seconds=0.5, kind="single", train_folds=folds % 3 + 1)
+
+
 def test_ids_are_read_and_wrong_ones_refused() -> None:
     assert parse_builtin("builtin:scenes") == ScenesConfig()
     assert parse_builtin("builtin:single?clips=80&seconds=2.5&seed=7&rate=22050") == ScenesConfig(
         clips=80, seconds=2.5, seed=7, content="single", rate=22050
     )
     assert parse_builtin("builtin:scenes?kind=single").content == "single"
+    assert parse_builtin("builtin:single?train_folds=1") == ScenesConfig(content="single", train_folds=1)
     for wrong, words in {
         "builtin:scene": "did you mean 'scenes'",
         "builtin:scenes?clip=3": "did you mean 'clips'",
@@ -207,6 +219,7 @@ def test_ids_are_read_and_wrong_ones_refused() -> None:
         "builtin:scenes?clips=0": "clips is 0; expected a whole number of at least 1",
         "builtin:scenes?seconds=0.1": "at least 0.5 and of at most 3600",
         "builtin:scenes?rate=4000": "at least 8000 and of at most 96000",
+        "builtin:scenes?train_folds=4": "at least 1 and of at most 3",
         "builtin:scenes?seed=-1": "seed is -1; expected a whole number of at least 0",
         "hub:x/y": "built-in corpus is named like",
     }.items():

@@ -39,15 +39,21 @@ def start(launch: list[str], corpus: Path, *jobs: tuple[Path, str, bool, dict[st
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One process: `one`. Two: `direct` and `cached` do the same; `whole`, and `part`, which is stopped and resumed."""
+    """One process: `one`, `norm-one`. Two: `direct` and `cached` do as `one`, `norm` does as `norm-one`.
+
+    `whole`, and `part`, which is stopped and resumed, are of two, too.
+    """
     folder = tmp_path_factory.mktemp("ranks")
     corpus = write_corpus(folder / "clips")
-    start([], corpus, (folder / "one", "plain", False, PLAIN))
+    start(
+        [], corpus, (folder / "one", "plain", False, PLAIN), (folder / "norm-one", "norm", False, PLAIN | {"lr": 1e-6})
+    )
     start(
         LAUNCH,
         corpus,
         (folder / "direct", "plain", False, PLAIN),
         (folder / "cached", "plain", False, PLAIN | {"micro_batch": 3}),
+        (folder / "norm", "norm", False, PLAIN | {"lr": 1e-6}),
         (folder / "whole", "full", False, FULL),
         (folder / "part", "full", False, FULL | {"minutes": 1e-9}),
         (folder / "part", "full", True, FULL),
@@ -85,6 +91,17 @@ def test_two_ranks_take_the_steps_of_one(runs: Path, kind: str) -> None:
             torch.testing.assert_close(
                 found[key], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
             )
+
+
+def test_running_statistics_of_two_ranks_are_those_of_one(runs: Path) -> None:
+    for kind in ("norm-one", "norm"):
+        assert "3 norms: running statistics of 12 plain batches" in (runs / kind / "events.log").read_text()
+    expected, found = weights(runs / "norm-one", 4), weights(runs / "norm", 4)
+    names = [name for name in expected if "running" in name]
+    assert len(names) == 6
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+        assert float((expected[name] - float("var" in name)).abs().max()) > 1e-3  # not those of a new norm
 
 
 def test_no_thread_of_the_process_group_outlives_it(runs: Path) -> None:

@@ -25,7 +25,7 @@ from auricle.recipes.recipe import Recipe
 
 RATE = 16000
 SMALL = SpectrogramTransformerConfig(width=24, depth=2, heads=2, mels=32, frames=64)
-EVERY = FeaturesConfig("all", "mean_std", "mean")
+VECTORS = FeaturesConfig("all", "mean_std")
 
 
 def frozen(features: FeaturesConfig = LAYERS, **how: str) -> FrozenEncoder:
@@ -115,7 +115,7 @@ def test_windows_of_a_transformer_are_joined_by_their_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "features", [LAYERS, EVERY, FeaturesConfig((2, 0), "mean", "mean"), FeaturesConfig("output", "mean")]
+    "features", [LAYERS, VECTORS, FeaturesConfig((2, 0), "mean", "mean"), FeaturesConfig("output", "mean")]
 )
 def test_padding_changes_nothing(features: FeaturesConfig) -> None:
     encoder, clips = frozen(features), [noise(0.9, 1), noise(0.21, 2), noise(0.5, 3)]
@@ -148,26 +148,34 @@ def test_layers_on_other_grids_are_read_clip_length_by_clip_length(encoder: Froz
     assert together.shape == (3, encoder.pooled_width)
 
 
-def test_tokens_of_layers_on_other_grids_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"features.tokens is mean, .* of 2 shapes .*; set features.tokens to output"):
-        of_frames(None, EVERY, coarse=True).embed(noise(0.5), RATE)
+def test_layers_on_other_grids_are_not_averaged() -> None:
+    audio = Audio.stack([noise(0.5)], RATE)
+    found = of_frames(None, coarse=True).tokens(audio)
+    first, _, last = of_frames(None, OUTPUT, coarse=True).tokens(audio, (0, 1, 2)).layers or ()
+    expected = (F.layer_norm(first.block, (8,)) + F.layer_norm(last.block, (8,))) / 2
+    torch.testing.assert_close(found.x, expected)
+    coarse = of_frames(None, FeaturesConfig((1,), "mean", "mean"), coarse=True)
+    with pytest.raises(
+        ConfigError, match=r"no layer has tokens of the output's shape .*; set features.tokens to output"
+    ):
+        coarse.embed(noise(0.5), RATE)
 
 
 def test_tokens_are_the_mean_of_normalised_layers() -> None:
     audio = Audio.stack([noise(0.4)], RATE)
     plain = frozen(OUTPUT).tokens(audio, (0, 1, 2))
     blocks = [F.layer_norm(layer.block, (24,)) for layer in plain.layers or ()]
-    found = frozen(EVERY).tokens(audio, (1,))
+    found = frozen(LAYERS).tokens(audio, (1,))
     torch.testing.assert_close(found.x, sum(blocks, torch.zeros(())) / 3)
     assert [layer.block.shape for layer in found.layers or ()] == [plain.x.shape]
     one = frozen(FeaturesConfig((1,), "mean", "mean")).tokens(audio)
     torch.testing.assert_close(one.x, (plain.layers or ())[1].block)
-    torch.testing.assert_close(frozen(LAYERS).tokens(audio).x, plain.x)
+    torch.testing.assert_close(frozen(VECTORS).tokens(audio).x, plain.x)
 
 
 def test_bfloat16_keeps_statistics_in_float32() -> None:
     audio = Audio.stack([noise(1.5, 1), noise(0.4, 2)], RATE)
-    for features in (LAYERS, EVERY, OUTPUT):
+    for features in (LAYERS, VECTORS, OUTPUT):
         found = frozen(features, precision="bf16").pooled(audio)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, frozen(features).pooled(audio), rtol=0.1, atol=0.1)
@@ -182,19 +190,20 @@ def test_gradients_of_equal_tokens_are_finite() -> None:
 
 def test_fingerprint_and_name() -> None:
     plain, layers = frozen(OUTPUT), frozen(LAYERS)
-    prints = {e.fingerprint for e in (plain, layers, frozen(EVERY), frozen(LAYERS, precision="bf16"))}
+    prints = {e.fingerprint for e in (plain, layers, frozen(VECTORS), frozen(LAYERS, precision="bf16"))}
     assert len(prints) == 4
     assert plain.reading(LAYERS).fingerprint == layers.fingerprint
     assert layers.reading(OUTPUT).fingerprint == plain.fingerprint
     assert layers.reading(LAYERS) is layers
-    assert layers.reading(OUTPUT, marked=True).name == "small, output"
-    assert layers.name == "small"
-    assert plain.reading(FeaturesConfig((1, 2), "mean"), marked=True).name == "small, layers 1, 2"
+    assert layers.reading(OUTPUT, marked=True).name == "small (output)"
+    assert layers.reading(OUTPUT, marked=True).reading(LAYERS, marked=True).name == layers.name == "small"
+    assert plain.reading(LAYERS, marked=True).reading(OUTPUT, marked=True).name == "small"
+    assert plain.reading(FeaturesConfig((1, 2), "mean"), marked=True).name == "small (layers 1, 2)"
 
 
 def test_the_random_control_is_read_the_same_way() -> None:
-    control = frozen(EVERY).randomised(1)
-    assert control.features == EVERY
+    control = frozen(VECTORS).randomised(1)
+    assert control.features == VECTORS
     assert control.pooled_width == 144
     assert control.fingerprint != frozen(OUTPUT).randomised(1).fingerprint
 
@@ -237,8 +246,8 @@ def test_a_layer_that_does_not_exist_is_refused() -> None:
         ConfigError, match=r"features is 'layer'; expected recipe, output or layers; did you mean 'layers'"
     ):
         get_features("layer", OUTPUT)
-    assert get_features("recipe", EVERY) == EVERY
-    assert get_features(LAYERS, EVERY) == LAYERS
+    assert get_features("recipe", VECTORS) == VECTORS
+    assert get_features(LAYERS, VECTORS) == LAYERS
 
 
 def test_validity_on_other_grids() -> None:

@@ -43,6 +43,7 @@ class Counted(Evaluation):
 
     runs: list[str] = field(default_factory=list)
     stop: tuple[str, ...] = ()
+    saved: str | None = None
 
     def run(self, cache: Any, progress: Callable[[float], None]) -> Result:
         self.runs.append(f"{self.evaluated.encoder.name} {self.name} {cache}")
@@ -57,8 +58,8 @@ class Counted(Evaluation):
         return Result(
             **dict.fromkeys(names, "x"), **shares, **empty, **counts, encoder=self.evaluated.encoder.name,
             encoder_fingerprint=self.evaluated.encoder.fingerprint, role=self.evaluated.role, probe=self.name,
-            metric="accuracy", confusion=None, refit=False, seen=self.evaluated.seen, predictions=None, versions={},
-            key=self.key,
+            metric="accuracy", confusion=None, refit=False, seen=self.evaluated.seen, predictions=self.saved,
+            versions={}, key=self.key,
         )  # fmt: skip
 
 
@@ -96,6 +97,17 @@ def test_only_what_is_not_known_is_run_and_results_come_in_order(planned: Planne
     assert drive(again, open_cache, progress=False) == found
     assert path.read_bytes() == before
     assert len(again[0].runs) == 2
+
+
+def test_a_result_whose_predictions_were_deleted_is_made_again(planned: PlannedTask, encoder: FrozenEncoder) -> None:
+    (one,) = (replace(one, saved="a.npz") for one in listed(planned, encoder, "a"))
+    drive([one], lambda one: 0, progress=False)
+    (planned.out / "a.npz").touch()
+    drive([one], lambda one: 0, progress=False)
+    assert len(one.runs) == 1
+    (planned.out / "a.npz").unlink()
+    drive([one], lambda one: 0, progress=False)
+    assert len(one.runs) == 2
 
 
 def test_nothing_to_do_writes_nothing(planned: PlannedTask) -> None:

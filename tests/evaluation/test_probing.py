@@ -62,26 +62,26 @@ def test_a_run_gets_results_a_map_and_a_report(run: Path, tones: Callable[..., C
 def test_the_output_stands_beside_other_features(
     run: Path, tones: Callable[..., Corpus], encoder: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = encoder.reading(LAYERS)
+    layers = FrozenEncoder(encoder.frontend, encoder.encoder, name=encoder.name, features=LAYERS)
     monkeypatch.setattr(probing, "load", lambda path, **how: Model(layers, None, Path(path), Path(path)))
     config = EvaluationConfig(seeds=1, search=SEARCH, controls=("random",))
     options = {"task": TaskCard(name="toys", folds=3), "config": config, "progress": False}
     results = probe(run, data=tones(), probes=("linear", "knn"), **options)
-    words = "all layers, mean and deviation; tokens of the output"
+    words = "all layers, mean and deviation"
     said = [(r.encoder, r.role, r.probe, r.features) for r in results]
     assert said == [
         ("toy encoder", "pretrained", "linear", words),
         ("toy encoder", "pretrained", "knn", words),
         ("toy encoder, random weights (seed 0)", "random", "linear", words),
         ("toy encoder, random weights (seed 0)", "random", "knn", words),
-        ("toy encoder, output", "pretrained", "linear", "output"),
+        ("toy encoder (output)", "pretrained", "linear", "output"),
     ]
     assert len({r.key for r in results}) == len({r.predictions for r in results}) == 5
     assert {r.seen for r in results if r.role == "pretrained"} == {True}
     (sheet,) = list_sheets(ResultBook.collect([run]))
-    assert {row[0] for row in sheet.rows} >= {"toy encoder", "toy encoder, output"}
+    assert {row[0] for row in sheet.rows} >= {"toy encoder", "toy encoder (output)"}
     assert f"features of toy encoder, random weights: {words}" in sheet.notes
-    assert "features of toy encoder, output: output" in sheet.notes
+    assert "features of toy encoder (output): output" in sheet.notes
     assert {record["features"] for record in sheet.records} == {words, "output"}
     page = write_report([run], run / "report.html").read_text(encoding="utf-8")
     assert f"Features of random weights, toy encoder: {words}." in page

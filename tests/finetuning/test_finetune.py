@@ -32,6 +32,7 @@ from auricle.results.record import Result, read_results
 from auricle.results.scoring import compare_predictions
 from auricle.tasks.card import TaskCard
 from auricle.tensor_files import tensor_bytes
+from auricle.training.lock import RunLock
 
 CARD = TaskCard(name="toy", labels="single", protocol="folds", folds=3)
 FAST = FinetuneConfig(epochs=4, batch=6, lr=1e-3, head_lr=1e-2, spec_time=0.0, spec_freq=0.0, precision="fp32")
@@ -60,6 +61,19 @@ def test_every_mode_learns_tones(
         "head": 0,
     }
     assert result.params == trained[mode] + 3 * 33
+
+
+def test_a_second_process_in_the_same_folder_is_refused(
+    tones: Callable[..., Corpus], encoder: FrozenEncoder, tmp_path: Path
+) -> None:
+    corpus, settings = tones(9), {"config": FAST.replace(mode="head", epochs=1), "controls": False}
+    with (
+        RunLock(tmp_path, "another one"),
+        pytest.raises(CheckpointError, match=r"holds fine-tuning by another process \(process \d+ .* another --out"),
+    ):
+        run(encoder, corpus, tmp_path, **settings)
+    assert not (tmp_path / "results.jsonl").exists()
+    assert run(encoder, corpus, tmp_path, **settings)
 
 
 def test_shuffled_labels_teach_nothing(tones: Callable[..., Corpus], encoder: FrozenEncoder, tmp_path: Path) -> None:

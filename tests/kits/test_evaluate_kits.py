@@ -14,6 +14,7 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
+from auricle.evaluation.evaluate import evaluate
 from auricle.kits import task as kit_task
 from auricle.kits.evaluate import evaluate_by_protocol
 from auricle.kits.folds import kit_plan
@@ -122,8 +123,10 @@ def test_xares_chooses_on_the_test_fold_and_says_so(
     results = evaluate_by_protocol([encoder], CARD, corpus, protocol="xares", **{**quick, "config": ALONE})
     assert [(r.probe, r.protocol_name) for r in results] == [("xares_linear", "xares"), ("xares_knn", "xares")]
     trained, votes = results
-    # Each head has a list of the clips that it used.
+    # Each head has a list of the clips that it used, and so has `strict`, which may use others.
+    evaluate([encoder], CARD, corpus, probes=["knn"], **{**quick, "config": ALONE})
     assert sorted(path.name for path in quick["out"].glob("*ledger.jsonl")) == [
+        "ledger.jsonl",
         "xares_knn.ledger.jsonl",
         "xares_linear.ledger.jsonl",
     ]

@@ -147,7 +147,7 @@ def test_features_of_any_model_are_chosen_when_it_is_opened(run: Path) -> None:
     assert plain.encoder.features == load(run, device="cpu", features="output").encoder.features == OUTPUT
     assert layers.embed(WAVE, 16000).shape == (layers.width,)
     assert layers.width == 2 * plain.width * (plain.encoder.depth + 1)
-    assert (plain.name, layers.name) == ("toy", "toy, all layers")
+    assert (plain.name, layers.name) == ("toy", "toy (all layers)")
     hub = load(f"hf:{saved('wav2vec2')}", device="cpu", features="layers")
     assert hub.embed(WAVE, 16000).shape == (2 * hub.encoder.width * (hub.encoder.depth + 1),)
     assert hub.encoder.randomised(0).features == LAYERS
@@ -160,7 +160,7 @@ def test_a_run_is_read_as_its_recipe_says(tmp_path: Path) -> None:
     recipe = toy_recipe().replace(features=LAYERS)
     found = pretrain(recipe, corpus, tmp_path / "run", progress=False)
     assert load(found, device="cpu").encoder.features == random_control(found).features == LAYERS
-    assert load(found, device="cpu", features="output").name == "run, output"
+    assert load(found, device="cpu", features="output").name == "run (output)"
     # Features change no weight: a run continues whatever they are.
     assert pretrain(toy_recipe(), corpus, tmp_path / "run", resume=True, progress=False) == found
     with pytest.raises(ConfigError, match=r"the encoder of .* has \d"):

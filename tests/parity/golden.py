@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from auricle.audio.batch import Features
 from auricle.encoders.contract import Encoder
 from auricle.objectives.contract import Loss, Objective, View
-from auricle.recipes import get_recipe
+from auricle.recipes import Recipe, get_recipe
 from auricle.recipes.building import build
 
 # Patterns of our names, and what the released vision transformers have in their place.
@@ -84,9 +84,15 @@ class Golden:
 
 def shrunk(method: str, encoder: Mapping[str, Any], **objective: Any) -> tuple[Encoder, Objective]:
     """Return encoder and objective of a method's published size at another size, in float64 and training mode."""
-    recipe = get_recipe(method, "paper")
-    small = recipe.replace(encoder=recipe.encoder.replace(**encoder), objective=recipe.objective.replace(**objective))
-    _, made, loss = build(small, 0)
+    return small(get_recipe(method, "paper"), encoder, **objective)
+
+
+def small(recipe: Recipe, encoder: Mapping[str, Any], **objective: Any) -> tuple[Encoder, Objective]:
+    """Return encoder and objective of a recipe at another size, in float64 and training mode."""
+    changed = recipe.replace(
+        encoder=recipe.encoder.replace(**encoder), objective=recipe.objective.replace(**objective), previous=None
+    )
+    _, made, loss = build(changed, 0)
     return made.double().train(), loss.double().train()
 
 

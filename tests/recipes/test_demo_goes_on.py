@@ -25,8 +25,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[b
     def start(recipe, data, out, *, resume: bool) -> None:
         calls.append(resume)
         if not resume:
-            measured = recipe.replace(frontend=recipe.frontend.with_statistics(-3.0, 2.0))
-            RunFolder.create(out, measured.to_json())
+            RunFolder.create(out, recipe.to_json())
 
     def stop(*_args, **_options) -> None:
         raise StoppedError
@@ -43,8 +42,8 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[b
     ("step", "ending", "resumes"),
     [
         (None, None, True),
-        (25, None, True),
-        (25, "over", False),
+        (50, None, True),
+        (50, "over", False),
         (STEPS, None, False),
     ],
 )

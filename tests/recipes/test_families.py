@@ -9,9 +9,15 @@ import torch
 
 from auricle.cli import main
 from auricle.encoders.conformer import ConformerConfig
+from auricle.encoders.features import LAYERS, OUTPUT, FeaturesConfig
+from auricle.encoders.frame_recurrent import FrameRecurrentConfig
+from auricle.encoders.pase import PaseConfig
 from auricle.encoders.resnet import ResNetConfig
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.encoders.waveform_recurrent import WaveformConvolutionConfig, WaveformRecurrentConfig
+from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import ConfigError
-from auricle.recipes import Recipe, get_recipe, load, load_recipe
+from auricle.recipes import Method, Recipe, get_recipe, load, load_recipe, recipes
 from auricle.recipes.building import build, check_fit
 from auricle.recipes.families import families, get_family, on_family
 from auricle.recipes.recipe import previous_encoders
@@ -49,6 +55,28 @@ def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
     assert made.previous.encoder == made.encoder
     assert [previous.encoder for previous in previous_encoders(made.objective)] == [made.encoder]
     build(made, 0)
+
+
+def test_features_follow_the_family() -> None:
+    recipe = get_recipe("best-rq").replace(features=FeaturesConfig((1, 4), "mean"))
+    found = on_family(recipe, get_family("frame-gru"), "micro")
+    assert found.features == FeaturesConfig("all", "mean")
+    assert on_family(recipe, get_family("log-mel-statistics")).features == OUTPUT
+    assert on_family(get_recipe("best-rq"), get_family("conformer")).features == LAYERS
+
+
+_READ = (WaveformTransformerConfig, WaveformRecurrentConfig, WaveformConvolutionConfig, PaseConfig, ConformerConfig)
+
+
+@pytest.mark.parametrize("method", recipes(), ids=lambda m: m.name)
+def test_small_encoders_of_samples_and_frames_are_read_by_all_layers(method: Method) -> None:
+    sizes = {size: method.recipe(size) for size in method.sizes}
+    if "tiny" in sizes:
+        encoder = sizes["tiny"].encoder
+        frames = isinstance(encoder, SpectrogramTransformerConfig) and encoder.patch[0] == 1
+        layers = isinstance(encoder, (*_READ, FrameRecurrentConfig)) or frames
+        assert sizes["tiny"].features == (LAYERS if layers else OUTPUT)
+    assert all(recipe.features == OUTPUT for size, recipe in sizes.items() if size == "paper")
 
 
 def test_an_unknown_family_is_refused() -> None:

@@ -120,7 +120,9 @@ def probe(data: Path, *more: str, task: str = "folder") -> list[str]:
 
 
 def changed(words: Sequence[str], flag: str, *values: str) -> list[str]:
-    """The words with other values of a flag; without any, the flag is left out."""
+    """The words with other values of a flag, which is added where it is not; without any, the flag is left out."""
+    if flag not in words and values:
+        return [*words, flag, *values]
     at = words.index(flag)
     end = next((i for i in range(at + 1, len(words)) if words[i].startswith("--")), len(words))
     return [*words[:at], *([flag, *values] if values else []), *words[end:]]

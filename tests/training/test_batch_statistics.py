@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from auricle.objectives.masks.structured import MaskConfig
 from auricle.training import loop
 from auricle.training.batch_statistics import BATCHES, estimate_statistics
 from auricle.training.budget import Budget
+from auricle.training.checkpoint import read_tensors
+from auricle.training.run_folder import RunFolder
 
 NTT = AudioNTTConfig(width=16, mels=32, channels=4, dropout=0.5)
 
@@ -98,14 +101,21 @@ def test_a_run_ends_with_those_of_the_next_batches(convolutional) -> None:
     assert float((statistics(moved)[1] - ended[1]).abs().max()) > 1e-4
 
 
-def test_a_run_whose_minutes_are_over_has_them_and_goes_on_exactly(
-    convolutional, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["out of time", "interrupted", "terminated"])
+def test_a_run_that_is_stopped_has_them_and_goes_on_exactly(
+    convolutional, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     _, whole, _ = convolutional.go()
     convolutional.path = tmp_path / "stopped"
-    monkeypatch.setattr(Budget, "over", property(lambda self: self.config.minutes is not None))
-    ending, encoder, _ = convolutional.go(minutes=1.0)
-    assert ending == "out of time"
+    with monkeypatch.context() as stop:
+        if how == "out of time":
+            stop.setattr(Budget, "over", property(lambda self: True))
+        else:
+            number = signal.SIGINT if how == "interrupted" else signal.SIGTERM
+            after = RunFolder.metrics
+            stop.setattr(RunFolder, "metrics", lambda *line: (after(*line), signal.raise_signal(number)))
+        ending, encoder, _ = convolutional.go(minutes=1.0 if how == "out of time" else None)
+    assert ending == how
     inputs = [
         convolutional.augment(batch.audio, 2, torch.Generator().manual_seed(0))[0].features
         for batch in islice(convolutional.loader.iterate(1), BATCHES)
@@ -113,6 +123,8 @@ def test_a_run_whose_minutes_are_over_has_them_and_goes_on_exactly(
     ended = statistics(encoder)
     estimate_statistics(encoder, inputs)
     torch.testing.assert_close(statistics(encoder), ended, rtol=0, atol=0)
+    saved = read_tensors(convolutional.path / "checkpoints" / "step-00000001" / "encoder.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in encoder.state_dict().items() if "running" in name)
     # The moving average goes on from where it was: it is seen in place of the last estimate.
     seen: list[list[Tensor]] = []
     monkeypatch.setattr(loop, "estimate_statistics", lambda encoder, inputs: seen.append(statistics(encoder)))

@@ -8,6 +8,15 @@ from pathlib import Path
 from auricle.errors import Reason
 
 EXTRA = "av"
+# Those from .m4a on need the extra; without it they are listed with the reason.
+AUDIO_SUFFIXES = frozenset(
+    (
+        *(".wav", ".wave", ".bwf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mp1", ".mpga", ".aif", ".aiff"),
+        *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".bw64", ".sph", ".nist", ".voc"),
+        *(".m4a", ".m4b", ".aac", ".adts", ".wma", ".mp4", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".webm", ".weba"),
+        *(".mka", ".wv", ".ape", ".tta", ".mpc", ".ac3", ".eac3", ".dts", ".spx", ".ra", ".dsf", ".dff"),
+    )
+)
 # First bytes -> the format; read by the extra.
 _FOREIGN = (
     (0, b"\x1aE\xdf\xa3", "Matroska or WebM"),

@@ -20,15 +20,13 @@ from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ops.crop import CropConfig
 from auricle.audio.ops.feature_op import FeatureOp, FeatureOpConfig, valid_frames
 from auricle.audio.ops.wave_op import WaveOp, WaveOpConfig, mean_power
-from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
+from auricle.audio.views import SEEDS, DegradedViewsConfig, MadeView, ViewMaker
 from auricle.config import Natural
 from auricle.errors import ConfigError
 
-_SEEDS = 2**62
-
 
 @dataclass(frozen=True)
-class ViewPlanConfig(ViewsConfig):
+class ViewPlanConfig(DegradedViewsConfig):
     """Settings of a plan.
 
     Attributes:
@@ -68,14 +66,14 @@ class ViewPlan(ViewMaker):
     None if one of its operators moves time.
 
     Every operator of every view draws from its own seed: changing one operator's settings leaves the draws of the
-    others unchanged.
+    others unchanged, and so do degradations.
     """
 
     config: ViewPlanConfig
 
     def __init__(self, config: ViewPlanConfig, frontend: FrontEnd) -> None:
         super().__init__(config, frontend)
-        self._wave = nn.ModuleList(op.build() for op in config.wave)
+        self._wave = nn.ModuleList(op.build() for op in (*config.wave, *config.degradations()))
         self._feature = nn.ModuleList()
         if isinstance(frontend, SpectralFrontEnd):
             self._feature.extend(op.build(frontend) for op in config.feature)
@@ -99,7 +97,13 @@ class ViewPlan(ViewMaker):
         if self.config.level_over == "clip":
             audio = levelled(audio, self.config.level)
         starts = self.config.crop.starts(audio, views, generator)
-        seeds = torch.randint(_SEEDS, (views, len(self._wave) + len(self._feature)), generator=generator).tolist()
+        own, degradations = len(self.config.wave), len(self._wave) - len(self.config.wave)
+        drawn = torch.randint(SEEDS, (views, own + len(self._feature)), generator=generator)
+        if degradations:
+            # Later than the others, which stay as they are without degradations.
+            more = torch.randint(SEEDS, (views, degradations), generator=generator)
+            drawn = torch.cat([drawn[:, :own], more, drawn[:, own:]], 1)
+        seeds = drawn.tolist()
         with torch.autocast(audio.wave.device.type, enabled=False):
             made = self._views(audio, starts, seeds)
             for op in self._feature_ops():

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from auricle.cli.arguments import ComputeArguments, parse, read_settings, value_of, without
+from auricle.config import Natural
 from auricle.devices import Device, Precision
 from auricle.errors import AuricleError, ConfigError
 
@@ -287,24 +288,26 @@ class DemoArguments(ComputeArguments):
     """Run folder to write."""
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
+    seed: Natural = 0
+    """Of the sounds and of pre-training: another seed, another demonstration."""
     precision: Precision = "auto"
     """Precision of pre-training, as in `auricle pretrain`; `auto` probes in fp32."""
 
 
 def demo(argv: Sequence[str]) -> None:
     """Pre-train, probe and report on the built-in corpus."""
-    about = "Pre-train AudioMosaic (tiny) on the built-in sound scenes, probe it beside controls, write report.html."
+    about = "Pre-train COLA (tiny) on built-in sounds, probe it with few labels beside controls, write report.html."
     args = parse(DemoArguments, argv, "demo", about)
     from rich.console import Console
 
     from auricle.demo import demo as run
-    from auricle.results.export import render_results
+    from auricle.demo import gains
+    from auricle.results.export import render_results, render_sheets
 
-    results, page = run(args.out, minutes=args.minutes, device=args.device, precision=args.precision)
+    results, page = run(args.out, minutes=args.minutes, seed=args.seed, device=args.device, precision=args.precision)
+    sheet, verdict = gains(results, args.out)
     console = Console()
     console.print(render_results(results))
-    console.print(
-        "Two minutes of pre-training show the workflow, not what the method can do: the controls score as well here.\n"
-        "benchmarks/foundation.md has the results after fifty minutes on real audio.\n"
-    )
+    console.print(render_sheets([sheet]))
+    console.print(f"{verdict}\n", style="bold")
     console.print(f"report: {page.resolve()}", soft_wrap=True)

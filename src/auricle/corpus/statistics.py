@@ -89,7 +89,8 @@ def measure_statistics(
     if not std > 1e-6:
         raise CorpusError(
             f"corpus {corpus.name}: the features of {counted(len(order), 'clip')} don't vary (standard deviation "
-            f"{std:.1e} around {mean + shift:.3g}); expected sound; run `auricle corpus scan` to find silent recordings"
+            f"{std:.1e} around {mean + shift:.3g}); expected sound: take longer windows (--window.seconds), or "
+            "recordings with less silence"
         )
     return mean + shift, std
 

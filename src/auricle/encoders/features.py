@@ -70,15 +70,16 @@ class FeaturesConfig(Config, section="features"):
     Examples:
         >>> FeaturesConfig().words
         'output'
-        >>> FeaturesConfig("all", "mean_std").words
-        'all layers, mean and deviation; tokens of the output'
+        >>> FeaturesConfig("all", "mean_std", "mean").words
+        'all layers, mean and deviation'
 
     Attributes:
         layers: `output`; `all`: from 0, the input of the first block, to the last block; or numbers of layers.
         vector: the clip vector: `encoder`, the encoder's own pooling of its output; `mean` of the valid tokens;
             `mean_std`, mean and standard deviation of each dimension. Of several layers all are joined, in order.
         tokens: what probes of tokens read: the encoder's `output`, or the `mean` over the layers of their tokens, each
-            token normalised to mean 0 and variance 1 over its dimensions; of one layer its tokens as they are.
+            token normalised to mean 0 and variance 1 over its dimensions; layers of another grid or width than the
+            output's are not averaged, and tokens of one layer stay as they are.
     """
 
     layers: Literal["output", "all"] | tuple[Natural, ...] = "output"
@@ -152,7 +153,7 @@ class FeaturesConfig(Config, section="features"):
             Tokens whose `valid` is set, and the moments of each layer read (of `encoder`: one, its own pooling).
 
         Raises:
-            ConfigError: a layer does not exist, or tokens of layers of several grids or widths are to be averaged.
+            ConfigError: a layer does not exist, or tokens are to be averaged and no layer has the output's shape.
         """
         numbers = self.numbers(encoder.depth)
         asked = tuple(dict.fromkeys((*layers, *numbers)))
@@ -182,8 +183,8 @@ class FeaturesConfig(Config, section="features"):
 
 OUTPUT = FeaturesConfig()
 """The encoder's output and its own pooling."""
-LAYERS = FeaturesConfig("all", "mean_std")
-"""All layers, mean and standard deviation: what small encoders of samples and frames are read by."""
+LAYERS = FeaturesConfig("all", "mean_std", "mean")
+"""All layers, mean and standard deviation; tokens averaged over layers."""
 NAMED = {"output": OUTPUT, "layers": LAYERS}
 
 
@@ -217,14 +218,14 @@ def valid_on(tokens: Tokens, grid: Grid) -> Tensor:
 
 
 def _averaged(tokens: Tokens, layers: Sequence[Layer]) -> Tensor:
-    """Return the mean over layers of normalised tokens `(B, N, D)`; of one layer its tokens."""
-    shapes = {tuple(layer.block.shape[1:]) for layer in layers} | {tuple(tokens.x.shape[1:])}
-    if len(shapes) > 1:
+    """Return the mean of normalised tokens `(B, N, D)` over the layers of the output's shape; of one its tokens."""
+    blocks = [layer.block for layer in layers if layer.block.shape == tokens.x.shape]
+    if not blocks:
+        shapes = ", ".join(sorted({str(tuple(layer.block.shape[1:])) for layer in layers}))
         raise ConfigError(
-            f"features.tokens is mean, and the layers and the output have tokens of {len(shapes)} shapes (tokens, "
-            f"width): {', '.join(map(str, sorted(shapes)))}; set features.tokens to output"
+            f"features.tokens is mean, and no layer has tokens of the output's shape (tokens, width) "
+            f"{tuple(tokens.x.shape[1:])}: {shapes}; set features.tokens to output"
         )
-    if len(layers) == 1:
-        return layers[0].block
-    blocks = [F.layer_norm(layer.block.float(), layer.block.shape[-1:]) for layer in layers]
-    return torch.stack(blocks).mean(0)
+    if len(blocks) == 1:
+        return blocks[0]
+    return torch.stack([F.layer_norm(block.float(), block.shape[-1:]) for block in blocks]).mean(0)

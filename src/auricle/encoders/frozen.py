@@ -88,6 +88,7 @@ class FrozenEncoder:
         self.device = torch.device("cpu")
         features.check(encoder, name)
         self.features = features
+        self._opened = name, features
 
     @property
     def fingerprint(self) -> str:
@@ -124,7 +125,7 @@ class FrozenEncoder:
 
         Args:
             features: which layers and statistics.
-            marked: add the layers to the name, so that tables distinguish the two.
+            marked: add the layers to the name with which it was made, unless its features were these.
 
         Raises:
             ConfigError: the encoder does not have these layers.
@@ -132,7 +133,9 @@ class FrozenEncoder:
         if features == self.features:
             return self
         other = copy.copy(self)
-        other.name = f"{self.name}, {features.place}" if marked else self.name
+        if marked:
+            name, own = self._opened
+            other.name = name if features == own else f"{name} ({features.place})"
         features.check(other.encoder, other.name)
         other.features = features
         return other

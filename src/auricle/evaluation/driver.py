@@ -295,8 +295,8 @@ def drive(
 ) -> list[Result]:
     """Return the result of each evaluation: from its `results.jsonl` where it is known, else by running it.
 
-    Results are appended one by one, so a stopped call continues where it was. A known result takes the name, role and
-    `seen` of its encoder from this call: they are no part of its key.
+    Results are appended one by one, so a stopped call continues where it was. One whose predictions were deleted is
+    made again. A known one takes name, role and `seen` of its encoder from this call: they are no part of its key.
 
     Args:
         evaluations: in the order of the results; all write into one folder.
@@ -306,7 +306,8 @@ def drive(
     if not evaluations:
         return []
     path = evaluations[0].task.out / FILE
-    known = {result.key: result for result in read_results(path)} if path.is_file() else {}
+    found = read_results(path) if path.is_file() else []
+    known = {one.key: one for one in found if one.predictions is None or (path.parent / one.predictions).is_file()}
     todo = list({one.key: one for one in evaluations if one.key not in known}.values())
     for one in todo:
         one.task.copies()  # what takes time has a progress bar of its own

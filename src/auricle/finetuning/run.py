@@ -39,6 +39,7 @@ from auricle.tasks.clips.run import ClipsTask
 from auricle.tasks.folds import training_means
 from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
+from auricle.training.lock import RunLock
 
 _DEFAULTS = FinetuneConfig()
 
@@ -94,6 +95,7 @@ def finetune_encoder(
         CorpusError: the corpus does not serve the task.
         ConfigError: the task is not one of labelled clips, no seed, or a setting that does not fit the encoder.
         TrainingError: the loss is not finite.
+        CheckpointError: another process is fine-tuning in `out`.
         MissingExtraError: `lora` without peft.
     """
     card = get_task(task) if isinstance(task, str) else task
@@ -125,7 +127,8 @@ def finetune_encoder(
             read.append(_read_clips(clips, plan.rows, progress))
         return read[0]
 
-    return drive(evaluations, open_cache, progress=progress)
+    with RunLock(Path(out), "fine-tuning by another process"):
+        return drive(evaluations, open_cache, progress=progress)
 
 
 def finetune(
@@ -156,7 +159,7 @@ def finetune(
         settings: all others of `finetune_encoder`.
 
     Raises:
-        CheckpointError: there is no such model.
+        CheckpointError: there is no such model, or another process is fine-tuning in `out`.
         CorpusError: there is no such audio, or as `finetune_encoder`.
 
     Examples:

@@ -98,9 +98,8 @@ def evaluate_by_protocol(
         )
         rest = Protocol(kit.seeds, SearchConfig(), None, False, config.confidence, config.split_seed)
         leaks = tuple(kind.leaks(plan))
-        # The heads of a kit may use different clips: each has its list.
-        listed = out / kit.probe if len(kits) > 1 else None
-        return PlannedTask(card, kept, kind, plan, rest, out, device, command, kit.name, leaks, copies, listed)
+        # The heads of kits may use other clips than each other and than `strict`: each has its list.
+        return PlannedTask(card, kept, kind, plan, rest, out, device, command, kit.name, leaks, copies, out / kit.probe)
 
     tasks = [(kit, planned(kit)) for kit in kits]
     evaluations = [

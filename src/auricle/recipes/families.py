@@ -16,6 +16,7 @@ from auricle.encoders.coding_encoder import CodingEncoderConfig
 from auricle.encoders.conformer import ConformerConfig
 from auricle.encoders.contract import EncoderConfig
 from auricle.encoders.efficientnet import EfficientNetConfig
+from auricle.encoders.features import OUTPUT
 from auricle.encoders.frame_recurrent import FrameRecurrentConfig
 from auricle.encoders.hts_at import HtsAtConfig
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
@@ -215,8 +216,8 @@ def on_family(recipe: Recipe, family: Family, size: str = "tiny") -> Recipe:
     frames = built.frames(recipe.window.samples(built.rate))
     encoder = family.make(size, Shape(built.width, built.frame_rate, frames))
     # Numbers of layers are those of the recipe's own encoder.
-    layers = recipe.features.layers if isinstance(recipe.features.layers, str) else "all"
-    features = recipe.features.replace(layers=layers)
+    features = recipe.features if isinstance(recipe.features.layers, str) else recipe.features.replace(layers="all")
+    features = OUTPUT if isinstance(encoder, LogMelStatisticsConfig) else features
     made = recipe.replace(frontend=frontend, encoder=encoder, features=features)
     if recipe.previous is None or type(recipe.previous.encoder) is not type(recipe.encoder):
         return made

@@ -94,12 +94,13 @@ def pretrain(
         return _already_done(begun, show)
     if resume and begun is None and show:
         _say(f"{out} holds no step yet: the run starts at step 0")
+    skipped = recipe.augment.check_folders()
     corpus = read_as(_open(data, exclude, ranks), channel, time_expansion)
     if begun is not None:
         check_corpus(begun, corpus)
         check_ranks(begun, ranks)
     _check_early(recipe, corpus, previous, out, ranks)
-    noted = opening_notes(corpus)
+    noted = [*skipped, *opening_notes(corpus)]
     for line in noted if show and out.name != STAGE else ():
         _say(line)
     with RunLock(out) if ranks.main else nullcontext() as lock:

@@ -119,7 +119,7 @@ def recipes() -> list[Method]:
     Examples:
         >>> from auricle.recipes import recipes
         >>> [method.sizes for method in recipes() if method.name == "cola"]
-        [('tiny', 'paper')]
+        [('tiny', 'small', 'paper')]
     """
     return list(methods().values())
 

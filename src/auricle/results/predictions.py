@@ -283,5 +283,6 @@ def load_predictions(path: Path) -> TaskPredictions:
         return TaskPredictions._known[name].from_arrays(held)
     except NPZ_ERRORS as error:
         raise CorpusError(
-            f"{path} can't be read as predictions ({error}); expected the .npz of `auricle probe`: run it again"
+            f"{path} can't be read as predictions ({error}); expected what `auricle probe` wrote: delete the file and "
+            "run it again"
         ) from error

@@ -1,4 +1,4 @@
-"""Running statistics of an encoder's BatchNorm, estimated anew when its training ends, or its minutes are over.
+"""Running statistics of an encoder's BatchNorm, estimated anew when its training ends or is stopped.
 
 A moving average over the last steps lags behind the weights, and saw augmented views; a frozen encoder normalises whole
 clips by it. Source: arXiv 2105.07576, section 3 ("precise BatchNorm").

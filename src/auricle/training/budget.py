@@ -121,7 +121,7 @@ def refuse_complete(path: Path, step: int, budget: Budget) -> None:
         refuse_longer(path, budget.plan, budget.fitted, budget.config)
         raise TrainingError(
             f"{path} is complete: all its {step} steps are done; nothing is left to resume. Probe it, or start a "
-            "longer run in another --out"
+            "longer run in another folder"
         )
 
 

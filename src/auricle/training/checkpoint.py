@@ -25,7 +25,7 @@ from auricle.training.optimiser import named_parameters, optimiser_tensors, rest
 # 2: `training.json` holds a sum of itself.
 FORMAT = 2
 # What to do where a run fills the disk.
-CONTINUE = "earlier files are complete: free some space (or lower train.keep) and continue with --resume"
+CONTINUE = "earlier files are complete: free some space (or lower --train.keep) and continue with --resume"
 HALF = ".writing-"
 """Begin of the name of a checkpoint that is being written or deleted; what a killed run leaves of it is removed."""
 

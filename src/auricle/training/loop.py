@@ -215,8 +215,8 @@ class _Session:
                     self._fit(line)
             # Watched values hold tensors of this step; the next one needs their memory.
             del result
-            moving = running_statistics(self.update.encoder) if ending == "out of time" else {}
-            if ending in ("complete", "out of time"):
+            moving = running_statistics(self.update.encoder) if ending not in (None, "complete") else {}
+            if ending:
                 inputs = (self.update.plain(batch.audio) for batch in islice(batches, BATCHES))
                 if norms := estimate_statistics(self.update.encoder, inputs):
                     self._note(line, f"{counted(norms, 'norm')}: running statistics of {BATCHES} plain batches")

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 import scipy.special
 import torch
 from annotated_types import Ge, Le
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.audio.augment.draws import DB_PER_OCTAVE_PER_ORDER, Draws, Noise
 from auricle.audio.augment.spectral import SpectralChain
@@ -26,7 +26,7 @@ from auricle.audio.batch import Audio
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.audio.ranges import Decibels, Hertz, Semitones, Speeds, check_ranges
-from auricle.audio.views import MadeView, ViewMaker, ViewsConfig
+from auricle.audio.views import SEEDS, DegradedViewsConfig, MadeView, ViewMaker, degraded
 from auricle.config import NonNegative, Share
 from auricle.errors import ConfigError
 
@@ -35,7 +35,7 @@ _Fraction = Annotated[float, Ge(0.01), Le(1.999)]
 
 
 @dataclass(frozen=True)
-class AugmentConfig(ViewsConfig):
+class AugmentConfig(DegradedViewsConfig):
     """Settings of the chain; the defaults are those published.
 
     Attributes:
@@ -127,6 +127,7 @@ class Augment(ViewMaker):
                 f"found {type(frontend).__name__}; use one of these"
             )
         super().__init__(config, frontend)
+        self._wave = nn.ModuleList(op.build() for op in config.degradations())
         self._chain = SpectralChain(frontend) if config.method == "spectral" else WaveformChain(frontend)
 
     @torch.no_grad()
@@ -136,11 +137,20 @@ class Augment(ViewMaker):
             raise ConfigError(f"{views} views were asked for; expected at least one")
         audio = Audio(audio.wave.float(), audio.lengths, audio.rate)
         draws, noise = draw(self.config, audio, views, self.frontend, generator)
+        clips: list[tuple[Audio, dict[str, Tensor]]] = [(audio, {})] * views
+        if len(self._wave):
+            seeds = torch.randint(SEEDS, (views, len(self._wave)), generator=generator).tolist()
+            clips = [degraded(self._wave, audio, chain) for chain in seeds]
         with torch.autocast(audio.wave.device.type, enabled=False):
-            features = self._chain(audio, draws, noise)
+            if len(self._wave):
+                # Each view has a waveform of its own: nothing is shared between them.
+                features = tuple(self._chain(c, (d,), noise)[0] for (c, _), d in zip(clips, draws, strict=True))
+            else:
+                features = self._chain(audio, draws, noise)
         moved = self.config.roll or self.config.stretch_p > 0
         reference = None if moved else audio
-        return tuple(MadeView(x, d.certificate(), reference) for x, d in zip(features, draws, strict=True))
+        parts = zip(features, draws, clips, strict=True)
+        return tuple(MadeView(x, {**drawn.certificate(), **entries}, reference) for x, drawn, (_, entries) in parts)
 
 
 def draw(

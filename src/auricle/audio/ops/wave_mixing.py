@@ -71,7 +71,7 @@ class UtteranceMixConfig(WaveOpConfig):
     """A piece of another utterance, or noise, added to at most half of the clip (WavLM, arXiv 2110.13900).
 
     Probabilities are the paper's (its released task defaults to 0.5 and 0.5). Deviation: the noise is white and
-    Gaussian, not recorded, since views read no files. The ratio is that of the clip's mean power to the piece's own. A
+    Gaussian, not recorded, which needs no files. The ratio is that of the clip's mean power to the piece's own. A
     front end that normalises clips normalises the mixture. Targets belong to the clean clip, which is the reference.
 
     Attributes:

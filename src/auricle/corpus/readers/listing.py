@@ -10,18 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from auricle.audio.identify import AUDIO_SUFFIXES
 from auricle.corpus.ledger import Entry, Ledger
 from auricle.errors import CorpusError
 
-# Those from .m4a on need the extra `av`; without it they are listed with the reason.
-AUDIO_SUFFIXES = frozenset(
-    (
-        *(".wav", ".wave", ".bwf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mp1", ".mpga", ".aif", ".aiff"),
-        *(".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".bw64", ".sph", ".nist", ".voc"),
-        *(".m4a", ".m4b", ".aac", ".adts", ".wma", ".mp4", ".3gp", ".3gpp", ".3g2", ".amr", ".awb", ".webm", ".weba"),
-        *(".mka", ".wv", ".ape", ".tta", ".mpc", ".ac3", ".eac3", ".dts", ".spx", ".ra", ".dsf", ".dff"),
-    )
-)
 AUDIO_NAMES = ", ".join(sorted(AUDIO_SUFFIXES))
 LABEL_TABLES = ("metadata.csv", "labels.csv", "metadata.jsonl")
 EVENT_TABLES = ("events.csv", "events.tsv")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES
+from auricle.audio.identify import AUDIO_SUFFIXES
 
 _ELSEWHERE = re.compile(r"(/|[A-Za-z]:/|//)")
 

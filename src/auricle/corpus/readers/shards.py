@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import datasets
 
+from auricle.audio.identify import AUDIO_SUFFIXES
 from auricle.corpus.ledger import Entry, Ledger
 from auricle.corpus.readers.joining import join
 from auricle.corpus.readers.label_table import tidy_columns, tidy_split
-from auricle.corpus.readers.listing import AUDIO_NAMES, AUDIO_SUFFIXES
+from auricle.corpus.readers.listing import AUDIO_NAMES
 from auricle.corpus.readers.whole import make_corpus
 from auricle.corpus.stores import Place, Store, TarStore
 from auricle.corpus.table import Corpus

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from auricle.audio.identify import AUDIO_SUFFIXES
 from auricle.corpus.columns import listed
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES
 from auricle.errors import AuricleError, CorpusError
 from auricle.storage import FORMULA, read_cell
 from auricle.words import counted

@@ -81,6 +81,8 @@ class ScenesConfig(Config):
         seed: of all random choices.
         content: `scenes` (several events a clip) or `single` (one).
         rate: sample rate in Hz.
+        train_folds: number of folds whose clips train, from the first on. The next fold validates, the others test:
+            with 1 there are few labels and many test clips.
     """
 
     clips: Count = 600
@@ -88,6 +90,13 @@ class ScenesConfig(Config):
     seed: Natural = 0
     content: Kind = "scenes"
     rate: Annotated[int, Ge(8000), Le(96000)] = 16000
+    train_folds: Annotated[int, Ge(1), Le(FOLDS - 2)] = FOLDS - 2
+
+    def split(self, fold: int) -> str:
+        """Return the part of a fold (1 to 5): `train`, `valid` or `test`."""
+        if fold <= self.train_folds:
+            return "train"
+        return "valid" if fold == self.train_folds + 1 else "test"
 
 
 @dataclass(frozen=True)
@@ -135,11 +144,6 @@ class Scene:
     events: tuple[Event, ...]
     fold: int
     factors: dict[str, float]
-
-    @property
-    def split(self) -> str:
-        """`train` for folds 1 to 3, `valid` for 4, `test` for 5."""
-        return {4: "valid", 5: "test"}.get(self.fold, "train")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def write_scenes(
     kind: Kind = "scenes",
     rate: int = 16000,
     *,
+    train_folds: int = 3,
     progress: bool = False,
 ) -> Path:
     """Render a built-in corpus into a folder: `clips/*.flac`, `metadata.csv`, `events.csv`, `SOURCE.md`.
@@ -62,6 +63,7 @@ def write_scenes(
         seed: of all random choices.
         kind: `scenes` (several events a clip) or `single` (one).
         rate: sample rate in Hz.
+        train_folds: number of folds whose clips train, see `ScenesConfig`.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -72,7 +74,7 @@ def write_scenes(
         CorpusError: the folder holds something else.
         StorageError: the folder can't be written.
     """
-    config = ScenesConfig(clips=clips, seconds=seconds, seed=seed, content=kind, rate=rate)
+    config = ScenesConfig(clips, seconds, seed, kind, rate, train_folds)
     folder = Path(folder)
     with disk_errors(folder, _REMEDY):
         return _write(folder, config, progress)
@@ -143,7 +145,7 @@ def _clip_row(name: str, scene: Scene, config: ScenesConfig) -> dict[str, Any]:
     row: dict[str, Any] = {
         "file": name,
         "label": ";".join(scene.labels),
-        "split": scene.split,
+        "split": config.split(scene.fold),
         "fold": scene.fold,
         "source": voices[0] if config.content == "single" else f"voices-{scene.fold}",
         "seconds": round(scene.wave.size / config.rate, 4),
@@ -171,7 +173,7 @@ def _table(rows: list[dict[str, Any]]) -> bytes:
 
 
 def parse_builtin(spec: str) -> ScenesConfig:
-    """Read an id like `builtin:scenes?clips=600&seed=0` or `builtin:single?clips=320&seconds=2.5`.
+    """Read an id like `builtin:scenes?clips=600&seed=0` or `builtin:single?clips=320&seconds=2.5&train_folds=1`.
 
     `builtin:scenes?kind=single` is another way to write `builtin:single`.
 
@@ -218,5 +220,6 @@ def render_builtin(spec: str, cache: str | Path | None = None, *, progress: bool
     config = parse_builtin(spec)
     parent = Path(cache) if cache is not None else user_cache() / "builtin"
     folder = parent / f"{config.content}-v{VERSION}-{config.fingerprint()}"
-    write_scenes(folder, config.clips, config.seconds, config.seed, config.content, config.rate, progress=progress)
+    with disk_errors(folder, _REMEDY):
+        _write(folder, config, progress)
     return folder, f"{config.content}-{config.clips}x{config.seconds:g}s-seed{config.seed}"

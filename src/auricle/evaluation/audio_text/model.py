@@ -105,11 +105,12 @@ class AudioText:
             own = self.objective.text.unknown_words([name for names in groups for name in names])
             unknown = sorted({word for words in own for word in words})
             never = f" (unknown to it: {_some(unknown)})" if unknown else ""
-            train = "pre-train on captions that contain these words, or " if unknown else ""
+            # Words that are unknown are so in every template; a long template cuts off what follows it.
+            remedy = "pre-train on captions that contain these words" if unknown else "set a shorter --template"
             raise ConfigError(
                 f"the text tower of {self.name} has the same tokens for the classes "
-                f"{'; '.join(map(_some, groups[:_NAMED]))}{never} and can't distinguish them; {train}choose other "
-                "templates (--template) or a column of other labels (--labels)"
+                f"{'; '.join(map(_some, groups[:_NAMED]))}{never} and can't distinguish them; {remedy}, or choose a "
+                "column of other labels (--labels)"
             )
 
     def unknown_note(self, texts: Sequence[str], kind: str, *, spell: bool = False) -> tuple[str, ...]:

@@ -214,9 +214,10 @@ class FutureContrast(Objective):
         uniform = rand_rows(generator, B, wide, config.negatives)[:, :width]
         drawn = draw_negatives(known, self._group(view, len(known)), first, uniform, config.pool == "others")
         if not drawn.possible:
+            larger = "longer windows (--window.seconds)" if inside else "larger batches (--loader.batch)"
             raise ConfigError(
                 f"there is nothing to draw negatives from: pool {config.pool} in a batch of {len(known)} clips; take "
-                "larger batches (--loader.batch), longer windows, or another --objective.pool"
+                f"{larger}, or another --objective.pool"
             )
         index = drawn.index[:, :N].to(z.device)
         negatives = F.embedding(index, pool.flatten(0, 1))

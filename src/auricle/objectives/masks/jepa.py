@@ -103,8 +103,8 @@ class JepaMask(TokenMaskConfig):
         if not bool((count > 0).all()):
             raise ConfigError(
                 f"JepaMask: {self.targets} targets of up to {self.most:g} of the grid leave a clip of the batch "
-                f"without context on {grid.time} x {grid.freq} tokens; draw fewer or smaller targets, or exclude "
-                "shorter clips (--loader.shortest)"
+                f"without context on {grid.time} x {grid.freq} tokens; draw fewer or smaller targets "
+                "(--objective.mask.targets, --objective.mask.most), or exclude shorter clips (--loader.shortest)"
             )
         seen &= ranks(torch.rand(every, grid.tokens, generator=generator), seen) < count.unsqueeze(1)
         seen, target = (x[owned : owned + rows, : own.tokens] for x in (seen, target))

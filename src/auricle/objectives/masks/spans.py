@@ -92,7 +92,7 @@ class SpanMask(TokenMaskConfig):
         if not bool(masked.any()):
             raise ConfigError(
                 "SpanMask: no clip of the batch got a span, so nothing is masked; exclude shorter clips "
-                "(--loader.shortest), or raise p or min_spans"
+                "(--loader.shortest), or raise --objective.mask.p or --objective.mask.min-spans"
             )
         own = masked[first : first + rows, : grid.time]
         inside = columns(valid, grid)

@@ -79,7 +79,7 @@ class MlpHeadConfig(HeadConfig):
                 parts.append(nn.LayerNorm(hidden))
             parts.append({"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}[self.activation]())
             if self.norm == "after":
-                parts.append(nn.LayerNorm(hidden))
+                parts.append(nn.LayerNorm(hidden, eps=1e-12))  # BERT's
             width = hidden
         head = nn.Sequential(*parts, nn.Linear(width, size))
         initialise_linear(head, generator, self.init)

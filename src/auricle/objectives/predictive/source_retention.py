@@ -104,7 +104,7 @@ def mixtures(masked_batch: MaskedBatch) -> tuple[Tensor, Tensor]:
     if rows % 2 or bool((partner >= rows // 2).any()) or bool((partner[0::2] >= 0).any()):
         raise ConfigError(
             "mixing partners are not among the clean clips of the batch; use JointViewsConfig with a clean first view, "
-            "and leave train.micro_batch None: micro-batches separate the partners"
+            "and leave --train.micro-batch out: micro-batches separate the partners"
         )
     return partner, certificate["mixed"]
 

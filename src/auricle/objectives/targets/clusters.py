@@ -220,7 +220,7 @@ class KMeansTarget(Target):
                 kmeans.partial_fit(frames.x[frames.valid].flatten(0, 1))
                 seen += len(view) if number == 0 else 0
         if not seen:
-            raise ConfigError("found no clip to cluster; expected a corpus with clips: set another --data")
+            raise ConfigError("found no clip to cluster; expected views of at least one clip")
         report = kmeans.finish()
         self.centres.copy_(kmeans.centres)
         self.fitted.fill_(1)

@@ -48,9 +48,7 @@ class Standardiser(nn.Module):
             ConfigError: no values were added.
         """
         if self._sums is None or self._sums[0] < 2:
-            raise ConfigError(
-                "no frames to measure the targets' mean and deviation on; set --data to a corpus with audio"
-            )
+            raise ConfigError("no frames to measure the targets' mean and deviation on; expected at least two")
         count, total, squares = self._sums
         mean = total / count
         std = (squares / count - mean.square()).clamp(min=0).sqrt()

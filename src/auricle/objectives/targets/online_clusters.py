@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class OnlineClusterTargetConfig(TargetConfig):
 class OnlineClusterTarget(Target):
     """Codes `(B, N, L)` of the clean view, one for each of L layers.
 
-    The centres start as standard normal vectors, like the standardised channels that they represent.
+    The centres start as normal vectors, each channel standardised over the clusters, as in the released code.
     """
 
     learns_codes: ClassVar[bool] = True
@@ -71,7 +72,7 @@ class OnlineClusterTarget(Target):
         self.codebooks, self.size = config.layers or encoder.depth, config.clusters
         self.layers = tuple(range(encoder.depth - self.codebooks + 1, encoder.depth + 1))
         shape = (self.codebooks, config.clusters, encoder.width)
-        centres = torch.randn(shape, generator=generator)
+        centres = F.instance_norm(torch.randn(shape, generator=generator).transpose(1, 2)).transpose(1, 2).contiguous()
         self.register_buffer("centres", centres)
         self.register_buffer("sums", centres.clone())
         self.register_buffer("counts", torch.ones(shape[:2]))

@@ -157,6 +157,6 @@ def _compare(what: str, owner: str, found: Config, expected: Config) -> None:
     its, mine = found.to_json(), expected.to_json()
     differing = [f"{k}: found {its.get(k)}, expected {mine.get(k)}" for k in its | mine if its.get(k) != mine.get(k)]
     raise ConfigError(
-        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); set --previous to "
-        "another run, or set the target's `previous` to that stage's settings"
+        f"{what} is not the one that {owner} is set to learn from ({'; '.join(differing[:3])}); prepare with "
+        "the encoder of that stage, or set the target's `previous` to the settings of this one"
     )

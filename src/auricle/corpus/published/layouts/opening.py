@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from auricle.audio.identify import AUDIO_SUFFIXES
 from auricle.config import nearest
 from auricle.corpus.columns import EVENT_COLUMNS
 from auricle.corpus.ledger import FOLLOWS, Entry, Ledger
@@ -31,7 +32,7 @@ from auricle.corpus.published.layouts import (
 from auricle.corpus.published.layouts.contract import Content, Layout
 from auricle.corpus.readers.event_tables import check_events
 from auricle.corpus.readers.label_table import read_label_table
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES, list_folder
+from auricle.corpus.readers.listing import list_folder
 from auricle.corpus.readers.side_tables import ClipNames
 from auricle.corpus.readers.text_table import reading
 from auricle.corpus.readers.whole import TableRows, make_corpus

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from auricle.corpus.readers.listing import AUDIO_SUFFIXES
+from auricle.audio.identify import AUDIO_SUFFIXES
 from auricle.errors import CorpusError
 
 Row = dict[str, str]

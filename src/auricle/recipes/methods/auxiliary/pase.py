@@ -107,6 +107,7 @@ def pase_tiny() -> Recipe:
             "batch 16 for 1000 steps; published: batch 32 for 150 epochs of 50 hours",
             *small_scale.DEVIATIONS,
         ),
+        features=small_scale.FEATURES,
         encoder=PaseConfig.size("tiny"),
         objective=_objective(SMALL_WAVE),
         window=small_scale.window(2.56),

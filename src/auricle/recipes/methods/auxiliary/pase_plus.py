@@ -43,7 +43,7 @@ NOTES = Notes(
         "targets of seven frames with two derivatives (paper)",
     ),
     deviations=(
-        "noise is white and rooms are made of decaying noise: views read no files; published: recorded ones",
+        "noise is white and rooms are made of decaying noise, which needs no files; published: recorded ones",
         "a GRU in both directions of the same width instead of the QRNN; one learning rate for all, cosine decay; "
         "released code: 5e-4 for the workers, polynomial decay",
         "no other speakers or noises than those of the batch",

@@ -56,6 +56,8 @@ NOTES = Notes(
     "larger the batch the better; not where the label changes from second to second",
 )
 
+_MATRIX = "the bilinear matrix begins as a scaled dot product; released code: random"
+
 
 @COLA.size("paper")
 def cola_paper() -> Recipe:
@@ -98,7 +100,7 @@ def cola_tiny() -> Recipe:
             *small_scale.DEVIATIONS,
             "AudioNTT of BYOL-A (0.60 M parameters), its clip vector maximum plus mean over time, instead of "
             "EfficientNet-B0, whose features lose their rank in short runs; batch 64, published: 1024",
-            "the bilinear matrix begins as a scaled dot product; released code: random",
+            _MATRIX,
         ),
         window=small_scale.window(5.12),
         loader=small_scale.loader(64),
@@ -106,3 +108,15 @@ def cola_tiny() -> Recipe:
         objective=paper.objective.replace(loss=InBatchConfig(similarity="bilinear", symmetric=False, draw="identity")),
         train=small_scale.train(1800, 1e-3, schedule="constant", weight_decay=0.0),
     )
+
+
+@COLA.size("small")
+def cola_small() -> Recipe:
+    """AudioNTT of 1.65 M parameters, batch 256 for 20,000 steps."""
+    notes = NOTES.with_deviations(
+        *small_scale.DEVIATIONS,
+        "AudioNTT of BYOL-A (1.65 M parameters), its clip vector maximum plus mean over time, instead of "
+        "EfficientNet-B0; batch 256, published: 1024",
+        _MATRIX,
+    )
+    return small_scale.grown(cola_tiny(), notes, batch=256, steps=20_000, encoder=AudioNTTConfig.size("small"))

@@ -85,6 +85,7 @@ def cpc_tiny() -> Recipe:
             "distance; published: 128 of the same speaker",
         ),
         loader=small_scale.loader(16),
+        features=small_scale.FEATURES,
         encoder=WaveformRecurrentConfig.size("tiny"),
         objective=paper.objective.replace(negatives=16, pool="clip"),
         train=small_scale.train(2000, 1e-3),

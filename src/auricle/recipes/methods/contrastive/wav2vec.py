@@ -120,6 +120,7 @@ def wav2vec_tiny() -> Recipe:
         ),
         window=small_scale.window(2.56),
         loader=small_scale.loader(16),
+        features=small_scale.FEATURES,
         encoder=WaveformConvolutionConfig.size("tiny"),
         objective=paper.objective.replace(negative_weight=0.1, scale="mean"),
         train=small_scale.train(1000, 3e-3),

@@ -120,6 +120,7 @@ def wav2vec2_tiny() -> Recipe:
         ),
         window=small_scale.window(1.28),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=WaveformTransformerConfig.size("tiny", stem=STEM.narrow(64), depth=6, stem_gradient=1.0),
         objective=_objective(entries=64, width=128, distractors=50, temperature_factor=0.999, penalty=1.0),
         train=small_scale.train(2400, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),

@@ -108,6 +108,7 @@ def best_rq_tiny() -> Recipe:
         ),
         measure_statistics=True,
         frontend=preset("asr80_corpus"),
+        features=small_scale.FEATURES,
         encoder=ConformerConfig.size("tiny"),
         objective=paper.objective.replace(
             terms=(CodeConfig(RandomProjectionTargetConfig(codes=256, dim=16, seeds=4, norm="none")),)

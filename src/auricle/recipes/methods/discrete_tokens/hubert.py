@@ -149,6 +149,7 @@ def hubert_tiny() -> Recipe:
         notes=NOTES.with_deviations(*TINY),
         window=small_scale.window(1.28),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=WaveformTransformerConfig.size("tiny", **TINY_ENCODER),
         train=small_scale.train(900, 5e-4, betas=(0.9, 0.98), weight_decay=0.01),
     )

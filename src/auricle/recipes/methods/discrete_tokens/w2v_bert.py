@@ -124,6 +124,7 @@ def w2v_bert_tiny() -> Recipe:
         frontend=preset("asr80_corpus"),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=ConformerConfig.size("tiny", depth=6),
         objective=_objective(
             middle=3, contrast_dim=144, distractors=50, entries=128, width=128, temperature_factor=0.999

@@ -107,6 +107,7 @@ def apc_tiny() -> Recipe:
         notes=NOTES.with_deviations(*small_scale.DEVIATIONS, f"{_TINY}, 100 epochs"),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=FrameRecurrentConfig.size("tiny"),
         train=small_scale.train(2500, 1e-3, clip_norm=1.0),
     )

@@ -88,6 +88,9 @@ def audio_mae_paper() -> Recipe:
     )
 
 
+_GRID = "positions lie on the grid of time and frequency; released code: on the transposed grid"
+
+
 @AUDIO_MAE.size("tiny")
 def audio_mae_tiny() -> Recipe:
     """Small scale: width 192 on 2.56 s, 1500 steps."""
@@ -98,7 +101,7 @@ def audio_mae_tiny() -> Recipe:
             "encoder of width 192 on 2.56 s, decoder of 2 blocks of width 128; published: width 768 on 10.24 s, 16 "
             "blocks of 512",
             "batch 64 for 1500 steps at 5e-4; published: batch 512 for 33 epochs of AudioSet at 4e-4",
-            "positions lie on the grid of time and frequency; released code: on the transposed grid",
+            _GRID,
             *small_scale.DEVIATIONS,
         ),
         measure_statistics=True,
@@ -107,4 +110,27 @@ def audio_mae_tiny() -> Recipe:
         window=small_scale.window(2.56),
         loader=small_scale.loader(64),
         train=small_scale.train(1500, 5e-4, betas=(0.9, 0.95), weight_decay=1e-4),
+    )
+
+
+@AUDIO_MAE.size("small")
+def audio_mae_small() -> Recipe:
+    """Width 384 on 5.12 s, batch 128 for 10,000 steps."""
+    notes = NOTES.with_deviations(
+        "encoder of width 384 on 5.12 s, decoder of 4 blocks of width 256; published: width 768 on 10.24 s, 16 blocks "
+        "of 512",
+        "batch 128 for 10,000 steps at 5e-4; published: batch 512 for 33 epochs of AudioSet at 4e-4",
+        _GRID,
+        *small_scale.DEVIATIONS,
+    )
+    tiny = audio_mae_tiny()
+    return small_scale.grown(
+        tiny,
+        notes,
+        batch=128,
+        steps=10_000,
+        micro_batch=32,
+        window=small_scale.window(5.12),
+        encoder=layout("audio_mae", "small", frames=512),
+        objective=tiny.objective.replace(decoder=WindowDecoderConfig(width=256, depth=4, heads=8)),
     )

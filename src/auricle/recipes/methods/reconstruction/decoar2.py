@@ -111,6 +111,7 @@ def decoar2_tiny() -> Recipe:
         frontend=preset("asr80_corpus"),
         window=small_scale.window(2.55),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=layout("decoar2", "tiny", depth=4, frames=256, layer_drop=0.0),
         objective=_objective(width=192, entries=64, temperature_factor=0.999),
         train=small_scale.train(1200, 5e-4),

@@ -94,6 +94,7 @@ def mockingjay_tiny() -> Recipe:
     return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(*TINY),
+        features=small_scale.FEATURES,
         encoder=layout("mockingjay", "tiny", frames=320, heads=4),
         objective=paper.objective.replace(terms=(AlteredRegressionConfig(head=MlpHeadConfig((192,), norm="after")),)),
         window=small_scale.window(2.56),

@@ -85,6 +85,9 @@ def atst_clip_paper() -> Recipe:
     )  # fmt: skip
 
 
+_STEADY = "no stochastic depth, constant weight decay; published: 0.1, from 0.04 to 0.4"
+
+
 @ATST_CLIP.size("tiny")
 def atst_clip_tiny() -> Recipe:
     """Small scale: 4 blocks of width 192, crops of 2 s, 2500 steps."""
@@ -95,7 +98,7 @@ def atst_clip_tiny() -> Recipe:
             "crops of 2 s out of 4 s, 4 blocks 192 wide, heads 1024 wide, batch 64; published: 6 s out of 10 s, 12 "
             "blocks 768 wide, 4096, batch 1536",
             "teacher's decay from 0.99; published: from 0.9995, over 318,000 steps",
-            "no stochastic depth, constant weight decay; published: 0.1, from 0.04 to 0.4",
+            _STEADY,
         ),
         window=small_scale.window(4.0),
         loader=small_scale.loader(64),
@@ -103,4 +106,26 @@ def atst_clip_tiny() -> Recipe:
         encoder=layout("atst_clip", "tiny", depth=4),
         objective=_objective(1024, decay=0.99),
         train=small_scale.train(2500, 5e-4, weight_decay=0.04),
+    )
+
+
+@ATST_CLIP.size("small")
+def atst_clip_small() -> Recipe:
+    """6 blocks of width 384, crops of 3 s, batch 128 for 15,000 steps."""
+    notes = NOTES.with_deviations(
+        *small_scale.DEVIATIONS[:1],
+        "crops of 3 s out of 6 s, 6 blocks 384 wide, heads 2048 wide, batch 128; published: 6 s out of 10 s, 12 blocks "
+        "768 wide, 4096, batch 1536",
+        "teacher's decay from 0.996; published: from 0.9995, over 318,000 steps",
+        _STEADY,
+    )
+    return small_scale.grown(
+        atst_clip_tiny(),
+        notes,
+        batch=128,
+        steps=15_000,
+        window=small_scale.window(6.0),
+        augment=_views(2.99),
+        encoder=layout("atst_clip", "small", depth=6),
+        objective=_objective(2048, decay=0.996),
     )

@@ -86,15 +86,19 @@ V1_NOTES = NOTES.replace(
     ),
     when_to_use="to compare with the first version as published; the second adds the fader and a larger encoder",
 )
-_TINY = (
-    *small_scale.DEVIATIONS,
-    "heads 1024 wide, batch 64; published: 4096, batch 256, 100 epochs of AudioSet (767,100 steps)",
-    "learning rate 1e-3 with half a cosine, which learns faster in a short run; published: constant",
-)
 
 # AudioSet's 1,963,807 clips in batches of 256, a hundred times.
 _STEPS = 1_963_807 // 256 * 100
 _CROP = CropConfig(seconds=0.95, short="silence")
+
+
+def _narrower(notes: Notes, heads: int, batch: int, parameters: str, published: str = "6.33 M") -> Notes:
+    return notes.with_deviations(
+        *small_scale.DEVIATIONS,
+        f"heads {heads} wide, batch {batch}; published: 4096, batch 256, 100 epochs of AudioSet (767,100 steps)",
+        "learning rate 1e-3 with half a cosine, which learns faster in a short run; published: constant",
+        f"a narrower encoder ({parameters} parameters); published: {published}",
+    )
 
 
 def _heads(hidden: int) -> BootstrapConfig:
@@ -116,9 +120,7 @@ def byol_a_paper() -> Recipe:
         frontend=preset("ntt64_v2"),
         augment=ViewPlanConfig(
             crop=_CROP,
-            feature=(
-                LogMixupExpConfig(ratio=0.2, entries=2048), ResizeCropConfig(), LinearFaderConfig(gain=1.0)
-            ),
+            feature=(LogMixupExpConfig(ratio=0.2, entries=2048), ResizeCropConfig(), LinearFaderConfig(gain=1.0)),
             joint="standardise",
         ),
         encoder=AudioNTTConfig.size("2022"),
@@ -134,7 +136,7 @@ def byol_a_tiny() -> Recipe:
     """Small scale: 0.83 M parameters, batch 64 for 1200 steps."""
     return byol_a_paper().replace(
         size="tiny",
-        notes=NOTES.with_deviations(*_TINY, "a narrower encoder (0.83 M parameters); published: 6.33 M"),
+        notes=_narrower(NOTES, 1024, 64, "0.83 M"),
         window=small_scale.window(0.95),
         loader=small_scale.loader(64),
         encoder=AudioNTTConfig(version="2022", width=1536, hidden=512),
@@ -143,15 +145,18 @@ def byol_a_tiny() -> Recipe:
     )
 
 
+@BYOL_A.size("small")
+def byol_a_small() -> Recipe:
+    """2.14 M parameters, batch 128 for 25,000 steps."""
+    notes = _narrower(NOTES, 2048, 128, "2.14 M")
+    encoder = AudioNTTConfig(version="2022", width=2048, hidden=1024)
+    return small_scale.grown(byol_a_tiny(), notes, batch=128, steps=25_000, encoder=encoder, objective=_heads(2048))
+
+
 def _first_version(base: Recipe, notes: Notes) -> Recipe:
     """Return a recipe of version 2 with the front end and the views of version 1."""
-    views = (LogMixupExpConfig(ratio=0.4, entries=2048), ResizeCropConfig())
-    return base.replace(
-        name="byol-a-v1",
-        notes=notes,
-        frontend=preset("ntt64"),
-        augment=ViewPlanConfig(crop=_CROP, feature=views, joint="standardise"),
-    )
+    views = base.augment.replace(feature=(LogMixupExpConfig(ratio=0.4, entries=2048), ResizeCropConfig()))
+    return base.replace(name="byol-a-v1", notes=notes, frontend=preset("ntt64"), augment=views)
 
 
 @BYOL_A_V1.size("paper")
@@ -166,5 +171,5 @@ def byol_a_v1_paper() -> Recipe:
 @BYOL_A_V1.size("tiny")
 def byol_a_v1_tiny() -> Recipe:
     """Small scale: 0.60 M parameters, batch 64 for 1200 steps."""
-    notes = V1_NOTES.with_deviations(*_TINY, "a narrower encoder (0.60 M parameters); published: up to 5.32 M")
+    notes = _narrower(V1_NOTES, 1024, 64, "0.60 M", published="up to 5.32 M")
     return _first_version(byol_a_tiny(), notes).replace(encoder=AudioNTTConfig.size("tiny"))

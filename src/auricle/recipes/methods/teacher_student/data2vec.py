@@ -133,6 +133,7 @@ def data2vec_tiny() -> Recipe:
         ),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
+        features=small_scale.FEATURES,
         encoder=WaveformTransformerConfig.size("tiny", **SMALL_ENCODER),
         objective=paper.objective.replace(
             fill_init="normal",

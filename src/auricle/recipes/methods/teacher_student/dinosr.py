@@ -34,7 +34,7 @@ NOTES = Notes(
     faithful=(
         "a codebook for each of the teacher's top 8 layers (paper), of instance-normalised feed-forward outputs; sums "
         "and numbers of its centres decay by 0.9 a step over the masked tokens, those of idle centres are kept; "
-        "centres begin as standard normal vectors",
+        "centres begin as normal vectors, each channel standardised over the clusters (paper)",
         "spans of 10 tokens, p 0.8; cross-entropy on masked tokens, one linear layer a codebook, averaged over the "
         "layers",
         "the teacher averages the layers behind the stem, position convolutions excepted; its decay rises from 0.999 "

@@ -120,6 +120,9 @@ def eat_paper() -> Recipe:
     )
 
 
+_MOVED = "circular roll of the waveform and gain Beta(10, 10) + 0.5, against few clips; released code: neither"
+
+
 @EAT.size("tiny")
 def eat_tiny() -> Recipe:
     """Small scale: 6 layers of width 192 on 2.56 s, 4 clones, 1800 steps."""
@@ -133,7 +136,7 @@ def eat_tiny() -> Recipe:
             DECAY,
             PLACES,
             CLIP_HEAD,
-            "circular roll of the waveform and gain Beta(10, 10) + 0.5, against few clips; released code: neither",
+            _MOVED,
         ),
         measure_statistics=True,
         window=small_scale.window(2.56),
@@ -148,3 +151,25 @@ def eat_tiny() -> Recipe:
         ),
         train=small_scale.train(1800, 5e-4, betas=(0.9, 0.95), clip_norm=4.0),
     )
+
+
+@EAT.size("small")
+def eat_small() -> Recipe:
+    """6 layers of width 384 on 5.12 s, 8 clones, batch 48 for 15,000 steps."""
+    notes = NOTES.with_deviations(
+        *small_scale.DEVIATIONS,
+        "8 clones, encoder and decoder of width 384, 6 and 4 layers, on 5.12 s; published: 16, and 12 and 6 layers of "
+        "768 on 10.24 s",
+        PLACES,
+        CLIP_HEAD,
+        _MOVED,
+    )
+    tiny = eat_tiny()
+    return small_scale.grown(
+        tiny, notes, batch=48, steps=15_000,
+        window=small_scale.window(5.12),
+        encoder=layout("eat", "small", depth=6, frames=512, **SMALL_POSITIONS),
+        objective=tiny.objective.replace(
+            clones=8, decoder=Conv2dDecoderConfig(width=384, depth=4), teacher=TeacherConfig(0.999, 0.9999)
+        ),
+    )  # fmt: skip
