@@ -69,7 +69,7 @@ def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
     config = TrainConfig(minutes=3)
     # Fewer steps that are fitted have a shorter warm-up.
     assert warm_up_warning(config, 250) is None
-    said = warm_up_warning(config, 100, planned=10_000)
+    said = warm_up_warning(config, 10_000, stopped_at=100)
     assert said is not None
     assert "stopped at step 100 (train.minutes is 3), inside its warm-up of 300" in said
     assert "continue it, or" in said
@@ -118,7 +118,7 @@ def test_a_run_without_a_fall_says_so() -> None:
     assert warm_up_warning(config.replace(hold_steps=79), 100) is None
     # Fewer steps that are fitted hold fewer.
     assert warm_up_warning(config.replace(hold_steps=70, minutes=1), 80) is None
-    assert warm_up_warning(config, 50, planned=100) is None
+    assert warm_up_warning(config, 100, stopped_at=50) is None
 
 
 @pytest.mark.parametrize("minutes", [10, 2, None])

@@ -125,18 +125,17 @@ def refuse_complete(path: Path, step: int, budget: Budget) -> None:
         )
 
 
-def warm_up_warning(config: TrainConfig, steps: int, planned: int | None = None) -> str | None:
+def warm_up_warning(config: TrainConfig, planned: int, stopped_at: int | None = None) -> str | None:
     """Return a sentence about a run that ends in its warm-up or before its learning rate falls, with what to do.
 
     None where it does not.
 
     Args:
         config: of the run.
-        steps: at which it ends.
-        planned: where its time was over at `steps`, so that it can be continued: the steps that were to fit.
+        planned: steps of the run, those that fit into its minutes.
+        stopped_at: step at which its time was over before, so that it can be continued.
     """
-    stopped = planned is not None
-    warm = warm_up_steps(config, steps if planned is None else planned)
+    stopped, steps, warm = stopped_at is not None, stopped_at or planned, warm_up_steps(config, planned)
     timed = config.minutes is not None and (stopped or steps != config.steps)
     why = f" (train.minutes is {config.minutes:g})" if timed else ""
     more = "continue it, or" if stopped else f"set more --train.{'minutes' if timed else 'steps'}, or"

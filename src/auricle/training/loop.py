@@ -259,7 +259,7 @@ class _Session:
         self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
 
     def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
-        if warning := warm_up_warning(self.config, *((self.step,) if stopped else ()), self.budget.steps):
+        if warning := warm_up_warning(self.config, self.budget.steps, self.step if stopped else None):
             self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:
