@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.audio.ops.wave_filters import PassFilterConfig, ReverbConfig
+from auricle.audio.ops.wave_ops import WaveNoiseConfig
 from auricle.config import Natural
 from auricle.devices import Device, Precision, find_device
 from auricle.encoders.audio_ntt import AudioNTTConfig
@@ -77,12 +79,16 @@ def demo(
 
 
 def demo_recipe(seed: Natural = 0) -> Recipe:
-    """Return the tiny COLA with half the channels and a shorter schedule."""
+    """Return the tiny COLA with half the channels, a shorter schedule, and views of different rooms and devices."""
     recipe = get_recipe("cola", "tiny")
     train = replace(
         recipe.train, steps=STEPS, warmup_steps=STEPS // 10, schedule="cosine", save_every=50, log_every=10, seed=seed
     )
+    # Both crops of a clip share its room, microphone and noise: without other ones in each view, COLA goes by these.
+    views = (ReverbConfig(p=0.5), PassFilterConfig(p=0.5), WaveNoiseConfig(p=0.8))
     return recipe.replace(
+        notes=recipe.notes.with_deviations("half the channels; each view has another room, filter and noise"),
+        augment=recipe.augment.replace(wave=views, clean=()),
         window=recipe.window.replace(seconds=2.0),
         encoder=AudioNTTConfig(width=512, channels=32),
         loader=replace(recipe.loader, batch=BATCH),

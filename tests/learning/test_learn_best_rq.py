@@ -24,7 +24,7 @@ def test_hidden_codes_are_told_from_their_surroundings(shared_audio: Path) -> No
     small = recipe.replace(
         window=window(0.96), objective=objective, encoder=ConformerConfig(width=64, depth=2, heads=4, channels=16)
     )
-    made = lesson(small, shared_audio, "fsdd", steps=110, batch=32, lr=3e-3)
+    made = lesson(small, shared_audio, "fsdd", steps=160, batch=32, lr=3e-3)
     before, after = made.learn()
     assert before["codes/code_accuracy"] < before["codes/majority"]
     # The entropy of the codes' frequencies is what a constant guess comes to, not ln 64 = 4.16.

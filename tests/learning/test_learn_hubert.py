@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from cluster_lessons import cluster_lesson
 
-from auricle.recipes.methods.discrete_tokens.hubert import hubert_1_tiny
+from auricle.recipes import get_recipe
 
 
 @pytest.mark.real
 def test_hubert_hears_what_is_hidden(shared_audio: Path) -> None:
-    made = cluster_lesson(hubert_1_tiny(), shared_audio, 130)
+    made = cluster_lesson(get_recipe("hubert"), shared_audio, 130)
     before, after = made.learn()
     assert after["codes/code_accuracy"] > after["codes/majority"] + 0.10, (before, after)
     assert after["codes/code_accuracy"] > after["codes/position_accuracy"] + 0.10, (before, after)

@@ -6,12 +6,11 @@ import pytest
 from cluster_lessons import cluster_lesson
 
 from auricle.recipes import get_recipe
-from auricle.recipes.methods.discrete_tokens.hubert import hubert_1_tiny
 
 
 @pytest.mark.real
 def test_wavlm_predicts_the_clean_clips_codes_from_mixed_ones(shared_audio: Path) -> None:
-    recipe = hubert_1_tiny().replace(augment=get_recipe("wavlm").augment)
+    recipe = get_recipe("hubert").replace(augment=get_recipe("wavlm").augment)
     made = cluster_lesson(recipe, shared_audio, 120)
     before, _ = made.learn()
     encoder, objective = made.parts[1:]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from auricle.audio.frontends.presets import preset
 from auricle.encoders.beats import BEATsConfig
 from auricle.encoders.coding_encoder import CodingEncoder, CodingEncoderConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
@@ -30,6 +31,19 @@ def test_best_rq_as_published() -> None:
     assert 5.5e8 < conformer_size(recipe) < 6.5e8
     assert (recipe.train.lr, recipe.train.warmup_steps, recipe.train.schedule) == (8e-4, 25_000, "inverse_sqrt")
     assert (recipe.loader.batch_seconds, recipe.train.clip_norm) == (7200, 10.0)
+
+
+@pytest.mark.parametrize("name", ["best-rq", "w2v-bert", "decoar2"])
+def test_tiny_sizes_keep_what_a_whole_clip_has_in_common(name: str) -> None:
+    tiny, paper = get_recipe(name, "tiny"), get_recipe(name, "paper")
+    assert (tiny.frontend, paper.frontend) == (preset("asr80_corpus"), preset("asr80"))
+    assert tiny.measure_statistics
+    assert (tiny.frontend.mels, tiny.frontend.hop, tiny.frontend.n_fft, tiny.frontend.window) == (
+        paper.frontend.mels, paper.frontend.hop, paper.frontend.n_fft, paper.frontend.window,
+    )  # fmt: skip
+    if name == "best-rq":
+        target = tiny.objective.terms[0].target
+        assert (target.codes, target.norm) == (256, "none")
 
 
 def conformer_size(recipe: Recipe) -> int:
@@ -68,7 +82,10 @@ def test_beats_as_published() -> None:
     book = tokenizer.encoder.codebook
     assert (book.codes, book.dim, book.decay) == (1024, 256, 0.99)
     assert tokenizer.objective.estimator.depth == 3
-    assert tokenizer.objective.commitment == 1.0
+    # The commitment is a mean squared error; what is regressed is the output as it is.
+    assert (tokenizer.objective.commitment, tokenizer.objective.commitment_dims) == (1.0, "mean")
+    assert not tokenizer.objective.standardise
+    assert (tokenizer.encoder.body.dropout, tokenizer.encoder.body.attention_dropout) == (0.0, 0.0)
     target = stages[-1].objective.terms[0].target
     assert (target.codes, target.dim) == (1024, 256)
     assert (third.train.steps, third.train.lr, third.loader.batch_seconds) == (400_000, 5e-4, 5.6 * 3600)

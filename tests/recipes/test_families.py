@@ -44,7 +44,12 @@ def test_the_recipe_keeps_its_front_end_where_that_is_of_the_kind() -> None:
 
 
 def test_stages_that_train_the_same_kind_get_the_same_family() -> None:
-    made = on_family(get_recipe("hubert"), get_family("conformer"))
+    hubert = get_recipe("hubert", "paper")
+    codes, penalty = hubert.objective.terms
+    codes = codes.replace(target=codes.target.replace(source=codes.target.source.replace(layer=2)))
+    made = on_family(
+        hubert.replace(objective=hubert.objective.replace(terms=(codes, penalty))), get_family("conformer")
+    )
     assert made.previous is not None
     assert isinstance(made.encoder, ConformerConfig)
     assert made.previous.encoder == made.encoder

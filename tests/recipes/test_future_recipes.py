@@ -28,6 +28,11 @@ def test_cpc() -> None:
     assert (objective.steps, objective.first, objective.negatives) == (12, 1, 128)
     assert (objective.pool, objective.column, objective.loss, objective.scale) == ("column", "speaker", "nce", "mean")
     assert recipe.train.lr == 2e-4
+    # A ramp over 10 of 200 epochs, which the released code calls necessary for other predictors than transformers.
+    assert recipe.train.warmup_steps * 20 == recipe.train.steps
+    tiny = get_recipe("cpc", "tiny")
+    assert (tiny.encoder.depth, tiny.objective.pool, tiny.train.lr) == (1, "clip", 1e-3)
+    assert tiny.window.samples(16000) == 20480
 
 
 def test_apc() -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from auricle.audio.frontends.mfcc import MfccConfig
 from auricle.audio.ops.wave_mixing import UtteranceMixConfig
 from auricle.encoders.parts.conv_position import ConvPositionConfig
-from auricle.encoders.parts.waveform_stem import WAV2VEC2_LAYER
+from auricle.encoders.parts.waveform_stem import WAV2VEC2, WAV2VEC2_LAYER
 from auricle.encoders.waveform_transformer import WaveformTransformerConfig
 from auricle.errors import CheckpointError, ConfigError
 from auricle.objectives.masks.spans import SpanMask
@@ -63,6 +63,7 @@ def test_published_constants_of_both_iterations(name: str) -> None:
         train = recipe.train
         assert (train.betas, train.eps, train.weight_decay, train.clip_norm) == ((0.9, 0.98), 1e-6, 0.01, 10.0)
         assert recipe.window.samples(16_000) == 250_000
+        assert recipe.encoder.stem_gradient == 0.1
         # Whole clips in batches of about one length: padding would take part in the stem's first norm.
         assert (recipe.window.variable, recipe.loader.buckets, recipe.loader.batch_seconds) == (True, 16, 32 * 87.5)
     assert first.objective.terms[0].target.source == ClusteredFeaturesConfig(MfccConfig())
@@ -71,6 +72,23 @@ def test_published_constants_of_both_iterations(name: str) -> None:
         6, PreviousEncoderConfig(first.encoder, first.frontend)
     )
     assert second.encoder == WaveformTransformerConfig.size("wavlm_base" if name == "wavlm" else "base")
+
+
+@pytest.mark.parametrize("name", ["hubert", "aves", "wavlm", "distilhubert", "wav2vec2"])
+def test_tiny_stems_have_the_published_norm_of_samples_as_they_are(name: str) -> None:
+    recipe = get_recipe(name, "tiny")
+    assert recipe.encoder.stem == WAV2VEC2.narrow(64)
+    assert (recipe.encoder.stem.norm, recipe.frontend.normalise) == ("group_first", "none")
+    assert recipe.window.seconds == 1.28
+    # The teacher is HuBERT's only stage.
+    assert (recipe.previous is None) == (name != "distilhubert")
+
+
+@pytest.mark.parametrize("name", ["data2vec", "data2vec2", "dinosr"])
+@pytest.mark.parametrize("size", ["tiny", "paper"])
+def test_stems_with_a_norm_in_every_layer_take_normalised_samples(name: str, size: str) -> None:
+    recipe = get_recipe(name, size)
+    assert (recipe.encoder.stem.norm, recipe.frontend.normalise) == ("layer", "clip")
 
 
 def test_wavlms_mixing_is_the_papers() -> None:
@@ -127,8 +145,8 @@ def small(recipe: Recipe, **train: object) -> Recipe:
         previous=previous,
         encoder=encoder,
         objective=recipe.objective.replace(terms=(codes, *recipe.objective.terms[1:])),
-        window=recipe.window.replace(seconds=0.64),
-        loader=recipe.loader.replace(batch=8, workers=0),
+        window=recipe.window.replace(seconds=0.64, variable=False),
+        loader=recipe.loader.replace(batch=8, batch_seconds=None, buckets=0, workers=0),
         train=recipe.train.replace(**(settings | train)),
     )
 
@@ -139,7 +157,7 @@ def tensors(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_path: Path) -> None:
-    recipe = small(get_recipe("hubert"))
+    recipe = small(get_recipe("hubert", "paper"))
     run = pretrain(recipe, toy_corpus, tmp_path / "run", progress=False)
     first = load(run / "previous")
     assert "6 clusters" in (run / "events.log").read_text()
@@ -166,7 +184,7 @@ def test_two_iterations_through_prepare_and_exact_resume(toy_corpus: Path, tmp_p
 
 
 def test_a_stage_that_does_not_match(toy_corpus: Path, tmp_path: Path) -> None:
-    recipe = small(get_recipe("hubert"))
+    recipe = small(get_recipe("hubert", "paper"))
     first = pretrain(recipe.previous.replace(encoder=ENCODER.replace(depth=3)), toy_corpus, tmp_path / "first",
                      progress=False)  # fmt: skip
     # Another depth is taken as it is; a layer that it lacks is refused.

@@ -128,6 +128,9 @@ def test_bat() -> None:
     assert recipe.encoder.init == decoder.init == "xavier_uniform"
     assert (recipe.loader.batch, recipe.train.clip_norm) == (24 * 4, None)
     assert optimiser(recipe) == (400_000, 5e-4, 53_000, "cosine")
+    # The clip's target is small: a class token without a head never comes down to it in a short run.
+    heads = [type(get_recipe("bat", size).objective.terms[1].head).__name__ for size in ("paper", "tiny")]
+    assert heads == ["IdentityHeadConfig", "LinearHeadConfig"]
 
 
 def test_m2d() -> None:

@@ -62,19 +62,36 @@ def test_the_schedule_without_a_plan_is_the_published_one() -> None:
 
 
 def test_a_run_that_ends_in_its_warm_up_says_so() -> None:
-    config = TrainConfig(minutes=3)
-    said = warm_up_warning(config, 250)
-    assert said is not None
-    assert "ends at step 250 (train.minutes is 3), inside its warm-up of 300 steps" in said
-    assert said.endswith("set more --train.minutes, or start again in another --out with --train.warmup-steps 25")
-    assert warm_up_warning(config, 301) is None
     said = warm_up_warning(TrainConfig(steps=250), 250)
     assert said is not None
-    assert "set more --train.steps, or" in said
-    said = warm_up_warning(config, 100, stopped=True)
+    assert "ends at step 250, inside its warm-up of 300 steps" in said
+    assert said.endswith("set more --train.steps, or start again in another --out with --train.warmup-steps 25")
+    config = TrainConfig(minutes=3)
+    # Fewer steps that are fitted have a shorter warm-up.
+    assert warm_up_warning(config, 250) is None
+    said = warm_up_warning(config, 10_000, stopped_at=100)
     assert said is not None
-    assert "stopped at step 100 (train.minutes is 3), inside its warm-up" in said
+    assert "stopped at step 100 (train.minutes is 3), inside its warm-up of 300" in said
     assert "continue it, or" in said
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt"])
+@pytest.mark.parametrize(("steps", "warmup"), [(400_000, 32_000), (1000, 50), (1000, 300)])
+def test_a_warm_up_is_a_share_of_the_steps_that_fit(steps: int, warmup: int, schedule: str) -> None:
+    config = TrainConfig(steps=steps, warmup_steps=warmup, minutes=5, schedule=schedule)
+    budget, last = spent(config, [1.2] * 100 + [1.5])
+    rates = [learning_rate(i, config, budget.plan) for i in range(last)]
+    top = rates.index(max(rates))
+    fitted = budget.plan[0][1]
+    expected = min(warmup, max(warmup * fitted / steps, fitted / 10))
+    assert abs(top - expected) <= 1
+    assert rates[top] == pytest.approx(config.lr)
+    # A straight line up to the first fit, another one after it, and no step down.
+    place = budget.plan[0][0]
+    for part in (rates[: place + 1], rates[place : top + 1]):
+        slopes = [b - a for a, b in pairwise(part)]
+        assert min(slopes) == pytest.approx(max(slopes), abs=1e-9)
+    assert all(b <= a for a, b in pairwise(rates[top:]))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential"])
@@ -101,7 +118,7 @@ def test_a_run_without_a_fall_says_so() -> None:
     assert warm_up_warning(config.replace(hold_steps=79), 100) is None
     # Fewer steps that are fitted hold fewer.
     assert warm_up_warning(config.replace(hold_steps=70, minutes=1), 80) is None
-    assert warm_up_warning(config, 50, stopped=True) is None
+    assert warm_up_warning(config, 100, stopped_at=50) is None
 
 
 @pytest.mark.parametrize("minutes", [10, 2, None])

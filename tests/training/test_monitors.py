@@ -106,6 +106,28 @@ def test_healthy_terms_say_nothing() -> None:
     assert CollapseAlarm(patience=100)(500, line) is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"future/accuracy_12": 0.395}, r"shortcut .*future/accuracy_12, the farthest, 0\.3950.*--objective.pool clip"),
+        ({"future/copy_accuracy": 0.4}, r"of repeating the present 0\.4000"),
+    ],
+)
+def test_a_contrast_with_the_future_that_knows_the_clip_only(changes: dict[str, float], words: str) -> None:
+    healthy = {"future/accuracy": 0.3, "future/chance_accuracy": 1 / 17, "future/copy_accuracy": 0.2}
+    healthy |= {f"future/accuracy_{step}": 0.41 - step / 100 for step in range(1, 13)}
+    alarm = CollapseAlarm(patience=100)
+    assert [alarm(500 + i, healthy) for i in range(4)] == [None] * 4
+    said = [alarm(600 + i, healthy | changes) for i in range(3)]
+    assert said[:2] == [None, None]
+    assert said[2] is not None
+    assert re.search(words, said[2])
+    # One step has no distance, and at chance another sign says so.
+    assert CollapseAlarm(patience=100)(500, {"future/accuracy_1": 0.4, "future/chance_accuracy": 0.1}) is None
+    flat = {f"future/accuracy_{step}": 0.06 for step in range(1, 13)} | {"future/chance_accuracy": 1 / 17}
+    assert not CollapseAlarm(patience=100).signs(500, flat)
+
+
 # What objectives report, by recipe: what is measured, the guess that it must beat, the sign, whether more is better.
 READ = [
     ("cpc", "future/accuracy", "future/chance_accuracy", "future/accuracy", True),

@@ -40,7 +40,7 @@ _MAE: dict[str, Any] = {
     **_VIT,
     "positions": "sincos",
     "init": "xavier_uniform",
-    "patch_init": "xavier_uniform",
+    "patch_init": "xavier_weights",
     "cls_std": 0.02,
     "pooling": "mean",
 }

@@ -54,8 +54,8 @@ class WaveformRecurrentConfig(EncoderConfig):
     rate: Positive = 16000.0
 
     sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"stem": CPC.narrow(128), "width": 256, "depth": 2, "cell": "gru"},
-        "small": {"stem": CPC, "width": 256, "depth": 1, "cell": "gru"},
+        "tiny": {"stem": CPC.narrow(128)},
+        "small": {},
         "base": {"stem": CPC, "width": 256, "depth": 2, "cell": "lstm"},
         "original": {"stem": CPC.narrow(512), "width": 256, "depth": 1, "cell": "gru"},
     }

@@ -26,6 +26,8 @@ DEVIATIONS = (
 )
 
 # What is read of small encoders of samples and of single frames, whose last layer mostly serves the objective.
+# Encoders of patches keep their output: all layers of audio-mae score higher (Arabic commands, ridge: 64.4 instead of
+# 53.2), but so do those of its random weights (62.9 instead of 49.4), and no other method of patches was measured.
 FEATURES = LAYERS
 
 

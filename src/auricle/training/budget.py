@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auricle.errors import TrainingError
-from auricle.training.optimiser import Plan, fall_step
+from auricle.training.optimiser import Plan, fall_step, warm_up_steps
 from auricle.training.run_record import STAGE, longer_command
 from auricle.training.train_config import TrainConfig
 
@@ -125,29 +125,30 @@ def refuse_complete(path: Path, step: int, budget: Budget) -> None:
         )
 
 
-def warm_up_warning(config: TrainConfig, steps: int, *, stopped: bool = False) -> str | None:
+def warm_up_warning(config: TrainConfig, planned: int, stopped_at: int | None = None) -> str | None:
     """Return a sentence about a run that ends in its warm-up or before its learning rate falls, with what to do.
 
     None where it does not.
 
     Args:
         config: of the run.
-        steps: at which it ends.
-        stopped: whether its time was over there, so that it can be continued.
+        planned: steps of the run, those that fit into its minutes.
+        stopped_at: step at which its time was over before, so that it can be continued.
     """
+    stopped, steps, warm = stopped_at is not None, stopped_at or planned, warm_up_steps(config, planned)
     timed = config.minutes is not None and (stopped or steps != config.steps)
     why = f" (train.minutes is {config.minutes:g})" if timed else ""
     more = "continue it, or" if stopped else f"set more --train.{'minutes' if timed else 'steps'}, or"
-    if steps > config.warmup_steps:
+    if steps > warm:
         if stopped or not config.hold_steps or steps > fall_step(config, steps):
             return None
         return (
             f"the run ends at step {steps}{why}, before its learning rate falls from train.lr: it has "
-            f"{config.warmup_steps} steps of warm-up and {config.hold_steps} at train.lr. To see it fall, {more} start "
-            f"again in another --out with --train.hold-steps {(steps - config.warmup_steps) // 2}"
+            f"{warm} steps of warm-up and {config.hold_steps} at train.lr. To see it fall, {more} start "
+            f"again in another --out with --train.hold-steps {(steps - warm) // 2}"
         )
     return (
-        f"the run {'stopped' if stopped else 'ends'} at step {steps}{why}, inside its warm-up of {config.warmup_steps} "
+        f"the run {'stopped' if stopped else 'ends'} at step {steps}{why}, inside its warm-up of {warm} "
         f"steps: the learning rate does not reach train.lr. To reach it, {more} start again in another --out with "
         f"--train.warmup-steps {steps // 10}"
     )

@@ -187,12 +187,12 @@ class _Session:
                     f"the loader ended after step {self.step} of {self.budget.steps}; a loader must yield without end"
                 )
             waited += time.perf_counter() - asked
-            result = self.update(self.step, self.update.views(self.step, batch.audio, batch.clip))
+            due = (self.step + 1) % config.log_every == 0 or self.step + 1 >= self.budget.steps
+            result = self.update(self.step, self.update.views(self.step, batch.audio, batch.clip), watched=due)
             self.interval.add(result.values)
             self.skips.add(result.skipped)
             self.step += 1
             clips += len(batch.clip) * self.ranks.world
-            due = self.step % config.log_every == 0 or self.step >= self.budget.steps
             metrics = self._metrics(batch, result.watch) if due else None
             if metrics is not None:
                 now = time.perf_counter()
@@ -259,7 +259,7 @@ class _Session:
         self.run.record(plan=self.budget.plan, minutes=self.budget.fitted)
 
     def _warn_of_warm_up(self, line: ProgressLine, stopped: bool = False) -> None:
-        if warning := warm_up_warning(self.config, self.step if stopped else self.budget.steps, stopped=stopped):
+        if warning := warm_up_warning(self.config, self.budget.steps, self.step if stopped else None):
             self._note(line, warning, "bold yellow")
 
     def _skipped(self) -> str:

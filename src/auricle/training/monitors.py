@@ -128,10 +128,16 @@ _REMEDIES = {
         "Repeating the last frame is as good: train longer, raise --train.lr, or predict further ahead "
         "(--objective.ahead)"
     ),
+    "identity": (
+        "Which clip it is predicts as much as its past does: take negatives from the same clip (--objective.pool "
+        "clip), or train longer"
+    ),
 }
-_TITLES = {"shortcut": "shortcut", "guess": "nothing learned", "copy": "nothing learned"}
+_TITLES = {
+    "shortcut": "shortcut", "guess": "nothing learned", "copy": "nothing learned", "identity": "shortcut",
+}  # fmt: skip
 # Signs of these kinds come from noisy values: they need so many lines in a row to appear, and to disappear.
-_HOVERING = ("guess", "copy")
+_HOVERING = ("guess", "copy", "identity")
 _LINES = 3
 # A random order of slices correlates with the true one by 0 on average.
 _NO_ORDER = 0.02
@@ -155,6 +161,8 @@ class CollapseAlarm:
     - codes that are predicted no better than by their frequencies: `<term>/code_accuracy` not above `<term>/majority`,
       and the part `<term>` not below `<term>/unigram`. Both numbers are of one batch, in which few tokens of many
       codes make either baseline look better than it is: where both are present, both must hold;
+    - in a contrast with the future: `<term>/accuracy` not above `<term>/copy_accuracy`, of repeating the present, or
+      falling by less than a twentieth from the nearest step (`<term>/accuracy_1`) to the farthest;
     - the part `<term>` not below `<term>/constant` (nor its mean over tokens, which is `<term>/position_ratio` times
       `<term>/position`, where the part is a sum), or not below `<term>/copy_last`; `<term>/error` not below
       `<term>/constant_error`.
@@ -232,6 +240,20 @@ def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
             ]
             if known and _is_chance(value, known[0]):
                 found[name] = ("guess", f"{name} is {value:.4f} after {step} steps, by chance {known[0]:.4f}")
+            copied = values.get(f"{path}/copy_accuracy")
+            if copied is not None and value <= copied:
+                found[f"{path}/copy_accuracy"] = (
+                    "identity",
+                    f"{name} is {value:.4f} after {step} steps, of repeating the present {copied:.4f}",
+                )
+        elif last == "accuracy_1":
+            far = _farthest(path, values)
+            if far is not None and far[1] > 0.95 * value > 1.5 * 0.95 * values.get(f"{path}/chance_accuracy", 0.0):
+                found[name] = (
+                    "identity",
+                    f"{name} is {value:.4f} after {step} steps and {far[0]}, the farthest, {far[1]:.4f}: it does not "
+                    "fall with distance",
+                )
         elif last == "pair_accuracy":
             chance = values.get(f"{path}/pair_chance")
             if chance is not None and _is_chance(value, chance):
@@ -259,6 +281,12 @@ def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def _is_chance(accuracy: float, chance: float) -> bool:
     # Near one, a tenth of the room above chance: an accuracy of 1.1 x 0.95 does not exist.
     return 0 < chance < 1 and accuracy <= chance + 0.1 * min(chance, 1 - chance)
+
+
+def _farthest(path: str, values: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return name and accuracy of the farthest step that is predicted; None where there is one step only."""
+    name = f"{path}/accuracy_{sum(n.startswith(f'{path}/accuracy_') for n in values)}"
+    return None if name.endswith("_1") or name not in values else (name, values[name])
 
 
 def _regression_losses(path: str, values: Mapping[str, float]) -> list[float]:

@@ -24,21 +24,22 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
     """Return the learning rate of a step (counted from 0): linear warm-up from 0 to `lr`, then `schedule`.
 
     `cosine`, `linear` and `exponential` stay at `lr` up to `fall_step` and go down to `min_lr` at the last step,
-    `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is `lr * sqrt(warmup_steps / step)`, but at least `min_lr`
+    `steps - 1`; `constant` stays at `lr`; `inverse_sqrt` is `lr * sqrt(warm-up / step)`, but at least `min_lr`
     (Noam's). All are pure functions of the step, so that a resumed run needs no scheduler state. The cosine is
     AudioMosaic's released schedule (arXiv 2605.14231).
 
     Where the number of steps is fitted to the time (`plan`), the schedule goes on from where it is, without a jump.
     """
-    if step < config.warmup_steps:
-        return config.lr * step / config.warmup_steps
-    if planned_steps(step, config, plan) - 1 <= config.warmup_steps:
+    rising, warm = _warm_up(step, config, plan)
+    if step < warm:
+        return rising
+    if planned_steps(step, config, plan) - 1 <= warm:
         # A run that ends with its warm-up has no room for a cosine.
         return config.lr
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "inverse_sqrt":
-        return max(config.min_lr, config.lr * math.sqrt(max(1, config.warmup_steps) / max(1, step)))
+        return max(config.min_lr, config.lr * math.sqrt(max(1, warm) / max(1, step)))
     progress = _progress(step, config, plan, lambda steps: fall_step(config, steps), last=1)
     if progress < 0:
         return config.lr
@@ -48,12 +49,32 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
     return config.min_lr + (config.lr - config.min_lr) * share
 
 
+def warm_up_steps(config: TrainConfig, steps: int) -> int:
+    """Return the steps of warm-up of a run of `steps`, which its minutes may have lowered.
+
+    They are the same share of the run as `warmup_steps` of `config.steps`, or a tenth where that is more, and at most
+    `warmup_steps`: without that, a published warm-up is longer than what fits into an hour.
+    """
+    return min(config.warmup_steps, max(round(config.warmup_steps * steps / config.steps), steps // 10))
+
+
+def _warm_up(step: int, config: TrainConfig, plan: Plan) -> tuple[float, int]:
+    """Return the learning rate that the warm-up has reached at a step, and the step at which it ends."""
+    begin, rate, end = 0, 0.0, config.warmup_steps
+    for place, steps in plan:
+        if place > step or place >= end:
+            break
+        rate += (config.lr - rate) * (place - begin) / (end - begin)
+        begin, end = place, max(place + 1, warm_up_steps(config, steps))
+    return rate + (config.lr - rate) * (step - begin) / max(1, end - begin), end
+
+
 def fall_step(config: TrainConfig, steps: int) -> int:
     """Return the step from which the learning rate falls in a run of `steps`: `hold_steps` are a share of the run.
 
     They are as many as are set in a run of `config.steps`, and fewer where fewer steps fit into its minutes.
     """
-    return config.warmup_steps + round(config.hold_steps * steps / config.steps)
+    return warm_up_steps(config, steps) + round(config.hold_steps * steps / config.steps)
 
 
 def weight_decay(step: int, config: TrainConfig, plan: Plan = ()) -> float:

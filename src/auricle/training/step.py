@@ -38,6 +38,14 @@ class Augmenter(Protocol):
         """Make the views of a batch."""
 
 
+def learns_codes(module: nn.Module) -> bool:
+    """Return whether codes are learned inside: a quantiser that is trained, or online clusters."""
+    return any(
+        getattr(part, "learns_codes", False) and all(p.requires_grad for p in part.parameters())
+        for part in module.modules()
+    )
+
+
 @dataclass(frozen=True)
 class StepResult:
     """The values of one step; nothing in it has waited for the device.
@@ -93,9 +101,17 @@ class TrainingStep:
             return self.augment.frontend(audio)
         return self.augment(audio, self.objective.views, torch.Generator().manual_seed(0))[0].features
 
-    def __call__(self, step: int, views: list[View]) -> StepResult:
-        """Do step number `step` (from 0) on this rank's views of the batch."""
+    def __call__(self, step: int, views: list[View], watched: bool = False) -> StepResult:
+        """Do step number `step` (from 0) on this rank's views of the batch.
+
+        Args:
+            step: number of the step.
+            views: of this rank's clips.
+            watched: also watch learned codes as they are used later: in evaluation mode, on these clips before the step
+                that learns from them (`evaluation/codes/perplexity` ...).
+        """
         config, rank = self.config, self.ranks.rank
+        used = self._codes_in_evaluation(step, views) if watched else {}
         self.objective.progress = training_progress(step, config, self.plan)
         seed_layers(config.seed, step, rank)
         before = [buffer.clone() for buffer in self._buffers]
@@ -116,7 +132,22 @@ class TrainingStep:
         skipped = (~(torch.isfinite(values["loss"]) & torch.isfinite(norm))).float()
         self._update(step, skipped, before)
         self.objective.after_step(self.encoder, step)
-        return StepResult({**values, "grad_norm": norm}, loss.watch, skipped)
+        return StepResult({**values, "grad_norm": norm}, {**loss.watch, **used} if used else loss.watch, skipped)
+
+    @torch.no_grad()
+    def _codes_in_evaluation(self, step: int, views: list[View]) -> dict[str, Tensor]:
+        """Return the use of learned codes in evaluation mode; `{}` where none are learned."""
+        if not (learns_codes(self.encoder) or learns_codes(self.objective)):
+            return {}
+        for module in (self.encoder, self.objective):
+            module.eval()
+        some = [view[: self.config.micro_batch] for view in views]
+        with self._autocast():
+            loss = self.objective(self.encoder, some, step_generator(self.config.seed, "objective", step))
+        found = {f"evaluation/{name}": loss.watch[name] for name in loss.watch if "perplexity" in name}
+        for module in (self.encoder, self.objective):
+            module.train()
+        return found
 
     def _update(self, step: int, skipped: Tensor, before: list[Tensor]) -> None:
         for group in self.optimiser.param_groups:

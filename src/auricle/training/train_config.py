@@ -24,7 +24,8 @@ class TrainConfig(Config):
         schedule: after the warm-up: `cosine`, `linear` or `exponential` down to `min_lr` at the last step, `constant`,
             or `inverse_sqrt`.
         min_lr: learning rate of the last step.
-        warmup_steps: steps of linear warm-up from 0.
+        warmup_steps: steps of linear warm-up from 0; fewer, in proportion or a tenth of the run, where `minutes` lower
+            `steps`.
         hold_steps: steps at `lr` between the warm-up and the fall (data2vec and DinoSR have three stages); fewer, in
             proportion, where `minutes` lower `steps`.
         weight_decay: weight decay of AdamW; biases, norms, class tokens and positions have none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -114,6 +115,33 @@ def test_the_loss_is_cosine_distance_and_commitment() -> None:
     assert all(p.grad is None for p in objective.previous.parameters())
 
 
+def test_the_output_is_standardised_by_dimension_and_the_commitment_a_mean_error() -> None:
+    config = CONFIG.replace(standardise=True, commitment_dims="mean")
+    encoder = CODING.build()
+    objective = config.build(encoder)
+    objective.prepare(encoder, preparation(previous()))
+    model = BODY.build(torch.Generator().manual_seed(9)).eval()
+    with torch.no_grad():
+        seen = torch.cat([model(FRONT.build()(audio(4, seed=seed))).x for seed in (1, 5)]).flatten(0, 1).double()
+    torch.testing.assert_close(objective.mean.double(), seen.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(objective.deviation.double(), seen.std(0, correction=0), rtol=1e-4, atol=1e-5)
+    loss = objective(encoder, [view()], torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        unit = encoder.codebook.project(encoder(view().features).x)
+        coded = encoder.codebook.book[encoder.codebook.nearest(unit)]
+        codes = encoder(view().features).__class__(objective.lift(coded), encoder(view().features).grid)
+        estimate = objective.head(objective.estimator(codes).x)
+        known = (model(FRONT.build()(audio())).x - seen.mean(0).float()) / seen.std(0, correction=0).float()
+    assert loss.parts["commitment"].item() == pytest.approx(F.mse_loss(unit, coded).item(), rel=1e-4)
+    cosine = F.cosine_similarity(estimate, known, dim=-1).mean().item()
+    assert loss.parts["distil"].item() == pytest.approx(1 - cosine, rel=1e-4)
+    # Measured once: a resumed run goes on with the same numbers.
+    again = config.build(CODING.build())
+    again.load_state_dict(objective.state_dict())
+    assert torch.equal(again.mean, objective.mean)
+    assert torch.equal(again.deviation, objective.deviation)
+
+
 def test_codes_follow_the_sums_of_all_micro_batches_once_a_step() -> None:
     states = []
     for parts in ((slice(0, 4),), (slice(0, 2), slice(2, 4))):
@@ -215,6 +243,26 @@ def test_codes_of_the_tokenizer_become_the_next_models_targets() -> None:
     again = masked(encoder)
     again.load_state_dict(objective.state_dict())
     assert torch.equal(again.terms[0].target(masked_batch), expected)
+
+
+def test_a_tokenizer_with_one_code_is_refused_unless_the_gate_is_open() -> None:
+    tokenizer, _ = ready()
+    with torch.no_grad():
+        middle = tokenizer.codebook.project(tokenizer(view().features).x).mean((0, 1))
+    # All but one lie on the other side of every token.
+    tokenizer.codebook.start(torch.stack([middle, *[-middle] * 5]))
+    encoder, notes = BODY.build(), []
+    config = masked(encoder).config
+    assert config.terms[0].target.gate == 1 / 8
+
+    def gated(gate: float) -> MaskedPrediction:
+        term = config.terms[0]
+        return config.replace(terms=(term.replace(target=term.target.replace(gate=gate)),)).build(encoder)
+
+    with pytest.raises(ConfigError, match=r"perplexity of [12]\.\d of 6 on this corpus; expected at least 3, .*gate 0"):
+        gated(0.5).prepare(encoder, preparation(previous(tokenizer), notes=notes))
+    assert re.search(r"perplexity [12]\.\d", notes[-1])
+    gated(0.0).prepare(encoder, preparation(previous(tokenizer)))
 
 
 def test_a_stage_before_without_codes_is_refused() -> None:

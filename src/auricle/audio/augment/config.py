@@ -99,10 +99,7 @@ class AugmentConfig(DegradedViewsConfig):
 
     @classmethod
     def mild(cls) -> Self:
-        """Return the whole chain, with lower probabilities and less noise: for short runs on little audio.
-
-        See benchmarks/foundation.md for the measurements.
-        """
+        """Return the whole chain, with lower probabilities and less noise: for short runs on little audio."""
         return cls(stretch_p=0.3, pitch_p=0.3, noise_p=0.2, snr_db=(15.0, 50.0), high_pass_p=0.1, band_stop_p=0.15)
 
 

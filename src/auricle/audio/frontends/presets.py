@@ -45,6 +45,7 @@ PRESETS: dict[str, FrontEndConfig] = {
     "ssam80": ClipNormLogMelConfig(mels=80, n_fft=400, window=400, low=50.0, high=8000.0, over="clip"),
     "s3prl80": ClipNormLogMelConfig(mels=80, n_fft=400, window=400, low=0.0, high=8000.0),
     "asr80": ClipNormLogMelConfig(mels=80, n_fft=512, window=400, low=0.0, high=8000.0),
+    "asr80_corpus": LogMelConfig(mels=80, n_fft=512, window=400, low=0.0, high=8000.0),
     "music128": LogMelConfig(rate=24000, mels=128, n_fft=2048, window=2048, hop=240, low=0.0, high=None),
     "maskspec128": KaldiFbankConfig(
         rate=32000, low=0.0, high=15000.0, remove_clip_mean=False, mean=-4.5, std=5.0, divisor=1.0
@@ -74,7 +75,8 @@ def preset(name: str, **changes: Any) -> FrontEndConfig:
     - `cola64`: COLA; the waveform of unit norm is the view plan's (`level='l2'`).
     - `atst64`: ATST; `dasheng64`: Dasheng, whose encoder normalises (`input_norm='batch'`).
     - `bat128`: BAT; `ssam80`: SSAM; `s3prl80`: Mockingjay, TERA, APC, VQ-APC, Audio ALBERT (400 samples in the
-      transform, 0 to 8000 Hz chosen); `asr80`: BEST-RQ, w2v-BERT, DeCoAR 2.0 (0 to 8000 Hz chosen).
+      transform, 0 to 8000 Hz chosen); `asr80`: BEST-RQ, w2v-BERT, DeCoAR 2.0 (0 to 8000 Hz chosen), and
+      `asr80_corpus`: the same bins with corpus statistics, for their tiny sizes.
     - `music128`: MusicFM; corpus statistics, 0 to 12 kHz chosen; `maskspec128`: MaskSpec.
     - `clap48`, `msclap44`: LAION-CLAP, MS-CLAP: decibels, not normalised.
 

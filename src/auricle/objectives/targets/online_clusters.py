@@ -51,6 +51,8 @@ class OnlineClusterTarget(Target):
     The centres start as normal vectors, each channel standardised over the clusters, as in the released code.
     """
 
+    learns_codes: ClassVar[bool] = True
+
     lifecycle: ClassVar[Lifecycle] = "slow"
     # `(L, K, D)` decayed sums of vectors; `(L, K)` their decayed numbers; `(L, K, D)` quotients, used for codes.
     sums: Tensor

@@ -8,12 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from auricle.config import ShareBelowOne
 from auricle.encoders.coding_encoder import CodingEncoder
 from auricle.encoders.contract import Encoder, Grid
 from auricle.errors import ConfigError
 from auricle.objectives.contract import Preparation, clean_audio
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.objectives.targets.target import Lifecycle, MaskedBatch, Target, TargetConfig
+
+# Tokens for each code that the perplexity is measured on.
+_TOKENS_PER_CODE = 30
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,13 @@ class PreviousCodesTargetConfig(TargetConfig):
 
     Attributes:
         previous: model of the previous stage: an encoder that gives codes (`CodingEncoderConfig`).
+        gate: share of the number of codes (or of tokens, where they are fewer) that their perplexity must reach before
+            the first step, on plain windows of the corpus; 0: none. Nothing can be learned from a tokenizer that gives
+            nearly every token one code.
     """
 
     previous: PreviousEncoderConfig
+    gate: ShareBelowOne = 0.125
 
 
 class PreviousCodesTarget(Target):
@@ -39,14 +47,39 @@ class PreviousCodesTarget(Target):
 
     def __init__(self, config: PreviousCodesTargetConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
+        self.config = config
         self.previous = config.previous.build()
         self.size = tokenizer_of(self.previous.encoder).entries
 
+    @torch.no_grad()
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
         self.previous.adopt(preparation.previous, "PreviousCodesTargetConfig")
         if preparation.previous is not None:
             name, fingerprint = preparation.previous.name, preparation.previous.fingerprint
-            preparation.note(f"targets: {self.size} codes of the tokenizer {name} ({fingerprint})")
+            used, tokens = self._perplexity(preparation)
+            expected = self.config.gate * min(self.size, tokens)
+            preparation.note(
+                f"targets: {self.size} codes of the tokenizer {name} ({fingerprint}), perplexity {used:.1f}"
+            )
+            if used < expected:
+                raise ConfigError(
+                    f"the codes of the tokenizer {name} have a perplexity of {used:.1f} of {self.size} on this corpus; "
+                    f"expected at least {expected:g}, as there is little to learn from fewer. "
+                    "Train a tokenizer longer and name its run by --previous, or set --objective.terms.0.target.gate 0 "
+                    "to use these codes all the same"
+                )
+
+    def _perplexity(self, preparation: Preparation) -> tuple[float, int]:
+        """Return exp of the entropy of the codes of plain windows, as this stage gets them, and the tokens' number."""
+        counts = torch.zeros(self.size)
+        for view in preparation.views(preparation.clips):
+            tokens = self.previous(clean_audio(view, "PreviousCodesTargetConfig"))
+            codes = tokenizer_of(self.previous.encoder).quantise(tokens).codes
+            codes = codes.flatten() if tokens.valid is None else codes[tokens.valid]
+            counts += torch.bincount(codes, minlength=self.size).cpu()
+            if counts.sum() >= _TOKENS_PER_CODE * self.size:
+                break
+        return float(torch.special.entr(counts / counts.sum()).sum().exp()), int(counts.sum())
 
     @torch.no_grad()
     def forward(self, masked_batch: MaskedBatch) -> Tensor:

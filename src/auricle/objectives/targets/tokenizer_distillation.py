@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ from auricle.objectives.targets.target import shuffle_clips
 
 # Tokens for each code that the first codes are fitted on.
 _TOKENS_PER_CODE = 30
+# Of a dimension of the previous model's output, so that one that is constant stays so.
+_LEAST_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,16 @@ class TokenizerDistillationConfig(ObjectiveConfig):
         previous: the model that is regressed; the previous stage must have these settings.
         estimator: between the codes and the regression; its input are the codes only.
         commitment: weight of the squared distance between a quantised vector and its code (beta).
+        commitment_dims: whether the distance is the `mean` over dimensions (as released) or their `sum`.
+        standardise: regress each dimension of the previous model's output with the mean and deviation that it has over
+            the corpus taken out, measured before the first step: what all tokens share says nothing about any of them.
     """
 
     previous: PreviousEncoderConfig
     estimator: DecoderConfig = field(default_factory=lambda: TransformerDecoderConfig(width=768, depth=3, heads=12))
     commitment: NonNegative = 1.0
+    commitment_dims: Literal["mean", "sum"] = "sum"
+    standardise: bool = False
 
 
 class TokenizerDistillation(Objective):
@@ -60,6 +68,9 @@ class TokenizerDistillation(Objective):
 
     sums: Tensor
     counts: Tensor
+    # Of each dimension of the previous model's output: saved, so that a resumed run needs no second measurement.
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, config: TokenizerDistillationConfig, encoder: Encoder, generator: torch.Generator) -> None:
         super().__init__()
@@ -79,6 +90,9 @@ class TokenizerDistillation(Objective):
         initialise_linear(self.head, generator)
         self.register_buffer("sums", torch.zeros(tokenizer.entries, dim), persistent=False)
         self.register_buffer("counts", torch.zeros(tokenizer.entries), persistent=False)
+        if config.standardise:
+            self.register_buffer("mean", torch.zeros(self.previous.width))
+            self.register_buffer("deviation", torch.ones(self.previous.width))
         self._candidates: Tensor | None = None
 
     def prepare(self, encoder: Encoder, preparation: Preparation) -> None:
@@ -87,6 +101,7 @@ class TokenizerDistillation(Objective):
         device = tokenizer.codebook.book.device
         means = StreamingKMeans(tokenizer.entries, preparation.generator, batch=_TOKENS_PER_CODE * tokenizer.entries)
         wanted, found, training = _TOKENS_PER_CODE * tokenizer.entries, 0, encoder.training
+        outputs = torch.zeros(2, self.previous.width, dtype=torch.float64)
         encoder.eval()
         with torch.no_grad():
             for view in preparation.views(preparation.clips):
@@ -95,11 +110,19 @@ class TokenizerDistillation(Objective):
                 unit = unit.flatten(0, 1) if tokens.valid is None else unit[tokens.valid]
                 means.partial_fit(unit)
                 found += len(unit)
+                if self.config.standardise:
+                    known = self.previous(clean_audio(view, "TokenizerDistillationConfig"))
+                    x = (known.x.flatten(0, 1) if known.valid is None else known.x[known.valid]).double()
+                    outputs += torch.stack([x.sum(0), x.square().sum(0)]).cpu()
                 if found >= wanted:
                     break
         encoder.train(training)
         report = means.finish()
         tokenizer.codebook.start(means.centres)
+        if self.config.standardise:
+            mean, square = outputs / found
+            self.mean.copy_(mean)
+            self.deviation.copy_((square - mean.square()).clamp(min=_LEAST_VARIANCE).sqrt())
         preparation.note(
             f"tokenizer: {tokenizer.entries} codes from {found} tokens, perplexity {report.perplexity:.0f}"
         )
@@ -113,13 +136,16 @@ class TokenizerDistillation(Objective):
         known: Tokens = self.previous(clean_audio(view, "TokenizerDistillationConfig"))
         check_grid(known.grid, tokens.grid, "the previous model")
         target = float32_or_wider(known.x)
+        if self.config.standardise:
+            target = (target - self.mean) / self.deviation
         if self.shuffled:
             target = shuffle_clips(target)
         codes = Tokens(self.lift(coded.x), tokens.grid, valid=tokens.valid)
         estimate = self.head(self.estimator(codes).x)
         with torch.autocast(target.device.type, enabled=False):
             estimate = estimate.to(target.dtype)
-            distance = (coded.unit - tokenizer.codebook.book[coded.codes]).square().sum(-1)
+            distance = (coded.unit - tokenizer.codebook.book[coded.codes]).square()
+            distance = distance.mean(-1) if self.config.commitment_dims == "mean" else distance.sum(-1)
             distil, commit = mean_where(unlikeness(estimate, target), valid), mean_where(distance, valid)
         self._remember(coded, valid, generator)
         return Loss(
@@ -161,7 +187,8 @@ class TokenizerDistillation(Objective):
         def share() -> Tensor:
             return torch.bincount(codes, minlength=tokenizer.entries) / max(1, len(codes))
 
-        made = regression_watch(unlikeness, estimate, target, valid, 1)
+        # Of length 1: the mean of such vectors is the constant with the greatest cosine.
+        made = regression_watch(unlikeness, estimate, F.normalize(target, dim=-1), valid, 1)
         return LazyWatch(
             {f"distil/{name}": maker for name, maker in made.items()}
             | {

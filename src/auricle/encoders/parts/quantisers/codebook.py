@@ -8,7 +8,7 @@ k-means gives the first codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,8 @@ class Codebook(nn.Module):
         book: `(K, dim)` buffer, rows of length 1.
         idle: `(K,)` int64 buffer, steps since a token was last assigned to each code.
     """
+
+    learns_codes: ClassVar[bool] = True
 
     book: Tensor
     idle: Tensor

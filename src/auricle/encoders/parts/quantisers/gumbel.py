@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -106,6 +106,8 @@ class GumbelQuantiser(nn.Module):
     Raises:
         ConfigError: a size below 1, an unknown `start`, or a width that the groups do not divide.
     """
+
+    learns_codes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ estimator and the commitment term are VQ-VAE's, arXiv 1711.00937, section 3.2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class KMeansLayer(nn.Module):
     Raises:
         ConfigError: the groups do not divide the width, or leave groups of one channel.
     """
+
+    learns_codes: ClassVar[bool] = True
 
     def __init__(self, config: KMeansLayerConfig, width: int, generator: torch.Generator | None = None) -> None:
         super().__init__()

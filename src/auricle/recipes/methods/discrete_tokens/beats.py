@@ -35,21 +35,25 @@ BEATS = Method(
     summary="BEATs: predict codes of a tokenizer that distils the previous model; the stages train one by one.",
     learns="tests/learning/test_learn_beats.py",
 )
-_TINY_CODES = "256 codes of 64 dimensions in the tokenizer; published: 1024 of 256"
+_TINY_CODES = (
+    "256 codes of 64 dimensions in the tokenizer, each a moving average of decay 0.9 that is moved to a token of the "
+    "batch after 3 steps without one; the model's output is standardised by dimension (published: 1024 of 256, decay "
+    "0.99, the output as it is)"
+)
 
 TOKENIZER_NOTES = FIRST_NOTES.replace(
     method="beats-tokenizer",
     faithful=(
         "the encoder's form with a layer of tanh units and 1024 codes of length 1 behind it (paper)",
-        "codes are moving averages (decay 0.99) of the tokens that chose them, begun by k-means; straight-through "
-        "gradient",
+        "codes are moving averages (decay 0.99, paper) of the tokens that chose them, begun by k-means; "
+        "straight-through gradient; the commitment is their mean squared error",
         "a transformer (3 layers, paper) regresses the previous model's last layer from codes alone, by cosine",
         INPUT,
     ),
     deviations=(
         "a code that no token chose for 20 steps is moved to a token of the batch",
         "k-means for the first codes runs on some thousand tokens before the first step",
-        "the commitment is a sum over dimensions; released code: their mean squared error",
+        "no dropout in the tokenizer: codes that differ by its noise only are one code when they are used",
     ),
     not_specified=searched(
         "paper, released code, which does not pre-train",
@@ -85,8 +89,10 @@ def _tokenizer_of(model: Recipe, codebook: CodebookConfig, estimator: Transforme
         name="beats-tokenizer",
         notes=TOKENIZER_NOTES,
         previous=model,
-        encoder=CodingEncoderConfig(body=model.encoder, codebook=codebook),
-        objective=TokenizerDistillationConfig(previous=_previous(model), estimator=estimator, commitment=1.0),
+        encoder=CodingEncoderConfig(body=model.encoder.replace(dropout=0.0, attention_dropout=0.0), codebook=codebook),
+        objective=TokenizerDistillationConfig(
+            previous=_previous(model), estimator=estimator, commitment=1.0, commitment_dims="mean"
+        ),
     )
 
 
@@ -104,8 +110,10 @@ def beats_tokenizer_paper() -> Recipe:
 def beats_tokenizer_tiny() -> Recipe:
     """Small scale: 256 codes of 64 dimensions, 300 steps."""
     model = beats_iter1_tiny()
-    made = _tokenizer_of(model, CodebookConfig(codes=256, dim=64), TransformerDecoderConfig(192, 2, 3))
+    codebook = CodebookConfig(codes=256, dim=64, decay=0.9, patience=3)
+    made = _tokenizer_of(model, codebook, TransformerDecoderConfig(192, 2, 3))
     return made.replace(
+        objective=made.objective.replace(standardise=True),
         notes=TOKENIZER_NOTES.with_deviations(
             *TINY, _TINY_CODES, "estimator of two blocks of width 192; published: three layers"
         ),

@@ -78,21 +78,21 @@ def musicfm_paper() -> Recipe:
 
 @MUSICFM.size("tiny")
 def musicfm_tiny() -> Recipe:
-    """Small scale: 4 blocks of width 144 on 5.12 s, 1024 codes, 1800 steps."""
+    """Small scale: 4 blocks of width 144 on 5.12 s, 256 codes, 1800 steps."""
     base = best_rq_tiny()
     return base.replace(
         name="musicfm",
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
             "encoder: a Conformer of 4 blocks of width 144; published: 12 of width 1024",
-            "1024 codes of vectors that are standardised over the clip; published: 4096, standardised over the corpus",
+            "256 codes; published: 4096",
             "windows of 5.12 s in batches of 24; published: 30 s",
         ),
         measure_statistics=True,
         frontend=preset("music128"),
         augment=_VIEWS,
         encoder=ConformerConfig.size("tiny", mels=128, positions="rotary_before", final_norm=True),
-        objective=_objective(RandomProjectionTargetConfig(codes=1024, dim=16, seed=142, norm="clip_channels")),
+        objective=_objective(RandomProjectionTargetConfig(codes=256, dim=16, seed=142, norm="none")),
         window=small_scale.window(5.12),
         loader=small_scale.loader(24),
         train=base.train.replace(steps=1800),

@@ -15,6 +15,7 @@ from auricle.objectives.predictive.stem_penalty import StemPenaltyConfig
 from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeLabelsConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.methods.discrete_tokens.best_rq import CORPUS_BINS
 from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
@@ -112,12 +113,15 @@ def w2v_bert_tiny() -> Recipe:
         size="tiny",
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
+            CORPUS_BINS,
             "encoder: a Conformer 144 wide of 6 layers, contrast at layer 3; published: 1024 wide, 12 and 12 layers",
             "windows of 2.56 s in batches of 32; published: a batch of 2048 utterances",
             "128 codes of width 128, 50 distractors; published: 1024 of width 1024, 100",
             "the temperature falls by a factor of 0.999 per step, to reach 0.5 in a short run",
             "constant weight of the prediction; re-implementation: rising from 0.1 to 1 over the warm-up",
         ),
+        measure_statistics=True,
+        frontend=preset("asr80_corpus"),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
         features=small_scale.FEATURES,

@@ -11,6 +11,7 @@ from auricle.recipes.methods.discrete_tokens.hubert import (
     DEVIATIONS,
     FAITHFUL,
     TINY,
+    TINY_ENCODER,
     hubert_paper,
     hubert_tiny,
 )
@@ -73,5 +74,5 @@ def wavlm_tiny() -> Recipe:
         name="wavlm",
         notes=NOTES.with_deviations(*TINY),
         augment=ViewPlanConfig(wave=(UtteranceMixConfig(),)),
-        encoder=WaveformTransformerConfig.size("tiny", depth=6, stem_gradient=1.0, bias="wavlm"),
+        encoder=WaveformTransformerConfig.size("tiny", **TINY_ENCODER, bias="wavlm"),
     )

@@ -15,6 +15,7 @@ from auricle.objectives.targets.code_uses import CodeDiversityConfig, CodeRegres
 from auricle.objectives.targets.inputs import PatchTargetConfig
 from auricle.objectives.targets.learned_codes import LearnedCodesConfig, TemperatureConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
+from auricle.recipes.methods.discrete_tokens.best_rq import CORPUS_BINS
 from auricle.recipes.notes import searched
 from auricle.training.train_config import TrainConfig
 
@@ -100,11 +101,14 @@ def decoar2_tiny() -> Recipe:
         size="tiny",
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
+            CORPUS_BINS,
             "encoder: 192 wide, 4 layers; published: 768 wide, 12 layers",
             "windows of 2.55 s in batches of 32; published: whole utterances",
             "2 x 64 codes; published: 2 x 320",
             "the temperature falls by a factor of 0.999 per step, to reach 0.5 in a short run",
         ),
+        measure_statistics=True,
+        frontend=preset("asr80_corpus"),
         window=small_scale.window(2.55),
         loader=small_scale.loader(32),
         features=small_scale.FEATURES,

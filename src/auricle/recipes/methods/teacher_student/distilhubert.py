@@ -10,7 +10,7 @@ from auricle.objectives.predictive.masked_prediction import MaskedPredictionConf
 from auricle.objectives.targets.frozen import LayerDistillationConfig
 from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
 from auricle.recipes import Method, Notes, Recipe, Reference, small_scale
-from auricle.recipes.methods.discrete_tokens.hubert import hubert_1_tiny, hubert_paper
+from auricle.recipes.methods.discrete_tokens.hubert import TINY_ENCODER, hubert_paper, hubert_tiny
 from auricle.training.train_config import TrainConfig
 
 DISTILHUBERT = Method(
@@ -73,16 +73,15 @@ def distilhubert_paper() -> Recipe:
 @DISTILHUBERT.size("tiny")
 def distilhubert_tiny() -> Recipe:
     """Small scale: two layers of width 192; the teacher is HuBERT's first iteration."""
-    return _from(hubert_1_tiny(), layers=(2, 4, 6), hidden=192).replace(
+    return _from(hubert_tiny(), layers=(2, 4, 6), hidden=192).replace(
         notes=NOTES.with_deviations(
             *small_scale.DEVIATIONS,
-            "student: 64 channels in the stem with a norm over channels, 192 wide, two layers; published: 512 "
-            "channels, a norm in the first convolution, 768 wide",
-            "windows of 2.56 s in batches of 32 for 450 steps at decay 0.01, not clipped; published: batch 24 for "
+            "student: 64 channels in the stem, 192 wide, two layers; published: 512 channels, 768 wide",
+            "windows of 1.28 s in batches of 32 for 450 steps at decay 0.01, not clipped; published: batch 24 for "
             "200,000 steps at decay 1e-6, clipped at 5",
             "the teacher is HuBERT's first iteration, whose layers 2, 4 and 6 are predicted; published: the second "
             "iteration, layers 4, 8 and 12",
         ),
-        encoder=WaveformTransformerConfig.size("tiny", depth=2, stem_gradient=1.0),
+        encoder=WaveformTransformerConfig.size("tiny", **{**TINY_ENCODER, "depth": 2}),
         train=small_scale.train(450, 5e-4, weight_decay=0.01),
     )
