@@ -114,7 +114,9 @@ def gains(results: Sequence[Result], folder: Path | str) -> tuple[Sheet, str]:
         A sheet of paired gains with 95 % intervals, and what follows from it in one sentence.
     """
     book = ResultBook.collect([folder])
-    encoders = {result.role: result.encoder_fingerprint for result in results}
+    encoders: dict[Role, str] = {}
+    for result in results:  # a second result of a role reads other features
+        encoders.setdefault(result.role, result.encoder_fingerprint)
     controls: list[Role] = [role for role in encoders if role != "pretrained"]
     pairs = {role: compare_results(book, encoders["pretrained"], encoders[role]).pairs for role in controls}
     probes = list(dict.fromkeys(pair.shared for found in pairs.values() for pair in found))
