@@ -30,7 +30,7 @@ from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
 from auricle.errors import AuricleError
-from auricle.evaluation.controls import baseline
+from auricle.evaluation.controls import baseline, controls
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.probing import evaluated_on
@@ -192,7 +192,7 @@ def run(cell: str, args: argparse.Namespace) -> None:
             found["training"] = train(cell, recipe, int(seed), args)
             found["signal"] = signal(args.work / cell, args)
             model = load(args.work / cell)
-            control = EvaluatedEncoder(model.encoder.randomised(int(seed)), "random", False)
+            control = controls(model.encoder, ("random",), seed=int(seed))[0]
             found["tasks"] = evaluated(cell, [model, control], args)
     file.write_text(json.dumps(found, indent=1, allow_nan=True) + "\n")
 
