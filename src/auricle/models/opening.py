@@ -128,12 +128,10 @@ def load(
         >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
     """
     found = _open(str(what), trust_remote_code, step)
-    found = replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
     place = find_device(device)
-    found.encoder.to(place)
-    chosen = find_precision(precision, place)
-    found.encoder.precision = chosen
-    return found
+    # First: where other features are read, a classifier keeps the encoder as it was opened.
+    found.encoder.to(place).precision = find_precision(precision, place)
+    return replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
 
 
 def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
