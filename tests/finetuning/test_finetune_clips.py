@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auricle.audio.batch import Features
+from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
+from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.corpus.table import Corpus
+from auricle.encoders.audio_ntt import AudioNTTConfig
+from auricle.encoders.features import LAYERS, OUTPUT
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.finetuning.clips import (
@@ -24,6 +28,9 @@ from auricle.finetuning.clips import (
     reading_order,
 )
 from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.model import TunedModel
+from auricle.finetuning.run import finetune_encoder
+from auricle.tasks.card import TaskCard
 
 TRUTH = np.eye(3, dtype=bool)[np.arange(12) % 3]
 
@@ -163,13 +170,39 @@ def test_clips_are_read_once_and_broken_ones_listed(tones: Callable[..., Corpus]
     np.testing.assert_allclose(clips[0].shape, (6400,))
 
 
-def test_clips_are_read_together_by_length(tones: Callable[..., Corpus], encoder: FrozenEncoder) -> None:
+def test_layers_on_other_grids_are_fine_tuned_without_padding_in_evaluation(
+    tones: Callable[..., Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output alone is exact under padding; layers whose grids are not the output's are not."""
+    corpus = tones(24, seconds=[0.4 + 0.1 * (i % 2) for i in range(24)])
+    config = FinetuneConfig(epochs=1, batch=4, mode="head", precision="fp32")
+    card = TaskCard(name="toy", labels="single", protocol="folds", folds=3)
+    seen: list[set[int]] = []
+    predict = TunedModel.predict
+
+    def recorded(model: TunedModel, audio: Audio, precision: str) -> torch.Tensor:
+        seen.append(set(audio.lengths.tolist()))
+        return predict(model, audio, precision)
+
+    monkeypatch.setattr(TunedModel, "predict", recorded)
+    padded = {}
+    for name, features in (("output", OUTPUT), ("layers", LAYERS)):
+        ntt = AudioNTTConfig(width=64, channels=16).build()
+        frozen = FrozenEncoder(LogMelConfig(mels=64).build(), ntt, name="ntt", features=features)
+        seen.clear()
+        (result,) = finetune_encoder(
+            frozen, card, corpus, out=tmp_path / name, config=config, seeds=1, controls=False, progress=False
+        )
+        padded[name] = any(len(lengths) > 1 for lengths in seen), any("were padded" in note for note in result.notes)
+    assert padded == {"output": (True, False), "layers": (False, True)}
+
+
+def test_clips_are_read_together_by_length(tones: Callable[..., Corpus]) -> None:
     corpus = tones(12)
     clips = Clips(corpus, 16000, 100)
-    together = list(reading_order(clips, np.arange(12), encoder.encoder, 5))
+    together = list(reading_order(clips, np.arange(12), 5, exact=True))
     assert sorted(i for group in together for i in group) == list(range(12))
     assert max(len(group) for group in together) == 5
-    encoder.encoder.abilities = frozenset()  # type: ignore[misc]
-    apart = list(reading_order(clips, np.arange(12), encoder.encoder, 5))
+    apart = list(reading_order(clips, np.arange(12), 5, exact=False))
     assert sorted(i for group in apart for i in group) == list(range(12))
     assert all(len({len(clips[i]) for i in group}) == 1 for group in apart)

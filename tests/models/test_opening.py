@@ -72,6 +72,23 @@ def test_a_fine_tuned_folder_by_each_of_its_names(encoder: FrozenEncoder, tmp_pa
         load(inner.parent)
 
 
+def test_a_classifier_keeps_its_features_and_has_the_device_and_precision_of_the_model(
+    encoder: FrozenEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    to = FrozenEncoder.to
+    monkeypatch.setattr(FrozenEncoder, "to", lambda self, place: (moved.append(self), to(self, place))[1])
+    plain = load(tuned(encoder, tmp_path / "tuned"), device="cpu", precision="bf16")
+    moved.clear()
+    other = load(tmp_path / "tuned", device="cpu", precision="bf16", features="layers")
+    assert other.head is not None
+    assert moved == [other.head.encoder]
+    assert (other.encoder.features, other.head.encoder.features) == (LAYERS, OUTPUT)
+    assert (other.encoder.precision, other.head.encoder.precision) == ("bf16", "bf16")
+    assert other.encoder.device == other.head.encoder.device == torch.device("cpu")
+    assert np.array_equal(other.predict(WAVE, 16000), plain.predict(WAVE, 16000))
+
+
 def test_the_hub_a_published_file_and_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
