@@ -111,6 +111,19 @@ def test_positions_of_a_decoder(auricle: Command) -> None:
     auricle.works(*changed([*words, f"--{positions[0]}", positions[1]], "--out", "sinusoid"))
 
 
+@executes("as there is little to learn from fewer")
+def test_codes_of_a_poor_tokenizer(auricle: Command, data: Path) -> None:
+    tones(data, 24)
+    words = [*pretrain("beats", *SHORT), "--objective.terms.0.target.gate", "0.999"]
+    message = auricle.refused(*words)
+    tokenizer = ["pretrain", "beats-tokenizer", *pretrain("beats", *SHORT, out="tokenizer")[2:]]
+    auricle.works(*changed(tokenizer, "--train.steps", "4"))
+    flag = after(message, "Train a tokenizer longer and name its run by ")
+    auricle.begins(*changed([*words, flag, "tokenizer"], "--out", "named"))
+    gate, value = after(message, "or set ", r"([\w.-]+ 0) to use these codes").split()
+    auricle.works(*changed(words, gate, value))
+
+
 @executes(
     "codes and tokens do not pair",
     "or set --previous to the run folder of such a stage",

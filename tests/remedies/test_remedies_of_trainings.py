@@ -151,9 +151,31 @@ def test_frames_that_repeat(auricle: Command, tmp_path: Path, impatient: None) -
     sounds(tmp_path / "data", alternating)
     words = train("apc", "near", "--encoder.width", "64", steps=8)
     said = events(auricle, words)
-    flag = after(said, "or predict further ahead (", r"([\w.-]+)\)")
+    flag = after(said, "or predict further ahead (", r"([\w.-]+);")
     assert "Repeating" not in events(auricle, changed([*words, flag, "25"], "--out", "far"))
     flag = after(said, "last frame is as good: train longer, raise ", r"([\w.-]+)")
     auricle.works(*changed(changed(changed(words, flag, "1e-2"), "--train.steps", "60"), "--out", "longer"))
     last = json.loads(Path("longer/metrics.jsonl").read_text().splitlines()[-1])
     assert last["future"] < last["future/copy_last"]
+    words = train("cpc", "contrast", "--objective.pool", "clip", steps=8)
+    flag = after(events(auricle, words), "(--objective.ahead; ", r"([\w.-]+) of a contrast\)")
+    assert "Repeating" not in events(auricle, changed(changed(words, flag, "25"), "--out", "later"))
+
+
+@executes("Which clip it is predicts as much")
+def test_clips_that_are_known_by_their_sound(auricle: Command, tmp_path: Path, impatient: None) -> None:
+    def coloured(number: int) -> np.ndarray:
+        """Steady noise in a band of each clip's own: what follows is as uncertain near as far."""
+        spectrum = np.fft.rfft(noise(number, 16000))
+        centre = 300 * 1.35**number
+        sound = np.fft.irfft(spectrum * np.exp(-0.5 * ((np.arange(8001) - centre) / (0.15 * centre)) ** 2))
+        return 0.2 * sound / np.abs(sound).max()
+
+    sounds(tmp_path / "data", coloured)
+    words = train("cpc", "batch", "--objective.pool", "batch", steps=24)
+    said = events(auricle, words)
+    assert "shortcut at step" in said
+    flag, value = after(said, "take negatives from the same clip (", r"([\w.-]+ \w+)\)").split()
+    assert "Which clip" not in events(auricle, changed(changed(words, flag, value), "--out", "clip"))
+    assert "or train longer" in said
+    auricle.begins(*changed(changed(words, "--train.steps", "200"), "--out", "longer"))

@@ -110,7 +110,7 @@ def test_healthy_terms_say_nothing() -> None:
     ("changes", "words"),
     [
         ({"future/accuracy_12": 0.395}, r"shortcut .*future/accuracy_12, the farthest, 0\.3950.*--objective.pool clip"),
-        ({"future/copy_accuracy": 0.4}, r"of repeating the present 0\.4000"),
+        ({"future/copy_accuracy": 0.4}, r"nothing learned .*of repeating the present 0\.4000\. .*--objective.first"),
     ],
 )
 def test_a_contrast_with_the_future_that_knows_the_clip_only(changes: dict[str, float], words: str) -> None:
@@ -126,6 +126,19 @@ def test_a_contrast_with_the_future_that_knows_the_clip_only(changes: dict[str, 
     assert CollapseAlarm(patience=100)(500, {"future/accuracy_1": 0.4, "future/chance_accuracy": 0.1}) is None
     flat = {f"future/accuracy_{step}": 0.06 for step in range(1, 13)} | {"future/chance_accuracy": 1 / 17}
     assert not CollapseAlarm(patience=100).signs(500, flat)
+
+
+def test_what_negatives_of_the_same_clip_rule_out_is_no_sign() -> None:
+    line = {"future/accuracy": 0.094, "future/chance_accuracy": 1 / 11, "future/copy_accuracy": 0.183}
+    alarm = CollapseAlarm(patience=0)
+    # At chance it repeats nothing.
+    assert {name: kind for name, (kind, _) in alarm.signs(1, line).items()} == {"future/accuracy": "guess"}
+    learned = line | {"future/accuracy": 0.15}
+    assert {name: kind for name, (kind, _) in alarm.signs(1, learned).items()} == {"future/copy_accuracy": "copy"}
+    flat = {f"future/accuracy_{step}": 0.4 for step in range(1, 13)} | {"future/chance_accuracy": 1 / 11}
+    assert [reported(name)["future/pool_clip"] for name in ("cpc", "wav2vec", "vq-wav2vec")] == [1.0] * 3
+    assert alarm.signs(1, flat | {"future/pool_clip": 0.0})["future/accuracy_1"][0] == "identity"
+    assert not alarm.signs(1, flat | {"future/pool_clip": 1.0})
 
 
 # What objectives report, by recipe: what is measured, the guess that it must beat, the sign, whether more is better.

@@ -126,7 +126,7 @@ _REMEDIES = {
     ),
     "copy": (
         "Repeating the last frame is as good: train longer, raise --train.lr, or predict further ahead "
-        "(--objective.ahead)"
+        "(--objective.ahead; --objective.first of a contrast)"
     ),
     "identity": (
         "Which clip it is predicts as much as its past does: take negatives from the same clip (--objective.pool "
@@ -161,8 +161,9 @@ class CollapseAlarm:
     - codes that are predicted no better than by their frequencies: `<term>/code_accuracy` not above `<term>/majority`,
       and the part `<term>` not below `<term>/unigram`. Both numbers are of one batch, in which few tokens of many
       codes make either baseline look better than it is: where both are present, both must hold;
-    - in a contrast with the future: `<term>/accuracy` not above `<term>/copy_accuracy`, of repeating the present, or
-      falling by less than a twentieth from the nearest step (`<term>/accuracy_1`) to the farthest;
+    - in a contrast with the future: `<term>/accuracy` above chance, but not above `<term>/copy_accuracy`, of repeating
+      the present; where `<term>/pool_clip` is not 1, `<term>/accuracy` that falls by less than a twentieth from the
+      nearest step (`<term>/accuracy_1`) to the farthest;
     - the part `<term>` not below `<term>/constant` (nor its mean over tokens, which is `<term>/position_ratio` times
       `<term>/position`, where the part is a sum), or not below `<term>/copy_last`; `<term>/error` not below
       `<term>/constant_error`.
@@ -238,15 +239,15 @@ def guesses(step: int, line: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
             known = [
                 values[n] for n in (f"{path}/{x}" for x in ("chance_accuracy", "majority", "chance")) if n in values
             ]
+            copied = values.get(f"{path}/copy_accuracy")
             if known and _is_chance(value, known[0]):
                 found[name] = ("guess", f"{name} is {value:.4f} after {step} steps, by chance {known[0]:.4f}")
-            copied = values.get(f"{path}/copy_accuracy")
-            if copied is not None and value <= copied:
+            elif copied is not None and value <= copied:
                 found[f"{path}/copy_accuracy"] = (
-                    "identity",
+                    "copy",
                     f"{name} is {value:.4f} after {step} steps, of repeating the present {copied:.4f}",
                 )
-        elif last == "accuracy_1":
+        elif last == "accuracy_1" and not values.get(f"{path}/pool_clip"):
             far = _farthest(path, values)
             if far is not None and far[1] > 0.95 * value > 1.5 * 0.95 * values.get(f"{path}/chance_accuracy", 0.0):
                 found[name] = (

@@ -110,7 +110,8 @@ class FutureContrast(Objective):
     """Classifies candidates into the one that follows a context and those that do not, for K steps ahead.
 
     Features and predictions are compared in float32 (or wider). Gradients flow into the candidates, true and wrong: the
-    stem learns from them. For the monitored scalars see `contrast_watch`; `codes/perplexity` is that of the quantisers.
+    stem learns from them. For the monitored scalars see `contrast_watch`; `future/pool_clip` is 1 where all negatives
+    are of the same clip, `codes/perplexity` that of the quantisers.
     """
 
     needs = frozenset({Ability.CAUSAL})
@@ -170,6 +171,8 @@ class FutureContrast(Objective):
             for name, (weight, more) in inner_code_losses(quantised, config.diversity).items():
                 total, parts[name] = total + weight * more, more.detach()
         made = contrast_watch(scored, config.loss, config.negative_weight, out.x.detach())
+        # Which clip it is helps only where other clips are candidates (see `CollapseAlarm`).
+        made["future/pool_clip"] = lambda: total.new_tensor(float(config.pool == "clip"))
         return Loss(total, parts, LazyWatch(made | inner_code_watch(quantised)))
 
     def _quantised(self, tokens: Tokens, generator: torch.Generator, wide: int) -> list[Quantised]:
