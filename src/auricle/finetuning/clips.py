@@ -207,8 +207,15 @@ def longest_window(frontend: FrontEnd, encoder: Encoder, max_seconds: float | No
     return min(limits) if limits else None
 
 
-def reading_order(clips: Clips, rows: NDArray[np.int64], batch: int, *, exact: bool) -> Iterator[list[int]]:
-    """Yield positions of clips to read together: of similar length, or, unless padding is `exact`, of one length."""
+def reading_order(clips: Clips, rows: NDArray[np.int64], exact: bool, batch: int) -> Iterator[list[int]]:
+    """Yield positions of clips to read together: of similar length, or of one length unless padding is exact.
+
+    Args:
+        clips: decoded clips.
+        rows: `(n,)` corpus rows.
+        exact: whether padding changes nothing that is read, see `FrozenEncoder.exact_padding`.
+        batch: clips of a group.
+    """
     seconds = np.asarray(clips.corpus.column("seconds"), dtype=np.float64)[rows]
     lengths = seconds
     if not exact:

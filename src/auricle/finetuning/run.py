@@ -339,7 +339,7 @@ def _notes(
     if last > len(heads) / 2:
         notes.append(f"{last} of {len(heads)} trainings were best at their last epoch: more epochs may help")
     ragged = float(np.ptp(seconds)) > 0.01
-    if ragged and config.batch > 1 and not encoder.exact_padding:
+    if ragged and not encoder.exact_padding and config.batch > 1:
         notes.append("clips of several lengths were padded in training, which changes what is read of this encoder")
     if config.spec_freq > 0 and not isinstance(encoder.frontend, SpectralFrontEnd):
         notes.append("this front end has no frequency bands: only time was masked")

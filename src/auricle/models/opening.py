@@ -129,7 +129,7 @@ def load(
     """
     found = _open(str(what), trust_remote_code, step)
     place = find_device(device)
-    # First: where other features are read, a classifier keeps the encoder as it was opened.
+    # Before other features are read: the encoder that reads them is a copy, and a classifier keeps this one.
     found.encoder.to(place).precision = find_precision(precision, place)
     return replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
 
