@@ -69,8 +69,10 @@ CANDIDATES: dict[str, Callable[[], Recipe]] = {
     "cola, windows of 2.56 s": lambda: changed("cola", window={"seconds": 2.56}),
     "cola, width 1024": lambda: changed("cola", encoder={"width": 1024}),
     "cola, cosine similarity": lambda: changed("cola", objective={"loss": _COSINE}),
-    "cola, NT-Xent": lambda: changed("cola", objective={"loss": _NT_XENT}, train={"schedule": "cosine"}),
-    "cola, NT-Xent, mixed and resized": lambda: changed(
+    "cola, NT-Xent, cosine schedule": lambda: changed(
+        "cola", objective={"loss": _NT_XENT}, train={"schedule": "cosine"}
+    ),
+    "cola, NT-Xent, mixed and resized, cosine schedule": lambda: changed(
         "cola", objective={"loss": _NT_XENT}, augment={"feature": _MIXED}, train={"schedule": "cosine"}
     ),
     "byol-a": lambda: get_recipe("byol-a"),

@@ -181,3 +181,53 @@ def test_a_changed_folder_is_refused_on_resumption(sounds: Path) -> None:
     soundfile.write(sounds / "d.wav", noise(300, seed=4), RATE)
     with pytest.raises(CheckpointError, match="have changed since the checkpoint"):
         config.build(FRONT).load_state_dict(state)
+
+
+def test_a_silent_impulse_response_is_skipped(rooms: Path) -> None:
+    """Its first channel is read: one with sound in the second only is silent, too."""
+    response, _ = soundfile.read(rooms / "1.wav")
+    soundfile.write(rooms / "0.wav", response * [0, 1], RATE, subtype="FLOAT")
+    op, audio = RecordedRoomConfig(p=1.0, folder=str(rooms)).build(), ragged(*[2000] * 8)
+    with pytest.warns(UserWarning, match=r"skipped .*0\.wav: silent: every sample is 0; remove it from the folder"):
+        made, certified = op(audio, seeded())
+    assert set(certified["room_file"].tolist()) == {0, 1}
+    (rooms / "0.wav").unlink()
+    only, _ = RecordedRoomConfig(p=1.0, folder=str(rooms)).build()(audio, seeded())
+    torch.testing.assert_close(made.wave, only.wave)
+    assert (made.wave.abs().amax(1) > 0.01).all()
+    soundfile.write(rooms / "1.wav", np.zeros(100), RATE)
+    silent = RecordedRoomConfig(p=1.0, folder=str(rooms)).build()
+    with pytest.warns(UserWarning, match="silent"), pytest.raises(ConfigError, match="none of the 1 recording"):
+        silent(audio, seeded())
+
+
+def test_a_home_that_does_not_exist_is_a_setting_out_of_range() -> None:
+    for config, setting in ((RecordedNoiseConfig, "noise"), (RecordedRoomConfig, "room")):
+        with pytest.raises(ConfigError, match=rf"augment.{setting}.folder is ~no-one-here/a, and ~no-one-here is the"):
+            config(folder="~no-one-here/a")
+
+
+def test_links_in_circles_are_followed_once(sounds: Path) -> None:
+    before = list_recordings(str(sounds), "augment.noise.folder")
+    (sounds / "more" / "again").symlink_to(sounds, target_is_directory=True)
+    assert list_recordings(str(sounds), "augment.noise.folder") == before
+    # Links to other folders are followed.
+    other = sounds.parent / "other"
+    other.mkdir()
+    soundfile.write(other / "d.wav", noise(300, seed=4), RATE)
+    (sounds / "linked").symlink_to(other, target_is_directory=True)
+    names = [path.name for path, _ in list_recordings(str(sounds), "augment.noise.folder").files]
+    assert names == ["a.wav", "b.flac", "d.wav", "c.wav"]
+
+
+def test_advice_is_about_the_folder(sounds: Path) -> None:
+    (sounds / "picture.wav").write_bytes(b"\x89PNG" + bytes(100))
+    soundfile.write(sounds / "zero.wav", np.zeros(0), RATE)
+    listed = list_recordings(str(sounds), "augment.noise.folder")
+    said = " ".join(listed.skipped)
+    assert said.count("remove it from the folder") >= 2
+    assert "corpus" not in said
+    recordings = Recordings(str(sounds), "augment.noise.folder")
+    (sounds / "a.wav").write_bytes(b"\x89PNG" + bytes(100))
+    with pytest.warns(UserWarning, match="remove it from the folder"):
+        recordings.whole(0, RATE)

@@ -156,7 +156,8 @@ def test_layers_on_other_grids_are_not_averaged() -> None:
     torch.testing.assert_close(found.x, expected)
     coarse = of_frames(None, FeaturesConfig((1,), "mean", "mean"), coarse=True)
     with pytest.raises(
-        ConfigError, match=r"no layer has tokens of the output's shape .*; set features.tokens to output"
+        ConfigError,
+        match=r"no layer has tokens of the output's shape .*; set --features output \(Python: tokens='output'\)",
     ):
         coarse.embed(noise(0.5), RATE)
 
@@ -226,12 +227,12 @@ def test_a_callable_has_an_output_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"layers": "all"}, "own pooling is for its output; set features.vector"),
+        ({"layers": "all"}, "own pooling is for its output; set --features.vector to"),
         ({"layers": (), "vector": "mean"}, "expected different numbers"),
         ({"layers": (1, 1), "vector": "mean"}, "expected different numbers"),
         ({"layers": (-1,), "vector": "mean"}, "of at least 0"),
         ({"layers": "some", "vector": "mean"}, "expected 'output' or 'all'"),
-        ({"tokens": "mean"}, "names no layers to average"),
+        ({"tokens": "mean"}, "names no layers to average; set --features.layers to all"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:

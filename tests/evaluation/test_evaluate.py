@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from auricle.corpus.table import Corpus
+from auricle.encoders.features import LAYERS
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError, CorpusError
 from auricle.evaluation.controls import evaluated_encoders
@@ -209,3 +210,17 @@ def test_settings_are_selected_by_the_headline_metric(
     given["config"] = given["config"].replace(search=SEARCH.replace(metric="accuracy"))
     (asked,) = evaluate([encoder], CARD, rare, **given)
     assert [one.chosen[0]["metric"] for one in (usual, named, asked)] == ["accuracy", "macro_f1", "accuracy"]
+
+
+def test_the_output_is_probed_once_beside_other_features(
+    tones: Callable[..., Corpus], encoder: FrozenEncoder, quick: dict
+) -> None:
+    layers, given = encoder.reading(LAYERS, marked=True), {**quick, "config": ALONE, "probes": ("linear",)}
+    found = evaluate([layers], CARD, tones(), **given)
+    assert [(r.encoder, r.role) for r in found] == [
+        ("toy encoder (all layers)", "pretrained"),
+        ("toy encoder", "pretrained"),
+    ]
+    (alone,) = evaluate([encoder], CARD, tones(), **given)
+    assert alone == found[1]
+    assert evaluate([layers, encoder], CARD, tones(), **given) == found

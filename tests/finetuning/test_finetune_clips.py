@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from auricle.audio.batch import Features
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.corpus.table import Corpus
+from auricle.encoders.features import LAYERS
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.encoders.slice_cnn import SliceCNNConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.finetuning.clips import (
     Batches,
@@ -24,6 +28,10 @@ from auricle.finetuning.clips import (
     reading_order,
 )
 from auricle.finetuning.config import FinetuneConfig
+from auricle.finetuning.run import finetune_encoder
+from auricle.models.finetuned import load_finetuned
+from auricle.results.predictions import load_predictions
+from auricle.tasks.card import TaskCard
 
 TRUTH = np.eye(3, dtype=bool)[np.arange(12) % 3]
 
@@ -163,13 +171,41 @@ def test_clips_are_read_once_and_broken_ones_listed(tones: Callable[..., Corpus]
     np.testing.assert_allclose(clips[0].shape, (6400,))
 
 
-def test_clips_are_read_together_by_length(tones: Callable[..., Corpus], encoder: FrozenEncoder) -> None:
+def test_clips_are_read_together_by_length(tones: Callable[..., Corpus]) -> None:
     corpus = tones(12)
     clips = Clips(corpus, 16000, 100)
-    together = list(reading_order(clips, np.arange(12), encoder.encoder, 5))
+    together = list(reading_order(clips, np.arange(12), True, 5))
     assert sorted(i for group in together for i in group) == list(range(12))
     assert max(len(group) for group in together) == 5
-    encoder.encoder.abilities = frozenset()  # type: ignore[misc]
-    apart = list(reading_order(clips, np.arange(12), encoder.encoder, 5))
+    apart = list(reading_order(clips, np.arange(12), False, 5))
     assert sorted(i for group in apart for i in group) == list(range(12))
     assert all(len({len(clips[i]) for i in group}) == 1 for group in apart)
+
+
+def test_layers_on_other_grids_are_predicted_as_if_each_clip_were_alone(
+    tones: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    config = SliceCNNConfig(channels=(8, 8, 8), mels=32)
+    plain = FrozenEncoder(KaldiFbankConfig(mels=32).build(), config.build(), name="slices")
+    layers = plain.reading(LAYERS)
+    corpus = tones(12, seconds=[0.4, 0.5] * 6)
+    card = TaskCard(name="toy", labels="single", protocol="folds", folds=3)
+    how: dict[str, Any] = {
+        "config": FinetuneConfig(epochs=1, batch=6, precision="fp32"),
+        "controls": False,
+        "device": "cpu",
+        "progress": False,
+    }
+    (output,) = finetune_encoder(plain, card, corpus, out=tmp_path / "output", **how)
+    assert not any("were padded in training" in note for note in output.notes)
+    (found,) = finetune_encoder(layers, card, corpus, out=tmp_path, **how)
+    padded = "clips of several lengths were padded in training, which changes what is read of this encoder"
+    assert padded in found.notes
+    saved = load_finetuned(tmp_path / "finetuned" / found.key)
+    predictions: Any = load_predictions(tmp_path / str(found.predictions))
+    mine = predictions.fold == [chosen["fold"] for chosen in found.chosen].index(saved.card["fold"])
+    names = {f"{clip.file}@{clip.start:.6f}": row for row, clip in enumerate(corpus)}
+    rows = [names[unit] for unit in predictions.names[mine]]
+    assert len({len(corpus.audio(row, 16000)) for row in rows}) == 2
+    alone = np.stack([saved.predict(corpus.audio(row, 16000), 16000) for row in rows])
+    np.testing.assert_allclose(predictions.scores[0][mine], alone, atol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 
 from auricle.cli import main
 from auricle.corpus.table import Corpus
+from auricle.encoders.features import LAYERS
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError, StorageError
 from auricle.evaluation.driver import EvaluationConfig
@@ -65,6 +67,19 @@ def test_tasks_with_data_are_evaluated_and_the_others_named(root: Path, encoder:
         ("esc50", "xares_linear", "xares"),
         ("esc50", "xares_knn", "xares"),
     ]
+
+
+def test_the_output_is_probed_beside_other_features_by_strict_protocol(
+    root: Path, encoder: FrozenEncoder, tmp_path: Path
+) -> None:
+    model = Model(encoder.reading(LAYERS), None, tmp_path / "run")
+    run: dict[str, Any] = {"config": CONFIG, "progress": False}
+    found = run_suite(model, "toy", root, probes=("linear", "knn"), **run).results
+    layers = LAYERS.words
+    assert [(r.probe, r.features) for r in found] == [("linear", layers), ("knn", layers), ("linear", "output")]
+    run["config"] = EvaluationConfig(controls=False)
+    by_kit = run_suite(model, "toy", root, protocol="xares", **run).results
+    assert [(r.probe, r.features) for r in by_kit] == [("xares_linear", layers), ("xares_knn", layers)]
 
 
 def test_refusals(root: Path, encoder: FrozenEncoder, tmp_path: Path) -> None:

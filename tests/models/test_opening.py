@@ -72,6 +72,21 @@ def test_a_fine_tuned_folder_by_each_of_its_names(encoder: FrozenEncoder, tmp_pa
         load(inner.parent)
 
 
+def test_a_classifier_is_where_its_encoder_is_whatever_is_read_of_that(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    place = tuned(encoder, tmp_path / "tuned")
+    half = load(place, device="cpu", precision="bf16", features="layers")
+    assert half.head is not None
+    assert (half.encoder.features, half.head.encoder.features) == (LAYERS, OUTPUT)
+    assert half.encoder.precision == half.head.encoder.precision == "bf16"
+    expected = load(place, device="cpu", precision="bf16").predict(WAVE, 16000)
+    assert np.array_equal(half.predict(WAVE, 16000), expected)
+    assert not np.array_equal(load(place, device="cpu", features="layers").predict(WAVE, 16000), expected)
+    # A device without arithmetic shows where a model was put.
+    moved = load(place, device="cuda" if torch.cuda.is_available() else "cpu", features="layers")
+    assert moved.head is not None
+    assert moved.head.encoder.device == moved.encoder.device == next(moved.encoder.encoder.parameters()).device
+
+
 def test_the_hub_a_published_file_and_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from auricle.encoders.features import OUTPUT
 from auricle.errors import ConfigError
 from auricle.recipes import Notes, Recipe, Reference, get_recipe, load_recipe, recipes
 from auricle.recipes.notes import searched
@@ -182,3 +183,12 @@ def test_a_recipe_of_version_0_1_is_read(tmp_path: Path) -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
     (tmp_path / "recipe.json").write_text(json.dumps(OLD))
     assert load_recipe(tmp_path) == recipe
+
+
+@pytest.mark.parametrize(("name", "size"), ALL)
+def test_what_is_read_of_an_encoder_is_a_deviation_where_it_is_not_the_output(name: str, size: str) -> None:
+    stage: Recipe | None = get_recipe(name, size)
+    while stage is not None:
+        said = [line for line in stage.notes.deviations if "are read instead of the output (features)" in line]
+        assert len(said) == (stage.features != OUTPUT), (stage.name, size)
+        stage = stage.previous

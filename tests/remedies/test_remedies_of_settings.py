@@ -41,6 +41,25 @@ def test_an_encoder_without_layers(auricle: Command, tmp_path: Path) -> None:
     auricle.works(*changed(words, *flag))
 
 
+@executes(
+    "set --features.layers to all",
+    "set --features.vector to mean or mean_std",
+    "set --features output (Python: tokens='output')",
+)
+def test_features_that_contradict_each_other(auricle: Command, tmp_path: Path) -> None:
+    tones(tmp_path / "data", 8)
+    words = ["pretrain", "cola", "--data", "data", "--out", "run", "--loader.batch", "4", "--loader.workers", "0"]
+    words += ["--train.steps", "2", "--train.warmup-steps", "0", "--train.threads", "1", "--window.seconds", "1"]
+    layers = after(auricle.refused(*words, "--features.tokens", "mean"), "to average; set ", r"(\S+ to all)")
+    words += ["--features.tokens", "mean", *layers.split(" to ")]
+    vector = after(auricle.refused(*words), "for its output; set ", r"(\S+ to mean) or").split(" to ")
+    # The first layer alone: features of samples or frames, of another shape than the output.
+    auricle.works(*changed(words, "--features.layers", "0"), *vector)
+    words = ["embed", "run", "--data", "data", "--out", "v.csv"]
+    flag = after(auricle.refused(*words), "no layer has tokens of the output's shape", r".*; set (--features output)")
+    auricle.works(*words, *flag.split())
+
+
 @executes("set loader.buckets to 4 or more")
 def test_batches_of_clips_of_all_lengths(auricle: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,13 @@ from auricle.audio.batch import Features
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.contract import Encoder
 from auricle.encoders.spectrogram_layouts import layout
-from auricle.errors import TrainingError
+from auricle.errors import Terminated, TrainingError
 from auricle.objectives.contrastive.two_views import ContrastiveConfig
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.training import loop
+from auricle.training import checkpoint, loop
 from auricle.training.batch_statistics import BATCHES, estimate_statistics
 from auricle.training.budget import Budget
-from auricle.training.checkpoint import read_tensors
+from auricle.training.checkpoint import HALF, find_checkpoints, read_tensors
 from auricle.training.run_folder import RunFolder
 
 NTT = AudioNTTConfig(width=16, mels=32, channels=4, dropout=0.5)
@@ -136,6 +137,55 @@ def test_a_run_that_is_stopped_has_them_and_goes_on_exactly(
     for one, other in zip(again.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_second_signal_while_they_are_estimated_costs_no_step(
+    convolutional, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole, _ = convolutional.go()
+    convolutional.path = tmp_path / "stopped"
+    with monkeypatch.context() as stop:
+        after = RunFolder.metrics
+        stop.setattr(RunFolder, "metrics", lambda *line: (after(*line), signal.raise_signal(signal.SIGTERM)))
+        stop.setattr(loop, "estimate_statistics", lambda *_: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Terminated):
+            convolutional.go()
+    assert list(find_checkpoints(convolutional.path / "checkpoints")) == [1]
+    _, resumed, _ = convolutional.go(resume=True)
+    assert "resumed at step 1" in (convolutional.path / "events.log").read_text()
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_checkpoint_is_there_until_another_one_takes_its_name(
+    convolutional, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Ctrl-C, or a kill, between the moment at which the old one is put away and that at which the new one is there."""
+    convolutional.loader.end = 4
+    with pytest.raises(TrainingError):
+        convolutional.go()
+    folder = convolutional.path / "checkpoints"
+    (final,) = find_checkpoints(folder).values()
+    before = {file.name: file.read_bytes() for file in final.iterdir()}
+    new = folder / f"{HALF}{final.name}"
+    shutil.copytree(final, new)
+    put = Path.replace
+
+    def stopped(path: Path, target: Path) -> Path:
+        if path == new or (killed and target == final):
+            raise KeyboardInterrupt
+        return put(path, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint._replace(new, final)
+    monkeypatch.undo()
+    assert final.exists() != killed
+    assert RunFolder.begun(convolutional.path) is not None
+    assert {file.name: file.read_bytes() for file in final.iterdir()} == before
+    convolutional.loader.end = None
+    assert convolutional.go(resume=True)[0] == "complete"
 
 
 def test_resuming_ends_with_the_same(convolutional, tmp_path: Path) -> None:

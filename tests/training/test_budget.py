@@ -9,10 +9,11 @@ import pytest
 from metrics_lines import read_metrics
 
 from auricle.errors import TrainingError
+from auricle.recipes import get_recipe
 from auricle.storage import unseal
 from auricle.training import budget as module
 from auricle.training.budget import Budget, warm_up_warning
-from auricle.training.optimiser import learning_rate, planned_steps, training_progress
+from auricle.training.optimiser import Plan, learning_rate, planned_steps, training_progress, warm_up_steps
 from auricle.training.progress import ProgressLine
 from auricle.training.train_config import TrainConfig
 
@@ -92,6 +93,36 @@ def test_a_warm_up_is_a_share_of_the_steps_that_fit(steps: int, warmup: int, sch
         slopes = [b - a for a, b in pairwise(part)]
         assert min(slopes) == pytest.approx(max(slopes), abs=1e-9)
     assert all(b <= a for a, b in pairwise(rates[top:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "plan"),
+    [
+        ("cola", "tiny", ((6, 29),)),
+        ("byol-a", "tiny", ((6, 58),)),
+        ("hubert", "tiny", ((6, 38),)),
+        ("wav2vec2", "paper", ((6, 29),)),
+    ],
+)
+def test_a_warm_up_that_the_first_fit_has_passed_ends_without_a_jump(name: str, size: str, plan: Plan) -> None:
+    given = get_recipe(name, size).train.replace(minutes=1.0)
+    place, steps = plan[-1]
+    for hold in (0, given.hold_steps, given.steps // 4):
+        for schedule in ("cosine", "constant") if hold == 0 else ("linear",):
+            config = given.replace(schedule=schedule, hold_steps=hold, min_lr=0.0)
+            rates = [learning_rate(i, config, plan) for i in range(steps)]
+            top = rates.index(max(rates))
+            assert rates[top] == pytest.approx(config.lr)
+            # Never twice as steep as the shortened warm-up.
+            warm = warm_up_steps(config, steps)
+            assert max(b - a for a, b in pairwise(rates)) <= 2.01 * config.lr / warm
+            assert top <= place + warm
+            # What falls begins later by as much, and still ends at the last step.
+            held = sum(rate == pytest.approx(config.lr) for rate in rates)
+            if schedule != "constant":
+                assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+                assert abs(held - 1 - round(hold * steps / config.steps)) <= 1
+                assert max(a - b for a, b in pairwise(rates)) < 0.15 * config.lr
 
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential"])

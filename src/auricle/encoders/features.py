@@ -92,11 +92,11 @@ class FeaturesConfig(Config, section="features"):
         if self.layers != "output" and self.vector == "encoder":
             raise ConfigError(
                 f"features.layers is {self.layers!r} with features.vector encoder, and an encoder's own pooling is for "
-                "its output; set features.vector to mean or mean_std"
+                "its output; set --features.vector to mean or mean_std"
             )
         if self.layers == "output" and self.tokens == "mean":
             raise ConfigError(
-                "features.tokens is mean, and features.layers names no layers to average; set features.layers to all"
+                "features.tokens is mean, and features.layers names no layers to average; set --features.layers to all"
             )
 
     @property
@@ -224,7 +224,7 @@ def _averaged(tokens: Tokens, layers: Sequence[Layer]) -> Tensor:
         shapes = ", ".join(sorted({str(tuple(layer.block.shape[1:])) for layer in layers}))
         raise ConfigError(
             f"features.tokens is mean, and no layer has tokens of the output's shape (tokens, width) "
-            f"{tuple(tokens.x.shape[1:])}: {shapes}; set features.tokens to output"
+            f"{tuple(tokens.x.shape[1:])}: {shapes}; set --features output (Python: tokens='output')"
         )
     if len(blocks) == 1:
         return blocks[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
+from auricle.encoders.features import OUTPUT
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.evaluation.controls import evaluated_encoders
 from auricle.evaluation.driver import (
@@ -21,7 +23,7 @@ from auricle.evaluation.driver import (
 from auricle.evaluation.leaks import check_leaks
 from auricle.evaluation.token_store import TokenStore
 from auricle.probes import get_loss
-from auricle.results.record import Result
+from auricle.results.record import CONTROLS, Result
 from auricle.tasks.card import TaskCard
 from auricle.tasks.cards.registry import get_task
 from auricle.tasks.task_type import Protocol
@@ -43,7 +45,8 @@ def evaluate(
     """Evaluate encoders on a task of any type with every probe, fold and seed.
 
     Results go to `out/results.jsonl`, predictions to `out/predictions/`. Finished results (same encoder, corpus, task,
-    probe and settings) are not computed again, and a stopped evaluation continues fold by fold.
+    probe and settings) are not computed again, and a stopped evaluation continues fold by fold. Where `linear` reads
+    other features of an encoder than its output, it is fitted on the output as well.
 
     Args:
         encoders: the encoders to evaluate.
@@ -57,7 +60,7 @@ def evaluate(
         tokens: folder of token caches; None: `out/tokens`.
 
     Returns:
-        One result per encoder and probe: encoders first, then controls.
+        One result per encoder and probe: encoders first, then controls, then `linear` on outputs.
 
     Raises:
         CorpusError: the corpus does not serve the task (no labels, one class only, fewer clips than folds ...), or test
@@ -94,5 +97,19 @@ def evaluate(
         for evaluated in candidates
         for name, probe in chosen
     ]
+    evaluations += [
+        replace(one, evaluated=output)
+        for one in evaluations
+        if one.name == "linear" and (output := _of_output(one.evaluated, candidates)) is not None
+    ]
     store = TokenStore(corpus, Path(tokens or out / "tokens"), config.batch, device, progress)
     return drive(evaluations, store.opener(), progress=progress)
+
+
+def _of_output(evaluated: EvaluatedEncoder, candidates: Sequence[EvaluatedEncoder]) -> EvaluatedEncoder | None:
+    """Return an encoder with its output read; None for a control, and where the output is evaluated anyway."""
+    if evaluated.role in CONTROLS or evaluated.encoder.features == OUTPUT:
+        return None
+    output = evaluated.encoder.reading(OUTPUT, marked=True)
+    known = {candidate.encoder.fingerprint for candidate in candidates}
+    return None if output.fingerprint in known else replace(evaluated, encoder=output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from auricle.config import Config
@@ -13,7 +12,7 @@ from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus, split_labels
 from auricle.devices import find_device
-from auricle.encoders.features import OUTPUT, FeaturesConfig
+from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
 from auricle.evaluation.driver import DEFAULTS, EvaluatedEncoder, EvaluationConfig
@@ -60,8 +59,7 @@ def probe(
         out: folder for results; None: `RUN/probes/TASK` (for other models: `runs/MODEL/probes/TASK`).
         precision: see `auricle.load`; ignored for a `Model`, like the next two.
         trust_remote_code: see `auricle.load`.
-        features: see `auricle.load`. Where these are not the encoder's output, the probe `linear` is fitted on its
-            output, too, and reported beside them.
+        features: see `auricle.load`, and `auricle.evaluate` on features other than the output.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 
@@ -83,31 +81,12 @@ def probe(
     results = evaluate(
         [evaluated], card, corpus, out=out, probes=probes, config=config, command=command, progress=progress
     )
-    results += _of_output(evaluated, results, card, corpus, out, config, command, progress)
     draw_map(evaluated.encoder, card, corpus, out, device=config.device, progress=progress)
     if maps:
         draw_prototype_maps(
             evaluated.encoder, card, corpus, out, search=config.search, device=config.device, progress=progress
         )
     return results
-
-
-def _of_output(
-    evaluated: EvaluatedEncoder,
-    results: Sequence[Result],
-    card: TaskCard,
-    corpus: Corpus,
-    out: Path,
-    config: EvaluationConfig,
-    command: str | None,
-    progress: bool,
-) -> list[Result]:
-    """Fit `linear` on the encoder's output as well, where other features were read for it."""
-    if evaluated.encoder.features == OUTPUT or "linear" not in {result.probe for result in results}:
-        return []
-    top = replace(evaluated, encoder=evaluated.encoder.reading(OUTPUT, marked=True))
-    alone = config.replace(controls=False)
-    return evaluate([top], card, corpus, out=out, probes=["linear"], config=alone, command=command, progress=progress)
 
 
 def open_model(

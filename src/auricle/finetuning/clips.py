@@ -15,7 +15,7 @@ from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
 from auricle.corpus.decoded import DecodedCache, Quantised
 from auricle.corpus.table import Corpus
-from auricle.encoders.contract import Ability, Encoder
+from auricle.encoders.contract import Encoder
 from auricle.errors import AudioError
 from auricle.finetuning.config import FinetuneConfig
 from auricle.training.randomness import derive_seed
@@ -207,13 +207,19 @@ def longest_window(frontend: FrontEnd, encoder: Encoder, max_seconds: float | No
     return min(limits) if limits else None
 
 
-def reading_order(clips: Clips, rows: NDArray[np.int64], encoder: Encoder, batch: int) -> Iterator[list[int]]:
-    """Yield positions of clips to read together: of similar length, or of one length where padding changes tokens."""
+def reading_order(clips: Clips, rows: NDArray[np.int64], exact: bool, batch: int) -> Iterator[list[int]]:
+    """Yield positions of clips to read together: of similar length, or of one length unless padding is exact.
+
+    Args:
+        clips: decoded clips.
+        rows: `(n,)` corpus rows.
+        exact: whether padding changes nothing that is read, see `FrozenEncoder.exact_padding`.
+        batch: clips of a group.
+    """
     seconds = np.asarray(clips.corpus.column("seconds"), dtype=np.float64)[rows]
     lengths = seconds
-    if Ability.EXACT_PADDING not in encoder.abilities:
+    if not exact:
         lengths = np.array([len(clips[int(row)]) for row in rows], dtype=np.float64)
-    exact = lengths is seconds
     group: list[int] = []
     for place in np.argsort(lengths, kind="stable").tolist():
         # Sorted by length: the last clip is the longest, and pads the others.

@@ -124,6 +124,7 @@ class FoldTuning:
             seed=seed,
         )
         self.optimiser, self.peaks = self.model.optimiser(config)
+        self._exact = frozen.exact_padding
         self.at = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -218,7 +219,7 @@ class FoldTuning:
         """Return logits `(n, C)` of whole clips, in evaluation mode, on the CPU."""
         rows = self.targets.rows[places]
         out = torch.empty(len(rows), len(self.targets.classes))
-        for group in reading_order(self.clips, rows, self.model.encoder, self.config.batch):
+        for group in reading_order(self.clips, rows, self._exact, self.config.batch):
             audio = Audio.stack([self.clips[int(rows[i])] for i in group], self.clips.rate).to(self.device)
             out[group] = self.model.predict(audio, self.precision).float().cpu()
         return out

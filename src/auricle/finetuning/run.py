@@ -14,7 +14,6 @@ from auricle.audio.frontends.spectral import SpectralFrontEnd
 from auricle.config import Config
 from auricle.corpus.table import Corpus
 from auricle.devices import find_device
-from auricle.encoders.contract import Ability
 from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
@@ -341,8 +340,8 @@ def _notes(
     if last > len(heads) / 2:
         notes.append(f"{last} of {len(heads)} trainings were best at their last epoch: more epochs may help")
     ragged = float(np.ptp(seconds)) > 0.01
-    if ragged and Ability.EXACT_PADDING not in encoder.encoder.abilities and config.batch > 1:
-        notes.append("clips of several lengths were padded in training, which changes this encoder's tokens")
+    if ragged and not encoder.exact_padding and config.batch > 1:
+        notes.append("clips of several lengths were padded in training, which changes what is read of this encoder")
     if config.spec_freq > 0 and not isinstance(encoder.frontend, SpectralFrontEnd):
         notes.append("this front end has no frequency bands: only time was masked")
     return notes

@@ -140,7 +140,7 @@ def probe_by_protocol(
         out: folder for results; None: as for `probe`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
-        features: see `auricle.load`.
+        features: see `auricle.load`; no probe on the output is added to those of the kit.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 

@@ -187,7 +187,7 @@ def run_suite(
         out: folder for the results of the tasks, each in a folder of its own; None: `RUN/probes`.
         precision: as for `probe`.
         trust_remote_code: as for `probe`.
-        features: see `auricle.load`.
+        features: see `auricle.load`; the output beside them as in `evaluate`, by `strict` protocol alone.
         command: recorded as the command; None: that of this process.
         progress: show progress bars.
 

@@ -128,12 +128,10 @@ def load(
         >>> vector = auricle.load("runs/mine").embed(wave, rate)  # doctest: +SKIP
     """
     found = _open(str(what), trust_remote_code, step)
-    found = replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
     place = find_device(device)
-    found.encoder.to(place)
-    chosen = find_precision(precision, place)
-    found.encoder.precision = chosen
-    return found
+    # Before other features are read: the encoder that reads them is a copy, and a classifier keeps this one.
+    found.encoder.to(place).precision = find_precision(precision, place)
+    return replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
 
 
 def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:

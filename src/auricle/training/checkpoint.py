@@ -30,6 +30,8 @@ HALF = ".writing-"
 """Begin of the name of a checkpoint that is being written or deleted; what a killed run leaves of it is removed."""
 
 _PREFIX = "step-"
+# End of the name of a whole checkpoint while the one that replaces it takes its name.
+_REPLACED = "-replaced"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -96,8 +98,7 @@ def save_checkpoint(
         write_bytes(temporary / "training.json", sealed(state, indent=2).encode(), CONTINUE)
         sync_folder(temporary, CONTINUE)
         with disk_errors(final, CONTINUE):
-            _delete(final)
-            temporary.replace(final)
+            _replace(temporary, final)
         sync_folder(folder, CONTINUE)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,6 +107,31 @@ def save_checkpoint(
             with disk_errors(old, CONTINUE):
                 _delete(old)
     return final
+
+
+def put_back(folder: Path) -> None:
+    """Put back the checkpoints that a killed process was about to replace, in the folder of a run that it writes."""
+    for old in folder.glob(f"{HALF}{_PREFIX}*{_REPLACED}"):
+        final = folder / old.name.removeprefix(HALF).removesuffix(_REPLACED)
+        if not final.exists():
+            with disk_errors(final, CONTINUE):
+                old.replace(final)
+
+
+def _replace(new: Path, final: Path) -> None:
+    """Give a written checkpoint its name; one of that name is there until then, or is put back."""
+    old = final.with_name(f"{HALF}{final.name}{_REPLACED}")
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if final.is_dir():
+            final.replace(old)
+        new.replace(final)
+    except BaseException:
+        # A second Ctrl-C, too.
+        if not final.exists() and old.is_dir():
+            old.replace(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _delete(checkpoint: Path) -> None:

@@ -215,13 +215,10 @@ class _Session:
                     self._fit(line)
             # Watched values hold tensors of this step; the next one needs their memory.
             del result
-            moving = running_statistics(self.update.encoder) if ending not in (None, "complete") else {}
             if ending:
-                inputs = (self.update.plain(batch.audio) for batch in islice(batches, BATCHES))
-                if norms := estimate_statistics(self.update.encoder, inputs):
-                    self._note(line, f"{counted(norms, 'norm')}: running statistics of {BATCHES} plain batches")
-            if ending or self.step % config.save_every == 0:
-                self._save(over=ending == "out of time", moving=moving)
+                self._end(ending, batches, line)
+            elif self.step % config.save_every == 0:
+                self._save()
         skipped = self._skipped()
         if ending == "complete":
             self._note(line, f"complete: {self.step} steps{skipped}", "bold yellow" if skipped else None)
@@ -236,6 +233,16 @@ class _Session:
         if ending == "out of time":
             self._warn_of_warm_up(line, stopped=True)
         return ending
+
+    def _end(self, ending: Ending, batches: Iterator[Batch], line: ProgressLine) -> None:
+        """Estimate running statistics and save; what stops a run again while it estimates costs it no step."""
+        moving = running_statistics(self.update.encoder) if ending != "complete" else {}
+        if moving:
+            self._save()
+        inputs = (self.update.plain(batch.audio) for batch in islice(batches, BATCHES))
+        if norms := estimate_statistics(self.update.encoder, inputs):
+            self._note(line, f"{counted(norms, 'norm')}: running statistics of {BATCHES} plain batches")
+        self._save(over=ending == "out of time", moving=moving)
 
     def _fit(self, line: ProgressLine) -> None:
         """Fit the number of steps to `train.minutes` by rank 0's clock; write it down before a step is made by it."""
@@ -320,19 +327,9 @@ class _Session:
         line.note(text, style)
 
     def _save(self, over: bool = False, moving: Mapping[str, Tensor] | None = None) -> None:
-        if self.saver.saved != self.step:
-            self.skips.check()
-            self.saver.save(
-                self.step,
-                {
-                    "seconds": self.seconds,
-                    "interval": self.interval.state(),
-                    "skips": self.skips.state(),
-                    "steps": self.budget.steps,
-                    "over": over,
-                },
-                moving or {},
-            )
+        self.skips.check()
+        done = {"seconds": self.seconds, "interval": self.interval.state(), "skips": self.skips.state()}
+        self.saver.save(self.step, {**done, "steps": self.budget.steps, "over": over}, moving or {})
 
     def _restore(self) -> None:
         checkpoint, state = self.saver.restore()

@@ -40,7 +40,9 @@ def learning_rate(step: int, config: TrainConfig, plan: Plan = ()) -> float:
         return config.lr
     if config.schedule == "inverse_sqrt":
         return max(config.min_lr, config.lr * math.sqrt(max(1, warm) / max(1, step)))
-    progress = _progress(step, config, plan, lambda steps: fall_step(config, steps), last=1)
+    progress = _progress(
+        step, config, plan, lambda steps: fall_step(config, steps) + max(0, warm - warm_up_steps(config, steps)), last=1
+    )
     if progress < 0:
         return config.lr
     if config.schedule == "exponential":
@@ -59,13 +61,19 @@ def warm_up_steps(config: TrainConfig, steps: int) -> int:
 
 
 def _warm_up(step: int, config: TrainConfig, plan: Plan) -> tuple[float, int]:
-    """Return the learning rate that the warm-up has reached at a step, and the step at which it ends."""
+    """Return the learning rate that the warm-up has reached at a step, and the step at which it ends.
+
+    Where a fit lowers its length, the rate goes on from where it is. It is at most twice as steep as a warm-up of that
+    length; where that would be missed, what is left of the rate takes the steps that it would have taken there.
+    """
     begin, rate, end = 0, 0.0, config.warmup_steps
     for place, steps in plan:
         if place > step or place >= end:
             break
         rate += (config.lr - rate) * (place - begin) / (end - begin)
-        begin, end = place, max(place + 1, warm_up_steps(config, steps))
+        end = warm_up_steps(config, steps)
+        left = max(1, math.ceil(end * (1.0 - rate / config.lr)))
+        begin, end = place, end if 2 * (end - place) >= left else place + left
     return rate + (config.lr - rate) * (step - begin) / max(1, end - begin), end
 
 

@@ -22,7 +22,7 @@ from auricle.corpus.ledger import SUFFIX
 from auricle.errors import CheckpointError
 from auricle.storage import disk_errors, write_json, write_record
 from auricle.training import lock
-from auricle.training.checkpoint import CONTINUE, HALF, find_checkpoints, read_state, verify_file
+from auricle.training.checkpoint import CONTINUE, HALF, find_checkpoints, put_back, read_state, verify_file
 from auricle.training.journal import append_line, rewind_lines
 from auricle.training.lock import RunLock
 from auricle.training.run_record import (
@@ -135,6 +135,8 @@ class RunFolder:
             CheckpointError: it is damaged.
         """
         path = Path(path)
+        if writes:
+            put_back(path / "checkpoints")
         if not (path / "recipe.json").exists():
             return None
         record = read_record(path)

@@ -91,7 +91,7 @@ class Saver:
             check_free(self.run.path, needed)
 
     def save(self, step: int, progress: Mapping[str, Any], moving: Mapping[str, Tensor]) -> None:
-        """Write the checkpoint of a step, once.
+        """Write the checkpoint of a step, once; with `moving`, in place of the one that is there.
 
         Args:
             step: steps done.
@@ -102,7 +102,7 @@ class Saver:
             TrainingError: a weight of the encoder is not finite.
             StorageError: the disk is full.
         """
-        if self.saved == step:
+        if self.saved == step and not moving:
             return
         self._check_weights(step)
         views = {**self._gather_views(), **{f"{_MOVING}.{name}": value for name, value in moving.items()}}

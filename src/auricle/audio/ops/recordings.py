@@ -42,9 +42,19 @@ class Listed:
     content: int
 
 
-def located(folder: str) -> str:
-    """Return a folder's absolute path, so that settings mean the same one wherever they are read; empty stays empty."""
-    return folder and str(Path(folder).expanduser().absolute())
+def located(folder: str, setting: str) -> str:
+    """Return a folder's absolute path, so that settings mean the same one wherever they are read; empty stays empty.
+
+    Raises:
+        ConfigError: it begins with `~` and a user who has no home.
+    """
+    try:
+        return folder and str(Path(folder).expanduser().absolute())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{setting} is {folder}, and {Path(folder).parts[0]} is the home of no user here; set --{setting} to a "
+            "folder of recordings"
+        ) from error
 
 
 def list_recordings(folder: str, setting: str) -> Listed:
@@ -62,7 +72,13 @@ def list_recordings(folder: str, setting: str) -> Listed:
         raise ConfigError(f"{setting} is {folder}, and there is no such folder; set --{setting} to one of recordings")
     files, skipped, others = [], [], 0
     digest = hashlib.sha256()
+    seen: set[tuple[int, int]] = set()
     for here, folders, names in os.walk(root, followlinks=True):
+        place = Path(here).stat()
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(here) / name
@@ -72,7 +88,7 @@ def list_recordings(folder: str, setting: str) -> Listed:
             try:
                 info = probe(path)
             except AudioError as error:
-                skipped.append(str(error))
+                skipped.append(_said(error))
                 continue
             files.append((path, info.seconds))
             where = path.relative_to(root).as_posix()
@@ -87,6 +103,11 @@ def list_recordings(folder: str, setting: str) -> Listed:
     return Listed(tuple(files), tuple(skipped), int.from_bytes(digest.digest()[:8], "big") >> 2)
 
 
+def _said(error: AudioError) -> str:
+    """Return the message of an error, with advice for a folder: decoders speak of recordings of a corpus."""
+    return str(error).replace("drop it from the corpus", "remove it from the folder")
+
+
 class Recordings(nn.Module):
     """Recordings of a folder, decoded when they are needed; the most recent short ones stay in memory.
 
@@ -96,14 +117,16 @@ class Recordings(nn.Module):
         folder: path of the folder.
         setting: flag that named it, for errors.
         channel: that is read of files with several.
+        audible: whether one whose samples are all 0 counts as damaged.
     """
 
     content: Tensor
 
-    def __init__(self, folder: str, setting: str, channel: Channel = "mix") -> None:
+    def __init__(self, folder: str, setting: str, channel: Channel = "mix", *, audible: bool = False) -> None:
         super().__init__()
         listed = list_recordings(folder, setting)
         self.files, self._setting, self._channel = listed.files, setting, channel
+        self._audible = audible
         self.register_buffer("content", torch.tensor(listed.content))
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
@@ -136,6 +159,8 @@ class Recordings(nn.Module):
             self._kept.move_to_end((index, rate))
             return self._kept[index, rate]
         wave = decode(self.files[index][0], rate=rate, channel=self._channel)
+        if self._audible and not wave.any():
+            raise AudioError("silent: every sample is 0; remove it from the folder", cause="silent")
         self._kept[index, rate] = wave
         self._bytes += wave.nbytes
         while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
@@ -178,7 +203,7 @@ class Recordings(nn.Module):
                 return read(int(number))
             except AudioError as error:
                 self._damaged.add(int(number))
-                warnings.warn(f"{self._setting}: skipped {self.files[number][0]}: {error}", stacklevel=2)
+                warnings.warn(f"{self._setting}: skipped {self.files[number][0]}: {_said(error)}", stacklevel=2)
         raise ConfigError(
             f"none of the {counted(len(self), 'recording')} of {self._setting} can be decoded; set --{self._setting} "
             "to another folder"

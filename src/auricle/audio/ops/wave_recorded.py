@@ -40,7 +40,7 @@ class RecordedNoiseConfig(WaveOpConfig):
 
     def __post_init__(self) -> None:
         check_ranges(self, "snr_db")
-        object.__setattr__(self, "folder", located(self.folder))
+        object.__setattr__(self, "folder", located(self.folder, "augment.noise.folder"))
 
 
 class RecordedNoise(WaveOp):
@@ -70,7 +70,7 @@ class RecordedNoise(WaveOp):
 
 @dataclass(frozen=True)
 class RecordedRoomConfig(WaveOpConfig):
-    """Reverberation by an impulse response from a folder, its first channel.
+    """Reverberation by an impulse response from a folder, its first channel; silent ones are skipped.
 
     What lies before the response's largest magnitude, the direct sound, is cut off, so that clips do not move in time;
     a clip keeps its mean power.
@@ -85,7 +85,7 @@ class RecordedRoomConfig(WaveOpConfig):
     longest: Positive = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", located(self.folder))
+        object.__setattr__(self, "folder", located(self.folder, "augment.room.folder"))
 
 
 class RecordedRoom(WaveOp):
@@ -95,7 +95,7 @@ class RecordedRoom(WaveOp):
 
     def __init__(self, config: RecordedRoomConfig) -> None:
         super().__init__(config)
-        self.recordings = Recordings(config.folder, "augment.room.folder", channel=0)
+        self.recordings = Recordings(config.folder, "augment.room.folder", channel=0, audible=True)
 
     def draw(self, audio: Audio, generator: torch.Generator) -> Drawn:
         return {"room_file": torch.randint(len(self.recordings), (len(audio),), generator=generator)}

@@ -105,7 +105,7 @@ def pase_tiny() -> Recipe:
             "half the channels: 1.5 million weights; published: 5.8 million",
             SMALLER_WAVE,
             "batch 16 for 1000 steps; published: batch 32 for 150 epochs of 50 hours",
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
         ),
         features=small_scale.FEATURES,
         encoder=PaseConfig.size("tiny"),

@@ -129,7 +129,7 @@ def pase_plus_tiny() -> Recipe:
             "first derivatives only, no context, no long windows; half the channels",
             SMALLER_WAVE,
             "chunks of 1 s, batch 16 for 800 steps; published: 2 s, batch 16 for 400 epochs",
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
         ),
         augment=_views(1.0),
         encoder=PaseConfig.size("tiny", width=128, skips=True, recurrent=128),

@@ -79,7 +79,7 @@ def cpc_tiny() -> Recipe:
     return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "a stem of 128 channels and one GRU of 256 (published: 256 channels, two LSTM of 256), for 2000 steps",
             "16 negatives from the same clip: those of other clips are known by which clip it is, at any "
             "distance; published: 128 of the same speaker",

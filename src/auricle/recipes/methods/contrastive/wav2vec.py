@@ -113,7 +113,7 @@ def wav2vec_tiny() -> Recipe:
     return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "128 channels and a stem of five convolutions (published large: 512, seven), windows of 2.56 s (9.4 s), "
             "batch 16 for 1000 steps at 3e-3",
             _TINY,
@@ -147,7 +147,7 @@ def vq_wav2vec_tiny() -> Recipe:
     return base.replace(
         name="vq-wav2vec",
         notes=VQ_NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "128 channels (published: 512), windows of 2.56 s (9.4 s), batch 16 for 1000 steps at 3e-3",
             _TINY,
             "two groups of 64 entries; published: 320",

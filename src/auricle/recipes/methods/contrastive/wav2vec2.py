@@ -111,7 +111,7 @@ def wav2vec2_tiny() -> Recipe:
     return wav2vec2_paper().replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "encoder: 64 channels in the stem, 192 wide, 6 layers; published: 512 channels, 768 wide, 12 layers",
             "windows of 1.28 s in batches of 32; published: crops of up to 15.6 s, 1.6 hours in a batch",
             "2 x 64 codes of width 128, 50 distractors; published: 2 x 320 of width 256, 100",

@@ -98,7 +98,7 @@ def best_rq_tiny() -> Recipe:
     return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "encoder: a Conformer of 4 blocks of width 144; published: 24 of width 1024 (0.6 B parameters)",
             CORPUS_BINS,
             "256 codes of these bins as they are, of 4 projections the one whose codes are used most evenly; "

@@ -55,7 +55,7 @@ DEVIATIONS = (
     "masks more (base: 0.53 of the frames; here 0.51)",
 )
 TINY = (
-    *small_scale.DEVIATIONS,
+    *small_scale.LAYERS_DEVIATIONS,
     "encoder: 64 channels in the stem, 192 wide, 6 layers, no dropout of attention or layers (published: 512 channels, "
     "768 wide, 12 layers)",
     "windows of 1.28 s in batches of 32; published: crops of up to 15.6 s, 2800 s in a batch",

@@ -83,7 +83,7 @@ def musicfm_tiny() -> Recipe:
     return base.replace(
         name="musicfm",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "encoder: a Conformer of 4 blocks of width 144; published: 12 of width 1024",
             "256 codes; published: 4096",
             "windows of 5.12 s in batches of 24; published: 30 s",

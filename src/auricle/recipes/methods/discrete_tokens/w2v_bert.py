@@ -112,7 +112,7 @@ def w2v_bert_tiny() -> Recipe:
     return w2v_bert_paper().replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             CORPUS_BINS,
             "encoder: a Conformer 144 wide of 6 layers, contrast at layer 3; published: 1024 wide, 12 and 12 layers",
             "windows of 2.56 s in batches of 32; published: a batch of 2048 utterances",

@@ -104,7 +104,7 @@ def apc_tiny() -> Recipe:
     """Small scale: three GRU of 256, 2500 steps."""
     return apc_paper().replace(
         size="tiny",
-        notes=NOTES.with_deviations(*small_scale.DEVIATIONS, f"{_TINY}, 100 epochs"),
+        notes=NOTES.with_deviations(*small_scale.LAYERS_DEVIATIONS, f"{_TINY}, 100 epochs"),
         window=small_scale.window(2.56),
         loader=small_scale.loader(32),
         features=small_scale.FEATURES,
@@ -134,7 +134,7 @@ def vq_apc_tiny() -> Recipe:
     return apc_tiny().replace(
         name="vq-apc",
         notes=VQ_NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             f"{_TINY}, 10 epochs",
             "128 codes, as in the released code's own example; 512 in the paper size",
         ),

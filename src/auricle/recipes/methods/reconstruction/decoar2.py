@@ -100,7 +100,7 @@ def decoar2_tiny() -> Recipe:
     return decoar2_paper().replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             CORPUS_BINS,
             "encoder: 192 wide, 4 layers; published: 768 wide, 12 layers",
             "windows of 2.55 s in batches of 32; published: whole utterances",

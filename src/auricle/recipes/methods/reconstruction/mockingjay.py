@@ -30,7 +30,7 @@ TRAINING = (
 TINY = (
     "encoder of width 192 on 2.56 s; published: width 768 on crops of up to 15 s",
     "batch 32 for 1500 steps at 5e-4, not clipped; published: a million steps at 2e-4, clipped at 5",
-    *small_scale.DEVIATIONS,
+    *small_scale.LAYERS_DEVIATIONS,
 )
 NOT_SPECIFIED = searched(
     "paper, s3prl's configuration",

@@ -125,7 +125,7 @@ def data2vec_tiny() -> Recipe:
     return paper.replace(
         size="tiny",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             *SMALL,
             TOP_LAYERS,
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.999 to 0.9999",

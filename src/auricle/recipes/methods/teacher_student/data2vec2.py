@@ -79,7 +79,7 @@ def data2vec2_tiny() -> Recipe:
     return base.replace(
         name="data2vec2",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             *SMALL,
             TOP_LAYERS,
             "the teacher's decay rises from 0.99 to 0.9995 in a shorter run; published: 0.999 to 0.99999",

@@ -80,7 +80,7 @@ def dinosr_tiny() -> Recipe:
     return base.replace(
         name="dinosr",
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             *SMALL,
             "the teacher's decay rises from 0.99 to 0.999 in a shorter run; published: 0.999 to 0.9999",
             "4 codebooks of 64; published: 8 of 256",

@@ -75,7 +75,7 @@ def distilhubert_tiny() -> Recipe:
     """Small scale: two layers of width 192; the teacher is HuBERT's first iteration."""
     return _from(hubert_tiny(), layers=(2, 4, 6), hidden=192).replace(
         notes=NOTES.with_deviations(
-            *small_scale.DEVIATIONS,
+            *small_scale.LAYERS_DEVIATIONS,
             "student: 64 channels in the stem, 192 wide, two layers; published: 512 channels, 768 wide",
             "windows of 1.28 s in batches of 32 for 450 steps at decay 0.01, not clipped; published: batch 24 for "
             "200,000 steps at decay 1e-6, clipped at 5",
