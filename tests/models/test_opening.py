@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from auricle.models import load
 from auricle.models.finetuned import save_finetuned
 from auricle.probes import get_loss
 from auricle.recipes import pretrain
-from auricle.recipes.loading import random_control
+from auricle.recipes.loading import parse_recipe, random_control
+from auricle.storage import write_json
+from auricle.training.run_folder import RunFolder
+from auricle.training.run_record import read_record
 from auricle.zoo.families.audiomosaic import save_audiomosaic
 
 WAVE = (0.1 * np.sin(np.arange(16000) / 7)).astype(np.float32)
@@ -176,10 +180,35 @@ def test_a_run_is_read_as_its_recipe_says(tmp_path: Path) -> None:
     found = pretrain(recipe, corpus, tmp_path / "run", progress=False)
     assert load(found, device="cpu").encoder.features == random_control(found).features == LAYERS
     assert load(found, device="cpu", features="output").name == "run (output)"
-    # Features change no weight: a run continues whatever they are.
-    assert pretrain(toy_recipe(), corpus, tmp_path / "run", resume=True, progress=False) == found
+    # Features change no weight: a run continues whatever they are, and keeps its own, in both of its files.
+    for step in (max((found / "checkpoints").iterdir()), None):
+        assert pretrain(toy_recipe(), corpus, tmp_path / "run", resume=True, progress=False) == found
+        for held in (read_record(found)["recipe"], json.loads((found / "recipe.json").read_text())):
+            assert held["features"] == LAYERS.to_json()
+        assert load(found, device="cpu").encoder.features == LAYERS
+        if step is not None:
+            shutil.rmtree(step)
+    said = (found / "events.log").read_text()
+    assert "keeps the features that it began with (all layers), and the recipe names others (output)" in said
+    assert "set --features layers or --features output" in said
     with pytest.raises(ConfigError, match=r"the encoder of .* has \d"):
         pretrain(recipe.replace(features=FeaturesConfig((90,), "mean")), corpus, tmp_path / "other", progress=False)
+
+
+def test_a_run_of_before_features_were_settings_is_read_as_before(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "clips")
+    run = pretrain(toy_recipe(), corpus, tmp_path / "run", progress=False)
+    folder = RunFolder.open(run)
+    old = {name: value for name, value in folder.recipe.items() if name != "features"}
+    write_json(run / "recipe.json", old, "")
+    folder.seal("recipe.json")
+    asked = {name: value for name, value in read_record(run)["recipe"].items() if name != "features"}
+    folder.record(recipe=asked)
+    shutil.rmtree(max((run / "checkpoints").iterdir()))
+    assert pretrain(toy_recipe().replace(features=LAYERS), corpus, run, resume=True, progress=False) == run
+    assert parse_recipe(read_record(run)["recipe"], run).features == OUTPUT
+    assert load(run, device="cpu").encoder.features == OUTPUT
+    assert "began with (output), and the recipe names others (all layers)" in (run / "events.log").read_text()
 
 
 def test_a_run_stays_a_run_where_something_was_fine_tuned_below_it(run: Path, tmp_path: Path) -> None:

@@ -147,6 +147,15 @@ def test_a_run_whose_corpus_was_changed(auricle: Command, run: Path) -> None:
     assert same(run, "new")
 
 
+@executes("To read others of it, set --features")
+def test_features_that_a_run_did_not_begin_with(auricle: Command, run: Path) -> None:
+    shutil.rmtree(max((run / "checkpoints").iterdir()))
+    auricle.works(*pretrain(run, "data", "--features.layers", "all", "--features.vector", "mean"), "--resume")
+    flags = after(auricle.said[-1], "set ", r"(--features layers or --features output) in embed").split(" or ")
+    for number, flag in enumerate(flags):
+        auricle.works("embed", run, "--data", "data", "--out", f"{number}.parquet", *flag.split())
+
+
 @executes("leave --resume out: the run made no step")
 def test_a_run_without_a_step(auricle: Command, run: Path) -> None:
     shutil.rmtree(run / "checkpoints")

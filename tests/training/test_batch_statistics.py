@@ -177,10 +177,10 @@ def test_a_checkpoint_is_there_until_another_one_takes_its_name(
             raise KeyboardInterrupt
         return put(path, target)
 
-    monkeypatch.setattr(Path, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint._replace(new, final)
-    monkeypatch.undo()
+    with monkeypatch.context() as stop:
+        stop.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint._replace(new, final)
     assert final.exists() != killed
     assert RunFolder.begun(convolutional.path) is not None
     assert {file.name: file.read_bytes() for file in final.iterdir()} == before

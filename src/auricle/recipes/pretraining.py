@@ -86,6 +86,10 @@ def pretrain(
     begun = _begun(request, out, resume, ranks)
     # Every rank has looked before rank 0 writes.
     ranks.wait()
+    request, kept_features = (request, []) if begun is None else request.as_read(begun)
+    recipe = request.recipe
+    for line in kept_features if show else ():
+        _say(line)
     if begun is not None and begun.finished():
         kept = read_request(out)
         if kept is None or kept.data != request.data:
@@ -103,6 +107,7 @@ def pretrain(
     noted = [*skipped, *opening_notes(corpus)]
     for line in noted if show and out.name != STAGE else ():
         _say(line)
+    noted += kept_features
     with RunLock(out) if ranks.main else nullcontext() as lock:
         # Another process may have trained here since.
         begun = _begun(request, out, resume, ranks, own=True)

@@ -85,6 +85,21 @@ class Request:
         }
         write_record(out / RECORD, {**held, **EMPTY}, CONTINUE)
 
+    def as_read(self, begun: RunFolder) -> tuple[Request, list[str]]:
+        """Return this request with the features of the run that it continues, and a remark where it has others.
+
+        They are those of the recipe that the run is read by; a run of before 0.3 states none, and its output is read.
+        """
+        own = parse_recipe(begun.recipe, begun.path)
+        kept = _reading(self.recipe, own)
+        if self.recipe.features == own.features:
+            return replace(self, recipe=kept), []
+        return replace(self, recipe=kept), [
+            f"the run keeps the features that it began with ({own.features.place}), and the recipe names others "
+            f"({self.recipe.features.place}). To read others of it, set --features layers or --features output in "
+            "embed, probe and finetune"
+        ]
+
     def check(self, other: Request, out: Path) -> None:
         """Refuse to continue the run of this request by another one; where the data lie may differ.
 
@@ -152,6 +167,14 @@ def requested(out: str | Path, data: str | Path | None = None) -> Request:
             f"it. Add --data: {resume_command(out)}"
         )
     return found if data is None else replace(found, data=str(data))
+
+
+def _reading(recipe: Recipe, own: Recipe) -> Recipe:
+    """Return a recipe, and its previous stages, with the features of another one and its stages."""
+    stages = {}
+    if recipe.previous is not None and own.previous is not None:
+        stages["previous"] = _reading(recipe.previous, own.previous)
+    return recipe.replace(features=own.features, **stages)
 
 
 def _absolute(data: str) -> str:
