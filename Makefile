@@ -15,9 +15,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# glibc gives large blocks back to the system and faults them in again at every step: memory that is kept saves that time.
-demo: export MALLOC_MMAP_MAX_ ?= 0
-demo: export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
 demo: $(VENV)/.installed ## pre-train on the built-in corpus, probe, write report.html
 	$(BIN)/auricle demo --out runs/demo
 

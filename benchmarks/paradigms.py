@@ -1,15 +1,17 @@
-"""Every paradigm on the same audio for the same time, read by the same probes.
+"""Every paradigm on the same audio for the same time, on its own encoder and on shared ones, evaluated alike.
 
-    python benchmarks/paradigms.py train hubert --data CORPORA --out RUNS --minutes 25 --threads 1
-    python benchmarks/paradigms.py signal hubert --data CORPORA --out RUNS
-    python benchmarks/paradigms.py probe hubert --data CORPORA --out RUNS
-    python benchmarks/paradigms.py table --out RUNS
+    python benchmarks/paradigms.py cells                                   # every cell, and which are done
+    python benchmarks/paradigms.py run --data CORPORA --work FOLDER        # the next cells, one after the other
+    python benchmarks/paradigms.py run --data CORPORA --work FOLDER cola.own.0 cola.audio-ntt.0
+    python benchmarks/paradigms.py table
 
-`train` measures how long a step takes, sets the schedule to the steps that fit into the time (equal shares for methods
-of several stages), and pre-trains on all corpora but those kept for the test; clap on the one whose clips have titles.
-`signal` reads its own loss on what was kept, beside what it must beat.
-`probe` reads the frozen encoder and its random-weight control, and the fixed baselines (log-mel and MFCC statistics).
-`table` prints what is there as Markdown. What is there is not done again.
+A cell is METHOD.ENCODER.SEED: the tiny recipe of a method on its own encoder (`own`) or on a family that all share. It
+is trained on all corpora but those kept for the evaluation (clap: on the one whose clips have titles): the schedule is
+fitted to the steps that the time allows by a measured step, equal shares for methods of several stages. Time is the
+processor's. Then its own loss is measured on what was kept, beside what it must beat, and its frozen encoder is
+evaluated beside random weights of the same encoder under the same features, with paired intervals. Each finished cell
+is a file in `benchmarks/results/paradigms`, and is not done again; an interrupted one resumes in its work folder.
+Cells come in an order in which every beginning is a balanced design.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from auricle.corpus.loader import Loader
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
-from auricle.evaluation.controls import baseline
+from auricle.errors import AuricleError
+from auricle.evaluation.controls import baseline, controls
 from auricle.evaluation.driver import EvaluatedEncoder, EvaluationConfig
 from auricle.evaluation.evaluate import evaluate
 from auricle.evaluation.probing import evaluated_on
@@ -33,47 +38,22 @@ from auricle.models import load
 from auricle.objectives.contract import View
 from auricle.objectives.text.clap import ClapConfig
 from auricle.probes import SearchConfig
-from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
+from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain, resume
 from auricle.recipes.building import build
-from auricle.recipes.matrix import make_ready
-from auricle.results.record import Control, Result, Role, read_results
-from auricle.results.tables import interval_text
-from auricle.tasks.card import TaskCard
+from auricle.recipes.families import get_family, on_family
+from auricle.recipes.matrix import make_ready, try_pair
+from auricle.results.record import Result
+from auricle.results.scoring import compare
 from auricle.tasks.cards.registry import get_task
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.ranks import Ranks
 from auricle.training.run_folder import RunFolder
 from auricle.training.step import TrainingStep
 from auricle.training.threads import threads
+from paradigm_cells import BASELINES, KEPT, RESULTS, TASKS, TITLED, cells, stored, table
 
-METHODS = (
-    "byol-a", "cola", "wav2vec2", "cpc", "apc", "audio-mae", "hubert", "best-rq", "beats", "eat", "ssamba", "clap",
-    "permutation",
-)  # fmt: skip
-BASELINES: tuple[Control, ...] = ("log-mel", "mfcc")
-# Kept for the test: no method sees them. fsdd, nemo_pl and medley_solos_mini are seen, without labels, and marked.
-KEPT = ("esc10", "sed_synth")
-TITLED = "esc50_dev20"  # its clips have the titles that their uploaders gave them: captions that are no labels
-TASKS = ("esc10", "sed_synth", "fsdd", "nemo_pl", "medley_solos_mini")
-ROLES: tuple[Role, ...] = ("pretrained", "random")
-PROBES = ("linear", "mhca", "protobin")
+EVALUATION = EvaluationConfig(seeds=1, search=SearchConfig(lr_count=3, epochs=10), controls=False)
 SIGNAL_BATCHES = 6
-# What is read of each: the number, what it is, and what it must beat (an accuracy from above, else from below).
-_CODES = ("codes/code_accuracy", "right code", ("codes/majority", "codes/position_accuracy"))
-SIGNALS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "byol-a": ("accuracy", "finds the other view (top 1)", ("chance",)),
-    "cola": ("accuracy", "finds the other crop (top 1)", ("chance",)),
-    "wav2vec2": ("contrast", "contrast, nats", ("contrast/chance", "contrast/position")),
-    "cpc": ("future", "contrast, nats", ("future/chance",)),
-    "apc": ("future", "L1, 3 frames ahead", ("future/copy_last", "future/constant", "future/position")),
-    "audio-mae": ("patch_mse", "error of hidden patches", ("patch_mse/constant", "patch_mse/position")),
-    "hubert": _CODES,
-    "best-rq": _CODES,
-    "beats": _CODES,
-    "eat": ("patch", "error of hidden latents", ("patch/constant", "patch/position")),
-    "ssamba": ("nce", "contrast, nats", ("nce/chance", "nce/position")),
-    "clap": ("accuracy", "finds the title (top 1)", ("clap/chance",)),
-}
 WARM, LEAST_STEPS, LEAST_SECONDS = 3, 6, 6.0
 
 
@@ -107,14 +87,20 @@ def seconds_a_step(recipe: Recipe, corpus: Corpus, count: int) -> float:
     raise AssertionError("the loader ended")
 
 
-def fitted(recipe: Recipe, corpus: Corpus, minutes: float, count: int) -> Recipe:
+def fitted(recipe: Recipe, corpus: Corpus, minutes: float, count: int, seed: int) -> Recipe:
     """Return the recipe with as many steps as fit into its share of the time, its stages before likewise."""
     share = 60 * minutes / len(parts(recipe))
     fit = None
     for part in parts(recipe):
         steps = max(20, int(share / seconds_a_step(part, corpus, count)))
         train = part.train.replace(
-            steps=steps, warmup_steps=min(part.train.warmup_steps, steps // 5), threads=count, save_every=200
+            steps=steps,
+            warmup_steps=min(part.train.warmup_steps, steps // 5),
+            threads=count,
+            save_every=200,
+            keep=1,
+            seed=part.train.seed + seed,
+            device="cpu",
         )
         fit = part.replace(previous=fit, train=train)
     return fit or recipe
@@ -128,39 +114,88 @@ def lesson(name: str, data: Path) -> tuple[Recipe, Corpus]:
     return recipe.replace(objective=recipe.objective.replace(columns=("title",))), open_corpus(data / TITLED)
 
 
-def train(name: str, args: argparse.Namespace) -> None:
-    """Pre-train a method."""
-    out = args.out / name
-    if (out / "measured.json").exists():
+def recipe_of(method: str, encoder: str) -> Recipe:
+    """Return the tiny recipe of a method on an encoder.
+
+    Raises:
+        AuricleError: the contracts refuse the pair.
+    """
+    recipe = get_recipe(method, "tiny")
+    if isinstance(recipe.objective, ClapConfig):
+        recipe = recipe.replace(objective=recipe.objective.replace(columns=("title",)))
+    if encoder == "own":
+        return recipe
+    found = try_pair(recipe, get_family(encoder), device="cpu")
+    if found.outcome == "refused":
+        raise AuricleError(found.why)
+    return on_family(recipe, get_family(encoder))
+
+
+def run(cell: str, args: argparse.Namespace) -> None:
+    """Train and evaluate a cell, and keep what was found."""
+    file = RESULTS / f"{cell}.json"
+    if file.exists():
         return
-    recipe, corpus = lesson(name, args.data)
-    recipe = fitted(recipe, corpus, args.minutes, args.threads)
+    print(f"== {cell}", flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"cell": cell}
+    if cell in BASELINES:
+        found["tasks"] = evaluated(cell, [baseline(cell)], args)  # type: ignore[arg-type]
+    else:
+        method, encoder, seed = cell.split(".")
+        try:
+            recipe = recipe_of(method, encoder)
+        except AuricleError as error:
+            found["refused"] = str(error)
+        else:
+            found["training"] = train(cell, recipe, int(seed), args)
+            found["signal"] = signal(args.work / cell, args)
+            model = load(args.work / cell)
+            control = controls(model.encoder, ("random",), seed=int(seed))[0]
+            found["tasks"] = evaluated(cell, [model, control], args)
+    file.write_text(json.dumps(found, indent=1, allow_nan=True) + "\n")
+
+
+def train(cell: str, recipe: Recipe, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Pre-train a cell and return what it cost."""
+    out = args.work / cell
+    measured = out / "measured.json"
+    if measured.exists():
+        return dict(json.loads(measured.read_text()))
+    titled = isinstance(recipe.objective, ClapConfig)
+    data, exclude = (args.data / TITLED, ()) if titled else (args.data, KEPT)
+    begun = (out / "run.json").is_file()
+    if not begun:
+        recipe = fitted(recipe, open_corpus(data, exclude=exclude), args.minutes, args.threads, seed)
     wall, processor = time.perf_counter(), time.process_time()
-    pretrain(recipe, corpus, out, progress=False)
+    if begun:
+        resume(out, progress=False)
+        recipe = load_recipe(out)
+    else:
+        pretrain(recipe, data, out, exclude=exclude, progress=False)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    encoder = build(recipe, 0)[1]
     steps = [part.train.steps for part in parts(recipe)]
-    measured = {
+    found = {
+        "budget_minutes": args.minutes,
         "minutes": wall / 60,
         "processor_minutes": processor / 60,
+        "resumed": begun,
         "steps": steps,
         "batch": recipe.loader.batch,
         "window": recipe.window.seconds,
         "clips_per_second": sum(steps) * recipe.loader.batch / processor,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "parameters": sum(p.numel() for p in build(recipe, 0)[1].parameters()),
         "threads": args.threads,
     }
-    (out / "measured.json").write_text(json.dumps(measured, indent=2))
-    print(name, measured, flush=True)
+    measured.write_text(json.dumps(found, indent=1))
+    print(cell, found, flush=True)
+    return found
 
 
 @torch.no_grad()
-def signal(name: str, args: argparse.Namespace) -> None:
-    """Read a method's own signal on the corpora that were kept, and the same with targets of other clips."""
-    run = args.out / name
-    if (run / "signal.json").exists():
-        return
+def signal(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return a method's own numbers on the corpora that were kept, and the same with targets of other clips."""
     recipe = load_recipe(run)
     frontend, encoder, objective = build(recipe, recipe.train.seed)
     checkpoint = RunFolder.open(run).checkpoint(None)
@@ -190,113 +225,67 @@ def signal(name: str, args: argparse.Namespace) -> None:
                 for key, value in {"loss": loss.total, **loss.parts, **loss.watch}.items():
                     sums[key] = sums.get(key, 0.0) + float(value) / SIGNAL_BATCHES
         found[mode] = sums
-    (run / "signal.json").write_text(json.dumps(found, indent=2))
-    print(name, found, flush=True)
+    return found
 
 
-def judged_by(task: str, data: Path) -> tuple[TaskCard, Corpus]:
-    """Return a task and its clips; of medley the folds of its training part, as its test part has eight clips only."""
-    card, corpus = get_task(task), open_corpus(data / task)
-    if task != "medley_solos_mini":
-        return card, corpus
-    return card.replace(protocol="folds"), corpus.filter(lambda clip: clip.split == "train")
-
-
-def read(name: str, args: argparse.Namespace) -> None:
-    """Probe a method's encoder and its random-weight control on every task; the baselines are one row each."""
-    for task in args.tasks:
-        began = time.perf_counter()
-        card, corpus = judged_by(task, args.data)
-        if name in BASELINES:
-            mine = [baseline(name)]
-        else:
-            evaluated = evaluated_on(load(args.out / name), corpus)
-            mine = [evaluated, EvaluatedEncoder(evaluated.encoder.randomised(0), "random", False)]
+def evaluated(cell: str, encoders: list[Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate encoders on every task: the first beside its control, with the paired gain."""
+    tasks: dict[str, Any] = {}
+    for task, probes in TASKS.items():
+        began, out = time.perf_counter(), args.work / cell / "probes" / task
+        corpus = open_corpus(args.data / get_task(task).corpus)
+        mine = [one if isinstance(one, EvaluatedEncoder) else evaluated_on(one, corpus) for one in encoders]
         with threads(args.threads):
-            evaluate(
-                mine,
-                card,
-                corpus,
-                out=args.out / name / "probes" / task,
-                probes=args.probes,
-                config=EvaluationConfig(
-                    seeds=args.seeds, search=SearchConfig(lr_count=args.rates, epochs=args.epochs), controls=False
-                ),
-                progress=False,
-            )
-        print(name, task, f"{time.perf_counter() - began:.0f} s", flush=True)
+            results = evaluate(
+                mine, get_task(task), corpus, out=out, probes=probes, config=EVALUATION, progress=False,
+                tokens=args.work / cell / "tokens",
+            )  # fmt: skip
+        tasks[task] = {
+            "metric": results[0].metric,
+            "constant": results[0].constant_metrics.get(results[0].metric),
+            "clips": results[0].clips,
+            "seen": results[0].seen,
+            "probes": {probe: numbers([r for r in results if r.probe == probe], out) for probe in probes},
+        }
+        shutil.rmtree(args.work / cell / "tokens", ignore_errors=True)
+        print(cell, task, f"{time.perf_counter() - began:.0f} s", flush=True)
+    return tasks
 
 
-def table(args: argparse.Namespace) -> None:
-    """Print what is there."""
-    names = [name for name in METHODS if (args.out / name / "measured.json").exists()]
-    print("| method | encoder, M | clips/s | window, s | steps | min | peak MB |\n|---|---:|---:|---:|---:|---:|---:|")
-    for name in names:
-        m = json.loads((args.out / name / "measured.json").read_text())
-        print(
-            f"| {name} | {m['parameters'] / 1e6:.2f} | {m['clips_per_second']:.1f} | {m['window']:g} | "
-            f"{' + '.join(map(str, m['steps']))} | {m['processor_minutes']:.1f} | {m['peak_mb']:.0f} |"
-        )
-    _signals(args)
-    for task in args.tasks:
-        results = [
-            (name, result)
-            for name in (*names, *BASELINES)
-            if (args.out / name / "probes" / task / "results.jsonl").exists()
-            for result in read_results(args.out / name / "probes" / task)
-        ]
-        if not results:
-            continue
-        seen = sorted({name for name, result in results if result.seen})
-        print(f"\n**{task}** ({results[0][1].metric}{'; seen without labels: ' + ', '.join(seen) if seen else ''})\n")
-        print("| encoder | " + " | ".join(f"{probe} | random" for probe in PROBES) + " |")
-        print("|---" * (1 + 2 * len(PROBES)) + "|")
-        for name in (*names, *BASELINES):
-            cells = {(r.probe, r.role): r for whose, r in results if whose == name}
-            if cells:
-                row = [_cell(cells, probe, role) for probe in PROBES for role in ROLES]
-                print(f"| {name} | " + " | ".join(row) + " |")
-
-
-def _signals(args: argparse.Namespace) -> None:
-    print("\n| method | its own signal | own clips | to beat | targets of other clips |\n|---|---|---:|---|---:|")
-    for name, (key, said, beaten) in SIGNALS.items():
-        file = args.out / name / "signal.json"
-        if file.exists():
-            found = json.loads(file.read_text())
-            own, other = found["own"], found["other"]
-            beat = ", ".join(f"{b.rpartition('/')[2].replace('_', ' ')} {own[b]:.3f}" for b in beaten)
-            print(f"| {name} | {said} | {own[key]:.3f} | {beat} | {other[key]:.3f} |")
-
-
-def _cell(cells: dict[tuple[str, Role], Result], probe: str, role: Role) -> str:
-    found = cells.get((probe, role))
-    if found is None and role == "pretrained":
-        found = next((cells[probe, control] for control in BASELINES if (probe, control) in cells), None)
-    return "" if found is None else interval_text(found)
+def numbers(results: list[Result], out: Path) -> dict[str, Any]:
+    """Return the values of one probe, and the gain over the control with its interval."""
+    found: dict[str, Any] = {}
+    for result in results:
+        name = "random" if result.role == "random" else "trained"
+        found[name] = {"value": result.value, "low": result.low, "high": result.high}
+    if len(results) == 2:
+        first, second = sorted(results, key=lambda result: result.role == "random")
+        gain = compare(first, second, out)
+        found["gain"] = {"value": gain.value, "low": gain.interval.low, "high": gain.interval.high, "p": gain.p}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "signal", "probe", "table"))
-    parser.add_argument("methods", nargs="*", default=[])
+    parser.add_argument("what", choices=("cells", "run", "table"))
+    parser.add_argument("cells", nargs="*", default=[], help="by default all that are not done, in their order")
     parser.add_argument("--data", type=Path, help="folder of the corpora")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--work", type=Path, help="folder of the runs; needed to resume an interrupted cell")
+    parser.add_argument("--minutes", type=float, default=25.0, help="processor minutes of pre-training")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--probes", nargs="+", default=list(PROBES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--rates", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.what == "table":
-        table(args)
+        table()
         return
-    if args.data is None:
-        parser.error("--data is needed: the folder of the corpora")
-    for name in args.methods or ((*METHODS, *BASELINES) if args.what == "probe" else METHODS):
-        {"train": train, "signal": signal, "probe": read}[args.what](name, args)
+    chosen = args.cells or [*BASELINES, *cells()]
+    if args.what == "cells":
+        for name in chosen:
+            print(f"{'done' if stored(name) else '-':6}{name}")
+        return
+    if args.data is None or args.work is None:
+        parser.error("run needs --data, the folder of the corpora, and --work, a folder for the runs")
+    for name in chosen:
+        run(name, args)
 
 
 if __name__ == "__main__":

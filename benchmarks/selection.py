@@ -38,6 +38,7 @@ from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
 from auricle.storage import write_atomic
 from auricle.tasks.shallow import LogisticConfig, Vectors
+from auricle.training.batch_statistics import settle_control
 from paradigms import KEPT, fitted
 
 RESULTS = Path(__file__).parent / "results" / "selection.json"
@@ -155,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
                 recipe = fitted(recipe, corpus, args.seconds / 60, 1)
             pretrain(recipe, corpus, out, resume=True, progress=False)
             frozen = load(out).encoder
-            control = frozen.randomised(seed)
+            control = settle_control(frozen.randomised(seed))
             known = [row["random"] for row in rows if row["control"] == control.fingerprint]
             row = {**key, "steps": recipe.train.steps, "batch": recipe.loader.batch, "control": control.fingerprint}
             row |= {"scores": scores(frozen, tested), "random": known[0] if known else scores(control, tested)}

@@ -31,6 +31,8 @@ TRAINING = "builtin:single?clips=2000&seconds=2&seed={}"
 # Of each class and fold eight clips: one fold trains, one validates, three test.
 LABELLED = "builtin:single?clips=640&seconds=2&train_folds=1&seed={}"
 STEPS, BATCH = 250, 64
+# The settings were chosen on seeds below.
+SEED: Natural = 3
 ONE_SEED = EvaluationConfig(seeds=1)
 
 
@@ -38,7 +40,7 @@ def demo(
     out: Path | str = "runs/demo",
     *,
     minutes: float = 3.0,
-    seed: Natural = 0,
+    seed: Natural = SEED,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> tuple[list[Result], Path]:
@@ -49,7 +51,7 @@ def demo(
     Args:
         out: run folder.
         minutes: time limit of pre-training; its schedule takes about two minutes on a laptop.
-        seed: of the sounds, of the first weights and of training. The settings were chosen on other seeds than 0.
+        seed: of the sounds, of the first weights and of training. The settings were chosen on seeds below 3.
         device: where to pre-train and probe: `auto`, `cpu`, `cuda` or `mps`.
         precision: of both: `fp32`, `bf16` (autocast), or `auto`: as the device computes, and fp32 in probing.
 
@@ -78,7 +80,7 @@ def demo(
     return results, write_report([out], out / "report.html")
 
 
-def demo_recipe(seed: Natural = 0) -> Recipe:
+def demo_recipe(seed: Natural = SEED) -> Recipe:
     """Return the tiny COLA with half the channels, a shorter schedule, and views of different rooms and devices."""
     recipe = get_recipe("cola", "tiny")
     train = replace(
@@ -114,7 +116,9 @@ def gains(results: Sequence[Result], folder: Path | str) -> tuple[Sheet, str]:
         A sheet of paired gains with 95 % intervals, and what follows from it in one sentence.
     """
     book = ResultBook.collect([folder])
-    encoders = {result.role: result.encoder_fingerprint for result in results}
+    encoders: dict[Role, str] = {}
+    for result in results:  # a second result of a role reads other features
+        encoders.setdefault(result.role, result.encoder_fingerprint)
     controls: list[Role] = [role for role in encoders if role != "pretrained"]
     pairs = {role: compare_results(book, encoders["pretrained"], encoders[role]).pairs for role in controls}
     probes = list(dict.fromkeys(pair.shared for found in pairs.values() for pair in found))

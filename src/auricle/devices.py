@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def cores() -> int:
@@ -23,7 +27,7 @@ def cores() -> int:
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Return the torch device of a name.
+    """Return the torch device of a name; of the CPU, freed memory is kept from here on (see `keep_freed_memory`).
 
     Args:
         name: `auto` (CUDA where there is a CUDA device, else Apple's MPS, else the CPU), `cpu`, `cuda`, `mps`, or
@@ -47,7 +51,26 @@ def find_device(name: str = "auto") -> torch.device:
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here.get(found.type, True):
         raise ConfigError(f"torch finds no {found.type} device here; set --device auto or --device cpu")
+    if found.type == "cpu":
+        keep_freed_memory()
     return found
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed memory for the next allocation, and return whether it does.
+
+    By default it gives large blocks back to the system, which fills them with zeros again at every step of a training:
+    up to half of the processor's time. MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ in the environment are obeyed.
+    Elsewhere than on Linux nothing changes.
+    """
+    if not sys.platform.startswith("linux") or {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False  # another C library
+    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def find_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:

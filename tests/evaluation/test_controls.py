@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
+import torch
 from result_files import write_results
 
 from auricle.audio.batch import Audio
+from auricle.audio.frontends.log_mel import LogMelConfig
 from auricle.audio.frontends.presets import preset
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.table import Corpus
+from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import AuricleError, CorpusError
@@ -181,3 +184,24 @@ def test_the_command_takes_the_names_of_controls(
     assert asked == [("random", "log-mel", "mfcc"), ("mfcc",), ()]
     with pytest.raises(AuricleError, match="set --no-controls"):
         verbs.probe([*words, "--controls"])
+
+
+def test_random_weights_have_statistics_of_their_own() -> None:
+    frontend = LogMelConfig(mels=64).build()
+    trained = FrozenEncoder(frontend, AudioNTTConfig(width=64, channels=16).build(), name="ntt")
+    control = next(one.encoder for one in controls(trained, ("random",)) if one.role == "random")
+    again = next(one.encoder for one in controls(trained, ("random",)) if one.role == "random")
+    plain = trained.randomised(0)
+    assert control.fingerprint == again.fingerprint != plain.fingerprint
+    assert not any(module.training for module in control.encoder.modules())
+    # Other sounds than those that it was measured on are normalised, too.
+    corpus = open_corpus("builtin:scenes?clips=16&seconds=4&seed=5")
+    clips = Audio.stack([torch.from_numpy(corpus.audio(row)) for row in range(16)], 16000)
+    for encoder, near in ((control, True), (plain, False)):
+        found: list[torch.Tensor] = []
+        first = next(m for m in encoder.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
+        hook = first.register_forward_hook(lambda m, i, out, found=found: found.append(out))
+        encoder.pooled(clips)
+        hook.remove()
+        deviation = found[0].std((0, 2, 3)) / first.weight.abs()
+        assert bool(((deviation > 0.6) & (deviation < 1.7)).all()) is near

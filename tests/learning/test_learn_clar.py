@@ -20,7 +20,7 @@ def test_clar_learns(shared_audio: Path) -> None:
             encoder=recipe.encoder.replace(channels=8, mels=64, frame_rate=62.5),
         ),
         shared_audio,
-        steps=80,
+        steps=110,
         batch=32,
         lr=1e-3,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 import soundfile
 
 from auricle.cli import main
+from auricle.objectives.targets.clusters import ClusteredLayerConfig
+from auricle.objectives.targets.previous_encoder import PreviousEncoderConfig
+from auricle.recipes import get_recipe
 
 Test = Any
 RATE = 16000
@@ -108,6 +112,18 @@ def after(message: str, words: str, pattern: str = r"(\S+)") -> str:
     found = re.search(re.escape(words) + pattern, message)
     assert found, message
     return found[1].rstrip(";,.")
+
+
+def second_iteration(file: Path) -> Path:
+    """Write HuBERT's tiny recipe with the second iteration of its paper size: codes of a layer of the first one."""
+    first = get_recipe("hubert", "tiny")
+    source = ClusteredLayerConfig(3, PreviousEncoderConfig(first.encoder, first.frontend))
+    objective: Any = first.objective
+    codes, *others = objective.terms
+    codes = codes.replace(target=codes.target.replace(source=source))
+    objective = objective.replace(terms=(codes, *others))
+    file.write_text(json.dumps(first.replace(objective=objective, previous=first).to_json()))
+    return file
 
 
 def pretrain(out: Path | str, data: Path | str = "data", *more: str) -> list[str]:

@@ -105,7 +105,13 @@ def settings() -> frozenset[str]:
 def every_flag() -> frozenset[str]:
     verbs = [v for v in VERBS if v not in ("pretrain", *GROUPS)]
     verbs += [f"{verb} {sub}" for verb, subs in GROUPS.items() for sub in subs]
-    verbs += ["pretrain audio-mae", "probe --task folder", "probe --task desed", "finetune --task folder"]
+    verbs += [
+        "pretrain audio-mae",
+        "pretrain beats",
+        "probe --task folder",
+        "probe --task desed",
+        "finetune --task folder",
+    ]
     known = {"--plugin", "--help", "--help-all", "--version"}.union(*(flags(verb) for verb in verbs))
     known |= {f"--{name}" for name in settings()}
     for rule in (k for k in Config._known.values() if issubclass(k, TaskRule)):

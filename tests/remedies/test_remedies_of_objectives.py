@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from remedy_tools import RATE, Command, after, changed, executes, tones
+from remedy_tools import RATE, Command, after, changed, executes, second_iteration, tones
 
 SHORT = ["--window.seconds", "0.6"]
 FAST = [
@@ -129,9 +129,11 @@ def test_codes_of_a_poor_tokenizer(auricle: Command, data: Path) -> None:
     "or set --previous to the run folder of such a stage",
 )
 def test_previous_stages(auricle: Command) -> None:
-    auricle.works(*pretrain("hubert", *SHORT, out="staged"))
+    staged = ["pretrain", "--config", str(second_iteration(Path("hubert.json"))), "--data", "data", "--out", "staged"]
+    staged = changed([*staged, *FAST], *SHORT)
+    auricle.works(*staged)
     auricle.works(*pretrain("audiomosaic", *SHORT, out="patches"))
-    words = [*pretrain("hubert", *SHORT), "--previous", "patches"]
+    words = changed([*staged, "--previous", "patches"], "--out", "refused")
     message = auricle.refused(*words)
     folder = after(message, "that in the folder `", r"(\w+)` of a run of hubert")
     auricle.works(*changed(changed(words, "--previous", f"staged/{folder}"), "--out", "frames"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from remedy_tools import Command, after, changed, executes, pretrain, tones
+from remedy_tools import Command, after, changed, executes, pretrain, second_iteration, tones
 from safetensors.torch import load_file
 
 from auricle import storage
@@ -19,7 +19,8 @@ from auricle.encoders.spectrogram_transformer import SpectrogramTransformer
 from auricle.training.run_folder import RunFolder
 
 TWO_STAGES = [
-    "pretrain", "hubert", "--data", "data", "--out", "staged", "--loader.batch", "4", "--loader.workers", "0",
+    "pretrain", "--config", "hubert.json", "--data", "data", "--out", "staged", "--loader.batch", "4",
+    "--loader.workers", "0",
     "--train.threads", "1", "--train.steps", "1", "--train.warmup-steps", "0", "--window.seconds", "0.6",
     "--train.precision", "fp32",
 ]  # fmt: skip
@@ -108,6 +109,7 @@ def test_a_folder_that_was_moved(auricle: Command, run: Path, monkeypatch: pytes
 @executes("or name the run to use by --previous", "another run uses them with --previous")
 def test_a_stage_of_other_settings(auricle: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tones(tmp_path / "data", 4)
+    second_iteration(tmp_path / "hubert.json")
 
     def stop(*given: object) -> None:
         raise KeyboardInterrupt

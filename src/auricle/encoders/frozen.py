@@ -145,6 +145,11 @@ class FrozenEncoder:
         seconds = max(1.0, 1.1 * self.encoder.least_frames / self.encoder.input_rate + 0.1)
         return Audio.stack([torch.zeros(round(seconds * self.rate))], self.rate)
 
+    def changed(self, how: str) -> Self:
+        """Take another fingerprint, in place, after a change of the encoder's buffers that `how` names."""
+        self._weights = hashlib.sha256(f"{self._weights} {how}".encode()).hexdigest()[:16]
+        return self
+
     def to(self, device: torch.device | str) -> FrozenEncoder:
         """Move to a device, in place."""
         self.device = torch.device(device)

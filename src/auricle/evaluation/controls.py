@@ -1,5 +1,8 @@
 """The controls of an encoder: its own architecture with random weights, and two fixed baselines without learning.
 
+Random weights of an encoder with BatchNorm get running statistics measured on built-in scenes, as those of a trained
+encoder are measured when its training ends.
+
 The baselines read 16 kHz audio through one front end each, whatever encoder they are compared with: an encoder's own
 front end may normalise away what a baseline measures (each clip, or each band of a clip, to mean 0 and deviation 1).
 
@@ -24,6 +27,7 @@ from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.errors import ConfigError
 from auricle.evaluation.driver import EvaluatedEncoder
 from auricle.results.record import CONTROL_NAMES, CONTROLS, Control
+from auricle.training.batch_statistics import settle_control
 
 FRONT_ENDS: dict[Control, FrontEndConfig] = {"log-mel": KaldiFbankConfig(), "mfcc": MfccConfig()}
 _FRAMES_PER_TOKEN = 4
@@ -57,7 +61,7 @@ def controls(
     made: list[EvaluatedEncoder] = []
     if "random" in names and encoder.randomisable:
         # On the CPU until it is needed: the device holds one encoder at a time.
-        made.append(EvaluatedEncoder(encoder.randomised(seed).to("cpu"), "random", False))
+        made.append(EvaluatedEncoder(settle_control(encoder.randomised(seed)).to("cpu"), "random", False))
     return made + [baseline(name) for name in FRONT_ENDS if name in names]
 
 

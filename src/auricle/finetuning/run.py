@@ -38,6 +38,7 @@ from auricle.tasks.clips.run import ClipsTask
 from auricle.tasks.folds import training_means
 from auricle.tasks.targets import Targets, mute_unseen
 from auricle.tasks.task_type import Job, Kept, Outcome, Protocol
+from auricle.training.batch_statistics import settle_control
 from auricle.training.lock import RunLock
 
 _DEFAULTS = FinetuneConfig()
@@ -104,7 +105,7 @@ def finetune_encoder(
     pretrained = encoder if isinstance(encoder, EvaluatedEncoder) else EvaluatedEncoder(encoder)
     candidates = [pretrained]
     if controls:
-        candidates.append(EvaluatedEncoder(pretrained.encoder.randomised(0), "random", False))
+        candidates.append(EvaluatedEncoder(settle_control(pretrained.encoder.randomised(0)), "random", False))
     if save:
         check_savable(pretrained.encoder)
     device = str(find_device(device))

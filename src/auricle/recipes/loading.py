@@ -12,6 +12,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AuricleError, CheckpointError
 from auricle.recipes.building import build_encoder
 from auricle.recipes.recipe import Recipe
+from auricle.training.batch_statistics import settle_control
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
 
@@ -45,7 +46,8 @@ def random_control(run: str | Path, seed: int = 0) -> FrozenEncoder:
     recipe, _, name = _find(Path(run), None)
     frontend, encoder = _built(recipe, seed, Path(run))
     notes = (f"random weights, seed {seed}",)
-    return FrozenEncoder(frontend, encoder, name=f"{name} (random weights)", notes=notes, features=recipe.features)
+    name = f"{name} (random weights)"
+    return settle_control(FrozenEncoder(frontend, encoder, name=name, notes=notes, features=recipe.features))
 
 
 def load_recipe(run: str | Path) -> Recipe:

@@ -156,7 +156,7 @@ def test_bad_input() -> None:
         objective(encoder, (clean, clean), generator)
     with pytest.raises(ConfigError, match="expected 2"):
         objective(encoder, (clean,), generator)
-    with pytest.raises(ConfigError, match=r"micro_batch None"):
+    with pytest.raises(ConfigError, match=r"leave --train.micro-batch out"):
         _accumulate(objective, encoder, [clean, mixture], generator, micro_batch=2, autocast=nullcontext)
     with pytest.raises(ConfigError, match="joint views are two"):
         JointViewsConfig(views=1)

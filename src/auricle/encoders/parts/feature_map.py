@@ -132,7 +132,9 @@ def convolve(conv: nn.Conv1d | nn.Conv2d, x: FeatureMap, window: Window) -> Feat
     if window.left != window.right:
         values = F.pad(values, (window.left, window.right) * (values.dim() - 2))
     if isinstance(conv, nn.Conv2d):
-        values = channels_last(values)
+        # With channels last, torch 2.13 writes beyond the gradient of a strided convolution of width 1.
+        strided = window.kernel == 1 and window.stride > 1
+        values = values.contiguous() if strided else channels_last(values)
     return FeatureMap(conv(values), None if x.lengths is None else window.counts(x.lengths))
 
 
