@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from metrics_lines import read_metrics
 
 from auricle import demo as module
+from auricle.cli.training import DemoArguments
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
 from auricle.probes import SearchConfig
@@ -96,3 +98,8 @@ def test_the_verdict_follows_the_intervals(tiny: Path) -> None:
     )
     # Without an interval nothing is shown.
     assert module.verdict({"random": (pair("linear", 0.1),)}).startswith("0 of 1 intervals exclude zero")
+
+
+def test_the_command_has_the_defaults_of_the_function() -> None:
+    defaults = {name: p.default for name, p in inspect.signature(module.demo).parameters.items() if name != "out"}
+    assert {name: getattr(DemoArguments(), name) for name in defaults} == defaults

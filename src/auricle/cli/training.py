@@ -289,7 +289,7 @@ class DemoArguments(ComputeArguments):
     minutes: float = 3.0
     """Time limit of pre-training; probing takes about as long again."""
     seed: Natural = 3
-    """Of the sounds and of pre-training: another seed, another demonstration."""
+    """Of the sounds and of pre-training: another seed, another demonstration. Settings were chosen on seeds below 3."""
     precision: Precision = "auto"
     """Precision of pre-training, as in `auricle pretrain`; `auto` probes in fp32."""
 

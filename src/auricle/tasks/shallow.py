@@ -220,8 +220,11 @@ def standardised(known: NDArray[np.floating]) -> Callable[[NDArray[np.floating]]
         known: `(n, D)` vectors of the known clips; mean and deviation of each column are theirs.
     """
     scaler = StandardScaler().fit(known)
-    # In float64: the solver's tolerance is below the steps of float32.
-    standard = lambda x: np.asarray(scaler.transform(x), dtype=np.float64)  # noqa: E731
+
+    def standard(x: np.ndarray) -> np.ndarray:
+        # In float64: the solver's tolerance is below the steps of float32.
+        return np.asarray(scaler.transform(x), dtype=np.float64)
+
     if len(known) >= known.shape[1]:
         return standard
     z = standard(known)

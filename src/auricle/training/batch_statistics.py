@@ -1,8 +1,8 @@
 """Running statistics of an encoder's BatchNorm, estimated anew when its training ends or is stopped.
 
 A moving average over the last steps lags behind the weights, and saw augmented views; a frozen encoder normalises whole
-clips by it. Source: arXiv 2105.07576, section 3 ("precise BatchNorm"). Random weights, the control, have
-no statistics of their own, and with means of 0 and variances of 1 they would score below what they are worth.
+clips by it. Source: arXiv 2105.07576, section 3 ("precise BatchNorm"). The random-weight control has
+no statistics of its own; with means of 0 and variances of 1 it scores far below what its weights are worth.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def estimate_statistics(
 
 
 def settle_control(control: FrozenEncoder) -> FrozenEncoder:
-    """Estimate the running statistics of random weights, as is done for trained ones, and return the control.
+    """Estimate the running statistics of a random-weight control on built-in scenes, in place, and return it.
 
-    Without BatchNorm nothing changes.
+    Trained encoders have theirs estimated in the same way. Without BatchNorm nothing changes.
     """
     if not tracked_norms(control.encoder):
         return control
@@ -86,4 +86,4 @@ def settle_control(control: FrozenEncoder) -> FrozenEncoder:
     )
     estimate_statistics(control.encoder, batches, control.encode)
     control.encoder.eval()
-    return control.changed("statistics of built-in scenes")
+    return control.changed(f"statistics of {CONTROL_SOUNDS}")
