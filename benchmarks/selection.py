@@ -151,9 +151,7 @@ def run(args: argparse.Namespace) -> None:
             if (out / "run.json").exists():
                 recipe = load_recipe(out)
             else:
-                recipe = CANDIDATES[name]()
-                recipe = recipe.replace(train=recipe.train.replace(seed=seed, device="cpu"))
-                recipe = fitted(recipe, corpus, args.seconds / 60, 1)
+                recipe = fitted(CANDIDATES[name](), corpus, args.seconds / 60, 1, seed)
             pretrain(recipe, corpus, out, resume=True, progress=False)
             frozen = load(out).encoder
             control = settle_control(frozen.randomised(seed))

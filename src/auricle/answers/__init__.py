@@ -1,0 +1,1 @@
+"""Fitted models in use: fit, predict, detect, index, search, label."""
