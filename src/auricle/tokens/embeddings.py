@@ -141,10 +141,10 @@ def _encode_all(
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
         began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, Reason]()
-        first = work.position
-        for rows, vectors, count in encoded_clips(encoder, corpus, order[first:], broken, batch, batch_seconds):
+        done_before = work.position
+        for rows, vectors, count in encoded_clips(encoder, corpus, order[done_before:], broken, batch, batch_seconds):
             waiting.append((rows, vectors))
-            position = first + count
+            position = done_before + count
             bar.update(task, completed=position)
             # Where all was encoded before, nothing is left to commit.
             if position > work.position and (position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS):
