@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from auricle.cli.arguments import DeviceArguments, parse
+from auricle.cli.arguments import ComputeArguments, parse
 from auricle.errors import AuricleError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyArguments(DeviceArguments):
+class StudyArguments(ComputeArguments):
     """Arguments of `auricle study`."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
@@ -44,6 +44,8 @@ class StudyArguments(DeviceArguments):
     """Do the i-th of n parts (`2/4`), for several machines on one folder."""
     retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Try failed cells again."""
+    collect: tuple[Path, ...] = ()
+    """Take over the results of other machines: the files OUT/NAME/cells.jsonl that they wrote."""
 
 
 def study(argv: Sequence[str]) -> None:
@@ -72,12 +74,13 @@ def study(argv: Sequence[str]) -> None:
     budget = dataclasses.replace(_budget(args.budget, chosen.defaults.budget), threads=args.threads)
     config = StudyConfig(budget, args.seeds or chosen.defaults.seeds)
     if args.dry_run:
-        store = Store(Place(args.data, args.out, args.device))
+        store = Store(Place(args.data, args.out, args.device, args.precision))
         print("\n".join(plan_text(store, chosen.cells(config))))
         return
     book = run_study(
         chosen, args.data, args.out, config=config, shard=_shard(args.shard), minutes=_minutes("time", args.time),
-        limit=_minutes("limit", args.limit), retry=args.retry, device=args.device,
+        limit=_minutes("limit", args.limit), retry=args.retry, collect=args.collect, device=args.device,
+        precision=args.precision,
     )  # fmt: skip
     home = args.out / chosen.name
     Console().print(render_sheets(write_conclusion(home, chosen.conclude(book), book)))

@@ -8,7 +8,6 @@ import re
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,17 +73,24 @@ class Place:
         data: the folder of corpora, or anything that `open_corpus` opens.
         out: the study's folder.
         device: where encoders are trained and evaluated.
+        precision: of evaluated encoders; pre-trainings have that of their recipe.
         progress: show progress bars inside of cells.
-        folder_of: returns the folder of another cell.
     """
 
     data: str
     out: Path
     device: str = "cpu"
+    precision: str = "fp32"
     progress: bool = False
-    folder_of: Callable[[Cell], Path] = field(default=lambda cell: Path())
     _corpora: dict[Any, Corpus] = field(default_factory=dict)
     _controls: dict[Path, EvaluatedEncoder | None] = field(default_factory=dict)
+    _names: dict[Cell, str] = field(default_factory=dict)
+
+    def folder(self, cell: Cell) -> Path:
+        """Return the folder of a cell."""
+        if cell not in self._names:
+            self._names[cell] = cell.name(self)
+        return self.out / "cells" / self._names[cell]
 
     def pretraining(self, diet: Diet) -> Corpus:
         """Return the corpus of a diet, opened once."""
@@ -226,11 +232,11 @@ class Pretraining(Cell):
 
     def model(self, place: Place) -> Model:
         """Open the trained encoder."""
-        return load(place.folder_of(self) / "run", device=place.device)
+        return load(place.folder(self) / "run", device=place.device, precision=place.precision)
 
     def trained(self, place: Place) -> Recipe:
         """Return the recipe as it was trained, with the statistics that were measured."""
-        return load_recipe(place.folder_of(self) / "run")
+        return load_recipe(place.folder(self) / "run")
 
 
 @dataclass(frozen=True)
@@ -264,7 +270,8 @@ class Evaluated(Cell):
 
     def facts(self, place: Place) -> dict[str, Any]:
         of = None if self.of is None else self.of.name(place)
-        settings = {"probes": list(self.probes), "baseline": self.baseline, "seeds": QUICK.seeds}
+        settings: dict[str, Any] = {"probes": list(self.probes), "baseline": self.baseline, "seeds": QUICK.seeds}
+        settings |= {} if place.precision == "fp32" else {"precision": place.precision}
         return {"task": self.task, "of": of, "audio": place.evaluation(self.task).fingerprint, **settings}
 
     def run(self, place: Place, folder: Path) -> dict[str, Any]:
@@ -274,7 +281,7 @@ class Evaluated(Cell):
             encoders, count = [baseline(role)], 1
         else:
             model = self.of.model(place)
-            control = place.control(place.folder_of(self.of) / "run", model.encoder, self.of.seed)
+            control = place.control(place.folder(self.of) / "run", model.encoder, self.of.seed)
             encoders = [evaluated_on(model, corpus), *([control] if control is not None else [])]
             count = self.of.budget.threads
         try:

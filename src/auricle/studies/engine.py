@@ -7,13 +7,13 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
 from auricle.errors import AuricleError, CheckpointError, StorageError, StudyError, Terminated
-from auricle.storage import unseal, write_record
+from auricle.storage import sealed, unseal, write_record
 from auricle.studies.cells import Cell, Place
 from auricle.training.lock import RunLock
 
@@ -34,16 +34,10 @@ class Store:
     """
 
     place: Place
-    _names: dict[Cell, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.place.folder_of = self.folder
 
     def folder(self, cell: Cell) -> Path:
         """Return the folder of a cell."""
-        if cell not in self._names:
-            self._names[cell] = cell.name(self.place)
-        return self.place.out / "cells" / self._names[cell]
+        return self.place.folder(cell)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Return what a cell found; None: it is not done.
@@ -110,7 +104,7 @@ class Store:
                 return self._fail(cell, "out of memory")
             except Exception as error:  # a defect of one pair must not stop a night of others
                 return self._fail(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-            record = {"title": cell.title, "cell": cell.to_json(), "facts": cell.facts(self.place), **found}
+            record = {"title": cell.title, **found}
             record |= {"wall_minutes": (time.perf_counter() - began) / 60, "peak_mb": _peak(used)}
             write_record(folder / RESULT, record)
             return "refused" if "refused" in found else "done"
@@ -118,6 +112,38 @@ class Store:
     def _fail(self, cell: Cell, why: str, trace: str = "") -> State:
         write_record(self.folder(cell) / FAILURE, {"title": cell.title, "why": why, "trace": trace})
         return "failed"
+
+    def export(self, cells: Sequence[Cell]) -> bytes:
+        """Return what is known of cells as JSON lines, for `collect` on another machine."""
+        held = ((self.folder(cell).name, self.result(cell)) for cell in dict.fromkeys(cells))
+        lines = (sealed({"name": name, "result": found}) for name, found in held if found is not None)
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def collect(self, file: Path, cells: Sequence[Cell]) -> int:
+        """Take results of `export` for cells that are not done here; return how many there were.
+
+        A result made of other audio, settings or versions has another name and is not taken.
+
+        Raises:
+            StudyError: there is no such file, or it is damaged.
+        """
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise StudyError(f"{file} can't be read ({error.strerror}); expected a cells.jsonl of a study") from error
+        by_name = {self.folder(cell).name: cell for cell in cells}
+        taken = 0
+        for number, line in enumerate(lines, 1):
+            try:
+                held = unseal(line)
+                name, found = held["name"], held["result"]
+            except (ValueError, KeyError) as error:
+                raise StudyError(f"line {number} of {file} is damaged ({error}); export the study again") from error
+            cell = by_name.get(name)
+            if cell is not None and self.result(cell) is None:
+                write_record(self.folder(cell) / RESULT, found)
+                taken += 1
+        return taken
 
     def seconds(self, cells: Sequence[Cell]) -> float:
         """Estimate the time of open cells, from their plan and from those of their kind that are done."""

@@ -15,7 +15,7 @@ from auricle.recipes.building import build
 from auricle.results.tables import NONE, Sheet
 from auricle.studies.budget import Budget
 from auricle.studies.cells import Cell, Diet, Evaluated, Place, Pretraining
-from auricle.studies.statement import Statement, judge
+from auricle.studies.statement import Statement, decide
 from auricle.studies.study import Book, Conclusion, Study, StudyConfig, register_study
 from auricle.training.checkpoint import load_weights, read_state, verify_file
 from auricle.training.run_folder import RunFolder
@@ -40,7 +40,7 @@ TASKS = {
     "piano_pitch_class": ("linear",),
 }  # fmt: skip
 _BATCHES = 6
-# Of each method: the number, what it is, and what it must beat (an accuracy from above, else from below).
+# Of each method: the number, what it is, and its baselines (an accuracy from above, else from below).
 _CODES = ("codes/code_accuracy", "right code", ("codes/majority", "codes/position_accuracy"))
 SIGNALS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "byol-a": ("accuracy", "finds the other view (top 1)", ("chance",)),
@@ -83,7 +83,7 @@ class Signal(Cell):
 
     @torch.no_grad()
     def run(self, place: Place, folder: Path) -> dict[str, Any]:
-        recipe, run = self.of.trained(place), place.folder_of(self.of) / "run"
+        recipe, run = self.of.trained(place), place.folder(self.of) / "run"
         frontend, encoder, objective = build(recipe, recipe.train.seed)
         checkpoint = RunFolder.open(run).checkpoint(None)
         state = read_state(checkpoint)
@@ -160,7 +160,7 @@ def _gains(method: str, book: Book) -> Statement:
         if gains:
             values.append(sum(gains) / len(gains))
     text = f"{method} is worth more than its random weights"
-    return judge(text, "random-weight control", "gain of the linear probe, points", values, "tasks")
+    return decide(text, "random-weight control", "gain of the linear probe, points", values, "task")
 
 
 def _cost(trained: Sequence[Pretraining], book: Book) -> Sheet:

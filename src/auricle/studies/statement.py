@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from auricle.results.tables import NONE, Sheet
+from auricle.words import counted
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 # The fewest independent values that an interval is made of.
@@ -28,7 +29,7 @@ class Statement:
         estimate: its value; None: nothing was measured.
         interval: 95 % confidence; None: fewer values than an interval needs.
         units: how many independent values it is made of.
-        unit: what they are.
+        unit: what one of them is.
         verdict: `supported`: the interval is above zero; `contradicted`: below; else `undecided`.
         needed: units at which an interval of this estimate and spread would exclude zero; None: decided, or not known.
     """
@@ -48,7 +49,7 @@ class Statement:
         return {**self.__dict__, "interval": None if self.interval is None else list(self.interval)}
 
 
-def judge(text: str, source: str, quantity: str, values: Sequence[float], unit: str) -> Statement:
+def decide(text: str, source: str, quantity: str, values: Sequence[float], unit: str) -> Statement:
     """Decide a statement by independent values, each above zero where the claim holds, with Student's interval.
 
     Args:
@@ -56,13 +57,13 @@ def judge(text: str, source: str, quantity: str, values: Sequence[float], unit: 
         source: where it is made.
         quantity: what the values are.
         values: one a unit.
-        unit: what a unit is, in the plural: `tasks`.
+        unit: what a unit is: `task`.
 
     Examples:
-        >>> judge("COLA gains", "here", "gain", [0.02, 0.05, 0.04, 0.03], "tasks").verdict
+        >>> decide("COLA gains", "here", "gain", [0.02, 0.05, 0.04, 0.03], "task").verdict
         'supported'
-        >>> judge("COLA gains", "here", "gain", [0.02, -0.05, 0.04, 0.03], "tasks").needed
-        66
+        >>> decide("COLA gains", "here", "gain", [0.02, -0.05, 0.04, 0.03], "task").needed
+        169
     """
     x = np.asarray([value for value in values if math.isfinite(value)], dtype=np.float64)
     if len(x) < FEWEST:
@@ -101,7 +102,7 @@ def sheet(statements: Sequence[Statement], percent: bool = True) -> Sheet:
         if one.interval is not None:
             value += f" [{scale * one.interval[0]:+.1f}, {scale * one.interval[1]:+.1f}]"
         decided = NONE if one.needed is None else f"{one.needed:,}"
-        rows.append((one.text, one.quantity, value, f"{one.units} {one.unit}", one.verdict, decided, one.source))
+        rows.append((one.text, one.quantity, value, counted(one.units, one.unit), one.verdict, decided, one.source))
     head = ("statement", "quantity", "estimate", "made of", "verdict", "decided at", "source")
     notes = (
         "supported: the 95 % interval is above zero; contradicted: below zero; undecided: it holds zero, or there are "

@@ -144,7 +144,9 @@ def run_study(
     minutes: float | None = None,
     limit: float | None = None,
     retry: bool = False,
+    collect: Sequence[str | Path] = (),
     device: str = "cpu",
+    precision: str = "fp32",
     say: Callable[[str], None] = print,
 ) -> Book:
     """Run a study, continuing where it stopped, and write what follows from it into `out/NAME`.
@@ -160,7 +162,9 @@ def run_study(
         minutes: begin no cell after this time; the next call continues. None: until all are done.
         limit: minutes after which a cell has failed; None: none.
         retry: try failed cells again.
+        collect: `cells.jsonl` of the same study on other machines, whose results are taken over.
         device: where encoders are trained and evaluated.
+        precision: of evaluated encoders (`fp32`, `bf16`, `auto`); pre-trainings have that of their recipe.
         say: called with a line about every cell.
 
     Returns:
@@ -177,17 +181,20 @@ def run_study(
     """
     study = get_study(study) if isinstance(study, str) else study
     config = study.defaults if config is None else config
-    store = Store(Place(str(data), Path(out), device))
+    store = Store(Place(str(data), Path(out), device, precision))
     cells = list(study.cells(config))
     mine, home = shard_of(cells, shard), Path(out) / study.name
     with RunLock(home / f"shard-{shard[0]}-of-{shard[1]}", f"study {study.name}, which another process runs"):
         declare(home, study, config)
+        for file in collect:
+            say(f"{counted(store.collect(Path(file), cells), 'result')} taken from {file}")
         if retry:
             say(f"{counted(store.retry(mine), 'failed cell')} will be tried again")
         until = None if minutes is None else time.monotonic() + 60 * minutes
         do_cells(store, mine, until=until, limit=limit, say=say)
     book = read_book(store, cells)
     write_conclusion(home, study.conclude(book), book)
+    write_atomic(home / "cells.jsonl", store.export(cells))
     return book
 
 
