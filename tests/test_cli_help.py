@@ -29,6 +29,7 @@ from auricle.training.train_config import TrainConfig
 COMPUTES = {
     "pretrain": ["pretrain", "cola"],
     "embed": ["embed"],
+    "index": ["index"],
     "probe": ["probe", "--task", "folder"],
     "finetune": ["finetune"],
     "zero-shot": ["zero-shot"],
@@ -152,6 +153,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     for words in (
         ["pretrain", "cola", *data],
         ["embed", level, *data[:-1], f"{out}.parquet"],
+        ["index", level, *data, "--out", out],
         ["probe", level, "--task", "folder", *data],
         ["finetune", level, "--task", "folder", *data],
         ["check", "encoder", level],
@@ -168,6 +170,7 @@ def test_cuda_is_refused_in_words_where_there_is_none(
     ("words", "function"),
     [
         (["embed", "m:E", "--data", "d", "--out", "o.parquet"], "auricle.models.embedding.embed"),
+        (["index", "m:E", "--data", "d", "--out", "o"], "auricle.answers.indexing.index"),
         (["probe", "m:E", "--task", "esc10", "--data", "d"], "auricle.evaluation.probing.probe"),
         (["finetune", "m:E", "--task", "esc10", "--data", "d"], "auricle.finetuning.run.finetune"),
         (["zero-shot", "r", "--data", "d"], "auricle.evaluation.audio_text.run.zero_shot"),
@@ -209,6 +212,7 @@ SHARED = {"device", "precision", "channel", "time_expansion", "seeds", "controls
     [
         (["corpus", "scan"], "scan", ()),
         (["embed"], "embed", ()),
+        (["index"], "index", ()),
         (["probe", "--task", "desed"], "probe", (EvaluationConfig, EventsRule)),
         (["probe", "--task", "esc10"], "probe", (EvaluationConfig,)),
         (["probe", "--suite", "hear"], "run_suite", (EvaluationConfig,)),

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auricle.answers.indexing import index
+    from auricle.answers.library import Library
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
@@ -44,6 +46,7 @@ __version__ = version("auricle")
 _WHERE = {
     "EvaluationConfig": "auricle.evaluation.driver",
     "FinetuneConfig": "auricle.finetuning.config",
+    "Library": "auricle.answers.library",
     "Model": "auricle.models",
     "ResultBook": "auricle.results.book",
     "check_encoder": "auricle.encoders.checking",
@@ -53,6 +56,7 @@ _WHERE = {
     "finetune": "auricle.finetuning.run",
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
+    "index": "auricle.answers.indexing",
     "list_recipes": "auricle.recipes.registry:recipes",
     "list_tasks": "auricle.tasks.cards.registry:tasks",
     "load": "auricle.models",
@@ -71,6 +75,7 @@ _WHERE = {
 __all__ = [
     "EvaluationConfig",
     "FinetuneConfig",
+    "Library",
     "Model",
     "ResultBook",
     "check_encoder",
@@ -80,6 +85,7 @@ __all__ = [
     "finetune",
     "get_recipe",
     "get_task",
+    "index",
     "list_recipes",
     "list_tasks",
     "load",

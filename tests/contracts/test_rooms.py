@@ -36,7 +36,7 @@ BUILT_ON: dict[str, tuple[str, ...]] = {
     "evaluation": ("tasks", "models"),
     "finetuning": ("evaluation",),
     "kits": ("evaluation",),
-    "answers": ("finetuning",),
+    "answers": ("finetuning", "report"),
     "studies": ("answers", "kits"),
     "report": ("results",),
     "demo": ("studies", "report"),

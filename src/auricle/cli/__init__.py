@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "data": ("data", "data", "List or download published data sets: `auricle data list`."),
     "pretrain": ("training", "pretrain", "Pre-train an encoder: `auricle pretrain RECIPE --data FOLDER --out RUN`."),
     "embed": ("corpora", "embed", "Turn clips into vectors: `auricle embed MODEL --data FOLDER --out FILE.parquet`."),
+    "index": ("searching", "index", "Make a library to search: `auricle index MODEL --data FOLDER --out LIBRARY`."),
     "probe": ("evaluation", "probe", "Evaluate a frozen encoder: `auricle probe MODEL --task esc10 --data FOLDER`."),
     "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK`."),
     "zero-shot": ("text", "zero_shot", "Classify by texts: `auricle zero-shot MODEL --data FOLDER`."),
@@ -49,6 +50,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 # What an interrupted verb has kept on the disk; `pretrain` says it itself.
 _KEPT = {
     "embed": "clips are kept, except those of the last seconds",
+    "index": "rows are kept, except those of the last seconds",
     "probe": "tokens, finished folds and results are kept",
     "finetune": "finished trainings and the latest checkpoint of the last one are kept",
     "zero-shot": "finished results are kept",

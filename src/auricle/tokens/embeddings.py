@@ -141,9 +141,10 @@ def _encode_all(
     with clip_progress("embedding", progress) as bar:
         task = bar.add_task("", total=len(corpus), completed=work.position)
         began, waiting, broken = time.monotonic(), list[tuple[list[int], np.ndarray]](), dict[str, Reason]()
-        for rows, audio, position in _batches(encoder, corpus, order, work.position, batch, batch_seconds, broken):
-            if rows:
-                waiting.append(_vectors(encoder, corpus, rows, audio, broken))
+        done_before = work.position
+        for rows, vectors, count in encoded_clips(encoder, corpus, order[done_before:], broken, batch, batch_seconds):
+            waiting.append((rows, vectors))
+            position = done_before + count
             bar.update(task, completed=position)
             # Where all was encoded before, nothing is left to commit.
             if position > work.position and (position == len(corpus) or time.monotonic() - began > _COMMIT_SECONDS):
@@ -191,6 +192,32 @@ def check_writable(out: Path) -> None:
         partial.unlink()
 
 
+def encoded_clips(
+    encoder: FrozenEncoder,
+    corpus: Corpus,
+    order: np.ndarray,
+    broken: dict[str, Reason],
+    batch: int = 16,
+    batch_seconds: float = 160.0,
+) -> Iterator[tuple[list[int], np.ndarray, int]]:
+    """Encode clips in order, without keeping any.
+
+    Args:
+        encoder: the frozen encoder.
+        corpus: the clips.
+        order: rows of the clips; those of similar length should follow each other.
+        broken: takes the name and the reason of each clip that can't be encoded, and a remark on silent ones, before
+            the batch is yielded that follows it.
+        batch: most clips encoded at once.
+        batch_seconds: most seconds of audio encoded at once.
+
+    Yields:
+        Rows, their vectors `(n, D)` float32, and how many clips of the order are then done; the last time all are.
+    """
+    for rows, audio, position in _batches(encoder, corpus, order, batch, batch_seconds, broken):
+        yield (*(_vectors(encoder, corpus, rows, audio, broken) if rows else ([], _NONE)), position)
+
+
 def _vectors(
     encoder: FrozenEncoder, corpus: Corpus, rows: list[int], audio: Audio, broken: dict[str, Reason]
 ) -> tuple[list[int], np.ndarray]:
@@ -219,7 +246,6 @@ def _batches(
     encoder: FrozenEncoder,
     corpus: Corpus,
     order: np.ndarray,
-    first: int,
     size: int,
     seconds: float,
     broken: dict[str, Reason],
@@ -231,7 +257,7 @@ def _batches(
     rate, exact = encoder.rate, encoder.exact_padding
     rows: list[int] = []
     clips: list[np.ndarray] = []
-    for position, index in enumerate(order[first:].tolist(), first):
+    for position, index in enumerate(order.tolist()):
         # What is skipped belongs to the batch that is yielded next, with which it is committed.
         reason: Reason | None = None
         try:

@@ -144,7 +144,7 @@ class AudioText:
 
     def waves(self, wave: NDArray[Any] | Sequence[NDArray[Any]], rate: int) -> NDArray[np.float64]:
         """Return unit vectors `(n, dim)` of clips; arguments are those of `FrozenEncoder.embed`."""
-        return self._place(np.atleast_2d(self.encoder.embed(wave, rate)))
+        return self.place(np.atleast_2d(self.encoder.embed(wave, rate)))
 
     def embed(self, corpus: Corpus, rows: NDArray[np.int64] | None = None, *, progress: bool = True) -> EmbeddedClips:
         """Embed clips of a corpus.
@@ -167,9 +167,10 @@ class AudioText:
             reasons = (said for name, said in done.broken.items() if name == file or name.startswith(f"{file} ["))
             missing[row] = next(reasons, "could not be read")
         vectors = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
-        return EmbeddedClips(present, missing, self._place(vectors))
+        return EmbeddedClips(present, missing, self.place(vectors))
 
-    def _place(self, pooled: NDArray[Any]) -> NDArray[np.float64]:
+    def place(self, pooled: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the unit vectors `(n, dim)` of clip vectors `(n, D)` of the encoder."""
         vectors = torch.from_numpy(np.ascontiguousarray(pooled)).to(self.objective.log_scale.device)
         return _rows([self.objective.place_audio(vectors)])
 
