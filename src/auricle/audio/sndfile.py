@@ -191,6 +191,8 @@ class SndfileRecording(Recording):
     def surviving(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
         # Of damaged MP3 and Ogg files the decoders pass over what is lost, and what follows comes too early.
         at: int | None = begin
+        # What libmpg123 decoded before changes the last bits of what follows a seek.
+        self._repair(always=self.format == "MP3")
         while at is not None and at < end:
             for block in self.blocks(at, end):
                 if len(block):
@@ -221,9 +223,9 @@ class SndfileRecording(Recording):
         self._repair()
         return found > 0
 
-    def _repair(self) -> None:
+    def _repair(self, *, always: bool = False) -> None:
         """Open everything anew after an error: a decoder finds nothing more by itself."""
-        if self.ended is not None:
+        if always or self.ended is not None:
             for k in range(len(self._files)):
                 self._reopen(k)
             self.ended = None
