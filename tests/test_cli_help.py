@@ -39,6 +39,7 @@ COMPUTES = {
     "check objective": ["check", "objective"],
     "matrix": ["matrix"],
     "demo": ["demo"],
+    "study": ["study"],
 }
 READS = {
     "corpus": ["corpus", "scan"],

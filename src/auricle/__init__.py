@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from auricle.report import write_report
     from auricle.results.book import ResultBook
     from auricle.results.comparison import compare_results
+    from auricle.studies import run_study
     from auricle.tasks.cards.registry import get_task
     from auricle.tasks.cards.registry import tasks as list_tasks
 
@@ -67,6 +68,7 @@ _WHERE = {
     "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
     "resume": "auricle.recipes.pretraining",
+    "run_study": "auricle.studies",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
     "text_retrieval": "auricle.evaluation.audio_text.run",
@@ -97,6 +99,7 @@ __all__ = [
     "pretrain",
     "probe",
     "resume",
+    "run_study",
     "run_suite",
     "scan",
     "text_retrieval",

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "fit": ("fitting", "fit", "Make a model that answers: `auricle fit MODEL --data LABELLED --out models/owl`."),
     "zero-shot": ("text", "zero_shot", "Classify by texts: `auricle zero-shot MODEL --data FOLDER`."),
     "text-retrieval": ("text", "text_retrieval", "Search by captions: `auricle text-retrieval MODEL --data FOLDER`."),
+    "study": ("studying", "study", "Answer a question by many pre-trainings: `auricle study methods --data FOLDER`."),
     "results": ("results", "results", "List, compare and export results: `auricle results RUN... --compare A B`."),
     "report": ("evaluation", "report", "Write one self-contained HTML page: `auricle report RUN...`."),
     "check": ("checking", "check", "Find the faults of your own parts: `auricle check encoder MODULE:CLASS`."),

@@ -108,6 +108,17 @@ class Head(ABC):
             "--task folder_events ..."
         )
 
+    def nearest(self, frozen: FrozenEncoder, audio: Audio) -> list[tuple[str, float]]:
+        """Return, of each of B clips, the name of the nearest normal clip and the distance to it: why it is anomalous.
+
+        Raises:
+            ConfigError: the head is none of anomalies.
+        """
+        raise ConfigError(
+            f"a head of type {self.kind} knows no normal clips; fit a model to normal clips: auricle fit MODEL "
+            "--task folder_anomaly ..."
+        )
+
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """Return all that is the form's own but its tensors, JSON-ready."""
