@@ -38,6 +38,7 @@ COMPUTES = {
     "check encoder": ["check", "encoder"],
     "check objective": ["check", "objective"],
     "matrix": ["matrix"],
+    "fit": ["fit", "runs/mine"],
     "demo": ["demo"],
     "study": ["study"],
 }

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auricle.answers.fit import fit
     from auricle.answers.indexing import index
     from auricle.answers.library import Library
     from auricle.corpus.scan import scan
@@ -55,6 +56,7 @@ _WHERE = {
     "embed": "auricle.models.embedding",
     "evaluate": "auricle.evaluation.evaluate",
     "finetune": "auricle.finetuning.run",
+    "fit": "auricle.answers.fit",
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
     "index": "auricle.answers.indexing",
@@ -85,6 +87,7 @@ __all__ = [
     "embed",
     "evaluate",
     "finetune",
+    "fit",
     "get_recipe",
     "get_task",
     "index",
