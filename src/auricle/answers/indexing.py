@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from auricle.answers.known_recordings import Comparison, compare, moved_rows
 from auricle.answers.library import RECORD, LibraryRecord, check_made_by
 from auricle.answers.segment_table import lance_errors, open_segments, rows_of, scan
 from auricle.answers.spaces import Space, open_space
 from auricle.corpus.content import clip_keys, content_ids
 from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import clip_names, with_losses
+from auricle.corpus.losses import clip_names, silence, with_losses
 from auricle.corpus.reading import band_notes, read_as
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.stores import Store
@@ -29,12 +30,14 @@ from auricle.models.opening import Model
 from auricle.tokens.embeddings import encoded_clips
 from auricle.tokens.extract import clip_progress
 from auricle.training.lock import RunLock
-from auricle.words import counted
+from auricle.words import counted, was
 
 # Between two commits: a kill loses at most these.
 _COMMIT_SECONDS = 10.0
 # Larger numbers are infinite in float16.
 _LARGEST = float(np.finfo(np.float16).max)
+# Rows of one call of Lance's `delete`.
+_DELETED = 10_000
 # One vector of a longer clip says little of any moment in it.
 _LONG = 60.0
 _HELD = "a library that another process is adding to"
@@ -80,8 +83,9 @@ def index(
 ) -> IndexedRecordings:
     """Add the vectors of recordings to a library, which is made where there is none.
 
-    A recording counts by its content: what the library has is not encoded again, under whatever name. A killed call is
-    continued by the same call, which adds what is missing.
+    A recording counts by its content: what the library has is not encoded again, under whatever name; a recording that
+    was moved is read from its new place; the rows of one that was changed are replaced; copies are skipped. A killed
+    call is continued by the same call, which adds what is missing.
 
     Args:
         model: a model, or what `load` opens.
@@ -155,23 +159,43 @@ class _Addition:
 
     def run(self, batch: int, progress: bool) -> IndexedRecordings:
         """Add what the library lacks, and return the account of it."""
+        columns = ["id", "file", "store", "key", "offset", "recording", "clip", "silent"]
         with lance_errors(self.folder):
-            known = scan(self.table, ["id", "file", "store", "key", "recording", "clip", "silent"])
-            files, copies = self._files(known)
-            there = set(known.column("clip").to_pylist())
-            todo = self._todo(there, copies)
-            top = pc.max(known.column("id")).as_py()
-        first = max(self.record.next_id, -1 if top is None else top + 1)
-        self._encode(todo, files, first, batch, progress)
+            known = scan(self.table, columns)
+        found = compare(known, self.corpus, self.recordings, self.stores, self.record.stores)
+        self._move(known, found)
+        there = set(known.column("clip").to_pylist())
+        todo = self._todo(there, found.copies)
+        top = pc.max(known.column("id")).as_py()
+        self.record = dataclasses.replace(self.record, next_id=max(self.record.next_id, -1 if top is None else top + 1))
+        self._encode(todo, found.files, batch, progress)
+        replaced = self._delete(known, found.changed)
         with lance_errors(self.folder):
             self.table.optimize()
             rows = int(self.table.count_rows())
-        return self._account(copies, rows)
+        return self._account(known, found, replaced, rows)
 
-    def _files(self, known: pa.Table) -> tuple[list[str], dict[int, str]]:
-        """Return the name in the library of each clip's recording, and the clips that are copies, with what of."""
-        names = self.corpus.column("file")
-        return names, {}
+    def _move(self, known: pa.Table, found: Comparison) -> None:
+        """Give the rows of moved recordings their new place, in one step."""
+        if found.moved:
+            with lance_errors(self.folder):
+                rows = moved_rows(known, found.moved)
+                self.table.merge_insert("id").when_matched_update_all().execute(rows)
+
+    def _delete(self, known: pa.Table, contents: set[bytes]) -> int:
+        """Delete the rows of recordings whose place holds something else now, once that was added."""
+        gone = known.filter(pc.is_in(known.column("recording"), value_set=pa.array(list(contents), pa.binary(16))))
+        ids = gone.column("id").to_pylist()
+        if ids:
+            # A number is never given to another row, also where that with the highest is deleted.
+            with lance_errors(self.folder):
+                top = max(scan(self.table, ["id"]).column("id").to_pylist())
+            self.record = dataclasses.replace(self.record, next_id=top + 1)
+            self.record.write(self.folder)
+            with lance_errors(self.folder):
+                for begin in range(0, len(ids), _DELETED):
+                    self.table.delete(f"id IN ({', '.join(map(str, ids[begin : begin + _DELETED]))})")
+        return len(ids)
 
     def _todo(self, there: set[bytes], copies: dict[int, str]) -> np.ndarray:
         """Return the rows to encode, in the order of the corpus."""
@@ -183,10 +207,10 @@ class _Addition:
             found.append(row)
         return np.array(found, dtype=np.int64)
 
-    def _encode(self, todo: np.ndarray, files: Sequence[str], first: int, batch: int, progress: bool) -> None:
+    def _encode(self, todo: np.ndarray, files: Sequence[str], batch: int, progress: bool) -> None:
         seconds = np.asarray(self.corpus.column("seconds"), dtype=np.float64)[todo]
         order = todo[np.argsort(seconds, kind="stable")]
-        ids = dict(zip(todo.tolist(), range(first, first + len(todo)), strict=True))
+        ids = dict(zip(todo.tolist(), range(self.record.next_id, self.record.next_id + len(todo)), strict=True))
         with clip_progress("indexing", progress) as bar:
             task = bar.add_task("", total=len(self.corpus), completed=len(self.corpus) - len(todo))
             began, waiting = time.monotonic(), list[tuple[list[int], np.ndarray]]()
@@ -235,10 +259,13 @@ class _Addition:
             self.table.add(made)
         self.added += len(rows)
 
-    def _account(self, copies: dict[int, str], rows: int) -> IndexedRecordings:
+    def _account(self, known: pa.Table, found: Comparison, replaced: int, rows: int) -> IndexedRecordings:
+        quiet = set(known.filter(known.column("silent")).column("clip").to_pylist())
         named = enumerate(clip_names(self.corpus, range(len(self.corpus))) if self.broken else ())
         reasons = {row: self.broken[name] for row, name in named if name in self.broken}
         silent = {row: reasons.pop(row) for row in [r for r, reason in reasons.items() if reason.cause == "silent"]}
+        silent |= {row: silence(0.0) for row, key in enumerate(self.clips) if key in quiet}  # type: ignore[misc]
+        reasons |= {row: Reason(f"its recording is a copy of {of}", "copy") for row, of in found.copies.items()}
         if rows == 0:
             first = next((f"{name!r}: {why}" for name, why in self.broken.items()), "the corpus holds no clips")
             raise CorpusError(f"no clip of {self.corpus.name} could be encoded ({first}); see `auricle corpus scan`")
@@ -250,6 +277,13 @@ class _Addition:
             notes.append(
                 f"{counted(long, 'clip')} of more than {_LONG:g} s {'has' if long == 1 else 'have'} one vector each; "
                 "set --segment in a new library for one every few seconds"
+            )
+        if found.moved:
+            notes.append(f"{counted(len(found.moved), 'recording')} of the library {was(len(found.moved))} found moved")
+        if replaced:
+            notes.append(
+                f"{counted(replaced, 'row')} of {counted(len(found.changed), 'recording')} that changed {was(replaced)} "
+                "replaced by those of the new content"
             )
         broken = {name: why for name, why in self.broken.items() if why.cause != "silent"}
         everything = {**self.corpus.ledger.reasons(), **broken}

@@ -39,7 +39,7 @@ def index(argv: Sequence[str]) -> None:
     about = (
         "Encode recordings, or segments of them, into a library: a folder of vectors that `auricle search` searches "
         "and `auricle label` labels. Run it again to add recordings, or to continue after a kill: what is there is not "
-        "encoded again."
+        "encoded again, changed recordings are replaced, moved ones are found."
     )
     args = parse(IndexArguments, argv, "index", about)
     from auricle.answers.indexing import index as run
