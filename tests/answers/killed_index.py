@@ -18,7 +18,7 @@ import torch
 from toy_library import Bands
 
 import auricle
-from auricle.answers import indexing
+from auricle.answers import additions
 
 
 class Slow(Bands):
@@ -30,14 +30,14 @@ class Slow(Bands):
 
 
 def main(recordings: Path, library: Path, seconds: float) -> None:
-    indexing._COMMIT_SECONDS = 0.02
-    inside = indexing._Addition.run
+    additions._COMMIT_SECONDS = 0.02
+    inside = additions.Addition.run
 
-    def run(self: indexing._Addition, *settings: object) -> object:
+    def run(self: additions.Addition, *settings: object) -> object:
         threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
         return inside(self, *settings)  # type: ignore[arg-type]
 
-    indexing._Addition.run = run  # type: ignore[method-assign, assignment]
+    additions.Addition.run = run  # type: ignore[method-assign, assignment]
     auricle.index("killed_index:Slow", recordings, library, segment=1.0, hop=0.1, batch=1, progress=False)
     os._exit(0)
 

@@ -9,7 +9,7 @@ import pytest
 from toy_library import HOP, RATE, SEGMENT, Bands, write_recordings, write_tone
 
 import auricle
-from auricle.answers.indexing import IndexedRecordings
+from auricle.answers.additions import IndexedRecordings
 from auricle.answers.library import Library
 from auricle.corpus.ledger import beside
 from auricle.errors import ConfigError, CorpusError, StorageError

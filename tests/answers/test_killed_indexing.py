@@ -13,7 +13,6 @@ from toy_library import write_recordings, write_tone
 
 import auricle
 from auricle.answers.library import Library
-from auricle.errors import StorageError
 
 KILLED = Path(__file__).with_name("killed_index.py")
 
@@ -49,13 +48,13 @@ def test_a_full_disk_in_the_middle_keeps_what_was_added(tmp_path: Path, monkeypa
     recordings, library = write_recordings(tmp_path / "recordings"), tmp_path / "library"
     code = (
         "import resource, sys; sys.path.insert(0, sys.argv[1]); import auricle\n"
-        "from auricle.answers import indexing\n"
-        "add = indexing._Addition._commit\n"
+        "from auricle.answers import additions\n"
+        "add = additions.Addition._commit\n"
         "def commit(self, *more):\n"
         "    if self.added:\n"
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
         "    add(self, *more)\n"
-        "indexing._Addition._commit, indexing._COMMIT_SECONDS = commit, 0\n"
+        "additions.Addition._commit, additions._COMMIT_SECONDS = commit, 0\n"
         "try:\n"
         "    auricle.index('toy_library:Bands', sys.argv[2], sys.argv[3], segment=1.0, hop=0.5, batch=1)\n"
         "except auricle.errors.StorageError as error:\n"
@@ -70,4 +69,3 @@ def test_a_full_disk_in_the_middle_keeps_what_was_added(tmp_path: Path, monkeypa
     auricle.index("toy_library:Bands", recordings, tmp_path / "whole", segment=1.0, hop=0.5, progress=False)
     assert again.rows == 18
     assert content(library) == content(tmp_path / "whole")
-    assert StorageError

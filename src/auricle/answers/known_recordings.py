@@ -72,9 +72,13 @@ def compare(
             first[content] = at
     # After a kill a place may have rows of both, the old content and the new.
     found.changed = {
-        content for content, place in theirs.items() if content not in first and now.get(place, b"") not in (b"", content)
+        content
+        for content, place in theirs.items()
+        if content not in first and now.get(place, b"") not in (b"", content)
     }
-    gone = {place for content, place in theirs.items() if content in found.changed or first.get(content, place) != place}
+    gone = {
+        place for content, place in theirs.items() if content in found.changed or first.get(content, place) != place
+    }
     named = {place: file for file, place in taken.items()}
     for row, ((file, store, key, offset, size), place, content) in enumerate(zip(rows, places, contents, strict=True)):
         if taken.get(file, place) != place and taken[file] not in gone:
