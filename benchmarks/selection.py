@@ -35,7 +35,7 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.models import load
 from auricle.objectives.contrastive.pair_losses import InBatchConfig, NTXentConfig
 from auricle.objectives.masks.structured import MaskConfig
-from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain
+from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain, resume
 from auricle.storage import write_atomic
 from auricle.tasks.shallow import LogisticConfig, Vectors
 from auricle.training.batch_statistics import settle_control
@@ -141,26 +141,30 @@ def run(args: argparse.Namespace) -> None:
     tested = {name: open_corpus(args.data / name) for name in (*FOLDS, *SPLITS) if name != "scenes"}
     tested["scenes"] = open_corpus(SCENES)
     tested = {name: corpus.filter(partial(takes_part, name)) for name, corpus in tested.items()}
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     for seed in args.seeds:
         for name in args.only:
             key = {"candidate": name, "seed": seed, "seconds": args.seconds}
-            if any(key.items() <= row.items() for row in rows):
+            if any(key.items() <= row.items() for row in stored()):
                 continue
             out = args.out / f"{name}-{seed}-{args.seconds:g}".replace(",", "").replace(" ", "-")
             if (out / "run.json").exists():
-                recipe = load_recipe(out)
+                resume(out, progress=False)
             else:
                 recipe = fitted(CANDIDATES[name](), corpus, args.seconds / 60, 1, seed)
-            pretrain(recipe, corpus, out, resume=True, progress=False)
-            frozen = load(out).encoder
+                pretrain(recipe, args.data, out, exclude=KEPT, progress=False)
+            recipe, frozen = load_recipe(out), load(out).encoder
             control = settle_control(frozen.randomised(seed))
-            known = [row["random"] for row in rows if row["control"] == control.fingerprint]
+            known = [row["random"] for row in stored() if row["control"] == control.fingerprint]
             row = {**key, "steps": recipe.train.steps, "batch": recipe.loader.batch, "control": control.fingerprint}
             row |= {"scores": scores(frozen, tested), "random": known[0] if known else scores(control, tested)}
-            rows.append(row)
-            write_atomic(RESULTS, f"{json.dumps(rows, indent=1)}\n".encode())
+            # Read again: another process may have written since.
+            write_atomic(RESULTS, f"{json.dumps([*stored(), row], indent=1)}\n".encode())
             print(line(row), flush=True)
+
+
+def stored() -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
 
 
 def line(row: dict[str, Any]) -> str:
@@ -174,7 +178,7 @@ def line(row: dict[str, Any]) -> str:
 
 def table() -> None:
     """Print the mean over corpora and seeds of each candidate, beside its control, the best first."""
-    rows = json.loads(RESULTS.read_text())
+    rows = stored()
     reads = list(rows[0]["scores"])
     print("| candidate | seconds | seeds | steps | " + " | ".join(f"{read} | random" for read in reads) + " |")
     print("|---|---|---|---|" + "---|---|" * len(reads))
