@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.answers.indexing import index
     from auricle.answers.library import Library
+    from auricle.answers.searching import search
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
@@ -67,6 +68,7 @@ _WHERE = {
     "resume": "auricle.recipes.pretraining",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
+    "search": "auricle.answers.searching",
     "text_retrieval": "auricle.evaluation.audio_text.run",
     "write_report": "auricle.report",
     "zero_shot": "auricle.evaluation.audio_text.run",
@@ -96,6 +98,7 @@ __all__ = [
     "resume",
     "run_suite",
     "scan",
+    "search",
     "text_retrieval",
     "write_report",
     "zero_shot",
