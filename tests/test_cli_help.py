@@ -38,7 +38,9 @@ COMPUTES = {
     "check encoder": ["check", "encoder"],
     "check objective": ["check", "objective"],
     "matrix": ["matrix"],
+    "fit": ["fit", "runs/mine"],
     "demo": ["demo"],
+    "study": ["study"],
 }
 # What a library was made with is not chosen again: its precision is the library's.
 SEARCHES = {"search": ["search"]}
