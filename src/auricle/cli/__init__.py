@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "index": ("searching", "index", "Make a library to search: `auricle index MODEL --data FOLDER --out LIBRARY`."),
     "probe": ("evaluation", "probe", "Evaluate a frozen encoder: `auricle probe MODEL --task esc10 --data FOLDER`."),
     "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK`."),
+    "label": ("labelling", "label", "Label segments on a local page: `auricle label LIBRARY --classes owl`."),
     "zero-shot": ("text", "zero_shot", "Classify by texts: `auricle zero-shot MODEL --data FOLDER`."),
     "text-retrieval": ("text", "text_retrieval", "Search by captions: `auricle text-retrieval MODEL --data FOLDER`."),
     "results": ("results", "results", "List, compare and export results: `auricle results RUN... --compare A B`."),
