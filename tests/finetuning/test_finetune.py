@@ -25,7 +25,8 @@ from auricle.finetuning import fold as finetune_fold
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.fold import schedule
 from auricle.finetuning.run import finetune_encoder
-from auricle.models.finetuned import load_finetuned, read_card
+from auricle.models import load
+from auricle.models.folder import read_card
 from auricle.probes import SearchConfig
 from auricle.results.predictions import load_predictions
 from auricle.results.record import Result, read_results
@@ -207,7 +208,7 @@ def test_the_best_model_is_kept_and_repeats_its_answers(
     assert card is not None
     best = max(fit["validation"] for fit in tuned.details["training"])
     assert card["validation"] == best
-    model = load_finetuned(folder)
+    model = load(folder, device="cpu")
     predictions: Any = load_predictions(tmp_path / str(tuned.predictions))
     fold = [c["fold"] for c in tuned.chosen].index(card["fold"])
     names = {f"{corpus[i].file}@{corpus[i].start:.6f}": i for i in range(30)}

@@ -29,7 +29,7 @@ from auricle.finetuning.clips import (
 )
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.run import finetune_encoder
-from auricle.models.finetuned import load_finetuned
+from auricle.models import load
 from auricle.results.predictions import load_predictions
 from auricle.tasks.card import TaskCard
 
@@ -201,7 +201,7 @@ def test_layers_on_other_grids_are_predicted_as_if_each_clip_were_alone(
     (found,) = finetune_encoder(layers, card, corpus, out=tmp_path, **how)
     padded = "clips of several lengths were padded in training, which changes what is read of this encoder"
     assert padded in found.notes
-    saved = load_finetuned(tmp_path / "finetuned" / found.key)
+    saved = load(tmp_path / "finetuned" / found.key, device="cpu")
     predictions: Any = load_predictions(tmp_path / str(found.predictions))
     mine = predictions.fold == [chosen["fold"] for chosen in found.chosen].index(saved.card["fold"])
     names = {f"{clip.file}@{clip.start:.6f}": row for row, clip in enumerate(corpus)}

@@ -14,10 +14,11 @@ from auricle.encoders.features import LAYERS, OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.log_mel_statistics import LogMelStatisticsConfig
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
-from auricle.errors import CheckpointError, ConfigError
+from auricle.errors import ConfigError
 from auricle.finetuning.config import FinetuneConfig
 from auricle.finetuning.model import TunedModel, plain_encoder
-from auricle.models.finetuned import CARD, FILE, load_finetuned, read_card, save_finetuned
+from auricle.models import load
+from auricle.models.folder import read_card, save_model
 from auricle.probes.losses import get_loss
 
 DEPTH, WIDTH, CLASSES = 4, 32, 3
@@ -193,36 +194,19 @@ def test_saved_and_loaded(frozen: FrozenEncoder, mode: str, features: FeaturesCo
                 p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(4)) * 0.05)
     names = ("a", "b", "c")
     card = {"task": "toy", "corpus": "toys", "mode": mode, "validation": 0.5}
-    save_finetuned(
-        tmp_path / "kept", plain_encoder(model.encoder), model.head, frozen, norm=model.norm == "layer", classes=names,
-        loss=get_loss("ce"), card=card,
-    )  # fmt: skip
+    head = model.saved_head(names, get_loss("ce"))
+    save_model(tmp_path / "kept", frozen, head, card=card, encoder=plain_encoder(model.encoder), name="a tuned one")
     assert read_card(tmp_path / "kept") == card
-    loaded = load_finetuned(tmp_path / "kept")
+    loaded = load(tmp_path / "kept", device="cpu")
     long = noise(samples=16000)
-    torch.testing.assert_close(loaded.logits(long), model.predict(long), atol=1e-5, rtol=1e-4)
+    scores = loaded.fitted.scores(loaded.reader, long)
+    torch.testing.assert_close(scores, model.predict(long).softmax(-1), atol=1e-5, rtol=1e-4)
     assert loaded.classes == names
     assert loaded.encoder.fingerprint != frozen.fingerprint
-    assert "fine-tuned on toy" in loaded.encoder.name
+    assert loaded.encoder.name == "a tuned one"
     said = loaded.predict([w.numpy() for w in long.wave], 16000)
     np.testing.assert_allclose(said, model.predict(long).softmax(-1).numpy(), atol=1e-5)
     assert loaded.predict(long.wave[0].numpy(), 16000).shape == (CLASSES,)
     assert loaded.encoder.features == frozen.features
     # The encoder is one like any other: its control has its architecture.
     assert loaded.encoder.randomised(0).fingerprint != loaded.encoder.fingerprint
-
-
-def test_damaged_and_missing_models_are_refused(frozen: FrozenEncoder, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no fine-tuned encoder at"):
-        load_finetuned(tmp_path)
-    model = TunedModel(frozen, CLASSES, FinetuneConfig(mode="head"), 0)
-    save_finetuned(
-        tmp_path, plain_encoder(model.encoder), model.head, frozen, norm=True, classes=("a", "b", "c"),
-        loss=get_loss("ce"), card={},
-    )  # fmt: skip
-    assert (tmp_path / CARD).is_file()
-    data = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_finetuned(tmp_path)
-    assert read_card(tmp_path) is None

@@ -15,14 +15,14 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from older_models import save_linear, write_older
 
 from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError
 from auricle.models import load
-from auricle.models.finetuned import load_finetuned, read_card, save_finetuned
-from auricle.probes import get_loss
+from auricle.models.folder import CARD, open_folder, read_card
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.search.config import SearchConfig
@@ -30,14 +30,19 @@ from auricle.probes.search.search import Labelled, fit_probe
 from auricle.tokens.token_set import TokenSet
 
 
-def finetuned(folder: Path) -> Path:
+def toy() -> FrozenEncoder:
     config = SpectrogramTransformerConfig(width=32, depth=1, heads=1, mels=32, frames=128)
-    encoder = FrozenEncoder(KaldiFbankConfig(mels=32).build(), config.build(torch.Generator().manual_seed(1)), name="t")
-    save_finetuned(
-        folder, encoder.encoder, torch.nn.Linear(encoder.pooled_width, 2), encoder, norm=True, classes=("ä", "b c"),
-        loss=get_loss("ce"), card={"task": "toys"},
-    )  # fmt: skip
-    return folder / "finetuned.safetensors"
+    encoder = config.build(torch.Generator().manual_seed(1))
+    return FrozenEncoder(KaldiFbankConfig(mels=32).build(), encoder, name="t")
+
+
+def older(folder: Path) -> Path:
+    frozen = toy()
+    return write_older(folder, frozen, torch.nn.Linear(frozen.pooled_width, 2), ("ä", "b c"))
+
+
+def model(folder: Path) -> Path:
+    return save_linear(folder, toy(), ("ä", "b c")) / "model.safetensors"
 
 
 def fitted() -> FittedProbe:
@@ -55,7 +60,8 @@ def probe(folder: Path) -> Path:
 
 Case = tuple[Callable[[Path], Path], Callable[[Path], Any], str]
 CASES: dict[str, Case] = {
-    "finetuned": (finetuned, load_finetuned, "fine-tune again"),
+    "older": (older, open_folder, "again"),
+    "model": (model, open_folder, "again"),
     "probe": (probe, FittedProbe.load, "fit"),
 }
 
@@ -70,7 +76,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def parts(path: Path) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
     with safetensors.safe_open(path, framework="pt") as file:
-        ((mark, text),) = file.metadata().items()
+        mark, text = next((mark, text) for mark, text in file.metadata().items() if text.startswith("{"))
         return mark, json.loads(text), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
@@ -78,8 +84,8 @@ def test_a_record_without_one_of_its_fields_is_refused(case: Case, tmp_path: Pat
     path, read, remedy = case
     mark, record, tensors = parts(path)  # type: ignore[arg-type]
     bad = tmp_path / path.name  # type: ignore[attr-defined]
-    optional = {"notes", "scaling"} if "finetuned" not in path.name else {"from", "features"}  # type: ignore[attr-defined]
-    for name in record.keys() - optional:
+    optional = {"probe.safetensors": {"notes", "scaling"}, "finetuned.safetensors": {"from", "features"}}
+    for name in record.keys() - optional.get(path.name, set()):  # type: ignore[attr-defined]
         rest = {key: value for key, value in record.items() if key != name}
         bad.write_bytes(safetensors.torch.save(tensors, {mark: json.dumps(rest)}))
         with pytest.raises(AuricleError, match=remedy):
@@ -119,15 +125,49 @@ def test_changed_bytes_of_the_header_are_refused_in_words(case: Case, data: st.D
         read(bad)
 
 
-def test_what_is_not_damaged_opens_as_it_was(tmp_path: Path) -> None:
-    path = finetuned(tmp_path / "größe")
+@pytest.mark.parametrize("write", [older, model])
+def test_what_is_not_damaged_opens_as_it_was(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "größe")
     wave = np.sin(np.arange(16000) / 9).astype(np.float32)
-    expected = load_finetuned(path).predict(wave, 16000)
+    expected = load(path, device="cpu").predict(wave, 16000)
     moved = tmp_path / "anderswo" / path.name
     moved.parent.mkdir()
     moved.write_bytes(path.read_bytes())
     # Without the JSON beside it: that one is for people.
-    model = load(moved.parent)
-    assert np.array_equal(model.predict(wave, 16000), expected)
-    assert model.classes == ("ä", "b c")
-    assert read_card(moved.parent) == {"task": "toys"}
+    found = load(moved.parent, device="cpu")
+    assert np.array_equal(found.predict(wave, 16000), expected)
+    assert found.classes == ("ä", "b c")
+    assert found.card["task"] == "toys"
+
+
+def test_what_was_changed_is_refused(tmp_path: Path) -> None:
+    path = model(tmp_path / "m")
+    assert read_card(path.parent) == {"task": "toys"}
+    mark, record, tensors = parts(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    whole = path.read_bytes()
+    tensors["head.bias"] += 1
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
+    with pytest.raises(CheckpointError, match="was changed after it was written"):
+        load(path.parent)
+    metadata[mark] = json.dumps({**record, "format": 99})
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
+    with pytest.raises(CheckpointError, match="has format 99, this auricle reads 1"):
+        load(path.parent)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        load(path.parent)
+    assert read_card(path.parent) is None
+    path.write_bytes(whole)
+    card = path.parent / CARD
+    shown = json.loads(card.read_text())
+    card.write_text(json.dumps({**shown, "head": {**shown["head"], "thresholds": [0.1, 0.9]}}))
+    with pytest.raises(CheckpointError, match=r"delete model.json to open the model as it was fitted"):
+        load(path.parent)
+    card.unlink()
+    assert load(path.parent).classes == ("ä", "b c")
+    path.unlink()
+    card.write_text(json.dumps(shown))
+    with pytest.raises(CheckpointError, match=r"only its model.json: copy the whole folder"):
+        load(path.parent)

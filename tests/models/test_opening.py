@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from older_models import save_linear
 from tiny_transformers import folder as saved
 from toy_pretraining import toy_recipe, write_corpus
 
@@ -20,8 +21,6 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError, ConfigError
 from auricle.models import load
-from auricle.models.finetuned import save_finetuned
-from auricle.probes import get_loss
 from auricle.recipes import pretrain
 from auricle.recipes.loading import parse_recipe, random_control
 from auricle.storage import write_json
@@ -40,12 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuned(encoder: FrozenEncoder, folder: Path) -> Path:
     """Write a fine-tuned model with three classes."""
-    head = torch.nn.Linear(encoder.pooled_width, 3)
-    classes = ("a", "b", "c")
-    save_finetuned(
-        folder, encoder.encoder, head, encoder, norm=True, classes=classes, loss=get_loss("ce"), card={"task": "toys"}
-    )
-    return folder
+    return save_linear(folder, encoder, ("a", "b", "c"))
 
 
 def test_a_run_a_checkpoint_and_a_file_in_it(run: Path) -> None:
@@ -57,7 +51,7 @@ def test_a_run_a_checkpoint_and_a_file_in_it(run: Path) -> None:
         assert (model.folder, model.run) == (run, run)
     assert load(run, step=4).encoder.fingerprint != whole.encoder.fingerprint
     assert whole.classes == ()
-    with pytest.raises(ConfigError, match="has no classifier; fine-tune it first"):
+    with pytest.raises(ConfigError, match="has no head to predict with; fine-tune it first"):
         whole.predict(WAVE, 16000)
 
 
@@ -66,7 +60,7 @@ def test_a_fine_tuned_folder_by_each_of_its_names(encoder: FrozenEncoder, tmp_pa
     expected = load(inner).predict(WAVE, 16000)
     assert expected.shape == (3,)
     assert expected.sum() == pytest.approx(1, abs=1e-5)
-    for place in (inner / "finetuned.safetensors", inner.parent, inner.parent.parent):
+    for place in (inner / "model.safetensors", inner.parent, inner.parent.parent):
         model = load(place)
         assert np.array_equal(model.predict(WAVE, 16000), expected)
         assert model.classes == ("a", "b", "c")
@@ -80,15 +74,15 @@ def test_a_classifier_is_where_its_encoder_is_whatever_is_read_of_that(encoder: 
     place = tuned(encoder, tmp_path / "tuned")
     half = load(place, device="cpu", precision="bf16", features="layers")
     assert half.head is not None
-    assert (half.encoder.features, half.head.encoder.features) == (LAYERS, OUTPUT)
-    assert half.encoder.precision == half.head.encoder.precision == "bf16"
+    assert (half.encoder.features, half.reader.features) == (LAYERS, OUTPUT)
+    assert half.encoder.precision == half.reader.precision == "bf16"
     expected = load(place, device="cpu", precision="bf16").predict(WAVE, 16000)
     assert np.array_equal(half.predict(WAVE, 16000), expected)
     assert not np.array_equal(load(place, device="cpu", features="layers").predict(WAVE, 16000), expected)
     # A device without arithmetic shows where a model was put.
     moved = load(place, device="cuda" if torch.cuda.is_available() else "cpu", features="layers")
     assert moved.head is not None
-    assert moved.head.encoder.device == moved.encoder.device == next(moved.encoder.encoder.parameters()).device
+    assert moved.reader.device == moved.encoder.device == next(moved.encoder.encoder.parameters()).device
 
 
 def test_the_hub_a_published_file_and_a_module(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from older_models import write_older
 from safetensors import safe_open
 from safetensors.torch import save_file
 from toy_pretraining import toy_recipe, write_corpus
@@ -23,8 +24,6 @@ from auricle.cli import main
 from auricle.config import Config
 from auricle.errors import AuricleError
 from auricle.models import load
-from auricle.models.finetuned import save_finetuned
-from auricle.probes import get_loss
 from auricle.recipes import load_recipe, pretrain, random_control, resume
 from auricle.storage import unseal, write_record
 
@@ -140,10 +139,8 @@ def test_no_record_of_a_run_gives_trust(
 @pytest.mark.parametrize("trusted", [True, "yes", 1, [0], False])
 def test_no_fine_tuned_file_gives_trust(run: Path, trap: Path, tmp_path: Path, trusted: Any) -> None:
     encoder = load(run, device="cpu").encoder
-    head = torch.nn.Linear(encoder.pooled_width, 2)
     folder = tmp_path / "tuned"
-    save_finetuned(folder, encoder.encoder, head, encoder, norm=True, classes=("a", "b"), loss=get_loss("ce"), card={})
-    file = folder / "finetuned.safetensors"
+    file = write_older(folder, encoder, torch.nn.Linear(encoder.pooled_width, 2), ("a", "b"))
     with safe_open(file, framework="pt") as opened:
         record = json.loads(opened.metadata()["auricle.finetuned"])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict

@@ -17,7 +17,7 @@ import auricle as package
 from auricle.cli import main
 from auricle.config import Config
 from auricle.errors import AuricleError
-from auricle.models.finetuned import load_finetuned
+from auricle.models.folder import open_folder
 from auricle.results.record import read_results
 
 PLUGIN = """
@@ -45,20 +45,20 @@ def message_of(auricle: Command, call: Callable[..., object], *given: object) ->
 
 
 @executes(
-    "expected the folder that `auricle finetune` wrote",
-    "expected a file of `auricle finetune`",
-    "has no classifier; fine-tune it first",
+    "expected the folder that `auricle fit` or `auricle finetune` wrote",
+    "expected a file of `auricle fit` or `auricle finetune`",
+    "has no head to predict with; fine-tune it first",
 )
 def test_fine_tuned_models(auricle: Command, run: Path) -> None:
     weights = next((run / "checkpoints").glob("*/encoder.safetensors"))
     wave = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    messages = [message_of(auricle, load_finetuned, where) for where in ("nothing", weights)]
+    messages = [message_of(auricle, open_folder, where) for where in ("nothing", weights)]
     message = message_of(auricle, package.load(run).predict, wave, RATE)
     words = after(message, "fine-tune it first: auricle ", r"(.+) \.\.\.")
     assert all("`auricle finetune`" in message for message in messages)
     auricle.works(*words.split(), "--task", "folder", "--data", "data", "--out", "tuned", "--mode", "head", *TUNE)
     (folder,) = Path("tuned/finetuned").iterdir()
-    assert load_finetuned(folder).classes == load_finetuned(folder / "finetuned.safetensors").classes
+    assert open_folder(folder).head.classes == open_folder(folder / "model.safetensors").head.classes
     assert len(package.load(folder).predict(wave, RATE)) == 2
 
 

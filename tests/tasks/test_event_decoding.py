@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from auricle.metrics.event_sweep import quick_event_counts, quick_segment_counts
 from auricle.metrics.events import Event
-from auricle.tasks.events.decoding import THRESHOLDS, Decoding, choose_decoding, decode, odd_frames, smoothed
+from auricle.probes.frames.runs import odd_frames, smoothed
+from auricle.tasks.events.decoding import THRESHOLDS, Decoding, choose_decoding, decode
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.events.targets import frame_targets
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import secrets
 import shlex
@@ -23,7 +24,7 @@ from auricle.answers.prediction_table import SCHEMA, write_predictions
 from auricle.answers.spaces import open_space
 from auricle.errors import AudioError, ConfigError
 from auricle.models.opening import Model
-from auricle.storage import csv_lines, disk_errors, write_atomic
+from auricle.storage import csv_lines, disk_errors, write_atomic, write_bytes
 from auricle.training.lock import RunLock
 from auricle.words import counted
 
@@ -105,10 +106,10 @@ def label(
 def export(labelling: Labelling, folder: Path) -> list[str]:
     """Write the labels as tables, and the labelled clips as a corpus; return in words what was written.
 
-    - `labels.csv`, `labels.raven`, `labels.audacity`: the columns of predictions, a row per class of a segment, with
-      score 1. Background and skipped segments have no row.
-    - `clips/` and `metadata.csv`: what `auricle fit --task folder` reads. Split `test` is the random sample, `train`
-      all others; segments without a class are `background`.
+    - `tables/`: `labels.csv`, `labels.raven` and `labels.audacity` have the columns of predictions, a row per class of
+      a segment, with score 1. Background and skipped segments have no row.
+    - `clips/`: the sound of each segment, and `metadata.csv`, as `auricle fit --task folder` reads them. Split `test`
+      is the random sample, `train` all others; segments without a class are `background`.
 
     Args:
         labelling: with the labels.
@@ -119,39 +120,39 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
     """
     segments, library = labelling.segments, labelling.library
     found = sorted(labelling.log.labels.values(), key=lambda each: each.key)
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for each in found:
-        for name in each.classes or ():
-            for column, value in zip(SCHEMA.names, (*each.key, name, 1.0), strict=True):
-                columns[column].append(value)
-    table = pa.table(columns, schema=SCHEMA)
+    listed = [(*each.key, name, 1.0) for each in found for name in each.classes or ()]
+    table = pa.table([pa.array(column) for column in zip(*listed, strict=True)] or SCHEMA.empty_table().columns, SCHEMA)
     files = list(dict.fromkeys(each.key.file for each in found))
     for name in TABLES:
-        write_predictions(folder / name, [table], files=files, highest=library.rate / 2)
+        write_predictions(folder / "tables" / name, [table], files=files, highest=library.rate / 2)
+    clips = folder / "clips"
     rows: list[tuple[Any, ...]] = []
     broken = 0
-    with disk_errors(folder):
-        (folder / "clips").mkdir(parents=True, exist_ok=True)
-        for old in (folder / "clips").glob("*.flac"):
+    with disk_errors(clips):
+        clips.mkdir(parents=True, exist_ok=True)
+        for old in clips.glob("*.flac"):
             old.unlink()
-        for each in found:
-            row = segments.row(each.key)
-            if each.classes is None or row is None:
-                continue
-            name = f"clips/{int(segments.ids[row]):08d}.flac"
-            try:
-                sound = read_sound(library, int(segments.ids[row]))
-            except AudioError:
-                broken += 1
-                continue
-            soundfile.write(folder / name, sound.wave.clip(-1, 1), sound.rate, subtype="PCM_24")
-            split = "train" if segments.trainable[row] else "test"
-            rows.append((name, ";".join(each.classes) or BACKGROUND, split, *each.key))
+    for each in found:
+        row = segments.row(each.key)
+        if each.classes is None or row is None:
+            continue
+        try:
+            sound = read_sound(library, int(segments.ids[row]))
+        except AudioError:
+            broken += 1
+            continue
+        name = f"{int(segments.ids[row]):08d}.flac"
+        file = io.BytesIO()
+        soundfile.write(file, sound.wave.clip(-1, 1), sound.rate, format="FLAC", subtype="PCM_24")
+        write_bytes(clips / name, file.getvalue())
+        split = "train" if segments.trainable[row] else "test"
+        rows.append((name, ";".join(each.classes) or BACKGROUND, split, *each.key))
     head = ("file", "label", "split", "recording", "recording_start", "recording_end")
-    write_atomic(folder / "metadata.csv", "".join(csv_lines(head, rows, paths=["file"])).encode())
-    spec = library.record.model or "MODEL"
+    write_atomic(clips / "metadata.csv", "".join(csv_lines(head, rows, paths=["file"])).encode())
     lines = [
-        f"{counted(len(rows), 'clip')} and {counted(len(table), 'row')} of labels in {folder}",
-        f"Fit a model: auricle fit {shlex.quote(spec)} --task folder --data {shlex.quote(str(folder))} --out FOLDER",
+        f"{counted(len(rows), 'clip')} in {clips}, {counted(len(table), 'label')} for Raven and Audacity in "
+        f"{folder / 'tables'}",
+        f"Fit a model: auricle fit {shlex.quote(library.record.model or 'MODEL')} --task folder "
+        f"--data {shlex.quote(str(clips))} --out MODEL",
     ]
     return [*lines, *([f"Skipped, because the recording can't be read: {counted(broken, 'clip')}"] if broken else [])]

@@ -42,6 +42,11 @@ class _Complaints:
                     if not self._depth:
                         self._end()
 
+    def pass_on(self) -> None:
+        """Write what is no complaint to the terminal now, while they are caught for long."""
+        with self._lock:
+            self._pass_on()
+
     def _begin(self) -> None:
         kept = None
         try:

@@ -10,19 +10,18 @@ from typing import Literal
 
 import numpy as np
 import psutil
-import soxr
 
 from auricle.audio.container import joined_flac
 from auricle.audio.recording import (
     IN_PART,
     LOUDEST,
-    SILENCE,
     Recording,
     Source,
     cancelled,
     guarded,
     too_long,
 )
+from auricle.audio.resampling import Span, length_at
 from auricle.audio.sndfile import open_stream, opened
 from auricle.errors import AudioError, ConfigError, Reason
 from auricle.words import counted
@@ -30,9 +29,6 @@ from auricle.words import counted
 # The mean of all channels, one of them (from 0), or the one with most power in the whole recording.
 Channel = Literal["mix", "loudest"] | int
 
-# Samples (at the lower of the two rates) read on each side of a range for the resampling filter: beyond 256 its taps
-# are below float32's resolution (measured with soxr HQ).
-_MARGIN = 256
 # Results below this many samples are decoded without asking for the memory there is.
 _SMALL = 1 << 26
 # Formats whose last sample is looked for: their header states a length that only decoding shows to be wrong.
@@ -78,7 +74,7 @@ def probe(source: Source, *, thorough: bool = False) -> FileInfo:
         StorageError: the machine lacks disk space or file handles.
     """
     with guarded(source), opened(source) as recording:
-        frames, notes = _there(recording), list(recording.notes)
+        frames, notes = there(recording), list(recording.notes)
         if recording.promised - frames > recording.slack:
             said = f"partly read: {frames:,} of {recording.promised:,} frames that its header promises"
             notes.insert(0, Reason(said, IN_PART))
@@ -145,8 +141,12 @@ def parse_channel(channel: Channel | str) -> Channel:
     raise ConfigError(f"channel is {channel!r}; expected mix, loudest, or a number from 0")
 
 
-def _there(recording: Recording) -> int:
-    """Return the samples that can be read, counted where a header can't be trusted."""
+def there(recording: Recording) -> int:
+    """Return the samples that can be read, counted where a header can't be trusted.
+
+    Raises:
+        AudioError: there are none.
+    """
     if recording.format not in _UNSURE or recording.reaches(recording.frames - 1):
         return recording.frames
     frames = recording.count()
@@ -178,55 +178,27 @@ def _nothing(recording: Recording) -> AudioError:
 def _decode(source: Source, start: float, seconds: float | None, rate: int, channel: Channel) -> np.ndarray:
     with opened(source) as recording:
         length, native = recording.frames, recording.rate
-        one = _one_channel(source, recording, channel)
+        one = one_channel(source, recording, channel)
         if _too_much(length):
-            length = _there(recording)
+            length = there(recording)
 
-        def at_rate(frames: int) -> int:
-            return max(1, (2 * frames * rate + native) // (2 * native))
-
-        first = round(start * rate)
-        if first >= at_rate(length):
+        first, last = round(start * rate), length_at(length, native, rate)
+        if first >= last:
             raise _after_the_end(recording, start, length)
-        last = at_rate(length)
         if seconds is not None:
             last = min(last, max(first + 1, round((start + seconds) * rate)))
-        # Ranges begin at samples that both rates share, so the resampler's phase is that of the whole file.
-        shared = math.gcd(rate, native)
-        step_in, step_out = native // shared, rate // shared
-        margin = 0 if rate == native else math.ceil(_MARGIN * max(1.0, native / rate))
-        block = max(0, first * step_in // step_out - margin) // step_in
-        begin = block * step_in
-        end = min(length, -(-last * step_in // step_out) + margin)
-        if _too_much(last - first + end - begin):
+        span = Span.of(first, last, length, native, rate)
+        if _too_much(last - first + span.end - span.begin):
             raise too_long(source)
-        wave = _read(recording, begin, end, one)
-        if len(wave) < end - begin:
-            length = begin + len(wave) if len(wave) else recording.count()
+        wave = _read(recording, span.begin, span.end, one)
+        if len(wave) < span.end - span.begin:
+            length = span.begin + len(wave) if len(wave) else recording.count()
             if not length:
                 raise _nothing(recording)
-            if first >= at_rate(length) or not len(wave):
+            if first >= length_at(length, native, rate) or not len(wave):
                 raise _after_the_end(recording, start, length)
-            last = min(last, at_rate(length))
-    if rate == native:
-        return wave
-    # The resampler takes zeros to surround a recording, and rings where it begins or ends in a constant.
-    steps = -(-margin // step_in) * _is_constant(wave[:margin]) if begin == 0 else 0
-    after = float(wave[-1]) if begin + len(wave) == length and _is_constant(wave[-margin:]) else 0.0
-    skip = (block - steps) * step_out
-    before = np.full(steps * step_in, wave[0])
-    if steps or after:
-        wave = np.concatenate([before, wave, np.full(margin if after else 0, after, np.float32)])
-    out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
-    if out.shape[0] < last - first:
-        # At the very end soxr drops a last part-sample: append what follows the file.
-        wave = np.concatenate([wave, np.full(margin + step_in, after, np.float32)])
-        out = soxr.resample(wave, native, rate, quality="HQ")[first - skip : last - skip]
-    return np.ascontiguousarray(out)
-
-
-def _is_constant(wave: np.ndarray) -> bool:
-    return float(wave.max()) - float(wave.min()) < 2 * SILENCE <= 2 * abs(float(wave[0]))
+            last = min(last, length_at(length, native, rate))
+    return span.resampled(wave, first, last, ends=span.begin + len(wave) == length)
 
 
 def _after_the_end(recording: Recording, start: float, length: int) -> AudioError:
@@ -246,7 +218,7 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
     for frames in recording.blocks(begin, end):
         got += len(frames)
         with np.errstate(over="ignore", invalid="ignore"):  # An infinite mean is refused below.
-            parts.append(_mixed(frames, channel))
+            parts.append(mixed(frames, channel))
             if not np.isfinite(parts[-1]).all():
                 bad += int(np.count_nonzero(~np.isfinite(frames).all(axis=1)))
             elif channel is None and recording.channels > 1:
@@ -266,7 +238,7 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
             "not finite",
         )
     wave = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    _check_level(recording, wave, integers)
+    check_level(recording, wave, integers)
     said = cancelled(powers[0], powers[1], got)
     if said is not None:
         raise AudioError(
@@ -277,13 +249,19 @@ def _read(recording: Recording, begin: int, end: int, channel: int | None) -> np
     return wave
 
 
-def _mixed(frames: np.ndarray, channel: int | None) -> np.ndarray:
+def mixed(frames: np.ndarray, channel: int | None) -> np.ndarray:
+    """Return samples `(n, channels)` as one channel `(n,)`; None: their mean."""
     if frames.shape[1] == 1:
         return frames[:, 0]
     return frames.mean(axis=1) if channel is None else np.ascontiguousarray(frames[:, channel])
 
 
-def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None:
+def check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None:
+    """Refuse samples far beyond full scale, and integers (all samples are) that are stored as floats.
+
+    Raises:
+        AudioError: saying which.
+    """
     peak = float(max(wave.max(), -wave.min()))
     if integers and peak >= 2:
         raise AudioError(
@@ -299,8 +277,12 @@ def _check_level(recording: Recording, wave: np.ndarray, integers: bool) -> None
         )
 
 
-def _one_channel(source: Source, recording: Recording, channel: Channel) -> int | None:
-    """Return the channel to read; None: the mean of all."""
+def one_channel(source: Source, recording: Recording, channel: Channel) -> int | None:
+    """Return the channel to read; None: the mean of all.
+
+    Raises:
+        AudioError: there is no such channel.
+    """
     if channel == "mix" or recording.channels == 1:
         if isinstance(channel, int) and channel:
             raise _no_channel(recording, channel)

@@ -168,6 +168,18 @@ class ForeignRecording(Recording):
         if at < end:
             self.ended = at
 
+    def surviving(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        at = 0
+        for frame, _, gap in self._frames():
+            at += gap
+            if at >= end:
+                return
+            wave = _samples(frame)
+            first, last = max(0, begin - at), min(len(wave), end - at)
+            if first < last:
+                yield at + first, wave[first:last]
+            at += len(wave)
+
     def reaches(self, frame: int) -> bool:
         return frame < self.frames
 

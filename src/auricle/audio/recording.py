@@ -70,6 +70,10 @@ class Recording(ABC):
         """
 
     @abstractmethod
+    def surviving(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield positions and samples `(n, channels)` from `begin` up to `end`, past parts that can't be decoded."""
+
+    @abstractmethod
     def reaches(self, frame: int) -> bool:
         """Return whether a sample near the end can be read."""
 

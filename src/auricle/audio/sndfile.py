@@ -28,6 +28,8 @@ _MP3_SLACK = 2 * 1152
 # below this many samples a byte.
 _MOST_SAMPLES_PER_BYTE = 8192
 _HEAD = 4096
+# Samples by which damage may be taken for longer than it is.
+_STEP = 4096
 # Each stream is open as long as the file: 10,000 take a gigabyte.
 _MOST_STREAMS = 256
 
@@ -186,12 +188,51 @@ class SndfileRecording(Recording):
         self.ended = None
         return found
 
-    def count(self) -> int:
-        found = super().count()
-        if self.ended is not None:
+    def surviving(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        # Of damaged MP3 and Ogg files the decoders pass over what is lost, and what follows comes too early.
+        at: int | None = begin
+        # What libmpg123 decoded before changes the last bits of what follows a seek.
+        self._repair(always=self.format == "MP3")
+        while at is not None and at < end:
+            for block in self.blocks(at, end):
+                if len(block):
+                    yield at, block
+                at += len(block)
+            if self.ended is None:
+                return
+            self._repair()
+            at = self._after_damage(at, end)
+        self._repair()
+
+    def _after_damage(self, at: int, end: int) -> int | None:
+        """Return the first sample that can be decoded again, to within `_STEP`; None: there is none up to `end`."""
+        low, step = at, _STEP
+        while not self._readable(low + step):
+            if low + step >= end:
+                return None
+            low += step
+            step *= 2
+        high = low + step
+        while high - low > _STEP:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._readable(middle) else (middle, high)
+        return high
+
+    def _readable(self, frame: int) -> bool:
+        found = sum(len(block) for block in self.blocks(frame, frame + _STEP // 4))
+        self._repair()
+        return found > 0
+
+    def _repair(self, *, always: bool = False) -> None:
+        """Open everything anew after an error: a decoder finds nothing more by itself."""
+        if always or self.ended is not None:
             for k in range(len(self._files)):
                 self._reopen(k)
             self.ended = None
+
+    def count(self) -> int:
+        found = super().count()
+        self._repair()
         return found
 
     def close(self) -> None:

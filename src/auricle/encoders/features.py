@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -229,3 +229,51 @@ def _averaged(tokens: Tokens, layers: Sequence[Layer]) -> Tensor:
     if len(blocks) == 1:
         return blocks[0]
     return torch.stack([F.layer_norm(block.float(), block.shape[-1:]) for block in blocks]).mean(0)
+
+
+def map_tokens(tokens: Tokens, change: Any) -> Tokens:
+    """Apply a change of rows to every tensor of a token map."""
+    maybe = lambda x: None if x is None else change(x)  # noqa: E731
+    layers = tokens.layers and tuple(
+        Layer(change(layer.block), layer.grid, maybe(layer.feedforward), maybe(layer.cls)) for layer in tokens.layers
+    )
+    return replace(tokens, x=change(tokens.x), valid=maybe(tokens.valid), cls=maybe(tokens.cls), layers=layers)
+
+
+def join_tokens(tokens: Sequence[Tokens]) -> Tokens:
+    """Join windows along time; class tokens are means weighted by valid tokens."""
+    valid = [t.valid for t in tokens if t.valid is not None]
+    weight = torch.stack([v.sum(1) for v in valid]).float()
+    weight = weight / weight.sum(0).clamp(min=1)
+
+    def mean(each: Sequence[Tensor]) -> Tensor:
+        return sum((x * w.view(-1, *[1] * (x.dim() - 1)) for x, w in zip(each, weight, strict=True)), torch.zeros(()))
+
+    def maybe(each: Sequence[Tensor | None], join: Any) -> Tensor | None:
+        there = [x for x in each if x is not None]
+        return join(there) if there else None
+
+    def time(each: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(each), 1)
+
+    def grid(grids: Sequence[Grid]) -> Grid:
+        return replace(grids[0], time=sum(g.time for g in grids))
+
+    layers = None
+    if tokens[0].layers is not None:
+        layers = tuple(
+            Layer(
+                time([layer.block for layer in column]),
+                grid([layer.grid for layer in column]),
+                maybe([layer.feedforward for layer in column], time),
+                maybe([layer.cls for layer in column], mean),
+            )
+            for column in zip(*(t.layers or () for t in tokens), strict=True)
+        )
+    return Tokens(
+        time([t.x for t in tokens]),
+        grid([t.grid for t in tokens]),
+        valid=time(valid),
+        cls=maybe([t.cls for t in tokens], mean),
+        layers=layers,
+    )

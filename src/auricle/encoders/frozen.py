@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Self
 
@@ -17,8 +16,8 @@ from torch import Tensor
 from auricle.audio.arrays import mono_clips, resampled
 from auricle.audio.batch import Audio, Features
 from auricle.audio.frontends.frontend import FrontEnd
-from auricle.encoders.contract import Ability, Encoder, Grid, Layer, Tokens
-from auricle.encoders.features import OUTPUT, FeaturesConfig, Moments
+from auricle.encoders.contract import Ability, Encoder, Tokens
+from auricle.encoders.features import OUTPUT, FeaturesConfig, Moments, join_tokens, map_tokens
 from auricle.errors import AudioError, ConfigError, Reason
 
 
@@ -89,6 +88,11 @@ class FrozenEncoder:
         features.check(encoder, name)
         self.features = features
         self._opened = name, features
+
+    @property
+    def weights(self) -> str:
+        """16 hexadecimal digits of weights and front end alone."""
+        return self._weights
 
     @property
     def fingerprint(self) -> str:
@@ -181,7 +185,7 @@ class FrozenEncoder:
             parts.append(self._some_rows(window, layers))
         read = zip(*(moments for _, moments in parts), strict=True)
         joined = [reduce(Moments.join, windows) for windows in read]
-        return _join([tokens for tokens, _ in parts]), self.features.summary(joined)
+        return join_tokens([tokens for tokens, _ in parts]), self.features.summary(joined)
 
     def tokens(self, audio: Audio, layers: Sequence[int] = ()) -> Tokens:
         """Return the token maps of a batch; see `encode`."""
@@ -208,6 +212,48 @@ class FrozenEncoder:
                 channels), or too short for the encoder.
             ConfigError: `batch` is out of range.
         """
+        single, vectors, clips = self._over_clips(wave, rate, self.pooled, batch)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if bad.size:
+            raise AudioError(
+                f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); "
+                "pass samples in [-1, 1], or open the model with precision='fp32'"
+            )
+        return vectors[0] if single else vectors
+
+    def over_clips(
+        self,
+        wave: np.ndarray | Tensor | Sequence[np.ndarray],
+        rate: int,
+        function: Callable[[Audio], Tensor],
+        *,
+        batch: int = 16,
+    ) -> np.ndarray:
+        """Return what a function makes of clips, batched and resampled as in `embed`, float32.
+
+        Args:
+            wave: as for `embed`.
+            rate: as for `embed`.
+            function: from B clips at the encoder's rate to `(B, ...)`.
+            batch: as for `embed`.
+
+        Returns:
+            `(...)` for one clip, else `(B, ...)`.
+
+        Raises:
+            AudioError: as for `embed`.
+            ConfigError: as for `embed`.
+        """
+        single, rows, _ = self._over_clips(wave, rate, function, batch)
+        return rows[0] if single else rows
+
+    def _over_clips(
+        self,
+        wave: np.ndarray | Tensor | Sequence[np.ndarray],
+        rate: int,
+        function: Callable[[Audio], Tensor],
+        batch: int,
+    ) -> tuple[bool, np.ndarray, list[np.ndarray]]:
         if batch < 1:
             raise ConfigError(f"found batches of {batch} clips, expected at least 1")
         single = np.ndim(wave[0]) == 0 if isinstance(wave, list | tuple) and wave else np.ndim(wave) == 1
@@ -218,16 +264,9 @@ class FrozenEncoder:
                 raise AudioError(f"clip {place}: {short}; pass longer clips, or pad them with zeros", cause=short.cause)
         found: dict[int, np.ndarray] = {}
         for places in self._batches([len(clip) for clip in clips], batch):
-            rows = self.pooled(Audio.stack([clips[place] for place in places], self.rate)).float().cpu().numpy()
+            rows = function(Audio.stack([clips[place] for place in places], self.rate)).float().cpu().numpy()
             found |= dict(zip(places, rows, strict=True))
-        vectors = np.stack([found[place] for place in range(len(clips))])
-        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-        if bad.size:
-            raise AudioError(
-                f"the vector of clip {bad[0]} is not finite (its samples reach {np.abs(clips[bad[0]]).max():.3g}); "
-                "pass samples in [-1, 1], or open the model with precision='fp32'"
-            )
-        return vectors[0] if single else vectors
+        return single, np.stack([found[place] for place in range(len(clips))]), clips
 
     def _batches(self, lengths: Sequence[int], most: int) -> list[list[int]]:
         """Return places of clips to encode together: in order, or of one length where padding changes what is read."""
@@ -286,52 +325,4 @@ class FrozenEncoder:
         def spread(x: Tensor) -> Tensor:
             return x.new_zeros(len(window), *x.shape[1:]).index_copy_(0, rows, x)
 
-        return _map(tokens, spread), tuple(each.spread(rows, len(window)) for each in moments)
-
-
-def _map(tokens: Tokens, change: Any) -> Tokens:
-    """Apply a change of rows to every tensor of a token map."""
-    maybe = lambda x: None if x is None else change(x)  # noqa: E731
-    layers = tokens.layers and tuple(
-        Layer(change(layer.block), layer.grid, maybe(layer.feedforward), maybe(layer.cls)) for layer in tokens.layers
-    )
-    return replace(tokens, x=change(tokens.x), valid=maybe(tokens.valid), cls=maybe(tokens.cls), layers=layers)
-
-
-def _join(tokens: Sequence[Tokens]) -> Tokens:
-    """Join windows along time; class tokens are means weighted by valid tokens."""
-    valid = [t.valid for t in tokens if t.valid is not None]
-    weight = torch.stack([v.sum(1) for v in valid]).float()
-    weight = weight / weight.sum(0).clamp(min=1)
-
-    def mean(each: Sequence[Tensor]) -> Tensor:
-        return sum((x * w.view(-1, *[1] * (x.dim() - 1)) for x, w in zip(each, weight, strict=True)), torch.zeros(()))
-
-    def maybe(each: Sequence[Tensor | None], join: Any) -> Tensor | None:
-        there = [x for x in each if x is not None]
-        return join(there) if there else None
-
-    def time(each: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(each), 1)
-
-    def grid(grids: Sequence[Grid]) -> Grid:
-        return replace(grids[0], time=sum(g.time for g in grids))
-
-    layers = None
-    if tokens[0].layers is not None:
-        layers = tuple(
-            Layer(
-                time([layer.block for layer in column]),
-                grid([layer.grid for layer in column]),
-                maybe([layer.feedforward for layer in column], time),
-                maybe([layer.cls for layer in column], mean),
-            )
-            for column in zip(*(t.layers or () for t in tokens), strict=True)
-        )
-    return Tokens(
-        time([t.x for t in tokens]),
-        grid([t.grid for t in tokens]),
-        valid=time(valid),
-        cls=maybe([t.cls for t in tokens], mean),
-        layers=layers,
-    )
+        return map_tokens(tokens, spread), tuple(each.spread(rows, len(window)) for each in moments)

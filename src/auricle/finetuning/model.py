@@ -18,7 +18,9 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.extras import require
 from auricle.finetuning.config import FinetuneConfig
+from auricle.models.clip_heads import LinearHead
 from auricle.probes.contract import linear_init
+from auricle.probes.losses import LossConfig
 from auricle.training.optimiser import free_of_decay, named_parameters
 
 
@@ -116,6 +118,14 @@ class TunedModel(nn.Module):
             )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
+
+    def saved_head(self, classes: tuple[str, ...], loss: LossConfig) -> LinearHead:
+        """Return the classifier as a head of a fitted model."""
+        weight, bias = self.head.weight.detach().cpu(), self.head.bias.detach().cpu()
+        return LinearHead(
+            kind="clips", classes=classes, single=loss.single, weight=weight, bias=bias, norm=self.norm == "layer",
+            loss=loss,
+        )  # fmt: skip
 
     @property
     def params(self) -> int:

@@ -25,7 +25,8 @@ from auricle.finetuning.config import MODES, FinetuneConfig
 from auricle.finetuning.fold import FoldTuning
 from auricle.finetuning.model import plain_encoder
 from auricle.models import Model
-from auricle.models.finetuned import check_savable, read_card, save_finetuned
+from auricle.models.folder import check_savable, read_card, save_model
+from auricle.models.older import tuned_name
 from auricle.probes import LossConfig, SearchConfig, get_loss
 from auricle.probes.cost import encoder_macs
 from auricle.probes.search.selection import default_metric, validate
@@ -297,15 +298,14 @@ class FinetuneTask(ClipsTask):
             return
         card = {"task": job.card.name, "corpus": job.corpus.name, "mode": config.mode, **chosen}
         card["settings"] = config.to_json()
-        save_finetuned(
+        save_model(
             folder,
-            plain_encoder(model.encoder),
-            model.head,
             job.encoder,
-            norm=model.norm == "layer",
-            classes=targets.classes,
-            loss=loss,
+            model.saved_head(targets.classes, loss),
             card=card,
+            encoder=plain_encoder(model.encoder),
+            name=tuned_name(job.encoder.name, card),
+            notes=(f"fine-tuned ({config.mode}) with the labels of {job.corpus.name}",),
         )
 
 

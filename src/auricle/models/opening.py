@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,34 +18,40 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.encoder import PREFIX as HUB
 from auricle.encoders.transformers.encoder import open_transformers
 from auricle.errors import CheckpointError, ConfigError
-from auricle.models.finetuned import FILE, Finetuned, load_finetuned
+from auricle.models.folder import CARD, FILE, open_folder
+from auricle.models.heads import Head
+from auricle.models.older import OLD_FILE
 from auricle.recipes.loading import load as load_run
 from auricle.zoo.families.audiomosaic import frozen_audiomosaic
 
 ZOO = "zoo:"
+_FILES = (FILE, OLD_FILE)
 # Families of published checkpoint files, `zoo:FAMILY:FILE`.
 FAMILIES: dict[str, Callable[[str], FrozenEncoder]] = {"audiomosaic": frozen_audiomosaic}
 TAKES = (
-    "a run folder, one of its checkpoints, a fine-tuned folder, hf:user/name, zoo:FAMILY:FILE, or module:Class of your "
-    "own"
+    "a run folder, one of its checkpoints, a fitted model, hf:user/name, zoo:FAMILY:FILE, or module:Class of your own"
 )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A front end and an encoder, with a classifier where the model was fine-tuned.
+    """A front end and an encoder, with a head where the model was fitted or fine-tuned.
 
     Attributes:
         encoder: embeds, and gives token maps.
-        head: the fine-tuned classifier; None: there is none.
+        head: of a fitted model; None: there is none.
         folder: where results about the model are written by default.
         run: the run folder that records what was seen in pre-training; None: not known.
+        card: what is known of a fitted model: task, corpus, expected performance ...; empty for others.
+        own: the encoder as the head reads it, whatever features `encoder` was opened with; None: `encoder`.
     """
 
     encoder: FrozenEncoder
-    head: Finetuned | None
+    head: Head | None
     folder: Path
     run: Path | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+    own: FrozenEncoder | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +70,7 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes of a fine-tuned model; empty for others."""
+        """Names of the classes of a fitted model; empty for others."""
         return self.head.classes if self.head else ()
 
     def embed(self, wave: np.ndarray | Tensor | Sequence[np.ndarray], rate: int, *, batch: int = 16) -> np.ndarray:
@@ -79,20 +86,54 @@ class Model:
         """
         return self.encoder.embed(wave, rate, batch=batch)
 
-    def predict(self, wave: np.ndarray | Sequence[np.ndarray], rate: int) -> np.ndarray:
-        """Return the probabilities of `classes`: `(C,)` for one clip `(S,)`, else `(B, C)`.
-
-        Args:
-            wave: see `FrozenEncoder.embed`.
-            rate: sample rate in Hz.
+    @property
+    def fitted(self) -> Head:
+        """The head.
 
         Raises:
-            ConfigError: the model has no classifier.
-            AudioError: the audio is empty or not finite.
+            ConfigError: the model has none.
         """
         if self.head is None:
-            raise ConfigError(f"{self.name} has no classifier; fine-tune it first: auricle finetune {self.folder} ...")
-        return self.head.predict(wave, rate)
+            raise ConfigError(
+                f"{self.name} has no head to predict with; fine-tune it first: auricle finetune {self.folder} ..."
+            )
+        return self.head
+
+    @property
+    def reader(self) -> FrozenEncoder:
+        """The encoder as the head reads it."""
+        return self.own or self.encoder
+
+    def predict(self, wave: np.ndarray | Tensor | Sequence[np.ndarray], rate: int, *, batch: int = 16) -> np.ndarray:
+        """Return the head's scores, float32: probabilities of `classes`, numbers in their units, or anomaly scores.
+
+        Args:
+            wave: see `FrozenEncoder.embed`; each clip is scored as a whole.
+            rate: sample rate in Hz.
+            batch: clips encoded at once.
+
+        Returns:
+            `(C,)` for one clip `(S,)`, else `(B, C)`.
+
+        Raises:
+            ConfigError: the model has no head, or one that has no score of a clip.
+            AudioError: the audio is empty or not finite.
+        """
+        head, reader = self.fitted, self.reader
+        return reader.over_clips(wave, rate, lambda audio: head.scores(reader, audio), batch=batch)
+
+    def with_head(self, head: Head) -> Model:
+        """Return the model with another head, such as one that `auricle probe --keep-heads` kept.
+
+        Raises:
+            ConfigError: the head was fitted on another encoder, or on other features of it.
+        """
+        if head.reads not in ("", self.encoder.fingerprint):
+            raise ConfigError(
+                f"the head was fitted on encoder {head.reads}, and {self.name} is {self.encoder.fingerprint}; open "
+                "the model that was probed, with the same precision and features"
+            )
+        return replace(self, head=head, own=self.encoder)
 
 
 def load(
@@ -107,16 +148,16 @@ def load(
     """Open a model.
 
     Args:
-        what: a run folder; a checkpoint folder of it, or a file in it; the folder of `auricle finetune`, or a folder or
-            file inside; `hf:user/name[@revision]` or `hf:FOLDER`, an audio encoder of transformers;
-            `zoo:FAMILY:FILE`, a published checkpoint file; `module:Class`, your own callable (see
+        what: a run folder; a checkpoint folder of it, or a file in it; the folder of `auricle fit` or `auricle
+            finetune`, or a folder or file inside; `hf:user/name[@revision]` or `hf:FOLDER`, an audio encoder of
+            transformers; `zoo:FAMILY:FILE`, a published checkpoint file; `module:Class`, your own callable (see
             `auricle.encoders.callables`).
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
         trust_remote_code: run the Python code of a Hub repository; only for `hf:`, and only if you trust its authors.
         step: which checkpoint of a run folder; None: the latest.
         features: what is read of the encoder: `recipe`, as the run's recipe says (of other models the output);
-            `output`; `layers`, mean and deviation of all layers; or settings. A classifier keeps its own.
+            `output`; `layers`, mean and deviation of all layers; or settings. A head keeps its own.
 
     Raises:
         CheckpointError: the folder or file is missing, damaged, or holds no model.
@@ -129,9 +170,10 @@ def load(
     """
     found = _open(str(what), trust_remote_code, step)
     place = find_device(device)
-    # Before other features are read: the encoder that reads them is a copy, and a classifier keeps this one.
+    # Before other features are read: the encoder that reads them is a copy, and a head keeps this one.
     found.encoder.to(place).precision = find_precision(precision, place)
-    return replace(found, encoder=found.encoder.reading(get_features(features, found.encoder.features), marked=True))
+    read = found.encoder.reading(get_features(features, found.encoder.features), marked=True)
+    return replace(found, encoder=read, own=found.encoder)
 
 
 def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
@@ -150,10 +192,10 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     if named:
         return Model(open_callable(what), None, home)
     path = Path(what)
-    tuned = _finetuned(path)
-    if tuned is not None:
-        head = load_finetuned(tuned)
-        return Model(head.encoder, head, tuned)
+    fitted = _fitted(path)
+    if fitted is not None:
+        saved = open_folder(fitted)
+        return Model(saved.encoder, saved.head, fitted, card=saved.card)
     checkpoint = path.parent if path.suffix == ".safetensors" and (path.parent / "training.json").is_file() else path
     # Results about a checkpoint belong to its run.
     run = checkpoint.resolve().parent.parent if (checkpoint / "training.json").is_file() else checkpoint
@@ -164,20 +206,21 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     return Model(load_run(checkpoint, step), None, run, run)
 
 
-def _finetuned(path: Path) -> Path | None:
-    """Return the folder of a fine-tuned model at or below a path; None: there is none.
+def _fitted(path: Path) -> Path | None:
+    """Return the folder of a fitted model at or below a path; None: there is none.
 
     Raises:
         CheckpointError: there are several.
     """
-    if path.name == FILE and path.is_file():
+    if path.name in _FILES and path.is_file():
         return path.parent
-    if (path / FILE).is_file():
+    if any((path / name).is_file() for name in (*_FILES, CARD)):
         return path
     if (path / "recipe.json").exists() or (path / "training.json").exists():
         return None  # a run; what was fine-tuned below it is another model
     # `OUT/finetuned` holds one folder for each configuration that was fine-tuned.
-    inside = sorted(file.parent for pattern in (f"*/{FILE}", f"finetuned/*/{FILE}") for file in path.glob(pattern))
+    found = {file.parent for name in _FILES for where in ("*", "finetuned/*") for file in path.glob(f"{where}/{name}")}
+    inside = sorted(found)
     if len(inside) > 1:
         raise CheckpointError(
             f"{path} holds {len(inside)} fine-tuned models; name one of them: {', '.join(map(str, inside))}"

@@ -137,7 +137,7 @@ def _encode_missing(
         waiting = size = 0
         for some, audio, broken in _batches(encoder, corpus, rows, *most, exact):
             failed |= {rows[row]: reason for row, reason in broken.items()}
-            for row, clip in zip(some, _encode(encoder, audio, layers) if audio else [], strict=True):
+            for row, clip in zip(some, encode_clips(encoder, audio, layers) if audio else [], strict=True):
                 if isinstance(clip, Reason):
                     writer.refuse(rows[row], clip)
                 else:
@@ -245,7 +245,7 @@ def _batches(
                 yield rows, Audio.stack([clips[row] for row in rows], encoder.rate), {}
 
 
-def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | Reason]:
+def encode_clips(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) -> Iterator[ClipTokens | Reason]:
     """Yield each clip's tokens, or the reason why there are none."""
     frames, least = encoder.frontend.frames(int(audio.lengths.max())), encoder.encoder.least_frames
     if frames < least:
@@ -260,7 +260,7 @@ def _encode(encoder: FrozenEncoder, audio: Audio, layers: Sequence[int] | None) 
             yield error.reason
         else:
             for b in range(len(audio)):
-                yield from _encode(encoder, alone(audio, b), layers)
+                yield from encode_clips(encoder, alone(audio, b), layers)
         return
     maps, grids, classes = _layers(tokens, layers)
     valid = [valid_on(tokens, grid) for grid in grids]

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d, median_filter
 
 from auricle.metrics.event_sweep import quick_event_counts, quick_segment_counts
 from auricle.metrics.events import Event, EventCounts
+from auricle.probes.frames.runs import active_runs, odd_frames, peaks, smoothed
 from auricle.tasks.events.rule import EventsRule
 
 # Even steps of the logit: scores of rare classes crowd near zero.
@@ -48,20 +48,6 @@ class Decoding:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild from `to_json`'s data."""
         return cls(tuple(data["threshold"]), data["smooth"], data["shortest"])
-
-
-def smoothed(scores: NDArray[np.float32], rate: float, seconds: float) -> NDArray[np.float32]:
-    """Return scores `(T, C)` through a median filter over time; its length is the nearest odd number of frames."""
-    size = odd_frames(rate, seconds)
-    if size == 1 or len(scores) == 0:
-        return scores
-    filtered: NDArray[np.float32] = median_filter(scores, size=(size, 1), mode="nearest")
-    return filtered
-
-
-def odd_frames(rate: float, seconds: float) -> int:
-    """Return the odd number of frames that is nearest to a length of time."""
-    return max(1, 2 * round((seconds * rate - 1) / 2) + 1)
 
 
 def decode(
@@ -226,11 +212,7 @@ def _runs(
 ) -> list[Event]:
     """Return frames in a row that are above the threshold, as events."""
     frames = min(len(scores), int(np.ceil(seconds * rate - 1e-9)))
-    active = np.zeros((frames + 2, len(classes)), dtype=np.int8)
-    active[1:-1] = scores[:frames] > np.asarray(threshold, dtype=np.float32)
-    change = np.diff(active, axis=0)
-    column, begin = np.nonzero(change.T == 1)
-    _, end = np.nonzero(change.T == -1)
+    column, begin, end = active_runs(scores[:frames], threshold)
     # An event in the last frame lasts to the clip's end, where the last frame of PSDS ends.
     ends = np.where(end >= len(scores), seconds, np.minimum(end / rate, seconds))
     return sorted(zip((begin / rate).tolist(), ends.tolist(), [classes[c] for c in column.tolist()], strict=True))
@@ -250,11 +232,6 @@ def _onsets(
         return []
     table = scores[:frames]
     reach = max(1, round(how.shortest * rate))
-    peak = (table == maximum_filter1d(table, size=2 * reach + 1, axis=0, mode="nearest")) & (
-        table > np.asarray(how.threshold, dtype=np.float32)
-    )
-    # Equal neighbours are one peak.
-    peak[1:] &= ~(peak[:-1] & (table[1:] == table[:-1]))
-    begin, column = np.nonzero(peak)
+    begin, column = peaks(table, how.threshold, reach)
     times = np.minimum((begin + 0.5) / rate, max(seconds - 1e-3, 0.0))
     return sorted((t, min(t + HIT, seconds), classes[c]) for t, c in zip(times.tolist(), column.tolist(), strict=True))

@@ -24,11 +24,12 @@ from auricle.probes import SearchConfig, get_loss
 from auricle.probes.cost import head_macs
 from auricle.probes.frames.contract import FrameConfig
 from auricle.probes.frames.protobin import FrameProtobinConfig
+from auricle.probes.frames.runs import smoothed
 from auricle.probes.frames.search import FittedFrames, fit_frames, frame_scores
 from auricle.probes.frames.stack import FrameConvConfig, FrameLinearConfig, FrameMlpConfig
 from auricle.tasks.card import TaskCard
 from auricle.tasks.events.answers import EventPredictions
-from auricle.tasks.events.decoding import Decoding, choose_decoding, decode, smoothed
+from auricle.tasks.events.decoding import Decoding, choose_decoding, decode
 from auricle.tasks.events.rule import EventsRule
 from auricle.tasks.events.targets import EventLists, frame_targets, make_events
 from auricle.tasks.events.timelines import spread_places, timelines, write_examples
