@@ -147,7 +147,7 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
         write_bytes(clips / name, file.getvalue())
         split = "train" if segments.trainable[row] else "test"
         rows.append((name, ";".join(each.classes) or BACKGROUND, split, *each.key))
-    head = ("file", "label", "split", "recording", "recording_start", "recording_end")
+    head = ("file", "label", "split", "original", "original_start", "original_end")
     write_atomic(clips / "metadata.csv", "".join(csv_lines(head, rows, paths=["file"])).encode())
     lines = [
         f"{counted(len(rows), 'clip')} in {clips}, {counted(len(table), 'label')} for Raven and Audacity in "
