@@ -263,11 +263,10 @@ class Labelling:
                 last = self.log.last
                 examples = {name: self._examples(name) for name in self.classes if self.missing(name) is None}
             ids = {name: (self.segments.ids[rows], truth) for name, (rows, truth) in examples.items()}
-            if self._scale is None and ids:
+            if ids and self._scale is None:
                 self._scale = Scale.of(self.library, self.segments.ids)
-            if self._scale is None:
-                found = Detectors({}, {}, {}, last, 0.0)
-            else:
+            found = Detectors({}, {}, {}, last, 0.0)
+            if ids and self._scale is not None:
                 found = fit_detectors(self.library, self.segments.ids, self._scale, ids, last)
             self.detectors = found
             return found

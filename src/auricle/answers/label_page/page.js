@@ -244,7 +244,7 @@
   const detector = (found) => {
     $("quality").hidden = !found.fitted;
     if (!found.fitted) {
-      $("fitted").textContent = `None of ${current()} yet: ${found.missing ?? "fit it, or label on"}.`;
+      $("fitted").textContent = `None yet: ${found.missing ?? "fit it, or label on"}.`;
       return;
     }
     $("fitted").textContent = `${counted(found.positives, "label")} with ${current()}, ${found.negatives} without; ${found.seconds.toFixed(1)} s.` +
