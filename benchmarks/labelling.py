@@ -202,9 +202,7 @@ def table(rows: list[dict[str, Any]]) -> None:
         known = [each for each in stated if each["low"] is not None and each["true"] is not None]
         inside = np.mean([each["low"] <= each["true"] <= each["high"] for each in known])
         width = np.mean([each["high"] - each["low"] for each in known])
-        print(
-            f"\n{kind}: {len(known)} of {len(rows)} have an interval, of mean width {width:.2f}; {inside:.1%} hold it"
-        )
+        print(f"\n{kind}: {len(known)} of {len(rows)} have an interval, on average {width:.2f} wide; {inside:.1%} hold")
 
 
 def speed(folder: Path, rows: int = 1_000_000, width: int = 512) -> None:

@@ -158,6 +158,8 @@ def test_undo_brings_the_segment_back(library: Path, serving: Serving) -> None:
         assert labelling.log.label_of(second).classes is None  # type: ignore[union-attr]
         tab.press("u")
         assert tab.place() == second
+        tab.page.reload()
+        tab.page.wait_for_selector("#keys button")
         tab.press("Control+z")
         assert tab.place() == first
         assert labelling.log.labels == {}

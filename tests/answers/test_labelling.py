@@ -183,6 +183,16 @@ def test_a_segment_of_the_sample_that_nobody_labelled_comes_again(library: Path,
     assert opened(library).propose("random", "owl", "new") == drawn
 
 
+def test_a_held_out_segment_of_the_ranking_counts_when_it_is_drawn(library: Path, answer: Callable) -> None:
+    labelling = opened(library)
+    for row in np.flatnonzero(labelling.segments.held_out):
+        answer(labelling, Proposal(int(row), "highest"))
+    labelled(labelling, 12, answer)
+    labelling.fit()
+    assert labelling.estimate("owl").drawn == len(labelling.log.draws) > 0  # type: ignore[union-attr]
+    assert labelling.detectors.positives["owl"] + labelling.detectors.negatives["owl"] == 12  # type: ignore[union-attr]
+
+
 def test_tabs_get_different_segments_and_undo_their_own(library: Path) -> None:
     labelling = opened(library)
     one, two = (labelling.propose("random", "owl", tab) for tab in ("one", "two"))

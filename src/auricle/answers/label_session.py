@@ -153,6 +153,6 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
         f"{counted(len(rows), 'clip')} in {clips}, {counted(len(table), 'label')} for Raven and Audacity in "
         f"{folder / 'tables'}",
         f"Fit a model: auricle fit {shlex.quote(library.record.model or 'MODEL')} --task folder "
-        f"--data {shlex.quote(str(clips))} --out MODEL",
+        f"--data {shlex.quote(str(clips))} --out FITTED",
     ]
     return [*lines, *([f"Skipped, because the recording can't be read: {counted(broken, 'clip')}"] if broken else [])]

@@ -60,7 +60,7 @@ class LabelView:
         labelling, tab, since = self._labelling, _text(asked, "tab"), _whole(asked, "since", -1)
         name, threshold = self._class(asked), _number(asked, "threshold", 0.5)
         labels = list(labelling.log.labels.values())
-        held = [label for label in labels if label.origin == "held_out"]
+        drawn = {draw.key for draw in labelling.log.draws}
         counts = {each: sum(each in (label.classes or ()) for label in labels) for each in labelling.classes}
         others = [label for label in labelling.log.since(since) if label.tab != tab] if since >= 0 else []
         return {
@@ -72,7 +72,7 @@ class LabelView:
             "notes": labelling.notes,
             "last": labelling.log.last,
             "labels": len(labels),
-            "sampled": len(held),
+            "sampled": sum(label.key in drawn for label in labels),
             "background": sum(label.classes == () for label in labels),
             "skipped": sum(label.classes is None for label in labels),
             "counts": counts,

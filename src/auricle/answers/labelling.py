@@ -146,16 +146,19 @@ class Labelling:
             return Proposal(min(waiting), "held_out")
         left = self.segments.held_out.copy()
         left[[row for row in rows.values() if row is not None]] = False
-        candidates = np.flatnonzero(left)
-        if not len(candidates):
-            return None
         scores = self.detectors.scores.get(name) if self.detectors else None
-        detected = np.zeros(len(candidates), dtype=bool) if scores is None else scores[candidates] >= THRESHOLD
-        chances = draw_probabilities(detected)
-        place = int(np.random.default_rng([0, len(self.log.draws)]).choice(len(candidates), p=chances / chances.sum()))
-        row = int(candidates[place])
-        self.log.draw(self.segments.key(row), float(chances[place]), len(candidates))
-        return Proposal(row, "held_out")
+        while len(candidates := np.flatnonzero(left)):
+            detected = np.zeros(len(candidates), dtype=bool) if scores is None else scores[candidates] >= THRESHOLD
+            chances = draw_probabilities(detected)
+            generator = np.random.default_rng([0, len(self.log.draws)])
+            place = int(generator.choice(len(candidates), p=chances / chances.sum()))
+            row = int(candidates[place])
+            self.log.draw(self.segments.key(row), float(chances[place]), len(candidates))
+            if self.segments.key(row) not in labels:
+                return Proposal(row, "held_out")
+            # Labelled before, as one of the ranking: the draw counts, and another one is shown.
+            left[row] = False
+        return None
 
     def _of_first(self) -> Proposal | None:
         busy = set(self._shown.values())

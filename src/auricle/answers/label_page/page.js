@@ -2,7 +2,16 @@
 // The page of `auricle label`. Text of files and labels is only ever set as text, never as markup.
 (() => {
   const $ = (id) => document.getElementById(id);
-  const tab = Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  // Of this tab of the browser: it stays where the page is loaded again, so that undo goes on.
+  const tab = (() => {
+    const made = Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    try {
+      sessionStorage.tab ??= made;
+      return sessionStorage.tab;
+    } catch {
+      return made;
+    }
+  })();
   const audio = $("audio");
   const mine = new Map(); // row -> classes, as this tab labelled it
   let state = null; // of the server, as last seen
@@ -85,7 +94,7 @@
     $("finished").hidden = Boolean(segment);
     if (!segment) return;
     $("file").textContent = segment.file;
-    $("why").textContent = segment.held_out ? "random sample" : WHY[segment.origin] ?? segment.origin;
+    $("why").textContent = segment.held_out && segment.origin !== "held_out" ? "held out" : WHY[segment.origin];
     $("why").className = segment.held_out ? "badge held" : "badge";
     $("why").title = segment.held_out ? "Held out: detectors are scored on it, never trained on it" : "";
     $("time").textContent = `${clock(segment.start)} – ${clock(segment.end)}${segment.slowed > 1 ? `, played ${segment.slowed} times slower` : ""}`;
@@ -178,7 +187,7 @@
     const labels = classes === null ? null : state.classes.filter((name) => classes.includes(name));
     const segment = shown;
     const answer = await call("label", {
-      row: segment.row, labels, origin: segment.held_out ? "held_out" : segment.origin, tab, seen: segment.label?.number ?? 0,
+      row: segment.row, labels, origin: segment.origin, tab, seen: segment.label?.number ?? 0,
     }, true);
     mine.set(segment.row, labels);
     if (answer.replaced) say(`Another tab had labelled this segment “${said(answer.replaced.classes)}”. Your label counts now; U undoes it.`);
