@@ -107,7 +107,8 @@ def simulate(library: Library, truth: Truth, name: str, way: str, seed: int, wor
     first = int(generator.choice(np.flatnonzero(there & segments.trainable)))
     labelling = Labelling(library, LabelLog.open(file), [name], first=[int(segments.ids[first])])
     labelling.log.last = 10_000 * seed  # random proposals are drawn from the number of the last event
-    curve, held = [], np.flatnonzero(segments.held_out)
+    held = np.flatnonzero(segments.held_out)
+    result: dict[str, Any] = {"ap": [], "positives": [], "held_out": len(held), "prevalence": float(there[held].mean())}
     for number in range(1, LABELS + 1):
         proposal = labelling.propose(way, name, "oracle")  # type: ignore[arg-type]
         if proposal is None:
@@ -117,12 +118,10 @@ def simulate(library: Library, truth: Truth, name: str, way: str, seed: int, wor
             continue
         scores = labelling.fit().scores.get(name)
         if number % EVERY == 0:
-            found = 0.0 if scores is None else float(average_precision_score(there[held], scores[held]))
-            prevalence = float(there[held].mean())
-            known = {"positives": int(sum(bool(each.classes) for each in labelling.log.labels.values()))}
-            curve.append({"labels": number, "ap": prevalence if scores is None else found, **known})
+            known = None if scores is None else float(average_precision_score(there[held], scores[held]))
+            result["ap"].append(round(result["prevalence"] if known is None else known, 4))
+            result["positives"].append(sum(bool(each.classes) for each in labelling.log.labels.values()))
     estimate, detector = labelling.estimate(name), labelling.detectors
-    result: dict[str, Any] = {"curve": curve, "held_out": len(held), "prevalence": float(there[held].mean())}
     if estimate is not None and detector is not None:
         detected = detector.scores[name][held] >= THRESHOLD
         sides = {
@@ -165,7 +164,7 @@ def cells(args: argparse.Namespace, corpora: tuple[str, ...], known: list[dict[s
                             row = dict(zip(("model", "corpus", "class", "way", "seed", "strength"), cell, strict=True))
                             known.append(row | simulate(library, truth, name, way, seed, work))
                             shutil.rmtree(work)
-                write_atomic(args.results, json.dumps(known, indent=1).encode())
+                write_atomic(args.results, ("[" + ",\n".join(map(json.dumps, known)) + "]\n").encode())
                 print(model, corpus, strength, flush=True)
 
 
@@ -173,9 +172,8 @@ def at(rows: list[dict[str, Any]], labels: int, key: str = "ap") -> dict[tuple[s
     """Return the mean over seeds of each class after a number of labels."""
     values = defaultdict(list)
     for row in rows:
-        for point in row["curve"]:
-            if point["labels"] == labels:
-                values[row["corpus"], row["class"]].append(point[key])
+        if len(row[key]) >= labels // EVERY:
+            values[row["corpus"], row["class"]].append(row[key][labels // EVERY - 1])
     return {name: float(np.mean(each)) for name, each in values.items()}
 
 

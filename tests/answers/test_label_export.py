@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from made_labels import Truth, made_library, opened
+from sklearn.metrics import average_precision_score
 from toy_library import RATE
 
 import auricle
@@ -70,6 +72,25 @@ def test_the_clips_are_a_corpus_with_the_random_sample_as_its_test(
     labelling.undo("tab")
     assert export(labelling, tmp_path / "out")[0].startswith("28 clips in ")
     assert len(open_corpus(tmp_path / "out" / "clips")) == 28
+
+
+def test_the_loop_ends_in_a_saved_model(labelling: Labelling, made: tuple[Path, Truth], tmp_path: Path) -> None:
+    said = export(labelling, tmp_path / "out")[1]
+    words = shlex.split(said.removeprefix("Fit a model: auricle fit "))
+    words[words.index("FITTED")] = str(tmp_path / "owl")
+    assert main(["fit", *words]) == 0
+    shutil.rmtree(labelling.library.folder)
+    model = auricle.load(tmp_path / "owl")
+    assert model.classes == ("background", "fox", "owl")
+    assert model.fitted.segment == 1.0
+    waves = [
+        soundfile.read(made[0].parent / "recordings" / key.file, start=round(key.start * RATE), frames=RATE)[0]
+        for key in made[1]
+    ]
+    scores = model.predict([wave.astype(np.float32) for wave in waves], RATE)
+    owls = np.array(["owl" in there for there in made[1].values()])
+    # 29 clips of the random kind are few; without them it is the share of owls.
+    assert average_precision_score(owls, scores[:, 2]) > 2.5 * owls.mean()
 
 
 def test_nothing_labelled_is_written_too(labelling: Labelling, tmp_path: Path) -> None:

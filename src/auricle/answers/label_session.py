@@ -108,7 +108,7 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
 
     - `tables/`: `labels.csv`, `labels.raven` and `labels.audacity` have the columns of predictions, a row per class of
       a segment, with score 1. Background and skipped segments have no row.
-    - `clips/`: the sound of each segment, and `metadata.csv`, as `auricle fit --task folder` reads them. Split `test`
+    - `clips/`: the sound of each segment, and `metadata.csv`, as `auricle fit` reads them. Split `test`
       is the random sample, `train` all others; segments without a class are `background`.
 
     Args:
@@ -149,10 +149,12 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
         rows.append((name, ";".join(each.classes) or BACKGROUND, split, *each.key))
     head = ("file", "label", "split", "original", "original_start", "original_end")
     write_atomic(clips / "metadata.csv", "".join(csv_lines(head, rows, paths=["file"])).encode())
+    record = library.record
+    command = ["auricle", "fit", record.model or "MODEL", "--data", str(clips), "--out", "FITTED"]
+    command += [] if record.segment is None else ["--segment", f"{record.segment:g}"]
     lines = [
         f"{counted(len(rows), 'clip')} in {clips}, {counted(len(table), 'label')} for Raven and Audacity in "
         f"{folder / 'tables'}",
-        f"Fit a model: auricle fit {shlex.quote(library.record.model or 'MODEL')} --task folder "
-        f"--data {shlex.quote(str(clips))} --out FITTED",
+        f"Fit a model: {shlex.join(command)}",
     ]
     return [*lines, *([f"Skipped, because the recording can't be read: {counted(broken, 'clip')}"] if broken else [])]
