@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.answers.fit import fit
     from auricle.answers.indexing import index
+    from auricle.answers.label_session import label
     from auricle.answers.library import Library
+    from auricle.answers.searching import search
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
@@ -60,6 +62,7 @@ _WHERE = {
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
     "index": "auricle.answers.indexing",
+    "label": "auricle.answers.label_session",
     "list_recipes": "auricle.recipes.registry:recipes",
     "list_tasks": "auricle.tasks.cards.registry:tasks",
     "load": "auricle.models",
@@ -71,6 +74,7 @@ _WHERE = {
     "run_study": "auricle.studies",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
+    "search": "auricle.answers.searching",
     "text_retrieval": "auricle.evaluation.audio_text.run",
     "write_report": "auricle.report",
     "zero_shot": "auricle.evaluation.audio_text.run",
@@ -91,6 +95,7 @@ __all__ = [
     "get_recipe",
     "get_task",
     "index",
+    "label",
     "list_recipes",
     "list_tasks",
     "load",
@@ -102,6 +107,7 @@ __all__ = [
     "run_study",
     "run_suite",
     "scan",
+    "search",
     "text_retrieval",
     "write_report",
     "zero_shot",
