@@ -92,7 +92,6 @@ class LabelView:
             "positives": found.positives[name],
             "negatives": found.negatives[name],
             "seconds": found.seconds,
-            "due": labelling.due,
             "detections": labelling.detections(name, threshold),
             "precision": _share(scored.precision),
             "recall": _share(scored.recall),

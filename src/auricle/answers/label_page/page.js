@@ -316,10 +316,12 @@
       " ": () => toggle(false), c: () => toggle(true), s: () => save(null), u: undo, r: () => later(fit()), e: write,
       Enter: () => { if (chosen.size) save([...chosen]); },
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!action || (event.key === "Enter" && inside === "BUTTON") || event.repeat) return;
+    if (!action || (inside === "BUTTON" && (event.key === "Enter" || event.key === " ")) || event.repeat) return;
     event.preventDefault();
     action();
   });
+  // What the mouse pressed must not answer to the next space bar.
+  document.addEventListener("click", (event) => { if (event.detail > 0) document.activeElement.blur(); });
   $("play").onclick = () => toggle(false);
   $("around").onclick = () => toggle(true);
   $("skip").onclick = () => save(null);
@@ -331,8 +333,8 @@
     play(true, (shown.seconds * (event.clientX - box.left)) / box.width);
   };
   $("threshold").oninput = () => { $("shown-threshold").textContent = Number($("threshold").value).toFixed(2); };
-  $("threshold").onchange = guarded(refresh);
-  $("class").onchange = guarded(async () => { ranks = new Map(); await refresh(); await next(); });
+  $("threshold").onchange = () => { $("threshold").blur(); later(refresh()); };
+  $("class").onchange = guarded(async () => { $("class").blur(); ranks = new Map(); await refresh(); await next(); });
   for (const each of document.querySelectorAll("input[name=way]")) each.onchange = guarded(next);
 
   guarded(async () => { await refresh(); await next(); })();
