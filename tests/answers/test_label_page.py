@@ -57,7 +57,7 @@ def serving(browser: Any) -> Serving:
                 page = contexts[-1].new_page()
                 page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
                 page.on("pageerror", lambda error: said.append(str(error)))
-                page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+                page.on("requestfailed", lambda request: said.append(f"{request.url} {request.failure}"))
                 page.goto(address)
                 page.wait_for_selector("#keys button")
                 return Tab(page)
