@@ -20,6 +20,8 @@
   let busy = false;
   let ranks = new Map(); // row -> rank before the last fit
   let until = null; // where playing ends, in seconds of the sound
+  let loaded = null; // the segment whose sound is there
+  let wanted = null; // what to play as soon as it is: [with context, from]
 
   const element = (tag, text, name) => {
     const made = document.createElement(tag);
@@ -89,6 +91,8 @@
   const show = (segment) => {
     stop();
     shown = segment;
+    loaded = null;
+    wanted = $("autoplay").checked ? [false] : null;
     chosen = new Set(segment?.label?.classes ?? []);
     $("segment").hidden = !segment;
     $("finished").hidden = Boolean(segment);
@@ -110,6 +114,9 @@
   };
   const load = async (segment) => {
     const at = (time) => (100 * (time - segment.begin)) / segment.seconds;
+    // The picture of the last segment must not stand in for this one while it is on its way.
+    $("image").style.visibility = "hidden";
+    $("image").onload = () => { $("image").style.visibility = "visible"; };
     $("image").src = `picture/${segment.row}.png`;
     $("image").alt = `spectrogram of ${segment.file}`;
     const before = Math.max(0, at(segment.start)), after = Math.max(0, 100 - at(segment.end));
@@ -134,14 +141,18 @@
     unit.style.left = "100%";
     $("times").replaceChildren(...ticks, unit);
     const response = await fetch(`sound/${segment.row}.wav`);
+    const sound = await response.blob();
     if (shown !== segment || !response.ok) return;
     if (audio.src) URL.revokeObjectURL(audio.src);
-    audio.src = URL.createObjectURL(await response.blob());
-    if ($("autoplay").checked) play(false);
+    audio.src = URL.createObjectURL(sound);
+    loaded = segment;
+    if (wanted) play(...wanted);
   };
   const stop = () => { audio.pause(); $("playhead").hidden = true; };
   const play = (context, from) => {
-    if (!shown || shown.broken || !audio.src) return;
+    if (!shown || shown.broken) return;
+    wanted = loaded === shown ? null : [context, from];
+    if (wanted) return;
     until = context || from !== undefined ? Infinity : shown.slowed * (shown.end - shown.begin);
     audio.currentTime = shown.slowed * (from ?? (context ? 0 : shown.start - shown.begin));
     audio.play().catch(() => say("The browser blocked playback: press Play.", false, "blocked"));
