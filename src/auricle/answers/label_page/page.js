@@ -269,9 +269,11 @@
     }
     $("fitted").textContent = `${counted(found.positives, "label")} with ${current()}, ${found.negatives} without; ${found.seconds.toFixed(1)} s.` +
       (found.labels < state.last ? " There are newer labels." : "");
-    const interval = (share) => (share.low === null ? (share.units < 6 ? "interval from 6 labels on" : share.method) : `${percent(share.low).replace(" %", "")} to ${percent(share.high)}`);
-    const tile = (name, value, below) => {
-      const made = element("div"), number = element("dd", value);
+    // A share of a few labels says nothing; from six on it has an interval.
+    const interval = (share) => (share.low !== null ? `${percent(share.low).replace(" %", "")} to ${percent(share.high)}` : share.units < 6 ? `${share.units} of 6 labels` : share.method);
+    const value = (share) => percent(share.units < 6 ? null : share.value);
+    const tile = (name, text, below) => {
+      const made = element("div"), number = element("dd", text);
       number.append(element("i", below));
       made.append(element("dt", name), number);
       return made;
@@ -279,8 +281,8 @@
     const { precision, recall } = found;
     $("tiles").replaceChildren(
       tile("Detections", found.detections.toLocaleString("en"), `of ${state.segments.toLocaleString("en")}`),
-      tile("Precision", percent(precision.value), interval(precision)),
-      tile("Recall", percent(recall.value), interval(recall)),
+      tile("Precision", value(precision), interval(precision)),
+      tile("Recall", value(recall), interval(recall)),
     );
     const skipped = found.skipped ? `; ${found.skipped} skipped, which may flatter` : "";
     $("basis").textContent = `95 % intervals for this library, from the random sample: ${counted(precision.units, "detection")} and ${counted(recall.units, "segment")} with ${current()} among ${counted(found.drawn, "label")}${skipped}.`;
