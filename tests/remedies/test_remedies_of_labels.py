@@ -67,7 +67,7 @@ def test_labels_of_other_recordings_are_in_another_file(auricle: Command, librar
     auricle.works("label", library, "--classes", "owl", "--labels", "own.jsonl")
 
 
-@executes("which --first names; expected ids of rows: ")
+@executes("which --first names; expected ids of rows: `auricle search` lists them")
 def test_rows_to_label_first_are_those_that_a_search_lists(auricle: Command, library: Path) -> None:
     words = ["label", library, "--classes", "owl", "--first"]
     assert "`auricle search` lists them" in auricle.refused(*words, 12345)

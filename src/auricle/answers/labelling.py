@@ -97,8 +97,8 @@ class Labelling:
             row = self.segments.row_of_id(number)
             if row is None:
                 raise ConfigError(
-                    f"the library {self.library.folder} has no row {number}, which --first names; expected ids of rows: "
-                    "`auricle search` lists them"
+                    f"the library {self.library.folder} has no row {number}, which --first names; expected ids of "
+                    "rows: `auricle search` lists them"
                 )
             rows.append(row)
         usable = [row for row in rows if self.segments.trainable[row]]
