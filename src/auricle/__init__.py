@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.answers.indexing import index
     from auricle.answers.library import Library
+    from auricle.answers.predicting import predict
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
@@ -62,6 +63,7 @@ _WHERE = {
     "load": "auricle.models",
     "load_plugins": "auricle.plugins",
     "open_corpus": "auricle.corpus.sources",
+    "predict": "auricle.answers.predicting",
     "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
     "resume": "auricle.recipes.pretraining",
@@ -91,6 +93,7 @@ __all__ = [
     "load",
     "load_plugins",
     "open_corpus",
+    "predict",
     "pretrain",
     "probe",
     "resume",

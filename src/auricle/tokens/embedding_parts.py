@@ -10,7 +10,7 @@ import numpy as np
 
 from auricle.errors import Reason, StorageError
 from auricle.storage import NPZ_ERRORS
-from auricle.tokens.unfinished import UnfinishedWork, packed, read_part, unpacked, written_before
+from auricle.tokens.unfinished import UnfinishedWork, packed, part_bytes, read_part, unpacked, written_before
 from auricle.words import counted
 
 
@@ -68,7 +68,7 @@ class UnfinishedEmbedding(UnfinishedWork):
             StorageError: the disk is full, or the folder can't be written.
         """
         arrays = {"rows": part.rows, "vectors": part.vectors, "position": np.asarray(part.position)}
-        self.keep(f"part-{part.position:012d}", arrays, packed(part.skipped))
+        self.keep(f"part-{part.position:012d}", part_bytes(arrays, packed(part.skipped)))
         self.parts.append(part)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from auricle.corpus.ledger import read_made
+from auricle.corpus.ledger import beside, read_made
 from auricle.errors import Reason, StorageError
 from auricle.storage import NPZ_ERRORS, write_atomic, write_json
 
@@ -36,8 +36,9 @@ def unpacked(said: dict[str, Any]) -> dict[str, Reason]:
 
 
 def bytes_of(out: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    return sum(path.stat().st_size for path in ([out] if out.is_file() else out.rglob("*")) if path.is_file())
+    """Return the bytes of a file, or of all files in a folder without its list."""
+    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file() and path != beside(out)]
+    return sum(path.stat().st_size for path in files)
 
 
 def written_before(
@@ -119,27 +120,24 @@ class UnfinishedWork:
         """Return the files of the parts that are there, in order."""
         return sorted(self.folder.glob("part-*.npz"))
 
-    def keep(self, name: str, arrays: dict[str, np.ndarray], said: Any) -> None:
-        """Keep a part.
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep a part (see `part_bytes`).
 
         Args:
             name: of its file, `part-...` without the ending; parts are in the order of their names.
-            arrays: its numbers.
-            said: further data, JSON-ready.
+            content: of the file.
 
         Raises:
             StorageError: the disk is full, or the folder can't be written.
         """
         if not (self.folder / _FACTS).is_file():
             write_json(self.folder / _FACTS, self._facts)
-        content, held = io.BytesIO(), dict[str, Any](arrays)
-        np.savez(content, **held, skipped=np.frombuffer(json.dumps(said).encode(), np.uint8))
-        write_atomic(self.folder / f"{name}.npz", content.getvalue())
+        write_atomic(self.folder / f"{name}.npz", content)
 
-    def remove(self, others: Iterable[Path] = ()) -> None:
+    def remove(self) -> None:
         """Delete what was written here, once the file has its list; the folder stays where another's lock is in it."""
         # The last part first: what a kill leaves of them must not pass for all.
-        for path in (*reversed(self.files()), self.folder / _FACTS, *others):
+        for path in (*reversed(self.files()), self.folder / _FACTS):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
@@ -149,6 +147,13 @@ class UnfinishedWork:
             return dict(json.loads((self.folder / _FACTS).read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise StorageError(f"{self.folder / _FACTS} is missing or damaged; delete {self.folder}") from error
+
+
+def part_bytes(arrays: dict[str, np.ndarray], said: Any) -> bytes:
+    """Return a part as the content of its file: arrays, and further data, JSON-ready."""
+    content, held = io.BytesIO(), dict[str, Any](arrays)
+    np.savez(content, **held, skipped=np.frombuffer(json.dumps(said).encode(), np.uint8))
+    return content.getvalue()
 
 
 def read_part(file: Path) -> tuple[dict[str, np.ndarray], Any]:
