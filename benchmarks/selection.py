@@ -37,9 +37,10 @@ from auricle.objectives.contrastive.pair_losses import InBatchConfig, NTXentConf
 from auricle.objectives.masks.structured import MaskConfig
 from auricle.recipes import Recipe, get_recipe, load_recipe, pretrain, resume
 from auricle.storage import write_atomic
+from auricle.studies.budget import Budget, fit_steps
+from auricle.studies.methods import KEPT
 from auricle.tasks.shallow import LogisticConfig, Vectors
 from auricle.training.batch_statistics import settle_control
-from paradigms import KEPT, fitted
 
 RESULTS = Path(__file__).parent / "results" / "selection.json"
 # Corpora that settings are chosen on; of ESC-50 the classes outside ESC-10, of these three folds of five.
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> None:
             if (out / "run.json").exists():
                 resume(out, progress=False)
             else:
-                recipe = fitted(CANDIDATES[name](), corpus, args.seconds / 60, 1, seed)
+                recipe = fit_steps(CANDIDATES[name](), corpus, Budget(args.seconds / 60), seed)
                 pretrain(recipe, args.data, out, exclude=KEPT, progress=False)
             recipe, frozen = load_recipe(out), load(out).encoder
             control = settle_control(frozen.randomised(seed))

@@ -38,7 +38,9 @@ COMPUTES = {
     "check encoder": ["check", "encoder"],
     "check objective": ["check", "objective"],
     "matrix": ["matrix"],
+    "fit": ["fit", "runs/mine"],
     "demo": ["demo"],
+    "study": ["study"],
 }
 READS = {
     "corpus": ["corpus", "scan"],

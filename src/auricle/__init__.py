@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auricle.answers.fit import fit
     from auricle.answers.indexing import index
     from auricle.answers.library import Library
     from auricle.answers.predicting import predict
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from auricle.report import write_report
     from auricle.results.book import ResultBook
     from auricle.results.comparison import compare_results
+    from auricle.studies import run_study
     from auricle.tasks.cards.registry import get_task
     from auricle.tasks.cards.registry import tasks as list_tasks
 
@@ -55,6 +57,7 @@ _WHERE = {
     "embed": "auricle.models.embedding",
     "evaluate": "auricle.evaluation.evaluate",
     "finetune": "auricle.finetuning.run",
+    "fit": "auricle.answers.fit",
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
     "index": "auricle.answers.indexing",
@@ -67,6 +70,7 @@ _WHERE = {
     "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
     "resume": "auricle.recipes.pretraining",
+    "run_study": "auricle.studies",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
     "text_retrieval": "auricle.evaluation.audio_text.run",
@@ -85,6 +89,7 @@ __all__ = [
     "embed",
     "evaluate",
     "finetune",
+    "fit",
     "get_recipe",
     "get_task",
     "index",
@@ -97,6 +102,7 @@ __all__ = [
     "pretrain",
     "probe",
     "resume",
+    "run_study",
     "run_suite",
     "scan",
     "text_retrieval",

@@ -94,3 +94,7 @@ class MissingExtraError(AuricleError):
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to stop by SIGTERM, and has saved what it did: it ends as one that the signal ended."""
+
+
+class StudyError(AuricleError):
+    """A study can't be run as it was asked for, or one of its cells can't be done."""

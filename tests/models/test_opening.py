@@ -51,7 +51,7 @@ def test_a_run_a_checkpoint_and_a_file_in_it(run: Path) -> None:
         assert (model.folder, model.run) == (run, run)
     assert load(run, step=4).encoder.fingerprint != whole.encoder.fingerprint
     assert whole.classes == ()
-    with pytest.raises(ConfigError, match="has no head to predict with; fine-tune it first"):
+    with pytest.raises(ConfigError, match="has no head to predict with; fit one first"):
         whole.predict(WAVE, 16000)
 
 

@@ -47,14 +47,14 @@ def message_of(auricle: Command, call: Callable[..., object], *given: object) ->
 @executes(
     "expected the folder that `auricle fit` or `auricle finetune` wrote",
     "expected a file of `auricle fit` or `auricle finetune`",
-    "has no head to predict with; fine-tune it first",
+    "has no head to predict with; fit one first",
 )
 def test_fine_tuned_models(auricle: Command, run: Path) -> None:
     weights = next((run / "checkpoints").glob("*/encoder.safetensors"))
     wave = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     messages = [message_of(auricle, open_folder, where) for where in ("nothing", weights)]
     message = message_of(auricle, package.load(run).predict, wave, RATE)
-    words = after(message, "fine-tune it first: auricle ", r"(.+) \.\.\.")
+    words = after(message, "fit one first: auricle ", r"(.+) \.\.\.")
     assert all("`auricle finetune`" in message for message in messages)
     auricle.works(*words.split(), "--task", "folder", "--data", "data", "--out", "tuned", "--mode", "head", *TUNE)
     (folder,) = Path("tuned/finetuned").iterdir()

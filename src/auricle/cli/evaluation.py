@@ -70,9 +70,7 @@ def probe(argv: Sequence[str]) -> None:
     from auricle.probes.search.config import SearchConfig
 
     search = SearchConfig.published() if "--published-search" in argv else SearchConfig()
-    args: Any = parse(
-        _with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about, brief=()
-    )
+    args: Any = parse(with_card(ProbeArguments, argv, ("search", SearchConfig, search)), argv, "probe", about, brief=())
     if bool(args.task) == bool(args.suite):
         raise AuricleError("expected either --task or --suite: auricle probe MODEL --task esc10 --data FOLDER")
     from rich.console import Console
@@ -117,11 +115,11 @@ def probe(argv: Sequence[str]) -> None:
     if args.protocol != "strict":
         from auricle.kits.evaluate import probe_by_protocol
 
-        results = probe_by_protocol(args.model, task=_card(args), protocol=args.protocol, **more)
+        results = probe_by_protocol(args.model, task=card_of(args), protocol=args.protocol, **more)
     else:
         from auricle.evaluation.probing import probe as run
 
-        results = run(args.model, task=_card(args), probes=args.probes, maps=args.maps, **more)
+        results = run(args.model, task=card_of(args), probes=args.probes, maps=args.maps, **more)
     Console().print(render_results(results))
 
 
@@ -163,7 +161,7 @@ def finetune(argv: Sequence[str]) -> None:
         "`auricle probe`, so that both can be compared clip by clip. A stopped run continues where it was."
     )
     settings = ("settings", Annotated[FinetuneConfig, tyro.conf.arg(name="")], FinetuneConfig())
-    args: Any = parse(_with_card(FinetuneArguments, argv, settings), argv, "finetune", about, brief=_FINETUNE)
+    args: Any = parse(with_card(FinetuneArguments, argv, settings), argv, "finetune", about, brief=_FINETUNE)
     from rich.console import Console
 
     from auricle.finetuning.run import finetune as run
@@ -171,7 +169,7 @@ def finetune(argv: Sequence[str]) -> None:
 
     results = run(
         args.model,
-        task=_card(args),
+        task=card_of(args),
         data=_audio(args),
         channel=args.channel,
         time_expansion=args.time_expansion,
@@ -189,12 +187,19 @@ def finetune(argv: Sequence[str]) -> None:
     Console().print(render_results(results))
 
 
-def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]) -> type:
-    """Add the flags that depend on the task: its label column and the settings of its type."""
+def with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any], default: str | None = None) -> type:
+    """Add the flags that depend on the task: its label column and the settings of its type.
+
+    Args:
+        arguments: of the verb.
+        argv: its words; `--task` among them names the task.
+        more: further fields: name, type, default.
+        default: the task where none is named.
+    """
     from auricle.tasks.cards.registry import CARDS, get_task
     from auricle.tasks.events.rule import EventsRule
 
-    named = value_of("--task", argv)
+    named = value_of("--task", argv) or default
     fields: list[Any] = list(more)
     if named is not None and (named in CARDS or not {"-h", "--help"} & set(argv)):
         card = get_task(named)
@@ -210,7 +215,8 @@ def _with_card(arguments: type, argv: Sequence[str], *more: tuple[str, Any, Any]
     return dataclasses.make_dataclass(arguments.__name__, fields, bases=(arguments,), frozen=True, kw_only=True)
 
 
-def _card(args: Any) -> Any:
+def card_of(args: Any) -> Any:
+    """Return the card of a verb's task, with the label column and the settings of its flags."""
     from auricle.tasks.cards.registry import get_task
 
     card = get_task(args.task)

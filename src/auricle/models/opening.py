@@ -96,9 +96,7 @@ class Model:
             ConfigError: the model has none.
         """
         if self.head is None:
-            raise ConfigError(
-                f"{self.name} has no head to predict with; fine-tune it first: auricle finetune {self.folder} ..."
-            )
+            raise ConfigError(f"{self.name} has no head to predict with; fit one first: auricle fit {self.folder} ...")
         return self.head
 
     @property

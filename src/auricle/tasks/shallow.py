@@ -23,6 +23,8 @@ from auricle.tasks.vectors import check_finite, unit_rows
 Scores = NDArray[np.float64]
 # Of the gradient of logistic regression: probabilities are within 1e-3 of the optimum where the penalty is weak, too.
 _TOLERANCE = 1e-6
+_CERTAIN = 30.0  # logit of a class that all known clips have; minus that of one that none has
+_SHARPNESS = 10.0  # logit of a cosine of one, of the centroids; calibration measures the right one
 _FLAT = 1e-12  # share of the largest variance below which the known clips do not differ in a direction
 
 
@@ -46,8 +48,29 @@ class Vectors:
 
 
 @dataclass(frozen=True)
+class LinearMap:
+    """A classifier as a linear map of clip vectors: softmax or sigmoids of `weight @ x + bias` are its scores.
+
+    Attributes:
+        weight: `(C, D)`.
+        bias: `(C,)`.
+        centre: `(D,)`, subtracted from the vectors first.
+        unit: vectors are scaled to length one after that.
+    """
+
+    weight: Scores
+    bias: Scores
+    centre: Scores
+    unit: bool = False
+
+
+@dataclass(frozen=True)
 class ShallowConfig(Config):
     """Base of the shallow classifiers."""
+
+    def linear(self, known: Vectors, setting: float | None) -> LinearMap | None:
+        """Fit known clips and return the classifier as a linear map; None: it is none."""
+        return None
 
     def settings(self) -> tuple[float, ...]:
         """Return the values of the one setting that validation clips choose; empty: nothing is chosen."""
@@ -149,6 +172,15 @@ class CentroidConfig(ShallowConfig):
         margin: Scores = np.where(share == 0, -2.0, np.where(share == 1, 2.0, cosines(truth) - cosines(1 - truth)))
         return margin
 
+    def linear(self, known: Vectors, setting: float | None) -> LinearMap:
+        centre, truth = known.x.mean(0, dtype=np.float64), known.truth.astype(np.float64)
+        unit, count = unit_rows(known.x - centre), truth.sum(0)
+        weight = unit_rows(truth.T @ unit)
+        if not known.single:
+            weight = weight - unit_rows((1 - truth).T @ unit)
+        certain = _CERTAIN * ((count == len(truth)) * 1.0 - (count == 0))
+        return LinearMap(_SHARPNESS * np.where(certain[:, None] == 0, weight, 0.0), certain, centre, unit=True)
+
 
 @dataclass(frozen=True)
 class LogisticConfig(ShallowConfig):
@@ -185,6 +217,31 @@ class LogisticConfig(ShallowConfig):
             found = fitted.predict_proba(x)
             result[:, varied] = found[:, -1:] if len(varied) == 1 else found
         return result
+
+    def linear(self, known: Vectors, setting: float | None) -> LinearMap:
+        space, centre = self.space(known.x), known.x.mean(0, dtype=np.float64)
+        mapped, middle, D = space(known.x), space(centre[None])[0], known.x.shape[1]
+        # `space` is affine: what it makes of the unit vectors says what it makes of every vector.
+        turn = space(np.eye(D)) - space(np.zeros((1, D)))
+        model = LogisticRegression(C=setting or 1.0, tol=_TOLERANCE, max_iter=2000)
+        count = known.truth.sum(0)
+        varied = np.flatnonzero((count > 0) & (count < len(known.x)))
+        weight, bias = np.zeros((len(count), D)), np.where(count == 0, -_CERTAIN, _CERTAIN)
+
+        def solved(labels: NDArray[np.generic]) -> tuple[Scores, Scores]:
+            fitted = model.fit(mapped, labels)
+            return fitted.coef_ @ turn.T, fitted.intercept_ + fitted.coef_ @ middle
+
+        if known.single and len(varied) == 2:
+            # The solver gives the second of two classes alone, against zeros.
+            bias[varied[0]] = 0.0
+            weight[varied[1:]], bias[varied[1:]] = solved(known.numbers)
+        elif known.single and len(varied):
+            weight[varied], bias[varied] = solved(known.numbers)
+        else:
+            for c in varied:
+                weight[c], bias[c] = (found[0] for found in solved(known.truth[:, c].astype(int)))
+        return LinearMap(weight, bias, centre)
 
 
 @dataclass(frozen=True)

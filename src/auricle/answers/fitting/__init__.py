@@ -1,0 +1,1 @@
+"""Fitting the head of a model: by the type of its task."""
