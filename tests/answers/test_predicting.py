@@ -18,8 +18,9 @@ import soundfile
 from toy_heads import RATE, LoudHead, ToneHead, recording, tone_model
 
 import auricle
-from auricle.answers.predicting import PredictedCorpus, predict
+from auricle.answers.predicting import predict
 from auricle.answers.prediction_table import read_predictions
+from auricle.answers.prediction_work import PredictedCorpus
 from auricle.corpus import stretches
 from auricle.corpus.ledger import Ledger, beside
 from auricle.errors import ConfigError, CorpusError, StorageError
