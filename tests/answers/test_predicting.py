@@ -297,6 +297,8 @@ def test_a_dead_recorder_is_remarked(tmp_path: Path) -> None:
     assert [(e.name, e.count) for e in done.ledger.entries] == [("a.wav [6 s + 14 s]", 7)]
 
 
+@pytest.mark.slow
+@pytest.mark.distributed
 def test_ray_makes_the_same_table(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
