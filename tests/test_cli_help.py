@@ -48,6 +48,7 @@ READS = {
     "data download": ["data", "download"],
     "results": ["results"],
     "report": ["report"],
+    "label": ["label"],
     "recipes": ["recipes"],
     "tasks": ["tasks"],
 }

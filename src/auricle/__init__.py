@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.answers.fit import fit
     from auricle.answers.indexing import index
+    from auricle.answers.label_session import label
     from auricle.answers.library import Library
     from auricle.answers.predicting import predict
     from auricle.corpus.scan import scan
@@ -61,6 +62,7 @@ _WHERE = {
     "get_recipe": "auricle.recipes.registry",
     "get_task": "auricle.tasks.cards.registry",
     "index": "auricle.answers.indexing",
+    "label": "auricle.answers.label_session",
     "list_recipes": "auricle.recipes.registry:recipes",
     "list_tasks": "auricle.tasks.cards.registry:tasks",
     "load": "auricle.models",
@@ -93,6 +95,7 @@ __all__ = [
     "get_recipe",
     "get_task",
     "index",
+    "label",
     "list_recipes",
     "list_tasks",
     "load",

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from auricle.errors import StorageError
 
@@ -200,7 +200,8 @@ def append_line(path: Path, line: bytes, whole: Callable[[bytes], bool], remedy:
     """
     with disk_errors(path, remedy, size=len(line)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
+        # Unbuffered: what a full disk refuses would be written again when the file is cut or closed.
+        with path.open("ab+", buffering=0) as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
             rest = _unended(file)
@@ -208,15 +209,16 @@ def append_line(path: Path, line: bytes, whole: Callable[[bytes], bool], remedy:
             kept = end if whole(rest) else end - len(rest)
             file.truncate(kept)
             try:
-                file.write((b"\n" if kept == end and rest else b"") + line)
-                file.flush()
+                left = (b"\n" if kept == end and rest else b"") + line
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(kept)
                 raise
 
 
-def _unended(file: IO[bytes]) -> bytes:
+def _unended(file: io.FileIO) -> bytes:
     """What stands behind the last line end of a file."""
     begin, rest = file.seek(0, os.SEEK_END), b""
     while begin and b"\n" not in rest:

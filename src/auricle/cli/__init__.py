@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK`."),
     "fit": ("fitting", "fit", "Make a model that answers: `auricle fit MODEL --data LABELLED --out models/owl`."),
     "predict": ("predicting", "predict", "Apply a fitted model: `auricle predict MODEL --data FOLDER --out hits.csv`."),
+    "label": ("labelling", "label", "Label segments on a local page: `auricle label LIBRARY --classes owl`."),
     "zero-shot": ("text", "zero_shot", "Classify by texts: `auricle zero-shot MODEL --data FOLDER`."),
     "text-retrieval": ("text", "text_retrieval", "Search by captions: `auricle text-retrieval MODEL --data FOLDER`."),
     "study": ("studying", "study", "Answer a question by many pre-trainings: `auricle study methods --data FOLDER`."),

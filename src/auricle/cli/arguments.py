@@ -27,7 +27,7 @@ MODEL = (
     "`zoo:FAMILY:FILE` (a published checkpoint file), or `module:Class` of your own."
 )
 # Arguments without a flag; a settings file may hold them by these names.
-_POSITIONAL = ("model", "path", "paths", "runs", "name")
+_POSITIONAL = ("model", "library", "path", "paths", "runs", "name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

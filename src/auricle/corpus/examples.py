@@ -39,9 +39,7 @@ def play_example(frontend: FrontEnd, corpus: Corpus, row: int, seconds: float, *
     """
     rate, clip = frontend.rate, corpus[row]
     wave = corpus.audio(row, rate, start=start, seconds=seconds)
-    draws = frontend if isinstance(frontend, SpectralFrontEnd) else KaldiFbank(KaldiFbankConfig(rate=rate))
-    features = draws(Audio.stack([wave], rate))
-    picture = spectrogram_png(features.x[0, : int(features.lengths[0])].float().cpu().numpy())
+    picture, ticks = draw_wave(wave, rate, frontend if isinstance(frontend, SpectralFrontEnd) else None)
     file = io.BytesIO()
     # Every browser plays MP3; players need at least a tenth of a second.
     padded = np.pad(np.clip(wave, -1, 1), (0, max(0, rate // 10 - len(wave))))
@@ -53,8 +51,29 @@ def play_example(frontend: FrontEnd, corpus: Corpus, row: int, seconds: float, *
         "audio": base64.b64encode(file.getvalue()).decode(),
         "mime": "audio/mpeg",
         "spectrogram": base64.b64encode(picture).decode(),
-        "ticks": [list(tick) for tick in frequency_ticks(draws.centres)],
+        "ticks": [list(tick) for tick in ticks],
     }
+
+
+def draw_wave(
+    wave: np.ndarray, rate: int, frontend: SpectralFrontEnd | None = None, *, columns: int = 256, rows: int = 64
+) -> tuple[bytes, list[tuple[float, str]]]:
+    """Draw a sound as a spectrogram.
+
+    Args:
+        wave: `(S,)`.
+        rate: in Hz.
+        frontend: of this rate; None: a Kaldi fbank.
+        columns: see `auricle.audio.picture.spectrogram_png`.
+        rows: see there.
+
+    Returns:
+        A PNG, and the ticks of its frequency axis (see `frequency_ticks`).
+    """
+    draws = frontend or KaldiFbank(KaldiFbankConfig(rate=rate))
+    features = draws(Audio.stack([wave], rate))
+    picture = features.x[0, : int(features.lengths[0])].float().cpu().numpy()
+    return spectrogram_png(picture, columns=columns, rows=rows), frequency_ticks(draws.centres)
 
 
 def frequency_ticks(centres: np.ndarray) -> list[tuple[float, str]]:

@@ -21,6 +21,7 @@ except ImportError:  # Windows
 
 NAME = ".lock"
 TRAINED = "a run that another process is training"
+REMEDY = "Wait until it ends, stop it, or choose another --out"
 # A file system without locks says one of these; training does not depend on them.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 # Files of the locks that this process holds: a child must not hold them on when its parent is killed.
@@ -42,6 +43,7 @@ class RunLock:
     Args:
         path: the run folder, which is made where it is missing.
         what: what it holds, for the message.
+        remedy: what to do then.
 
     Raises:
         CheckpointError: another process trains there, or deleted the folder at this moment.
@@ -53,13 +55,13 @@ class RunLock:
         ...     lock.check()
     """
 
-    def __init__(self, path: Path, what: str = TRAINED) -> None:
+    def __init__(self, path: Path, what: str = TRAINED, remedy: str = REMEDY) -> None:
         self.path = path
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             self._file = (path / NAME).open("a+")
         try:
-            _take(self._file, path, what)
+            _take(self._file, path, what, remedy)
             # The lock of a deleted file would keep nobody out.
             if not self._in_place():
                 raise CheckpointError(
@@ -115,7 +117,7 @@ def refuse_in_use(path: Path) -> None:
             _take(file, path)
 
 
-def _take(file: IO[str], path: Path, what: str = TRAINED) -> None:
+def _take(file: IO[str], path: Path, what: str = TRAINED, remedy: str = REMEDY) -> None:
     if fcntl is None:
         _warn(path, "this system has none")
         return
@@ -124,8 +126,7 @@ def _take(file: IO[str], path: Path, what: str = TRAINED) -> None:
     except BlockingIOError:
         file.seek(0)
         raise CheckpointError(
-            f"{path} holds {what} ({file.read() or 'starting'}); expected one process at a time. "
-            "Wait until it ends, stop it, or choose another --out"
+            f"{path} holds {what} ({file.read() or 'starting'}); expected one process at a time. {remedy}"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
