@@ -2,14 +2,15 @@
 
     python benchmarks/answers.py make    --data CORPORA --work WORK
     python benchmarks/answers.py detect  --work WORK --model RUN [--birdnet PYTHON MODEL.tflite] --out RESULTS
-    python benchmarks/answers.py anomaly --data CORPORA --work WORK --model RUN --out RESULTS
+    python benchmarks/answers.py memory  --work WORK --out RESULTS
 
 `make` writes recordings from real corpora: songs of Bengalese finches at 10, 5, 0 and -5 dB in a background of ESC-50
 clips (two at a time, without rooster and hen), at 22.05 kHz. Five recordings of four minutes hold the twenty marked
 calls; two recordings, together 2 h 5 min, hold calls of other days in other background clips. `detect` fits and
 predicts with the model, its random weights, log-mel statistics and, where its environment is named, BirdNET's
 embedding (`answers_birdnet.py`); everything but the encoder is the same. Processor time is that of `auricle predict`,
-decoding included, on one thread.
+decoding included, on one thread. `memory` measures the peak of a process that predicts ten minutes and 2 h 5 min in one
+file, with the model of `detect`.
 """
 
 from __future__ import annotations
@@ -213,6 +214,28 @@ def detect(work: Path, run: str, birdnet: list[str] | None, out: Path, only: lis
         print(name, json.dumps(result, default=str))
 
 
+_PEAK = """
+import resource, sys, auricle
+auricle.predict(sys.argv[1], sys.argv[2], sys.argv[3], segment=3.0, overwrite=True, device="cpu", progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def memory(work: Path, out: Path) -> None:
+    import sys
+
+    parts = [soundfile.read(work / "field" / f"{name}.flac", dtype="int16")[0] for name in ("f0", "f1")]
+    peaks = {}
+    for name, wave in (("10 min", parts[0][: 600 * RATE]), ("125 min", np.concatenate(parts))):
+        soundfile.write(work / "long.flac", wave, RATE)
+        paths = (work / "models" / "ours", work / "long.flac", work / "long.csv")
+        words = [sys.executable, "-c", _PEAK, *map(str, paths)]
+        said = subprocess.run(words, capture_output=True, text=True, check=True)
+        peaks[name] = round(int(said.stdout.split()[-1]) / 1024)
+    (out / "memory.json").write_text(json.dumps({"peak_resident_mb": peaks}, indent=1) + "\n")
+    print(peaks)
+
+
 def _birdnet_alone(work: Path, birdnet: list[str]) -> dict[str, float]:
     """Processor time of BirdNET's own embedding step on the longer file."""
     words = [birdnet[0], str(Path(__file__).with_name("answers_birdnet.py")), "time", birdnet[1]]
@@ -238,7 +261,7 @@ def _csv(path: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("make", "detect"))
+    parser.add_argument("step", choices=("make", "detect", "memory"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model")
@@ -248,6 +271,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.step == "make":
         make(args.data, args.work)
+    elif args.step == "memory":
+        memory(args.work, args.out)
     else:
         detect(args.work, args.model, args.birdnet, args.out, args.only)
 
