@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from toy_heads import FRAME, RATE, LoudHead, recording, tone_model
 
+from auricle.audio.batch import Audio
 from auricle.corpus import stretches
 from auricle.errors import ConfigError, CorpusError
 from auricle.models import Model
@@ -135,7 +137,8 @@ def test_settings_that_do_not_fit_are_refused(owl: Path) -> None:
         (tone_model(), {"hop": 1.0}, "hop needs segment"),
         (tone_model(segment=1.0), {"shortest": 1.0}, "windows are not joined; set --merge"),
         (tone_model("events", segment=1.0), {"hop": 2.0}, "leave frames out; set --hop to at most 1"),
-        (tone_model("verification"), {}, "has no scores of windows"),
+        (tone_model("verification", classes=()), {}, "has no scores of windows; call `enrol`"),
+        (tone_model("anomaly", LoudHead, thresholds=()), {}, "has no threshold of anomalies; set --threshold"),
         (tone_model("sequence"), {}, "has no scores of windows"),
         (tone_model(), {"segment": 0.0}, "segment is 0"),
         (tone_model(), {"merge": -1.0}, "merge is -1"),
@@ -177,3 +180,30 @@ def test_nothing_that_can_be_predicted_is_an_error(tmp_path: Path) -> None:
     for kind in ("clips", "events"):
         with pytest.raises(CorpusError, match=r"nothing of a could be predicted .*NaN.*`auricle corpus scan`"):
             tone_model(kind).predict_file(tmp_path / "a.wav")
+
+
+def test_onsets_are_peaks_whatever_stretch_they_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [1.0, 1.6, 9.96, 19.9, 20.4, 39.5]
+    path = recording(tmp_path / "a.wav", 40.0, *(("low", t, t + 0.04) for t in times))
+    decoding = {"decoding": {"smooth": 0.0, "shortest": 0.1, "lasting": False}}
+    model = tone_model("events", segment=4.0, details=decoding)
+    whole = rows(model, path)
+    assert [row[0] for row in whole] == pytest.approx([t + 0.02 for t in times], abs=FRAME / RATE)
+    assert [round(row[1] - row[0], 6) for row in whole] == [0.1] * 6
+    monkeypatch.setattr(stretches, "UNIT_SECONDS", 20.0)
+    assert [row[:3] for row in rows(model, path)] == [row[:3] for row in whole]
+
+
+def test_enrolled_identities_are_labels(owl: Path) -> None:
+    model = tone_model("verification", segment=5.0)
+    assert [row[2] for row in rows(model, owl)] == ["low", "high", "high"]
+
+
+def test_a_clip_is_scored_by_the_machine_that_it_is_most_like(tmp_path: Path) -> None:
+    class Two(LoudHead):
+        def raw(self, frozen: object, audio: Audio) -> torch.Tensor:
+            return torch.cat([super().raw(frozen, audio), super().raw(frozen, audio) / 2], 1)  # type: ignore[arg-type]
+
+    path = recording(tmp_path / "pump.wav", 2.0, ("low", 0.0, 2.0))
+    (row,) = tone_model("anomaly", Two, classes=("pump", "fan"), thresholds=(0.3, 0.05)).predict_file(path).to_pylist()
+    assert (row["label"], row["threshold"], row["anomalous"]) == ("pump", 0.3, False)
