@@ -9,7 +9,7 @@ import pytest
 from toy_library import write_recordings, write_tone
 
 import auricle
-from auricle.answers import additions
+from auricle.answers import additions, approximate
 from auricle.answers.library import Library
 
 
@@ -17,6 +17,7 @@ from auricle.answers.library import Library
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A library of 660 rows of noisy tones, that counts as large."""
     monkeypatch.setattr(additions, "EXACT_BELOW", 600)
+    monkeypatch.setattr(approximate, "_GROUP", 25)
     recordings = write_recordings(tmp_path / "recordings")
     for place in range(12):
         write_tone(recordings / f"more/{place}.wav", 200.0 + 300 * place, seconds=6, seed=place)
@@ -29,7 +30,7 @@ def test_recall_is_what_a_search_finds_and_exact_searches_find_all(library: Path
     opened = Library.open(library)
     near = opened.record.approximate
     assert near is not None
-    assert (near.rows, near.groups) == (len(opened), round(len(opened) ** 0.5))
+    assert (near.rows, near.groups) == (len(opened), len(opened) // 25)
     assert near.searched < near.groups
     assert near.recall >= 0.85
     vectors = opened.vectors().astype(np.float64)
@@ -84,5 +85,6 @@ def test_what_a_kill_leaves_of_it_is_not_used(library: Path, tmp_path: Path, mon
     assert Library.open(library).is_exact(50)
     monkeypatch.undo()
     monkeypatch.setattr(additions, "EXACT_BELOW", 600)
+    monkeypatch.setattr(approximate, "_GROUP", 25)
     auricle.index("toy_library:Bands", tmp_path / "recordings", library, progress=False)
     assert not Library.open(library).is_exact(50)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,10 @@ EXACT_BELOW = 100_000
 GOAL, QUERIES, TOP = 0.95, 100, 50
 # Searches for many more rows than those compare every vector.
 MOST = 10 * TOP
-# Training of the centroids: rows for each, and rounds.
-_SAMPLE, _ROUNDS = 64, 20
+# Rows of a group, on average; rows that train a centroid, and rounds of training.
+_GROUP, _SAMPLE, _ROUNDS = 4096, 64, 20
+# Scores that differ by less are the same: those of the index are computed in another order.
+_ROUNDING = 1e-4
 # Centroids are trained anew where the library has grown by this factor.
 _GROWN = 1.5
 _BATCH = 8192
@@ -36,8 +37,8 @@ class Approximation:
         trained: number of rows that the centroids were trained with.
         groups: number of groups.
         searched: number of groups that are searched.
-        recall: share of the `top` nearest rows that it finds, mean over `queries` rows as queries, none of which took
-            part in the choice of `searched`.
+        recall: share of the `top` nearest rows, or others with their scores, that it finds: mean over `queries` rows as
+            queries, none of which took part in the choice of `searched`.
         queries: number of queries.
         top: number of nearest rows.
     """
@@ -71,16 +72,16 @@ def approximate(table: Any, rows: int, known: Approximation | None, *, goal: flo
     index = require("lancedb.index", extra="index")
     groups, trained = (known.groups, known.trained) if known else (0, 0)
     if not known or rows > _GROWN * trained or _NAME not in {each.name for each in table.list_indices()}:
-        groups, trained = max(1, round(math.sqrt(rows))), rows
+        groups, trained = max(1, rows // _GROUP), rows
         sizes = {"num_partitions": groups, "sample_rate": _SAMPLE, "max_iterations": _ROUNDS}
         table.create_index("vector", config=index.IvfFlat(distance_type="cosine", **sizes), name=_NAME, replace=True)
     ids, queries = _queries(table, min(2 * QUERIES, rows))
-    nearest = _nearest(table, ids, queries)
+    least = _least(table, ids, queries)
     half = len(ids) // 2
     searched = 1
-    while searched < groups and _recall(table, ids[:half], queries[:half], nearest[:half], searched) < goal:
+    while searched < groups and _recall(table, ids[:half], queries[:half], least[:half], searched) < goal:
         searched = min(groups, 2 * searched)
-    recall = _recall(table, ids[half:], queries[half:], nearest[half:], searched)
+    recall = _recall(table, ids[half:], queries[half:], least[half:], searched)
     return Approximation(rows, trained, groups, searched, recall, queries=len(ids) - half)
 
 
@@ -92,26 +93,25 @@ def _queries(table: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     return found.column("id").to_numpy(), _matrix(found.column("vector"))
 
 
-def _nearest(table: Any, ids: np.ndarray, queries: np.ndarray) -> list[set[int]]:
-    """Return the ids of the rows nearest to each query without itself, in one pass over all rows."""
+def _least(table: Any, ids: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the score of the row that is the last of the `TOP` nearest to each query, in one pass over all rows."""
     unit = _unit(queries)
     best = np.full((len(ids), TOP), -np.inf, np.float32)
-    found = np.full((len(ids), TOP), -1, np.int64)
     for numbers, vectors in _vectors(table):
         scores = unit @ _unit(vectors).T
         scores[ids[:, None] == numbers[None]] = -np.inf
-        both, names = np.hstack([best, scores]), np.hstack([found, np.broadcast_to(numbers, scores.shape)])
-        order = np.argpartition(-both, TOP - 1, axis=1)[:, :TOP]
-        best, found = np.take_along_axis(both, order, 1), np.take_along_axis(names, order, 1)
-    return [set(row[row >= 0].tolist()) for row in found]
+        best = -np.partition(-np.hstack([best, scores]), TOP - 1, axis=1)[:, :TOP]
+    return best.min(1)
 
 
-def _recall(table: Any, ids: np.ndarray, queries: np.ndarray, nearest: list[set[int]], searched: int) -> float:
+def _recall(table: Any, ids: np.ndarray, queries: np.ndarray, least: np.ndarray, searched: int) -> float:
     shares = []
-    for own, query, wanted in zip(ids.tolist(), queries, nearest, strict=True):
+    for own, query, last in zip(ids.tolist(), queries, least.tolist(), strict=True):
         asked = table.search(query).distance_type("cosine").nprobes(searched).select(["id", "_distance"])
-        found = set(asked.limit(TOP + 1).to_arrow().column("id").to_pylist()) - {own}
-        shares.append(len(found & wanted) / max(1, len(wanted)))
+        found = asked.limit(TOP + 1).to_arrow()
+        scores = 1 - found.column("_distance").to_numpy()[found.column("id").to_numpy() != own][:TOP]
+        # Equal sounds, such as silence, have equal scores: any of them is as near as the others.
+        shares.append(float((scores >= last - _ROUNDING).sum()) / TOP)
     return float(np.mean(shares))
 
 
