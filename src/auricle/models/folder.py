@@ -199,7 +199,7 @@ def _check(file: Path, record: Any, metadata: Mapping[str, str], tensors: Mappin
         if not same:
             raise CheckpointError(
                 f"{card} is not what was written with {FILE}, which decides; delete {CARD} to open the model as it "
-                "was fitted (thresholds are changed with --threshold)"
+                "was fitted"
             )
 
 
