@@ -29,6 +29,7 @@ from auricle.training.train_config import TrainConfig
 COMPUTES = {
     "pretrain": ["pretrain", "cola"],
     "embed": ["embed"],
+    "predict": ["predict"],
     "index": ["index"],
     "probe": ["probe", "--task", "folder"],
     "finetune": ["finetune"],

@@ -18,7 +18,7 @@ from auricle.corpus.stretches import Stretch, Window, WindowReader, Windows, uni
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, ConfigError, Reason
 from auricle.models.opening import Model
-from auricle.probes.frames.runs import active_runs, smoothed
+from auricle.probes.frames.runs import HIT, active_runs, peaks, smoothed
 from auricle.tokens.extract import alone
 
 # Seconds of windows of frames where the model was fitted on whole clips: the longest pieces that heads are trained on.
@@ -95,12 +95,6 @@ class Scored:
     windows: int = 0
 
 
-_INSTEAD = {
-    "verification": "enrol and score with `auricle.load(...).head`",
-    "sequence": "read texts with `auricle.load(...).head`",
-}
-
-
 class Predictor:
     """A model with settings, ready for units of a corpus.
 
@@ -123,8 +117,11 @@ class Predictor:
     def __init__(self, model: Model, config: PredictConfig) -> None:
         head = model.fitted
         self.model, self.config, self.head, self.reader = model, config, head, model.reader
-        if head.kind in ("verification", "sequence"):
-            raise ConfigError(f"a model of type {head.kind} has no scores of windows; {_INSTEAD[head.kind]}")
+        if head.kind == "sequence" or not head.classes:
+            raise ConfigError(
+                f"a model of type {head.kind} has no scores of windows; "
+                + ("call `transcribe` in Python" if head.kind == "sequence" else "call `enrol` in Python first")
+            )
         if config.hop is not None and config.segment is None and head.segment is None and head.kind != "events":
             raise ConfigError("hop needs segment: the model was fitted on whole clips; set --segment, or drop --hop")
         given = [name for name in ("threshold", "top", "merge", "shortest") if getattr(config, name) is not None]
@@ -136,8 +133,11 @@ class Predictor:
         self.decoding: Mapping[str, Any] = head.details.get("decoding", {}) if head.kind == "events" else {}
         self.windows = self._windows()
         self.thresholds = self._thresholds()
-        self.merge = config.merge if config.merge is not None or head.kind != "events" else 0.0
-        self.shortest = self.decoding.get("shortest", 0.0) if config.shortest is None else config.shortest
+        # Onsets are no runs of frames: their least distance is that of two peaks.
+        self.lasting = head.kind == "events" and self.decoding.get("lasting", True)
+        self.merge = 0.0 if config.merge is None and self.lasting else config.merge
+        own = self.decoding.get("shortest", 0.0) if self.lasting else 0.0
+        self.shortest = own if config.shortest is None else config.shortest
 
     @property
     def context(self) -> int:
@@ -184,6 +184,8 @@ class Predictor:
         head, given = self.head, self.config.threshold
         if head.kind == "regression":
             return None
+        if head.kind == "anomaly" and not head.thresholds and given is None:
+            raise ConfigError("the model has no threshold of anomalies; set --threshold, or fit it anew")
         own = head.thresholds or ((0.0 if head.single else 0.5),) * len(head.classes)
         return np.asarray(own if given is None else (given,) * len(own), dtype=np.float32)
 
@@ -241,8 +243,13 @@ class Predictor:
     def _rows(self, found: Sequence[tuple[Window, Any]]) -> dict[str, np.ndarray]:
         head, kept = self.head, list[tuple[Any, ...]]()
         for window, (scores, *near) in found:
+            if head.kind == "anomaly" and self.thresholds is not None:
+                # Of several machines the one that the clip is most like.
+                place = int(np.argmin(scores - self.thresholds))
+                kept.append((window.row, window.begin, window.end, place, scores[place], *near))
+                continue
             places = np.argsort(-scores, kind="stable") if self.thresholds is not None else np.arange(len(scores))
-            if self.thresholds is not None and head.kind != "anomaly":
+            if self.thresholds is not None:
                 places = places[scores[places] >= self.thresholds[places]]
                 places = places[: self.config.top or (1 if head.single and not head.thresholds else None)]
             kept += [(window.row, window.begin, window.end, int(c), scores[c], *near) for c in places]
@@ -250,8 +257,9 @@ class Predictor:
         columns = {name: [row[i] for row in kept] for i, name in enumerate(names)}
         made = {name: np.array(columns[name], dtype=_TYPES[name]) for name in names}
         if head.kind == "anomaly" and self.thresholds is not None:
-            made["threshold"] = np.full(len(kept), float(str(self.thresholds[0])))
-            made["anomalous"] = made["score"] >= self.thresholds[0]
+            own = self.thresholds[made["label"]]
+            made["threshold"] = np.array([float(str(value)) for value in own])
+            made["anomalous"] = made["score"] >= own
         return made
 
     def _frames(self, corpus: Corpus, reader: WindowReader, stretch: Stretch) -> Scored:
@@ -271,13 +279,18 @@ class Predictor:
             return Scored(self._rows([]), losses, count)
         start = float(corpus.table.column("start")[stretch.row].as_py())
         table, first = self._averaged(scored, start)
-        table = smoothed(table, 1 / self.frame, self.decoding.get("smooth", 0.0))
+        table = smoothed(table, 1 / self.frame, self.decoding.get("smooth", 0.0) if self.lasting else 0.0)
         # Starts of windows are rounded to samples, the end of a clip is anywhere in its last frame.
         low, high = round((begin - start) / self.frame), math.ceil((end - start) / self.frame - 0.01)
         core = np.zeros((high - low, table.shape[1]), dtype=np.float32)
         there = slice(max(low, first), min(high, first + len(table)))
         core[there.start - low : there.stop - low] = table[there.start - first : there.stop - first]
-        column, on, off = active_runs(core, self.thresholds if self.thresholds is not None else ())
+        limits = self.thresholds if self.thresholds is not None else ()
+        if not self.lasting:
+            # An onset may last into the next stretch, and not beyond the clip.
+            last = max(end, *(window.end for window, _ in scored))
+            return Scored(self._onsets(stretch.row, table, limits, first, (start, low, high, last)), losses, count)
+        column, on, off = active_runs(core, limits)
         order = np.lexsort((column, on))
         column, on, off = column[order], on[order], off[order]
         score = np.array([core[a:b, c].max() for c, a, b in zip(column, on, off, strict=True)], dtype=np.float32)
@@ -285,8 +298,28 @@ class Predictor:
         ends = np.minimum(origin + off * self.frame, end)
         # A run in the last frame lasts to the end, which may lie within the frame.
         ends[off == len(core)] = end
-        columns = {"row": np.full(len(on), stretch.row), "start": origin + on * self.frame, "end": ends}
-        return Scored({**columns, "label": column, "score": score}, losses, count)
+        # 24.08, not 24.080000000000002.
+        times = {"start": np.round(origin + on * self.frame, 9), "end": np.round(ends, 9)}
+        rows = {"row": np.full(len(on), stretch.row), **times, "label": column, "score": score}
+        return Scored(rows, losses, count)
+
+    def _onsets(
+        self,
+        row: int,
+        table: NDArray[np.float32],
+        limits: Sequence[float] | NDArray[np.float32],
+        first: int,
+        place: tuple[float, int, int, float],
+    ) -> dict[str, np.ndarray]:
+        """Return the peaks of a stretch, found with the frames around it."""
+        start, low, high, end = place
+        frame, column = peaks(table, limits, max(1, round(self.decoding.get("shortest", 0.0) / self.frame)))
+        inside = (frame + first >= low) & (frame + first < high)
+        frame, column = frame[inside], column[inside]
+        times = np.minimum(start + (frame + first + 0.5) * self.frame, max(end - 1e-3, start))
+        ends = np.round(np.minimum(times + HIT, end), 9)
+        rows = {"row": np.full(len(frame), row), "start": np.round(times, 9), "end": ends, "label": column}
+        return {**rows, "score": table[frame, column]}
 
     def _averaged(self, scored: Sequence[tuple[Window, Any]], start: float) -> tuple[NDArray[np.float32], int]:
         """Return the mean frame scores `(T, C)` of overlapping windows, and the place of the first frame."""

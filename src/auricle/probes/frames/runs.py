@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, median_filter
 
+HIT = 0.1  # seconds from an onset to its offset, as in MDB Drums
+
 
 def smoothed(scores: NDArray[np.float32], rate: float, seconds: float) -> NDArray[np.float32]:
     """Return scores `(T, C)` through a median filter over time; its length is the nearest odd number of frames."""

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from auricle.metrics.event_sweep import quick_event_counts, quick_segment_counts
 from auricle.metrics.events import Event, EventCounts
-from auricle.probes.frames.runs import active_runs, odd_frames, peaks, smoothed
+from auricle.probes.frames.runs import HIT, active_runs, odd_frames, peaks, smoothed
 from auricle.tasks.events.rule import EventsRule
 
 # Even steps of the logit: scores of rare classes crowd near zero.
 THRESHOLDS = tuple(float(1 / (1 + np.exp(-x))) for x in np.linspace(-4.5, 4.5, 25))
-HIT = 0.1  # seconds from an onset to its offset, as in MDB Drums
 
 Scores = Mapping[str, NDArray[np.float32]]
 
