@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 QUICK = ("fbank", "augmentation", "augmentation_closeness", "training_step", "end_to_end", "memory", "speedrun")
-WITH_DATA = ("augmentation_closeness", "end_to_end", "speedrun")
+WITH_DATA = ("augmentation_closeness", "end_to_end", "speedrun", "search")
 
 
 def main() -> int:

@@ -42,6 +42,8 @@ COMPUTES = {
     "demo": ["demo"],
     "study": ["study"],
 }
+# What a library was made with is not chosen again: its precision is the library's.
+SEARCHES = {"search": ["search"]}
 READS = {
     "corpus": ["corpus", "scan"],
     "data": ["data", "list"],
@@ -104,7 +106,7 @@ def one_line(page: str) -> str:
 
 
 def test_every_verb_is_known_to_compute_or_not() -> None:
-    assert {words[0] for words in (*COMPUTES.values(), *READS.values())} == set(VERBS)
+    assert {words[0] for words in (*COMPUTES.values(), *SEARCHES.values(), *READS.values())} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", sorted(COMPUTES))
@@ -112,6 +114,13 @@ def test_a_verb_that_computes_takes_device_and_precision(verb: str, shown: Any) 
     page = shown([*COMPUTES[verb], "--help"])
     assert "--device {auto,cpu,cuda,mps}" in page
     assert "--precision {auto,fp32,bf16}" in page
+
+
+@pytest.mark.parametrize("verb", sorted(SEARCHES))
+def test_a_verb_that_searches_takes_a_device_alone(verb: str, shown: Any) -> None:
+    page = shown([*SEARCHES[verb], "--help"])
+    assert "--device {auto,cpu,cuda,mps}" in page
+    assert "--precision" not in page
 
 
 @pytest.mark.parametrize("verb", sorted(READS))
@@ -122,7 +131,9 @@ def test_a_verb_that_only_reads_does_not(verb: str, shown: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [*COMPUTES.values(), *READS.values(), ["pretrain", "beats"], ["pretrain", "clap"]], ids=" ".join
+    "words",
+    [*COMPUTES.values(), *SEARCHES.values(), *READS.values(), ["pretrain", "beats"], ["pretrain", "clap"]],
+    ids=" ".join,
 )
 def test_help_has_the_usual_syntax_and_the_width_of_the_terminal(words: list[str], shown: Any) -> None:
     page = shown([*words, "--help-all"])
@@ -216,6 +227,7 @@ SHARED = {"device", "precision", "channel", "time_expansion", "seeds", "controls
         (["corpus", "scan"], "scan", ()),
         (["embed"], "embed", ()),
         (["index"], "index", ()),
+        (["search"], "search", ()),
         (["probe", "--task", "desed"], "probe", (EvaluationConfig, EventsRule)),
         (["probe", "--task", "esc10"], "probe", (EvaluationConfig,)),
         (["probe", "--suite", "hear"], "run_suite", (EvaluationConfig,)),

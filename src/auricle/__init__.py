@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from auricle.answers.indexing import index
     from auricle.answers.label_session import label
     from auricle.answers.library import Library
+    from auricle.answers.searching import search
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
     from auricle.encoders.checking import check_encoder
@@ -73,6 +74,7 @@ _WHERE = {
     "run_study": "auricle.studies",
     "run_suite": "auricle.kits.suites",
     "scan": "auricle.corpus.scan",
+    "search": "auricle.answers.searching",
     "text_retrieval": "auricle.evaluation.audio_text.run",
     "write_report": "auricle.report",
     "zero_shot": "auricle.evaluation.audio_text.run",
@@ -105,6 +107,7 @@ __all__ = [
     "run_study",
     "run_suite",
     "scan",
+    "search",
     "text_retrieval",
     "write_report",
     "zero_shot",

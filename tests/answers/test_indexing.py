@@ -9,7 +9,7 @@ import pytest
 from toy_library import HOP, RATE, SEGMENT, Bands, write_recordings, write_tone
 
 import auricle
-from auricle.answers.indexing import IndexedRecordings
+from auricle.answers.additions import IndexedRecordings
 from auricle.answers.library import Library
 from auricle.corpus.ledger import beside
 from auricle.errors import ConfigError, CorpusError, StorageError
@@ -127,3 +127,60 @@ def test_a_corpus_without_a_usable_clip_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "short" / "b.wav").write_bytes(b"no audio")
     with pytest.raises(CorpusError, match=r"no clip of short could be encoded \('a.wav': the embedding is not finite"):
         add(tmp_path / "short", tmp_path / "library")
+
+
+def content(library: Path) -> list[tuple[str, float, float, bytes]]:
+    """All that a library holds but the numbers of its rows, in order."""
+    opened = Library.open(library)
+    rows = opened.rows().to_pylist()
+    assert len({row["id"] for row in rows}) == len(rows)
+    vectors = opened.vectors()
+    return sorted((r["file"], r["start"], r["end"], v.tobytes()) for r, v in zip(rows, vectors, strict=True))
+
+
+def test_a_changed_recording_is_replaced_and_its_numbers_are_not_used_again(recordings: Path, library: Path) -> None:
+    write_tone(recordings / "low.wav", 700.0, seconds=2.0, seed=4)
+    done = add(recordings, library)
+    assert (done.added, done.rows) == (3, 15)
+    assert "6 rows of 1 recording that changed were replaced by those of the new content" in done.notes
+    after = Library.open(library)
+    assert after.rows(range(6)).column("file").to_pylist() == ["birds/high.wav"] * 6
+    assert set(after.rows().column("id").to_pylist()) == {*range(6), *range(12, 18), 18, 19, 20}
+    add(recordings, (fresh := library.with_name("fresh")))
+    assert content(library) == content(fresh)
+    # Deleting the row with the highest number must not give it to another one.
+    top = max(after.rows().column("id").to_pylist())
+    write_tone(recordings / "low.wav", 900.0, seconds=1.0, seed=5)
+    add(recordings, library)
+    assert max(Library.open(library).rows().column("id").to_pylist()) > top
+
+
+def test_moved_recordings_are_found_and_copies_skipped(recordings: Path, library: Path, tmp_path: Path) -> None:
+    before = Library.open(library)
+    moved = tmp_path / "elsewhere"
+    recordings.rename(moved)
+    (moved / "low.wav").rename(moved / "renamed.wav")
+    (moved / "copy.wav").write_bytes((moved / "mid.wav").read_bytes())
+    done = add(moved, library)
+    assert (done.added, done.rows) == (0, 18)
+    assert "3 recordings of the library were found moved" in done.notes
+    assert "copy" in done.ledger.sentence
+    after = Library.open(library)
+    np.testing.assert_array_equal(after.vectors(), before.vectors())
+    assert set(after.rows().column("file").to_pylist()) == {"renamed.wav", "mid.wav", "birds/high.wav"}
+    assert all(len(after.audio(row)[0]) for row in range(18))
+    # A copy elsewhere, while the recording is where it was.
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "low.wav").write_bytes((moved / "renamed.wav").read_bytes())
+    again = add(tmp_path / "third", library)
+    assert (again.added, again.rows) == (0, 18)
+    assert "its recording is a copy of renamed.wav" in {str(entry.reason) for entry in again.ledger.entries}
+
+
+def test_recordings_of_one_name_in_two_folders_are_two(recordings: Path, library: Path, tmp_path: Path) -> None:
+    write_tone(tmp_path / "other" / "low.wav", 500.0, seed=11)
+    done = add(tmp_path / "other", library)
+    assert (done.added, done.rows) == (6, 24)
+    names = set(Library.open(library).rows().column("file").to_pylist())
+    assert names == {"low.wav", "mid.wav", "birds/high.wav", (tmp_path / "other" / "low.wav").as_posix()}
+    assert add(tmp_path / "other", library).added == 0

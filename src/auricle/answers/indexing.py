@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from auricle.answers.additions import Addition, IndexedRecordings
 from auricle.answers.library import RECORD, LibraryRecord, check_made_by
-from auricle.answers.segment_table import lance_errors, open_segments, rows_of, scan
-from auricle.answers.spaces import Space, open_space
-from auricle.corpus.content import clip_keys, content_ids
-from auricle.corpus.ledger import Ledger, beside
-from auricle.corpus.losses import clip_names, with_losses
-from auricle.corpus.reading import band_notes, read_as
+from auricle.answers.spaces import open_space
+from auricle.corpus.reading import read_as
 from auricle.corpus.sources import open_corpus
-from auricle.corpus.stores import Store
 from auricle.corpus.table import Corpus
 from auricle.encoders.features import FeaturesConfig
-from auricle.errors import ConfigError, CorpusError, Reason, StorageError
+from auricle.errors import ConfigError, StorageError
 from auricle.models.opening import Model
-from auricle.tokens.embeddings import encoded_clips
-from auricle.tokens.extract import clip_progress
 from auricle.training.lock import RunLock
-from auricle.words import counted
 
-# Between two commits: a kill loses at most these.
-_COMMIT_SECONDS = 10.0
-# Larger numbers are infinite in float16.
-_LARGEST = float(np.finfo(np.float16).max)
-# One vector of a longer clip says little of any moment in it.
-_LONG = 60.0
 _HELD = "a library that another process is adding to"
-
-
-@dataclass(frozen=True)
-class IndexedRecordings:
-    """Result of `index`.
-
-    Attributes:
-        path: folder of the library.
-        added: number of rows that were added.
-        rows: number of rows that the library has now.
-        ledger: what came in, what of it has a row, and why the rest has none; `ledger.jsonl` in the folder has it, too.
-        broken: clips without a row -> the reason.
-        notes: remarks.
-    """
-
-    path: Path
-    added: int
-    rows: int
-    ledger: Ledger = field(default_factory=Ledger)
-    broken: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def index(
@@ -80,8 +38,9 @@ def index(
 ) -> IndexedRecordings:
     """Add the vectors of recordings to a library, which is made where there is none.
 
-    A recording counts by its content: what the library has is not encoded again, under whatever name. A killed call is
-    continued by the same call, which adds what is missing.
+    A recording counts by its content: what the library has is not encoded again, under whatever name; a recording that
+    was moved is read from its new place; the rows of one that was changed are replaced; copies are skipped. A killed
+    call is continued by the same call, which adds what is missing.
 
     Args:
         model: a model, or what `load` opens.
@@ -137,123 +96,7 @@ def index(
         # Another process may have added to it, or made it, while the model was opened.
         before = _read(out, {name: getattr(made, name) for name in chosen}) or made
         check_made_by(before, out, opened.fingerprint, opened.name)
-        return _Addition(out, before, opened, clips).run(batch, progress)
-
-
-class _Addition:
-    """One call of `index`: the clips of a corpus, added to the table of a library."""
-
-    def __init__(self, folder: Path, record: LibraryRecord, space: Space, corpus: Corpus) -> None:
-        self.folder, self.space, self.corpus = folder, space, corpus
-        stores, self.stores = _numbered(record.stores, corpus.stores)
-        self.record = dataclasses.replace(record, stores=stores)
-        self.record.write(folder)
-        self.table = open_segments(folder, record.width)
-        self.clips, self.recordings = clip_keys(corpus), content_ids(corpus)
-        self.added = 0
-        self.broken: dict[str, Reason] = {}
-
-    def run(self, batch: int, progress: bool) -> IndexedRecordings:
-        """Add what the library lacks, and return the account of it."""
-        with lance_errors(self.folder):
-            known = scan(self.table, ["id", "file", "store", "key", "recording", "clip", "silent"])
-            files, copies = self._files(known)
-            there = set(known.column("clip").to_pylist())
-            todo = self._todo(there, copies)
-            top = pc.max(known.column("id")).as_py()
-        first = max(self.record.next_id, -1 if top is None else top + 1)
-        self._encode(todo, files, first, batch, progress)
-        with lance_errors(self.folder):
-            self.table.optimize()
-            rows = int(self.table.count_rows())
-        return self._account(copies, rows)
-
-    def _files(self, known: pa.Table) -> tuple[list[str], dict[int, str]]:
-        """Return the name in the library of each clip's recording, and the clips that are copies, with what of."""
-        names = self.corpus.column("file")
-        return names, {}
-
-    def _todo(self, there: set[bytes], copies: dict[int, str]) -> np.ndarray:
-        """Return the rows to encode, in the order of the corpus."""
-        found, waiting = [], set(there)
-        for row, key in enumerate(self.clips):
-            if row in copies or (key and key in waiting):
-                continue
-            waiting.add(key)
-            found.append(row)
-        return np.array(found, dtype=np.int64)
-
-    def _encode(self, todo: np.ndarray, files: Sequence[str], first: int, batch: int, progress: bool) -> None:
-        seconds = np.asarray(self.corpus.column("seconds"), dtype=np.float64)[todo]
-        order = todo[np.argsort(seconds, kind="stable")]
-        ids = dict(zip(todo.tolist(), range(first, first + len(todo)), strict=True))
-        with clip_progress("indexing", progress) as bar:
-            task = bar.add_task("", total=len(self.corpus), completed=len(self.corpus) - len(todo))
-            began, waiting = time.monotonic(), list[tuple[list[int], np.ndarray]]()
-            for rows, vectors, count in encoded_clips(self.space.encoder, self.corpus, order, self.broken, batch):
-                waiting.append(self._usable(rows, vectors))
-                bar.update(task, completed=len(self.corpus) - len(todo) + count)
-                if count == len(todo) or time.monotonic() - began > _COMMIT_SECONDS:
-                    self._commit(waiting, files, ids)
-                    began, waiting = time.monotonic(), []
-
-    def _usable(self, rows: list[int], vectors: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """Return the clips whose vectors can be kept in float16, in the library's space."""
-        if not rows:
-            return rows, np.zeros((0, self.record.width), np.float32)
-        placed = self.space.place(vectors)
-        fits = (np.abs(placed) <= _LARGEST).all(1)
-        kept = fits & placed.astype(np.float16).any(1)
-        for row, fit in zip(np.asarray(rows)[~kept].tolist(), fits[~kept].tolist(), strict=True):
-            said = "its vector is zero in float16" if fit else "its vector is too large for float16"
-            self.broken[clip_names(self.corpus, [row])[0]] = Reason(said, "no vector in float16")
-        unknown = np.array([not self.clips[row] for row in rows])
-        for row in np.asarray(rows)[unknown & kept].tolist():
-            said = "it could not be read when its content was looked up; run the same command again"
-            self.broken[clip_names(self.corpus, [row])[0]] = Reason(said, "unreadable")
-        kept &= ~unknown
-        return np.asarray(rows)[kept].tolist(), placed[kept]
-
-    def _commit(self, waiting: list[tuple[list[int], np.ndarray]], files: Sequence[str], ids: dict[int, int]) -> None:
-        rows = [row for some, _ in waiting for row in some]
-        if not rows:
-            return
-        silent = {name for name, why in self.broken.items() if why.cause == "silent"}
-        names = clip_names(self.corpus, rows) if silent else [""] * len(rows)
-        made = rows_of(
-            self.corpus,
-            rows,
-            np.concatenate([vectors for _, vectors in waiting]),
-            ids=np.array([ids[row] for row in rows]),
-            files=[files[row] for row in rows],
-            stores=self.stores,
-            recordings=[self.recordings[row] for row in rows],
-            clips=[self.clips[row] for row in rows],
-            silent=[name in silent for name in names],
-        )
-        with lance_errors(self.folder):
-            self.table.add(made)
-        self.added += len(rows)
-
-    def _account(self, copies: dict[int, str], rows: int) -> IndexedRecordings:
-        named = enumerate(clip_names(self.corpus, range(len(self.corpus))) if self.broken else ())
-        reasons = {row: self.broken[name] for row, name in named if name in self.broken}
-        silent = {row: reasons.pop(row) for row in [r for r, reason in reasons.items() if reason.cause == "silent"]}
-        if rows == 0:
-            first = next((f"{name!r}: {why}" for name, why in self.broken.items()), "the corpus holds no clips")
-            raise CorpusError(f"no clip of {self.corpus.name} could be encoded ({first}); see `auricle corpus scan`")
-        ledger = with_losses(self.corpus, reasons, silent)
-        ledger.write(beside(self.folder))
-        notes = [*self.corpus.notes, *band_notes(self.corpus, self.record.rate)]
-        long = sum(seconds > _LONG for seconds in self.corpus.column("seconds"))
-        if long and self.record.segment is None:
-            notes.append(
-                f"{counted(long, 'clip')} of more than {_LONG:g} s {'has' if long == 1 else 'have'} one vector each; "
-                "set --segment in a new library for one every few seconds"
-            )
-        broken = {name: why for name, why in self.broken.items() if why.cause != "silent"}
-        everything = {**self.corpus.ledger.reasons(), **broken}
-        return IndexedRecordings(self.folder, self.added, rows, ledger, everything, tuple(notes))
+        return Addition(out, before, opened, clips).run(batch, progress)
 
 
 def _check_folder(out: Path) -> None:
@@ -291,20 +134,6 @@ def _read(folder: Path, given: dict[str, Any]) -> LibraryRecord | None:
             f"alike. Leave --{flag} out to add to it, or choose another --out"
         )
     return record
-
-
-def _numbered(known: Sequence[dict[str, Any]], stores: Sequence[Store]) -> tuple[tuple[dict[str, Any], ...], list[int]]:
-    """Return the stores of a library with those of a corpus, and the numbers of the latter."""
-    listed = list(known)
-    numbers = []
-    for store in stores:
-        data = store.describe()
-        if "root" in data:
-            data["root"] = str(Path(data["root"]).resolve())
-        if data not in listed:
-            listed.append(data)
-        numbers.append(listed.index(data))
-    return tuple(listed), numbers
 
 
 def _absolute(model: str) -> str:

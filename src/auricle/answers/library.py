@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from auricle.answers.approximate import MOST, Approximation
 from auricle.answers.segment_table import PLACE, SHOWN, lance_errors, open_segments, scan
 from auricle.corpus.columns import READ_CHANNEL, READ_EXPANSION
 from auricle.corpus.stores import Store
@@ -45,6 +46,7 @@ class LibraryRecord:
         features: settings of what is read of the model.
         stores: descriptions of the stores of the audio, which rows refer to by number.
         next_id: no row has, or ever had, this id or a greater one, unless it was added since.
+        approximate: the approximate search that a large library has; None: every search is exact.
     """
 
     model: str | None
@@ -61,6 +63,7 @@ class LibraryRecord:
     features: dict[str, Any] = dataclasses.field(default_factory=dict)
     stores: tuple[dict[str, Any], ...] = ()
     next_id: int = 0
+    approximate: Approximation | None = None
 
     def write(self, folder: Path) -> None:
         """Write the record of a library, atomically.
@@ -86,7 +89,9 @@ class LibraryRecord:
             data = unseal(path.read_text(encoding="utf-8"))
             layout = data.pop("layout")
             if layout == _LAYOUT:
-                return cls(**{**data, "stores": tuple(data["stores"])})
+                found = data["approximate"]
+                data |= {"stores": tuple(data["stores"]), "approximate": found and Approximation(**found)}
+                return cls(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"{path} is damaged ({error}); expected what `auricle index` wrote: restore the file, or index the "
@@ -194,13 +199,17 @@ class Library:
         corpus = Corpus.from_columns(columns, root=self.folder, name=self.folder.name)
         return dataclasses.replace(corpus, stores=tuple(Store.from_description(data) for data in self.record.stores))
 
+    def is_exact(self, top: int, exact: bool | None = None) -> bool:
+        """Return whether a search with these arguments compares with every vector."""
+        return bool(exact) or self.record.approximate is None or top > MOST
+
     def search(self, vector: np.ndarray, top: int = 50, exact: bool | None = None) -> pa.Table:
         """Return the rows whose vectors point most nearly in the direction of a vector.
 
         Args:
             vector: `(D,)`.
             top: number of rows.
-            exact: compare with every vector.
+            exact: compare with every vector; None: where the library is small or `top` is large (`is_exact` says so).
 
         Returns:
             The columns of `rows` and `score`, the cosine; highest first.
@@ -221,7 +230,12 @@ class Library:
             raise ConfigError(f"top is {top}; expected at least 1")
         with lance_errors(self.folder):
             query = self._table.search(wanted).distance_type("cosine").select([*SHOWN, "_distance"]).limit(top)
-            found: pa.Table = query.bypass_vector_index().to_arrow()
+            near = self.record.approximate
+            if near is None or self.is_exact(top, exact):
+                query = query.bypass_vector_index()
+            else:
+                query = query.nprobes(near.searched)
+            found: pa.Table = query.to_arrow()
         score = pc.subtract(1.0, found.column("_distance").cast(pa.float64()))
         # Equal scores in the order of their ids, whatever the order of the table's parts.
         return (

@@ -11,7 +11,7 @@ import numpy as np
 
 from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import ConfigError
+from auricle.errors import CheckpointError, ConfigError
 from auricle.evaluation.audio_text.model import AudioText, open_audio_text
 from auricle.models.opening import Model, load
 
@@ -86,6 +86,11 @@ def open_space(
         raise ConfigError(f"space is {kind!r}; expected encoder or text")
     if kind == "text":
         run = (model.run or model.folder) if isinstance(model, Model) else model
+        if not Path(run).exists():
+            raise CheckpointError(
+                f"{run} has no text tower: it is no run folder; expected a run of audio and text (recipe clap), or "
+                "leave --space text out"
+            )
         towers = open_audio_text(run, device=device, precision=precision)  # type: ignore[arg-type]
         return Space(towers.encoder, towers)
     if not isinstance(model, Model):

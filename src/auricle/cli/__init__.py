@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("training", "pretrain", "Pre-train an encoder: `auricle pretrain RECIPE --data FOLDER --out RUN`."),
     "embed": ("corpora", "embed", "Turn clips into vectors: `auricle embed MODEL --data FOLDER --out FILE.parquet`."),
     "index": ("searching", "index", "Make a library to search: `auricle index MODEL --data FOLDER --out LIBRARY`."),
+    "search": ("searching", "search", "Find sounds in a library: `auricle search LIBRARY --sound CALL.wav`."),
     "probe": ("evaluation", "probe", "Evaluate a frozen encoder: `auricle probe MODEL --task esc10 --data FOLDER`."),
     "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK`."),
     "fit": ("fitting", "fit", "Make a model that answers: `auricle fit MODEL --data LABELLED --out models/owl`."),

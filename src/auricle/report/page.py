@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from plotly.offline import get_plotlyjs
@@ -13,6 +12,7 @@ from auricle.report.audio_text_view import audio_text_section
 from auricle.report.classes_view import class_section, confusion_section
 from auricle.report.clips_view import ClipBook, map_section
 from auricle.report.curves_view import curves_section
+from auricle.report.document import document, packaged
 from auricle.report.evidence import TaskEvidence, gather
 from auricle.report.figures import COLOURS, FigureBook
 from auricle.report.markup import Markup, details, element, script_json
@@ -25,12 +25,6 @@ from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
 from auricle.report.timelines_view import timeline_section
 from auricle.storage import write_atomic
-
-# The page may run its own script and show its own data, and nothing else: not even a broken label could load anything.
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; media-src data:; "
-    "form-action 'none'; base-uri 'none'"
-)
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | None = None) -> Path:
@@ -82,17 +76,8 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
     links = [element("a", name.removeprefix("Task: "), href=f"#{anchor}") for anchor, name, _ in sections]
     body = [element("section", element("h2", name), content, id_=anchor) for anchor, name, content in sections]
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="generator", content="auricle"),
-        element("title", f"auricle report: {heading}"),
-        element("style", Markup(_own("page.css"))),
-    )
-    content = element(
-        "body",
+    return document(
+        f"auricle report: {heading}",
         element("header", element("h1", heading), element("p", f"auricle report, {made}"), class_="top"),
         element("nav", element("div", links)),
         element("main", body),
@@ -100,13 +85,8 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
         element("script", script_json(book.figures), type="application/json", id_="figures"),
         element("script", script_json(clips.groups), type="application/json", id_="clips"),
         element("script", Markup(get_plotlyjs())) if book.figures else None,
-        element("script", Markup(_own("page.js"))),
+        element("script", packaged("page.js")),
     )
-    return f"<!doctype html>\n{element('html', head, content, lang='en')}\n"
-
-
-def _own(name: str) -> str:
-    return (files("auricle.report") / name).read_text(encoding="utf-8")
 
 
 def _results(tasks: Sequence[TaskEvidence]) -> Markup:
