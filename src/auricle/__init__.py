@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from auricle.answers.indexing import index
     from auricle.answers.label_session import label
     from auricle.answers.library import Library
+    from auricle.answers.predicting import predict
     from auricle.answers.searching import search
     from auricle.corpus.scan import scan
     from auricle.corpus.sources import open_corpus
@@ -68,6 +69,7 @@ _WHERE = {
     "load": "auricle.models",
     "load_plugins": "auricle.plugins",
     "open_corpus": "auricle.corpus.sources",
+    "predict": "auricle.answers.predicting",
     "pretrain": "auricle.recipes.pretraining",
     "probe": "auricle.evaluation.probing",
     "resume": "auricle.recipes.pretraining",
@@ -101,6 +103,7 @@ __all__ = [
     "load",
     "load_plugins",
     "open_corpus",
+    "predict",
     "pretrain",
     "probe",
     "resume",

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from auricle.answers.prediction_table import ENDINGS, read_predictions, table_schema, write_predictions
+from auricle.answers.prediction_table import ENDINGS, read_predictions, write_predictions
 from auricle.corpus.sources import open_corpus
 from auricle.errors import ConfigError, CorpusError, StorageError
+from auricle.models.prediction_rows import table_schema
 
 ROWS = [
     ("a.wav", 0.0, 5.0, "owl", 0.9),

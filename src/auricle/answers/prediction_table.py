@@ -23,17 +23,10 @@ import pyarrow.parquet as pq
 
 from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError
+from auricle.models.prediction_rows import REASONS, SCHEMA, table_schema
 from auricle.storage import csv_lines, disk_errors, read_cell, replacing
 from auricle.tokens.embedding_files import REMEDY
 
-SCHEMA = pa.schema(
-    [("file", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("label", pa.string()),
-     ("score", pa.float64())]
-)  # fmt: skip
-REASONS = pa.schema(
-    [("threshold", pa.float64()), ("anomalous", pa.bool_()), ("nearest", pa.string()),
-     ("nearest_distance", pa.float64())]
-)  # fmt: skip
 # One file per recording, in a folder.
 FOLDERS = (".raven", ".audacity")
 RAVEN_COLUMNS = (
@@ -46,11 +39,6 @@ _CONTROL = {place: " " for place in (*range(32), 127, 0x85, 0x2028, 0x2029)}
 _LONGEST_PART = 180
 
 Chunks = Iterable[pa.Table]
-
-
-def table_schema(anomalies: bool) -> pa.Schema:
-    """Return the columns of a table of predictions."""
-    return pa.schema([*SCHEMA, *REASONS]) if anomalies else SCHEMA
 
 
 def check_table_ending(out: Path) -> str:
@@ -69,7 +57,7 @@ def check_table_ending(out: Path) -> str:
 
 
 def write_predictions(
-    out: Path, chunks: Chunks, *, schema: pa.Schema = SCHEMA, files: Sequence[str] = (), highest: float = 8000.0
+    out: Path, chunks: Chunks, *, schema: pa.Schema = SCHEMA, files: Iterable[str] = (), highest: float = 8000.0
 ) -> int:
     """Write predictions as they come, in the memory of one chunk; return the number of rows.
 
@@ -79,7 +67,8 @@ def write_predictions(
             track, per recording, named as the recording (`a.wav.Table.1.selections.txt`, `a.wav.txt`).
         chunks: tables of the schema's columns, in order.
         schema: see `table_schema`.
-        files: recordings that get a selection table or label track even without rows: nothing was found in them.
+        files: recordings that get a selection table or label track even without rows: nothing was found in them;
+            read after the last chunk.
         highest: frequency in Hz up to which the boxes of selection tables reach.
 
     Raises:

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "probe": ("evaluation", "probe", "Evaluate a frozen encoder: `auricle probe MODEL --task esc10 --data FOLDER`."),
     "finetune": ("evaluation", "finetune", "Train an encoder on labels: `auricle finetune MODEL --task TASK`."),
     "fit": ("fitting", "fit", "Make a model that answers: `auricle fit MODEL --data LABELLED --out models/owl`."),
+    "predict": ("predicting", "predict", "Apply a fitted model: `auricle predict MODEL --data FOLDER --out hits.csv`."),
     "label": ("labelling", "label", "Label segments on a local page: `auricle label LIBRARY --classes owl`."),
     "zero-shot": ("text", "zero_shot", "Classify by texts: `auricle zero-shot MODEL --data FOLDER`."),
     "text-retrieval": ("text", "text_retrieval", "Search by captions: `auricle text-retrieval MODEL --data FOLDER`."),
@@ -54,6 +55,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 # What an interrupted verb has kept on the disk; `pretrain` says it itself.
 _KEPT = {
     "embed": "clips are kept, except those of the last seconds",
+    "predict": "stretches that are done are kept",
     "index": "rows are kept, except those of the last seconds",
     "probe": "tokens, finished folds and results are kept",
     "finetune": "finished trainings and the latest checkpoint of the last one are kept",
@@ -143,7 +145,7 @@ def _continuation(verb: str, words: list[str]) -> str:
     """Return what is kept of an interrupted command, and the command that continues it; "" where neither is known."""
     if verb not in _KEPT:
         return ""
-    more = ["--resume"] if verb == "embed" and "--resume" not in words else []
+    more = ["--resume"] if verb in ("embed", "predict") and "--resume" not in words else []
     return f"; {_KEPT[verb]}. Continue with: {shlex.join(['auricle', *words, *more])}"
 
 

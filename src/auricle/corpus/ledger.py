@@ -21,7 +21,7 @@ from auricle.errors import Reason
 from auricle.storage import disk_errors, write_atomic
 from auricle.words import plural
 
-Kind = Literal["recording", "row", "event", "member", "label", "file", "clip"]
+Kind = Literal["recording", "row", "event", "member", "label", "file", "clip", "window"]
 KINDS: tuple[str, ...] = get_args(Kind)
 # A row or event whose recording is skipped is explained by the recording: sentences do not say it twice.
 FOLLOWS = "of skipped recordings"

@@ -107,14 +107,14 @@ class Window:
     wave: np.ndarray | Reason
 
 
-def units(corpus: Corpus, windows: Windows, most: float = UNIT_SECONDS) -> list[list[Stretch]]:
-    """Divide the windows of a corpus into units of about `most` seconds of windows, in the order of the corpus.
+def units(corpus: Corpus, windows: Windows, most: float | None = None) -> list[list[Stretch]]:
+    """Divide the windows of a corpus into units of about `most` seconds (`UNIT_SECONDS`), in the order of the corpus.
 
     Raises:
         ConfigError: clips are to stay whole and one is longer than a minute.
     """
     found: list[list[Stretch]] = [[]]
-    room = most
+    room = most = UNIT_SECONDS if most is None else most
     for row, seconds in enumerate(corpus.column("seconds")):
         if windows.seconds is None and seconds > LONGEST_WHOLE:
             raise ConfigError(

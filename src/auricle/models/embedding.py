@@ -12,8 +12,8 @@ from auricle.encoders.features import FeaturesConfig
 from auricle.errors import ConfigError
 from auricle.models.opening import Model, load
 from auricle.tokens.embedding_files import check_ending
-from auricle.tokens.embedding_parts import unfinished_folder
 from auricle.tokens.embeddings import EmbeddedCorpus, check_writable, embed_corpus
+from auricle.tokens.unfinished import unfinished_folder
 from auricle.training.lock import RunLock
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
 from auricle.config import nearest
+from auricle.corpus.sources import open_corpus
 from auricle.devices import find_device, find_precision
 from auricle.encoders.callables import open_callable
 from auricle.encoders.features import FeaturesConfig, get_features
@@ -119,6 +121,27 @@ class Model:
         """
         head, reader = self.fitted, self.reader
         return reader.over_clips(wave, rate, lambda audio: head.scores(reader, audio), batch=batch)
+
+    def predict_file(self, path: str | Path, **settings: Any) -> pa.Table:
+        """Return the rows of predictions of a recording of any length, in constant memory.
+
+        Args:
+            path: a recording, or anything that `open_corpus` opens.
+            settings: those of `auricle.models.scoring.PredictConfig`: `segment`, `hop`, `threshold`, `top`, `merge`,
+                `shortest`, `batch`.
+
+        Returns:
+            Columns `file`, `start`, `end` (seconds), `label`, `score`; of anomalies also `threshold`, `anomalous`,
+            `nearest`, `nearest_distance`. The metadata `lost` is a JSON list of `[file, start, end, reason]` of the
+            stretches that can't be used.
+
+        Raises:
+            ConfigError: the model has no head, or a setting does not fit it.
+            CorpusError: nothing could be predicted.
+        """
+        from auricle.models.prediction_rows import predict_all
+
+        return predict_all(self, open_corpus(path), settings)
 
     def with_head(self, head: Head) -> Model:
         """Return the model with another head, such as one that `auricle probe --keep-heads` kept.

@@ -285,8 +285,10 @@ class Predictor:
         ends = np.minimum(origin + off * self.frame, end)
         # A run in the last frame lasts to the end, which may lie within the frame.
         ends[off == len(core)] = end
-        columns = {"row": np.full(len(on), stretch.row), "start": origin + on * self.frame, "end": ends}
-        return Scored({**columns, "label": column, "score": score}, losses, count)
+        # 24.08, not 24.080000000000002.
+        times = {"start": np.round(origin + on * self.frame, 9), "end": np.round(ends, 9)}
+        rows = {"row": np.full(len(on), stretch.row), **times, "label": column, "score": score}
+        return Scored(rows, losses, count)
 
     def _averaged(self, scored: Sequence[tuple[Window, Any]], start: float) -> tuple[NDArray[np.float32], int]:
         """Return the mean frame scores `(T, C)` of overlapping windows, and the place of the first frame."""

@@ -1,24 +1,17 @@
-"""The vectors of an unfinished embedding, kept beside its file, so that a killed run continues."""
+"""The vectors of an unfinished embedding."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from auricle.corpus.ledger import read_made
 from auricle.errors import Reason, StorageError
-from auricle.storage import NPZ_ERRORS, write_atomic, write_json
+from auricle.storage import NPZ_ERRORS
+from auricle.tokens.unfinished import UnfinishedWork, packed, part_bytes, read_part, unpacked, written_before
 from auricle.words import counted
-
-_FACTS = "facts.json"
-_SAID = {"facts", "model", "corpus", "bytes", "clips", "width", "said"}
 
 
 @dataclass
@@ -38,82 +31,30 @@ class Part:
     position: int
 
 
-def unfinished_folder(out: Path) -> Path:
-    """Return the folder that holds the unfinished work on a file."""
-    return out.with_name(f".{out.name}.unfinished")
-
-
-def packed(reasons: dict[str, Reason]) -> dict[str, tuple[str, str]]:
-    """Return reasons as JSON-ready data: the text and the cause of each."""
-    return {name: (reason, reason.cause) for name, reason in reasons.items()}
-
-
-def unpacked(said: dict[str, Any]) -> dict[str, Reason]:
-    """Return the reasons of `packed`'s data; earlier versions wrote the text alone."""
-    return {name: Reason(one) if isinstance(one, str) else Reason(*one) for name, one in said.items()}
-
-
-def written_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a finished call said of the file that it wrote from these facts; None where there is no file.
+def embedded_before(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a finished call said of the vectors that it wrote from these facts; None where there is no file.
 
     Raises:
         StorageError: the file holds anything else.
     """
-    if not out.exists():
-        return None
-    said = read_made(out).get("made")
-    made: dict[str, Any] = said if isinstance(said, dict) else {}
-    # Lists of earlier versions hold less.
-    whole = made.keys() >= _SAID and made["bytes"] == out.stat().st_size
-    if whole and made["facts"] == facts:
-        return made
-    held = (
-        f"{counted(made['clips'], 'vector')} of the corpus {made['corpus']} by the model {made['model']}"
-        if whole
-        else "something that `auricle embed` did not write, that was changed since, or that an earlier version wrote"
-    )
-    raise StorageError(
-        f"{out} holds {held}; expected no file, or the vectors of these clips by this model. Choose another --out, or "
-        "add --overwrite to replace the file (Python: overwrite=True)"
-    )
+
+    def held(made: dict[str, Any]) -> str:
+        return f"{counted(made['clips'], 'vector')} of the corpus {made['corpus']} by the model {made['model']}"
+
+    wanted = "the vectors of these clips by this model"
+    return written_before(out, facts, needs=("clips", "width"), held=held, verb="embed", wanted=wanted)
 
 
-class UnfinishedEmbedding:
-    """A folder `.NAME.unfinished` beside the file that is to be written.
+class UnfinishedEmbedding(UnfinishedWork):
+    """Unfinished work on a table of vectors; see the base.
 
     Attributes:
-        table: where the file is written, before it takes its place.
-
-    Args:
-        out: the file.
-        facts: all that decides the vectors and their order.
-        resume: continue what is there; else it is refused.
-
-    Raises:
-        StorageError: unfinished work is there and is not to be continued, is of other facts, or is damaged.
+        parts: what is there, in the order of encoding.
     """
 
     def __init__(self, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
-        self.folder = unfinished_folder(out)
-        self.table = self.folder / out.name
-        self._facts = json.loads(json.dumps(facts))
-        self.parts: list[Part] = []
-        files = sorted(self.folder.glob("part-*.npz"))
-        if not files:
-            return
-        if not resume:
-            raise StorageError(
-                f"{self.folder} holds unfinished work on {out.name}; continue it with --resume (Python: resume=True), "
-                "or delete that folder"
-            )
-        found = self._read_facts()
-        differing = [name for name in self._facts if found.get(name) != self._facts[name]]
-        if differing:
-            raise StorageError(
-                f"{self.folder} holds unfinished work of another {' and '.join(differing)}; delete that folder, or "
-                "choose another file to write"
-            )
-        self.parts = [_read(file) for file in files]
+        super().__init__(out, facts, resume=resume)
+        self.parts = [_part(file) for file in self.files()]
 
     @property
     def position(self) -> int:
@@ -126,35 +67,14 @@ class UnfinishedEmbedding:
         Raises:
             StorageError: the disk is full, or the folder can't be written.
         """
-        if not self.parts:
-            write_json(self.folder / _FACTS, self._facts)
-        content = io.BytesIO()
-        skipped = np.frombuffer(json.dumps(packed(part.skipped)).encode(), np.uint8)
-        np.savez(content, rows=part.rows, vectors=part.vectors, skipped=skipped, position=part.position)
-        write_atomic(self.folder / f"part-{part.position:012d}.npz", content.getvalue())
+        arrays = {"rows": part.rows, "vectors": part.vectors, "position": np.asarray(part.position)}
+        self.keep(f"part-{part.position:012d}", part_bytes(arrays, packed(part.skipped)))
         self.parts.append(part)
 
-    def remove(self) -> None:
-        """Delete what was written here, once the file has its list; the folder stays where another's lock is in it."""
-        # The last part first: what a kill leaves of them must not pass for all.
-        for path in (*sorted(self.folder.glob("part-*.npz"), reverse=True), self.folder / _FACTS):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
 
-    def _read_facts(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self.folder / _FACTS).read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise StorageError(f"{self.folder / _FACTS} is missing or damaged; delete {self.folder}") from error
-
-
-def _read(file: Path) -> Part:
+def _part(file: Path) -> Part:
+    arrays, said = read_part(file)
     try:
-        with np.load(file, allow_pickle=False) as held, zipfile.ZipFile(file) as archive:
-            if archive.testzip() is not None:
-                raise ValueError("checksum differs")
-            skipped = unpacked(json.loads(held["skipped"].tobytes()))
-            return Part(held["rows"], held["vectors"], skipped, int(held["position"]))
+        return Part(arrays["rows"], arrays["vectors"], unpacked(said), int(arrays["position"]))
     except NPZ_ERRORS as error:
         raise StorageError(f"{file} is damaged ({error}); delete {file.parent}") from error

@@ -20,8 +20,9 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import AudioError, ConfigError, CorpusError, Reason, StorageError
 from auricle.storage import disk_errors, free_bytes
 from auricle.tokens.embedding_files import REMEDY, bytes_needed, check_ending, free_names, write_table
-from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, packed, unpacked, written_before
+from auricle.tokens.embedding_parts import Part, UnfinishedEmbedding, embedded_before
 from auricle.tokens.extract import alone, clip_progress
+from auricle.tokens.unfinished import packed, unpacked
 
 _NONE = np.zeros((0, 0), dtype=np.float32)  # vectors
 _COMMIT_SECONDS = 10.0  # between two commits: a kill loses at most these
@@ -97,7 +98,7 @@ def embed_corpus(
     facts = {"model": encoder.fingerprint, "corpus": corpus.fingerprint, "number of clips": len(corpus)}
     work = UnfinishedEmbedding(out, {**facts, "batch": [batch, batch_seconds]}, resume=resume)
     # Where every clip is waiting, a killed call may have written the file without its list.
-    made = None if overwrite or work.position == len(corpus) else written_before(out, facts)
+    made = None if overwrite or work.position == len(corpus) else embedded_before(out, facts)
     if made is None:
         _check_room(out, ending, len(corpus), encoder.pooled_width)
         present, vectors, skipped = _encode_all(encoder, corpus, work, batch, batch_seconds, progress)
@@ -106,7 +107,7 @@ def embed_corpus(
         origin = {"encoder": encoder.name, "encoder_fingerprint": encoder.fingerprint}
         write_table(work.table, table, vectors[np.argsort(present)], origin)
         if not overwrite and out.exists() and not filecmp.cmp(work.table, out, shallow=False):
-            written_before(out, facts)
+            embedded_before(out, facts)
         with disk_errors(out, REMEDY):
             # The list of another table of as many bytes must not be taken for that of this one.
             beside(out).unlink(missing_ok=True)

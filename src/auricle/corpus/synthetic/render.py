@@ -83,7 +83,7 @@ class ScenesConfig(Config):
         clips: number of clips.
         seconds: length of a clip.
         seed: of all random choices.
-        content: `scenes` (several events a clip), `single` (one), or `calls`: of birdsong, one every four seconds, among
+        content: `scenes` (several events a clip), `single` (one), or `calls`: birdsong every four seconds, among
             as many events of other classes.
         rate: sample rate in Hz.
         train_folds: number of folds whose clips train, from the first on. The next fold validates, the others test:
