@@ -6,7 +6,7 @@
     python benchmarks/labelling.py speed --out WORK
 
 A library is made of each corpus; each of its classes is labelled on its own, from one known example, by each way to
-propose segments. One label in five goes to the random sample; detectors are fitted again after every ten labels and
+propose segments. One label in five goes to the random sample; detectors are fitted as on the page, and
 scored on all held-out segments, whose truth the loop never sees. `choose` compares strengths of the penalty on corpora
 that `run` does not report. `speed` measures one step on a library of a million made vectors. What is in
 `results/labelling.json` is not done again.
@@ -114,7 +114,7 @@ def simulate(library: Library, truth: Truth, name: str, way: str, seed: int, wor
         if proposal is None:
             break
         labelling.label(proposal.row, [name] if there[proposal.row] else [], proposal.origin, "oracle")
-        if number % EVERY and number > 5:
+        if not labelling.due:
             continue
         scores = labelling.fit().scores.get(name)
         if number % EVERY == 0:

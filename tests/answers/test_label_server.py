@@ -153,7 +153,7 @@ def test_a_tab_is_told_what_another_one_labelled(library: Path) -> None:
         client = Client(address)
         row = client.json("next?tab=a&way=random")["segment"]["row"]
         mine = client.json("label", {"row": row, "labels": ["owl"], "origin": "random", "tab": "a"})
-        assert mine == {"number": 1, "replaced": None, "due": False}
+        assert mine == {"number": 1, "replaced": None, "due": True}
         seen = client.json("state?tab=a&since=1")
         assert seen["others"] == []
         theirs = client.json("label", {"row": row, "labels": [], "origin": "highest", "tab": "b", "seen": 0})

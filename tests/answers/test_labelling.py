@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 import auricle
 from auricle.answers.label_log import Key
 from auricle.answers.label_segments import HELD_OUT, Segments
-from auricle.answers.labelling import EVERY, Labelling, Proposal
+from auricle.answers.labelling import Labelling, Proposal
 from auricle.answers.library import Library
 from auricle.errors import ConfigError
 
@@ -211,14 +211,13 @@ def test_tabs_get_different_segments_and_undo_their_own(library: Path) -> None:
     assert labelling.undo("two") is None
 
 
-def test_detectors_are_due_after_some_labels(library: Path, answer: Callable) -> None:
+def test_detectors_are_due_after_the_first_labels_and_every_ten(library: Path, answer: Callable) -> None:
     labelling = opened(library)
-    labelled(labelling, EVERY, answer)
-    assert not labelling.due  # two of them are of the sample
-    labelled(labelling, 3, answer)
-    assert labelling.due
-    labelling.fit()
-    assert not labelling.due
+    due = [labelling.due]
+    for _ in range(21):
+        labelled(labelling, 1, answer)
+        due.append(labelling.due)
+    assert [number for number, each in enumerate(due) if each] == [1, 2, 3, 4, 5, 10, 20]
 
 
 def test_a_class_that_comes_later_knows_nothing_of_earlier_labels(library: Path, answer: Callable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ class Draw:
 
 @dataclass
 class LabelLog:
-    """The events of a label file, and what they add up to.
+    """The events of a label file, and what they add up to; every method may be called from any thread.
 
     Attributes:
         path: the file; it is made with the first event.
@@ -78,7 +79,9 @@ class LabelLog:
     last: int = 0
     _labels: dict[Key, list[Label]] = field(default_factory=dict)
     _by_number: dict[int, Label] = field(default_factory=dict)
+    _read: set[int] = field(default_factory=set)
     _size: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> LabelLog:
@@ -111,17 +114,17 @@ class LabelLog:
             log.damage.append(f"{path} lacks {counted(missing - len(log.damage), 'line')} that it once had")
         return log
 
-    _read: set[int] = field(default_factory=set)
-
     @property
     def labels(self) -> dict[Key, Label]:
         """The label that counts of each labelled segment: the last one that was not undone."""
-        return {key: stack[-1] for key, stack in self._labels.items() if stack}
+        with self._lock:
+            return {key: stack[-1] for key, stack in self._labels.items() if stack}
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Every class that a label asked about, in the order of first use."""
-        return tuple(dict.fromkeys(name for label in self._by_number.values() for name in label.of))
+        with self._lock:
+            return tuple(dict.fromkeys(name for label in self._by_number.values() for name in label.of))
 
     def label_of(self, key: Key) -> Label | None:
         """Return the label that counts of a segment, if any."""
@@ -130,7 +133,8 @@ class LabelLog:
 
     def latest_of(self, tab: str) -> Label | None:
         """Return the last label of a tab that was not undone."""
-        mine = [label for stack in self._labels.values() for label in stack if label.tab == tab]
+        with self._lock:
+            mine = [label for stack in self._labels.values() for label in stack if label.tab == tab]
         return max(mine, key=lambda label: label.number, default=None)
 
     def since(self, number: int) -> Iterator[Label]:
@@ -167,19 +171,19 @@ class LabelLog:
         self._append({"event": "undo", "of": label.number})
 
     def _append(self, event: Mapping[str, Any]) -> int:
-        number = self.last + 1
-        data = {"number": number, "time": datetime.now(UTC).isoformat(timespec="seconds"), **event}
-        line = (sealed(data) + "\n").encode()
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size != self._size:
-            raise StorageError(
-                f"{self.path} was changed by another program ({size} bytes, expected {self._size}); the label was not "
-                "saved. Close the page and start again: what the file holds is read then"
-            )
-        append_line(self.path, line, _whole, _REMEDY)
-        self._size = self.path.stat().st_size
-        self._apply(data)
-        return number
+        with self._lock:
+            number = self.last + 1
+            data = {"number": number, "time": datetime.now(UTC).isoformat(timespec="seconds"), **event}
+            size = self.path.stat().st_size if self.path.exists() else 0
+            if size != self._size:
+                raise StorageError(
+                    f"{self.path} was changed by another program ({size} bytes, expected {self._size}); the label was "
+                    "not saved. Close the page and start again: what the file holds is read then"
+                )
+            append_line(self.path, (sealed(data) + "\n").encode(), _whole, _REMEDY)
+            self._size = self.path.stat().st_size
+            self._apply(data)
+            return number
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         number, kind = int(event["number"]), event["event"]

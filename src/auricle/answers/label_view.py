@@ -84,7 +84,7 @@ class LabelView:
     def _detector(self, name: str, threshold: float) -> dict[str, Any]:
         labelling = self._labelling
         found, scored = labelling.detectors, labelling.estimate(name, threshold)
-        if found is None or scored is None:
+        if found is None or scored is None or name not in found.positives:
             return {"fitted": False, "missing": labelling.missing(name)}
         return {
             "fitted": True,
@@ -92,7 +92,6 @@ class LabelView:
             "positives": found.positives[name],
             "negatives": found.negatives[name],
             "seconds": found.seconds,
-            "due": labelling.due,
             "detections": labelling.detections(name, threshold),
             "precision": _share(scored.precision),
             "recall": _share(scored.recall),

@@ -21,7 +21,8 @@ from auricle.errors import ConfigError
 Way = Literal["margin", "similar", "highest", "random"]
 MOST_CLASSES = 9  # one key each
 THRESHOLD = 0.5
-EVERY = 10  # labels after which detectors are fitted again
+# Detectors are fitted after each of the first labels, then after every so many.
+FIRST, EVERY = 5, 10
 
 
 @dataclass(frozen=True)
@@ -245,9 +246,9 @@ class Labelling:
 
     @property
     def due(self) -> bool:
-        """Whether there are `EVERY` labels that detectors do not know yet."""
-        known = self.detectors.labels if self.detectors else 0
-        return sum(label.origin != "held_out" for label in self.log.since(known)) >= EVERY
+        """Whether detectors should be fitted now: after each of the first five labels, then after every ten."""
+        count = len(self.log.labels)
+        return 0 < count <= FIRST or (count > 0 and count % EVERY == 0)
 
     def missing(self, name: str) -> str | None:
         """Say which labels a class lacks for a detector; None: it has what it takes."""

@@ -20,6 +20,8 @@
   let busy = false;
   let ranks = new Map(); // row -> rank before the last fit
   let until = null; // where playing ends, in seconds of the sound
+  let loaded = null; // the segment whose sound is there
+  let wanted = null; // what to play as soon as it is: [with context, from]
 
   const element = (tag, text, name) => {
     const made = document.createElement(tag);
@@ -89,6 +91,8 @@
   const show = (segment) => {
     stop();
     shown = segment;
+    loaded = null;
+    wanted = $("autoplay").checked ? [false] : null;
     chosen = new Set(segment?.label?.classes ?? []);
     $("segment").hidden = !segment;
     $("finished").hidden = Boolean(segment);
@@ -110,6 +114,9 @@
   };
   const load = async (segment) => {
     const at = (time) => (100 * (time - segment.begin)) / segment.seconds;
+    // The picture of the last segment must not stand in for this one while it is on its way.
+    $("image").style.visibility = "hidden";
+    $("image").onload = () => { $("image").style.visibility = "visible"; };
     $("image").src = `picture/${segment.row}.png`;
     $("image").alt = `spectrogram of ${segment.file}`;
     const before = Math.max(0, at(segment.start)), after = Math.max(0, 100 - at(segment.end));
@@ -134,14 +141,18 @@
     unit.style.left = "100%";
     $("times").replaceChildren(...ticks, unit);
     const response = await fetch(`sound/${segment.row}.wav`);
+    const sound = await response.blob();
     if (shown !== segment || !response.ok) return;
     if (audio.src) URL.revokeObjectURL(audio.src);
-    audio.src = URL.createObjectURL(await response.blob());
-    if ($("autoplay").checked) play(false);
+    audio.src = URL.createObjectURL(sound);
+    loaded = segment;
+    if (wanted) play(...wanted);
   };
   const stop = () => { audio.pause(); $("playhead").hidden = true; };
   const play = (context, from) => {
-    if (!shown || shown.broken || !audio.src) return;
+    if (!shown || shown.broken) return;
+    wanted = loaded === shown ? null : [context, from];
+    if (wanted) return;
     until = context || from !== undefined ? Infinity : shown.slowed * (shown.end - shown.begin);
     audio.currentTime = shown.slowed * (from ?? (context ? 0 : shown.start - shown.begin));
     audio.play().catch(() => say("The browser blocked playback: press Play.", false, "blocked"));
@@ -258,9 +269,11 @@
     }
     $("fitted").textContent = `${counted(found.positives, "label")} with ${current()}, ${found.negatives} without; ${found.seconds.toFixed(1)} s.` +
       (found.labels < state.last ? " There are newer labels." : "");
-    const interval = (share) => (share.low === null ? (share.units < 6 ? "interval from 6 labels on" : share.method) : `${percent(share.low).replace(" %", "")} to ${percent(share.high)}`);
-    const tile = (name, value, below) => {
-      const made = element("div"), number = element("dd", value);
+    // A share of a few labels says nothing; from six on it has an interval.
+    const interval = (share) => (share.low !== null ? `${percent(share.low).replace(" %", "")} to ${percent(share.high)}` : share.units < 6 ? `${share.units} of 6 labels` : share.method);
+    const value = (share) => percent(share.units < 6 ? null : share.value);
+    const tile = (name, text, below) => {
+      const made = element("div"), number = element("dd", text);
       number.append(element("i", below));
       made.append(element("dt", name), number);
       return made;
@@ -268,8 +281,8 @@
     const { precision, recall } = found;
     $("tiles").replaceChildren(
       tile("Detections", found.detections.toLocaleString("en"), `of ${state.segments.toLocaleString("en")}`),
-      tile("Precision", percent(precision.value), interval(precision)),
-      tile("Recall", percent(recall.value), interval(recall)),
+      tile("Precision", value(precision), interval(precision)),
+      tile("Recall", value(recall), interval(recall)),
     );
     const skipped = found.skipped ? `; ${found.skipped} skipped, which may flatter` : "";
     $("basis").textContent = `95 % intervals for this library, from the random sample: ${counted(precision.units, "detection")} and ${counted(recall.units, "segment")} with ${current()} among ${counted(found.drawn, "label")}${skipped}.`;
@@ -316,10 +329,12 @@
       " ": () => toggle(false), c: () => toggle(true), s: () => save(null), u: undo, r: () => later(fit()), e: write,
       Enter: () => { if (chosen.size) save([...chosen]); },
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!action || (event.key === "Enter" && inside === "BUTTON") || event.repeat) return;
+    if (!action || (inside === "BUTTON" && (event.key === "Enter" || event.key === " ")) || event.repeat) return;
     event.preventDefault();
     action();
   });
+  // What the mouse pressed must not answer to the next space bar.
+  document.addEventListener("click", (event) => { if (event.detail > 0) document.activeElement.blur(); });
   $("play").onclick = () => toggle(false);
   $("around").onclick = () => toggle(true);
   $("skip").onclick = () => save(null);
@@ -331,8 +346,8 @@
     play(true, (shown.seconds * (event.clientX - box.left)) / box.width);
   };
   $("threshold").oninput = () => { $("shown-threshold").textContent = Number($("threshold").value).toFixed(2); };
-  $("threshold").onchange = guarded(refresh);
-  $("class").onchange = guarded(async () => { ranks = new Map(); await refresh(); await next(); });
+  $("threshold").onchange = () => { $("threshold").blur(); later(refresh()); };
+  $("class").onchange = guarded(async () => { $("class").blur(); ranks = new Map(); await refresh(); await next(); });
   for (const each of document.querySelectorAll("input[name=way]")) each.onchange = guarded(next);
 
   guarded(async () => { await refresh(); await next(); })();
