@@ -208,7 +208,8 @@ class Pretraining(Cell):
             return {"refused": why}
         corpus, kept = place.pretraining(self.diet), folder / "recipe.json"
         if not kept.exists():
-            fit = fit_steps(self.recipe(), corpus, self.budget, self.seed, place.device)
+            speeds = place.out / "speed.json" if place.device == "cpu" else None
+            fit = fit_steps(self.recipe(), corpus, self.budget, self.seed, place.device, speeds=speeds)
             write_json(kept, fit.to_json())
         recipe = parse_recipe(json.loads(kept.read_text()), kept)
         run = folder / "run"
