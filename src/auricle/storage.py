@@ -292,3 +292,29 @@ def sync_folder(folder: Path, remedy: str = REMEDY) -> None:
                 raise
         finally:
             os.close(handle)
+
+
+def write_part(path: Path, data: Any, arrays: Mapping[str, Any]) -> None:
+    """Write JSON-ready data and numpy arrays into one `.npz`, atomically.
+
+    Raises:
+        StorageError: the disk is full, or the path can't be written.
+    """
+    import numpy as np
+
+    packed = io.BytesIO()
+    named: dict[str, Any] = {f"a.{key}": array for key, array in arrays.items()}
+    np.savez(packed, json=np.array(json.dumps(data)), **named)
+    write_atomic(path, packed.getvalue())
+
+
+def read_part(path: Path) -> tuple[Any, dict[str, Any]] | None:
+    """Read what `write_part` wrote; None where it is missing or damaged."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name[2:]: file[name] for name in file.files if name.startswith("a.")}
+            return json.loads(str(file["json"])), arrays
+    except NPZ_ERRORS:
+        return None

@@ -171,8 +171,15 @@ def test_undo_brings_the_segment_back(library: Path, serving: Serving) -> None:
         tab.press("Enter")
         assert labelling.log.label_of(first).classes == ("owl", "fox")  # type: ignore[union-attr]
         tab.page.keyboard.press("7")  # no such class
-        tab.page.keyboard.press("u")
-        tab.until(lambda: tab.place() == first)
+        tab.press("u")
+        assert tab.place() == first
+        # The same on a phone, without keys.
+        for selector in ("#several", "#keys button:nth-child(1)", "#keys button:nth-child(2)", "#several"):
+            tab.page.click(selector)
+        tab.until(lambda: tab.place() != first)
+        assert labelling.log.label_of(first).classes == ("owl", "fox")  # type: ignore[union-attr]
+        assert tab.text("#several span") == "Several classes"
+        tab.press("u")
         tab.page.keyboard.press("u")
         tab.until(lambda: "nothing of this tab to undo" in tab.text("#messages"))
 
@@ -220,7 +227,13 @@ def test_two_tabs_are_told_of_each_other(library: Path, serving: Serving) -> Non
         said = "Another tab labelled a segment of yours again: “fox” instead of “owl”"
         one.until(lambda: said in one.text("#messages"))
         assert labelling.log.label_of(place).classes == ("fox",)  # type: ignore[union-attr]
+        # A label of the segment that is shown is seen at once, and one key replaces it.
+        place = two.place()
+        labelling.label(labelling.segments.row(place), ["owl"], "highest", "third")  # type: ignore[arg-type]
+        two.until(lambda: "labelled the segment that you see “owl”" in two.text("#messages"))
+        assert two.page.get_attribute("#keys button:nth-child(1)", "class") == "chosen"
         two.press("2")
+        assert labelling.log.label_of(place).classes == ("fox",)  # type: ignore[union-attr]
         assert len(opened(library).log.labels) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,12 @@ def test_labels_of_other_recordings_are_in_another_file(auricle: Command, librar
     LabelLog.open(library / "labels.jsonl").label(Key("other.wav", 0, 5), ("owl",), ("owl",), "margin", "tab")
     auricle.refused("label", library)
     auricle.works("label", library, "--classes", "owl", "--labels", "own.jsonl")
+
+
+@executes("which --first names; expected ids of rows: `auricle search` lists them")
+def test_rows_to_label_first_are_those_that_a_search_lists(auricle: Command, library: Path) -> None:
+    words = ["label", library, "--classes", "owl", "--first"]
+    assert "`auricle search` lists them" in auricle.refused(*words, 12345)
+    auricle.works("search", library, "--row", 0, "--top", 2, "--out", "hits.csv")
+    with Path("hits.csv").open(newline="") as file:
+        auricle.works(*words, *(row["id"] for row in csv.DictReader(file)))

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from auricle.answers.fitting.by_run import fit_by_run
 from auricle.answers.fitting.clips import fit_clips
+from auricle.answers.fitting.comparing import fit_anomaly, fit_verification, plan_normal
 from auricle.answers.fitting.dividing import divisible
 from auricle.answers.fitting.goals import Goal
 from auricle.answers.fitting.marked import label_windows, with_annotations
@@ -20,10 +22,9 @@ from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.features import FeaturesConfig
 from auricle.errors import ConfigError, StorageError
-from auricle.evaluation.driver import progress_bar
 from auricle.evaluation.leaks import check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
-from auricle.evaluation.token_store import TokenStore
+from auricle.evaluation.token_store import TokenStore, progress_bar
 from auricle.models import Model, load
 from auricle.models.folder import CARD, FILE, check_savable, save_model
 from auricle.models.older import OLD_FILE
@@ -35,7 +36,14 @@ from auricle.tasks.types import task_type
 from auricle.tokens.cache import TokenCache
 from auricle.training.lock import RunLock
 
-_FITS: dict[str, Callable[[Setup], Fitted]] = {"clips": fit_clips}
+_FITS: dict[str, Callable[[Setup], Fitted]] = {
+    "clips": fit_clips,
+    "events": fit_by_run,
+    "regression": fit_by_run,
+    "sequence": fit_by_run,
+    "anomaly": fit_anomaly,
+    "verification": fit_verification,
+}
 _DEFAULTS = SearchConfig()
 
 
@@ -56,6 +64,7 @@ def fit(
     channel: str | int | None = None,
     time_expansion: float | None = None,
     search: SearchConfig = _DEFAULTS,
+    false_alarms: float | None = None,
     seed: int = 0,
     confidence: float = 0.95,
     batch: int = 16,
@@ -66,7 +75,6 @@ def fit(
     overwrite: bool = False,
     command: str | None = None,
     progress: bool = True,
-    **options: Any,
 ) -> Model:
     """Fit a head to labels and keep it with its encoder: a model that predicts.
 
@@ -91,6 +99,8 @@ def fit(
         channel: channel that is read, see `auricle.corpus.reading.read_as`.
         time_expansion: how many times slower recordings are played, see there.
         search: of the probes' settings.
+        false_alarms: of anomalies, share of normal clips that the threshold may take for anomalies (None: 0.05); of
+            verification, share of wrong identities that it may accept (None: as many as it misses right ones).
         seed: of all that is drawn.
         confidence: coverage of intervals.
         batch: clips encoded at once.
@@ -101,7 +111,6 @@ def fit(
         overwrite: replace a fitted model in `out`.
         command: recorded; None: that of this process.
         progress: show a progress bar.
-        options: of one type of task, see its function in `auricle.answers.fitting`.
 
     Returns:
         The fitted model, opened from its folder; `Model.card` says how good it is expected to be.
@@ -136,11 +145,15 @@ def fit(
     elif segment is not None:
         corpus = corpus.segments(segment, hop)
     kind = task_type(card)
-    plan = kind.plan(card, corpus, seed)
     asked = dict(kind.probe(probe) for probe in probes)
+    copies: Callable[[], Mapping[str, Any]] = dict
+    if kind.name == "anomaly":
+        plan = plan_normal(card, corpus)
+    else:
+        plan = kind.plan(card, corpus, seed)
+        corpus, plan, copies = check_leaks(kind, card, corpus, plan, "warn", seed=seed, progress=progress)
     for probe in asked.values():
         kind.check(probe, plan)
-    corpus, plan, copies = check_leaks(kind, card, corpus, plan, "warn", seed=seed, progress=progress)
     place = str(find_device(device))
     work = out.parent / f".{out.name}.fit"
     with RunLock(work, f"work on {out.name} by another process"), progress_bar(progress) as bar:
@@ -156,7 +169,7 @@ def fit(
         line = bar.add_task(f"{card.name}: fit {opened.name}", total=1.0)
         setup = Setup(
             card, corpus, kind, plan, opened.encoder, open_cache, asked, wanted, search, segment, seed, place,
-            confidence, lambda share: bar.update(line, completed=share), options,
+            confidence, lambda share: bar.update(line, completed=share), {"false_alarms": false_alarms},
         )  # fmt: skip
         fitted = _FITS[kind.name](setup)
         bar.update(line, completed=1.0)
@@ -169,7 +182,7 @@ def fit(
             "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint, "seconds": round(corpus.seconds, 3)},
             "encoder": {"name": opened.name, "fingerprint": opened.encoder.fingerprint},
             "division": plan.description,
-            "used": fitted.facts.get("used", setup.used()),
+            "used": fitted.facts.get("used") or setup.used(),
             "seen_in_pretraining": seen.seen,
             "missing": missing,
             "notes": _notes(corpus, plan.notes, copies(), fitted.notes, seen.notes),

@@ -96,7 +96,10 @@ class Labelling:
         for number in ids:
             row = self.segments.row_of_id(number)
             if row is None:
-                raise ConfigError(f"the library {self.library.folder} has no row {number}; see `auricle search`")
+                raise ConfigError(
+                    f"the library {self.library.folder} has no row {number}, which --first names; expected ids of "
+                    "rows: `auricle search` lists them"
+                )
             rows.append(row)
         usable = [row for row in rows if self.segments.trainable[row]]
         if len(usable) < len(rows):

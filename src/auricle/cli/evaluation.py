@@ -56,6 +56,8 @@ class ProbeArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Test clips that are copies of training clips: `warn` notes it, `refuse` ends, `drop` removes them."""
     maps: bool = False
     """Fit binarised prototypes on the first fold and draw where in time and frequency they fire, for the report."""
+    keep_heads: bool = False
+    """Keep what was fitted on each fold with each seed, in `heads` beside the results: `auricle.models.load_head`."""
     out: Path | None = None
     """Folder of the results; by default RUN/probes/TASK (for other models: runs/MODEL/probes/TASK)."""
 
@@ -88,7 +90,12 @@ def probe(argv: Sequence[str]) -> None:
         raise AuricleError("--controls names no control; name some of random, log-mel and mfcc, or set --no-controls")
     chosen = () if args.no_controls else args.controls
     config = EvaluationConfig(
-        seeds=args.seeds, search=args.search, controls=chosen, device=args.device, on_leak=args.on_leak
+        seeds=args.seeds,
+        search=args.search,
+        controls=chosen,
+        device=args.device,
+        on_leak=args.on_leak,
+        keep_heads=args.keep_heads,
     )
     opening = {
         "precision": args.precision, "trust_remote_code": args.trust_remote_code, "features": args.features,

@@ -44,6 +44,9 @@ class FitArguments(ReadingArguments, ComputeArguments, TrustArguments):
     """Format of the files that mark calls, of those that crowsetta reads: `textgrid`, `aud-seq`, `timit` ..."""
     labels: Path | None = None
     """Folder of these files; by default they are beside the recordings."""
+    false_alarms: float | None = None
+    """Of anomalies: share of normal clips that may be taken for anomalies, by default 0.05. Of verification: share of
+    wrong identities that may be accepted; by default as many as right ones are missed."""
     seed: int = 0
     """Seed of divisions, random starts and draws."""
     overwrite: bool = False

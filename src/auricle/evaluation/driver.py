@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.config import Config, Count, InnerShare, Natural
 from auricle.corpus.content import DECODING
@@ -28,8 +27,9 @@ from auricle.corpus.losses import with_unused
 from auricle.corpus.reading import band_notes, read_notes
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
+from auricle.evaluation.kept_heads import KeptHeads
 from auricle.evaluation.leaks import OnLeak
-from auricle.evaluation.token_store import Layers, constant_note
+from auricle.evaluation.token_store import Layers, constant_note, progress_bar
 from auricle.metrics.catalogue import METRICS
 from auricle.probes import LossConfig, SearchConfig
 from auricle.recipes.environment import versions
@@ -62,6 +62,7 @@ class EvaluationConfig(Config, section=""):
         device: where encoders and probes run: `auto`, `cpu`, `cuda` or `mps`.
         on_leak: what happens where test clips are copies of training clips: `warn` (a note on the result), `refuse` (an
             error), or `drop` (they are removed).
+        keep_heads: keep what was fitted on each fold with each seed in `heads` beside the results (no control's).
     """
 
     seeds: Count = 3
@@ -74,6 +75,7 @@ class EvaluationConfig(Config, section=""):
     batch: Count = 16
     device: str = "auto"
     on_leak: OnLeak = "warn"
+    keep_heads: bool = False
 
 
 DEFAULTS = EvaluationConfig()
@@ -113,6 +115,7 @@ class PlannedTask:
         leaks: what in that protocol flatters the score.
         listed: output beside which the list of skipped clips is written; None: `out`.
         copies: returns what is to say of copies of training clips among the test clips (`evaluation.leaks`).
+        keep_heads: keep the fitted heads of pre-trained encoders.
     """
 
     card: TaskCard
@@ -127,6 +130,7 @@ class PlannedTask:
     leaks: tuple[str, ...] = ()
     copies: Callable[[], dict[str, Any]] = dict
     listed: Path | None = None
+    keep_heads: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,16 @@ class Evaluation:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    @cached_property
+    def heads(self) -> KeptHeads | None:
+        """Where the fitted heads are kept; None: they are not."""
+        return KeptHeads.of(self.task, self.evaluated.role, self.probe, self._name)
+
+    @property
+    def _name(self) -> str:
+        slug = "".join(c if c.isalnum() else "-" for c in self.evaluated.encoder.name)[:40]
+        return f"{slug}-{self.name}-{self.key}"
+
     def run(self, cache: TokenCache, progress: Callable[[float], None]) -> Result:
         """Train and score the probe, save its predictions and return the record.
 
@@ -176,14 +190,18 @@ class Evaluation:
         """
         began = time.monotonic()
         task, encoder = self.task, self.evaluated.encoder
-        parts = task.out / "fits" / self.key
+        parts, keep = task.out / "fits" / self.key, None
+        if self.heads is not None:
+            parts, keep = self.heads.beside(parts)
         job = Job(
             task.card, task.corpus, task.plan, encoder, self.name, self.probe, cache, task.protocol, task.device, parts,
-            progress,
+            progress, keep,
         )  # fmt: skip
         outcome = task.task_type.run(job)
-        saved = Path("predictions") / f"{_slug(encoder.name)}-{self.name}-{self.key}.npz"
+        saved = Path("predictions") / f"{self._name}.npz"
         save_predictions(task.out / saved, outcome.predictions)
+        if self.heads is not None:
+            self.heads.finish(parts)
         # Files that could not be opened with the corpus have no row, and are missing all the same.
         missing = task.corpus.ledger.reasons()
         missing |= {str(task.corpus[int(row)].file): cache.missing[int(row)] for row in task.plan.rows[~job.present]}
@@ -214,6 +232,8 @@ class Evaluation:
         detail = scores.detail
         constant, ignoring = outcome.constant or predictions.constant() or ("", None)
         ones = np.ones((1, len(predictions.names)))
+        said = [*task.corpus.notes, *task.plan.notes, *copies.get("said", ()), *outcome.notes, *self.evaluated.notes]
+        said += [*encoder.notes, *read_notes(task.corpus), *band_notes(task.corpus, encoder.rate)]
         floor = {} if ignoring is None else {m: float(ignoring.measure(m, ones).mean()) for m in ignoring.metrics}
         return Result(
             task=task.card.name,
@@ -243,20 +263,7 @@ class Evaluation:
             clips=len(predictions.names),
             clips_total=outcome.units_total,
             missing=missing,
-            notes=list(
-                dict.fromkeys(
-                    [
-                        *task.corpus.notes,
-                        *task.plan.notes,
-                        *copies.get("said", ()),
-                        *outcome.notes,
-                        *self.evaluated.notes,
-                        *encoder.notes,
-                        *read_notes(task.corpus),
-                        *band_notes(task.corpus, encoder.rate),
-                    ]
-                )
-            ),
+            notes=list(dict.fromkeys(said)),
             chosen=outcome.chosen,
             tried=outcome.tried,
             settings=outcome.settings,
@@ -295,8 +302,8 @@ def drive(
 ) -> list[Result]:
     """Return the result of each evaluation: from its `results.jsonl` where it is known, else by running it.
 
-    Results are appended one by one, so a stopped call continues where it was. One whose predictions were deleted is
-    made again. A known one takes name, role and `seen` of its encoder from this call: they are no part of its key.
+    Results are appended one by one, so a stopped call continues where it was. One whose predictions (or heads, where
+    they are kept) are missing is made again. Name, role and `seen` of an encoder are those of this call.
 
     Args:
         evaluations: in the order of the results; all write into one folder.
@@ -308,7 +315,9 @@ def drive(
     path = evaluations[0].task.out / FILE
     found = read_results(path) if path.is_file() else []
     known = {one.key: one for one in found if one.predictions is None or (path.parent / one.predictions).is_file()}
-    todo = list({one.key: one for one in evaluations if one.key not in known}.values())
+    todo = list(
+        {one.key: one for one in evaluations if one.key not in known or (one.heads and one.heads.missing)}.values()
+    )
     for one in todo:
         one.task.copies()  # what takes time has a progress bar of its own
     caches = [open_cache(one) for one in todo]
@@ -332,19 +341,3 @@ def drive(
             append_result(path, result)
         results.append(result)
     return results
-
-
-def progress_bar(show: bool) -> Progress:
-    """Return a progress bar with counts and an estimate."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, disable=not show)
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text)[:40]

@@ -91,7 +91,9 @@ def evaluate(
         config.confidence,
         config.split_seed,
     )
-    planned = PlannedTask(card, corpus, kind, plan, protocol, out, device, command, copies=copies)
+    planned = PlannedTask(
+        card, corpus, kind, plan, protocol, out, device, command, copies=copies, keep_heads=config.keep_heads
+    )
     evaluations = [
         Evaluation(planned, evaluated, name, probe, "blocks" if kind.layers(probe) else None)
         for evaluated in candidates

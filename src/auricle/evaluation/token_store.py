@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
@@ -99,3 +100,15 @@ def constant_note(cache: TokenCache) -> str | None:
         "its vectors are the same for every clip (to 1 part in 1,000), so that scores of clip vectors mean nothing: "
         "the recordings are equal, or the encoder has collapsed"
     )
+
+
+def progress_bar(show: bool) -> Progress:
+    """Return a progress bar with counts and an estimate."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, disable=not show)

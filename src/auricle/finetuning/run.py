@@ -17,9 +17,10 @@ from auricle.devices import find_device
 from auricle.encoders.features import FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError, CorpusError
-from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive, progress_bar
+from auricle.evaluation.driver import EvaluatedEncoder, Evaluation, PlannedTask, drive
 from auricle.evaluation.leaks import OnLeak, check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
+from auricle.evaluation.token_store import progress_bar
 from auricle.finetuning.clips import Clips
 from auricle.finetuning.config import MODES, FinetuneConfig
 from auricle.finetuning.fold import FoldTuning

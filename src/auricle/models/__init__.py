@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auricle.models.folder import load_head
 from auricle.models.opening import Model, load
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "load_head"]

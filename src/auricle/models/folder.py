@@ -24,14 +24,14 @@ from auricle.encoders.contract import Encoder
 from auricle.encoders.features import OUTPUT, FeaturesConfig
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
-from auricle.models import clip_heads  # noqa: F401 - registers its heads
+from auricle.models import clip_heads, frame_heads, vector_heads  # noqa: F401 - they register their heads
 from auricle.models.heads import Head
 from auricle.models.older import OLD_FILE, read_older
 from auricle.storage import write_atomic
 from auricle.tensor_files import read_metadata, read_tensor_file, tensor_bytes
 from auricle.training.checkpoint import load_tensors
 
-FILE, CARD = "model.safetensors", "model.json"
+FILE, CARD, HEAD = "model.safetensors", "model.json", "head.safetensors"
 _FORMAT, _MARK, _SUM = 1, "auricle.model", "auricle.sum"
 
 
@@ -110,6 +110,38 @@ def save_model(
     write_atomic(folder / CARD, (json.dumps(_readable(record), indent=2, ensure_ascii=False) + "\n").encode())
     (folder / OLD_FILE).unlink(missing_ok=True)
     return folder
+
+
+def save_head(folder: Path, head: Head) -> Path:
+    """Write a head without its encoder, as `auricle probe --keep-heads` keeps it; return the file.
+
+    Raises:
+        StorageError: the disk is full, or the folder can't be written.
+    """
+    text, tensors = json.dumps({"format": _FORMAT, "head": head.to_json()}, ensure_ascii=False), head.tensors()
+    write_atomic(folder / HEAD, tensor_bytes(tensors, {_MARK: text, _SUM: _sum(text, tensors)}))
+    return folder / HEAD
+
+
+def load_head(path: Path | str) -> Head:
+    """Open a head that `auricle probe --keep-heads` kept; `Model.with_head` puts it on its encoder.
+
+    Args:
+        path: its folder, or the `head.safetensors` in it.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged or was changed.
+    """
+    file = Path(path) / HEAD if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise CheckpointError(f"no head at {path}; expected a folder that `auricle probe --keep-heads` wrote")
+    tensors, metadata = read_tensor_file(file, "probe again")
+    try:
+        record = json.loads(metadata[_MARK])
+        _check(file, record, metadata, tensors)
+        return Head.from_json(record["head"], tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"the record in {file} is damaged ({error!r}); probe again") from error
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:

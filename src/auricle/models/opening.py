@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
+from auricle.audio.batch import Audio
 from auricle.config import nearest
 from auricle.corpus.sources import open_corpus
 from auricle.devices import find_device, find_precision
@@ -20,9 +22,11 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.transformers.encoder import PREFIX as HUB
 from auricle.encoders.transformers.encoder import open_transformers
 from auricle.errors import CheckpointError, ConfigError
-from auricle.models.folder import CARD, FILE, open_folder
+from auricle.models.folder import CARD, FILE, open_folder, save_model
+from auricle.models.frame_heads import SequenceHead
 from auricle.models.heads import Head
 from auricle.models.older import OLD_FILE
+from auricle.models.vector_heads import VerificationHead
 from auricle.recipes.loading import load as load_run
 from auricle.zoo.families.audiomosaic import frozen_audiomosaic
 
@@ -142,6 +146,63 @@ class Model:
         from auricle.models.prediction_rows import predict_all
 
         return predict_all(self, open_corpus(path), settings)
+
+    def transcribe(self, wave: np.ndarray | Tensor | Sequence[np.ndarray], rate: int) -> str | list[str]:
+        """Return the text of one clip `(S,)`, else a list of B texts, by a model of sequences.
+
+        Args:
+            wave: see `FrozenEncoder.embed`.
+            rate: sample rate in Hz.
+
+        Raises:
+            ConfigError: the head is none of sequences.
+            AudioError: the audio is empty or not finite.
+        """
+        head, reader = self.fitted, self.reader
+        if not isinstance(head, SequenceHead):
+            raise ConfigError(f"{self.name} has a head of type {head.kind}, which has no texts; call `predict`")
+        texts: list[str] = []
+
+        def number(audio: Audio) -> Tensor:
+            texts.extend(head.texts(reader, audio))
+            return torch.arange(len(texts) - len(audio), len(texts))
+
+        places = reader.over_clips(wave, rate, number)
+        return texts[int(places)] if np.ndim(places) == 0 else [texts[int(place)] for place in places]
+
+    def verify(self, first: np.ndarray, second: np.ndarray, rate: int) -> tuple[float, bool | None]:
+        """Return the cosine of two clips `(S,)` and whether it is high enough for one identity (None: no threshold).
+
+        Raises:
+            ConfigError: the head is none of verification.
+            AudioError: the audio is empty or not finite.
+        """
+        head = self._verifier()
+        score = float(head.similarity(*(self.reader.embed([clip], rate) for clip in (first, second)))[0])
+        return score, None if head.accept is None else score >= head.accept
+
+    def enrol(self, name: str, wave: np.ndarray | Tensor | Sequence[np.ndarray], rate: int) -> Model:
+        """Return the model with an identity more, known by some clips; one of this name is replaced.
+
+        Raises:
+            ConfigError: the head is none of verification.
+            AudioError: the audio is empty or not finite.
+        """
+        return replace(self, head=self._verifier().enrol(name, np.atleast_2d(self.reader.embed(wave, rate))))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model with its head, for `load`; see `auricle.models.folder.save_model`.
+
+        Raises:
+            ConfigError: the model has no head, or its encoder can't be rebuilt.
+            StorageError: the disk is full, or the folder can't be written.
+        """
+        return save_model(folder, self.reader, self.fitted, card=self.card)
+
+    def _verifier(self) -> VerificationHead:
+        if not isinstance(self.fitted, VerificationHead):
+            raise ConfigError(f"{self.name} has a head of type {self.fitted.kind}; expected one of verification")
+        return self.fitted
 
     def with_head(self, head: Head) -> Model:
         """Return the model with another head, such as one that `auricle probe --keep-heads` kept.

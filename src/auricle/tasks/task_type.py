@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from auricle.errors import ConfigError
 from auricle.probes import LossConfig, ProbeConfig, SearchConfig
 from auricle.results.predictions import TaskPredictions
 from auricle.results.scoring import Scores, score
-from auricle.storage import NPZ_ERRORS, write_atomic
+from auricle.storage import read_part, write_part
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, readable_folds
 from auricle.tasks.targets import clip_names
@@ -29,6 +27,8 @@ from auricle.tokens.token_set import TokenSet
 
 Probe = TypeVar("Probe", bound=Config)
 Kept = tuple[dict[str, Any], dict[str, np.ndarray]]  # a finished part of an evaluation: JSON-ready data, and arrays
+# Takes what was fitted: name of the division, seed, the fitted probe, and further facts of the type.
+KeepHead = Callable[[str, int, Any, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class Job:
         device: where probes are trained.
         folder: holds finished parts until the whole is done.
         progress: called with the share of the work that is done, 0 ... 1.
+        keep: called with each fitted probe, before its part is finished; None: they are not kept.
     """
 
     card: TaskCard
@@ -140,6 +141,15 @@ class Job:
     device: str
     folder: Path
     progress: Callable[[float], None]
+    keep: KeepHead | None = None
+
+    def keep_heads(
+        self, fold: str, seeds: Sequence[int], fitted: Sequence[Any], facts: Sequence[dict[str, Any]]
+    ) -> None:
+        """Keep what was fitted on a division with each seed, where that was asked for; `facts` as `KeepHead` takes."""
+        if self.keep is not None:
+            for seed, one, more in zip(seeds, fitted, facts, strict=True):
+                self.keep(fold, seed, one, more)
 
     def probe_as(self, kind: type[Probe]) -> Probe:
         """Return the settings of the probe, for a type of task that has one kind of probes.
@@ -193,13 +203,10 @@ class Job:
         A damaged part is made again.
         """
         path = self.folder / f"{name}.npz"
-        held = _load_part(path)
+        held = read_part(path)
         if held is None:
             held = make()
-            packed = io.BytesIO()
-            arrays: dict[str, Any] = {f"a.{key}": array for key, array in held[1].items()}
-            np.savez(packed, json=np.array(json.dumps(held[0])), **arrays)
-            write_atomic(path, packed.getvalue())
+            write_part(path, *held)
         return held
 
     def each_fold(self, folds: Sequence[Fold], fit: Callable[[Fold, Callable[[float], None]], Kept]) -> list[Kept]:
@@ -337,12 +344,3 @@ def fold_outcome(
         details=details or {},
         constant=constant,
     )
-
-
-def _load_part(path: Path) -> Kept | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name[2:]: file[name] for name in file.files if name.startswith("a.")}
-            return json.loads(str(file["json"])), arrays
-    except NPZ_ERRORS:
-        return None

@@ -47,19 +47,28 @@ class CosineConfig(Config):
             CorpusError: there are too few known clips, or identities, to learn from.
             ConfigError: vectors are not finite.
         """
-        check_finite(known, "known")
-        if self.prepare == "none":
-            mean, change = np.zeros(0), None
-        elif len(known) < 2:
-            raise CorpusError(f"{len(known)} known clips to learn {self.prepare!r} from; expected at least 2")
-        else:
-            mean, change = known.astype(np.float64).mean(0), self._change(known.astype(np.float64), identities)
+        learnt = self.learnt(known, identities)
 
         def prepare(x: NDArray[np.float32]) -> Floats:
             check_finite(x, "test")
-            return unit_rows(x if change is None else (x.astype(np.float64) - mean) @ change)
+            return unit_rows(x if learnt is None else (x.astype(np.float64) - learnt[0]) @ learnt[1])
 
         return prepare
+
+    def learnt(self, known: NDArray[np.float32], identities: NDArray[np.str_] | None) -> tuple[Floats, Floats] | None:
+        """Return the mean `(D,)` and the matrix `(D, d)` that the preparation learns; None: it learns nothing.
+
+        Raises:
+            CorpusError: as `fit`.
+            ConfigError: as `fit`.
+        """
+        check_finite(known, "known")
+        if self.prepare == "none":
+            return None
+        if len(known) < 2:
+            raise CorpusError(f"{len(known)} known clips to learn {self.prepare!r} from; expected at least 2")
+        x = known.astype(np.float64)
+        return x.mean(0), self._change(x, identities)
 
     def _change(self, x: Floats, identities: NDArray[np.str_] | None) -> Floats:
         """Return the matrix `(D, d)` that centred vectors are multiplied by."""

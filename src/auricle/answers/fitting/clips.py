@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from auricle.answers.fitting.calibrating import calibrate, reliability
 from auricle.answers.fitting.goals import choose_thresholds, decided, decision_scores
-from auricle.answers.fitting.setup import Fitted, Setup
+from auricle.answers.fitting.setup import Fitted, Setup, measured
 from auricle.answers.fitting.trainers import Chosen, ClipTrainer, usual_setting
 from auricle.config import Config
 from auricle.probes import ProbeConfig, get_loss
-from auricle.results.scoring import score
 from auricle.tasks.clips.answers import ClipPredictions
 from auricle.tasks.folds import Fold
 from auricle.tasks.targets import Targets, clip_names
@@ -179,23 +178,9 @@ def _expected(setup: Setup, targets: Targets, folds: list[Fold], rounds: list[_R
         truth=truth,
         scores=scores[None],
     )
-    metric = setup.kind.headline(setup.card, setup.plan, predictions)
-    found = score(predictions, metric, confidence=setup.confidence)
     said = np.concatenate([one.said for one in rounds])
     return {
-        "metric": metric,
-        "value": _number(found.value),
-        "low": _number(found.interval.low),
-        "high": _number(found.interval.high),
-        "confidence": setup.confidence,
-        "interval": found.interval.method,
-        "metrics": {name: _number(value) for name, value in found.metrics.items()},
-        "clips": len(rows),
-        "sources": len(np.unique(groups)),
+        **measured(setup, predictions),
         "decisions": decision_scores(said, truth, groups, targets.classes, setup.confidence),
         "reliability": {"before": reliability(raw, truth, single), "after": reliability(scores, truth, single)},
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

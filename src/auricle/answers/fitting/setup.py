@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from auricle.corpus.table import Corpus
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.models.heads import Head
 from auricle.probes import SearchConfig
+from auricle.results.predictions import TaskPredictions
+from auricle.results.scoring import score
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, readable_folds
 from auricle.tasks.task_type import TaskPlan, TaskType
@@ -115,3 +118,24 @@ class Fitted:
     head: Head
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+
+def measured(setup: Setup, predictions: TaskPredictions) -> dict[str, Any]:
+    """Return the score of test predictions with its interval, JSON-ready."""
+    metric = setup.kind.headline(setup.card, setup.plan, predictions)
+    found = score(predictions, metric, confidence=setup.confidence)
+    return {
+        "metric": metric,
+        "value": _number(found.value),
+        "low": _number(found.interval.low),
+        "high": _number(found.interval.high),
+        "confidence": setup.confidence,
+        "interval": found.interval.method,
+        "metrics": {name: _number(value) for name, value in found.metrics.items()},
+        "clips": len(predictions.names),
+        "sources": len(np.unique(predictions.group)),
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -32,8 +32,15 @@ def render_card(card: Mapping[str, Any], folder: Path | str) -> Group:
     expected = card.get("expected")
     if expected and expected.get("decisions"):
         parts.append(_decisions(card, expected["decisions"]))
-    if expected:
+    if card.get("per_class"):
+        parts.append(_machines(card))
+    if expected and "metric" in expected:
         parts.append(Text(_headline(expected)))
+    if expected and "false_alarms" in expected:
+        parts.append(Text(f"expected false alarms: {_share(expected['false_alarms'])}, asked {expected['asked']:g}"))
+    if expected and "false_accepts" in expected:
+        shares = f"false accepts {_share(expected['false_accepts'])}, misses {_share(expected['misses'])}"
+        parts.append(Text(f"threshold for {card['goal']}: {card['accept']:.3g}; on test trials {shares}"))
     parts.append(Text(f"used: {card['used']}"))
     parts.append(Text(f"saved in {folder}: auricle predict {folder} --data RECORDINGS --out hits.csv"))
     return Group(*parts)
@@ -77,6 +84,17 @@ def _decisions(card: Mapping[str, Any], decisions: list[Mapping[str, Any]]) -> T
     for row in decisions:
         shares = [_share(row[name]) for name in ("precision", "recall", "f1")]
         table.add_row(escape(str(row["class"])), f"{thresholds[row['class']]:.3g}", str(row["clips"]), *shares)
+    return table
+
+
+def _machines(card: Mapping[str, Any]) -> Table:
+    table = Table(title=f"thresholds for {card['goal']}", title_justify="left")
+    names = ("class", "threshold", "normal", "anomalous", "auc", "found")
+    for name in names:
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for row in card["per_class"]:
+        held = [row.get(name) for name in names[1:]]
+        table.add_row(escape(str(row["class"])), *("-" if value is None else f"{value:.3g}" for value in held))
     return table
 
 

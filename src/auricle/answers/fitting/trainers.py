@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from auricle.config import Config
 from auricle.errors import ConfigError
+from auricle.evaluation.kept_heads import linear_head
 from auricle.models.clip_heads import LinearHead, ProbedHead
 from auricle.models.heads import Head
 from auricle.probes import Labelled, LossConfig, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.search.selection import score
-from auricle.tasks.shallow import LinearMap, ShallowConfig, Vectors
+from auricle.tasks.shallow import ShallowConfig, Vectors
 from auricle.tasks.targets import Targets
 from auricle.tokens.token_set import TokenSet
 
@@ -166,12 +167,6 @@ class ClipTrainer:
         truth = self.targets.labels(rows)
         value = float(score(torch.from_numpy(self.scores(head, rows))[None], truth, metric)[0])
         return value if math.isfinite(value) else None
-
-
-def linear_head(found: LinearMap, loss: LossConfig, **common: Any) -> LinearHead:
-    """Return a linear map of clip vectors as a head."""
-    weight, bias, centre = (torch.from_numpy(x).float() for x in (found.weight, found.bias, found.centre))
-    return LinearHead(**common, weight=weight, bias=bias, centre=centre, unit=found.unit, loss=loss)
 
 
 def usual_setting(settings: Sequence[Setting], values: Sequence[float]) -> Setting:

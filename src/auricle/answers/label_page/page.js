@@ -17,6 +17,7 @@
   let state = null; // of the server, as last seen
   let shown = null; // the segment on the page
   let chosen = new Set(); // classes to be saved together
+  let several = false; // whether keys and buttons mark classes, and another one saves
   let busy = false;
   let ranks = new Map(); // row -> rank before the last fit
   let until = null; // where playing ends, in seconds of the sound
@@ -93,7 +94,8 @@
     shown = segment;
     loaded = null;
     wanted = $("autoplay").checked ? [false] : null;
-    chosen = new Set(segment?.label?.classes ?? []);
+    chosen = new Set();
+    several = false;
     $("segment").hidden = !segment;
     $("finished").hidden = Boolean(segment);
     if (!segment) return;
@@ -172,8 +174,8 @@
       const button = element("button");
       button.type = "button";
       button.append(element("kbd", String(place + 1)), element("span", name), element("span", String(state.counts[name]), "count"));
-      button.classList.toggle("chosen", chosen.has(name));
-      button.onclick = (event) => (event.shiftKey ? add(name) : save([...chosen, name]));
+      button.classList.toggle("chosen", chosen.has(name) || (!chosen.size && !several && Boolean(shown?.label?.classes?.includes(name))));
+      button.onclick = (event) => (event.shiftKey || several ? add(name) : save([...chosen, name]));
       return button;
     });
     const none = element("button");
@@ -184,8 +186,19 @@
     $("keys").replaceChildren(...buttons, none);
     $("skip").classList.toggle("chosen", Boolean(shown?.label && shown.label.classes === null));
     const label = shown?.label ? `Labelled ${said(shown.label.classes)}; another key replaces it. ` : "";
-    const several = state.classes.length > 1 ? (chosen.size ? "Enter saves what is marked. " : "Shift and a digit mark several classes; Enter saves. ") : "";
-    $("hint").textContent = label + several;
+    const marks = several ? "Mark every class that is there, then save." : state.classes.length < 2 ? "" : chosen.size
+      ? "Enter saves what is marked." : "Shift and a digit mark several classes.";
+    $("hint").textContent = label + marks;
+    $("several").hidden = state.classes.length < 2;
+    $("several").classList.toggle("chosen", several);
+    $("several").querySelector("span").textContent = !several ? "Several classes" : chosen.size ? "Save" : "One class";
+  };
+  const mark = () => {
+    if (state.classes.length < 2) return;
+    if (several && chosen.size) { save([...chosen]); return; }
+    several = !several;
+    chosen = new Set(several ? shown?.label?.classes ?? [] : []);
+    keys();
   };
   const add = (name) => { if (!chosen.delete(name)) chosen.add(name); keys(); };
 
@@ -323,10 +336,10 @@
       const name = state.classes[Number(digit[1]) - 1];
       if (digit[1] === "0") save([]);
       else if (name === undefined) return;
-      else if (event.shiftKey) add(name);
+      else if (event.shiftKey || several) add(name);
       else save([...chosen, name]);
     } : {
-      " ": () => toggle(false), c: () => toggle(true), s: () => save(null), u: undo, r: () => later(fit()), e: write,
+      " ": () => toggle(false), c: () => toggle(true), s: () => save(null), u: undo, m: mark, r: () => later(fit()), e: write,
       Enter: () => { if (chosen.size) save([...chosen]); },
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action || (inside === "BUTTON" && (event.key === "Enter" || event.key === " ")) || event.repeat) return;
@@ -339,6 +352,7 @@
   $("around").onclick = () => toggle(true);
   $("skip").onclick = () => save(null);
   $("undo").onclick = undo;
+  $("several").onclick = mark;
   $("fit").onclick = () => later(fit());
   $("export").onclick = write;
   $("picture").onclick = (event) => {

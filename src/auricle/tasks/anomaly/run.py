@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
-from sklearn.neighbors import NearestNeighbors
 
-from auricle.config import Config, Count
+from auricle.config import Config
 from auricle.corpus.table import Corpus
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import CorpusError
+from auricle.probes.normal import GaussianNormalConfig, NearestNormalConfig, NormalModelConfig
 from auricle.tasks.anomaly.answers import AnomalyPredictions
 from auricle.tasks.anomaly.rule import AnomalyRule
 from auricle.tasks.card import TaskCard
@@ -22,50 +19,6 @@ from auricle.tasks.clips.run import plan_clips
 from auricle.tasks.targets import cells, source_groups
 from auricle.tasks.task_type import Job, Outcome, TaskPlan, TaskType
 from auricle.tasks.vectors import check_finite
-
-AnomalyScore = Callable[[NDArray[np.float32]], NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class NormalModelConfig(Config):
-    """Base of models of normal clips."""
-
-    @abstractmethod
-    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
-        """Fit normal vectors `(m, D)`; return a function from `(n, D)` to scores `(n,)`, higher for anomalies."""
-
-
-@dataclass(frozen=True)
-class NearestNormalConfig(NormalModelConfig):
-    """Mean cosine distance to the nearest normal clips.
-
-    Attributes:
-        k: number of neighbours; fewer where there are fewer clips.
-    """
-
-    k: Count = 2
-
-    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
-        index = NearestNeighbors(n_neighbors=min(self.k, len(normal)), metric="cosine").fit(normal)
-        return lambda x: np.asarray(index.kneighbors(x)[0].mean(1), dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class GaussianNormalConfig(NormalModelConfig):
-    """Mahalanobis distance from the normal clips' mean, covariance shrunk by Ledoit and Wolf (2004)."""
-
-    def fit(self, normal: NDArray[np.float32]) -> AnomalyScore:
-        scale = normal.std(0)
-        kept = scale > 1e-8 * np.abs(normal).max()
-        if not kept.any():
-            raise ConfigError("all normal embeddings are equal; no density can be fitted")
-
-        def standard(x: NDArray[np.float32]) -> NDArray[np.float64]:
-            return ((x[:, kept] - normal[:, kept].mean(0)) / scale[kept]).astype(np.float64)
-
-        model = LedoitWolf().fit(standard(normal))
-        return lambda x: np.sqrt(np.maximum(np.asarray(model.mahalanobis(standard(x)), dtype=np.float64), 0))
-
 
 # Notes of the folds on classes that are to be classified, as none are here.
 _OF_CLASSES = ("in test but never in training", "in training but without test clips")
@@ -140,6 +93,9 @@ class AnomalyTask(TaskType):
                 raise CorpusError(f"{len(normal)} normal clips of {model.name!r} can be read; repair the corrupt files")
             test = model.test[kept]
             scores = probe.fit(vectors[normal])(vectors[test])
+            facts = {"normal": vectors[normal], "names": job.clip_names[normal].tolist(), "model": model.name}
+            facts["encoder"] = job.encoder.fingerprint
+            job.keep_heads(f"{fold_names[model.fold]}-{model.name}", (0,), [probe], [facts])
             columns.append((test, model.anomalous[kept], scores, names.index(model.name), model.fold, model.name))
             sizes[model.fold][0] += len(normal)
             sizes[model.fold][2] += len(test)

@@ -39,6 +39,8 @@ class FoldFit:
         tried: number of settings tried.
         macs: multiply-adds of the probe per clip; None: not counted.
         notes: caveats for whoever reads the score.
+        fitted: the probes of the seeds; empty for shallow classifiers.
+        unseen: classes without a training clip, whose scores were muted.
     """
 
     scores: NDArray[np.float32]
@@ -47,6 +49,8 @@ class FoldFit:
     tried: int
     macs: int | None = None
     notes: list[str] = field(default_factory=list)
+    fitted: Sequence[FittedProbe] = ()
+    unseen: tuple[int, ...] = ()
 
     def pack(self) -> Kept:
         """Return JSON-ready data and arrays, to be kept on disk."""
@@ -166,7 +170,8 @@ def fit_fold(
     scores = mute_unseen(scores, targets.truth[known])
     # Notes of the search: the probes trained again had one setting, which needs none.
     notes = list((found or fitted[0]).notes)
-    return FoldFit(scores, chosen, fitted[0].params, tried, head_macs(fitted[0].head, test), notes)
+    unseen = tuple(np.flatnonzero(~targets.truth[known].any(0)).tolist())
+    return FoldFit(scores, chosen, fitted[0].params, tried, head_macs(fitted[0].head, test), notes, fitted, unseen)
 
 
 def known_targets(job: Job, targets: Targets) -> Targets:

@@ -53,6 +53,9 @@ class ClipsTask(TaskType):
 
         def fit(fold: Fold, progress: Callable[[float], None]) -> Kept:
             found = fit_fold(job.probe, tokens, known, fold, seeds=seeds, loss=loss, progress=progress, **job.training)
+            if found.fitted:
+                facts = {"single": known.kind == "single", "unseen": found.unseen}
+                job.keep_heads(fold.name, seeds, found.fitted, [facts] * len(seeds))
             return found.pack()
 
         parts = job.each_fold(folds, fit)

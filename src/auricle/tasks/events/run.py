@@ -164,6 +164,8 @@ class _Run:
             fitted = [fit(both, None, again, seed, stage) for stage, seed in enumerate(protocol.seeds, 1)]
         scores = np.stack([np.concatenate(frame_scores(f, test.tokens)) for f in fitted])
         decodings = [decoding for decoding, _, _ in choices]
+        facts = [{"decoding": decoding.to_json(), "sounds": self.rule.sounds} for decoding in decodings]
+        self.job.keep_heads(fold.name, protocol.seeds, fitted, facts)
         chosen = {
             "fold": fold.name,
             "lr": found.trial.lr,

@@ -24,6 +24,7 @@ from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_corpus, training_means
 from auricle.tasks.regression.answers import RegressionPredictions
 from auricle.tasks.regression.rule import RegressionRule
+from auricle.tasks.shallow import LinearMap
 from auricle.tasks.targets import Targets, labels_of
 from auricle.tasks.task_type import Job, Kept, Outcome, TaskPlan, TaskType, fold_outcome
 from auricle.tasks.vectors import check_finite
@@ -52,6 +53,13 @@ class RidgeNumbersConfig(Config):
         model = Ridge(alpha=strength * len(known)).fit(scaler.transform(known), truth)
         found: NDArray[np.float64] = np.asarray(model.predict(scaler.transform(x)), dtype=np.float64)
         return found
+
+    def linear(self, known: NDArray[np.float32], truth: NDArray[np.float64], strength: float) -> LinearMap:
+        """Fit known vectors `(m, D)` and numbers `(m,)`; return what predicts as a linear map."""
+        scaler = StandardScaler().fit(known)
+        model = Ridge(alpha=strength * len(known)).fit(scaler.transform(known), truth)
+        weight = np.asarray(model.coef_, dtype=np.float64)[None] / scaler.scale_
+        return LinearMap(weight, np.array([float(model.intercept_)]), np.asarray(scaler.mean_, dtype=np.float64))
 
 
 class RegressionTask(TaskType):
@@ -104,7 +112,7 @@ def _fit(
     """Choose the setting on validation clips, fit all known clips at that setting, predict the test clips."""
     known = np.concatenate([fold.train, fold.valid])
     if isinstance(job.probe, RidgeNumbersConfig):
-        return _fit_ridge(job.probe, tokens, truth, fold, known)
+        return _fit_ridge(job, job.probe, tokens, truth, fold, known)
     if not isinstance(job.probe, ProbeConfig):
         raise ConfigError(f"{type(job.probe).__name__} predicts no numbers; expected a probe or RidgeNumbersConfig")
     probe, loss = job.probe, job.protocol.loss or get_loss("mse")
@@ -127,6 +135,7 @@ def _fit(
     found = fit(fold.train, search, seeds[0], 0)
     again = search.replace(lr=(found.trial.lr,), weight_decay=(found.trial.weight_decay,), halving=())
     fitted = [fit(known, again, seed, stage) for stage, seed in enumerate(seeds, 1)]
+    job.keep_heads(fold.name, seeds, fitted, [{"unit": job.card.rule_as(RegressionRule).unit}] * len(seeds))
     test = tokens.select(fold.test)
     predicted = np.stack([f.predict(test)[:, 0].astype(np.float64) for f in fitted])
     chosen = {
@@ -141,6 +150,7 @@ def _fit(
 
 
 def _fit_ridge(
+    job: Job,
     probe: RidgeNumbersConfig,
     tokens: TokenSet,
     truth: NDArray[np.float64],
@@ -154,7 +164,11 @@ def _fit_ridge(
         value = r2(truth[fold.valid], probe.predict(x[fold.train], truth[fold.train], x[fold.valid], strength))
         tried.append({"setting": strength, "validation": value if math.isfinite(value) else None})
     best = max(tried, key=lambda t: -math.inf if t["validation"] is None else t["validation"])
-    predicted = probe.predict(x[known], truth[known], x[fold.test], float(best["setting"] or 0))
+    strength = float(best["setting"] or 0)
+    predicted = probe.predict(x[known], truth[known], x[fold.test], strength)
+    if job.keep is not None:
+        unit = job.card.rule_as(RegressionRule).unit
+        job.keep_heads(fold.name, (0,), [probe.linear(x[known], truth[known], strength)], [{"unit": unit}])
     chosen = {"fold": fold.name, **best, "tried": tried}
     head = {"chosen": chosen, "tried": len(tried), "params": x.shape[1] + 1, "macs": x.shape[1], "notes": []}
     return head, {"predicted": predicted[None]}

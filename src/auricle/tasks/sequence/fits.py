@@ -65,6 +65,7 @@ def fit_sequence_fold(
     refit: bool = True,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
+    keep: Callable[[Sequence[FittedCtc]], None] | None = None,
 ) -> dict[str, Any]:
     """Fit a CTC head on one fold and transcribe its test clips.
 
@@ -78,6 +79,7 @@ def fit_sequence_fold(
             training utterances alone, with early stopping at the best validation epoch.
         device: where to train.
         progress: called with the share of the fold's work that is done.
+        keep: called with the heads of the seeds.
 
     Returns:
         `said`: for each seed the recognised symbols of each test clip; `chosen`, `params`, `tried`, `macs` and `notes`
@@ -122,6 +124,8 @@ def fit_sequence_fold(
             "validation": [-f.trial.score for f in fitted],
             "epoch": [f.trial.epoch for f in fitted],
         }
+    if keep is not None:
+        keep(fitted)
     test = speech.tokens.select(fold.test)
     return {
         "said": [[one.tolist() for one in f.decode(test)] for f in fitted],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from auricle.errors import CorpusError
 from auricle.extras import require
 from auricle.probes.ctc.decode import check_beam
 from auricle.probes.ctc.heads import CTC, CtcConfig
+from auricle.probes.ctc.search import FittedCtc
 from auricle.probes.ctc.utterances import Labels, feasible
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, Plan, plan_corpus
@@ -98,7 +99,13 @@ class SequenceTask(TaskType):
         folds = job.readable(script.plan.folds)
 
         def fit(fold: Fold, progress: Callable[[float], None]) -> Kept:
-            found = fit_sequence_fold(config, speech, fold, seeds=protocol.seeds, progress=progress, **job.training)
+            def keep(fitted: Sequence[FittedCtc]) -> None:
+                facts = {"symbols": script.symbols, "unit": rule.unit, "encoder": tokens.encoder, "shape": tokens.shape}
+                job.keep_heads(fold.name, protocol.seeds, fitted, [facts] * len(fitted))
+
+            found = fit_sequence_fold(
+                config, speech, fold, seeds=protocol.seeds, progress=progress, keep=keep, **job.training
+            )
             return found, {}
 
         heads = [head for head, _ in job.each_fold(folds, fit)]

@@ -74,6 +74,9 @@ class VerificationTask(TaskType):
         known = np.arange(count, len(job.plan.rows))[present[count:]]
         learnt = job.tokens(known if probe.learns else known[:0]).pooled
         prepare = probe.fit(learnt, identities[known])
+        if job.keep is not None:
+            facts = {"learnt": probe.learnt(learnt, identities[known]), "encoder": job.encoder.fingerprint}
+            job.keep_heads("trials", (0,), [probe], [facts])
         place = {int(row): i for i, row in enumerate(job.plan.rows[:count])}
         sides = [np.array([place[int(r)] for r in rows]) for rows in (trials.enroll, trials.test)]
         kept = present[sides[0]] & present[sides[1]]
