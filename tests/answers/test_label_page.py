@@ -184,6 +184,22 @@ def test_undo_brings_the_segment_back(library: Path, serving: Serving) -> None:
         tab.until(lambda: "nothing of this tab to undo" in tab.text("#messages"))
 
 
+def test_a_digit_corrects_a_label(library: Path, serving: Serving) -> None:
+    labelling = opened(library)
+    with serving(labelling) as open_tab:
+        tab = open_tab()
+        first = tab.place()
+        tab.press("1")
+        for key, wanted in (("2", ("fox",)), ("0", ()), ("1", ("owl",))):
+            # Shown again with its label, as from the list of high scores.
+            row = labelling.segments.row(first)
+            tab.press("u")
+            labelling.label(row, ["owl", "fox"], "highest", "other")  # type: ignore[arg-type]
+            tab.until(lambda: "Labelled owl + fox" in tab.text("#hint"))
+            tab.press(key)
+            assert labelling.log.label_of(first).classes == wanted  # type: ignore[union-attr]
+
+
 def test_the_segment_is_played(library: Path, serving: Serving) -> None:
     with serving(opened(library)) as open_tab:
         tab = open_tab()
