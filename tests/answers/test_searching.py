@@ -12,14 +12,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from toy_library import RATE, Bands, write_recordings, write_tone
 
 import auricle
 from auricle.answers.library import Library
 from auricle.answers.prediction_table import read_predictions
+from auricle.audio.frontends.kaldi_fbank import KaldiFbankConfig
 from auricle.cli import main
+from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.slice_cnn import SliceCNNConfig
-from auricle.errors import AudioError, AuricleError, CheckpointError, ConfigError, CorpusError
+from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
+from auricle.errors import AudioError, AuricleError, CheckpointError, ConfigError, CorpusError, Reason
+from auricle.models.opening import Model
 from auricle.recipes import get_recipe
 
 MODEL = "toy_library:Bands"
@@ -117,6 +122,24 @@ def test_what_can_not_be_searched_is_said(
     named = {name: tmp_path / "recordings" / "low.wav" if v == "SOUND" else v for name, v in settings.items()}
     with pytest.raises(error, match=said):
         auricle.search(library, **named)  # type: ignore[arg-type]
+
+
+def test_a_part_that_is_too_short_for_the_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings = write_recordings(tmp_path / "recordings")
+    config = SpectrogramTransformerConfig(width=16, depth=1, heads=2, mels=32, frames=64)
+    built = config.build(torch.Generator().manual_seed(0))
+    frozen = FrozenEncoder(KaldiFbankConfig(mels=32).build(), built, name="toy")
+    short = Reason("shorter than the encoder needs", "too short")
+    monkeypatch.setattr(FrozenEncoder, "shortfall", lambda self, samples: short if samples < 2000 else None)
+    model = Model(frozen, None, tmp_path)
+    auricle.index(model, recordings, tmp_path / "library", segment=1.0, progress=False)
+    sound = recordings / "low.wav"
+    with pytest.raises(AudioError, match=r"low\.wav: shorter than the encoder needs.* expected a longer part"):
+        auricle.search(tmp_path / "library", sound=sound, to=0.02, model=model)
+    # The model was an object, and has no name by which it could be opened.
+    with pytest.raises(ConfigError, match="does not say where its model toy is"):
+        auricle.search(tmp_path / "library", sound=sound)
+    assert len(auricle.search(tmp_path / "library", sound=sound, to=0.5, model=model, top=3)) == 3
 
 
 def test_a_text_finds_what_its_vector_is_nearest_to(tmp_path: Path) -> None:

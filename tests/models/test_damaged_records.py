@@ -22,7 +22,8 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError
 from auricle.models import load
-from auricle.models.folder import CARD, open_folder, read_card
+from auricle.models.clip_heads import ProbedHead
+from auricle.models.folder import CARD, checksum, open_folder, read_card, save_model
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.search.config import SearchConfig
@@ -171,3 +172,34 @@ def test_what_was_changed_is_refused(tmp_path: Path) -> None:
     card.write_text(json.dumps(shown))
     with pytest.raises(CheckpointError, match=r"only its model.json: copy the whole folder"):
         load(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"classes": ["ä", "b c", "d"]}, "2 outputs of 3 classes"),
+        ({"thresholds": [0.5]}, "1 thresholds of 2 classes"),
+        ({"form": "oracle"}, "found a head of form 'oracle'"),
+        ({"calibration": {"method": "temperature", "scale": ["x"]}}, "fit the model again"),
+    ],
+)
+def test_a_head_that_does_not_fit_its_record_is_refused(change: dict[str, Any], match: str, tmp_path: Path) -> None:
+    """Even where the sum is right: whoever wrote the file wrote nonsense."""
+    path = model(tmp_path / "m")
+    mark, record, tensors = parts(path)
+    text = json.dumps({**record, "head": {**record["head"], **change}}, ensure_ascii=False)
+    path.write_bytes(safetensors.torch.save(tensors, {mark: text, "auricle.sum": checksum(text, tensors)}))
+    (path.parent / CARD).unlink()
+    with pytest.raises(CheckpointError, match=match):
+        load(path.parent, device="cpu").predict(np.zeros(16000, np.float32), 16000)
+
+
+def test_a_probe_of_other_classes_than_its_head(tmp_path: Path) -> None:
+    frozen = toy()
+    clips = Labelled(TokenSet.from_tensors(torch.randn(12, 4, 32), encoder=frozen.fingerprint), torch.arange(12) % 2)
+    search = SearchConfig(epochs=1, lr=(0.01,), weight_decay=(0.0,), halving=(), min_batches=1)
+    found = fit_probe("linear", clips, clips, classes=("owl", "fox"), search=search)
+    head = ProbedHead(kind="clips", classes=("owl", "rain"), single=True, probe=found)
+    save_model(tmp_path / "m", frozen, head, card={})
+    with pytest.raises(CheckpointError, match="the probe has the classes owl, fox, its head owl, rain"):
+        load(tmp_path / "m", device="cpu")

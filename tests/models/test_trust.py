@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from older_models import write_older
+from older_models import save_linear, write_older
 from safetensors import safe_open
 from safetensors.torch import save_file
 from toy_pretraining import toy_recipe, write_corpus
@@ -24,6 +24,7 @@ from auricle.cli import main
 from auricle.config import Config
 from auricle.errors import AuricleError
 from auricle.models import load
+from auricle.models.folder import checksum
 from auricle.recipes import load_recipe, pretrain, random_control, resume
 from auricle.storage import unseal, write_record
 
@@ -156,6 +157,24 @@ def test_no_fine_tuned_file_gives_trust(run: Path, trap: Path, tmp_path: Path, t
                 main(["embed", str(folder), "--data", str(run.parent / "clips"), "--out", str(tmp_path / "v.parquet")])
                 == 2
             )
+    assert not (trap / "mark").exists()
+
+
+@pytest.mark.parametrize("trusted", [True, "yes"])
+def test_no_fitted_model_gives_trust(trusted: object, run: Path, trap: Path, tmp_path: Path) -> None:
+    """A record with a right sum is read all the same as data."""
+    folder = save_linear(tmp_path / "fitted", load(run, device="cpu").encoder, ("a", "b"))
+    file = folder / "model.safetensors"
+    (folder / "model.json").unlink()
+    with safe_open(file, framework="pt") as opened:
+        record = json.loads(opened.metadata()["auricle.model"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    for kind in TRUSTING:
+        for part in ("encoder", "frontend"):
+            text = json.dumps({**record, part: evil(kind, trap, trusted)})
+            save_file(tensors, file, metadata={"auricle.model": text, "auricle.sum": checksum(text, tensors)})
+            with pytest.raises(AuricleError, match=r"can't be read: |data does not decide"):
+                load(folder)
     assert not (trap / "mark").exists()
 
 

@@ -49,17 +49,18 @@ def message_of(auricle: Command, call: Callable[..., object], *given: object) ->
     "expected a file of `auricle fit` or `auricle finetune`",
     "has no head to predict with; fit one first",
 )
-def test_fine_tuned_models(auricle: Command, run: Path) -> None:
+def test_fitted_and_fine_tuned_models(auricle: Command, run: Path) -> None:
     weights = next((run / "checkpoints").glob("*/encoder.safetensors"))
     wave = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     messages = [message_of(auricle, open_folder, where) for where in ("nothing", weights)]
     message = message_of(auricle, package.load(run).predict, wave, RATE)
     words = after(message, "fit one first: auricle ", r"(.+) \.\.\.")
-    assert all("`auricle finetune`" in message for message in messages)
-    auricle.works(*words.split(), "--task", "folder", "--data", "data", "--out", "tuned", "--mode", "head", *TUNE)
-    (folder,) = Path("tuned/finetuned").iterdir()
-    assert open_folder(folder).head.classes == open_folder(folder / "model.safetensors").head.classes
-    assert len(package.load(folder).predict(wave, RATE)) == 2
+    assert all("`auricle fit` or `auricle finetune`" in message for message in messages)
+    auricle.works(*words.split(), "--data", "data", "--out", "fitted")
+    auricle.works("finetune", run, "--task", "folder", "--data", "data", "--out", "tuned", "--mode", "head", *TUNE)
+    for folder in (Path("fitted"), *Path("tuned/finetuned").iterdir()):
+        assert open_folder(folder).head.classes == open_folder(folder / "model.safetensors").head.classes
+        assert len(package.load(folder).predict(wave, RATE)) == 2
 
 
 @executes("or use a plug-in: import its module first")

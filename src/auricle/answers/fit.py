@@ -22,7 +22,7 @@ from auricle.corpus.table import Corpus
 from auricle.devices import find_device
 from auricle.encoders.features import FeaturesConfig
 from auricle.errors import ConfigError, StorageError
-from auricle.evaluation.leaks import check_leaks
+from auricle.evaluation.leaks import OnLeak, check_leaks
 from auricle.evaluation.probing import evaluated_on, open_model, open_task_corpus
 from auricle.evaluation.token_store import TokenStore, progress_bar
 from auricle.models import Model, load
@@ -65,6 +65,7 @@ def fit(
     time_expansion: float | None = None,
     search: SearchConfig = _DEFAULTS,
     false_alarms: float | None = None,
+    on_leak: OnLeak = "warn",
     seed: int = 0,
     confidence: float = 0.95,
     batch: int = 16,
@@ -101,6 +102,7 @@ def fit(
         search: of the probes' settings.
         false_alarms: of anomalies, share of normal clips that the threshold may take for anomalies (None: 0.05); of
             verification, share of wrong identities that it may accept (None: as many as it misses right ones).
+        on_leak: what happens where test clips are copies of training clips, as in `EvaluationConfig`.
         seed: of all that is drawn.
         confidence: coverage of intervals.
         batch: clips encoded at once.
@@ -151,7 +153,7 @@ def fit(
         plan = plan_normal(card, corpus)
     else:
         plan = kind.plan(card, corpus, seed)
-        corpus, plan, copies = check_leaks(kind, card, corpus, plan, "warn", seed=seed, progress=progress)
+        corpus, plan, copies = check_leaks(kind, card, corpus, plan, on_leak, seed=seed, progress=progress)
     for probe in asked.values():
         kind.check(probe, plan)
     place = str(find_device(device))

@@ -199,7 +199,7 @@ def _of_text(library: Library, space: Space, text: str) -> _Query:
     if not text.strip() or (unknown and set(unknown) >= set(split_words(text))):
         raise ConfigError(
             f"no word of {text!r} is known to the text tower of {library.record.name}; expected words of the captions "
-            "that it was trained on: search for others, or by --sound"
+            "that it was trained on: search for others, or by a sound"
         )
     notes = space.towers.unknown_note([text], "texts")
     return _Query(text, space.towers.texts([text])[0], notes)
@@ -207,7 +207,7 @@ def _of_text(library: Library, space: Space, text: str) -> _Query:
 
 def _of_sound(library: Library, space: Space, sound: Any, from_: float | None, to: float | None) -> _Query:
     if not Path(sound).is_file():
-        raise ConfigError(f"there is no recording {sound}; expected one file of audio: check the path of --sound")
+        raise ConfigError(f"there is no recording {sound}; expected one file of audio: check the path")
     begin, end = from_ or 0.0, to
     if begin < 0 or (end is not None and end <= begin):
         raise ConfigError(
@@ -220,13 +220,13 @@ def _of_sound(library: Library, space: Space, sound: Any, from_: float | None, t
     wave = corpus.audio(0, library.rate, start=begin, seconds=None if end is None else end - begin)
     short = space.encoder.shortfall(len(wave))
     if short is not None:
-        raise AudioError(f"{short}; expected a longer part: set --from and --to further apart", Path(sound).name)
+        raise AudioError(f"{short}; expected a longer part: let it begin earlier, or end later", Path(sound).name)
     seconds = len(wave) / library.rate / (record.time_expansion or 1.0)
     notes = []
     if record.segment is not None and not _ALIKE <= seconds / record.segment <= 1 / _ALIKE:
         notes.append(
             f"the sound lasts {seconds:.3g} s, and the segments of the library {record.segment:g} s: vectors of sounds "
-            "of other lengths are less alike; --from and --to choose a part, --segment of `auricle index` the segments"
+            "of other lengths are less alike; a part of about that length is compared better"
         )
     name = Path(sound).stem
     return _Query(

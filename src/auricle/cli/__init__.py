@@ -58,6 +58,7 @@ _KEPT = {
     "predict": "stretches that are done are kept",
     "index": "rows are kept, except those of the last seconds",
     "probe": "tokens, finished folds and results are kept",
+    "fit": "tokens of the clips are kept",
     "finetune": "finished trainings and the latest checkpoint of the last one are kept",
     "zero-shot": "finished results are kept",
     "text-retrieval": "finished results are kept",

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -47,6 +47,8 @@ class FitArguments(ReadingArguments, ComputeArguments, TrustArguments):
     false_alarms: float | None = None
     """Of anomalies: share of normal clips that may be taken for anomalies, by default 0.05. Of verification: share of
     wrong identities that may be accepted; by default as many as right ones are missed."""
+    on_leak: Literal["warn", "refuse", "drop"] = "warn"
+    """Test clips that are copies of training clips: `warn` notes it, `refuse` ends, `drop` removes them."""
     seed: int = 0
     """Seed of divisions, random starts and draws."""
     overwrite: bool = False

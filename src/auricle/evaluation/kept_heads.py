@@ -77,7 +77,7 @@ def head_of(kind: str, fitted: Any, facts: Mapping[str, Any], segment: float | N
         return VerificationHead(
             kind="verification", classes=(), segment=segment, mean=mean, change=change, on=facts["encoder"]
         )
-    raise ConfigError(f"tasks of type {kind} keep no head of {type(fitted).__name__}; leave --keep-heads out")
+    raise ConfigError(f"found {type(fitted).__name__} of a task of type {kind}; expected one of its own probes")
 
 
 def linear_head(found: LinearMap, loss: LossConfig, **common: Any) -> LinearHead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -57,6 +57,9 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_json`'s data."""
-        knots = tuple((tuple(x), tuple(y)) for x, y in data.get("knots", ()))
-        return cls(data["method"], tuple(data.get("scale", ())), tuple(data.get("shift", ())), knots)
+        """Rebuild from `to_json`'s data (`ValueError` where it is none)."""
+        if data["method"] not in get_args(Method):
+            raise ValueError(f"calibration by {data['method']!r}")
+        knots = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in data.get("knots", ()))
+        scale, shift = (tuple(map(float, data.get(name, ()))) for name in ("scale", "shift"))
+        return cls(data["method"], scale, shift, knots)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class ProbedHead(Head):
 
     @classmethod
     def rebuilt(cls, common: dict[str, Any], record: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        return cls(**common, probe=FittedProbe.from_record(record, tensors))
+        return cls(**common, probe=same_classes(FittedProbe.from_record(record, tensors), common["classes"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,9 @@ class LinearHead(Head):
 
     @classmethod
     def rebuilt(cls, common: dict[str, Any], record: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        outputs, names = (len(tensors["weight"]), len(tensors["bias"])), common["classes"]
+        if outputs != (len(names), len(names)):
+            raise ValueError(f"{outputs[0]} outputs of {len(names)} classes")
         return cls(
             **common,
             weight=tensors["weight"],
@@ -108,3 +112,17 @@ class LinearHead(Head):
             unit=bool(record["unit"]),
             loss=LossConfig.from_json(record["loss"]),
         )
+
+
+Probe = TypeVar("Probe", bound=FittedProbe)
+
+
+def same_classes(probe: Probe, classes: Sequence[str]) -> Probe:
+    """Return a probe whose classes are those of its head.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if probe.classes != tuple(classes):
+        raise ValueError(f"the probe has the classes {', '.join(probe.classes)}, its head {', '.join(classes)}")
+    return probe

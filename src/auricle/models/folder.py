@@ -104,7 +104,7 @@ def save_model(
     held: dict[str, Tensor] = {} if named else dict((encoder or frozen.encoder).state_dict())
     tensors = {f"encoder.{key}": t for key, t in held.items()} | {f"head.{k}": t for k, t in head.tensors().items()}
     text = json.dumps(record, ensure_ascii=False)
-    metadata = {_MARK: text, _SUM: _sum(text, tensors)}
+    metadata = {_MARK: text, _SUM: checksum(text, tensors)}
     folder = Path(folder)
     write_atomic(folder / FILE, tensor_bytes(tensors, metadata))
     write_atomic(folder / CARD, (json.dumps(_readable(record), indent=2, ensure_ascii=False) + "\n").encode())
@@ -119,7 +119,7 @@ def save_head(folder: Path, head: Head) -> Path:
         StorageError: the disk is full, or the folder can't be written.
     """
     text, tensors = json.dumps({"format": _FORMAT, "head": head.to_json()}, ensure_ascii=False), head.tensors()
-    write_atomic(folder / HEAD, tensor_bytes(tensors, {_MARK: text, _SUM: _sum(text, tensors)}))
+    write_atomic(folder / HEAD, tensor_bytes(tensors, {_MARK: text, _SUM: checksum(text, tensors)}))
     return folder / HEAD
 
 
@@ -188,7 +188,7 @@ def _check(file: Path, record: Any, metadata: Mapping[str, str], tensors: Mappin
             f"{file} has format {record['format']}, this auricle reads {_FORMAT}; fit the model again, or install "
             f"the version that wrote it ({record.get('auricle', 'unknown')})"
         )
-    if metadata.get(_SUM) != _sum(metadata[_MARK], tensors):
+    if metadata.get(_SUM) != checksum(metadata[_MARK], tensors):
         raise CheckpointError(f"{file} was changed after it was written; fit the model again, or copy it again")
     card = file.parent / CARD
     if file.name == FILE and card.is_file():
@@ -199,7 +199,7 @@ def _check(file: Path, record: Any, metadata: Mapping[str, str], tensors: Mappin
         if not same:
             raise CheckpointError(
                 f"{card} is not what was written with {FILE}, which decides; delete {CARD} to open the model as it "
-                "was fitted (thresholds are changed with --threshold)"
+                "was fitted"
             )
 
 
@@ -248,7 +248,8 @@ def _importable(frozen: FrozenEncoder) -> bool:
     return bool(colon and name.isidentifier() and module.replace(".", "_").isidentifier())
 
 
-def _sum(text: str, tensors: Mapping[str, Tensor]) -> str:
+def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over a record and the tensors that are written with it."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         data = tensor.detach().cpu().contiguous()

@@ -11,6 +11,7 @@ from torch import Tensor
 from auricle.audio.batch import Audio
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import CheckpointError, ConfigError
+from auricle.models.clip_heads import same_classes
 from auricle.models.heads import Head, live_tokens
 from auricle.probes.ctc.heads import CtcConfig
 from auricle.probes.ctc.search import FittedCtc
@@ -56,7 +57,7 @@ class EventsHead(Head):
 
     @classmethod
     def rebuilt(cls, common: dict[str, Any], record: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        return cls(**common, probe=FittedFrames.from_record(record, tensors))
+        return cls(**common, probe=same_classes(FittedFrames.from_record(record, tensors), common["classes"]))
 
 
 @dataclass(frozen=True, kw_only=True)

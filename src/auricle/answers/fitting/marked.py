@@ -58,7 +58,7 @@ def label_windows(
     if corpus.event_table is None:
         raise CorpusError(
             f"corpus {corpus.name} has no marked calls to make windows of; put an events.csv (file,onset,offset,label) "
-            "beside the recordings, or Raven or Audacity files named as they are, or name a format with --labels-format"
+            "beside the recordings, or Raven or Audacity files named as they are"
         )
     table = corpus.event_table
     if label not in table.column_names:

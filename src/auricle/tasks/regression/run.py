@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,7 +66,7 @@ class RegressionTask(TaskType):
     """Folds or a split as for labelled clips; probes minimise the squared error of the standardised number."""
 
     name: ClassVar[str] = RegressionRule.type_name
-    probes: ClassVar[dict[str, Config]] = {**PROBES, "ridge": RidgeNumbersConfig()}
+    probes: ClassVar[Mapping[str, Config]] = {**PROBES, "ridge": RidgeNumbersConfig()}
     default_probes: ClassVar[tuple[str, ...]] = ("ridge", "linear", "mhca")
 
     def plan(self, card: TaskCard, corpus: Corpus, seed: int) -> TaskPlan:
