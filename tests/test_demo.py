@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from metrics_lines import read_metrics
 
 from auricle import demo as module
+from auricle.answers.calls_demo import SHOWN
+from auricle.answers.prediction_table import read_predictions
 from auricle.cli.training import DemoArguments
 from auricle.encoders.audio_ntt import AudioNTTConfig
 from auricle.objectives.contrastive.projectors import ProjectorConfig
@@ -57,6 +60,13 @@ def test_the_demonstration_ends_in_results_and_a_report_and_goes_on_when_called_
     text = page.read_text()
     assert "scenes_single" in text
     assert all(name in text for name in CONTROLS.values())
+    # It opens with what a detector of twenty labels found in a minute of sound.
+    shown = json.loads((tiny / SHOWN).read_text())
+    assert text.index("A detector of 20 labelled calls") < text.index('id="results"')
+    assert shown["text"] in text
+    assert shown["clip"]["seconds"] == 60
+    assert len(shown["truth"]) == 15
+    assert read_predictions(tiny / "detection" / "hits.csv").num_rows == len(shown["said"])
     lines = read_metrics(tiny)
     weights = sorted((tiny / "checkpoints").rglob("encoder.safetensors"))
     times = [path.stat().st_mtime_ns for path in weights]

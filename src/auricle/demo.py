@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from auricle.answers.calls_demo import CALLS_LABELLED, detect_calls
 from auricle.audio.ops.wave_filters import PassFilterConfig, ReverbConfig
 from auricle.audio.ops.wave_ops import WaveNoiseConfig
 from auricle.config import Natural
@@ -44,7 +45,7 @@ def demo(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> tuple[list[Result], Path]:
-    """Pre-train COLA on synthesised sounds, probe it with few labels beside its controls, write the report.
+    """Pre-train COLA on synthesised sounds, probe it with few labels, detect calls with it, write the report.
 
     Nothing is downloaded. Called again with the same folder it goes on where it was stopped.
 
@@ -77,6 +78,9 @@ def demo(
     exact: Precision = "fp32" if precision == "auto" else precision
     config = ONE_SEED.replace(device=device)
     results = probe(out, task=demo_task(), data=LABELLED.format(2 * seed), config=config, precision=exact)
+    console.rule(f"3. a detector of {CALLS_LABELLED} labelled calls, on a minute of other sounds")
+    for name, found in detect_calls(out, seed, device=device, precision=exact).items():
+        console.print(f"{name}: {found.words}", highlight=False)
     return results, write_report([out], out / "report.html")
 
 

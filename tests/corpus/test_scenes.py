@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import soundfile
 from auricle.corpus.sources import open_corpus
 from auricle.corpus.synthetic import scenes as scenes_module
 from auricle.corpus.synthetic.effects import decibels, root_mean_square
-from auricle.corpus.synthetic.render import Scene, ScenesConfig, class_names, render_scene
+from auricle.corpus.synthetic.render import CALLS, Scene, ScenesConfig, class_names, render_scene
 from auricle.corpus.synthetic.scenes import parse_builtin, write_scenes
 from auricle.errors import ConfigError, CorpusError, StorageError
 
@@ -36,7 +37,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
-@pytest.mark.parametrize("kind", ["scenes", "single"])
+@pytest.mark.parametrize("kind", ["scenes", "single", "calls"])
 def test_a_clip_depends_on_seed_and_index_alone(kind: str) -> None:
     config = ScenesConfig(clips=4, seconds=2.0, seed=1, content=kind)
     in_order = list(scenes(config))
@@ -47,7 +48,7 @@ def test_a_clip_depends_on_seed_and_index_alone(kind: str) -> None:
     assert not np.array_equal(again.wave, render_scene(config, 3).wave)
 
 
-@pytest.mark.parametrize("kind", ["scenes", "single"])
+@pytest.mark.parametrize("kind", ["scenes", "single", "calls"])
 def test_every_factor_holds_in_the_rendered_parts(kind: str) -> None:
     config = ScenesConfig(clips=48, seconds=4.0, seed=0, content=kind)
     for scene in scenes(config):
@@ -106,7 +107,7 @@ def test_colour_and_reverberation_vary_over_a_corpus() -> None:
     assert rooms.max() > 0.7
 
 
-@pytest.mark.parametrize("kind", ["scenes", "single"])
+@pytest.mark.parametrize("kind", ["scenes", "single", "calls"])
 def test_written_folder_holds_what_was_rendered(tmp_path: Path, kind: str) -> None:
     folder = write_scenes(tmp_path / "c", **SMALL, kind=kind)
     table = rows(folder / "metadata.csv")
@@ -243,3 +244,13 @@ def test_builtin_corpus_renders_once_and_opens_as_a_folder(tmp_path: Path, monke
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.flac")} == files
     assert corpus.audio(0, 16000).shape == (8000,)
     assert set(corpus.column("fold")) == {1, 2, 3, 4, 5}
+
+
+def test_calls_of_one_class_never_overlap_and_stand_among_other_sounds() -> None:
+    for index in range(5):
+        scene = render_scene(ScenesConfig(seconds=20.0, seed=4, content="calls"), index)
+        calls = [event for event in scene.events if event.label == CALLS]
+        assert len(calls) == len(scene.events) - len(calls) == 5
+        assert all(first.offset <= second.onset for first, second in pairwise(calls))
+        # One in each stretch of four seconds.
+        assert [int(call.onset // 4) for call in calls] == [0, 1, 2, 3, 4]

@@ -70,7 +70,9 @@ def test_a_corpus_that_is_missing_is_said(shared_audio: Path, tmp_path: Path) ->
 
 
 @pytest.mark.real
-def test_steps_are_fitted_to_processor_time(shared_audio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_fitted_to_processor_time(
+    shared_audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus, recipe = DRUMS.open(str(shared_audio)), get_recipe("apc", "tiny")
     monkeypatch.setattr(budget, "_LEAST_SECONDS", 0.5)
     before = time.process_time()
@@ -81,6 +83,15 @@ def test_steps_are_fitted_to_processor_time(shared_audio: Path, monkeypatch: pyt
     assert fit.train.steps == 600
     assert (fit.train.seed, fit.train.threads) == (recipe.train.seed + 2, 1)
     assert fit.train.warmup_steps <= 600 / 5
+    # At half of the fastest speed a step takes twice as long, and as many fit.
+    monkeypatch.setattr(budget, "pace", lambda *of: 0.5)
+    assert budget.fit_steps(recipe, corpus, Budget(minutes=5.0), seed=2, speeds=tmp_path).train.steps == 1200
+
+
+def test_the_fastest_speed_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, clock = tmp_path / "speed.json", iter([0.0, 2.0, 10.0, 11.0, 20.0, 24.0])
+    monkeypatch.setattr(budget.time, "process_time", lambda: next(clock))
+    assert [budget.pace(file, 1) for _ in range(3)] == [1.0, 1.0, 0.25]
 
 
 @pytest.mark.real

@@ -23,7 +23,7 @@ from auricle.report.results_view import caveat_section, interval_figure, results
 from auricle.report.run_data import Record, RunData, read_runs
 from auricle.report.run_view import run_section
 from auricle.report.task_curves_view import curve_sections, heat_section
-from auricle.report.timelines_view import timeline_section
+from auricle.report.timelines_view import detection_section, timeline_section
 from auricle.storage import write_atomic
 
 
@@ -33,7 +33,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path, *, title: str | No
     Args:
         runs: run folders. These files are read: `recipe.json`, `corpus.json`, `environment.json`, `metrics.jsonl`,
             `events.log`; in `probes/<task>/`: `results.jsonl`, `map*.json`, `events*.json`, `prototypes*.json`;
-            `zero-shot/*.json` and `text-retrieval/*.json`. The page lists what is missing.
+            `zero-shot/*.json` and `text-retrieval/*.json`; `detection/shown.json`. The page lists what is missing.
         out: the HTML file, or a folder, which gets a `report.html`.
         title: heading of the page; the runs' names if None.
 
@@ -63,6 +63,7 @@ def build_page(runs: Sequence[RunData], title: str | None = None) -> str:
     tasks = gather(runs)
     training = curves_section(runs, book)
     sections = [
+        *detection_section(runs, book),
         ("results", "Results", _results(tasks)),
         *_ranks(tasks, book),
         ("runs", "Runs", _runs(runs)),

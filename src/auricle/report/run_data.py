@@ -43,6 +43,7 @@ class RunData:
         examples: task -> example clips of sound events (each an `events*.json`).
         prototypes: task -> maps of prototypes (each a `prototypes*.json`).
         audio_text: evaluations of audio and text (`zero-shot/*.json`, `text-retrieval/*.json`).
+        detection: what a detector found in a recording (`detection/shown.json`).
         problems: files that could not be read, and why.
     """
 
@@ -59,6 +60,7 @@ class RunData:
     examples: dict[str, list[Record]] = field(default_factory=dict)
     prototypes: dict[str, list[Record]] = field(default_factory=dict)
     audio_text: list[Record] = field(default_factory=list)
+    detection: Record = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -134,6 +136,7 @@ def _read_run(path: Path, name: str) -> RunData:
         examples=beside["events"],
         prototypes=beside["prototypes"],
         audio_text=[found for found in texts if found],
+        detection=_json_object(path / "detection" / "shown.json", problems),
         problems=problems,
     )
 

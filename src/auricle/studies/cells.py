@@ -15,6 +15,7 @@ from typing import Any
 from auricle.config import Config, Natural
 from auricle.corpus.sources import open_corpus, open_for
 from auricle.corpus.table import Corpus
+from auricle.devices import find_device
 from auricle.encoders.frozen import FrozenEncoder
 from auricle.errors import ConfigError
 from auricle.evaluation.controls import baseline, controls
@@ -196,11 +197,14 @@ class Pretraining(Cell):
         return found.why if found.outcome == "refused" else ""
 
     def facts(self, place: Place) -> dict[str, Any]:
-        return {
+        found: dict[str, Any] = {
             "cell": self.to_json(),
             "recipe": self.recipe().to_json(),
             "audio": place.pretraining(self.diet).fingerprint,
         }
+        # A budget of time buys other steps on another kind of device.
+        kind = find_device(place.device).type
+        return found if kind == "cpu" else {**found, "device": kind}
 
     def run(self, place: Place, folder: Path) -> dict[str, Any]:
         why = self.refusal()
@@ -208,7 +212,8 @@ class Pretraining(Cell):
             return {"refused": why}
         corpus, kept = place.pretraining(self.diet), folder / "recipe.json"
         if not kept.exists():
-            fit = fit_steps(self.recipe(), corpus, self.budget, self.seed, place.device)
+            speeds = place.out / "speed.json" if place.device == "cpu" else None
+            fit = fit_steps(self.recipe(), corpus, self.budget, self.seed, place.device, speeds=speeds)
             write_json(kept, fit.to_json())
         recipe = parse_recipe(json.loads(kept.read_text()), kept)
         run = folder / "run"

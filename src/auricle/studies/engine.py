@@ -122,7 +122,7 @@ class Store:
     def collect(self, file: Path, cells: Sequence[Cell]) -> int:
         """Take results of `export` for cells that are not done here; return how many there were.
 
-        A result made of other audio, settings or versions has another name and is not taken.
+        A result made of other audio or settings has another name and is not taken.
 
         Raises:
             StudyError: there is no such file, or it is damaged.

@@ -1,7 +1,8 @@
 """Rendering one clip of the built-in corpus: a pure function of the settings and the clip's index.
 
-Two kinds: `single` has one event per clip in a faint background (single-label classification), `scenes` has up to six
-short events over a background of random colour (tagging, sound event detection). Every fold has its own voices
+Three kinds: `single` has one event per clip in a faint background (single-label classification), `scenes` has up to six
+short events over a background of random colour (tagging, sound event detection), `calls` has calls of one class among
+other sounds, for long recordings (detection). Every fold has its own voices
 (instruments, talkers, engines), so that a probe is tested on unseen voices.
 
 There are sixteen classes of sound sources, each with its own physics. In a class, a *voice* (one bell, one talker, one
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -26,12 +28,14 @@ from auricle.corpus.synthetic.sources_machine import alarm, clicks, engine, inse
 from auricle.corpus.synthetic.sources_struck import bell, drum, footsteps, plucked_string, rain, water_drops
 from auricle.corpus.synthetic.voice import Note
 
-Kind = Literal["scenes", "single"]
+Kind = Literal["scenes", "single", "calls"]
 VERSION = 1
 FOLDS = 5
 VOICES = 12  # per class and fold: few enough to recur, too many to memorise
 PEAK = 0.98
 MOST_EVENTS = 6
+CALLS = "birdsong"  # the class of `calls`
+_APART = 4.0  # seconds from a call to the next, on average; no two calls overlap
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class ScenesConfig(Config):
         clips: number of clips.
         seconds: length of a clip.
         seed: of all random choices.
-        content: `scenes` (several events a clip) or `single` (one).
+        content: `scenes` (several events a clip), `single` (one), or `calls`: birdsong every four seconds, among
+            as many events of other classes.
         rate: sample rate in Hz.
         train_folds: number of folds whose clips train, from the first on. The next fold validates, the others test:
             with 1 there are few labels and many test clips.
@@ -174,6 +179,13 @@ def render_scene(config: ScenesConfig, index: int) -> Scene:
         sources = [SOURCES[index % len(SOURCES)]]
         colour, background_db = draw.uniform(-0.5, 2.2), draw.uniform(-70.0, -42.0)
         snr = (8.0, 36.0)
+    elif config.content == "calls":
+        count = max(1, round(config.seconds / _APART))
+        others = [source for source in SOURCES if source.name != CALLS]
+        calls = [source for source in SOURCES if source.name == CALLS] * count
+        sources = [*calls, *(others[k] for k in draw.choice(len(others), count))]
+        colour, background_db = draw.uniform(-0.5, 2.2), draw.uniform(-50.0, -32.0)
+        snr = (0.0, 24.0)
     else:
         # The number of events grows with the clip's length, so that ten seconds are not emptier than five.
         most = min(MOST_EVENTS, max(2, round(config.seconds * 0.7)))
@@ -189,7 +201,14 @@ def render_scene(config: ScenesConfig, index: int) -> Scene:
     gusts = 1 + draw.uniform(0.0, 0.5) * effects.slow_curve(draw, samples, config.rate, 0.7)
     noise = effects.tilt(effects.coloured_noise(draw, samples, colour) * gusts, slope, config.rate)
     background = noise * np.float32(10 ** (background_db / 20) / effects.root_mean_square(noise))
-    seen = [_place(draw, source, fold, config, background, response, slope, snr) for source in sources]
+    spans = [(0, samples)] * len(sources)
+    if config.content == "calls":
+        bounds = np.linspace(0, samples, len(sources) // 2 + 1).astype(int).tolist()
+        spans[: len(sources) // 2] = list(pairwise(bounds))
+    seen = [
+        _place(draw, source, fold, config, background, response, slope, snr, span)
+        for source, span in zip(sources, spans, strict=True)
+    ]
     seen.sort(key=lambda pair: pair[0].onset)
     wave = background + sum((stem for _, stem in seen), np.zeros(samples, np.float32))
     loudest = float(np.abs(wave).max())
@@ -217,8 +236,9 @@ def _place(
     response: np.ndarray,
     slope: float,
     snr: tuple[float, float],
+    inside: tuple[int, int],
 ) -> tuple[Event, np.ndarray]:
-    """Render one event into a stem of the clip's length at a level drawn against the background beneath it."""
+    """Render one event inside a range of samples, at a level drawn against the background beneath it."""
     rate, samples = config.rate, background.size
     which = int(draw.integers(VOICES))
     voice = np.random.default_rng([VERSION, config.seed, class_names().index(source.name), fold, which])
@@ -226,11 +246,11 @@ def _place(
     pitch = float(np.exp(draw.uniform(np.log(low), np.log(min(high, 0.4 * rate)))))
     shortest, longest = source.seconds
     length = float(np.exp(draw.uniform(np.log(shortest), np.log(longest))))
-    length = min(int(length * rate), int(0.9 * samples))
+    length = min(int(length * rate), int(0.9 * (inside[1] - inside[0])))
     dry = source.render(Note(voice, draw, pitch, length, rate))
     first, last = effects.audible_span(dry, rate)
     dry = effects.tilt(effects.soften_edges(dry[first:last], rate), slope, rate)
-    start = int(draw.integers(0, samples - dry.size + 1))
+    start = inside[0] + int(draw.integers(0, inside[1] - inside[0] - dry.size + 1))
     wet = effects.convolve(dry, response)[: samples - start]
     span = slice(start, start + dry.size)
     stem = np.zeros(samples, np.float32)

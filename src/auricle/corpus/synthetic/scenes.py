@@ -61,7 +61,7 @@ def write_scenes(
         clips: number of clips.
         seconds: length of a clip.
         seed: of all random choices.
-        kind: `scenes` (several events a clip) or `single` (one).
+        kind: `scenes` (several events a clip), `single` (one) or `calls` (of one class, see `ScenesConfig`).
         rate: sample rate in Hz.
         train_folds: number of folds whose clips train, see `ScenesConfig`.
         progress: show a progress bar on standard error.
