@@ -185,7 +185,7 @@ class Predictor:
         if head.kind == "regression":
             return None
         if head.kind == "anomaly" and not head.thresholds and given is None:
-            raise ConfigError("the model has no threshold of anomalies; set --threshold, or fit it anew")
+            raise ConfigError("the model has no threshold of anomalies; give one, or fit the model anew")
         own = head.thresholds or ((0.0 if head.single else 0.5),) * len(head.classes)
         return np.asarray(own if given is None else (given,) * len(own), dtype=np.float32)
 
