@@ -2,15 +2,17 @@
 
     python benchmarks/answers.py make    --data CORPORA --work WORK
     python benchmarks/answers.py detect  --work WORK --model RUN [--birdnet PYTHON MODEL.tflite] --out RESULTS
+    python benchmarks/answers.py anomaly --data CORPORA --work WORK --model RUN --out RESULTS
     python benchmarks/answers.py memory  --work WORK --out RESULTS
 
 `make` writes recordings from real corpora: songs of Bengalese finches at 10, 5, 0 and -5 dB in a background of ESC-50
 clips (two at a time, without rooster and hen), at 22.05 kHz. Five recordings of four minutes hold the twenty marked
 calls; two recordings, together 2 h 5 min, hold calls of other days in other background clips. `detect` fits and
 predicts with the model, its random weights, log-mel statistics and, where its environment is named, BirdNET's
-embedding (`answers_birdnet.py`); everything but the encoder is the same. Processor time is that of `auricle predict`,
-decoding included, on one thread. `memory` measures the peak of a process that predicts ten minutes and 2 h 5 min in one
-file, with the model of `detect`.
+embedding (`answers_birdnet.py`); everything but the encoder is the same.
+Processor time is that of `auricle predict`, decoding included, on one thread. `memory` measures the peak of a process
+that predicts ten minutes, and 2 h 5 min in one file, with the model of `detect`. `anomaly` takes each of four machines
+of ESC-50 as normal in turn: other classes, and the machine with another sound at 0 and -6 dB, are anomalies.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ RATE, CALL, WINDOW = 22050, 2.0, 3.0
 LEVELS = (10.0, 5.0, 0.0, -5.0)
 BLOCK = 300.0  # seconds of a bootstrap unit
 NOT_BACKGROUND = ("rooster", "hen")
+SEEDS = 3  # of random weights
+MACHINES = ("vacuum_cleaner", "engine", "chainsaw", "helicopter")
 
 
 def songs(corpus: Corpus, days: set[str], draw: np.random.Generator) -> list[np.ndarray]:
@@ -173,8 +177,11 @@ def _share(hits: int, count: int) -> dict[str, Any]:
 def encoders(run: str, birdnet: list[str] | None, only: list[str]) -> Iterator[tuple[str, Model]]:
     opened = auricle.load(run, device="cpu")
     yield "ours", opened
-    for control in controls(opened.encoder, ("random", "log-mel")):
-        yield control.role, Model(control.encoder, None, Path("runs") / control.role)
+    for seed in range(SEEDS):
+        (control,) = controls(opened.encoder, ("random",), seed=seed)
+        yield f"random-{seed}", Model(control.encoder, None, Path("runs") / f"random-{seed}")
+    (control,) = controls(opened.encoder, ("log-mel",))
+    yield "log-mel", Model(control.encoder, None, Path("runs") / "log-mel")
     if birdnet and (not only or "birdnet" in only):
         os.environ["BIRDNET_PYTHON"], os.environ["BIRDNET_MODEL"] = birdnet
         yield "birdnet", Model(open_callable("answers_birdnet:BirdNET"), None, Path("runs/birdnet"))
@@ -206,12 +213,66 @@ def detect(work: Path, run: str, birdnet: list[str] | None, out: Path, only: lis
             **scored(read_predictions(table).to_pylist(), truth, threshold),
             "fit_processor_seconds": round(fit_seconds, 1), "predict_processor_seconds": round(seconds, 1),
             "recording_hours_per_processor_hour": round(hours * 3600 / seconds, 1),
-            "head": fitted.fitted.form, "expected": fitted.card.get("expected"),
+            "head": fitted.fitted.form, "probe": fitted.card.get("probe"),
         }  # fmt: skip
         if name == "birdnet" and birdnet:
             result["alone"] = _birdnet_alone(work, birdnet)
         (out / f"detect-{name}.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
         print(name, json.dumps(result, default=str))
+
+
+def anomaly(data: Path, work: Path, run: str, out: Path, rate: float = 0.1) -> None:
+    """Each machine in turn is normal: models of clips of folds 1 to 3, windows of 1 s of folds 4 and 5 scored."""
+    both = {name: auricle.open_corpus(data / name) for name in ("esc10", "esc50_dev20")}
+    clips = [(clip, corpus) for corpus in both.values() for clip in corpus]
+    result: dict[str, Any] = {"stated_false_alarms": rate, "machines": {}}
+    for machine in MACHINES:
+        draw = np.random.default_rng(0)
+        corpus = next(corpus for clip, corpus in clips if machine in clip.labels)
+        train = corpus.filter(lambda clip, name=machine: name in clip.labels and clip.fold in (1, 2, 3))
+        waves = {
+            part: [c.audio(clip.index, 16000) for clip, c in clips if clip.fold in (4, 5) and keep(clip)]
+            for part, keep in (
+                ("normal", lambda clip, name=machine: name in clip.labels),
+                ("other", lambda clip, name=machine: name not in clip.labels),
+            )
+        }  # fmt: skip
+        others = [waves["other"][i] for i in draw.permutation(len(waves["other"]))[:80].tolist()]
+        mixed = []
+        for i, wave in enumerate(waves["normal"]):
+            for level in (0.0, -6.0):
+                other = others[(2 * i + (level < 0)) % len(others)]
+                gain = np.sqrt(np.mean(wave**2)) / (np.sqrt(np.mean(other**2)) + 1e-4) * 10 ** (level / 20)
+                n = min(len(wave), len(other))
+                mixed.append(wave[:n] + gain * other[:n])
+        folder = work / "anomaly" / machine
+        for part, some in (("normal", waves["normal"]), ("other", others[:40]), ("mixed", mixed)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            for i, wave in enumerate(some):
+                soundfile.write(folder / part / f"{i}.wav", wave / max(1.0, float(np.abs(wave).max())), 16000)
+        result["machines"][machine] = {"normal_clips": len(train), "encoders": {}}
+        for name, model in encoders(run, None, []):
+            fitted = auricle.fit(
+                model, data=train, out=work / "models" / f"{machine}-{name}", task="folder_anomaly", segment=1.0,
+                false_alarms=rate, overwrite=True, device="cpu", progress=False,
+            )  # fmt: skip
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for part in ("normal", "other", "mixed"):
+                table = work / f"anomaly-{part}.parquet"
+                auricle.predict(fitted, folder / part, table, segment=1.0, overwrite=True, device="cpu", progress=False)
+                rows[part] = read_predictions(table).to_pylist()
+            result["machines"][machine]["encoders"][name] = {
+                "false_alarms": _share(sum(r["anomalous"] for r in rows["normal"]), len(rows["normal"])),
+                **{f"auc_{part}": round(_auc(rows["normal"], rows[part]), 3) for part in ("other", "mixed")},
+                **{f"found_{part}": _share(sum(r["anomalous"] for r in rows[part]), len(rows[part]))
+                   for part in ("other", "mixed")},
+            }  # fmt: skip
+            print(machine, name, json.dumps(result["machines"][machine]["encoders"][name]))
+    (out / "anomaly.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _auc(normal: list[dict[str, Any]], other: list[dict[str, Any]]) -> float:
+    return float(roc_auc_score([0] * len(normal) + [1] * len(other), [row["score"] for row in (*normal, *other)]))
 
 
 _PEAK = """
@@ -261,7 +322,7 @@ def _csv(path: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("make", "detect", "memory"))
+    parser.add_argument("step", choices=("make", "detect", "anomaly", "memory"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model")
@@ -271,6 +332,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.step == "make":
         make(args.data, args.work)
+    elif args.step == "anomaly":
+        anomaly(args.data, args.work, args.model, args.out)
     elif args.step == "memory":
         memory(args.work, args.out)
     else:

@@ -119,7 +119,7 @@ def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
     rows = [(name, 0.0, 1.0, "owl", 0.5) for name in names]
     write_predictions(tmp_path / "in" / "x.audacity", [table(rows)])
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-    found = [p for p in (tmp_path / "in").rglob("*") if p.is_file()]
+    found = [p for p in (tmp_path / "in").rglob("*.txt") if p.is_file()]
     assert len(found) == len(names)
     assert all(path.read_text() == "0.0\t1.0\towl\n" for path in found)
 
@@ -149,3 +149,18 @@ def test_another_table_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.csv").write_text(content)
     with pytest.raises(CorpusError, match=r"x\.csv can't be read as a table of predictions .*predict again"):
         read_predictions(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("ending", [".raven", ".audacity"])
+def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"season{ending}"
+    out.mkdir()
+    (out / "notes.txt").write_text("a week of work")
+    with pytest.raises(StorageError, match=r"holds notes\.txt, and is no folder of predictions; choose another name"):
+        write_predictions(out, [table(ROWS)])
+    assert (out / "notes.txt").read_text() == "a week of work"
+    ours = tmp_path / f"ours{ending}"
+    for rows in (ROWS, ROWS[:1]):
+        write_predictions(ours, [table(rows)])
+    assert len(list(ours.rglob("*.txt"))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([ours.name, out.name])

@@ -131,3 +131,25 @@ def test_linear_maps_are_the_classifiers(n: int, single: bool, classes: int) -> 
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     cosines = (unit @ centroid.weight.T + centroid.bias) / 10
     np.testing.assert_allclose(cosines, CentroidConfig().scores(known, asked, None), atol=1e-6)
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("goal", ["f1", "recall=0.9", "precision=0.8"])
+def test_what_thresholds_reach_is_what_decisions_reach(goal: str, single: bool) -> None:
+    generator = np.random.default_rng(0)
+    scores = generator.dirichlet(np.ones(3), 200)
+    truth = np.arange(3) == np.array([generator.choice(3, p=row) for row in scores])[:, None]
+    thresholds, facts = choose_thresholds(scores, truth, Goal.read(goal), ["a", "b", "c"], single=single)
+    said = decided(scores, thresholds, single=single)
+    for c, fact in enumerate(facts):
+        hits = (said[:, c] & truth[:, c]).sum()
+        assert fact["recall"] == pytest.approx(hits / truth[:, c].sum())
+        assert fact["precision"] == pytest.approx(hits / said[:, c].sum())
+
+
+def test_a_class_that_is_never_the_best_reaches_nothing() -> None:
+    scores = np.array([[0.6, 0.4]] * 4)
+    truth = np.array([[True, False], [True, False], [False, True], [False, True]])
+    thresholds, facts = choose_thresholds(scores, truth, Goal(), ["a", "b"], single=True)
+    assert thresholds[1] == 0.5
+    assert (facts[1]["reached"], facts[1]["positives"]) == (False, 2)

@@ -138,7 +138,7 @@ def test_settings_that_do_not_fit_are_refused(owl: Path) -> None:
         (tone_model(segment=1.0), {"shortest": 1.0}, "windows are not joined; set --merge"),
         (tone_model("events", segment=1.0), {"hop": 2.0}, "leave frames out; set --hop to at most 1"),
         (tone_model("verification", classes=()), {}, "has no scores of windows; call `enrol`"),
-        (tone_model("anomaly", LoudHead, thresholds=()), {}, "has no threshold of anomalies; set --threshold"),
+        (tone_model("anomaly", LoudHead, thresholds=()), {}, "has no threshold of anomalies; give one"),
         (tone_model("sequence"), {}, "has no scores of windows"),
         (tone_model(), {"segment": 0.0}, "segment is 0"),
         (tone_model(), {"merge": -1.0}, "merge is -1"),

@@ -257,7 +257,7 @@ def test_an_interrupted_command_is_continued(
     assert (stopped.value, stopped.low, stopped.high) == (whole.value, whole.low, whole.high)
 
 
-@executes("expected no file, or the vectors of these clips by this model")
+@executes("Choose another --out, or add --overwrite to replace the file")
 def test_a_table_of_other_vectors_is_replaced_or_another_written(auricle: Command, tmp_path: Path) -> None:
     data, other = tones(tmp_path / "data"), tones(tmp_path / "other", 4)
     words = ["embed", "remedy_encoders:Bands", "--out", "v.csv", "--data"]

@@ -47,6 +47,11 @@ class LibraryRecord:
         stores: descriptions of the stores of the audio, which rows refer to by number.
         next_id: no row has, or ever had, this id or a greater one, unless it was added since.
         approximate: the approximate search that a large library has; None: every search is exact.
+
+    Examples:
+        >>> record = LibraryRecord("runs/mine", "mine", "0f1e", "encoder", rate=16000, width=512, segment=5.0)
+        >>> record.hop is None, record.approximate is None
+        (True, True)
     """
 
     model: str | None

@@ -22,13 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auricle.config import nearest
-from auricle.errors import ConfigError, CorpusError
+from auricle.errors import ConfigError, CorpusError, StorageError
 from auricle.models.prediction_rows import REASONS, SCHEMA, table_schema
 from auricle.storage import csv_lines, disk_errors, read_cell, replacing
 from auricle.tokens.embedding_files import REMEDY
 
 # One file per recording, in a folder.
 FOLDERS = (".raven", ".audacity")
+# Marks such a folder as ours, to be replaced by later predictions of its name.
+WRITTEN = ".auricle"
 RAVEN_COLUMNS = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Begin File", "Annotation", "Score"),
@@ -73,7 +75,7 @@ def write_predictions(
 
     Raises:
         ConfigError: there is no format of this ending.
-        StorageError: the disk is full, or the path can't be written.
+        StorageError: the disk is full, the path can't be written, or is a folder of other files.
     """
     ending = check_table_ending(out)
     rows = 0
@@ -91,14 +93,35 @@ def write_predictions(
             with replacing(out, REMEDY) as partial, partial.open("wb") as stream:
                 WRITERS[ending](stream, counted(), schema)
             return rows
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        folder = _Folder(out, raven=ending == ".raven", highest=highest)
+        _check_folder(out)
+        # Written beside its place: a kill leaves the old folder, or none, and never half of the new one.
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        folder = _Folder(partial, raven=ending == ".raven", highest=highest)
         for chunk in counted():
             folder.add(chunk)
         for file in files:
             folder.open(file)
+        (partial / WRITTEN).write_text("Made by auricle; a prediction with the same name replaces this folder.\n")
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
     return rows
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to replace a folder that is not one of predictions.
+
+    Raises:
+        StorageError: naming what it holds.
+    """
+    if out.exists() and not (out / WRITTEN).is_file():
+        held = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else [out.name]
+        if held:
+            raise StorageError(
+                f"{out} holds {', '.join(held)}, and is no folder of predictions; choose another name for --out"
+            )
 
 
 def read_predictions(path: Path | str) -> pa.Table:

@@ -185,7 +185,7 @@ class Predictor:
         if head.kind == "regression":
             return None
         if head.kind == "anomaly" and not head.thresholds and given is None:
-            raise ConfigError("the model has no threshold of anomalies; set --threshold, or fit it anew")
+            raise ConfigError("the model has no threshold of anomalies; give one, or fit the model anew")
         own = head.thresholds or ((0.0 if head.single else 0.5),) * len(head.classes)
         return np.asarray(own if given is None else (given,) * len(own), dtype=np.float32)
 
@@ -250,8 +250,10 @@ class Predictor:
                 continue
             places = np.argsort(-scores, kind="stable") if self.thresholds is not None else np.arange(len(scores))
             if self.thresholds is not None:
+                # Of one label a clip only the highest can be said, as its thresholds and its expected performance were
+                # made; `top` asks for more.
+                places = places[: self.config.top or (1 if head.single else None)]
                 places = places[scores[places] >= self.thresholds[places]]
-                places = places[: self.config.top or (1 if head.single and not head.thresholds else None)]
             kept += [(window.row, window.begin, window.end, int(c), scores[c], *near) for c in places]
         names = [*NUMBERS, "score", *(("nearest", "nearest_distance") if head.kind == "anomaly" else ())]
         columns = {name: [row[i] for row in kept] for i, name in enumerate(names)}

@@ -15,8 +15,9 @@ from auricle.models.calibration import Calibration, Method
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 _LEAST = 1e-7
-# Fewer positive or negative clips of a class than this make steps of an isotonic line, not a line.
-_STEPS = 30
+# Fewer positive or negative clips of a class than this make few steps of an isotonic line: scores that differ become
+# equal, and their order is lost.
+_STEPS = 100
 _BINS = 10
 # Prior deviations 0.5 of the logarithm of the scale and 1 of the shift: a few clips that are all right must not make
 # every score certain.

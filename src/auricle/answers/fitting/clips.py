@@ -83,6 +83,7 @@ def fit_clips(setup: Setup) -> Fitted:
         truth,
         setup.goal,
         targets.classes,
+        single=single,
     )
     details = {"goal": str(setup.goal)}
     head = replace(head, calibration=calibration, thresholds=thresholds, details=details)
@@ -148,7 +149,7 @@ def _round(setup: Setup, trainer: ClipTrainer, probes: dict[str, Config], fold: 
     head = trainer.at(probes[best], known, options[best].setting, lambda share: report((len(probes) + share) / steps))
     whole = replace(head, calibration=calibration)
     thresholds, _ = choose_thresholds(
-        whole.finished(torch.from_numpy(valid)).numpy(), truth, setup.goal, targets.classes
+        whole.finished(torch.from_numpy(valid)).numpy(), truth, setup.goal, targets.classes, single=single
     )
     scores = trainer.scores(whole, fold.test)
     return _Round(options, best, trainer.scores(head, fold.test), scores, decided(scores, thresholds, single))

@@ -58,7 +58,7 @@ class Goal:
 
 
 def choose_thresholds(
-    scores: NDArray[np.floating], truth: Truth, goal: Goal, classes: Sequence[str]
+    scores: NDArray[np.floating], truth: Truth, goal: Goal, classes: Sequence[str], *, single: bool = False
 ) -> tuple[tuple[float, ...], list[dict[str, Any]]]:
     """Choose one threshold a class; a score at or above it says that the class is there.
 
@@ -71,19 +71,29 @@ def choose_thresholds(
         truth: `(n, C)` labels.
         goal: what is wanted.
         classes: C names.
+        single: one label a clip: only the class with the highest score can be said (see `decided`).
 
     Returns:
         The thresholds, and for each class what it reaches on these clips, JSON-ready.
     """
-    made = [_of_class(scores[:, c], truth[:, c], goal) for c in range(len(classes))]
+    said = np.ones_like(truth, dtype=bool)
+    if single:
+        said = np.arange(len(classes)) == scores.argmax(1)[:, None]
+    made = [
+        _of_class(scores[said[:, c], c], truth[said[:, c], c], goal, int(truth[:, c].sum()))
+        for c in range(len(classes))
+    ]
     facts = [{"class": name, **fact} for name, (_, fact) in zip(classes, made, strict=True)]
     return tuple(threshold for threshold, _ in made), facts
 
 
-def _of_class(scores: NDArray[np.floating], truth: Truth, goal: Goal) -> tuple[float, dict[str, Any]]:
-    positives = int(truth.sum())
+def _of_class(scores: NDArray[np.floating], truth: Truth, goal: Goal, positives: int) -> tuple[float, dict[str, Any]]:
+    """Choose the threshold of a class from the clips `(n,)` on which it can be said; `positives` are of all clips."""
     if not positives:
         return 0.5, {"threshold": 0.5, "reached": False, "why": "no validation clip of this class: 0.5"}
+    if not len(scores):
+        why = "on no validation clip the class with the highest score: 0.5"
+        return 0.5, {"threshold": 0.5, "reached": False, "positives": positives, "why": why}
     order = np.argsort(-scores, kind="stable")
     ranked, hits = np.asarray(scores, dtype=np.float64)[order], truth[order].cumsum()
     said = np.arange(1, len(order) + 1)
