@@ -123,8 +123,8 @@ def test_thirty_labels_by_keys_change_the_ranking(library: Path, made: tuple[Pat
             label = labelling.log.label_of(place)
             assert label is not None
             assert label.classes == (("owl",) if "owl" in made[1][place] else ())
-            if number in (12, 25):
-                # Fitted after ten labels, without a key.
+            if number in (20, 29):
+                # Fitted after every ten labels, without a key.
                 tab.until(lambda: bool(tab.ranking()) and tab.ranking() not in rankings)
                 rankings.append(tab.ranking())
         tab.until(lambda: tab.text("#counts").startswith("30 labels of 200 segments · 6 in the random sample"))
