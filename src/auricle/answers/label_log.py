@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from auricle.errors import StorageError
+from auricle.errors import ConfigError, StorageError
 from auricle.storage import append_line, sealed, unseal
 from auricle.words import counted
 
 NAME = "labels.jsonl"
 # How a segment came to be labelled. `held_out` is the random sample that detectors are scored on and never trained on.
 Origin = Literal["margin", "similar", "highest", "random", "first", "held_out"]
+MOST_CLASSES = 9  # one key each
 _BEGIN = b'{"number"'  # of each line
 _REMEDY = "free some space; the label was not saved, all earlier ones are"
 
@@ -268,3 +269,23 @@ def _whole(line: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes to label, each once.
+
+    Raises:
+        ConfigError: there is none, more than nine, or an odd one.
+    """
+    classes = tuple(dict.fromkeys(name.strip() for name in names))
+    if not classes:
+        raise ConfigError("no class is named; expected what to label, such as --classes owl")
+    if len(classes) > MOST_CLASSES:
+        raise ConfigError(
+            f"there are {len(classes)} classes ({', '.join(classes)}); expected at most {MOST_CLASSES}, one key each: "
+            "label the others with another file (--labels)"
+        )
+    odd = [name for name in classes if not name or ";" in name or any(ord(sign) < 32 for sign in name)]
+    if odd:
+        raise ConfigError(f"{odd[0]!r} is no name of a class; expected text without semicolons and control characters")
+    return classes

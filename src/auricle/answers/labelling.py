@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from auricle.answers.label_estimate import Estimate, draw_probabilities, draw_weights, estimate
 from auricle.answers.label_fit import Detectors, Scale, fit_detectors
-from auricle.answers.label_log import Draw, Label, LabelLog, Origin
+from auricle.answers.label_log import Draw, Label, LabelLog, Origin, checked_classes
 from auricle.answers.label_segments import HELD_OUT, Segments
 from auricle.answers.library import Library
 from auricle.config import nearest
@@ -20,7 +20,6 @@ from auricle.errors import ConfigError
 from auricle.words import counted
 
 Way = Literal["margin", "similar", "highest", "random"]
-MOST_CLASSES = 9  # one key each
 THRESHOLD = 0.5
 # Detectors are fitted after each of the first labels, then after every so many.
 FIRST, EVERY = 5, 10
@@ -69,7 +68,7 @@ class Labelling:
 
     def __init__(self, library: Library, log: LabelLog, classes: Sequence[str] = (), first: Sequence[int] = ()) -> None:
         self.library, self.log = library, log
-        self.classes = _checked_classes([*log.classes, *classes])
+        self.classes = checked_classes([*log.classes, *classes])
         self.segments = Segments(library)
         self.notes = list(log.damage)
         self.detectors: Detectors | None = None
@@ -338,18 +337,3 @@ class Labelling:
         return estimate(
             np.array([w for w, _, _ in decided]), truth, scores[rows] >= threshold, skipped=len(known) - len(decided)
         )
-
-
-def _checked_classes(names: Sequence[str]) -> tuple[str, ...]:
-    classes = tuple(dict.fromkeys(name.strip() for name in names))
-    if not classes:
-        raise ConfigError("no class is named; expected what to label, such as --classes owl")
-    if len(classes) > MOST_CLASSES:
-        raise ConfigError(
-            f"there are {len(classes)} classes ({', '.join(classes)}); expected at most {MOST_CLASSES}, one key each: "
-            "label the others with another file (--labels)"
-        )
-    odd = [name for name in classes if not name or ";" in name or any(ord(sign) < 32 for sign in name)]
-    if odd:
-        raise ConfigError(f"{odd[0]!r} is no name of a class; expected text without semicolons and control characters")
-    return classes
