@@ -61,7 +61,7 @@ def divisible(card: TaskCard, corpus: Corpus) -> tuple[TaskCard, Corpus]:
     if kept < _LEAST:
         raise CorpusError(
             f"a class is in {counted(min(holders), 'source')} only, whose windows overlap too much to be divided into "
-            f"{_LEAST} parts; expected calls of {_LEAST} recordings, or --hop as long as --segment"
+            f"{_LEAST} parts; expected windows that do not overlap"
         )
     if touching.any():
         gone = int(touching.sum())
