@@ -18,11 +18,12 @@ from auricle.answers.fit import fit
 from auricle.cli import main
 from auricle.corpus.table import Corpus, Event
 from auricle.encoders.frozen import FrozenEncoder
-from auricle.errors import AuricleError, ConfigError, CorpusError, StorageError
+from auricle.errors import AuricleError, CheckpointError, ConfigError, CorpusError, StorageError
 from auricle.models import Model, load
 from auricle.models.clip_heads import LinearHead, ProbedHead
 from auricle.probes import SearchConfig
 from auricle.tasks.card import TaskCard
+from auricle.training.lock import RunLock
 
 QUICK = SearchConfig(epochs=4, lr=(0.01,), weight_decay=(0.0,), halving=(), min_batches=2)
 HOW: dict[str, Any] = {"device": "cpu", "progress": False, "search": QUICK}
@@ -111,6 +112,39 @@ def test_calls_in_long_recordings_become_windows(model: Model, tones: Callable[.
     notes = " ".join(owl.card["notes"])
     assert "1 skipped" in notes or "begin after the end" in notes  # the call at 5 s of a recording of 0.5 s
     assert "background windows of the same recordings" in notes
+
+
+def test_marked_calls_of_recordings_in_folders_of_sites(
+    model: Model, tones: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    plain = tones(12)
+    files = plain.column("file")
+    columns = {"file": files, "seconds": plain.column("seconds"), "label": ["north", "south"] * 6}
+    events = [Event(file, 0.0, 0.2, ("owl", "fox", "rain")[i % 3]) for i, file in enumerate(files)]
+    marked = Corpus.from_columns(columns, root=plain.root, events=events)
+    made = fit(model, data=marked, out=tmp_path / "a", segment=0.2, **HOW)
+    assert made.classes == ("fox", "owl", "rain")
+    assert "the labels of whole clips were not" in " ".join(made.card["notes"])
+    made = fit(model, data=marked, out=tmp_path / "b", **HOW)
+    assert made.classes == ("north", "south")
+    assert "the marked calls were not (they need --segment)" in " ".join(made.card["notes"])
+
+
+def test_no_work_is_deleted_after_its_lock_is_released(
+    model: Model, tones: Callable[..., Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.rmtree
+    held: list[str] = []
+
+    def delete(folder: Path, **how: Any) -> None:
+        with pytest.raises(CheckpointError, match="by another process"):
+            RunLock(Path(folder), "work by another process")
+        held.append(Path(folder).name)
+        real(folder, **how)
+
+    monkeypatch.setattr("auricle.answers.fit.shutil.rmtree", delete)
+    fit(model, data=tones(30), out=tmp_path / "owl", probes=["centroid"], **HOW)
+    assert held == [".owl.fit"]
 
 
 @pytest.mark.parametrize(

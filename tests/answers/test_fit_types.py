@@ -97,6 +97,18 @@ def test_numbers(probe: str, model: Model, tones: Callable[..., Corpus], tmp_pat
         assert made.card["expected"]["metrics"]["r2"] > 0.8
 
 
+def test_probes_of_numbers_are_compared_by_the_metric_of_the_task(
+    model: Model, tones: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    corpus = tones(30, pitch=[250.0, 1000.0, 3500.0] * 10)
+    card = TaskCard(name="pitch", folds=3, label="pitch", metric="mae", rule=RegressionRule())
+    made = fit(model, data=corpus, out=tmp_path / "m", task=card, probes=["ridge", "linear"], **HOW)
+    found = made.card["probe"]
+    assert found["metric"] == found["chosen"]["metric"] == "mae"
+    assert found["name"] == min(found["candidates"], key=found["candidates"].get)
+    assert found["candidates"]["ridge"] > 1  # an error in Hz, no share of the variance
+
+
 def test_texts(model: Model, tones: Callable[..., Corpus], tmp_path: Path) -> None:
     corpus = tones(24, transcript=["ab", "ba", "aab"] * 8)
     card = TaskCard(name="texts", folds=3, label="transcript", rule=SequenceRule())

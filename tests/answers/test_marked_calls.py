@@ -166,3 +166,36 @@ def test_one_recording_is_divided_into_parts_without_sharing_windows(tmp_path: P
     assert len(parts) == card.folds == 5
     spans = sorted((min(starts), max(starts)) for starts in parts.values())
     assert all(one[1] < two[0] for one, two in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("calls", [7, 9, 20])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_call_is_in_two_parts_of_a_recording(calls: int, seed: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(seed)
+    onsets = 5 + 12 * np.arange(calls) + draw.uniform(0, 3, calls)
+    ends = onsets + draw.uniform(0.5, 7, calls)
+    folder = recordings(tmp_path / "m", 12.0 * calls + 20, ("a.wav",))
+    events = [Event("a.wav", float(a), float(b), "owl") for a, b in zip(onsets, ends, strict=True)]
+    corpus = Corpus.from_columns({"file": ["a.wav"], "seconds": [12.0 * calls + 20]}, root=folder, events=events)
+    card, cut = divisible(TaskCard(name="owls", labels="multi"), label_windows(corpus, segment=3.0, background=True))
+    assert 3 <= card.folds <= 5
+    parts: dict[str, list[tuple[float, float]]] = {}
+    for clip in cut:
+        parts.setdefault(str(clip.source), []).append((clip.start, clip.start + clip.seconds))
+    heard = [{i for i in range(calls) for a, b in spans if onsets[i] < b and ends[i] > a} for spans in parts.values()]
+    assert sum(map(len, heard)) == len(set().union(*heard)) == calls
+    for one, two in itertools.combinations(parts.values(), 2):
+        assert max(b for _, b in one) <= min(a for a, _ in two) or max(b for _, b in two) <= min(a for a, _ in one)
+
+
+def test_calls_without_a_pause_are_divided_all_the_same_and_a_note_says_so(tmp_path: Path) -> None:
+    events = [Event("a.wav", 0.0, 8.0, "owl")]
+    made = label_windows(marked(tmp_path / "m", events), segment=1.0, background=True)
+    card, cut = divisible(TaskCard(name="owls", labels="multi"), made)
+    assert card.folds >= 3
+    assert "one call may be in two parts" in " ".join(cut.notes)
+    spans: dict[str, list[float]] = {}
+    for clip in cut:
+        spans.setdefault(str(clip.source), []).append(clip.start)
+    ordered = sorted((min(starts), max(starts) + 1) for starts in spans.values())
+    assert all(one[1] <= two[0] for one, two in itertools.pairwise(ordered))

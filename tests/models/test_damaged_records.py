@@ -28,6 +28,7 @@ from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.search.config import SearchConfig
 from auricle.probes.search.search import Labelled, fit_probe
+from auricle.storage import write_atomic
 from auricle.tokens.token_set import TokenSet
 
 
@@ -172,6 +173,28 @@ def test_what_was_changed_is_refused(tmp_path: Path) -> None:
     card.write_text(json.dumps(shown))
     with pytest.raises(CheckpointError, match=r"only its model.json: copy the whole folder"):
         load(path.parent)
+
+
+def test_a_kill_while_a_model_is_replaced_leaves_one_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the writes is the last."""
+    real = write_atomic
+    for writes in range(2):
+        path = model(tmp_path / str(writes))
+        done: list[Path] = []
+
+        def killed(file: Path, data: bytes, writes: int = writes, done: list[Path] = done) -> None:
+            if len(done) == writes:
+                raise KeyboardInterrupt
+            done.append(file)
+            real(file, data)
+
+        monkeypatch.setattr("auricle.models.folder.write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_linear(path.parent, toy(), ("x", "y"))
+        monkeypatch.setattr("auricle.models.folder.write_atomic", real)
+        assert load(path.parent, device="cpu").classes == (("ä", "b c"), ("x", "y"))[writes]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import importlib
 import json
 import pkgutil
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from toy_pretraining import toy_recipe, write_corpus
 import auricle
 from auricle.cli import main
 from auricle.config import Config
-from auricle.errors import AuricleError
+from auricle.errors import AuricleError, ConfigError
 from auricle.models import load
 from auricle.models.folder import checksum
 from auricle.recipes import load_recipe, pretrain, random_control, resume
@@ -176,6 +177,27 @@ def test_no_fitted_model_gives_trust(trusted: object, run: Path, trap: Path, tmp
             with pytest.raises(AuricleError, match=r"can't be read: |data does not decide"):
                 load(folder)
     assert not (trap / "mark").exists()
+
+
+def test_a_fitted_model_imports_no_code_that_only_its_folder_names(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'mark')!r}).touch()\n"
+        "class Mean:\n    rate, width = 8000, 1\n    def __call__(self, wave):\n        return wave.mean(1, True)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = load("stranger:Mean", device="cpu").encoder
+    folder = save_linear(tmp_path / "fitted", own, ("a", "b"))
+    monkeypatch.delitem(sys.modules, "stranger")
+    (tmp_path / "mark").unlink()
+    with pytest.raises(
+        ConfigError, match=r"stranger:Mean; expected --trust-remote-code \(Python: trust_remote_code=True\)"
+    ):
+        load(folder, device="cpu")
+    assert not (tmp_path / "mark").exists()
+    assert load(folder, device="cpu", trust_remote_code=True).classes == ("a", "b")
+    assert (tmp_path / "mark").exists()
 
 
 def test_what_a_checkpoint_says_beside_its_weights_is_not_read(run: Path, trap: Path, tmp_path: Path) -> None:

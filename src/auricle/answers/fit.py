@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from auricle.answers.fitting.clips import fit_clips
 from auricle.answers.fitting.comparing import fit_anomaly, fit_verification, plan_normal
 from auricle.answers.fitting.dividing import divisible
 from auricle.answers.fitting.goals import Goal
-from auricle.answers.fitting.marked import label_windows, with_annotations
+from auricle.answers.fitting.marked import has_calls, label_windows, with_annotations
 from auricle.answers.fitting.setup import Fitted, Setup
 from auricle.config import Config
 from auricle.corpus.reading import read_notes
@@ -143,6 +144,14 @@ def fit(
     check_savable(opened.encoder)
     if isinstance(card.rule, ClipsRule):
         marked = corpus.event_table is not None and (background or labels_format is not None or not any(corpus.labels))
+        if not marked and any(corpus.labels) and has_calls(corpus, card.label):
+            # Names of folders are labels, too, and may be those of sites.
+            marked = segment is not None
+            used, unused = (
+                ("marked calls", "labels of whole clips") if marked else ("labels of whole clips", "marked calls")
+            )
+            how = "" if marked else " (they need --segment)"
+            corpus = replace(corpus, notes=(*corpus.notes, f"{used} were used, and the {unused} were not{how}"))
         card, corpus = _clips(card, corpus, marked, segment, hop, min_overlap, background, seed)
     elif segment is not None:
         corpus = corpus.segments(segment, hop)
@@ -193,9 +202,10 @@ def fit(
             "seconds": round(time.monotonic() - began, 1),
         }
         save_model(out, opened.encoder, fitted.head, card=facts)
-        (out / OLD_FILE).unlink(missing_ok=True)
-    shutil.rmtree(work, ignore_errors=True)
-    return load(out, device=device, precision=opened.encoder.precision)
+        # While it is locked: after that, another process may have begun there.
+        shutil.rmtree(work, ignore_errors=True)
+    # Code of the encoder's own was named by the caller, and runs already.
+    return load(out, device=device, precision=opened.encoder.precision, trust_remote_code=True)
 
 
 def _clips(

@@ -27,7 +27,7 @@ from auricle.errors import CheckpointError, ConfigError
 from auricle.models import clip_heads, frame_heads, vector_heads  # noqa: F401 - they register their heads
 from auricle.models.heads import Head
 from auricle.models.older import OLD_FILE, read_older
-from auricle.storage import write_atomic
+from auricle.storage import disk_errors, write_atomic
 from auricle.tensor_files import read_metadata, read_tensor_file, tensor_bytes
 from auricle.training.checkpoint import load_tensors
 
@@ -105,8 +105,11 @@ def save_model(
     tensors = {f"encoder.{key}": t for key, t in held.items()} | {f"head.{k}": t for k, t in head.tensors().items()}
     text = json.dumps(record, ensure_ascii=False)
     metadata = {_MARK: text, _SUM: checksum(text, tensors)}
-    folder = Path(folder)
-    write_atomic(folder / FILE, tensor_bytes(tensors, metadata))
+    folder, data = Path(folder), tensor_bytes(tensors, metadata)
+    # The card of the former model must not outlive it: a folder without one opens.
+    with disk_errors(folder):
+        (folder / CARD).unlink(missing_ok=True)
+    write_atomic(folder / FILE, data)
     write_atomic(folder / CARD, (json.dumps(_readable(record), indent=2, ensure_ascii=False) + "\n").encode())
     (folder / OLD_FILE).unlink(missing_ok=True)
     return folder
@@ -152,13 +155,15 @@ def read_card(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def open_folder(path: Path | str) -> Saved:
+def open_folder(path: Path | str, *, trust_remote_code: bool = False) -> Saved:
     """Open a fitted model.
 
     Args:
         path: its folder, or the `model.safetensors` in it; also what `auricle finetune` of earlier versions wrote.
+        trust_remote_code: import the `module:Class` that the folder names where the encoder is one.
 
     Raises:
+        ConfigError: the folder names one, which is not trusted.
         CheckpointError: there is none, it is damaged or was changed, or another version of auricle wrote it.
     """
     path = Path(path)
@@ -177,7 +182,7 @@ def open_folder(path: Path | str) -> Saved:
         else:
             record = json.loads(metadata[_MARK])
             _check(file, record, metadata, tensors)
-        return _rebuilt(file, record, tensors)
+        return _rebuilt(file, record, tensors, trust_remote_code)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(f"the record in {file} is damaged ({error!r}); fit the model again") from error
 
@@ -203,7 +208,7 @@ def _check(file: Path, record: Any, metadata: Mapping[str, str], tensors: Mappin
             )
 
 
-def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> Saved:
+def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor], trust: bool) -> Saved:
     try:
         settings: Any = None if record["encoder"] is None else Config.from_json(record["encoder"])
         frontend = FrontEndConfig.from_json(record["frontend"]).build()
@@ -214,6 +219,11 @@ def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> 
             "import its module first (auricle --plugin MODULE ...)"
         ) from error
     if settings is None:
+        if not trust:
+            raise ConfigError(
+                f"the model in {file.parent} runs Python code that its folder names, {record['opens']}; expected "
+                "--trust-remote-code (Python: trust_remote_code=True) from whoever trusts both"
+            )
         frozen: FrozenEncoder = open_callable(record["opens"]).reading(features)
         if frozen.weights != record["weights"]:
             raise CheckpointError(

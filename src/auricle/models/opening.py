@@ -236,7 +236,8 @@ def load(
             `auricle.encoders.callables`).
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `fp32`, `bf16` (autocast), or `auto`: bfloat16 on CUDA.
-        trust_remote_code: run the Python code of a Hub repository; only for `hf:`, and only if you trust its authors.
+        trust_remote_code: run the Python code of a Hub repository, or the `module:Class` that the folder of a fitted
+            model names; only for these two, and only if you trust their authors.
         step: which checkpoint of a run folder; None: the latest.
         features: what is read of the encoder: `recipe`, as the run's recipe says (of other models the output);
             `output`; `layers`, mean and deviation of all layers; or settings. A head keeps its own.
@@ -262,9 +263,11 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     named = ":" in what and not Path(what).exists()
     if step is not None and named:
         raise ConfigError(f"only a run folder has steps to choose from, and {what} is none; leave step out")
-    if trust_remote_code and not what.startswith(HUB):
+    fitted = None if named else _fitted(Path(what))
+    if trust_remote_code and fitted is None and not what.startswith(HUB):
         raise ConfigError(
-            f"trust_remote_code is for models of the Hub (hf:user/name), and {what} is none; leave it out"
+            f"trust_remote_code is for models of the Hub (hf:user/name) and fitted models, and {what} is none; leave "
+            "it out"
         )
     home = Path("runs") / what.replace(":", "-")
     if what.startswith(HUB):
@@ -274,9 +277,8 @@ def _open(what: str, trust_remote_code: bool, step: int | None) -> Model:
     if named:
         return Model(open_callable(what), None, home)
     path = Path(what)
-    fitted = _fitted(path)
     if fitted is not None:
-        saved = open_folder(fitted)
+        saved = open_folder(fitted, trust_remote_code=trust_remote_code)
         return Model(saved.encoder, saved.head, fitted, card=saved.card)
     checkpoint = path.parent if path.suffix == ".safetensors" and (path.parent / "training.json").is_file() else path
     # Results about a checkpoint belong to its run.

@@ -45,6 +45,10 @@ def fit_by_run(setup: Setup) -> Fitted:
         runs[name] = _run(setup, name, probe, setup.plan, report)
     means = {name: _validation(outcome) for name, outcome in runs.items()}
     first = next(iter(runs.values())).chosen[0]
+    metrics = {name: str(outcome.chosen[0].get("metric")) for name, outcome in runs.items()}
+    if len(set(metrics.values())) > 1:
+        pairs = ", ".join(f"{name} by {metric}" for name, metric in metrics.items())
+        raise ConfigError(f"the probes have validation scores of different metrics ({pairs}); expected one metric")
     sign = -1.0 if first.get("metric") in _LOWER else 1.0
     best = max(means, key=lambda name: -math.inf if means[name] is None else sign * float(means[name] or 0))
     kept: list[tuple[Any, dict[str, Any]]] = []

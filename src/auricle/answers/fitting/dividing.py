@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auricle.corpus.table import Corpus
 from auricle.errors import CorpusError
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import TEST, TRAIN
-from auricle.tasks.targets import labels_of, make_targets, source_groups
-from auricle.words import counted
+from auricle.tasks.targets import Targets, labels_of, make_targets, source_groups
+from auricle.words import counted, was
 
 _LEAST = 3  # training, validation and test need a source each
+_SAME = 1e-6  # seconds that rounding may add to an overlap
 _LEAST_CALLS = 4  # of a class, or what is chosen on one of them is measured on one other
 
 
@@ -21,7 +24,8 @@ def divisible(card: TaskCard, corpus: Corpus) -> tuple[TaskCard, Corpus]:
     """Return a task of labelled clips and its corpus so that they can be divided by source.
 
     Folds are as many as the rarest class has sources, at most the card's. Where that is fewer than three, consecutive
-    parts of each recording stand in for sources, and a note says so. Classes with too few clips are removed.
+    parts of each recording stand in for sources, and a note says so. A call is in one part, and windows that overlap
+    another part are excluded. Classes with too few clips are removed.
 
     Args:
         card: of labelled clips.
@@ -43,22 +47,73 @@ def divisible(card: TaskCard, corpus: Corpus) -> tuple[TaskCard, Corpus]:
         if folds < card.folds:
             notes.append(f"{folds} folds: a class is in {counted(folds, 'source')} only")
         return card.replace(folds=folds), _noted(corpus, notes)
-    parts = min(card.folds, int(targets.truth.sum(0).min()))
-    starts = np.asarray(corpus.column("start"), dtype=np.float64)[targets.rows]
-    names = np.full(len(corpus), None, dtype=object)
-    for group in np.unique(groups):
-        mine = np.flatnonzero(groups == group)
-        files = np.asarray(corpus.column("file"))[targets.rows[mine]]
-        mine = mine[np.lexsort((starts[mine], files))]
-        calls = targets.truth[mine].any(1).cumsum()
-        part = np.minimum(np.maximum(calls - 1, 0) * parts // max(int(calls[-1]), 1), parts - 1)
-        names[targets.rows[mine]] = [f"{group}, part {p + 1}" for p in part]
+    most = min(card.folds, int(targets.truth.sum(0).min()))
+    part, touching = _in_parts(corpus, targets, groups, most, whole=True)
+    kept = _folds(targets, groups, part, touching)
     notes.append(
-        f"a class is in {counted(min(holders), 'source')} only: {parts} consecutive parts of each were divided, so "
+        f"a class is in {counted(min(holders), 'source')} only: consecutive parts of each were divided, so "
         "that the expected performance is that on the same recordings; label calls of others to know it there"
     )
+    if kept < _LEAST:
+        part, touching = _in_parts(corpus, targets, groups, most, whole=False)
+        kept = _folds(targets, groups, part, touching)
+        notes.append("calls follow each other without a pause, so that one call may be in two parts")
+    if kept < _LEAST:
+        raise CorpusError(
+            f"a class is in {counted(min(holders), 'source')} only, whose windows overlap too much to be divided into "
+            f"{_LEAST} parts; expected windows that do not overlap"
+        )
+    if touching.any():
+        gone = int(touching.sum())
+        notes.append(f"{counted(gone, 'window')} that overlap{'s' * (gone == 1)} another part {was(gone)} excluded")
+    names = np.full(len(corpus), None, dtype=object)
+    names[targets.rows] = [f"{group}, part {p + 1}" for group, p in zip(groups, part, strict=True)]
     cut = corpus.with_column("source", [None if name is None else str(name) for name in names])
-    return card.replace(folds=parts, source="source"), _noted(cut, notes)
+    left = np.ones(len(corpus), dtype=bool)
+    left[targets.rows[touching]] = False
+    return card.replace(folds=min(most, kept), source="source"), _noted(cut.select(left), notes)
+
+
+def _in_parts(
+    corpus: Corpus, targets: Targets, groups: NDArray[Any], parts: int, whole: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the part of each clip of `targets`, and which clips share sound with another part.
+
+    Parts have about as many positive clips each. With `whole`, positive clips that overlap or abut are one call, which
+    is in one part. Of two that overlap, the one without a label is the one that is excluded, else the later one.
+    """
+    starts, seconds = (np.asarray(corpus.column(n), dtype=np.float64)[targets.rows] for n in ("start", "seconds"))
+    ends, files = starts + seconds, np.asarray(corpus.column("file"))[targets.rows]
+    positive = np.asarray(targets.truth.any(1))
+    part, touching = np.zeros(len(starts), dtype=np.int64), np.zeros(len(starts), dtype=bool)
+    for group in np.unique(groups):
+        mine = np.flatnonzero(groups == group)
+        mine = mine[np.lexsort((starts[mine], files[mine]))]
+        total, calls, now, last = max(int(positive[mine].sum()), 1), 0, 0, ("", -np.inf)
+        for row in mine:
+            if positive[row]:
+                if not (whole and files[row] == last[0] and starts[row] <= last[1] + _SAME):
+                    now = calls * parts // total
+                calls, last = calls + 1, (files[row], ends[row])
+            part[row] = now
+        for file in np.unique(files[mine]):
+            here = mine[files[mine] == file]
+            calling = here[positive[here]]
+            for row in here[~positive[here]]:
+                meets = (starts[calling] < ends[row] - _SAME) & (ends[calling] > starts[row] + _SAME)
+                touching[row] = bool((meets & (part[calling] != part[row])).any())
+            end, before, of = -np.inf, -np.inf, -1  # of all clips, of those of former parts, and the part at hand
+            for row in here[~touching[here]]:
+                if part[row] != of:
+                    before, of = end, part[row]
+                touching[row] = starts[row] < before - _SAME
+                end = end if touching[row] else max(end, ends[row])
+    return part, touching
+
+
+def _folds(targets: Targets, groups: NDArray[Any], part: NDArray[np.int64], touching: NDArray[np.bool_]) -> int:
+    """Return in how many parts the rarest class has a clip."""
+    return min(len({*zip(groups[held], part[held], strict=True)}) for held in (targets.truth.T & ~touching))
 
 
 def _without_rare(card: TaskCard, corpus: Corpus) -> tuple[TaskCard, Corpus, list[str]]:

@@ -115,6 +115,14 @@ def label_windows(
     return replace(made, event_table=None, notes=(*corpus.notes, *notes))
 
 
+def has_calls(corpus: Corpus, label: str) -> bool:
+    """Return whether the event table has calls with times and text in column `label`."""
+    table = corpus.event_table
+    if table is None or label not in table.column_names:
+        return False
+    return len(table.filter(pc.and_(pc.is_valid(table.column("onset")), pc.is_valid(table.column(label))))) > 0
+
+
 def with_annotations(corpus: Corpus, form: str, folder: Path | str | None = None) -> Corpus:
     """Return a corpus with the calls of annotation files that crowsetta reads, named as the recordings are.
 

@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from auricle.config import Config, Positive
 from auricle.corpus.table import Corpus
 from auricle.errors import AudioError, ConfigError, CorpusError
-from auricle.metrics.regression import r2
 from auricle.probes import FittedProbe, Labelled, ProbeConfig, SearchConfig, fit_probe, get_loss
 from auricle.probes.cost import head_macs
 from auricle.probes.registry import PROBES
+from auricle.probes.search.selection import default_metric, natural, score
 from auricle.tasks.card import TaskCard
 from auricle.tasks.folds import Fold, plan_corpus, training_means
 from auricle.tasks.regression.answers import RegressionPredictions
@@ -159,17 +159,21 @@ def _fit_ridge(
 ) -> Kept:
     x = tokens.pooled.astype(np.float32)
     check_finite(x, "clip")
-    tried = []
-    for strength in probe.strengths:
-        value = r2(truth[fold.valid], probe.predict(x[fold.train], truth[fold.train], x[fold.valid], strength))
-        tried.append({"setting": strength, "validation": value if math.isfinite(value) else None})
-    best = max(tried, key=lambda t: -math.inf if t["validation"] is None else t["validation"])
+    metric = job.training["search"].metric or default_metric(False, regression=True)
+    wanted = torch.from_numpy(truth[fold.valid, None])
+    said = [probe.predict(x[fold.train], truth[fold.train], x[fold.valid], strength) for strength in probe.strengths]
+    values = score(torch.from_numpy(np.stack(said)[..., None]), wanted, metric).tolist()
+    tried = [
+        {"setting": strength, "validation": natural(value, metric) if math.isfinite(value) else None}
+        for strength, value in zip(probe.strengths, values, strict=True)
+    ]
+    best = tried[max(range(len(tried)), key=lambda i: values[i] if math.isfinite(values[i]) else -math.inf)]
     strength = float(best["setting"] or 0)
     predicted = probe.predict(x[known], truth[known], x[fold.test], strength)
     if job.keep is not None:
         unit = job.card.rule_as(RegressionRule).unit
         job.keep_heads(fold.name, (0,), [probe.linear(x[known], truth[known], strength)], [{"unit": unit}])
-    chosen = {"fold": fold.name, **best, "tried": tried}
+    chosen = {"fold": fold.name, **best, "metric": metric, "tried": tried}
     head = {"chosen": chosen, "tried": len(tried), "params": x.shape[1] + 1, "macs": x.shape[1], "notes": []}
     return head, {"predicted": predicted[None]}
 
