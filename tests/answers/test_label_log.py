@@ -133,3 +133,37 @@ def test_every_confirmed_label_survives_a_kill(tmp_path: Path) -> None:
         confirmed = [20, *map(int, process.stdout.read().split())][-1]
     found = {int(key.start) for key in LabelLog.open(path).labels}
     assert found >= set(range(confirmed + 1))
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2", '{"a": 1}\n', "\n\n", "{"])
+def test_a_file_of_others_is_not_touched(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "precious.csv"
+    path.write_text(content)
+    with pytest.raises(StorageError, match="holds no labels of `auricle label`"):
+        LabelLog.open(path)
+    assert path.read_text() == content
+
+
+def test_labels_follow_their_recordings(tmp_path: Path) -> None:
+    """Names are swapped, one recording is gone; a label of an earlier version has its name only."""
+    path = tmp_path / "labels.jsonl"
+    log = LabelLog.open(path)
+    one, two, three, four = (Key(f"{name}.wav", 0.0, 1.0) for name in "abcd")
+    for key, classes, recording in ((one, ("owl",), "11"), (two, (), "22"), (three, ("owl",), "33"), (four, (), None)):
+        log.label(key, classes, ("owl",), "margin", "tab", recording)
+    log.draw(one, 0.5, 2, "sample", "11")
+    log.draw(three, 0.5, 2, "sample", "33")
+    again = LabelLog.open(path)
+    assert again.place({"11": "b.wav", "22": "a.wav", "44": "c.wav"}) == 1
+    assert meant(again) == {two: ("owl",), one: (), four: ()}
+    assert [(draw.key, draw.sample) for draw in again.draws] == [(two, "sample")]
+    # Undone and labelled again, by the new name; the next session finds all by content.
+    undone = again.label_of(two)
+    assert undone is not None
+    again.undo(undone)
+    again.label(two, (), ("owl",), "margin", "tab", "11")
+    last = LabelLog.open(path)
+    last.place({"11": "x.wav", "22": "y.wav", "33": "z.wav"})
+    assert {key.file: classes for key, classes in meant(last).items()} == {
+        "x.wav": (), "y.wav": (), "z.wav": ("owl",), "d.wav": (),
+    }  # fmt: skip

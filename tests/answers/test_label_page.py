@@ -123,8 +123,8 @@ def test_thirty_labels_by_keys_change_the_ranking(library: Path, made: tuple[Pat
             label = labelling.log.label_of(place)
             assert label is not None
             assert label.classes == (("owl",) if "owl" in made[1][place] else ())
-            if number in (12, 25):
-                # Fitted after ten labels, without a key.
+            if number in (20, 29):
+                # Fitted after every ten labels, without a key.
                 tab.until(lambda: bool(tab.ranking()) and tab.ranking() not in rankings)
                 rankings.append(tab.ranking())
         tab.until(lambda: tab.text("#counts").startswith("30 labels of 200 segments · 6 in the random sample"))
@@ -182,6 +182,22 @@ def test_undo_brings_the_segment_back(library: Path, serving: Serving) -> None:
         tab.press("u")
         tab.page.keyboard.press("u")
         tab.until(lambda: "nothing of this tab to undo" in tab.text("#messages"))
+
+
+def test_a_digit_corrects_a_label(library: Path, serving: Serving) -> None:
+    labelling = opened(library)
+    with serving(labelling) as open_tab:
+        tab = open_tab()
+        first = tab.place()
+        tab.press("1")
+        for key, wanted in (("2", ("fox",)), ("0", ()), ("1", ("owl",))):
+            # Shown again with its label, as from the list of high scores.
+            row = labelling.segments.row(first)
+            tab.press("u")
+            labelling.label(row, ["owl", "fox"], "highest", "other")  # type: ignore[arg-type]
+            tab.until(lambda: "Labelled owl + fox" in tab.text("#hint"))
+            tab.press(key)
+            assert labelling.log.label_of(first).classes == wanted  # type: ignore[union-attr]
 
 
 def test_the_segment_is_played(library: Path, serving: Serving) -> None:

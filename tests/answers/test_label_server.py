@@ -191,6 +191,7 @@ def test_odd_requests_are_refused_in_words_and_change_nothing(library: Path) -> 
         assert "too large" in json.loads(client.raw("label", "POST", b" " * 70000)[2])["error"]
         assert "way is 'best'" in client.json("next?tab=t&way=best")["error"]
         assert client.json("state?tab=t&threshold=nan")["labels"] == 0
+        assert client.json("fit", {"tab": "t", "threshold": 10**400}) == {"error": "threshold is no number"}
     assert labelling.log.last == 0
 
 

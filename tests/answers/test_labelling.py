@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from made_labels import Truth, made_library, opened, write_scenes
 from sklearn.metrics import average_precision_score
+from toy_library import RATE
 
 import auricle
 from auricle.answers.label_log import Key
@@ -267,3 +269,72 @@ def test_labels_of_another_library(library: Path, tmp_path: Path) -> None:
     assert "1 of 2 labelled segments are not in this library: not used" in opened(library).notes
     with pytest.raises(ConfigError, match="there is no class 'owls'"):
         labelling.label(3, ["owls"], "random", "tab")
+
+
+def test_labels_follow_their_recordings(tmp_path: Path) -> None:
+    folder, truth = made_library(tmp_path)
+    recordings = tmp_path / "recordings"
+    labelling = opened(folder)
+    held = {labelling.segments.content(labelling.segments.key(row)): labelling.segments.held_out[row] for row in [0]}
+    rows = [row for row in np.flatnonzero(labelling.segments.trainable) if labelling.segments.key(row).start == 0][:4]
+    names = [labelling.segments.key(row).file for row in rows]
+    for row in rows:
+        labelling.label(int(row), truth[labelling.segments.key(row)], "margin", "tab")
+    said = {name: labelling.log.labels[Key(name, 0, 1)].classes for name in names}
+    # Two swap their names, one is renamed, and a card is used again: another recording has the name of the fourth.
+    (recordings / names[0]).rename(recordings / "kept")
+    (recordings / names[1]).rename(recordings / names[0])
+    (recordings / "kept").rename(recordings / names[1])
+    (recordings / names[2]).rename(recordings / "renamed.wav")
+    write_scenes(tmp_path / "other", files=1, seed=7)
+    (tmp_path / "other" / "scene 00.wav").rename(recordings / names[3])
+    auricle.index("toy_library:Bands", recordings, folder, progress=False)
+    again = opened(folder)
+    found = {key.file: label.classes for key, label in again.log.labels.items()}
+    assert found == {names[1]: said[names[0]], names[0]: said[names[1]], "renamed.wav": said[names[2]]}
+    assert "1 of 4 labelled segments are not in this library: not used" in again.notes
+    # What is held out moves with the recordings too: what was trained on is not scored on.
+    assert all(again.segments.trainable[again.segments.row(key)] for key in again.log.labels)
+    for content, was in held.items():
+        row = again.segments.row(Key(again.segments.recordings[content], 0.0, 1.0))
+        assert row is not None
+        assert again.segments.held_out[row] == was
+
+
+def test_a_larger_library_has_a_new_random_sample(tmp_path: Path) -> None:
+    """Owls are frequent in the first recordings and rare in those that come later."""
+    folder, truth = made_library(tmp_path)
+    labelling = opened(folder)
+
+    def label(count: int) -> None:
+        for _ in range(count):
+            proposal = labelling.propose("margin", "owl", "tab")
+            assert proposal is not None
+            there = truth.get(labelling.segments.key(proposal.row), ())
+            labelling.label(proposal.row, there, proposal.origin, "tab")
+
+    label(60)
+    labelling.fit()
+    before = labelling.draws
+    assert len(before) == labelling.estimate("owl").drawn == 12  # type: ignore[union-attr]
+    assert [draw.key for draw in opened(folder).draws] == [draw.key for draw in before]
+    time = np.arange(RATE * 200)
+    for number in range(4):
+        noise = np.random.default_rng(number).normal(size=len(time)) * 0.02
+        soundfile.write(tmp_path / "recordings" / f"quiet {number}.wav", noise, RATE)
+    auricle.index("toy_library:Bands", tmp_path / "recordings", folder, progress=False)
+    labelling = opened(folder)
+    assert any("12 segments of the random sample were drawn: a new sample is begun" in note for note in labelling.notes)
+    labelling.fit()
+    assert labelling.estimate("owl").drawn == 0  # type: ignore[union-attr]
+    # Held-out labels of the earlier sample are not trained on, and count where they are drawn again.
+    trained = labelling.detectors.positives["owl"] + labelling.detectors.negatives["owl"]  # type: ignore[union-attr]
+    assert trained == 48
+    label(40)
+    labelling.fit()
+    found, known = labelling.estimate("owl"), [truth.get(key, ()) for key in map(labelling.segments.key, range(1000))]
+    assert found is not None
+    assert found.drawn >= 20
+    held = np.flatnonzero(labelling.segments.held_out)
+    real = np.mean(["owl" in known[row] for row in held])
+    assert found.prevalence.interval.low <= real <= found.prevalence.interval.high

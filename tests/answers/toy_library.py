@@ -32,6 +32,14 @@ class OtherBands(Bands):
         return super().__call__(wave).flip(-1)
 
 
+class Framed(Bands):
+    """One vector for each tenth of a second."""
+
+    def __call__(self, wave: torch.Tensor) -> torch.Tensor:
+        parts = torch.as_tensor(wave).split(RATE // 10, dim=-1)
+        return torch.stack([super(Framed, self).__call__(part) for part in parts if part.shape[-1] > RATE // 20], -2)
+
+
 def write_tone(path: Path, hertz: float, seconds: float = 3.2, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(seconds * RATE)) / RATE

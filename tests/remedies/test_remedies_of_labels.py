@@ -74,3 +74,12 @@ def test_rows_to_label_first_are_those_that_a_search_lists(auricle: Command, lib
     auricle.works("search", library, "--row", 0, "--top", 2, "--out", "hits.csv")
     with Path("hits.csv").open(newline="") as file:
         auricle.works(*words, *(row["id"] for row in csv.DictReader(file)))
+
+
+@executes("expected such a file, or none yet: it was not changed, name another one with --labels")
+def test_a_file_of_others_is_kept(auricle: Command, library: Path) -> None:
+    Path("table.csv").write_text("a,b\n1,2\n")
+    words = ["label", library, "--classes", "owl", "--labels"]
+    auricle.refused(*words, "table.csv")
+    auricle.works(*words, "labels.jsonl")
+    assert Path("table.csv").read_text() == "a,b\n1,2\n"

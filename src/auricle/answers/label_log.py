@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from auricle.errors import StorageError
+from auricle.errors import ConfigError, StorageError
 from auricle.storage import append_line, sealed, unseal
 from auricle.words import counted
 
 NAME = "labels.jsonl"
 # How a segment came to be labelled. `held_out` is the random sample that detectors are scored on and never trained on.
 Origin = Literal["margin", "similar", "highest", "random", "first", "held_out"]
+MOST_CLASSES = 9  # one key each
+_BEGIN = b'{"number"'  # of each line
 _REMEDY = "free some space; the label was not saved, all earlier ones are"
 
 
@@ -38,6 +40,7 @@ class Label:
         of: the classes that were asked about; nothing is known of others.
         origin: how the segment was proposed.
         tab: of the browser.
+        recording: digest of the recording's content; None: of an earlier version, which knew its name only.
     """
 
     number: int
@@ -46,6 +49,7 @@ class Label:
     of: tuple[str, ...]
     origin: Origin
     tab: str
+    recording: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,15 @@ class Draw:
         key: the segment.
         probability: with which it was drawn among those that were left.
         left: how many these were.
+        sample: which set of segments it was drawn, see `Segments.sample`; None: not known.
+        recording: see `Label`.
     """
 
     key: Key
     probability: float
     left: int
+    sample: str | None = None
+    recording: str | None = None
 
 
 @dataclass
@@ -88,7 +96,7 @@ class LabelLog:
         """Read a label file; damaged lines are skipped, counted and stay in the file.
 
         Raises:
-            StorageError: it can't be read.
+            StorageError: it can't be read, or no line of it is one of labels.
         """
         log = cls(path)
         if not path.exists():
@@ -98,6 +106,11 @@ class LabelLog:
         except OSError as error:
             raise StorageError(f"can't read {path}: {error.strerror}; check that it is a file that you may read") from (
                 error
+            )
+        if content and not any(line.startswith(_BEGIN) for line in content.split(b"\n")):
+            raise StorageError(
+                f"{path} holds no labels of `auricle label`; expected such a file, or none yet: it was not changed, "
+                "name another one with --labels"
             )
         log._size = len(content)
         for number, line in enumerate(content.split(b"\n"), 1):
@@ -143,24 +156,64 @@ class LabelLog:
             if label.number > number:
                 yield label
 
-    def label(self, key: Key, classes: tuple[str, ...] | None, of: tuple[str, ...], origin: Origin, tab: str) -> Label:
+    def place(self, files: Mapping[str, str]) -> int:
+        """Find the recordings of labels and draws by their content, whatever their names were.
+
+        Args:
+            files: present name of each recording, by the digest of its content.
+
+        Returns:
+            How many labels that counted are of recordings that are not there; they don't count in this session.
+        """
+
+        def placed(key: Key, recording: str | None) -> Key | None:
+            if recording is None:
+                return key
+            return key._replace(file=files[recording]) if recording in files else None
+
+        with self._lock:
+            before, stacks = len(self.labels), list(self._labels.values())
+            self._labels = {}
+            for stack in stacks:
+                for label in stack:
+                    key = placed(label.key, label.recording)
+                    if key is not None:
+                        found = self._by_number[label.number] = replace(label, key=key)
+                        self._labels.setdefault(key, []).append(found)
+            for stack in self._labels.values():
+                stack.sort(key=lambda label: label.number)
+            draws = [(draw, placed(draw.key, draw.recording)) for draw in self.draws]
+            self.draws = [replace(draw, key=key) for draw, key in draws if key is not None]
+            return before - len(self.labels)
+
+    def label(
+        self,
+        key: Key,
+        classes: tuple[str, ...] | None,
+        of: tuple[str, ...],
+        origin: Origin,
+        tab: str,
+        recording: str | None = None,
+    ) -> Label:
         """Save a label; it counts when this returns.
 
         Raises:
             StorageError: it can't be saved.
         """
-        number = self._append(
-            {"event": "label", **key._asdict(), "labels": classes, "of": of, "origin": origin, "tab": tab}
-        )
+        said = {"labels": classes, "of": of, "origin": origin, "tab": tab, "recording": recording}
+        number = self._append({"event": "label", **key._asdict(), **said})
         return self._by_number[number]
 
-    def draw(self, key: Key, probability: float, left: int) -> None:
+    def draw(
+        self, key: Key, probability: float, left: int, sample: str | None = None, recording: str | None = None
+    ) -> None:
         """Save that a segment belongs to the random sample, before it is shown.
 
         Raises:
             StorageError: it can't be saved.
         """
-        self._append({"event": "draw", **key._asdict(), "probability": probability, "left": left})
+        drawn = {"probability": probability, "left": left, "sample": sample, "recording": recording}
+        self._append({"event": "draw", **key._asdict(), **drawn})
 
     def undo(self, label: Label) -> None:
         """Save that a label does not count; the one before it on the same segment does again.
@@ -189,17 +242,19 @@ class LabelLog:
         number, kind = int(event["number"]), event["event"]
         if kind == "undo":
             label = self._by_number[int(event["of"])]
-            self._labels[label.key] = [each for each in self._labels[label.key] if each is not label]
+            self._labels[label.key] = [each for each in self._labels.get(label.key, []) if each is not label]
         else:
             key = Key(str(event["file"]), float(event["start"]), float(event["end"]))
+            recording = event.get("recording")
             if kind == "draw":
-                self.draws.append(Draw(key, float(event["probability"]), int(event["left"])))
+                chance, left = float(event["probability"]), int(event["left"])
+                self.draws.append(Draw(key, chance, left, event.get("sample"), recording))
             elif kind == "label":
                 given = event["labels"]
                 classes = None if given is None else tuple(map(str, given))
                 of = tuple(map(str, event["of"]))
                 origin: Origin = event["origin"] if event["origin"] in get_args(Origin) else "random"
-                label = Label(number, key, classes, of, origin, str(event["tab"]))
+                label = Label(number, key, classes, of, origin, str(event["tab"]), recording)
                 self._labels.setdefault(key, []).append(label)
                 self._by_number[number] = label
             else:
@@ -214,3 +269,23 @@ def _whole(line: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes to label, each once.
+
+    Raises:
+        ConfigError: there is none, more than nine, or an odd one.
+    """
+    classes = tuple(dict.fromkeys(name.strip() for name in names))
+    if not classes:
+        raise ConfigError("no class is named; expected what to label, such as --classes owl")
+    if len(classes) > MOST_CLASSES:
+        raise ConfigError(
+            f"there are {len(classes)} classes ({', '.join(classes)}); expected at most {MOST_CLASSES}, one key each: "
+            "label the others with another file (--labels)"
+        )
+    odd = [name for name in classes if not name or ";" in name or any(ord(sign) < 32 for sign in name)]
+    if odd:
+        raise ConfigError(f"{odd[0]!r} is no name of a class; expected text without semicolons and control characters")
+    return classes

@@ -24,6 +24,8 @@ _BLOCK = 8
 _SAME = 1e-4  # seconds
 _SHORTEST = 0.1  # seconds that the picture needs
 _RATES = 8000, 48000  # lowest and highest rate in Hz of what the page plays
+FASTEST = 655_350
+"""Highest sample rate in Hz that FLAC has."""
 
 Mask = NDArray[np.bool_]
 
@@ -31,8 +33,8 @@ Mask = NDArray[np.bool_]
 class Segments:
     """Rows of a library, numbered from 0 in the order of their ids.
 
-    Which of them are held out is a property of recording and time alone: it stays as it is where the library grows,
-    is made again, or is made by another model.
+    Which of them are held out is a property of the recording's content and of time alone: it stays as it is where the
+    library grows, recordings are renamed, or it is made again or by another model.
 
     Args:
         library: of which; later rows are not seen.
@@ -43,6 +45,8 @@ class Segments:
         end: `(n,)` likewise.
         held_out: `(n,)` whether the segment may be drawn for the random sample.
         trainable: `(n,)` whether it is neither held out nor shares sound with one that is.
+        recordings: name of each recording, by the digest of its content.
+        sample: digest of all that are held out: draws from another set say nothing of the shares in this one.
     """
 
     def __init__(self, library: Library) -> None:
@@ -55,7 +59,12 @@ class Segments:
         named = named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named
         self._files: list[str] = named.dictionary.to_pylist()
         self._file: NDArray[np.int64] = named.indices.to_numpy().astype(np.int64)
+        self.recordings = library.recordings()
+        self._contents = {file: content for content, file in self.recordings.items()}
+        seeds = np.array([_hash(bytes.fromhex(self._contents[file])) for file in self._files], dtype=np.uint64)
+        self._seeds: NDArray[np.uint64] = seeds[self._file]
         self.held_out = self._draw_held_out()
+        self.sample = self._digest()
         self.trainable: Mask = ~self.held_out & ~self._touching(self.held_out)
 
     def __len__(self) -> int:
@@ -73,6 +82,10 @@ class Segments:
     def key(self, row: int) -> Key:
         """Return the place of a segment, by which labels name it."""
         return Key(self._files[self._file[row]], float(self.start[row]), float(self.end[row]))
+
+    def content(self, key: Key) -> str:
+        """Return the digest of the content of a segment's recording."""
+        return self._contents[key.file]
 
     def row(self, key: Key) -> int | None:
         """Return the segment at a place; None: the library has none."""
@@ -102,10 +115,15 @@ class Segments:
         block = _BLOCK * record.segment if overlapping and record.segment else None
         # Times in milliseconds: the same in any library of these segments.
         part = np.floor(self.start / block) if block else np.rint(self.start * 1000)
-        seeds = np.array([_hash(file.encode("utf-8", "surrogatepass")) for file in self._files], dtype=np.uint64)
-        mixed = _mixed(seeds[self._file] ^ _mixed(part.astype(np.int64).astype(np.uint64)))
+        mixed = _mixed(self._seeds ^ _mixed(_whole(part)))
         found: Mask = mixed < np.uint64(int(HELD_OUT * 2**64))
         return found
+
+    def _digest(self) -> str:
+        rows = np.flatnonzero(self.held_out)
+        begin, end = (_mixed(_whole(np.rint(times[rows] * 1000))) for times in (self.start, self.end))
+        numbers = np.sort(_mixed(_mixed(self._seeds[rows] ^ begin) ^ end))
+        return hashlib.blake2b(numbers.tobytes(), digest_size=8).hexdigest()
 
     def _touching(self, chosen: Mask) -> Mask:
         """Return which segments share sound with a chosen one of the same recording."""
@@ -146,12 +164,36 @@ class Sound:
 
 
 def read_sound(library: Library, row: int, context: float = 0.0) -> Sound:
+    """Read a segment for the page: at the rate of the recording, as far as browsers play it.
+
+    Args:
+        library: with the segment.
+        row: its id.
+        context: seconds before and after, as far as the recording has them.
+
+    Raises:
+        AudioError: the recording is missing or broken.
+    """
+    wave, rate, slowed, begin = read_segment(library, row, context, _RATES[1])
+    padded = np.pad(wave, (0, max(0, int(_SHORTEST * rate) - len(wave))))
+    picture, ticks = draw_wave(padded, round(rate * slowed), columns=1000, rows=128)
+    return Sound(wave, rate, slowed, begin, picture, ticks)
+
+
+def read_segment(
+    library: Library, row: int, context: float = 0.0, highest: int = FASTEST
+) -> tuple[NDArray[np.float32], int, float, float]:
     """Read a segment as it was recorded, not as the model reads it: at the rate of the recording.
 
     Args:
         library: with the segment.
         row: its id.
         context: seconds before and after, as far as the recording has them.
+        highest: rate in Hz above which it is converted.
+
+    Returns:
+        The wave `(S,)`, its rate in Hz, how many times slower than it was recorded it plays, and its begin in seconds
+        from the recording's start.
 
     Raises:
         AudioError: the recording is missing or broken.
@@ -165,11 +207,12 @@ def read_sound(library: Library, row: int, context: float = 0.0) -> Sound:
     found = corpus.table.to_pylist()[0]
     _, slowed = reading_of(found)
     native = corpus.stores[found["_store"]].probe(Place(found["_key"], found["_offset"], found["_size"])).rate
-    rate = int(min(max(native / slowed, _RATES[0]), _RATES[1]))
-    wave = corpus.audio(0, rate)
-    padded = np.pad(wave, (0, max(0, int(_SHORTEST * rate) - len(wave))))
-    picture, ticks = draw_wave(padded, round(rate * slowed), columns=1000, rows=128)
-    return Sound(wave, rate, slowed, begin, picture, ticks)
+    rate = int(min(max(native / slowed, _RATES[0]), highest))
+    return corpus.audio(0, rate), rate, slowed, begin
+
+
+def _whole(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
+    return numbers.astype(np.int64).astype(np.uint64)
 
 
 def _hash(text: bytes) -> int:

@@ -60,7 +60,7 @@ class LabelView:
         labelling, tab, since = self._labelling, _text(asked, "tab"), _whole(asked, "since", -1)
         name, threshold = self._class(asked), _number(asked, "threshold", 0.5)
         labels = list(labelling.log.labels.values())
-        drawn = {draw.key for draw in labelling.log.draws}
+        drawn = {draw.key for draw in labelling.draws}
         counts = {each: sum(each in (label.classes or ()) for label in labels) for each in labelling.classes}
         others = [label for label in labelling.log.since(since) if label.tab != tab] if since >= 0 else []
         return {
@@ -205,6 +205,6 @@ def _whole(asked: Asked, name: str, default: int) -> int:
 def _number(asked: Asked, name: str, default: float) -> float:
     try:
         value = float(asked.get(name, default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{name} is no number") from None
     return min(max(value, 0.0), 1.0) if math.isfinite(value) else default

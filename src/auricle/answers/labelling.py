@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from auricle.answers.label_estimate import Estimate, draw_probabilities, draw_weights, estimate
 from auricle.answers.label_fit import Detectors, Scale, fit_detectors
-from auricle.answers.label_log import Draw, Label, LabelLog, Origin
+from auricle.answers.label_log import Draw, Label, LabelLog, Origin, checked_classes
 from auricle.answers.label_segments import HELD_OUT, Segments
 from auricle.answers.library import Library
 from auricle.config import nearest
 from auricle.errors import ConfigError
+from auricle.words import counted
 
 Way = Literal["margin", "similar", "highest", "random"]
-MOST_CLASSES = 9  # one key each
 THRESHOLD = 0.5
 # Detectors are fitted after each of the first labels, then after every so many.
 FIRST, EVERY = 5, 10
@@ -68,7 +68,7 @@ class Labelling:
 
     def __init__(self, library: Library, log: LabelLog, classes: Sequence[str] = (), first: Sequence[int] = ()) -> None:
         self.library, self.log = library, log
-        self.classes = _checked_classes([*log.classes, *classes])
+        self.classes = checked_classes([*log.classes, *classes])
         self.segments = Segments(library)
         self.notes = list(log.damage)
         self.detectors: Detectors | None = None
@@ -76,15 +76,22 @@ class Labelling:
         self._scale: Scale | None = None
         self._shown: dict[str, int] = {}
         self._near = np.zeros(len(self.segments), dtype=bool)
+        known = len(log.labels)
+        gone = log.place(self.segments.recordings)
         unknown = [key for key in log.labels if self.segments.row(key) is None]
-        if unknown and len(unknown) == len(log.labels):
+        lost = gone + len(unknown)
+        if lost and lost == known:
             raise ConfigError(
-                f"none of the {len(unknown)} labelled segments of {log.path} is in the library {library.folder}; "
+                f"none of the {lost} labelled segments of {log.path} is in the library {library.folder}; "
                 "expected labels of its own recordings and segment length; name another file with --labels"
             )
-        if unknown:
-            count = f"{len(unknown)} of {len(log.labels)}"
-            self.notes.append(f"{count} labelled segments are not in this library: not used")
+        if lost:
+            self.notes.append(f"{lost} of {known} labelled segments are not in this library: not used")
+        if earlier := len(log.draws) - len(self.draws):
+            self.notes.append(
+                f"the library has changed since {counted(earlier, 'segment')} of the random sample were drawn: a new "
+                "sample is begun, and labels of the earlier one count where their segments are drawn again"
+            )
         self._first = self._rows_of(first)
         for key in log.labels:
             self._near[self.segments.overlapping(key)] = True
@@ -108,6 +115,11 @@ class Labelling:
                 "rows): they are not shown first, and never trained on"
             )
         return usable
+
+    @property
+    def draws(self) -> list[Draw]:
+        """The random sample of the library as it is, in the order in which it was drawn."""
+        return [draw for draw in self.log.draws if draw.sample == self.segments.sample]
 
     # Proposals
 
@@ -140,7 +152,7 @@ class Labelling:
 
     def _sampled(self, name: str, at_once: bool = False) -> Proposal | None:
         labels, busy = self.log.labels, set(self._shown.values())
-        rows = {draw.key: self.segments.row(draw.key) for draw in self.log.draws}
+        rows = {draw.key: self.segments.row(draw.key) for draw in self.draws}
         waiting = [row for key, row in rows.items() if row is not None and key not in labels and row not in busy]
         taken = sum(key in labels or row in busy for key, row in rows.items())
         if not at_once and taken >= int(HELD_OUT * (len(labels) + len(busy) + 1)):
@@ -157,8 +169,10 @@ class Labelling:
             generator = np.random.default_rng([0, len(self.log.draws)])
             place = int(generator.choice(len(candidates), p=chances / chances.sum()))
             row = int(candidates[place])
-            self.log.draw(self.segments.key(row), float(chances[place]), len(candidates))
-            if self.segments.key(row) not in labels:
+            key = self.segments.key(row)
+            content = self.segments.content(key)
+            self.log.draw(key, float(chances[place]), len(candidates), self.segments.sample, content)
+            if key not in labels:
                 return Proposal(row, "held_out")
             # Labelled before, as one of the ranking: the draw counts, and another one is shown.
             left[row] = False
@@ -221,7 +235,7 @@ class Labelling:
             key = self.segments.key(row)
             before = self.log.label_of(key)
             given = None if classes is None else tuple(name for name in self.classes if name in classes)
-            label = self.log.label(key, given, self.classes, origin, tab)
+            label = self.log.label(key, given, self.classes, origin, tab, self.segments.content(key))
             self._near[self.segments.overlapping(key)] = True
             self._shown.pop(tab, None)
             return label, before
@@ -281,7 +295,10 @@ class Labelling:
     def _examples(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the rows whose labels say whether a class is there, and whether it is: never those of the sample."""
         rows, truth = [], []
+        drawn = {draw.key for draw in self.log.draws}
         for label in self.log.labels.values():
+            if label.key in drawn:
+                continue
             row = self.segments.row(label.key)
             if label.classes is not None and name in label.of and row is not None and self.segments.trainable[row]:
                 rows.append(row)
@@ -309,7 +326,7 @@ class Labelling:
         if scores is None:
             return None
         with self._lock:
-            labels, draws = self.log.labels, self.log.draws
+            labels, draws = self.log.labels, self.draws
             placed: Iterable[tuple[Draw, int | None]] = [(draw, self.segments.row(draw.key)) for draw in draws]
         answered = [(draw, row, labels[draw.key]) for draw, row in placed if row is not None and draw.key in labels]
         weights = draw_weights([draw for draw, _, _ in answered], int(self.segments.held_out.sum()))
@@ -320,18 +337,3 @@ class Labelling:
         return estimate(
             np.array([w for w, _, _ in decided]), truth, scores[rows] >= threshold, skipped=len(known) - len(decided)
         )
-
-
-def _checked_classes(names: Sequence[str]) -> tuple[str, ...]:
-    classes = tuple(dict.fromkeys(name.strip() for name in names))
-    if not classes:
-        raise ConfigError("no class is named; expected what to label, such as --classes owl")
-    if len(classes) > MOST_CLASSES:
-        raise ConfigError(
-            f"there are {len(classes)} classes ({', '.join(classes)}); expected at most {MOST_CLASSES}, one key each: "
-            "label the others with another file (--labels)"
-        )
-    odd = [name for name in classes if not name or ";" in name or any(ord(sign) < 32 for sign in name)]
-    if odd:
-        raise ConfigError(f"{odd[0]!r} is no name of a class; expected text without semicolons and control characters")
-    return classes

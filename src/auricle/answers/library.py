@@ -161,6 +161,16 @@ class Library:
         """
         return self._read(SHOWN, ids).sort_by("id")
 
+    def recordings(self) -> dict[str, str]:
+        """Return the name of each recording, by the digest of its content in hexadecimal.
+
+        Raises:
+            StorageError: the table is damaged.
+        """
+        found = self._read(("recording", "file"), None).group_by(["recording", "file"]).aggregate([])
+        contents = found.column("recording").to_pylist()
+        return {content.hex(): file for content, file in zip(contents, found.column("file").to_pylist(), strict=True)}
+
     def vectors(self, ids: Sequence[int] | None = None) -> np.ndarray:
         """Return vectors `(n, D)` float16 of rows, in the order of the ids; of all, sorted by id.
 
