@@ -240,13 +240,13 @@ def test_a_callable_by_its_name(
     assert main(["fit", "fit_mine:Mean", "--data", "tones", "--out", "owl", "--device", "cpu"]) == 2
     assert "no class has 4 labelled clips" in capsys.readouterr().err
     fit("fit_mine:Mean", data=corpus, out="owl", **HOW)
-    assert auricle.load("owl").classes == ("high", "low", "mid")
+    assert auricle.load("owl", trust_remote_code=True).classes == ("high", "low", "mid")
     sys.modules.pop("fit_mine")
     (tmp_path / "fit_mine.py").write_text(MINE.replace("* 1.0", "+ 1.0"))
     sys.dont_write_bytecode = True
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     with pytest.raises(AuricleError, match="is another encoder than the one that the head"):
-        auricle.load("owl")
+        auricle.load("owl", trust_remote_code=True)
 
 
 def test_cards_of_several_labels(model: Model, tones: Callable[..., Corpus], tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from auricle.encoders.frozen import FrozenEncoder
 from auricle.encoders.spectrogram_transformer import SpectrogramTransformerConfig
 from auricle.errors import AuricleError, CheckpointError
 from auricle.models import load
-from auricle.models.clip_heads import ProbedHead
+from auricle.models.calibration import Calibration
+from auricle.models.clip_heads import LinearHead, ProbedHead
 from auricle.models.folder import CARD, checksum, open_folder, read_card, save_model
+from auricle.probes import get_loss
 from auricle.probes.fitted import FittedProbe
 from auricle.probes.heads.protobin import ProtobinConfig
 from auricle.probes.search.config import SearchConfig
@@ -226,3 +228,22 @@ def test_a_probe_of_other_classes_than_its_head(tmp_path: Path) -> None:
     save_model(tmp_path / "m", frozen, head, card={})
     with pytest.raises(CheckpointError, match="the probe has the classes owl, fox, its head owl, rain"):
         load(tmp_path / "m", device="cpu")
+
+
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration("temperature", (2.0,))])
+def test_scores_of_one_label_add_up_to_one_with_a_class_that_was_not_seen(calibration: Calibration) -> None:
+    head = LinearHead(
+        kind="clips",
+        classes=("a", "b", "c"),
+        single=True,
+        unseen=(2,),
+        calibration=calibration,
+        weight=torch.eye(3),
+        bias=torch.zeros(3),
+        loss=get_loss("ce"),
+    )
+    logits = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 9.0], [-50.0, 3.0, 1.0]])
+    scores = head.finished(head.of_vectors(logits))
+    scale = calibration.scale[0] if calibration.scale else 1.0
+    assert torch.allclose(scores[:, :2], (logits[:, :2] * scale).softmax(-1), atol=1e-5)
+    assert bool((scores[:, 2] == 0).all())

@@ -191,9 +191,7 @@ def test_a_fitted_model_imports_no_code_that_only_its_folder_names(
     folder = save_linear(tmp_path / "fitted", own, ("a", "b"))
     monkeypatch.delitem(sys.modules, "stranger")
     (tmp_path / "mark").unlink()
-    with pytest.raises(
-        ConfigError, match=r"stranger:Mean; expected --trust-remote-code \(Python: trust_remote_code=True\)"
-    ):
+    with pytest.raises(ConfigError, match=r"stranger:Mean; set --trust-remote-code \(Python: trust_remote_code=True\)"):
         load(folder, device="cpu")
     assert not (tmp_path / "mark").exists()
     assert load(folder, device="cpu", trust_remote_code=True).classes == ("a", "b")

@@ -111,3 +111,10 @@ def test_heads_are_kept(auricle: Command, data: Path) -> None:
     auricle.works(*changed(probe(data), "--probes", "linear"), flag)
     (folder,) = Path("out/data/heads").iterdir()
     assert load_head(next(folder.iterdir())).classes == ("high", "low")
+
+
+@executes("set --trust-remote-code (Python: trust_remote_code=True) if you trust whoever wrote both")
+def test_code_that_a_folder_names(auricle: Command, data: Path) -> None:
+    auricle.works(*FIT, "--probes", "centroid")
+    words = ["embed", "owl", "--data", "data", "--out", "vectors.parquet"]
+    auricle.works(*words, after(auricle.refused(*words), "Bands; set ", "(--[a-z-]+)"))

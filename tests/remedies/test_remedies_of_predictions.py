@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from remedy_tools import RATE, Command, after, changed, executes, table, tones
 
-PREDICT = ["predict", "owl", "--data", "data", "--out", "hits.csv"]
+PREDICT = ["predict", "owl", "--trust-remote-code", "--data", "data", "--out", "hits.csv"]
 
 
 @pytest.fixture

@@ -221,8 +221,8 @@ def _rebuilt(file: Path, record: dict[str, Any], tensors: dict[str, Tensor], tru
     if settings is None:
         if not trust:
             raise ConfigError(
-                f"the model in {file.parent} runs Python code that its folder names, {record['opens']}; expected "
-                "--trust-remote-code (Python: trust_remote_code=True) from whoever trusts both"
+                f"the model in {file.parent} runs Python code that its folder names, {record['opens']}; set "
+                "--trust-remote-code (Python: trust_remote_code=True) if you trust whoever wrote both"
             )
         frozen: FrozenEncoder = open_callable(record["opens"]).reading(features)
         if frozen.weights != record["weights"]:

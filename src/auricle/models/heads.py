@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from auricle.audio.batch import Audio
@@ -89,7 +90,11 @@ class Head(ABC):
 
     def finished(self, raw: Tensor) -> Tensor:
         """Return scores `(..., C)` with unseen classes muted, calibrated."""
-        return self._muted(self.calibration.apply(self._muted(raw), self.single))
+        found = self._muted(self.calibration.apply(self._muted(raw), self.single))
+        if self.unseen and self.single:
+            # What the muted classes had belongs to the others, as if they were muted before the softmax.
+            found = found / found.sum(-1, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
+        return found
 
     def _muted(self, scores: Tensor) -> Tensor:
         if self.unseen:
