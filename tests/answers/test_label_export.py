@@ -85,7 +85,7 @@ def test_the_loop_ends_in_a_saved_model(labelling: Labelling, made: tuple[Path, 
     words[words.index("FITTED")] = str(tmp_path / "owl")
     assert main(["fit", *words]) == 0
     shutil.rmtree(labelling.library.folder)
-    model = auricle.load(tmp_path / "owl")
+    model = auricle.load(tmp_path / "owl", trust_remote_code=True)
     assert model.classes == ("background", "fox", "owl")
     assert model.fitted.segment == 1.0
     waves = [

@@ -83,3 +83,13 @@ def test_a_file_of_others_is_kept(auricle: Command, library: Path) -> None:
     auricle.refused(*words, "table.csv")
     auricle.works(*words, "labels.jsonl")
     assert Path("table.csv").read_text() == "a,b\n1,2\n"
+
+
+@executes("name another folder with --out")
+def test_an_export_into_a_folder_of_other_files(auricle: Command, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("a week of work")
+    words = ["label", library, "--classes", "owl", "--out"]
+    assert "holds 'notes.txt', which no export of labels wrote" in auricle.refused(*words, "mine")
+    auricle.works(*words, "other")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "a week of work"

@@ -85,3 +85,12 @@ def test_long_recordings_with_one_vector(auricle: Command, tmp_path: Path) -> No
     soundfile.write(tmp_path / "data" / "long.wav", noise.astype(np.float32), RATE)
     auricle.works(*INDEX, "library")
     assert "7 rows added" in auricle.works(*INDEX, "other", "--segment", 10)
+
+
+@executes("and is no folder of predictions; choose another name for --out")
+def test_tables_never_replace_a_folder_of_other_files(auricle: Command, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "season.raven").mkdir()
+    (tmp_path / "season.raven" / "notes.txt").write_text("a week of work")
+    auricle.refused("search", library, "--row", 0, "--out", "season.raven")
+    assert (tmp_path / "season.raven" / "notes.txt").read_text() == "a week of work"
+    auricle.works("search", library, "--row", 0, "--out", "other.raven")

@@ -43,7 +43,7 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
         StorageError: the disk is full, the folder can't be written or holds other files, or an earlier export has
             clips of recordings that can't be read any more.
     """
-    earlier = _earlier(folder)
+    earlier = is_export(folder)
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -71,8 +71,8 @@ def export(labelling: Labelling, folder: Path) -> list[str]:
     return lines
 
 
-def _earlier(folder: Path) -> bool:
-    """Return whether a folder holds an earlier export and nothing else; False: it is empty or not there.
+def is_export(folder: Path) -> bool:
+    """Return whether a folder holds an earlier export and nothing else; False: there is none, or nothing in it.
 
     Raises:
         StorageError: it holds other files, or is none.

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from auricle.answers.label_export import export
+from auricle.answers.label_export import export, is_export
 from auricle.answers.label_log import NAME, LabelLog
 from auricle.answers.label_server import LabelApp, bound, server_of
 from auricle.answers.label_view import LabelView
@@ -74,6 +74,7 @@ def label(
     with RunLock(file.with_name(f".{file.name}.open"), "labels that another process serves", remedy):
         labelling = Labelling(opened, LabelLog.open(file), classes, first)
         folder = opened.folder / "labels" if out is None else Path(out)
+        is_export(folder)  # before hours of labelling
         token = secrets.token_urlsafe(24)
         app = LabelApp(LabelView(labelling, context, lambda: export(labelling, folder)), token)
         with bound(port) as listening:
