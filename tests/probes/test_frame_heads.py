@@ -253,3 +253,18 @@ def test_what_does_not_fit_is_refused() -> None:
     silent = (train[0], [np.zeros_like(t) for t in train[1]])
     with pytest.raises(ConfigError, match="nothing to learn"):
         fit_frames(FrameLinearConfig(), silent, valid, classes="abc")
+
+
+def test_an_encoder_without_a_time_axis_is_refused() -> None:
+    tokens = TokenSet(
+        tokens=np.zeros((2, F_ROWS, D), np.float32),
+        valid=np.ones((2, F_ROWS), bool),
+        start=np.array([0, 1]),
+        time=np.array([1, 1]),
+        freq=F_ROWS,
+        rate=0.0,
+        vectors=np.zeros((2, D), np.float32),
+        row=np.arange(2),
+    )
+    with pytest.raises(ConfigError, match="one vector for a whole clip, and events are found in tokens along time"):
+        cut_pieces(tokens, [np.zeros((1, C))] * 2, 1, pieces=2)

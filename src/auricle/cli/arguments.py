@@ -72,7 +72,7 @@ class TrustArguments(FileArguments):
     """What is read of the encoder: `recipe`, as the recipe of the run says (of other models the output); `output`, its
     own vector of the last layer; `layers`, mean and deviation of every layer."""
     trust_remote_code: bool = False
-    """Run the Python code that a Hub repository brings; only for `hf:` models whose authors you trust."""
+    """Run the Python code that a Hub repository brings, or that a fitted model names; only if you trust its authors."""
 
 
 def parse(

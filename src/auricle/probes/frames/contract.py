@@ -151,7 +151,15 @@ def cut_pieces(
         tables: `(time * upsample, C)` targets of each.
         upsample: U.
         pieces: their number, about.
+
+    Raises:
+        ConfigError: the encoder has no time axis.
     """
+    if tokens.rate <= 0:
+        raise ConfigError(
+            "the encoder returns one vector for a whole clip, and events are found in tokens along time; expected an "
+            "encoder with a time axis"
+        )
     seconds = float(tokens.time.sum()) / tokens.rate
     columns = float(np.clip(seconds / max(pieces, 1), SHORTEST, LONGEST)) * tokens.rate
     place, first, length = [], [], []
