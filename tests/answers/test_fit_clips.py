@@ -28,7 +28,8 @@ from auricle.training.lock import RunLock
 QUICK = SearchConfig(epochs=4, lr=(0.01,), weight_decay=(0.0,), halving=(), min_batches=2)
 HOW: dict[str, Any] = {"device": "cpu", "progress": False, "search": QUICK}
 AGAIN = """
-import sys, numpy as np, auricle
+import sys, numpy as np, auricle, torch
+torch.set_num_threads(1)  # as the suite: other threads sum in another order
 model = auricle.load(sys.argv[1], device="cpu")
 np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), 16000))
 """

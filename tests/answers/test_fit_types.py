@@ -32,7 +32,8 @@ from auricle.tasks.verification.rule import VerificationRule
 QUICK = SearchConfig(epochs=4, lr=(0.01,), weight_decay=(0.0,), halving=(), min_batches=2)
 HOW: dict[str, Any] = {"device": "cpu", "progress": False, "search": QUICK}
 AGAIN = """
-import json, sys, numpy as np, auricle
+import json, sys, numpy as np, auricle, torch
+torch.set_num_threads(1)  # as the suite: other threads sum in another order
 from auricle.audio.batch import Audio
 import torch
 model = auricle.load(sys.argv[1], device="cpu")
