@@ -13,6 +13,9 @@ import pytest
 import soundfile
 from remedy_tools import QUICK, RATE, TRAIN, TUNE, Command, after, changed, executes, pretrain, probe, table, tones
 
+import auricle as package
+from auricle import FinetuneConfig
+from auricle.errors import ConfigError
 from auricle.training.run_folder import RunFolder
 
 EMBED = ["embed", "remedy_encoders:Bands", "--data", "data", "--out", "v.parquet"]
@@ -195,14 +198,25 @@ def test_results_and_reports(auricle: Command, data: Path) -> None:
     auricle.works("results", "out", *shlex.split(after(message, "; write ", "(--compare .*)")))
 
 
+@executes("name it as module:Class, or set --no-save (Python: save=False)")
+def test_an_encoder_in_memory_is_fine_tuned(auricle: Command, data: Path, tmp_path: Path) -> None:
+    model = package.load("remedy_encoders:Bands")
+    model.encoder.name = "bands"
+    how = {"task": "folder", "data": data, "out": tmp_path / "tuned", "controls": False, "progress": False}
+    how |= {"config": FinetuneConfig(mode="head", epochs=1)}
+    with pytest.raises(ConfigError) as refused:
+        package.finetune(model, **how)
+    auricle.said.append(str(refused.value))
+    assert package.finetune(model, save=False, **how)
+    auricle.works("finetune", "remedy_encoders:Bands", "--task", "folder", "--data", "data", "--mode", "head", *TUNE)
+
+
 @executes(
-    "set --no-save",
     "has no weights to fine-tune; set --mode head",
     ": choose one with --task (`auricle tasks`",
 )
 def test_a_frozen_model_of_your_own_is_fine_tuned(auricle: Command, data: Path) -> None:
     words = ["finetune", "remedy_encoders:Bands", "--task", "folder", "--data", "data", "--out", "tuned", *TUNE]
-    words += ["--no-save"] if "set --no-save" in auricle.refused(*words) else []
     mode = after(auricle.refused(*words), "no weights to fine-tune; set ", "(--mode head)")
     auricle.refused(*changed([*words, *mode.split()], "--task", "folder_events"))
     auricle.works(*words, *mode.split())
