@@ -21,11 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auricle.config import nearest
 from auricle.errors import ConfigError, CorpusError, StorageError
 from auricle.models.prediction_rows import REASONS, SCHEMA, table_schema
 from auricle.storage import csv_lines, disk_errors, read_cell, replacing
-from auricle.tokens.embedding_files import REMEDY
+from auricle.tokens.embedding_files import REMEDY, check_ending
 
 # One file per recording, in a folder.
 FOLDERS = (".raven", ".audacity")
@@ -49,13 +48,7 @@ def check_table_ending(out: Path) -> str:
     Raises:
         ConfigError: there is no format of this ending.
     """
-    ending = out.suffix.lower()
-    if ending not in ENDINGS:
-        raise ConfigError(
-            f"{out} ends in {ending!r}, expected {', '.join(ENDINGS)}{nearest(ending, ENDINGS, known=False)}; choose "
-            f"one of these endings, which decides the format: {out.with_suffix('.csv')}"
-        )
-    return ending
+    return check_ending(out, ENDINGS, ".csv")
 
 
 def write_predictions(

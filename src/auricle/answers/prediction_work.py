@@ -130,12 +130,17 @@ class PredictionWork:
                 yield arrays
 
         files, head = self.corpus.column("file"), self.predictor.head
-        lost = lambda: {*with_lost_windows(self.corpus, losses, windows).reasons()}  # noqa: E731
+
+        def predicted() -> Iterator[str]:
+            # Begun after the last row: by then every loss is known.
+            lost = {*with_lost_windows(self.corpus, losses, windows).reasons()}
+            yield from (file for file in dict.fromkeys(files) if file not in lost)
+
         rows = write_predictions(
             self.work.table,
             prediction_tables(columns(), files, self.predictor),
             schema=table_schema(head.kind == "anomaly"),
-            files=(file for gone in (lost(),) for file in dict.fromkeys(files) if file not in gone),
+            files=predicted(),
             highest=self.predictor.reader.rate / 2,
         )
         if windows == sum(loss.windows for loss in losses if not loss.used):

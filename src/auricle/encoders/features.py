@@ -233,7 +233,10 @@ def _averaged(tokens: Tokens, layers: Sequence[Layer]) -> Tensor:
 
 def map_tokens(tokens: Tokens, change: Any) -> Tokens:
     """Apply a change of rows to every tensor of a token map."""
-    maybe = lambda x: None if x is None else change(x)  # noqa: E731
+
+    def maybe(x: Tensor | None) -> Any:
+        return None if x is None else change(x)
+
     layers = tokens.layers and tuple(
         Layer(change(layer.block), layer.grid, maybe(layer.feedforward), maybe(layer.cls)) for layer in tokens.layers
     )

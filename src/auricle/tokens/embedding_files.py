@@ -22,17 +22,23 @@ REMEDY = "free some space or write elsewhere"
 VECTORS = "embedding"
 
 
-def check_ending(out: Path) -> str:
-    """Return the ending of a file, which decides its format.
+def check_ending(out: Path, endings: Sequence[str] | None = None, usual: str = ".parquet") -> str:
+    """Return the ending of a file or folder, which decides its format.
+
+    Args:
+        out: the path.
+        endings: of the formats; None: those of vectors.
+        usual: ending that the message recommends.
 
     Raises:
         ConfigError: there is no format of this ending.
     """
     ending = out.suffix.lower()
-    if ending not in FORMATS:
+    known = tuple(FORMATS) if endings is None else tuple(endings)
+    if ending not in known:
         raise ConfigError(
-            f"{out} ends in {ending!r}, expected {', '.join(FORMATS)}{nearest(ending, FORMATS, known=False)}; choose "
-            f"one of these endings, which decides the format: {out.with_suffix('.parquet')}"
+            f"{out} ends in {ending!r}, expected {', '.join(known)}{nearest(ending, known, known=False)}; choose "
+            f"one of these endings, which decides the format: {out.with_suffix(usual)}"
         )
     return ending
 
